@@ -1,0 +1,81 @@
+"""Alertmanager's routing tree: which receivers an alert reaches.
+
+Source: ``Route.Match`` of prometheus/alertmanager ``dispatch/route.go``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from notifier.matchers import Matcher
+
+RECEIVER_LABEL = "__receiver__"
+"""The pseudo-label that holds the receiver which the webhook names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A node of the tree. *continue_* lets later siblings match as well."""
+
+    receiver: str
+    matchers: tuple[Matcher, ...] = ()
+    continue_: bool = False
+    routes: tuple[Route, ...] = ()
+
+
+def match(route: Route, labels: Mapping[str, str]) -> list[Route]:
+    """Return the nodes that *labels* end at: depth first, left to right, a node if none of its children match."""
+    if not all(matcher.matches(labels) for matcher in route.matchers):
+        return []
+    found: list[Route] = []
+    for child in route.routes:
+        matches = match(child, labels)
+        found += matches
+        if matches and not child.continue_:
+            break
+    return found or [route]
+
+
+def receivers_for(route: Route, labels: Mapping[str, str]) -> Iterator[str]:
+    """Yield the names of the receivers that *labels* reach, in the tree's order, each once."""
+    yield from dict.fromkeys(node.receiver for node in match(route, labels))
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """Where alerts go: the tree, or without one the receiver that the webhook names.
+
+    Without a tree, a name that is no receiver goes to the first of *receivers*, since a page that finds
+    nobody would be lost.
+    """
+
+    receivers: tuple[str, ...]
+    tree: Route | None = None
+
+    def is_unknown(self, named: str) -> bool:
+        """Whether a webhook that names this receiver went to the first one for want of a better."""
+        return self.tree is None and named not in self.receivers
+
+    def split(
+        self, named: str, labels: Iterable[Mapping[str, str]], *, only: str | None = None
+    ) -> dict[str, list[int]]:
+        """Return for each receiver which of the alerts reach it, by their positions in *labels*.
+
+        Args:
+            named: the receiver that the webhook names.
+            labels: the labels of each alert.
+            only: the receiver that the webhook was posted for past the tree, if it was.
+        """
+        reached: dict[str, list[int]] = {}
+        for position, alert in enumerate(labels):
+            for receiver in self._receivers(named, alert, only):
+                reached.setdefault(receiver, []).append(position)
+        return reached
+
+    def _receivers(self, named: str, labels: Mapping[str, str], only: str | None) -> Iterable[str]:
+        if only is not None:
+            return (only,)
+        if self.tree is not None:
+            return receivers_for(self.tree, {**labels, RECEIVER_LABEL: named})
+        return (named if named in self.receivers else self.receivers[0],)
