@@ -1,0 +1,912 @@
+"""``notifier.yml`` as typed models, every error with its file, line and column.
+
+`load` reads a file and says everything that is wrong with it at once. The models describe the file as
+written; `Configuration.routing` and `Configuration.recipients` turn its names into what the rest works
+with.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SecretStr,
+    ValidationError,
+    WithJsonSchema,
+)
+
+from notifier.durations import PATTERN, format_duration, parse_duration
+from notifier.matchers import Matcher, MatcherError, parse_matchers
+from notifier.phones import parse_mobile
+from notifier.routing import Route, Routing
+from notifier.shipped import TEMPLATES
+from notifier.sms import MAX_PARTS, Encoding
+from notifier.yaml_source import Path_, Position, Problem, Source, kind_of, read_source
+
+# -- the types of single values -------------------------------------------------------------------------
+
+
+def _duration(value: Any) -> Any:
+    if isinstance(value, timedelta):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool) and value:
+        raise ValueError(f"{value} has no unit; write {value}s, {value}m or {value}h")
+    return parse_duration("0" if value == 0 else _text(value))
+
+
+def _positive_duration(value: Any) -> Any:
+    duration = _duration(value)
+    if not duration:
+        raise ValueError("must be longer than 0s")
+    return duration
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"must be a text, is {kind_of(value)}")
+    return value
+
+
+_SIZE = re.compile(r"(\d+) ?([KMG]i?B|B)", re.ASCII)
+_UNITS = {"B": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
+
+
+def _size(value: Any) -> Any:
+    if isinstance(value, str):
+        match = _SIZE.fullmatch(value)
+        if match is None:
+            raise ValueError(f'"{value}" is not a size; write a number of bytes, 512KiB or 4MiB')
+        return int(match[1]) * _UNITS[match[2][0]]
+    return value
+
+
+def _time_zone(value: Any) -> Any:
+    if isinstance(value, ZoneInfo):
+        return value
+    try:
+        return ZoneInfo(_text(value))
+    except (OSError, ValueError, KeyError) as error:
+        if isinstance(error, ValueError) and "must be a text" in str(error):
+            raise
+        raise ValueError(f'"{value}" is not a time zone; write an IANA name such as Europe/Paris') from None
+
+
+def _matchers(value: Any) -> Any:
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"must be a list, is {kind_of(value)}; write ['severity=\"critical\"']")
+    matchers: list[Matcher] = []
+    for item in value:
+        if isinstance(item, Matcher):
+            matchers.append(item)
+            continue
+        try:
+            matchers += parse_matchers(_text(item))
+        except MatcherError as error:
+            raise ValueError(f"in {item!r}: {error}") from None
+    return tuple(matchers)
+
+
+def _listen_address(value: Any) -> Any:
+    host, colon, port = _text(value).rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    if not colon or not port.isdecimal() or int(port) > 65535 or (":" in host and not bracketed):
+        raise ValueError(f'"{value}" is not an address; write 127.0.0.1:9876, :9876 or [::1]:9876')
+    return value
+
+
+def _storage_url(value: Any) -> Any:
+    scheme, _, rest = _text(value).partition(":")
+    if scheme.split("+")[0] in ("postgresql", "postgres"):
+        raise ValueError(
+            "PostgreSQL is not in this version of Notifier; write sqlite:///var/lib/notifier/notifier.db"
+        )
+    if scheme != "sqlite" or not rest.startswith("///") or not rest.strip("/"):
+        raise ValueError(f'"{value}" is not a storage URL; write sqlite:///var/lib/notifier/notifier.db')
+    return value
+
+
+_REGIONS = ("ovh-eu", "ovh-ca", "ovh-us")
+
+
+def _endpoint(value: Any) -> Any:
+    if _text(value) in _REGIONS:
+        return value
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f'"{value}" is no endpoint; write {", ".join(_REGIONS)} or the base URL of an API')
+    return value.rstrip("/")
+
+
+def _sender(value: Any) -> Any:
+    text = _text(value)
+    if not re.fullmatch(r"[A-Za-z0-9 ._-]{1,11}", text) or not re.search("[A-Za-z]", text):
+        raise ValueError(
+            f'"{text}" is no sender; it has up to 11 letters and digits, not digits alone '
+            "(a number goes under virtual_number)"
+        )
+    return text
+
+
+def _region(value: Any) -> Any:
+    if not re.fullmatch("[A-Z]{2}", _text(value)):
+        raise ValueError(f'"{value}" is not a region; write two capital letters such as FR')
+    return value
+
+
+def _bcrypt_hash(value: Any) -> Any:
+    if not re.fullmatch(r"\$2[abxy]\$\d\d\$[./A-Za-z0-9]{53}", _text(value)):
+        raise ValueError("is not a bcrypt hash; make one with: htpasswd -nbBC 10 '' PASSWORD | tr -d ':\\n'")
+    return value
+
+
+LONGEST_DEDUPE_WINDOW = timedelta(hours=1)
+
+_TEXT = {"type": "string"}
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(_duration),
+    PlainSerializer(format_duration, when_used="json"),
+    WithJsonSchema({"type": "string", "pattern": PATTERN}),
+]
+PositiveDuration = Annotated[
+    timedelta,
+    BeforeValidator(_positive_duration),
+    PlainSerializer(format_duration, when_used="json"),
+    WithJsonSchema({"type": "string", "pattern": PATTERN}),
+]
+Size = Annotated[
+    int,
+    BeforeValidator(_size),
+    Field(ge=1024),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1024}, _TEXT]}),
+]
+TimeZone = Annotated[
+    ZoneInfo, BeforeValidator(_time_zone), PlainSerializer(str, when_used="json"), WithJsonSchema(_TEXT)
+]
+Matchers = Annotated[
+    tuple[Matcher, ...],
+    BeforeValidator(_matchers),
+    PlainSerializer(lambda matchers: [str(m) for m in matchers], when_used="json"),
+    WithJsonSchema({"type": "array", "items": _TEXT}),
+]
+ListenAddress = Annotated[str, BeforeValidator(_listen_address)]
+StorageUrl = Annotated[str, BeforeValidator(_storage_url)]
+Endpoint = Annotated[str, BeforeValidator(_endpoint)]
+Sender = Annotated[str, BeforeValidator(_sender)]
+Region = Annotated[str, BeforeValidator(_region)]
+BcryptHash = Annotated[str, BeforeValidator(_bcrypt_hash)]
+Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\s/][^/\x00-\x1f]*$")]
+Language = Annotated[str, Field(pattern="^[a-z]{2}$")]
+
+# -- the file --------------------------------------------------------------------------------------------
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True
+    )
+
+
+def _dedupe_window(value: timedelta) -> timedelta:
+    if value > LONGEST_DEDUPE_WINDOW:
+        raise ValueError("must be at most 1h; what Alertmanager repeats later is no duplicate")
+    return value
+
+
+DedupeWindow = Annotated[Duration, AfterValidator(_dedupe_window)]
+
+
+class Global(_Section):
+    """What holds everywhere unless a contact or receiver says otherwise."""
+
+    time_zone: TimeZone = Field(default=ZoneInfo("UTC"), json_schema_extra={"default": "UTC"})
+    """The time zone of the times in messages, by its IANA name."""
+    default_region: Region | None = None
+    """The country whose national phone numbers are understood, such as FR for "06 39 98 00 01"."""
+    dedupe_window: DedupeWindow = timedelta(minutes=2)
+    """For how long a webhook that says the same as an earlier one is taken for its repetition."""
+    expire_after: PositiveDuration = timedelta(hours=1)
+    """For how long a page that OVHcloud does not accept is tried before it is given up."""
+    shutdown_timeout: PositiveDuration = timedelta(seconds=30)
+    """For how long a stop waits for what is under way."""
+
+
+class TlsServerConfig(_Section):
+    """TLS, as in Prometheus' web configuration file."""
+
+    cert_file: Path
+    """The certificate chain, PEM."""
+    key_file: Path
+    """Its private key, PEM."""
+    client_ca_file: Path | None = None
+    """The authorities whose client certificates are demanded, PEM."""
+
+
+class Web(_Section):
+    """Where Notifier listens, and to whom."""
+
+    listen_address: ListenAddress = "127.0.0.1:9876"
+    """Address and port to listen on."""
+    max_body: Size = 4 * 1024 * 1024
+    """The largest body that is read, in bytes or as 4MiB."""
+    bearer_token: SecretStr | None = None
+    """The token that callers present as "Authorization: Bearer ..."."""
+    basic_auth_users: dict[str, BcryptHash] = Field(default_factory=dict)
+    """Names and bcrypt hashes, as in Prometheus' web configuration file."""
+    tls_server_config: TlsServerConfig | None = None
+
+    @property
+    def host(self) -> str:
+        """The address to bind, without brackets; all interfaces where none is named."""
+        return self.listen_address.rpartition(":")[0].strip("[]") or "0.0.0.0"  # noqa: S104
+
+    @property
+    def port(self) -> int:
+        """The port to bind; 0 lets the system choose."""
+        return int(self.listen_address.rpartition(":")[2])
+
+    @property
+    def has_credentials(self) -> bool:
+        """Whether callers must say who they are."""
+        return self.bearer_token is not None or bool(self.basic_auth_users)
+
+
+class Storage(_Section):
+    """Where everything is kept."""
+
+    url: StorageUrl = "sqlite:///var/lib/notifier/notifier.db"
+    """The SQLite file: sqlite:///absolute/path, or sqlite:///name.db for a file beside this one."""
+    retention: PositiveDuration = timedelta(days=90)
+    """For how long the history is kept."""
+
+    def path(self, beside: Path) -> Path:
+        """Return the database file; a bare name stands for one in the directory *beside*."""
+        path = self.url.removeprefix("sqlite:///").lstrip("/")
+        return beside / path if "/" not in path else Path("/", path)
+
+
+class Ovh(_Section):
+    """The OVHcloud account that sends."""
+
+    endpoint: Endpoint = "ovh-eu"
+    """A region (ovh-eu, ovh-ca, ovh-us), or the base URL of an API (https://.../1.0)."""
+    application_key: str | None = None
+    """Identifies the application; from https://eu.api.ovh.com/createToken/."""
+    application_secret: SecretStr | None = None
+    consumer_key: SecretStr | None = None
+    """Obtained with "notifier ovh login"."""
+    client_id: str | None = None
+    """An OAuth2 service account, in place of the three keys."""
+    client_secret: SecretStr | None = None
+    service_name: str | None = Field(default=None, pattern="^[A-Za-z0-9_.-]+$")
+    """The SMS account, such as sms-ab12345-1; may be left out when there is one."""
+    sender: Sender | None = None
+    """A sender declared at OVHcloud, up to 11 letters and digits."""
+    sender_for_response: bool = False
+    """Send from a short number that takes replies (France only; messages may hold no URL)."""
+    virtual_number: str | None = None
+    """Send from a rented number that takes replies."""
+    timeout: PositiveDuration = timedelta(seconds=10)
+    """For how long one call may take."""
+    settle_timeout: PositiveDuration = timedelta(minutes=2)
+    """For how long OVHcloud is asked what became of a job whose answer was lost, before it is sent again."""
+    max_concurrency: Annotated[int, Field(ge=1, le=64)] = 16
+    """How many jobs are sent at once."""
+
+
+class Contact(_Section):
+    """A person who can be paged."""
+
+    name: Name
+    phone: str
+    """A mobile number."""
+    language: Language = "en"
+    """The language of the messages: page.fr.j2 is taken before page.j2 for "fr"."""
+    time_zone: TimeZone | None = None
+    """The time zone of the times in this person's messages, if not the global one."""
+
+
+class Receiver(_Section):
+    """Who is paged, and how."""
+
+    name: Name
+    notify: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Contacts by their names, or mobile numbers."""
+    template: str = "page"
+    """The template, by the name of its file without .j2."""
+    send_resolved: bool = True
+    """Whether to send a message when all alerts are resolved."""
+    max_parts: Annotated[int, Field(ge=1, le=MAX_PARTS)] = 2
+    """The most parts that a message may take; each is billed."""
+    encoding: Encoding = Encoding.GSM
+    """gsm: nearest letters of the GSM alphabet; unicode: as written; auto: whichever takes fewer parts."""
+    expire_after: PositiveDuration | None = None
+    """For how long a page is tried before it is given up, if not as in global."""
+
+
+class RouteConfig(_Section):
+    """A node of Alertmanager's routing tree."""
+
+    receiver: str | None = None
+    """The receiver; that of the parent if left out."""
+    matchers: Matchers = ()
+    """Conditions that an alert's labels must all fulfil; __receiver__ is the receiver in the webhook."""
+    continue_: bool = Field(default=False, alias="continue")
+    """Whether alerts that match go on to the next sibling."""
+    routes: tuple[RouteConfig, ...] = ()
+
+    def tree(self, inherited: str = "") -> Route:
+        """Return the tree below here, each node with its receiver."""
+        receiver = self.receiver or inherited
+        return Route(
+            receiver, self.matchers, self.continue_, tuple(child.tree(receiver) for child in self.routes)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """A handset to page, and how to write to the person who holds it. *name* is empty for a bare number."""
+
+    name: str
+    phone: str
+    language: str
+    time_zone: ZoneInfo
+
+
+class Configuration(_Section):
+    """The configuration of Notifier: an on-call pager for Alertmanager that sends SMS through OVHcloud."""
+
+    global_: Global = Field(default_factory=Global, alias="global")
+    web: Web = Field(default_factory=Web)
+    storage: Storage = Field(default_factory=Storage)
+    ovh: Ovh
+    templates: tuple[str, ...] = ()
+    """Files of templates, or patterns such as templates/*.j2, beside this file."""
+    contacts: tuple[Contact, ...] = ()
+    receivers: Annotated[tuple[Receiver, ...], Field(min_length=1)]
+    """Who is paged; the first one is the default where there is no route."""
+    route: RouteConfig | None = None
+
+    def routing(self) -> Routing:
+        """Return where alerts go."""
+        names = tuple(receiver.name for receiver in self.receivers)
+        return Routing(names, self.route.tree() if self.route else None)
+
+    def receiver(self, name: str) -> Receiver | None:
+        """Return the receiver of that name, if there is one."""
+        return next((receiver for receiver in self.receivers if receiver.name == name), None)
+
+    def recipient(self, notify: str) -> Recipient:
+        """Return whom *notify* (a contact's name, or a number) means.
+
+        Raises:
+            ValueError: it is neither.
+        """
+        for contact in self.contacts:
+            if contact.name == notify:
+                zone = contact.time_zone or self.global_.time_zone
+                phone = parse_mobile(contact.phone, self.global_.default_region)
+                return Recipient(contact.name, phone, contact.language, zone)
+        phone = parse_mobile(notify, self.global_.default_region)
+        return Recipient("", phone, "en", self.global_.time_zone)
+
+    def recipients(self, receiver: Receiver) -> tuple[Recipient, ...]:
+        """Return whom *receiver* pages, each number once."""
+        found: dict[str, Recipient] = {}
+        for notify in receiver.notify:
+            recipient = self.recipient(notify)
+            found.setdefault(recipient.phone, recipient)
+        return tuple(found.values())
+
+    def expire_after(self, receiver: Receiver) -> timedelta:
+        """Return for how long a page of *receiver* is tried."""
+        return receiver.expire_after or self.global_.expire_after
+
+    def secrets(self) -> Iterator[str]:
+        """Yield every secret that the configuration holds, so that logs can leave them out."""
+        for secret in (
+            self.web.bearer_token,
+            self.ovh.application_secret,
+            self.ovh.consumer_key,
+            self.ovh.client_secret,
+        ):
+            if secret is not None:
+                yield secret.get_secret_value()
+        yield from self.web.basic_auth_users.values()
+
+
+# -- loading ---------------------------------------------------------------------------------------------
+
+_NOT_YET = {
+    "schedules": "on-call schedules are",
+    "heartbeats": "watching heartbeats is",
+    "time_intervals": "muting by time is",
+    "limits": "limiting messages is",
+    "alertmanager": "making silences is",
+    "watchdog": "calling a dead man's switch is",
+    "global.external_url": "serving pages is",
+    "ovh.receipts": "following receipts is",
+    "ovh.replies": "taking replies is",
+    "receivers[].escalate": "escalation is",
+    "receivers[].repeat": "escalation is",
+    "receivers[].tell_others": "acknowledgement is",
+    "receivers[].reopen_after": "acknowledgement is",
+    "contacts[].admin": "limiting messages is",
+    "mute_time_intervals": "muting by time is",
+    "active_time_intervals": "muting by time is",
+}
+_ALERTMANAGERS = frozenset({"group_by", "group_wait", "group_interval", "repeat_interval"})
+_DEPRECATED = {
+    "match": "write it as matchers: ['label=\"value\"']",
+    "match_re": "write it as matchers: ['label=~\"value\"']",
+}
+_SECRETS = {
+    "web": ("bearer_token",),
+    "ovh": ("application_key", "application_secret", "consumer_key", "client_id", "client_secret"),
+}
+_TEMPLATE_FILE = re.compile(r"(?P<name>.+?)(?:\.(?P<language>[a-z]{2}))?\.j2")
+
+
+class ConfigurationError(Exception):
+    """A file cannot be used. *problems* are all that is wrong with it; the text is one a line."""
+
+    def __init__(self, file: Path, problems: list[Problem]) -> None:
+        self.file = file
+        self.problems = problems
+        super().__init__("\n".join(problem.render(str(file)) for problem in problems))
+
+
+@dataclass(slots=True)
+class Loading:
+    """What reading a file came to: *configuration* is None when a problem is more than a warning."""
+
+    file: Path
+    configuration: Configuration | None = None
+    problems: list[Problem] = field(default_factory=list)
+    template_files: dict[str, Path] = field(default_factory=dict)
+    """The files that ``templates`` names, by their names (``page.fr.j2``)."""
+
+    @property
+    def errors(self) -> list[Problem]:
+        """The problems that are more than warnings."""
+        return [problem for problem in self.problems if not problem.is_warning]
+
+
+def load(file: Path, environment: Mapping[str, str] = os.environ) -> Loading:
+    """Read *file* with the variables of *environment*; everything wrong with it is in the result.
+
+    Secrets given as ``x_file`` are read too, from paths relative to the file's directory.
+    """
+    source = read_source(file, environment)
+    loading = Loading(file, problems=source.problems)
+    if not isinstance(source.value, dict):
+        return loading
+    raw = _Raw(source, file.parent)
+    raw.refuse_unknown_keys(source.value, Configuration, ())
+    raw.read_secret_files()
+    loading.template_files = raw.template_files()
+    try:
+        configuration = Configuration.model_validate(source.value)
+    except ValidationError as error:
+        for detail in error.errors(include_url=False):
+            raw.report_invalid(detail)
+        configuration = None
+    raw.check_references(loading.template_files)
+    raw.check_sections()
+    source.problems.sort(key=lambda problem: problem.position)
+    if not loading.errors:
+        loading.configuration = configuration
+    return loading
+
+
+def ovh_for_login(file: Path, environment: Mapping[str, str] = os.environ) -> tuple[Ovh, Path | None]:
+    """Return what *file* says of the account, without a consumer key, and the file that is to hold one.
+
+    Raises:
+        ConfigurationError: the application's key or secret is missing, or cannot be read.
+    """
+    source = read_source(file, environment)
+    if not isinstance(source.value, dict):
+        raise ConfigurationError(file, source.problems)
+    section = source.value.get("ovh")
+    section = dict(section) if isinstance(section, dict) else {}
+    key_file = section.pop("consumer_key_file", None)
+    section.pop("consumer_key", None)
+    source.value["ovh"] = section
+    raw = _Raw(source, file.parent)
+    raw.read_secret_files()
+    for key in ("application_key", "application_secret"):
+        if not section.get(key):
+            message = f'the key "{key}" is missing; make an application at https://eu.api.ovh.com/createApp/'
+            source.problems.append(Problem(source.position(("ovh",)), ("ovh",), message))
+    try:
+        settings = Ovh.model_validate(section)
+    except ValidationError as error:
+        for detail in error.errors(include_url=False):
+            raw.report_invalid({**detail, "loc": ("ovh", *detail["loc"])})
+    errors = [
+        problem for problem in source.problems if not problem.is_warning and problem.path[:1] == ("ovh",)
+    ]
+    if errors:
+        raise ConfigurationError(file, errors)
+    return settings, file.parent / key_file if isinstance(key_file, str) else None
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of the file, for editors that complete keys."""
+    schema = Configuration.model_json_schema(by_alias=True)
+    for section, names in (("Web", _SECRETS["web"]), ("Ovh", _SECRETS["ovh"])):
+        properties = schema["$defs"][section]["properties"]
+        for name in names:
+            properties[f"{name}_file"] = {
+                "type": "string",
+                "description": f"The file that holds {name}.",
+            }
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def _fields(model: type[BaseModel]) -> dict[str, Any]:
+    return {info.alias or name: info.annotation for name, info in model.model_fields.items()}
+
+
+def _section_of(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
+    """Return the section that an annotation holds, if any, and whether as a list."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation, False
+    arguments = getattr(annotation, "__args__", ())
+    is_list = getattr(annotation, "__origin__", None) is tuple
+    for argument in arguments:
+        section, nested = _section_of(argument)
+        if section is not None:
+            return section, is_list or nested
+    return None, False
+
+
+def _everywhere(model: type[BaseModel], path: str = "") -> Iterator[tuple[str, str]]:
+    for key, annotation in _fields(model).items():
+        yield key, path
+        section, is_list = _section_of(annotation)
+        if section is not None and section is not model:
+            yield from _everywhere(section, f"{path}.{key}".lstrip(".") + ("[]" if is_list else ""))
+
+
+def _names(items: Any) -> list[str]:
+    if not isinstance(items, list):
+        return []
+    return [item["name"] for item in items if isinstance(item, dict) and isinstance(item.get("name"), str)]
+
+
+def _nearest(word: str, words: list[str]) -> str:
+    close = difflib.get_close_matches(word, words, n=1)
+    return f'; did you mean "{close[0]}"?' if close else ""
+
+
+class _Raw:
+    """The checks that need positions, or the file whole; each adds to the source's problems."""
+
+    def __init__(self, source: Source, directory: Path) -> None:
+        self._source = source
+        self._value: dict[str, Any] = source.value
+        self._directory = directory
+        self._refused: set[Path_] = set()
+
+    def _problem(self, path: Path_, message: str, *, is_warning: bool = False) -> None:
+        self._source.problems.append(Problem(self._source.position(path), path, message, is_warning))
+
+    def _refuse_key(self, path: Path_, message: str) -> None:
+        self._refused.add(path)
+        self._source.problems.append(Problem(self._source.key_position(path), path, message))
+
+    def _section(self, name: str) -> dict[str, Any]:
+        section = self._value.get(name)
+        return section if isinstance(section, dict) else {}
+
+    # unknown keys
+
+    def refuse_unknown_keys(self, value: Any, model: type[BaseModel], path: Path_) -> None:
+        if not isinstance(value, dict):
+            return
+        known = _fields(model)
+        secrets = _SECRETS.get(str(path[0]), ()) if len(path) == 1 else ()
+        for key in list(value):
+            here = (*path, key)
+            if key in known:
+                section, is_list = _section_of(known[key])
+                if section is not None and is_list and isinstance(value[key], list):
+                    for number, item in enumerate(value[key]):
+                        self.refuse_unknown_keys(item, section, (*here, number))
+                elif section is not None:
+                    self.refuse_unknown_keys(value[key], section, here)
+            elif not (key.endswith("_file") and key.removesuffix("_file") in secrets):
+                self._refuse_key(here, self._unknown(key, here, [*known, *(f"{s}_file" for s in secrets)]))
+                del value[key]
+
+    def _unknown(self, key: str, path: Path_, known: list[str]) -> str:
+        general = re.sub(r"\[\d+\]", "[]", ".".join(str(p) for p in path[:-1] if isinstance(p, str)))
+        lists = "[]" if general in ("receivers", "contacts") else ""
+        not_yet = _NOT_YET.get(f"{general}{lists}.{key}".lstrip("."))
+        if not_yet is None and path[0] == "route":
+            not_yet = _NOT_YET.get(key) if key.endswith("time_intervals") else None
+            if key in _ALERTMANAGERS:
+                return f"{key} is Alertmanager's own work; leave it in alertmanager.yml"
+            if key in _DEPRECATED:
+                return f'"{key}" is deprecated; {_DEPRECATED[key]}'
+        if not_yet is not None:
+            return f"{not_yet} not in this version of Notifier; remove {key}"
+        message = f'unknown key "{key}"'
+        if near := _nearest(key, known):
+            return message + near
+        places = [place for name, place in _everywhere(Configuration) if name == key]
+        if places:
+            return f"{message} here; it belongs under {places[0] or 'the top level'}"
+        return f"{message}; known are {', '.join(known)}"
+
+    # values that are wrong by themselves
+
+    def report_invalid(self, detail: Any) -> None:
+        path: Path_ = tuple(detail["loc"])
+        if any(path[: len(refused)] == refused for refused in self._refused):
+            return
+        kind, context, given = detail["type"], detail.get("ctx", {}), detail.get("input")
+        if kind == "missing":
+            self._problem(path[:-1], f'the key "{path[-1]}" is missing{_example(path)}')
+            return
+        if kind == "value_error":
+            message = str(context["error"])
+        elif kind in _WRONG_TYPES:
+            shown = f', is "{given}"' if isinstance(given, str) else f", is {kind_of(given)}"
+            message = f"must be {_WRONG_TYPES[kind]}{shown}"
+        elif kind == "string_pattern_mismatch":
+            message = f'"{given}" does not fit; it must match {context["pattern"]}'
+        else:
+            message = f"{detail['msg'][0].lower()}{detail['msg'][1:]}"
+        self._problem(path, message)
+
+    # secrets in files
+
+    def read_secret_files(self) -> None:
+        for name, secrets in _SECRETS.items():
+            section = self._section(name)
+            for secret in secrets:
+                if f"{secret}_file" in section:
+                    path = (name, f"{secret}_file")
+                    text = self._secret(path, section.pop(f"{secret}_file"))
+                    if secret in section:
+                        self._refuse_key(path, f"give {secret} or {secret}_file, not both")
+                    section[secret] = text
+
+    def _secret(self, path: Path_, file: Any) -> str:
+        if not isinstance(file, str):
+            self._problem(path, f"must be the path of a file, is {kind_of(file)}")
+            return ""
+        full = self._directory / file
+        try:
+            mode = full.stat().st_mode
+            text = full.read_text(encoding="utf-8").strip()
+        except OSError as error:
+            self._problem(path, f"{full} cannot be read: {error.strerror}")
+            return ""
+        except UnicodeDecodeError:
+            self._problem(path, f"{full} is not a text")
+            return ""
+        if not text:
+            self._problem(path, f"{full} is empty")
+        if mode & stat.S_IROTH:
+            message = f"{full} can be read by everyone on this machine; run: chmod 600 {full}"
+            self._problem(path, message, is_warning=True)
+        return text
+
+    # templates
+
+    def template_files(self) -> dict[str, Path]:
+        patterns = self._value.get("templates")
+        files: dict[str, Path] = {}
+        for number, pattern in enumerate(patterns if isinstance(patterns, list) else []):
+            if not isinstance(pattern, str):
+                continue
+            path: Path_ = ("templates", number)
+            base, relative = (
+                (Path("/"), pattern.lstrip("/")) if pattern[:1] == "/" else (self._directory, pattern)
+            )
+            try:
+                found = sorted(file for file in base.glob(relative) if file.is_file())
+            except (ValueError, OSError, NotImplementedError) as error:
+                self._problem(path, f"{pattern!r} is no pattern of files: {error}")
+                continue
+            if not found:
+                self._problem(path, f"{base / relative} matches no file")
+            for file in found:
+                if not _TEMPLATE_FILE.fullmatch(file.name):
+                    self._problem(path, f"{file} must be named like page.j2 or page.fr.j2")
+                files[file.name] = file
+        return files
+
+    # what must fit together
+
+    def check_references(self, template_files: Mapping[str, Path]) -> None:
+        contacts, receivers = _names(self._value.get("contacts")), _names(self._value.get("receivers"))
+        self._unique("contacts")
+        self._unique("receivers")
+        region = self._section("global").get("default_region")
+        region = region if isinstance(region, str) and re.fullmatch("[A-Z]{2}", region) else None
+        for path, contact in self._items("contacts"):
+            if isinstance(contact.get("phone"), str):
+                self._try((*path, "phone"), partial(parse_mobile, contact["phone"], region))
+        names = {m["name"] for f in (*template_files, *TEMPLATES) if (m := _TEMPLATE_FILE.fullmatch(f))}
+        for path, receiver in self._items("receivers"):
+            notify = receiver.get("notify")
+            for number, item in enumerate(notify if isinstance(notify, list) else []):
+                if isinstance(item, str) and item not in contacts:
+                    self._recipient((*path, "notify", number), item, contacts, region)
+            template = receiver.get("template")
+            if isinstance(template, str) and template not in names:
+                known = f"known are {', '.join(sorted(names))}"
+                near = _nearest(template, sorted(names)) or f"; {known}"
+                self._problem((*path, "template"), f'there is no template "{template}"{near}')
+        self._route(self._value.get("route"), ("route",), receivers)
+        virtual_number = self._section("ovh").get("virtual_number")
+        if isinstance(virtual_number, str):
+            self._virtual_number(virtual_number)
+
+    def _items(self, name: str) -> Iterator[tuple[Path_, dict[str, Any]]]:
+        items = self._value.get(name)
+        for number, item in enumerate(items if isinstance(items, list) else []):
+            if isinstance(item, dict):
+                yield (name, number), item
+
+    def _unique(self, name: str) -> None:
+        seen: dict[str, Position] = {}
+        for path, item in self._items(name):
+            own = item.get("name")
+            if not isinstance(own, str):
+                continue
+            position = self._source.position((*path, "name"))
+            if own in seen:
+                self._problem(
+                    (*path, "name"), f'"{own}" is already named in line {seen[own].line}; rename one'
+                )
+            seen.setdefault(own, position)
+
+    def _try(self, path: Path_, check: Callable[[], object]) -> None:
+        try:
+            check()
+        except ValueError as error:
+            self._problem(path, str(error))
+
+    def _recipient(self, path: Path_, item: str, contacts: list[str], region: str | None) -> None:
+        if re.search(r"\d{3}", re.sub(r"[ .()-]", "", item)):
+            self._try(path, lambda: parse_mobile(item, region))
+        else:
+            near = _nearest(item, contacts) or "; add it under contacts"
+            self._problem(path, f'"{item}" is neither a contact nor a number{near}')
+
+    def _virtual_number(self, number: str) -> None:
+        if not re.fullmatch(r"(\+|00)\d{6,15}", re.sub(r"[ .()-]", "", number)):
+            self._problem(("ovh", "virtual_number"), f'"{number}" is not a number; write +33 and the rest')
+
+    def _route(self, route: Any, path: Path_, receivers: list[str]) -> None:
+        if not isinstance(route, dict):
+            return
+        if len(path) == 1:
+            if "receiver" not in route:
+                self._problem(path, 'the key "receiver" is missing; the top of the tree needs one')
+            for key in ("matchers", "continue"):
+                if route.get(key):
+                    message = f"the top of the tree takes every alert; move {key} to one of its routes"
+                    self._problem((*path, key), message)
+        receiver = route.get("receiver")
+        if isinstance(receiver, str) and receiver not in receivers:
+            near = _nearest(receiver, receivers) or "; add it under receivers"
+            self._problem((*path, "receiver"), f'there is no receiver "{receiver}"{near}')
+        children = route.get("routes")
+        for number, child in enumerate(children if isinstance(children, list) else []):
+            self._route(child, (*path, "routes", number), receivers)
+
+    def check_sections(self) -> None:
+        if isinstance(self._value.get("ovh"), dict):
+            self._check_sender()
+            self._check_credentials()
+        web = self._section("web")
+        address = web.get("listen_address", "127.0.0.1:9876")
+        if isinstance(address, str) and not _is_loopback(address.rpartition(":")[0].strip("[]")):
+            self._check_guarded(web)
+        self._check_tls(web)
+
+    def _check_sender(self) -> None:
+        section = self._section("ovh")
+        ways = [key for key in ("sender", "sender_for_response", "virtual_number") if section.get(key)]
+        if not ways:
+            self._problem(("ovh",), "name a sender, or set sender_for_response: true or a virtual_number")
+        for key in ways[1:]:
+            self._problem(("ovh", key), f"{ways[0]} and {key} exclude each other; keep one")
+
+    def _check_credentials(self) -> None:
+        section = self._section("ovh")
+        keys = ("application_key", "application_secret", "consumer_key")
+        oauth = ("client_id", "client_secret")
+        has_keys, has_oauth = [k for k in keys if k in section], [k for k in oauth if k in section]
+        if has_keys and has_oauth:
+            self._problem(("ovh", has_oauth[0]), f"{has_oauth[0]} and {has_keys[0]} exclude each other")
+        elif not has_keys and not has_oauth:
+            self._problem(
+                ("ovh",), f"credentials are missing; give {', '.join(keys)} (see: notifier ovh login)"
+            )
+        else:
+            for key in oauth if has_oauth else keys:
+                if key not in section:
+                    hint = "; obtain one with: notifier ovh login" if key == "consumer_key" else ""
+                    self._problem(("ovh",), f'the key "{key}" is missing{hint}')
+
+    def _check_guarded(self, web: dict[str, Any]) -> None:
+        if not web.get("bearer_token") and not web.get("basic_auth_users"):
+            self._problem(
+                ("web", "listen_address"),
+                "anyone who reaches this address could page you; add under web: "
+                "bearer_token_file: /etc/notifier/token",
+            )
+
+    def _check_tls(self, web: dict[str, Any]) -> None:
+        section = web.get("tls_server_config")
+        tls: dict[str, Any] = section if isinstance(section, dict) else {}
+        for key, file in tls.items():
+            if isinstance(file, str):
+                full = self._directory / file
+                tls[key] = str(full)
+                if not os.access(full, os.R_OK) or not full.is_file():
+                    self._problem(("web", "tls_server_config", key), f"{full} cannot be read")
+
+
+_WRONG_TYPES = {
+    "string_type": "a text",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping of keys",
+    "model_attributes_type": "a mapping of keys",
+    "path_type": "the path of a file",
+}
+
+_EXAMPLES = {
+    "ovh": "; it names the account that sends, see config/minimal.yml",
+    "receivers": "; write receivers: [{name: ops, notify: [alice]}]",
+    "notify": "; write notify: [alice]",
+    "phone": '; write phone: "+33 6 39 98 00 01"',
+}
+
+
+def _example(path: Path_) -> str:
+    return _EXAMPLES.get(str(path[-1]), "")
+
+
+def _is_loopback(host: str) -> bool:
+    return host == "localhost" or host == "::1" or host.startswith("127.")
+
+
+def listen_url(web: Web, port: int | None = None) -> str:
+    """Return the URL at which people reach what listens as *web* says."""
+    scheme = "https" if web.tls_server_config else "http"
+    host = "127.0.0.1" if web.host in ("0.0.0.0", "::") else web.host  # noqa: S104
+    host = f"[{host}]" if ":" in host else host
+    return f"{scheme}://{host}:{port or web.port}"
