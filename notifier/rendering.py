@@ -1,0 +1,530 @@
+"""From a notification to the text of an SMS: the Jinja environment, its filters, the largest text that fits.
+
+A template is rendered with as many alerts as fit into the receiver's ``max_parts``; ``more`` holds how
+many did not. Labels and annotations are hostile: they reach the template as plain values, cleaned of
+control characters and of bounded length, and are never read as templates. A template that fails costs
+no page: `compose` falls back on a text of its own and says what failed.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from jinja2 import (
+    FunctionLoader,
+    StrictUndefined,
+    Template,
+    TemplateNotFound,
+    TemplateSyntaxError,
+    pass_context,
+)
+from jinja2.runtime import Context
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from notifier.alertmanager import Alert, Status, Webhook
+from notifier.config import Recipient
+from notifier.durations import brief_duration
+from notifier.shipped import TEMPLATES
+from notifier.sms import Encoding, Size, clean, encode, measure, shorten, without_urls
+from notifier.yaml_source import Position, Problem
+
+MAX_ALERTS = 300
+"""How many alerts a template is given at most; six parts could not name more."""
+MAX_VALUE = 400
+"""How many characters of a label or annotation a template is given at most."""
+MAX_LABELS = 100
+
+LATE_AFTER = timedelta(minutes=2)
+"""A page that goes out later than this after its webhook says that it is late."""
+
+_SEVERITIES = {
+    name: rank
+    for rank, names in enumerate(
+        (
+            ("critical", "page", "emergency", "fatal", "disaster", "p1"),
+            ("high", "error", "major", "p2"),
+            ("", "warning", "warn", "minor", "medium", "p3"),
+            ("low", "info", "information", "notice", "p4"),
+            ("none", "debug", "p5"),
+        )
+    )
+    for name in names
+}
+_WHERE = (
+    "instance",
+    "host",
+    "hostname",
+    "node",
+    "nodename",
+    "pod",
+    "container",
+    "device",
+    "target",
+    "service",
+    "job",
+)
+_SITE = ("cluster", "datacenter", "dc", "site", "region", "environment", "env", "namespace")
+_MONTHS = {
+    "en": ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"),
+    "fr": ("janv", "févr", "mars", "avr", "mai", "juin", "juil", "août", "sept", "oct", "nov", "déc"),
+}
+_LATE = {"en": "LATE {}: ", "fr": "RETARD {} : "}
+
+
+# -- what a template sees ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ShownAlert:
+    """An alert as templates see it. *ends_at* is None while it fires."""
+
+    status: Status
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+    starts_at: datetime
+    ends_at: datetime | None
+    generator_url: str
+    fingerprint: str
+
+    @property
+    def name(self) -> str:
+        """The alert's name; an alert without one goes by its most telling label."""
+        return self.labels.get("alertname") or self.where or "alert"
+
+    @property
+    def severity(self) -> str:
+        """The severity label, empty if there is none."""
+        return self.labels.get("severity", "")
+
+    @property
+    def where(self) -> str:
+        """What the alert is about: its instance, host, pod or the like, short; empty if it says none."""
+        return next((short_host(self.labels[name]) for name in _WHERE if self.labels.get(name)), "")
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """What one receiver is told of one webhook: those of its alerts that reach it, most urgent first."""
+
+    receiver: str
+    status: Status
+    alerts: tuple[ShownAlert, ...]
+    unseen: int
+    """How many more alerts there are than *alerts* holds."""
+    group_labels: Mapping[str, str]
+    common_labels: Mapping[str, str]
+    common_annotations: Mapping[str, str]
+    external_url: str
+    group_key: str
+    truncated_alerts: int
+    notification_reason: str
+    route_labels: Mapping[str, str]
+
+    @property
+    def severity(self) -> str:
+        """The highest severity among the alerts that fire, or among all when none does."""
+        return self.alerts[0].severity if self.alerts else ""
+
+
+def _value(text: str) -> str:
+    return clean(text[: MAX_VALUE * 4]).replace("\n", " ").strip()[:MAX_VALUE]
+
+
+def _mapping(labels: Mapping[str, str]) -> dict[str, str]:
+    return {_value(name): _value(value) for name, value in list(labels.items())[:MAX_LABELS]}
+
+
+def _shown(alert: Alert) -> ShownAlert:
+    ends_at = alert.ends_at if alert.status == "resolved" else None
+    return ShownAlert(
+        alert.status,
+        _mapping(alert.labels),
+        _mapping(alert.annotations),
+        alert.starts_at,
+        ends_at if ends_at and ends_at.year > 1 else None,
+        _value(alert.generator_url),
+        _value(alert.fingerprint),
+    )
+
+
+def _urgency(alert: Alert) -> tuple[bool, int, datetime]:
+    rank = _SEVERITIES.get(alert.labels.get("severity", "").lower(), 2)
+    return alert.status == "resolved", rank, alert.starts_at
+
+
+def _common(
+    alerts: Sequence[Alert], given: Mapping[str, str], key: Callable[[Alert], Mapping[str, str]]
+) -> Any:
+    """Return the pairs of *given* and of the first alert that all alerts share."""
+    candidates = {**key(alerts[0]), **given} if alerts else given
+    return {
+        name: value for name, value in candidates.items() if all(key(a).get(name) == value for a in alerts)
+    }
+
+
+def notification(
+    webhook: Webhook, positions: Iterable[int], receiver: str, *, send_resolved: bool = True
+) -> Notification | None:
+    """Return what *receiver* is told of the alerts at *positions* in *webhook*; None if that is nothing.
+
+    Without *send_resolved*, alerts that are resolved are left out.
+    """
+    chosen = [webhook.alerts[position] for position in positions]
+    whole = len(chosen) == len(webhook.alerts)
+    if not send_resolved:
+        chosen = [alert for alert in chosen if alert.status == "firing"]
+    if not chosen:
+        return None
+    chosen.sort(key=_urgency)
+    if len(chosen) == len(webhook.alerts):
+        labels, annotations = webhook.common_labels, webhook.common_annotations
+    else:
+        labels = _common(chosen, webhook.common_labels, lambda alert: alert.labels)
+        annotations = _common(chosen, webhook.common_annotations, lambda alert: alert.annotations)
+    truncated = webhook.truncated_alerts if whole else 0
+    return Notification(
+        receiver=receiver,
+        status="firing" if any(alert.status == "firing" for alert in chosen) else "resolved",
+        alerts=tuple(map(_shown, chosen[:MAX_ALERTS])),
+        unseen=len(chosen[MAX_ALERTS:]) + truncated,
+        group_labels=_mapping(webhook.group_labels),
+        common_labels=_mapping(labels),
+        common_annotations=_mapping(annotations),
+        external_url=_value(webhook.external_url),
+        group_key=_value(webhook.group_key),
+        truncated_alerts=truncated,
+        notification_reason=_value(webhook.notification_reason),
+        route_labels=_mapping(webhook.route_labels),
+    )
+
+
+# -- filters ----------------------------------------------------------------------------------------------
+
+
+def short_host(host: str) -> str:
+    """Return the first label of a host name, without domain and port; addresses keep all but the port.
+
+    ``db-1.gra1.example.net:9100`` is ``db-1``, ``10.0.0.1:9100`` is ``10.0.0.1``, ``[::1]:80`` is
+    ``::1``, ``https://shop.example.net/cart`` is ``shop.example.net``.
+    """
+    if match := re.match(r"[a-z][a-z0-9+.-]*://(?:[^/@\s]*@)?([^/:\s]+)", host):
+        return match[1]
+    if match := re.fullmatch(r"\[([0-9a-fA-F:.]+)\](?::\d+)?", host):
+        return match[1]
+    name = re.sub(r":\d+$", "", host) if host.count(":") == 1 else host
+    try:
+        return str(ipaddress.ip_address(name))
+    except ValueError:
+        return name.split(".", 1)[0] if re.fullmatch(r"[\w.-]+", name) else name
+
+
+def common_prefix(hosts: Iterable[str]) -> str:
+    """Return *hosts* as one list that says what they share once: ``db-1,2,3``, ``web-a1, mail``.
+
+    A prefix is shared up to where a number begins, by neighbours in the list; each host stands once.
+    """
+
+    def stem(host: str) -> str:
+        return re.sub(r"\d+$", "", host)
+
+    shared = []
+    for prefix, group in groupby(dict.fromkeys(host for host in hosts if host), key=stem):
+        members = list(group)
+        tails = [member[len(prefix) :] for member in members]
+        if len(members) == 1 or len(prefix) < 2 or not all(tails):
+            shared += members
+        else:
+            shared.append(prefix + ",".join(tails))
+    return ", ".join(shared)
+
+
+def _where(alerts: Iterable[ShownAlert]) -> str:
+    return common_prefix(alert.where for alert in alerts)
+
+
+def _by_name(alerts: Iterable[ShownAlert]) -> list[tuple[str, list[ShownAlert]]]:
+    names: dict[str, list[ShownAlert]] = {}
+    for alert in alerts:
+        names.setdefault(alert.name, []).append(alert)
+    return list(names.items())
+
+
+def _site(labels: Mapping[str, str]) -> str:
+    return next((labels[name] for name in _SITE if labels.get(name)), "")
+
+
+def _since(alerts: Sequence[ShownAlert]) -> datetime | None:
+    return min((alert.starts_at for alert in alerts), default=None)
+
+
+def _ended(alerts: Sequence[ShownAlert]) -> datetime | None:
+    return max((alert.ends_at for alert in alerts if alert.ends_at), default=None)
+
+
+def _duration(value: timedelta | float) -> str:
+    return brief_duration(value if isinstance(value, timedelta) else timedelta(seconds=value))
+
+
+@pass_context
+def _local_time(context: Context, value: datetime) -> str:
+    contact, now = context["contact"], context["now"]
+    local, today = value.astimezone(contact.time_zone), now.astimezone(contact.time_zone)
+    if local.date() == today.date():
+        return f"{local:%H:%M}"
+    month = _MONTHS.get(contact.language, _MONTHS["en"])[local.month - 1]
+    year = f" {local.year}" if local.year != today.year else ""
+    return f"{local.day} {month}{year} {local:%H:%M}"
+
+
+def _clip(text: str, length: int) -> str:
+    """Return the words of *text* that fit into *length* characters, then ``...`` if some did not."""
+    if len(text) <= length:
+        return text
+    cut = text[: length - 2].rsplit(" ", 1)[0][: length - 3]
+    return cut.rstrip(" ,;:.-") + "..."
+
+
+class _Environment(ImmutableSandboxedEnvironment):
+    def __init__(self, load: Callable[[str], tuple[str, str, None] | None]) -> None:
+        super().__init__(
+            loader=FunctionLoader(load),
+            undefined=StrictUndefined,
+            autoescape=False,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            auto_reload=False,
+        )
+        self.filters |= {
+            "duration": _duration,
+            "local_time": _local_time,
+            "short_host": short_host,
+            "common_prefix": common_prefix,
+            "where": _where,
+            "site": _site,
+            "by_name": _by_name,
+            "since": _since,
+            "ended": _ended,
+            "clip": _clip,
+        }
+
+
+# -- templates --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateFailure:
+    """Why a template gave no text, and where."""
+
+    template: str
+    file: str
+    line: int
+    reason: str
+
+
+class Templates:
+    """The templates by the names of their files: those of the operator before the shipped ones."""
+
+    def __init__(self, files: Mapping[str, Path] | None = None) -> None:
+        """Read and compile *files* and the shipped templates; `problems` says which do not compile."""
+        self.problems: list[Problem] = []
+        self._sources: dict[str, tuple[str, str, None]] = {}
+        self._compiled: dict[str, Template] = {}
+        for name, file in (TEMPLATES | dict(files or {})).items():
+            try:
+                self._sources[name] = (file.read_text(encoding="utf-8"), str(file), None)
+            except OSError as error:
+                self._report(file, 1, f"cannot be read: {error.strerror}")
+            except UnicodeDecodeError:
+                self._report(file, 1, "is not UTF-8; save it as UTF-8")
+        self._environment = _Environment(self._sources.get)
+        for name, (_, file_name, _) in self._sources.items():
+            try:
+                self._compiled[name] = self._environment.get_template(name)
+            except TemplateSyntaxError as error:
+                where = error.filename or file_name
+                self._report(Path(where), error.lineno, f"does not compile: {error.message}")
+            except RecursionError:
+                self._report(Path(file_name), 1, "does not compile: it is nested too deep")
+
+    def _report(self, file: Path, line: int, message: str) -> None:
+        self.problems.append(Problem(Position(line, 1), ("templates",), message, file=str(file)))
+
+    def sources(self, name: str) -> list[tuple[str, str]]:
+        """Return the file and source of the template *name* in every language it has."""
+        stem = re.compile(rf"{re.escape(name)}(\.[a-z]{{2}})?\.j2")
+        return [(file, text) for key, (text, file, _) in self._sources.items() if stem.fullmatch(key)]
+
+    def _file(self, name: str, language: str) -> str:
+        localised = f"{name}.{language}.j2"
+        return localised if localised in self._sources else f"{name}.j2"
+
+    def render(self, name: str, language: str, context: Mapping[str, Any]) -> str | TemplateFailure:
+        """Render the template *name*, in *language* where there is one for it."""
+        file_name = self._file(name, language)
+        template = self._compiled.get(file_name)
+        if template is None:
+            return TemplateFailure(name, file_name, 1, "there is no such template, or it does not compile")
+        try:
+            return template.render(context)
+        except TemplateNotFound as error:
+            return self._failure(name, file_name, error, f'there is no template "{error.message}" to include')
+        except Exception as error:
+            return self._failure(name, file_name, error, f"{type(error).__name__}: {str(error)[:200]}")
+
+    def _failure(self, name: str, file_name: str, error: BaseException, reason: str) -> TemplateFailure:
+        file, line = self._sources[file_name][1], 1
+        files = {source[1] for source in self._sources.values()}
+        traceback = error.__traceback__
+        while traceback is not None:
+            if traceback.tb_frame.f_code.co_filename in files:
+                file, line = traceback.tb_frame.f_code.co_filename, traceback.tb_lineno
+            traceback = traceback.tb_next
+        return TemplateFailure(name, file, line, reason)
+
+
+# -- composing --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How a receiver wants its messages written. *urls* is False where OVHcloud would block them."""
+
+    template: str = "page"
+    max_parts: int = 2
+    encoding: Encoding = Encoding.GSM
+    urls: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A text that can be sent: what it takes, how many alerts it names, and what failed on the way."""
+
+    text: str
+    size: Size
+    shown: int
+    more: int
+    failure: TemplateFailure | None = field(default=None, compare=False)
+
+
+def compose(
+    templates: Templates,
+    message: Notification,
+    recipient: Recipient,
+    style: Style,
+    now: datetime,
+    *,
+    late: timedelta | None = None,
+) -> Text:
+    """Return the text of *message* for *recipient* with the most alerts that fit into ``style.max_parts``.
+
+    With *late*, the text begins by saying so. A template that fails is reported in the result, which
+    then holds a text written without it. The most alerts are found exactly for every template whose
+    text does not get shorter by naming one alert more.
+    """
+    prefix = _LATE.get(recipient.language, _LATE["en"]).format(brief_duration(late)) if late else ""
+    failures: list[TemplateFailure] = []
+
+    def write(shown: int) -> str:
+        context = _context(message, recipient, now, shown)
+        text = templates.render(style.template, recipient.language, context)
+        if isinstance(text, TemplateFailure):
+            failures.append(text)
+            text = plain_text(message, shown)
+        elif not text.strip():
+            failures.append(TemplateFailure(style.template, f"{style.template}.j2", 1, "the text is empty"))
+            text = plain_text(message, shown)
+        text = encode(prefix + text.strip(), style.encoding)
+        text = text if style.urls else without_urls(text)
+        return text.strip() or encode(plain_text(message, shown), Encoding.GSM)
+
+    text, shown = fit(write, len(message.alerts), style.max_parts)
+    more = len(message.alerts) - shown + message.unseen
+    return Text(text, measure(text), shown, more, failures[0] if failures else None)
+
+
+def fit(write: Callable[[int], str], count: int, max_parts: int) -> tuple[str, int]:
+    """Return the text with the most of *count* alerts that takes at most *max_parts*, and that number.
+
+    When not even one alert fits, its text is shortened to the words that do.
+    """
+    best: tuple[str, int] | None = None
+
+    def fits(shown: int) -> bool:
+        nonlocal best
+        text = write(shown)
+        if measure(text).parts > max_parts:
+            return False
+        best = (text, shown)
+        return True
+
+    if fits(count) and best:
+        return best
+    low, high = 0, 1  # low fits, or is nothing; high does not, or is not known to
+    while high < count and fits(high):
+        low, high = high, high * 2
+    high = min(high, count)
+    while high - low > 1:
+        middle = (low + high) // 2
+        if fits(middle):
+            low = middle
+        else:
+            high = middle
+    if best is None:
+        shown = min(1, count)
+        return shorten(write(shown), max_parts), shown
+    return best
+
+
+def _context(message: Notification, recipient: Recipient, now: datetime, shown: int) -> dict[str, Any]:
+    alerts = message.alerts[:shown]
+    return {
+        "receiver": message.receiver,
+        "status": message.status,
+        "severity": message.severity,
+        "alerts": alerts,
+        "firing": tuple(alert for alert in alerts if alert.status == "firing"),
+        "resolved": tuple(alert for alert in alerts if alert.status == "resolved"),
+        "more": len(message.alerts) - shown + message.unseen,
+        "group_labels": message.group_labels,
+        "common_labels": message.common_labels,
+        "common_annotations": message.common_annotations,
+        "external_url": message.external_url,
+        "group_key": message.group_key,
+        "truncated_alerts": message.truncated_alerts,
+        "notification_reason": message.notification_reason,
+        "route_labels": message.route_labels,
+        "contact": recipient,
+        "now": now,
+    }
+
+
+def plain_text(message: Notification, shown: int) -> str:
+    """Return what is sent when a template fails: status, severity, names and places, and how many more."""
+    alerts = message.alerts[:shown]
+    named = "; ".join(f"{name} {_where(group)}".strip() for name, group in _by_name(alerts))
+    more = len(message.alerts) - shown + message.unseen
+    words = (message.status.upper(), message.severity, named or "alerts", f"+{more} more" if more else "")
+    return " ".join(filter(None, words))
+
+
+def sample_failures(
+    templates: Templates, name: str, samples: Iterable[Notification]
+) -> list[TemplateFailure]:
+    """Return what fails when the template *name* is tried on *samples*, in each language it has."""
+    failures = []
+    for message in samples:
+        for language in ("en", "fr"):
+            recipient = Recipient("sample", "+33639980000", language, ZoneInfo("UTC"))
+            now = message.alerts[0].starts_at + timedelta(minutes=5)
+            failure = compose(templates, message, recipient, Style(template=name), now).failure
+            if failure is not None and failure not in failures:
+                failures.append(failure)
+    return failures
