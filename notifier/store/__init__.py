@@ -1,0 +1,1 @@
+"""Everything that is kept: the schema, every SQL statement, and the one thread that writes."""

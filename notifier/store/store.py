@@ -1,0 +1,655 @@
+"""Every SQL statement, as methods that take and return values of their own types."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    Connection,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.exc import DBAPIError
+
+from notifier.config import LONGEST_DEDUPE_WINDOW
+from notifier.ids import first_id
+from notifier.store.bulk import BulkInsert
+from notifier.store.engine import (
+    ProcessLock,
+    StoreUnavailable,
+    migrate,
+    open_engine,
+    reason,
+)
+from notifier.store.recent import Recent
+from notifier.store.schema import (
+    UNDER_WAY,
+    JobState,
+    MessageState,
+    from_microseconds,
+    jobs,
+    messages,
+    notifications,
+    to_microseconds,
+    webhooks,
+)
+from notifier.store.writer import Writer
+
+
+@dataclass(frozen=True, slots=True)
+class NewWebhook:
+    """A webhook to be stored, and the digest by which its repetitions are recognised."""
+
+    id: str
+    identity: bytes
+    received_at: datetime
+    posted_to: str | None
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredWebhook:
+    """A webhook that waits to be planned."""
+
+    id: str
+    received_at: datetime
+    posted_to: str | None
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """A message that planning came to."""
+
+    id: str
+    contact: str
+    phone: str
+    text: str
+    parts: int
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class NewNotification:
+    """What one receiver is told of a webhook, and by which messages."""
+
+    id: str
+    webhook_id: str
+    receiver: str
+    status: str
+    group_key: str
+    alerts: int
+    received_at: datetime
+    messages: tuple[NewMessage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message on its way."""
+
+    id: str
+    notification_id: str
+    receiver: str
+    contact: str
+    phone: str
+    text: str
+    parts: int
+    received_at: datetime
+    expires_at: datetime
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One attempt to send one text to up to 500 recipients; *tag* names it at OVHcloud."""
+
+    tag: str
+    text: str
+    attempted_at: datetime
+    messages: tuple[Message, ...]
+    looks: int = 0
+    """How often OVHcloud was asked what became of it."""
+    patience: timedelta = timedelta()
+    """For how long after the attempt an answer that there is no such job is not believed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a message ended."""
+
+    message_id: str
+    state: MessageState
+    ovh_id: int | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """What is under way: how many messages in each state, webhooks not yet planned, and since when."""
+
+    messages: dict[str, int]
+    unplanned: int
+    oldest: datetime | None
+
+
+_MESSAGE = (
+    messages.c.id,
+    messages.c.notification_id,
+    messages.c.receiver,
+    messages.c.contact,
+    messages.c.phone,
+    messages.c.text,
+    messages.c.parts,
+    messages.c.received_at,
+    messages.c.expires_at,
+    messages.c.attempts,
+)
+
+
+class Store:
+    """A database, open or waiting to be.
+
+    What reads may be called from any thread and raises `StoreUnavailable`; what writes returns a future
+    that is done once it is on disk.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Take the database at *path* for this process, making its directory if need be.
+
+        Raises:
+            StoreRefused: another process works on it.
+            StoreUnavailable: its directory cannot be made or written.
+        """
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreUnavailable(f"{path.parent} cannot be made: {error.strerror}") from error
+        self.path = path
+        self._lock = ProcessLock(path)
+        self._engine = open_engine(path)
+        self._writer = Writer(self._engine, path, self._remember)
+        self._recent = Recent()
+        self._insert_webhooks = BulkInsert(webhooks, lambda rows: insert(webhooks).values(rows))
+
+    def start(self) -> None:
+        """Bring the schema up to date and begin to write.
+
+        A database that cannot be opened now is opened as soon as it can; until then `outage` says why.
+
+        Raises:
+            StoreRefused: the schema is newer than this program.
+        """
+        try:
+            migrate(self._engine)
+            self._writer.outage = None
+        except StoreUnavailable as error:
+            self._writer.outage = str(error)
+        self._writer.start()
+
+    def stop(self) -> None:
+        """Write what was handed in before, then close."""
+        self._writer.stop()
+        self._engine.dispose()
+        self._lock.release()
+
+    @property
+    def outage(self) -> str | None:
+        """Why nothing can be written now; None when all is well."""
+        return self._writer.outage
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        try:
+            with self._engine.connect().execution_options(read_only=True) as connection:
+                yield connection
+        except DBAPIError as error:
+            raise StoreUnavailable(reason(error)) from error
+
+    # intake
+
+    def add_webhooks(self, batch: Sequence[NewWebhook], window: timedelta) -> Future[set[str]]:
+        """Store *batch*, but for those that repeat one stored within *window*; return the repetitions' ids."""
+        taken: list[bytes] = []
+
+        def operation(connection: Connection) -> set[str]:
+            self._recent.forget(taken)  # of an earlier run of this operation, that was rolled back
+            taken.clear()
+            fresh = []
+            for new in batch:
+                if self._recent.take(new.identity, new.received_at, window):
+                    taken.append(new.identity)
+                    fresh.append(new)
+            self._insert_webhooks(connection, [_webhook_row(new) for new in fresh])
+            return {new.id for new in batch}.difference(new.id for new in fresh)
+
+        written = self._writer.submit(operation)
+
+        def settle(done: Future[set[str]]) -> None:
+            if done.exception() is not None:
+                self._recent.forget(taken)
+
+        written.add_done_callback(settle)
+        return written
+
+    def _remember(self, connection: Connection) -> None:
+        """Learn from a database just opened which webhooks are recent."""
+        newest = connection.execute(select(func.max(webhooks.c.received_at))).scalar()
+        self._recent.clear()
+        if newest is not None:
+            since = newest - LONGEST_DEDUPE_WINDOW // timedelta(microseconds=1)
+            rows = connection.execute(
+                select(webhooks.c.identity, webhooks.c.received_at)
+                .where(webhooks.c.id >= first_id(from_microseconds(since)))
+                .order_by(webhooks.c.id)
+            )
+            for identity, received_at in rows:
+                self._recent.take(bytes(identity), from_microseconds(received_at), timedelta())
+
+    # planning
+
+    def unplanned(self, limit: int, max_bytes: int) -> list[StoredWebhook]:
+        """Return the oldest webhooks to be planned, of at most *max_bytes* together unless one is larger."""
+        waiting = (
+            select(webhooks.c.id, func.length(webhooks.c.body))
+            .where(webhooks.c.planned_at.is_(None))
+            .order_by(webhooks.c.id)
+            .limit(limit)
+        )
+        with self._reading() as connection:
+            ids: list[str] = []
+            total = 0
+            for id_, size in connection.execute(waiting):
+                if ids and total + size > max_bytes:
+                    break
+                ids.append(id_)
+                total += size
+            if not ids:
+                return []
+            rows = connection.execute(
+                select(webhooks.c.id, webhooks.c.received_at, webhooks.c.posted_to, webhooks.c.body)
+                .where(webhooks.c.id.in_(ids))
+                .order_by(webhooks.c.id)
+            )
+            return [StoredWebhook(i, from_microseconds(at), to, bytes(body)) for i, at, to, body in rows]
+
+    def webhook_of(self, notification_id: str) -> StoredWebhook | None:
+        """Return the webhook that a notification tells of."""
+        statement = (
+            select(webhooks.c.id, webhooks.c.received_at, webhooks.c.posted_to, webhooks.c.body)
+            .join(notifications, notifications.c.webhook_id == webhooks.c.id)
+            .where(notifications.c.id == notification_id)
+        )
+        with self._reading() as connection:
+            row = connection.execute(statement).one_or_none()
+        return StoredWebhook(row[0], from_microseconds(row[1]), row[2], bytes(row[3])) if row else None
+
+    def add_plans(
+        self, planned: Sequence[tuple[str, Sequence[NewNotification]]], now: datetime
+    ) -> Future[list[str]]:
+        """Store what the webhooks of the given ids came to; return the ids that were planned already."""
+
+        def operation(connection: Connection) -> list[str]:
+            already, notes, texts = [], [], []
+            for webhook_id, plans in planned:
+                taken = connection.execute(
+                    update(webhooks)
+                    .where(webhooks.c.id == webhook_id, webhooks.c.planned_at.is_(None))
+                    .values(planned_at=now)
+                )
+                if taken.rowcount != 1:
+                    already.append(webhook_id)
+                    continue
+                for plan in plans:
+                    notes.append(_notification_row(plan, now))
+                    texts += [_message_row(plan, message, now) for message in plan.messages]
+            if notes:
+                connection.execute(insert(notifications), notes)
+            if texts:
+                connection.execute(insert(messages), texts)
+            return already
+
+        return self._writer.submit(operation)
+
+    # sending
+
+    def due_messages(self, now: datetime, limit: int) -> list[Message]:
+        """Return the messages that are due to be sent, those due longest first."""
+        statement = (
+            select(*_MESSAGE)
+            .where(messages.c.state == MessageState.QUEUED, messages.c.due_at <= now)
+            .order_by(messages.c.due_at, messages.c.id)
+            .limit(limit)
+        )
+        with self._reading() as connection:
+            return [Message(**row._mapping) for row in connection.execute(statement)]
+
+    def claim(self, claimed: Sequence[Job]) -> Future[list[Job]]:
+        """Write down that *claimed* are about to be sent; return those whose messages were all still queued."""
+        return self._writer.submit(
+            lambda connection: [job for job in claimed if self._claim(connection, job)]
+        )
+
+    def split(self, job: Job, halves: Sequence[Job], error: str) -> Future[list[Job]]:
+        """Write down that *job* was refused, and that *halves* of it are about to be sent in its place."""
+
+        def operation(connection: Connection) -> list[Job]:
+            self._release(connection, job.tag, job.attempted_at, error, None)
+            return [half for half in halves if self._claim(connection, half)]
+
+        return self._writer.submit(operation)
+
+    def _claim(self, connection: Connection, job: Job) -> bool:
+        connection.execute(
+            insert(jobs).values(
+                tag=job.tag,
+                state=JobState.SENDING,
+                text=job.text,
+                attempted_at=job.attempted_at,
+                due_at=job.attempted_at,
+                looks=0,
+                patience=0,
+            )
+        )
+        taken = connection.execute(
+            update(messages)
+            .where(
+                messages.c.id.in_([message.id for message in job.messages]),
+                messages.c.state == MessageState.QUEUED,
+            )
+            .values(
+                state=MessageState.SENDING,
+                tag=job.tag,
+                text=job.text,
+                parts=job.messages[0].parts,
+                attempts=messages.c.attempts + 1,
+            )
+        )
+        if taken.rowcount == len(job.messages):
+            return True
+        self._release(connection, job.tag, job.attempted_at, "was taken elsewhere", None)
+        return False
+
+    def finish(
+        self, job: Job, endings: Sequence[Ending], now: datetime, *, query_id: str | None = None
+    ) -> Future[None]:
+        """Write down how messages of *job* ended; those that are not named go back to the queue, due now."""
+
+        def operation(connection: Connection) -> None:
+            ended = [
+                {
+                    "message": ending.message_id,
+                    "state": ending.state,
+                    "ovh_id": ending.ovh_id,
+                    "error": ending.error,
+                }
+                for ending in endings
+            ]
+            if ended:
+                connection.execute(
+                    update(messages)
+                    .where(messages.c.id == bindparam("message"))
+                    .values(
+                        state=bindparam("state"),
+                        ovh_id=bindparam("ovh_id"),
+                        error=bindparam("error"),
+                        finished_at=now,
+                    ),
+                    ended,
+                )
+            self._release(connection, job.tag, now, None, query_id)
+
+        return self._writer.submit(operation)
+
+    def requeue(self, job: Job, due_at: datetime, error: str, query_id: str | None = None) -> Future[None]:
+        """Write down that *job* was not taken; its messages go back to the queue, due at *due_at*."""
+        return self._writer.submit(
+            lambda connection: self._release(connection, job.tag, due_at, error, query_id)
+        )
+
+    @staticmethod
+    def _release(
+        connection: Connection, tag: str, due_at: datetime, error: str | None, query_id: str | None
+    ) -> None:
+        connection.execute(
+            update(messages)
+            .where(
+                messages.c.tag == tag,
+                messages.c.state.in_((MessageState.SENDING, MessageState.UNSETTLED)),
+            )
+            .values(state=MessageState.QUEUED, tag=None, due_at=due_at, error=error)
+        )
+        connection.execute(
+            update(jobs).where(jobs.c.tag == tag).values(state=JobState.DONE, error=error, query_id=query_id)
+        )
+
+    def expire(self, expired: Sequence[Message], now: datetime) -> Future[None]:
+        """Write down that *expired* are given up."""
+
+        def operation(connection: Connection) -> None:
+            connection.execute(
+                update(messages)
+                .where(
+                    messages.c.id.in_([message.id for message in expired]),
+                    messages.c.state == MessageState.QUEUED,
+                )
+                .values(state=MessageState.EXPIRED, finished_at=now)
+            )
+
+        return self._writer.submit(operation)
+
+    # settling
+
+    def unsettle(self, job: Job, due_at: datetime, patience: timedelta, error: str) -> Future[None]:
+        """Write down that the answer to *job* was lost and that OVHcloud is to be asked for it at *due_at*."""
+
+        def operation(connection: Connection) -> None:
+            connection.execute(
+                update(jobs)
+                .where(jobs.c.tag == job.tag)
+                .values(
+                    state=JobState.UNSETTLED,
+                    due_at=due_at,
+                    patience=patience // timedelta(microseconds=1),
+                    error=error,
+                )
+            )
+            connection.execute(
+                update(messages)
+                .where(messages.c.tag == job.tag, messages.c.state == MessageState.SENDING)
+                .values(state=MessageState.UNSETTLED, error=error)
+            )
+
+        return self._writer.submit(operation)
+
+    def unsettle_orphans(self, now: datetime, patience: timedelta) -> Future[int]:
+        """Take up the jobs that were being sent when the process ended: what became of them is to be asked."""
+
+        def operation(connection: Connection) -> int:
+            connection.execute(
+                update(messages)
+                .where(messages.c.state == MessageState.SENDING)
+                .values(state=MessageState.UNSETTLED)
+            )
+            return connection.execute(
+                update(jobs)
+                .where(jobs.c.state == JobState.SENDING)
+                .values(
+                    state=JobState.UNSETTLED,
+                    due_at=now,
+                    patience=patience // timedelta(microseconds=1),
+                    error="the process ended before the answer came",
+                )
+            ).rowcount
+
+        return self._writer.submit(operation)
+
+    def unsettled_jobs(self, now: datetime, limit: int) -> list[Job]:
+        """Return the jobs of which OVHcloud is to be asked now."""
+        statement = (
+            select(jobs.c.tag, jobs.c.text, jobs.c.attempted_at, jobs.c.looks, jobs.c.patience)
+            .where(jobs.c.state != JobState.DONE, jobs.c.state == JobState.UNSETTLED, jobs.c.due_at <= now)
+            .order_by(jobs.c.due_at)
+            .limit(limit)
+        )
+        with self._reading() as connection:
+            found = connection.execute(statement).all()
+            return [
+                Job(
+                    tag,
+                    text,
+                    attempted_at,
+                    tuple(
+                        Message(**row._mapping)
+                        for row in connection.execute(
+                            select(*_MESSAGE).where(
+                                messages.c.tag == tag, messages.c.state == MessageState.UNSETTLED
+                            )
+                        )
+                    ),
+                    looks,
+                    timedelta(microseconds=patience),
+                )
+                for tag, text, attempted_at, looks, patience in found
+            ]
+
+    def look_again(self, job: Job, due_at: datetime, found: Sequence[Ending], now: datetime) -> Future[None]:
+        """Write down which messages of *job* were found, and that the others are asked for at *due_at*."""
+
+        def operation(connection: Connection) -> None:
+            for ending in found:
+                connection.execute(
+                    update(messages)
+                    .where(messages.c.id == ending.message_id)
+                    .values(state=ending.state, ovh_id=ending.ovh_id, error=ending.error, finished_at=now)
+                )
+            connection.execute(
+                update(jobs).where(jobs.c.tag == job.tag).values(due_at=due_at, looks=jobs.c.looks + 1)
+            )
+
+        return self._writer.submit(operation)
+
+    def accepted_ids(self, ids: Iterable[int]) -> set[int]:
+        """Return which of OVHcloud's *ids* belong to messages that are known to be accepted."""
+        statement = select(messages.c.ovh_id).where(messages.c.ovh_id.in_(list(ids)))
+        with self._reading() as connection:
+            return {int(row[0]) for row in connection.execute(statement)}
+
+    def next_due(self) -> datetime | None:
+        """Return when the next message or unsettled job is due."""
+        with self._reading() as connection:
+            found = [
+                connection.execute(
+                    select(func.min(messages.c.due_at)).where(messages.c.state == MessageState.QUEUED)
+                ).scalar(),
+                connection.execute(
+                    select(func.min(jobs.c.due_at)).where(
+                        jobs.c.state != JobState.DONE, jobs.c.state == JobState.UNSETTLED
+                    )
+                ).scalar(),
+            ]
+        return min((instant for instant in found if instant is not None), default=None)
+
+    def queue(self) -> Queue:
+        """Return what is under way."""
+        counts = (
+            select(messages.c.state, func.count(), func.min(messages.c.received_at))
+            .where(messages.c.state.in_(UNDER_WAY))
+            .group_by(messages.c.state)
+        )
+        waiting = select(func.count(), func.min(webhooks.c.received_at)).where(
+            webhooks.c.planned_at.is_(None)
+        )
+        with self._reading() as connection:
+            states = dict.fromkeys(map(str, UNDER_WAY), 0)
+            oldest: list[datetime] = []
+            for state, count, since in connection.execute(counts):
+                states[state] = count
+                oldest.append(since)
+            unplanned, since = connection.execute(waiting).one()
+            if since is not None:
+                oldest.append(from_microseconds(since))
+        return Queue(states, unplanned, min(oldest, default=None))
+
+    # retention
+
+    def delete_before(self, cutoff: datetime, limit: int) -> Future[int]:
+        """Delete up to *limit* webhooks received before *cutoff*, with all that came of them.
+
+        What is still under way stays. Returns how many rows were deleted; none means that none is left.
+        """
+
+        def operation(connection: Connection) -> int:
+            under_way = (
+                select(messages.c.id)
+                .join(notifications, notifications.c.id == messages.c.notification_id)
+                .where(notifications.c.webhook_id == webhooks.c.id, messages.c.state.in_(UNDER_WAY))
+            )
+            old = (
+                select(webhooks.c.id)
+                .where(
+                    webhooks.c.received_at < to_microseconds(cutoff),
+                    webhooks.c.planned_at.is_not(None),
+                    ~exists(under_way),
+                )
+                .order_by(webhooks.c.id)
+                .limit(limit)
+            )
+            gone = connection.execute(delete(webhooks).where(webhooks.c.id.in_(old))).rowcount
+            attempts = (
+                select(jobs.c.tag)
+                .where(
+                    jobs.c.attempted_at < cutoff,
+                    jobs.c.state == JobState.DONE,
+                    ~exists(select(messages.c.id).where(messages.c.tag == jobs.c.tag)),
+                )
+                .limit(limit)
+            )
+            gone += connection.execute(delete(jobs).where(jobs.c.tag.in_(attempts))).rowcount
+            return gone
+
+        return self._writer.submit(operation)
+
+
+def _webhook_row(new: NewWebhook) -> tuple[object, ...]:
+    return new.id, new.identity, to_microseconds(new.received_at), new.posted_to, new.body, None
+
+
+def _notification_row(plan: NewNotification, now: datetime) -> dict[str, Any]:
+    return {
+        "id": plan.id,
+        "webhook_id": plan.webhook_id,
+        "receiver": plan.receiver,
+        "status": plan.status,
+        "group_key": plan.group_key,
+        "alerts": plan.alerts,
+        "created_at": now,
+    }
+
+
+def _message_row(plan: NewNotification, message: NewMessage, now: datetime) -> dict[str, Any]:
+    return {
+        "id": message.id,
+        "notification_id": plan.id,
+        "receiver": plan.receiver,
+        "contact": message.contact,
+        "phone": message.phone,
+        "text": message.text,
+        "parts": message.parts,
+        "state": MessageState.QUEUED,
+        "received_at": plan.received_at,
+        "created_at": now,
+        "due_at": now,
+        "expires_at": message.expires_at,
+        "attempts": 0,
+    }
