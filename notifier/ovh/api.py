@@ -1,0 +1,405 @@
+"""Calls to OVHcloud's SMS API, on a client of the official wrapper for each thread.
+
+Source: OVHcloud's API schema for ``/sms`` and the wrapper ``ovh`` (synchronous, on ``requests``).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+from urllib.parse import quote, urlsplit
+
+import ovh
+import ovh.client
+import requests
+from ovh.exceptions import APIError, InvalidConfiguration, InvalidResponse
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError
+
+from notifier.config import Ovh
+from notifier.ovh.errors import CallFailed, Failure, Fate, from_exception, from_response
+
+_CLOCK_STEP = 2.0
+"""Seconds by which the local clock may drift from the monotonic one before OVHcloud is asked the time again."""
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class Sent(_Answer):
+    """The answer to a job: which of OVHcloud's ids each receiver got, in order, and who is invalid."""
+
+    ids: tuple[int, ...]
+    valid_receivers: tuple[str, ...] = Field(alias="validReceivers")
+    invalid_receivers: tuple[str, ...] = Field(default=(), alias="invalidReceivers")
+    total_credits_removed: float = Field(default=0, alias="totalCreditsRemoved")
+    credits_left: float | None = Field(default=None, alias="creditsLeft")
+
+
+class Outgoing(_Answer):
+    """A message that OVHcloud knows, pending or in its history."""
+
+    id: int
+    receiver: str
+    tag: str | None = None
+    message: str | None = None
+    delivery_receipt: int | None = Field(default=None, alias="deliveryReceipt")
+    ptt: int | None = None
+
+
+class Account(_Answer):
+    """An SMS account."""
+
+    name: str | None = None
+    status: str = "enable"
+    credits_left: float | None = Field(default=None, alias="creditsLeft")
+
+
+class Sender(_Answer):
+    """A declared sender. *status*: enable, disable, refused or waitingValidation."""
+
+    sender: str
+    status: str
+
+
+class ConsumerKey(_Answer):
+    """A consumer key, of use once a person has opened *validation_url*."""
+
+    consumer_key: str = Field(alias="consumerKey")
+    validation_url: str = Field(alias="validationUrl")
+
+    @property
+    def secret(self) -> SecretStr:
+        """The key, as configurations hold it."""
+        return SecretStr(self.consumer_key)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call that ended. *code* is the status, or ``error`` when no answer came; *seconds* is its duration."""
+
+    method: str
+    route: str
+    code: str
+    seconds: float
+    query_id: str | None
+
+
+Observer = Callable[[Call], None]
+T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
+
+
+@dataclass(slots=True)
+class _ServerClock:
+    """What the threads share of OVHcloud's clock: its distance from ours, and when that was learnt."""
+
+    delta: int | None = None
+    offset: float = 0.0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def is_current(self) -> bool:
+        return self.delta is not None and abs(time.time() - time.monotonic() - self.offset) < _CLOCK_STEP
+
+    def learn(self, delta: int) -> None:
+        self.delta = delta
+        self.offset = time.time() - time.monotonic()
+
+
+class _Client(ovh.Client):  # type: ignore[misc]  # the wrapper is untyped
+    """The wrapper's client, with a clock that is shared and asked again, and calls that are observed."""
+
+    def __init__(self, clock: _ServerClock, observe: Observer, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._clock = clock
+        self._observe = observe
+        self.route = ""
+        self.response: requests.Response | None = None
+
+    @property
+    def query_id(self) -> str | None:
+        """What identifies the last call for OVHcloud's support."""
+        return None if self.response is None else self.response.headers.get("X-OVH-QUERYID")
+
+    @property
+    def time_delta(self) -> int:
+        """Seconds from our clock to OVHcloud's, asked for anew when ours was stepped."""
+        with self._clock.lock:
+            if not self._clock.is_current():
+                self.ask_time()
+            return self._clock.delta or 0
+
+    def ask_time(self) -> None:
+        """Learn how far OVHcloud's clock is from ours."""
+        self.route = "/auth/time"
+        server_time = TypeAdapter(int).validate_python(self.get("/auth/time", _need_auth=False))
+        self._clock.learn(server_time - int(time.time()))
+
+    def raw_call(
+        self,
+        method: str,
+        path: str,
+        data: Any = None,
+        need_auth: bool = True,
+        headers: dict[str, str] | None = None,
+    ) -> requests.Response:
+        """Make the call and tell the observer how it went."""
+        start = time.perf_counter()
+        self.response = None
+        try:
+            self.response = super().raw_call(method, path, data, need_auth, headers)
+        finally:
+            code = "error" if self.response is None else str(self.response.status_code)
+            self._observe(Call(method, self.route, code, time.perf_counter() - start, self.query_id))
+        return self.response
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What `Api.send` came to, with OVHcloud's query id for its support."""
+
+    sent: Sent
+    query_id: str | None
+
+
+class Api:
+    """The calls that Notifier makes. Each raises `CallFailed`; each may be made from any thread."""
+
+    def __init__(self, settings: Ovh, observe: Observer = lambda call: None) -> None:
+        """Prepare to call as *settings* say; nothing is called yet."""
+        self._settings = settings
+        self._observe = observe
+        self._clock = _ServerClock()
+        self._threads = threading.local()
+        self._service_name = settings.service_name
+        self._lock = threading.Lock()
+        _make_known(settings.endpoint)
+
+    # sending
+
+    def send(self, text: str, receivers: Sequence[str], tag: str) -> Outcome:
+        """Send *text* to *receivers* (E.164), as a job that *tag* (up to 20 characters) names."""
+        parameters: dict[str, Any] = {
+            "message": text,
+            "receivers": list(receivers),
+            "charset": "UTF-8",
+            "priority": "high",
+            "tag": tag,
+        }
+        if self._settings.virtual_number:
+            number = quote(e164(self._settings.virtual_number), safe="")
+            route, tail = "/sms/{serviceName}/virtualNumbers/{number}/jobs", f"virtualNumbers/{number}/jobs"
+        else:
+            route, tail = "/sms/{serviceName}/jobs", "jobs"
+            parameters["noStopClause"] = True
+            if self._settings.sender_for_response:
+                parameters["senderForResponse"] = True
+            else:
+                parameters["sender"] = self._settings.sender
+        path = self._path(tail)
+        return self._read(
+            "POST",
+            route,
+            path,
+            lambda answer, query_id: Outcome(Sent.model_validate(answer), query_id),
+            parameters,
+        )
+
+    def try_right_to_send(self) -> None:
+        """Raise `CallFailed` where the credentials may not send: posts a job without a text, which sends nothing."""
+        try:
+            self._read("POST", "/sms/{serviceName}/jobs", self._path("jobs"), lambda answer, _: answer, {})
+        except CallFailed as error:
+            if error.failure.status != 400 or error.failure.code == "QUERY_TIME_OUT":
+                raise
+
+    # settling
+
+    def outgoing_of(self, tag: str) -> list[Outgoing]:
+        """Return what the history holds under *tag*."""
+        ids = self._ids("/sms/{serviceName}/outgoing", self._path("outgoing", tag=tag))
+        return [self.outgoing(id_) for id_ in ids]
+
+    def outgoing(self, id_: int) -> Outgoing:
+        """Return one message of the history."""
+        path = self._path(f"outgoing/{id_}")
+        return self._read("GET", "/sms/{serviceName}/outgoing/{id}", path, _reader(Outgoing))
+
+    def pending_ids(self) -> list[int]:
+        """Return the ids of the jobs that are still pending."""
+        return self._ids("/sms/{serviceName}/jobs", self._path("jobs"))
+
+    def pending(self, id_: int) -> Outgoing | None:
+        """Return one pending job, None when it is not pending any more."""
+        path = self._path(f"jobs/{id_}")
+        try:
+            return self._read("GET", "/sms/{serviceName}/jobs/{id}", path, _reader(Outgoing))
+        except CallFailed as error:
+            if error.failure.status == 404:
+                return None
+            raise
+
+    def _ids(self, route: str, path: str) -> list[int]:
+        return self._read("GET", route, path, lambda a, _: TypeAdapter(list[int]).validate_python(a))
+
+    # the account
+
+    def service_names(self) -> list[str]:
+        """Return the names of the SMS accounts that the credentials reach."""
+        return self._read("GET", "/sms", "/sms", lambda a, _: TypeAdapter(list[str]).validate_python(a))
+
+    def service_name(self) -> str:
+        """Return the account's name: the configured one, or else the only one there is."""
+        with self._lock:
+            if self._service_name is None:
+                names = self.service_names()
+                if len(names) != 1:
+                    found = f"there are {len(names)} ({', '.join(names)})" if names else "there is none"
+                    message = f"{found} SMS accounts; set ovh.service_name"
+                    raise CallFailed(Failure(Fate.ANSWERED, message, code="SERVICE_NAME"))
+                self._service_name = names[0]
+            return self._service_name
+
+    def account(self) -> Account:
+        """Return the account: whether it is enabled, and the credits left."""
+        return self._read("GET", "/sms/{serviceName}", self._path(), _reader(Account))
+
+    def senders(self) -> list[str]:
+        """Return the names of the declared senders."""
+        route, path = "/sms/{serviceName}/senders", self._path("senders")
+        return self._read("GET", route, path, lambda a, _: TypeAdapter(list[str]).validate_python(a))
+
+    def sender(self, name: str) -> Sender:
+        """Return a declared sender."""
+        path = self._path(f"senders/{quote(name, safe='')}")
+        return self._read("GET", "/sms/{serviceName}/senders/{sender}", path, _reader(Sender))
+
+    def request_consumer_key(self) -> ConsumerKey:
+        """Ask for a consumer key with the rights that Notifier needs and no more."""
+        rules = [{"method": method, "path": path} for method, path in rights(self._settings)]
+        return self._read(
+            "POST",
+            "/auth/credential",
+            "/auth/credential",
+            _reader(ConsumerKey),
+            {"accessRules": rules},
+            is_signed=False,
+        )
+
+    def refresh_clock(self) -> None:
+        """Ask OVHcloud for its time, so that no page need wait for that."""
+        if self._settings.application_key:
+            client = self._client()
+            with _failing(client, preparing=True):
+                client.ask_time()
+
+    # beneath
+
+    def forget_clock(self) -> None:
+        """Have OVHcloud asked for its time before the next call."""
+        self._clock.delta = None
+
+    def _path(self, tail: str = "", **query: str) -> str:
+        path = f"/sms/{quote(self.service_name(), safe='')}" + (f"/{tail}" if tail else "")
+        return path + "".join(f"?{name}={quote(value, safe='')}" for name, value in query.items())
+
+    def _client(self) -> _Client:
+        client: _Client | None = getattr(self._threads, "client", None)
+        if client is None:
+            settings, secret = self._settings, _plain
+            timeout = settings.timeout.total_seconds()
+            try:
+                client = _Client(
+                    self._clock,
+                    self._observe,
+                    endpoint=settings.endpoint,
+                    application_key=settings.application_key,
+                    application_secret=secret(settings.application_secret),
+                    consumer_key=secret(settings.consumer_key),
+                    client_id=settings.client_id,
+                    client_secret=secret(settings.client_secret),
+                    timeout=(min(timeout, 5.0), timeout),
+                )
+            except InvalidConfiguration as error:
+                message = (
+                    f"{error}; remove OVH_* variables and ovh.conf files that contradict the ovh section"
+                )
+                raise CallFailed(Failure(Fate.ANSWERED, message, code="CONFIGURATION")) from None
+            self._threads.client = client
+        return client
+
+    def _read(
+        self,
+        method: str,
+        route: str,
+        path: str,
+        read: Callable[[Any, str | None], T],
+        parameters: dict[str, Any] | None = None,
+        *,
+        is_signed: bool = True,
+    ) -> T:
+        client = self._client()
+        if is_signed and self._settings.application_key:
+            with _failing(client, preparing=True):
+                _ = client.time_delta
+        client.route = route
+        with _failing(client):
+            answer = client.call(method, path, parameters, is_signed)
+            query_id = client.query_id
+        try:
+            return read(answer, query_id)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            field_ = ".".join(map(str, first["loc"])) or "the whole"
+            message = f"answered something else than documented: {field_}: {first['msg']}"
+            raise CallFailed(Failure(Fate.LOST, message, query_id=query_id)) from None
+
+
+@contextmanager
+def _failing(client: _Client, *, preparing: bool = False) -> Iterator[None]:
+    """Turn what the wrapper raises into `CallFailed`."""
+    try:
+        yield
+    except (InvalidResponse, AttributeError) as error:
+        # The wrapper does not say what could not be read, nor that an error was no mapping.
+        if client.response is None:
+            raise
+        raise CallFailed(from_response(client.response, preparing=preparing)) from error
+    except (APIError, requests.RequestException) as error:
+        raise CallFailed(from_exception(error, preparing=preparing)) from None
+    except ValidationError:
+        raise CallFailed(Failure(Fate.NOT_SENT, "answered no number when asked the time")) from None
+
+
+def rights(settings: Ovh) -> list[tuple[str, str]]:
+    """Return the rights that a consumer key needs, as (method, path)."""
+    needed = [("GET", "/sms"), ("GET", "/sms/*"), ("POST", "/sms/*/jobs")]
+    if settings.virtual_number:
+        needed.append(("POST", "/sms/*/virtualNumbers/*/jobs"))
+    return needed
+
+
+def e164(number: str) -> str:
+    """Return a number of OVHcloud's, or of the configuration, with ``+`` and digits alone."""
+    digits = "".join(c for c in number if c.isdecimal() or c == "+")
+    return "+" + digits[2:] if digits.startswith("00") else digits
+
+
+def _reader(model: type[M]) -> Callable[[Any, str | None], M]:
+    return lambda answer, _: model.model_validate(answer)
+
+
+def _plain(secret: Any) -> str | None:
+    return secret.get_secret_value() if secret is not None else None
+
+
+def _make_known(endpoint: str) -> None:
+    """Teach the wrapper, which only knows regions by name, a base URL."""
+    if "://" in endpoint:
+        ovh.client.ENDPOINTS[endpoint] = endpoint
+        parts = urlsplit(endpoint)
+        ovh.client.OAUTH2_TOKEN_URLS[endpoint] = f"{parts.scheme}://{parts.netloc}/auth/oauth2/token"
