@@ -1,0 +1,432 @@
+"""The commands. Exit codes: 0 done, 1 the answer is no or something failed, 2 usage."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from notifier import __version__, routing
+from notifier.alertmanager import WebhookError, parse_webhook
+from notifier.clock import utc_now
+from notifier.config import Configuration, ConfigurationError, Loading, Ovh, ovh_for_login
+from notifier.ids import new_id
+from notifier.logs import LogFormat, LogLevel, configure_logging
+from notifier.matchers import MatcherError, parse_label
+from notifier.ovh.api import Api, Outgoing
+from notifier.ovh.errors import CallFailed
+from notifier.paging.planning import Page, plan
+from notifier.preflight import Finding, look_over, online
+from notifier.rendering import Templates
+from notifier.runtime import Runtime, prepare
+from notifier.service import AddressUnavailable, Service, load
+from notifier.sms import Encoding, encode, measure
+from notifier.store.engine import StoreRefused, StoreUnavailable
+from notifier.yaml_source import Problem
+
+app = typer.Typer(
+    name="notifier",
+    help="An on-call pager: Alertmanager's webhook in, SMS through OVHcloud out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+ovh_app = typer.Typer(help="The OVHcloud account.", no_args_is_help=True)
+app.add_typer(ovh_app, name="ovh")
+
+
+class Output(StrEnum):
+    """How data is printed."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="The configuration file, notifier.yml.")]
+OutputFormat = Annotated[Output, typer.Option("--output", "-o", help="How to print: text or json.")]
+
+
+def main() -> None:
+    """Run the command that the arguments name."""
+    app()
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+
+
+def _print_json(value: Any) -> None:
+    _say(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def _fail(message: str) -> NoReturn:
+    sys.stderr.write(f"notifier: {message}\n")
+    raise typer.Exit(1)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        _say(f"notifier {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    del version
+
+
+def _usable(file: Path) -> tuple[Loading, Configuration, Templates]:
+    """Load *file*, or print every error in it and exit with 1."""
+    loading, templates = load(file)
+    if loading.configuration is None:
+        for problem in sorted(loading.errors, key=lambda problem: problem.position):
+            sys.stderr.write(problem.render(str(file)) + "\n")
+        raise typer.Exit(1)
+    return loading, loading.configuration, templates
+
+
+def _runtime(file: Path) -> Runtime:
+    loading, _, templates = _usable(file)
+    return prepare(loading, templates, lambda call: None)
+
+
+# -- the service ------------------------------------------------------------------------------------------
+
+
+@app.command()
+def serve(
+    config: ConfigFile,
+    log_format: Annotated[LogFormat, typer.Option(help="logfmt or json.")] = LogFormat.LOGFMT,
+    log_level: Annotated[LogLevel, typer.Option(help="debug, info, warning or error.")] = LogLevel.INFO,
+) -> None:
+    """Run the service. SIGHUP reloads the configuration, SIGTERM drains and stops."""
+    redaction = configure_logging(log_format, log_level)
+    try:
+        Service(config, redaction).run()
+    except ConfigurationError as error:
+        sys.stderr.write(f"{error}\n")
+        raise typer.Exit(1) from None
+    except (StoreRefused, StoreUnavailable) as error:
+        _fail(f"the database cannot be used: {error}")
+    except AddressUnavailable as error:
+        _fail(str(error))
+
+
+@app.command()
+def demo(
+    port: Annotated[
+        int, typer.Option(help="The port to listen on; another is taken if it is not free.")
+    ] = 9876,
+    once: Annotated[bool, typer.Option("--once", help="Stop when the first message has arrived.")] = False,
+) -> None:
+    """Try it all without an account: the emulator, the service, a sample alert, and the SMS it becomes."""
+    from notifier.demo import run
+
+    raise typer.Exit(run(port, once=once))
+
+
+# -- looking at a configuration -----------------------------------------------------------------------------
+
+
+@app.command()
+def check(
+    config: ConfigFile,
+    ask_online: Annotated[
+        bool,
+        typer.Option("--online", help="Also ask OVHcloud: credentials, rights, account, sender, credits."),
+    ] = False,
+    output: OutputFormat = Output.TEXT,
+) -> None:
+    """Check a configuration and its templates; print every error as FILE:LINE:COL: message."""
+    loading, templates = load(config)
+    problems = list(loading.problems)
+    findings: list[Finding] = []
+    if loading.configuration is not None:
+        problems += look_over(loading, templates)
+        if ask_online:
+            findings = online(Api(loading.configuration.ovh), loading.configuration.ovh)
+    problems.sort(key=lambda problem: (problem.file or "", problem.position))
+    is_good = loading.configuration is not None and all(finding.is_good for finding in findings)
+    if output is Output.JSON:
+        _print_json(
+            {
+                "valid": is_good,
+                "problems": [_problem_json(problem, config) for problem in problems],
+                "online": [{"subject": f.subject, "ok": f.is_good, "message": f.message} for f in findings],
+            }
+        )
+    else:
+        for problem in problems:
+            _say(problem.render(str(config)))
+        for finding in findings:
+            _say(f"{'ok' if finding.is_good else 'FAILED'}: {finding.subject}: {finding.message}")
+        if loading.configuration is not None:
+            _say(_summary(loading.configuration, config))
+    if not is_good:
+        raise typer.Exit(1)
+
+
+def _problem_json(problem: Problem, config: Path) -> dict[str, Any]:
+    return {
+        "file": problem.file or str(config),
+        "line": problem.position.line,
+        "column": problem.position.column,
+        "path": list(problem.path),
+        "severity": "warning" if problem.is_warning else "error",
+        "message": problem.message,
+    }
+
+
+def _summary(configuration: Configuration, file: Path) -> str:
+    def count(number: int, noun: str) -> str:
+        return f"{number} {noun}{'' if number == 1 else 's'}"
+
+    contacts, receivers = len(configuration.contacts), len(configuration.receivers)
+    return f"{file} is valid: {count(contacts, 'contact')}, {count(receivers, 'receiver')}"
+
+
+@app.command()
+def route(
+    config: ConfigFile,
+    labels: Annotated[list[str], typer.Argument(metavar="LABEL=VALUE...", help="The labels of an alert.")],
+    output: OutputFormat = Output.TEXT,
+) -> None:
+    """Print which receivers an alert with these labels reaches, one a line."""
+    try:
+        parsed = dict(map(parse_label, labels))
+    except MatcherError as error:
+        sys.stderr.write(f"notifier: {error}\n")
+        raise typer.Exit(2) from None
+    where = _runtime(config).routing
+    named = parsed.get(routing.RECEIVER_LABEL, "")
+    reached = list(where.split(named, [parsed]))
+    if output is Output.JSON:
+        _print_json(reached)
+    else:
+        _say("\n".join(reached))
+
+
+@app.command()
+def render(
+    config: ConfigFile,
+    payload: Annotated[
+        Path, typer.Option("--payload", "-p", help="A file with a webhook's JSON; - for stdin.")
+    ],
+    receiver: Annotated[str | None, typer.Option(help="The receiver, past the routing tree.")] = None,
+    output: OutputFormat = Output.TEXT,
+) -> None:
+    """Print the SMS that a webhook would send; send nothing."""
+    runtime = _runtime(config)
+    if receiver is not None and runtime.configuration.receiver(receiver) is None:
+        _fail(f'there is no receiver "{receiver}" in {config}')
+    try:
+        body = sys.stdin.buffer.read() if str(payload) == "-" else payload.read_bytes()
+        webhook = parse_webhook(body)
+    except OSError as error:
+        _fail(f"{payload} cannot be read: {error.strerror}")
+    except WebhookError as error:
+        _fail(f"{payload}: {error}")
+    plans = plan(runtime, webhook, receiver, utc_now())
+    pages = [(planned.notification.receiver, page) for planned in plans for page in planned.pages]
+    if output is Output.JSON:
+        _print_json([_page_json(name, page) for name, page in pages])
+    else:
+        _say("\n\n".join(_page_text(name, page) for name, page in pages) or "nothing would be sent")
+    for _, page in pages:
+        if (failure := page.text.failure) is not None:
+            sys.stderr.write(f"{failure.file}:{failure.line}:1: the template failed: {failure.reason}\n")
+
+
+def _page_json(receiver: str, page: Page) -> dict[str, Any]:
+    size = page.text.size
+    return {
+        "receiver": receiver,
+        "contact": page.recipient.name or None,
+        "phone": page.recipient.phone,
+        "text": page.text.text,
+        "encoding": "gsm" if size.coding == "7bits" else "unicode",
+        "length": size.length,
+        "parts": size.parts,
+        "credits": size.parts,
+        "alerts_shown": page.text.shown,
+        "alerts_more": page.text.more,
+    }
+
+
+def _page_text(receiver: str, page: Page) -> str:
+    size = page.text.size
+    coding = "GSM 7-bit" if size.coding == "7bits" else "UCS-2"
+    parts = f"{size.parts} part{'s' if size.parts > 1 else ''}"
+    credits_ = f"{size.parts} credit{'s' if size.parts > 1 else ''} to France"
+    to = page.recipient.name or page.recipient.phone
+    return f"{receiver} -> {to} ({coding}, {size.length} characters, {parts}, {credits_})\n{page.text.text}"
+
+
+# -- OVHcloud -----------------------------------------------------------------------------------------------
+
+
+@app.command()
+def send(
+    config: ConfigFile,
+    to: Annotated[str, typer.Option("--to", help="A contact's name, or a mobile number.")],
+    text: Annotated[str, typer.Argument(help="What to send.")],
+    wait: Annotated[bool, typer.Option("--wait", help="Follow it to its receipt.")] = False,
+    output: OutputFormat = Output.TEXT,
+) -> None:
+    """Send a test message through OVHcloud, without the service."""
+    _, configuration, _ = _usable(config)
+    try:
+        recipient = configuration.recipient(to)
+    except ValueError as error:
+        _fail(str(error))
+    api, tag, message = Api(configuration.ovh), new_id(utc_now()), encode(text, Encoding.GSM).strip()
+    if not message:
+        _fail("the text is empty")
+    size = measure(message)
+    if size.parts > 6:
+        _fail(f"the text takes {size.parts} parts; OVHcloud sends at most 6")
+    try:
+        sent = api.send(message, [recipient.phone], tag).sent
+    except CallFailed as error:
+        _fail(f"not sent: {error}")
+    if not sent.ids:
+        _fail(f"not sent: OVHcloud holds {recipient.phone} for invalid")
+    result: dict[str, Any] = {
+        "id": sent.ids[0],
+        "tag": tag,
+        "phone": recipient.phone,
+        "parts": size.parts,
+        "credits": sent.total_credits_removed,
+        "credits_left": sent.credits_left,
+    }
+    if output is Output.TEXT:
+        left = "" if sent.credits_left is None else f", {sent.credits_left:g} left"
+        _say(
+            f"accepted by OVHcloud as {sent.ids[0]} for {recipient.phone}: "
+            f"{size.parts} part(s), {sent.total_credits_removed:g} credit(s){left}"
+        )
+    if wait:
+        final = _follow(api, tag, quiet=output is Output.JSON)
+        result["delivery_receipt"] = final and final.delivery_receipt
+        result["ptt"] = final and final.ptt
+    if output is Output.JSON:
+        _print_json(result)
+    if wait and result["delivery_receipt"] != 1:
+        raise typer.Exit(1)
+
+
+_RECEIPTS = {0: "pending", 1: "delivered", 2: "failed", 4: "pending", 8: "buffered", 16: "failed, not billed"}
+_FOLLOW_FOR = timedelta(minutes=5)
+
+
+def _follow(api: Api, tag: str, *, quiet: bool) -> Outgoing | None:
+    """Ask for the receipt of the message under *tag* until it is final, or for five minutes."""
+    start, shown, last = time.monotonic(), "", None
+    while time.monotonic() - start < _FOLLOW_FOR.total_seconds():
+        try:
+            last = next(iter(api.outgoing_of(tag)), None)
+            state = "not listed yet" if last is None else _RECEIPTS.get(last.delivery_receipt or 0, "unknown")
+        except CallFailed as error:
+            state = f"cannot be asked: {error}"
+        if last is not None and last.ptt is not None:
+            state += f" (ptt {last.ptt})"
+        if state != shown and not quiet:
+            _say(f"{time.monotonic() - start:6.1f}s {state}")
+            shown = state
+        if last is not None and last.delivery_receipt in (1, 2, 16):
+            return last
+        time.sleep(1.0)
+    if not quiet:
+        _say("no receipt within 5 minutes; a phone that is off is tried for 48 to 72 hours")
+    return last
+
+
+@ovh_app.command("account")
+def ovh_account(config: ConfigFile, output: OutputFormat = Output.TEXT) -> None:
+    """Print the SMS account, its senders and the credits left."""
+    _, configuration, _ = _usable(config)
+    api = Api(configuration.ovh)
+    try:
+        name, account = api.service_name(), api.account()
+        senders = [api.sender(sender) for sender in api.senders()]
+    except CallFailed as error:
+        _fail(f"OVHcloud cannot be asked: {error}")
+    if output is Output.JSON:
+        _print_json(
+            {
+                "service_name": name,
+                "status": account.status,
+                "credits_left": account.credits_left,
+                "senders": [{"sender": s.sender, "status": s.status} for s in senders],
+            }
+        )
+        return
+    left = "unknown" if account.credits_left is None else f"{account.credits_left:g}"
+    _say(f"{name}: status {account.status}, credits left {left}")
+    for sender in senders:
+        _say(f"sender {sender.sender}: {sender.status}")
+
+
+@ovh_app.command("login")
+def ovh_login(
+    config: ConfigFile,
+    wait: Annotated[bool, typer.Option(help="Wait until the key has been validated.")] = True,
+    output: OutputFormat = Output.TEXT,
+) -> None:
+    """Obtain a consumer key with the rights that Notifier needs, and no more.
+
+    The file needs the application's key and secret under ovh; what else is missing does not matter. A
+    consumer_key_file that it names is written.
+    """
+    try:
+        settings, key_file = ovh_for_login(config)
+    except ConfigurationError as error:
+        sys.stderr.write(f"{error}\n")
+        raise typer.Exit(1) from None
+    try:
+        key = Api(settings).request_consumer_key()
+    except CallFailed as error:
+        _fail(f"OVHcloud gave no key: {error}")
+    if output is Output.TEXT:
+        _say(f"Open this page, log in and allow it:\n  {key.validation_url}")
+    if wait and not _validated(settings.model_copy(update={"consumer_key": key.secret})):
+        _fail("the key was not validated within 10 minutes; run it again")
+    saved = ""
+    if key_file is not None:
+        try:
+            key_file.touch(mode=0o600)
+            key_file.chmod(0o600)
+            key_file.write_text(key.consumer_key + "\n")
+            saved = str(key_file)
+        except OSError as error:
+            sys.stderr.write(f"notifier: {key_file} cannot be written: {error.strerror}\n")
+    if output is Output.JSON:
+        _print_json(
+            {"consumer_key": key.consumer_key, "validation_url": key.validation_url, "saved": saved or None}
+        )
+    elif saved:
+        _say(f"The consumer key is in {saved}.")
+    else:
+        _say(f"Put it into {config}, under ovh:\n  consumer_key: {key.consumer_key}")
+
+
+def _validated(settings: Ovh) -> bool:
+    api, deadline = Api(settings), time.monotonic() + 600
+    while time.monotonic() < deadline:
+        try:
+            api.service_names()
+        except CallFailed:
+            time.sleep(2.0)
+        else:
+            return True
+    return False

@@ -1,0 +1,129 @@
+"""The demo: the emulator, the service against it with the shipped configuration, and a sample alert."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import tempfile
+import textwrap
+import threading
+import urllib.error
+import urllib.request
+from datetime import UTC, datetime
+from pathlib import Path
+
+from notifier import shipped
+from notifier.logs import LogLevel, configure_logging
+from notifier.ovh.emulator import Emulator, Sms
+from notifier.service import Service
+
+_WIDTH = 44
+
+
+def run(port: int, *, once: bool = False) -> int:
+    """Run the demo until it is interrupted, or with *once* until the first SMS; return the exit code."""
+    configure_logging(level=LogLevel.WARNING)
+    arrived = threading.Event()
+    with tempfile.TemporaryDirectory(prefix="notifier-demo-") as directory, Emulator().running() as emulator:
+
+        def show(accepted: list[Sms]) -> None:
+            for sms in accepted:
+                _say(phone(sms))
+            arrived.set()
+
+        emulator.on_accepted = show
+        keys = emulator.emulation.credentials
+        os.environ |= {
+            "NOTIFIER_DEMO_ADDRESS": f"127.0.0.1:{_free(port)}",
+            "NOTIFIER_DEMO_DATABASE": f"sqlite:///{Path(directory, 'notifier.db')}",
+            "NOTIFIER_DEMO_ENDPOINT": emulator.url,
+            "NOTIFIER_DEMO_KEY": keys.application_key,
+            "NOTIFIER_DEMO_SECRET": keys.application_secret,
+            "NOTIFIER_DEMO_CONSUMER": keys.consumer_key,
+        }
+        service = Service(shipped.CONFIG / "demo.yml")
+        failed: list[str] = []
+
+        def tour(bound: int) -> None:
+            url = f"http://127.0.0.1:{bound}"
+            try:
+                _say(f"Notifier listens on {url}, against an emulator of OVHcloud on {emulator.url}.")
+                _say("A sample alert goes to its webhook; this is what the phone shows:\n")
+                post(url)
+                if not arrived.wait(30):
+                    failed.append("no message arrived within 30 seconds")
+                elif not once:
+                    _say(advice(url))
+            except OSError as error:
+                failed.append(f"the webhook cannot be reached: {error}")
+            if failed or once:
+                os.kill(os.getpid(), 15)
+
+        service.run(lambda bound: threading.Thread(target=tour, args=(bound,), daemon=True).start())
+    for message in failed:
+        sys.stderr.write(f"notifier: {message}\n")
+    return 1 if failed else 0
+
+
+def post(url: str) -> None:
+    """Fire the sample alert at the service at *url*, as Alertmanager would.
+
+    Raises:
+        OSError: it cannot be reached, or refused it.
+    """
+    sample = json.loads((shipped.CONFIG / "sample-alert.json").read_text(encoding="utf-8"))
+    for alert in sample["alerts"]:
+        alert["startsAt"] = datetime.now(UTC).isoformat()
+    request = urllib.request.Request(f"{url}/alert", json.dumps(sample).encode(), method="POST")  # noqa: S310
+    with urllib.request.urlopen(request, timeout=10):  # noqa: S310 (our own address)
+        pass
+
+
+def phone(sms: Sms) -> str:
+    """Draw the message as the phone that got it."""
+    lines = [line for text in sms.message.split("\n") for line in textwrap.wrap(text, _WIDTH) or [""]]
+    title = f"{sms.sender}  {datetime.now().astimezone():%H:%M}"
+    parts = f"{sms.parts} part{'s' if sms.parts > 1 else ''}, {sms.credits:g} credit(s), to {sms.receiver}"
+    body = [f"  │ {line:<{_WIDTH}} │" for line in [title, "", *lines, "", parts]]
+    edge = "─" * (_WIDTH + 2)
+    return "\n".join([f"  ╭{edge}╮", *body, f"  ╰{edge}╯"])
+
+
+def advice(url: str) -> str:
+    """Say how to go on: the line that sends another, and what to add to Alertmanager."""
+    return textwrap.dedent(
+        f"""
+        Send another:
+
+          curl {url}/alert -d '{{"version":"4","receiver":"demo","status":"firing","groupKey":"'$(date +%s)'",
+            "alerts":[{{"status":"firing","startsAt":"'$(date -u +%FT%TZ)'","annotations":{{}},
+            "labels":{{"alertname":"DiskFull","severity":"warning","instance":"web-1.example.net:9100"}}}}]}}'
+
+        Point your Alertmanager here, in alertmanager.yml:
+
+          receivers:
+            - name: demo
+              webhook_configs:
+                - url: {url}/alert
+
+        Metrics: {url}/metrics   Readiness: {url}/-/ready   Stop with Ctrl-C.
+        """
+    )
+
+
+def _free(port: int) -> int:
+    """Return *port* if it can be had, or else 0 for the system to choose."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return 0
+    return port
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()

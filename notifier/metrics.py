@@ -1,0 +1,159 @@
+"""Every metric, defined once. Labels never hold a phone number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from notifier import __version__
+from notifier.ovh.api import Call
+from notifier.store.engine import StoreUnavailable
+from notifier.store.store import Queue
+
+_LATENCY = (0.05, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900, 1800, 3600)
+_REQUEST = (0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10)
+
+
+class Metrics:
+    """The metrics of one service, on a registry of their own."""
+
+    def __init__(self) -> None:
+        """Define them all; nothing has happened yet."""
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        GCCollector(registry=registry)
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"notifier_{name}", text, labels, registry=registry)
+
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(f"notifier_{name}", text, labels, registry=registry)
+
+        self.webhooks = counter("webhooks_total", "Webhooks answered, by status code.", "code")
+        self.webhooks_duplicate = counter(
+            "webhooks_duplicate_total", "Webhooks that repeated one stored moments before."
+        )
+        self.webhooks_unknown_receiver = counter(
+            "webhooks_unknown_receiver_total",
+            "Webhooks that named a receiver which is not configured, and went to the first one.",
+        )
+        self.notifications = counter(
+            "notifications_total",
+            "Notifications planned: what one receiver is told of one webhook.",
+            "receiver",
+            "status",
+        )
+        self.sms = counter("sms_total", "Messages by what became of them.", "receiver", "outcome")
+        self.sms_parts = counter("sms_parts_total", "Parts of the messages that OVHcloud accepted.")
+        self.sms_credits = counter("sms_credits_total", "Credits that OVHcloud took for messages.")
+        self.sms_resent = counter(
+            "sms_resent_unsettled_total",
+            "Messages sent again because OVHcloud would not say within settle_timeout whether it took them.",
+        )
+        self.ovh_requests = counter(
+            "ovh_requests_total",
+            "Calls to OVHcloud, by status code (error where no answer came).",
+            "method",
+            "route",
+            "code",
+        )
+        self.ovh_request_duration = Histogram(
+            "notifier_ovh_request_duration_seconds",
+            "Time that calls to OVHcloud took.",
+            ("method", "route"),
+            buckets=_REQUEST,
+            registry=registry,
+        )
+        self.ovh_credits_left = gauge("ovh_credits_left", "Credits left on the account.", "service_name")
+        self.sending_paused = gauge(
+            "sending_paused",
+            "1 while nothing is sent because of a fault to be mended, by its kind.",
+            "reason",
+        )
+        self.page_latency = Histogram(
+            "notifier_page_latency_seconds",
+            "Time from a webhook being received to its message being accepted by OVHcloud.",
+            ("receiver",),
+            buckets=_LATENCY,
+            registry=registry,
+        )
+        self.template_errors = counter(
+            "template_errors_total", "Messages whose template failed; they went out without it.", "template"
+        )
+        self.store_errors = counter("store_errors_total", "Failures to read or write the store.")
+        self.authentication_failures = counter(
+            "authentication_failures_total", "Requests refused for want of the right credentials."
+        )
+        self.reload_successful = gauge(
+            "config_last_reload_successful", "Whether the last attempt to load the configuration succeeded."
+        )
+        self.reload_success_timestamp = gauge(
+            "config_last_reload_success_timestamp_seconds", "When the configuration was last loaded."
+        )
+        gauge("build_info", "The version that runs.", "version").labels(__version__).set(1)
+
+    def watch_queue(self, queue: Callable[[], Queue], now: Callable[[], datetime]) -> None:
+        """Have each scrape tell what is under way."""
+        self.registry.register(_QueueCollector(queue, now))
+
+    def observe_call(self, call: Call) -> None:
+        """Count a call to OVHcloud."""
+        self.ovh_requests.labels(call.method, call.route, call.code).inc()
+        self.ovh_request_duration.labels(call.method, call.route).observe(call.seconds)
+
+    def expect_receivers(self, receivers: Iterable[str]) -> None:
+        """Let the series of *receivers* be there, at zero, before anything happens to them."""
+        for receiver in receivers:
+            for outcome in ("accepted", "rejected", "expired"):
+                self.sms.labels(receiver, outcome)
+            for status in ("firing", "resolved"):
+                self.notifications.labels(receiver, status)
+            self.page_latency.labels(receiver)
+
+    def exposition(self) -> bytes:
+        """Return all metrics in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+
+class _QueueCollector(Collector):
+    def __init__(self, queue: Callable[[], Queue], now: Callable[[], datetime]) -> None:
+        self._queue = queue
+        self._now = now
+
+    def describe(self) -> Iterable[Metric]:
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        try:
+            queue = self._queue()
+        except StoreUnavailable:
+            return
+        states = GaugeMetricFamily(
+            "notifier_queue_messages",
+            "Messages under way, by state; unplanned counts webhooks.",
+            labels=("state",),
+        )
+        states.add_metric(("unplanned",), queue.unplanned)
+        for state, count in queue.messages.items():
+            states.add_metric((state,), count)
+        yield states
+        age = (self._now() - queue.oldest).total_seconds() if queue.oldest else 0.0
+        yield GaugeMetricFamily(
+            "notifier_queue_oldest_seconds",
+            "Age of the oldest page that is under way, since its webhook was received.",
+            value=max(0.0, age),
+        )

@@ -1,0 +1,208 @@
+"""What to do about a job that failed, or whose answer was lost: decisions alone, nothing is done here.
+
+Three kinds of failure. What passes by itself is tried again, with exponential backoff and jitter. What
+will never pass ends the message of that recipient at once. What the operator must mend pauses sending
+until a trial succeeds. Where the job may have been taken, OVHcloud is asked before anything is sent
+again.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+
+from notifier.ovh.errors import Failure, Fate
+
+FIRST_BACKOFF = timedelta(seconds=1)
+LONGEST_BACKOFF = timedelta(minutes=1)
+LONGEST_RETRY_AFTER = timedelta(minutes=5)
+
+LISTING_DELAY = timedelta(seconds=20)
+"""For how long a job that was taken may be missing from OVHcloud's lists: some seconds, and a margin."""
+
+
+class PauseReason(StrEnum):
+    """What the operator has to mend before anything can be sent."""
+
+    CREDENTIALS = "credentials"
+    RIGHTS = "rights"
+    ACCOUNT = "account"
+    CREDITS = "credits"
+    CLOCK = "clock"
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """It was not taken; send it again after *after*."""
+
+    after: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """It may have been taken; ask OVHcloud after *after*, and believe a no once *patience* has passed."""
+
+    after: timedelta
+    patience: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """It will never be taken; end it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """One of its recipients will never be taken; find out which by sending to each half."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Nothing can be sent until *reason* is mended."""
+
+    reason: PauseReason
+
+
+@dataclass(frozen=True, slots=True)
+class Resynchronise:
+    """Our clock is out of step with OVHcloud's; ask for the time and send it again at once."""
+
+
+Decision = Retry | Ask | Reject | Split | Pause | Resynchronise
+
+_CREDIT = re.compile(r"\bcredits?\b", re.IGNORECASE)
+_SENDER = re.compile(r"\bsenders?\b", re.IGNORECASE)
+_PAUSES = {
+    "NOT_GRANTED_CALL": PauseReason.RIGHTS,
+    "NOT_CREDENTIAL": PauseReason.CREDENTIALS,
+    "INVALID_KEY": PauseReason.CREDENTIALS,
+    "INVALID_CREDENTIAL": PauseReason.CREDENTIALS,
+    "INVALID_SIGNATURE": PauseReason.CREDENTIALS,
+    "OAUTH2": PauseReason.CREDENTIALS,
+    "CONFIGURATION": PauseReason.CREDENTIALS,
+    "SERVICE_NAME": PauseReason.ACCOUNT,
+}
+_PASSING = frozenset({408, 409, 423, 425, 429})
+_PERHAPS_TAKEN = frozenset({504})
+
+
+def decide(failure: Failure, attempts: int, recipients: int, chance: float) -> Decision:
+    """Return what to do about a job that failed.
+
+    Args:
+        failure: how it failed.
+        attempts: how often its messages were sent before, this time included.
+        recipients: how many it was for.
+        chance: a random number from 0 to 1, for the jitter.
+    """
+    after = backoff(attempts, chance)
+    if failure.fate is Fate.NOT_SENT:
+        return Retry(after)
+    if failure.fate is Fate.LOST or failure.status in _PERHAPS_TAKEN:
+        return Ask(FIRST_BACKOFF, LISTING_DELAY)
+    if failure.status in _PASSING:
+        if failure.retry_after is not None:
+            wanted = timedelta(seconds=failure.retry_after)
+            after = min(max(wanted, FIRST_BACKOFF * chance), LONGEST_RETRY_AFTER)
+        return Retry(after)
+    if failure.status is not None and failure.status >= 500:
+        # It says that it failed; it is still asked once before the next attempt.
+        return Ask(after, timedelta())
+    if not failure.is_json:
+        return Retry(after)  # a proxy's page: OVHcloud itself was not reached
+    return _refused(failure, recipients, attempts)
+
+
+def _refused(failure: Failure, recipients: int, attempts: int) -> Decision:
+    if failure.code == "QUERY_TIME_OUT" or (failure.status == 400 and _is_about_time(failure)):
+        return Resynchronise() if attempts <= 2 else Pause(PauseReason.CLOCK)
+    if (reason := _PAUSES.get(failure.code or "")) is not None:
+        return Pause(reason)
+    if failure.status == 400 and re.search("signature", failure.message, re.IGNORECASE):
+        return Pause(PauseReason.CREDENTIALS)
+    if failure.status in (400, 402, 403, 409) and _CREDIT.search(failure.message):
+        return Pause(PauseReason.CREDITS)
+    if failure.status == 401:
+        return Pause(PauseReason.CREDENTIALS)
+    if failure.status in (402, 403, 460) or (failure.status == 404 and not _SENDER.search(failure.message)):
+        return Pause(PauseReason.ACCOUNT)
+    return Split() if recipients > 1 else Reject()
+
+
+def _is_about_time(failure: Failure) -> bool:
+    return bool(re.search(r"timestamp|out of time|query.?time", failure.message, re.IGNORECASE))
+
+
+def backoff(attempts: int, chance: float) -> timedelta:
+    """Return how long to wait after *attempts* failed attempts: doubling, and between half and the whole of it."""
+    doublings = max(0, min(attempts - 1, 10))
+    whole: timedelta = min(FIRST_BACKOFF * (1 << doublings), LONGEST_BACKOFF)
+    return whole * (0.5 + chance / 2)
+
+
+# -- settling ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """All of it was found: it was taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotTaken:
+    """What was not found was not taken; send it again. *is_certain* is False where OVHcloud would not say."""
+
+    is_certain: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AskAgain:
+    """It cannot be told yet; ask again after *after*."""
+
+    after: timedelta
+
+
+Verdict = Taken | NotTaken | AskAgain
+
+
+def settle(
+    *,
+    missing: int,
+    failure: Failure | None,
+    since: timedelta,
+    patience: timedelta,
+    settle_timeout: timedelta,
+    looks: int,
+    chance: float,
+) -> Verdict:
+    """Return what became of a job whose answer was lost.
+
+    Args:
+        missing: of how many recipients OVHcloud's lists hold nothing.
+        failure: why OVHcloud did not give its lists, if it did not.
+        since: the time since the attempt.
+        patience: for how long after the attempt a job may be missing from the lists.
+        settle_timeout: for how long after the attempt it is waited for OVHcloud's lists.
+        looks: how often OVHcloud was asked before.
+        chance: a random number from 0 to 1, for the jitter.
+    """
+    if failure is None and not missing:
+        return Taken()
+    if failure is None and since >= patience:
+        return NotTaken(is_certain=True)
+    if failure is not None and since >= max(settle_timeout, patience) and not _bars_sending(failure):
+        return NotTaken(is_certain=False)
+    wait = min(backoff(looks + 1, chance), timedelta(seconds=10))
+    if failure is None:
+        wait = min(wait, max(patience - since, timedelta(milliseconds=100)))
+    return AskAgain(wait)
+
+
+def _bars_sending(failure: Failure) -> bool:
+    """Whether what keeps OVHcloud from being asked would keep a message from being sent just as well."""
+    if failure.fate is Fate.NOT_SENT:
+        return True
+    decision = decide(failure, attempts=3, recipients=1, chance=0)
+    return isinstance(decision, Pause) and decision.reason is not PauseReason.RIGHTS

@@ -1,0 +1,425 @@
+"""Sending: queued messages become jobs, jobs are sent, and what became of each is written down.
+
+Before a call it is written down that the job is about to be sent; after it, how it went. A job of which
+the second is missing (its answer was lost, or the process was killed) is settled by asking OVHcloud for
+its tag before anything is sent again.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+import structlog
+
+from notifier.clock import Clock
+from notifier.ids import new_id
+from notifier.metrics import Metrics
+from notifier.ovh.api import Outcome, Outgoing, e164
+from notifier.ovh.errors import CallFailed, Failure
+from notifier.paging import retry
+from notifier.paging.planning import text_when_late
+from notifier.paging.pressure import Pressure
+from notifier.paging.worker import Worker
+from notifier.phones import mask
+from notifier.rendering import LATE_AFTER
+from notifier.runtime import Current
+from notifier.store.engine import StoreUnavailable
+from notifier.store.schema import MessageState
+from notifier.store.store import Ending, Job, Message, Store
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+MAX_RECIPIENTS = 500
+"""How many recipients one job is for at most, by OVHcloud's own advice."""
+
+_FIRST_TRIAL = 2.0  # seconds
+_LONGEST_TRIAL = 30.0
+_MAX_THREADS = 64
+_MAX_PENDING = 100
+_IDLE = 0.5
+
+
+def gather(due: Sequence[Message], most: int, now: datetime) -> list[Job]:
+    """Return up to *most* jobs for the *due* messages, oldest first: those of the same text go together.
+
+    A number stands in a job once; a second message to it with the same text waits for the next.
+    """
+    groups: dict[str, dict[str, Message]] = {}
+    for message in due:
+        if message.text not in groups and len(groups) == most:
+            continue
+        group = groups.setdefault(message.text, {})
+        if len(group) < MAX_RECIPIENTS:
+            group.setdefault(message.phone, message)
+    return [Job(new_id(now), text, now, tuple(group.values())) for text, group in groups.items()]
+
+
+def endings(job: Job, outcome: Outcome) -> list[Ending]:
+    """Return how the messages of *job* ended, as OVHcloud answered; those it did not mention are left out."""
+    sent = outcome.sent
+    ids: dict[str, int | None] = dict.fromkeys(map(e164, sent.valid_receivers))
+    ids.update(zip(map(e164, sent.valid_receivers), sent.ids, strict=False))
+    invalid = set(map(e164, sent.invalid_receivers))
+    found = []
+    for message in job.messages:
+        if message.phone in ids:
+            found.append(Ending(message.id, MessageState.ACCEPTED, ids[message.phone]))
+        elif message.phone in invalid:
+            error = "OVHcloud holds the number for invalid"
+            found.append(Ending(message.id, MessageState.REJECTED, error=error))
+    return found
+
+
+def matching(job: Job, found: Sequence[Outgoing]) -> list[Ending]:
+    """Return which messages of *job* are among those *found* at OVHcloud: by tag, or failing that by text."""
+    ids: dict[str, int] = {}
+    for sms in found:
+        if sms.tag == job.tag or (not sms.tag and sms.message == job.text):
+            ids.setdefault(e164(sms.receiver), sms.id)
+    return [
+        Ending(message.id, MessageState.ACCEPTED, ids[message.phone])
+        for message in job.messages
+        if message.phone in ids
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """Nothing is sent until what *message* tells of is mended; the next trial is at *until*."""
+
+    reason: retry.PauseReason
+    message: str
+    until: datetime
+    trials: int
+
+
+class Sender(Worker):
+    """Sends what is queued, up to ``max_concurrency`` jobs at once, each on a thread of its own."""
+
+    name = "sender"
+
+    def __init__(
+        self,
+        store: Store,
+        current: Current,
+        clock: Clock,
+        metrics: Metrics,
+        pressure: Pressure,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        """Prepare to send what is in *store*; *chance* gives numbers from 0 to 1, for the jitter."""
+        super().__init__(metrics, idle=_IDLE)
+        self._store = store
+        self._current = current
+        self._clock = clock
+        self._pressure = pressure
+        self._chance = chance
+        self._pool = ThreadPoolExecutor(_MAX_THREADS, thread_name_prefix="sending")
+        self._lock = threading.Lock()
+        self._in_hand: set[str] = set()
+        self._held_until: datetime | None = None
+        self._has_orphans = True
+        self.paused: Paused | None = None
+        """What hinders sending, for `/-/ready` to tell."""
+
+    # the dispatcher
+
+    def work(self) -> float | None:
+        """Hand out what is due to as many threads as there may be."""
+        now = self._clock()
+        if self._has_orphans:
+            orphans = self._store.unsettle_orphans(now, retry.LISTING_DELAY).result()
+            self._has_orphans = False
+            if orphans:
+                log.warning("jobs of unknown outcome found, asking OVHcloud", jobs=orphans)
+        room = self._current.runtime.configuration.ovh.max_concurrency - len(self._in_hand)
+        if room > 0:
+            room -= self._hand_out_unsettled(now, room)
+        if room > 0:
+            self._hand_out_due(now, room)
+        return self._until_next(now)
+
+    def stop(self) -> None:
+        """Hand out nothing more."""
+        super().stop()
+        self._pool.shutdown(wait=False)
+
+    def join(self, timeout: float) -> bool:
+        """Wait up to *timeout* seconds for the calls under way to be answered and written down."""
+        deadline = threading.Event()
+        super().join(timeout)
+        waited = 0.0
+        while self._in_hand and waited < timeout:
+            deadline.wait(0.05)
+            waited += 0.05
+        return not self._in_hand
+
+    def _until_next(self, now: datetime) -> float | None:
+        if len(self._in_hand) >= self._current.runtime.configuration.ovh.max_concurrency:
+            return None  # a thread that becomes free wakes it
+        due = self._store.next_due()
+        if due is None:
+            return None
+        for until in (self._held_until, self.paused.until if self.paused else None):
+            due = max(due, until) if until is not None else due
+        wait = (due - now).total_seconds()
+        # What is due and yet was not handed out is in hand, or its like is: the next wake-up sees to it.
+        return max(wait, 0.001) if wait > 0 else _IDLE
+
+    def _hand_out_unsettled(self, now: datetime, room: int) -> int:
+        with self._lock:
+            in_hand = set(self._in_hand)
+        handed = 0
+        for job in self._store.unsettled_jobs(now, room + len(in_hand)):
+            if job.tag not in in_hand and handed < room:
+                self._submit(job, self._settle)
+                handed += 1
+        return handed
+
+    def _hand_out_due(self, now: datetime, room: int) -> None:
+        if self._held_until is not None and now < self._held_until:
+            return
+        if self.paused is not None:
+            if now < self.paused.until or self._in_hand:
+                return
+            room = 1  # a trial
+        with self._pressure.giving_way():
+            if self._pressure.is_high:
+                room = min(room, 2)
+            limit = room * 4 + 16
+            due = self._store.due_messages(now, limit)
+            if len(due) == limit and due[-1].text in {message.text for message in due[:room]}:
+                due = self._store.due_messages(now, limit + 2 * MAX_RECIPIENTS)
+            expired = [message for message in due if message.expires_at <= now]
+            if expired:
+                self._expire(expired, now)
+            chosen = [self._made_late(m, now) for m in due if m.expires_at > now]
+            jobs = gather(chosen, room, now)
+            for job in self._store.claim(jobs).result() if jobs else ():
+                self._submit(job, self._send)
+
+    def _made_late(self, message: Message, now: datetime) -> Message:
+        if now - message.received_at < LATE_AFTER:
+            return message
+        stored = self._store.webhook_of(message.notification_id)
+        if stored is None:
+            return message
+        text = text_when_late(self._current.runtime, stored, message.receiver, message.phone, now)
+        return replace(message, text=text.text, parts=text.size.parts) if text else message
+
+    def _expire(self, expired: Sequence[Message], now: datetime) -> None:
+        self._store.expire(expired, now).result()
+        for message in expired:
+            self._metrics.sms.labels(message.receiver, "expired").inc()
+            log.error("message expired, given up", **_about(message))
+
+    def _submit(self, job: Job, work: Callable[[Job], None]) -> None:
+        with self._lock:
+            self._in_hand.add(job.tag)
+
+        def run() -> None:
+            try:
+                with self._pressure.giving_way():
+                    work(job)
+            except Exception:
+                # The job stays as it was written down; the next start asks OVHcloud what became of it.
+                log.exception("job failed", job=job.tag)
+                self._has_orphans = True
+            finally:
+                with self._lock:
+                    self._in_hand.discard(job.tag)
+                self.wake()
+
+        try:
+            self._pool.submit(run)
+        except RuntimeError:  # stopping: the next start takes it up
+            with self._lock:
+                self._in_hand.discard(job.tag)
+
+    # on the threads
+
+    def _write(self, operation: Callable[[], Future[T]]) -> T:
+        """Write down what happened, trying for as long as the store cannot."""
+        patience = threading.Event()
+        while True:
+            try:
+                return operation().result()
+            except StoreUnavailable:
+                self._metrics.store_errors.inc()
+                if self.is_stopping:
+                    raise
+                patience.wait(0.5)
+
+    def _send(self, job: Job) -> None:
+        try:
+            outcome = self._current.runtime.api.send(job.text, [m.phone for m in job.messages], job.tag)
+        except CallFailed as error:
+            self._failed(job, error.failure)
+            return
+        now = self._clock()
+        found = endings(job, outcome)
+        self._write(lambda: self._store.finish(job, found, now, query_id=outcome.query_id))
+        self._resume()
+        self._metrics.sms_credits.inc(max(0.0, outcome.sent.total_credits_removed))
+        if outcome.sent.credits_left is not None:
+            name = self._current.runtime.api.service_name()
+            self._metrics.ovh_credits_left.labels(name).set(outcome.sent.credits_left)
+        self._ended(job, found, now, outcome.query_id)
+
+    def _ended(self, job: Job, found: Sequence[Ending], now: datetime, query_id: str | None) -> None:
+        by_id = {message.id: message for message in job.messages}
+        for ending in found:
+            message = by_id[ending.message_id]
+            self._metrics.sms.labels(message.receiver, ending.state).inc()
+            about = {**_about(message), "job": job.tag, "query": query_id}
+            if ending.state is MessageState.ACCEPTED:
+                latency = (now - message.received_at).total_seconds()
+                self._metrics.sms_parts.inc(message.parts)
+                self._metrics.page_latency.labels(message.receiver).observe(max(0.0, latency))
+                log.info("message accepted", **about, ovh_id=ending.ovh_id, seconds=round(latency, 3))
+            else:
+                log.error("message rejected", **about, error=ending.error)
+
+    def _failed(self, job: Job, failure: Failure) -> None:
+        now = self._clock()
+        attempts = max(message.attempts for message in job.messages) + 1
+        decision = retry.decide(failure, attempts, len(job.messages), self._chance())
+        about = {
+            "job": job.tag,
+            "messages": [message.id for message in job.messages],
+            "error": str(failure),
+            "decision": type(decision).__name__.lower(),
+        }
+        log.warning("job failed", **about, attempts=attempts)
+        match decision:
+            case retry.Retry(after):
+                if failure.status == 429:
+                    self._held_until = now + after
+                self._requeue(job, now + after, failure)
+            case retry.Ask(after, patience):
+                self._write(lambda: self._store.unsettle(job, now + after, patience, str(failure)))
+            case retry.Reject():
+                found = [
+                    Ending(message.id, MessageState.REJECTED, error=str(failure)) for message in job.messages
+                ]
+                self._write(lambda: self._store.finish(job, found, now, query_id=failure.query_id))
+                self._resume()
+                self._ended(job, found, now, failure.query_id)
+            case retry.Split():
+                self._resume()
+                self._split(job, failure)
+            case retry.Pause(reason):
+                self._pause(reason, failure, now)
+                self._requeue(job, now, failure)
+            case retry.Resynchronise():
+                self._current.runtime.api.forget_clock()
+                self._requeue(job, now, failure)
+
+    def _requeue(self, job: Job, due_at: datetime, failure: Failure) -> None:
+        self._write(lambda: self._store.requeue(job, due_at, str(failure), failure.query_id))
+
+    def _split(self, job: Job, failure: Failure) -> None:
+        now = self._clock()
+        middle = len(job.messages) // 2
+        halves = [
+            Job(new_id(now), job.text, now, part) for part in (job.messages[:middle], job.messages[middle:])
+        ]
+        for half in self._write(lambda: self._store.split(job, halves, str(failure))):
+            self._send(half)
+
+    def _pause(self, reason: retry.PauseReason, failure: Failure, now: datetime) -> None:
+        trials = self.paused.trials + 1 if self.paused else 0
+        wait = min(_FIRST_TRIAL * 2.0 ** min(trials, 8), _LONGEST_TRIAL)
+        if self.paused is None:
+            log.error("sending paused", reason=reason, error=str(failure))
+        elif self.paused.reason is not reason:
+            self._metrics.sending_paused.labels(self.paused.reason).set(0)
+        self._metrics.sending_paused.labels(reason).set(1)
+        self.paused = Paused(reason, str(failure), now + timedelta(seconds=wait), trials)
+
+    def _resume(self) -> None:
+        paused = self.paused
+        if paused is not None:
+            self.paused = None
+            self._metrics.sending_paused.labels(paused.reason).set(0)
+            log.info("sending resumed", after=paused.reason)
+
+    # settling
+
+    def _settle(self, job: Job) -> None:
+        failure: Failure | None = None
+        found: list[Ending] = []
+        try:
+            found = self._find(job)
+        except CallFailed as error:
+            failure = error.failure
+        now = self._clock()
+        missing = [m for m in job.messages if m.id not in {ending.message_id for ending in found}]
+        verdict = retry.settle(
+            missing=len(missing),
+            failure=failure,
+            since=now - job.attempted_at,
+            patience=job.patience,
+            settle_timeout=self._current.runtime.configuration.ovh.settle_timeout,
+            looks=job.looks,
+            chance=self._chance(),
+        )
+        about = {
+            "job": job.tag,
+            "found": len(found),
+            "missing": len(missing),
+            "error": failure and str(failure),
+        }
+        match verdict:
+            case retry.AskAgain(after):
+                log.info("job not settled yet, asking again", **about)
+                given_up = [m for m in missing if m.expires_at <= now]
+                ended = found + [
+                    Ending(m.id, MessageState.EXPIRED, error="it was never learnt whether it was taken")
+                    for m in given_up
+                ]
+                if len(ended) == len(job.messages):
+                    self._write(lambda: self._store.finish(job, ended, now))
+                else:
+                    self._write(lambda: self._store.look_again(job, now + after, ended, now))
+                self._ended(job, ended, now, None)
+                return
+            case retry.Taken():
+                log.info("job was taken", **about)
+            case retry.NotTaken(is_certain):
+                if not is_certain:
+                    self._metrics.sms_resent.inc(len(missing))
+                log.warning("job was not taken, sending again", **about, certain=is_certain)
+        self._write(lambda: self._store.finish(job, found, now))
+        self._ended(job, found, now, None)
+
+    def _find(self, job: Job) -> list[Ending]:
+        """Return which messages of *job* OVHcloud knows: in its history, or else among its pending jobs."""
+        api = self._current.runtime.api
+        known = api.outgoing_of(job.tag)
+        found = matching(job, known)
+        if len(found) < len(job.messages):
+            ids = [id_ for id_ in api.pending_ids() if id_ not in {sms.id for sms in known}]
+            others = self._store.accepted_ids(ids)
+            newest = sorted((id_ for id_ in ids if id_ not in others), reverse=True)[:_MAX_PENDING]
+            known += [sms for sms in map(api.pending, newest) if sms is not None]
+            found = matching(job, known)
+        return found
+
+
+def _about(message: Message) -> dict[str, object]:
+    return {
+        "message": message.id,
+        "notification": message.notification_id,
+        "receiver": message.receiver,
+        "to": message.contact or mask(message.phone),
+        "phone": mask(message.phone),
+    }

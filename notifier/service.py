@@ -1,0 +1,278 @@
+"""The service: starts, reloads and stops everything, on one event loop and a few threads."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import structlog
+import uvicorn
+
+from notifier import __version__, config
+from notifier.clock import Clock, utc_now
+from notifier.config import Configuration, ConfigurationError, Loading
+from notifier.logs import Redaction
+from notifier.metrics import Metrics
+from notifier.paging.account import AccountWatch
+from notifier.paging.intake import Intake
+from notifier.paging.planning import Planner
+from notifier.paging.pressure import Pressure
+from notifier.paging.retention import Retention
+from notifier.paging.sending import Sender
+from notifier.paging.worker import Worker
+from notifier.rendering import Templates
+from notifier.runtime import Current, prepare
+from notifier.store.store import Store
+from notifier.web.app import Readiness, build
+from notifier.web.gate import Gate
+from notifier.web.protocol import serving
+from notifier.web.webhook import WebhookEndpoint
+
+log = structlog.get_logger(__name__)
+
+_SWITCH_INTERVAL = 0.0005
+"""Seconds after which a thread that computes lets another one in: the event loop must not wait for 5 ms."""
+
+
+def load(file: Path) -> tuple[Loading, Templates]:
+    """Read the configuration in *file* and its templates; all that is wrong is in the loading's problems."""
+    loading = config.load(file)
+    templates = Templates(loading.template_files)
+    loading.problems += templates.problems
+    if templates.problems:
+        loading.configuration = None
+    return loading, templates
+
+
+class Service:
+    """Notifier, from a configuration file.
+
+    Raises on construction:
+        ConfigurationError: the file cannot be used.
+        StoreRefused, StoreUnavailable: the database is not for this process, or its place cannot be had.
+    """
+
+    def __init__(self, file: Path, redaction: Redaction | None = None, clock: Clock = utc_now) -> None:
+        """Read *file* and take the database; nothing runs yet."""
+        self._file = file
+        self._redaction = redaction or Redaction()
+        self.metrics = Metrics()
+        loading, templates = load(file)
+        if loading.configuration is None:
+            raise ConfigurationError(file, loading.errors)
+        self._warn(loading)
+        self._redaction.keep_secret(loading.configuration.secrets())
+        self.current = Current(prepare(loading, templates, self.metrics.observe_call))
+        self._loaded(True, clock)
+        self._clock = clock
+        self.store = Store(self.configuration.storage.path(file.parent))
+        self.pressure = pressure = Pressure()
+        shared = (self.store, self.current, clock, self.metrics, pressure)
+        self.sender = Sender(*shared)
+        self.planner = Planner(*shared, self.sender)
+        self.account = AccountWatch(self.current, self.metrics)
+        self._workers: tuple[Worker, ...] = (self.planner, self.sender, Retention(*shared), self.account)
+        self._gate = Gate(self.configuration.web, self.metrics)
+        intake = Intake(self.store, self.current, clock, self.planner.wake)
+        self._webhook = WebhookEndpoint(self.current, intake, self._gate, self.metrics, pressure)
+        self.app = build(
+            webhook=self._webhook,
+            gate=self._gate,
+            metrics=self.metrics,
+            readiness=self.readiness,
+            reload=self.reload,
+        )
+        self.metrics.watch_queue(self.store.queue, clock)
+
+    @property
+    def configuration(self) -> Configuration:
+        """The configuration in force."""
+        return self.current.runtime.configuration
+
+    def readiness(self) -> Readiness:
+        """Return whether webhooks can be stored, and what hinders sending."""
+        warnings = []
+        if (paused := self.sender.paused) is not None:
+            warnings.append(f"sending is paused ({paused.reason}): {self._redaction.hide(paused.message)}")
+        elif (problem := self.account.problem) is not None:
+            warnings.append(self._redaction.hide(problem))
+        return Readiness(self.store.outage, tuple(warnings))
+
+    # reloading
+
+    async def reload(self) -> str | None:
+        """Read the file again and put it in force; return what is wrong with it, in which case nothing changes."""
+        loop = asyncio.get_running_loop()
+        loading, templates = await loop.run_in_executor(None, load, self._file)
+        if loading.configuration is None:
+            problems = "\n".join(problem.render(str(self._file)) for problem in loading.errors)
+            log.error("reload failed, the configuration in force stays", problems=problems)
+            self._loaded(False, self._clock)
+            return problems
+        self._warn(loading)
+        self._redaction.keep_secret(loading.configuration.secrets())
+        old = self.configuration
+        self.current.runtime = prepare(loading, templates, self.metrics.observe_call)
+        self._gate.admit_as(loading.configuration.web)
+        for key in ("listen_address", "tls_server_config"):
+            if getattr(old.web, key) != getattr(loading.configuration.web, key):
+                log.warning("a change takes effect at the next start", key=f"web.{key}")
+        if old.storage.url != loading.configuration.storage.url:
+            log.warning("a change takes effect at the next start", key="storage.url")
+        self._loaded(True, self._clock)
+        log.info("configuration reloaded", file=str(self._file))
+        self.sender.wake()
+        return None
+
+    def _warn(self, loading: Loading) -> None:
+        for problem in loading.problems:
+            log.warning("configuration", problem=problem.render(str(self._file)))
+
+    def _loaded(self, successful: bool, clock: Clock) -> None:
+        self.metrics.reload_successful.set(successful)
+        if successful:
+            self.metrics.reload_success_timestamp.set(clock().timestamp())
+            self.metrics.expect_receivers(r.name for r in self.configuration.receivers)
+
+    # running
+
+    def start(self) -> None:
+        """Open the database and start the workers.
+
+        Raises:
+            StoreRefused: the database is newer than this program.
+        """
+        self.store.start()
+        for worker in self._workers:
+            worker.start()
+
+    def stop(self, deadline: float) -> bool:
+        """Stop the workers, waiting until *deadline* (monotonic); return whether all work was ended."""
+        for worker in self._workers:
+            worker.stop()
+        ended = [worker.join(deadline - time.monotonic()) for worker in self._workers]
+        self.store.stop()
+        self._gate.close()
+        return all(ended)
+
+    def run(self, on_ready: Callable[[int], None] = lambda port: None) -> None:
+        """Serve until SIGTERM or SIGINT; SIGHUP reloads. *on_ready* is told the port."""
+        loop_factory = uvicorn.Config(self.app, log_config=None).get_loop_factory()
+        with _switching_often(), asyncio.Runner(loop_factory=loop_factory) as runner:
+            runner.run(self._serve(on_ready))
+
+    async def _serve(self, on_ready: Callable[[int], None]) -> None:
+        web = self.configuration.web
+        listener = _listen(web.host, web.port)
+        tls = web.tls_server_config
+        settings = uvicorn.Config(
+            self.app,
+            http=serving(self._webhook),
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=int(self.configuration.global_.shutdown_timeout.total_seconds()) or 1,
+            backlog=2048,
+            ssl_certfile=tls.cert_file if tls else None,
+            ssl_keyfile=tls.key_file if tls else None,
+            ssl_ca_certs=str(tls.client_ca_file) if tls and tls.client_ca_file else None,
+            ssl_cert_reqs=2 if tls and tls.client_ca_file else 0,
+        )
+        server = _Server(settings)
+        loop = asyncio.get_running_loop()
+        tasks: set[asyncio.Task[str | None]] = set()
+
+        def hang_up() -> None:
+            task = loop.create_task(self.reload())
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+
+        loop.add_signal_handler(signal.SIGHUP, hang_up)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, server.ask_to_stop)
+        self.start()
+        _spare_the_collector()
+        port = listener.getsockname()[1]
+        url = config.listen_url(web, port)
+        log.info("notifier started", version=__version__, url=url, database=str(self.store.path))
+        server.on_started = lambda: on_ready(port)
+        try:
+            await server.serve([listener])
+        finally:
+            stopping_at = server.asked_to_stop_at or time.monotonic()
+            deadline = stopping_at + self.configuration.global_.shutdown_timeout.total_seconds()
+            drained = await loop.run_in_executor(None, self.stop, deadline)
+            log.info("notifier stopped", drained=drained)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, with the signals left to the service."""
+
+    asked_to_stop_at: float | None = None
+    on_started: Callable[[], None] = staticmethod(lambda: None)
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
+
+    def ask_to_stop(self) -> None:
+        """Answer what is under way, then end."""
+        self.asked_to_stop_at = self.asked_to_stop_at or time.monotonic()
+        self.should_exit = True
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen."""
+        await super().startup(sockets)
+        if self.started:
+            self.on_started()
+
+
+class AddressUnavailable(Exception):
+    """The address to listen on cannot be had; the text says why and what to do."""
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise AddressUnavailable(
+            f"cannot listen on {host}:{port}: {error.strerror}; change web.listen_address or end what listens there"
+        ) from None
+    listener.listen(2048)
+    listener.setblocking(False)
+    return listener
+
+
+def _spare_the_collector() -> None:
+    """Have the garbage collector leave alone what was made at the start, and look less often at the rest.
+
+    What comes and goes with a webhook holds no cycles; looking for some took half of the time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+
+
+@contextmanager
+def _switching_often() -> Iterator[None]:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(_SWITCH_INTERVAL)
+    with contextlib.ExitStack() as stack:
+        stack.callback(sys.setswitchinterval, before)
+        yield

@@ -1,0 +1,1 @@
+"""The ASGI application: webhook, probes, metrics, API."""

@@ -1,0 +1,72 @@
+"""The application: its paths, and the probes, metrics and reload that Prometheus' own programs have too."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from notifier.metrics import Metrics
+from notifier.web.gate import Gate
+from notifier.web.webhook import WebhookEndpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Whether webhooks can be stored (*outage* says why not), and what hinders sending (*warnings*)."""
+
+    outage: str | None
+    warnings: tuple[str, ...] = ()
+
+
+def build(
+    *,
+    webhook: WebhookEndpoint,
+    gate: Gate,
+    metrics: Metrics,
+    readiness: Callable[[], Readiness],
+    reload: Callable[[], Awaitable[str | None]],
+) -> Starlette:
+    """Return the application. *reload* reloads the configuration and returns what is wrong with it, if anything."""
+
+    async def healthy(request: Request) -> Response:  # noqa: ARG001
+        return PlainTextResponse("Notifier is healthy.\n")
+
+    async def ready(request: Request) -> Response:  # noqa: ARG001
+        now = readiness()
+        warnings = "".join(f"warning: {warning}\n" for warning in now.warnings)
+        if now.outage is not None:
+            text = f"Notifier is not ready: the store is unavailable: {now.outage}\n{warnings}"
+            return PlainTextResponse(text, 503)
+        return PlainTextResponse(f"Notifier is ready.\n{warnings}")
+
+    async def exposition(request: Request) -> Response:  # noqa: ARG001
+        text = await asyncio.get_running_loop().run_in_executor(None, metrics.exposition)
+        return Response(text, media_type=CONTENT_TYPE_LATEST)
+
+    async def reloading(request: Request) -> Response:
+        if not await gate.admits(request.scope):
+            return PlainTextResponse(
+                "give the right credentials\n", 401, {"www-authenticate": 'Bearer realm="notifier"'}
+            )
+        problems = await reload()
+        if problems is None:
+            return PlainTextResponse("reloaded\n")
+        return PlainTextResponse(f"not reloaded, the configuration in force stays:\n{problems}\n", 500)
+
+    return Starlette(
+        routes=[
+            Route("/alert", webhook, methods=["POST"]),
+            Route("/alert/{receiver}", webhook, methods=["POST"]),
+            Route("/metrics", exposition),
+            Route("/-/healthy", healthy),
+            Route("/-/ready", ready),
+            Route("/-/reload", reloading, methods=["POST", "PUT"]),
+        ]
+    )

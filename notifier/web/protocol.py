@@ -1,0 +1,130 @@
+"""HTTP as uvicorn speaks it, with a short way for the webhook.
+
+A page that waits for the answers to a storm comes late, so the plain case (``POST /alert`` with its
+length told and its credentials known) is taken from the parser straight to the intake, without a task,
+a scope and a request of its own. Every other request, and every refusal for what is in the headers, goes
+uvicorn's way to the application.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from notifier.alertmanager import WebhookError
+from notifier.store.engine import StoreUnavailable
+
+if TYPE_CHECKING:
+    from notifier.paging.intake import Receipt
+    from notifier.web.webhook import WebhookEndpoint
+
+_PHRASES = {200: b"OK", 400: b"Bad Request", 503: b"Service Unavailable"}
+
+
+class WebhookProtocol(HttpToolsProtocol):
+    """One connection. `serving` makes the class for an endpoint."""
+
+    endpoint: WebhookEndpoint
+    _body: bytearray | None = None
+    """The body of a webhook on its short way, while it comes in."""
+    _is_storing = False
+    _closes = False
+
+    def on_message_begin(self) -> None:
+        """Begin a request, for which nothing is made ready until it is known what it is."""
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
+        self._body = None
+
+    def on_headers_complete(self) -> None:
+        """Choose the way."""
+        if self.url == b"/alert" and self._is_plain():
+            self._body = bytearray()
+            self._closes = not self.parser.should_keep_alive()
+            return
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expects
+        self.headers += headers
+        super().on_headers_complete()
+
+    def _is_plain(self) -> bool:
+        return (
+            self.parser.get_method() == b"POST"
+            and self.parser.get_http_version() == "1.1"
+            and not self.expect_100_continue
+            and not self._is_storing
+            and (self.cycle is None or self.cycle.response_complete)
+            and not self.parser.should_upgrade()
+            and self.endpoint.takes_at_once(self.headers)
+        )
+
+    def on_body(self, body: bytes) -> None:
+        """Take in a piece of the body."""
+        if self._body is None:
+            super().on_body(body)
+        else:
+            self._body += body
+
+    def on_message_complete(self) -> None:
+        """Store the webhook."""
+        if self._body is None:
+            super().on_message_complete()
+            return
+        body, self._body = bytes(self._body), None
+        self._is_storing = True
+        try:
+            self.endpoint.store_soon(body, self._stored)
+        except (WebhookError, StoreUnavailable) as error:
+            self._answer(*self.endpoint.refusal(error))
+
+    def _stored(self, result: Receipt | StoreUnavailable) -> None:
+        if isinstance(result, StoreUnavailable):
+            self._answer(*self.endpoint.refusal(result))
+        else:
+            self.endpoint.count_stored(result)
+            self._answer(200, "")
+
+    def _answer(self, status: int, text: str) -> None:
+        self._is_storing = False
+        if self.transport.is_closing():
+            return
+        body = text.encode()
+        lines = [b"HTTP/1.1 %d %s" % (status, _PHRASES[status])]
+        lines += [b"%s: %s" % header for header in self.server_state.default_headers]
+        if body:
+            lines.append(b"content-type: text/plain; charset=utf-8")
+        lines.append(b"content-length: %d" % len(body))
+        if self._closes:
+            lines.append(b"connection: close")
+        self.transport.write(b"\r\n".join(lines) + b"\r\n\r\n" + body)
+        if self._closes:
+            self.transport.close()
+        self.on_response_complete()
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        if self._is_storing:  # the answer to the webhook before it comes first
+            self.flow.pause_reading()
+            self.pipeline.appendleft((cycle, app))
+        else:
+            super()._start_asgi_task(cycle, app)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget what was coming in; what is being stored is stored."""
+        self._body = None
+        super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """Close the connection, after the answer that is due."""
+        if self._is_storing:
+            self._closes = True
+        else:
+            super().shutdown()
+
+
+def serving(endpoint: WebhookEndpoint) -> type[asyncio.Protocol]:
+    """Return the protocol whose webhooks go to *endpoint*."""
+    return type("WebhookProtocol", (WebhookProtocol,), {"endpoint": endpoint})

@@ -1,0 +1,169 @@
+"""``POST /alert``: Alertmanager's webhook, answered once what it says is on disk.
+
+An ASGI application of its own rather than an endpoint with request and response objects: it is the one
+path that must keep up with a storm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from starlette.types import Message, Receive, Scope, Send
+
+from notifier.alertmanager import WebhookError
+from notifier.metrics import Metrics
+from notifier.paging.intake import Intake, Receipt
+from notifier.paging.pressure import Pressure
+from notifier.runtime import Current
+from notifier.store.engine import StoreUnavailable
+from notifier.web.gate import Gate
+
+_TEXT = (b"content-type", b"text/plain; charset=utf-8")
+_STORED: Message = {
+    "type": "http.response.start",
+    "status": 200,
+    "headers": [(b"content-length", b"0")],
+}
+_EMPTY: Message = {"type": "http.response.body", "body": b""}
+
+
+class _TooLarge(Exception):
+    """The body is larger than ``web.max_body``."""
+
+
+class _Gone(Exception):
+    """Whoever was posting has gone."""
+
+
+class WebhookEndpoint:
+    """Answers 200 once stored, or when it repeats what was stored moments ago."""
+
+    def __init__(
+        self, current: Current, intake: Intake, gate: Gate, metrics: Metrics, pressure: Pressure
+    ) -> None:
+        """Prepare to hand webhooks to *intake*."""
+        self._current = current
+        self._intake = intake
+        self._gate = gate
+        self._metrics = metrics
+        self._pressure = pressure
+        self._count_stored = metrics.webhooks.labels("200")
+
+    # the short way, for `notifier.web.protocol`
+
+    def takes_at_once(self, headers: list[tuple[bytes, bytes]]) -> bool:
+        """Whether nothing in *headers* asks for more than reading the body and storing it."""
+        credentials, length = b"", -1
+        for name, value in headers:
+            if name == b"content-length":
+                length = int(value) if value.isdigit() else -1
+            elif name == b"authorization":
+                credentials = value
+            elif name in (b"transfer-encoding", b"content-encoding"):
+                return False
+        return 0 <= length <= self._current.runtime.configuration.web.max_body and self._gate.admits_at_once(
+            credentials
+        )
+
+    def store_soon(self, body: bytes, answer: Callable[[Receipt | StoreUnavailable], None]) -> None:
+        """Store *body* and call *answer*.
+
+        Raises:
+            WebhookError, StoreUnavailable: as `Intake.submit` does.
+        """
+
+        def leave(result: Receipt | StoreUnavailable) -> None:
+            self._pressure.leave()
+            answer(result)
+
+        self._intake.submit(body, None, leave)
+        self._pressure.enter()
+
+    def count_stored(self, receipt: Receipt) -> None:
+        """Count a webhook that was stored, or was already."""
+        self._count_stored.inc()
+        if receipt.is_duplicate:
+            self._metrics.webhooks_duplicate.inc()
+
+    def refusal(self, error: WebhookError | StoreUnavailable) -> tuple[int, str]:
+        """Count a webhook that was refused; return the status and what to say."""
+        status, text = self._explain(error)
+        self._metrics.webhooks.labels(str(status)).inc()
+        return status, text
+
+    # the long way
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        self._pressure.enter()
+        try:
+            refusal = await self._take(scope, receive)
+        except _Gone:
+            return
+        finally:
+            self._pressure.leave()
+        if refusal is None:
+            await send(_STORED)
+            await send(_EMPTY)
+        else:
+            await self._refuse(send, *refusal)
+
+    async def _take(self, scope: Scope, receive: Receive) -> tuple[int, str] | None:
+        if not await self._gate.admits(scope):
+            return 401, "give the right credentials: Authorization: Bearer TOKEN, or basic\n"
+        posted_to = scope["path_params"].get("receiver") if "path_params" in scope else None
+        if posted_to is not None and self._current.runtime.configuration.receiver(posted_to) is None:
+            return 404, f'there is no receiver "{posted_to}"\n'
+        most = self._current.runtime.configuration.web.max_body
+        try:
+            body = await _read(scope, receive, most)
+            self.count_stored(await self._intake.store(body, posted_to))
+        except _TooLarge:
+            return (
+                413,
+                f"the body is larger than web.max_body, {most} bytes; set max_alerts in Alertmanager\n",
+            )
+        except (WebhookError, StoreUnavailable) as error:
+            return self._explain(error)
+        return None
+
+    def _explain(self, error: WebhookError | StoreUnavailable) -> tuple[int, str]:
+        if isinstance(error, WebhookError):
+            return 400, f"{error}\n"
+        self._metrics.store_errors.inc()
+        return 503, f"not stored, post it again: {error}\n"
+
+    async def _refuse(self, send: Send, status: int, message: str) -> None:
+        self._metrics.webhooks.labels(str(status)).inc()
+        body = message.encode()
+        headers = [_TEXT, (b"content-length", str(len(body)).encode())]
+        if status == 401:
+            headers.append((b"www-authenticate", b'Bearer realm="notifier", Basic realm="notifier"'))
+        if status == 413:
+            headers.append((b"connection", b"close"))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+async def _read(scope: Scope, receive: Receive, most: int) -> bytes:
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit() and int(value) > most:
+            raise _TooLarge
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise _Gone
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body", False):
+        if len(body) > most:
+            raise _TooLarge
+        return body
+    chunks, size = [body], len(body)
+    while message.get("more_body", False):
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise _Gone
+        chunks.append(message.get("body", b""))
+        size += len(chunks[-1])
+        if size > most:
+            raise _TooLarge
+    return b"".join(chunks)
