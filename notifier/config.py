@@ -501,6 +501,7 @@ def load(file: Path, environment: Mapping[str, str] = os.environ) -> Loading:
     raw = _Raw(source, file.parent)
     raw.refuse_unknown_keys(source.value, Configuration, ())
     raw.read_secret_files()
+    raw.find_certificates()
     loading.template_files = raw.template_files()
     try:
         configuration = Configuration.model_validate(source.value)
@@ -673,6 +674,8 @@ class _Raw:
         elif kind in _WRONG_TYPES:
             shown = f', is "{given}"' if isinstance(given, str) else f", is {kind_of(given)}"
             message = f"must be {_WRONG_TYPES[kind]}{shown}"
+        elif kind == "too_short":
+            message = "must have at least one item"
         elif kind == "string_pattern_mismatch":
             message = f'"{given}" does not fit; it must match {context["pattern"]}'
         else:
@@ -827,7 +830,6 @@ class _Raw:
         address = web.get("listen_address", "127.0.0.1:9876")
         if isinstance(address, str) and not _is_loopback(address.rpartition(":")[0].strip("[]")):
             self._check_guarded(web)
-        self._check_tls(web)
 
     def _check_sender(self) -> None:
         section = self._section("ovh")
@@ -862,8 +864,8 @@ class _Raw:
                 "bearer_token_file: /etc/notifier/token",
             )
 
-    def _check_tls(self, web: dict[str, Any]) -> None:
-        section = web.get("tls_server_config")
+    def find_certificates(self) -> None:
+        section = self._section("web").get("tls_server_config")
         tls: dict[str, Any] = section if isinstance(section, dict) else {}
         for key, file in tls.items():
             if isinstance(file, str):

@@ -41,6 +41,8 @@ MAX_ALERTS = 300
 MAX_VALUE = 400
 """How many characters of a label or annotation a template is given at most."""
 MAX_LABELS = 100
+_NAME = 63
+"""How many characters of a name or place are shown: no host or pod has a longer one."""
 
 LATE_AFTER = timedelta(minutes=2)
 """A page that goes out later than this after its webhook says that it is late."""
@@ -97,7 +99,7 @@ class ShownAlert:
     @property
     def name(self) -> str:
         """The alert's name; an alert without one goes by its most telling label."""
-        return self.labels.get("alertname") or self.where or "alert"
+        return _clip(self.labels.get("alertname", ""), _NAME) or self.where or "alert"
 
     @property
     def severity(self) -> str:
@@ -107,7 +109,8 @@ class ShownAlert:
     @property
     def where(self) -> str:
         """What the alert is about: its instance, host, pod or the like, short; empty if it says none."""
-        return next((short_host(self.labels[name]) for name in _WHERE if self.labels.get(name)), "")
+        found = next((self.labels[name] for name in _WHERE if self.labels.get(name)), "")
+        return _clip(short_host(found), _NAME)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import gc
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -91,6 +92,8 @@ class Service:
             reload=self.reload,
         )
         self.metrics.watch_queue(self.store.queue, clock)
+        self.ask_to_stop: Callable[[], object] = lambda: None
+        """Ends `run`, from any thread."""
 
     @property
     def configuration(self) -> Configuration:
@@ -198,9 +201,11 @@ class Service:
             tasks.add(task)
             task.add_done_callback(tasks.discard)
 
-        loop.add_signal_handler(signal.SIGHUP, hang_up)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, server.ask_to_stop)
+        if threading.current_thread() is threading.main_thread():  # no other may handle signals
+            loop.add_signal_handler(signal.SIGHUP, hang_up)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, server.ask_to_stop)
+        self.ask_to_stop = lambda: loop.call_soon_threadsafe(server.ask_to_stop)
         self.start()
         _spare_the_collector()
         port = listener.getsockname()[1]
@@ -231,6 +236,13 @@ class _Server(uvicorn.Server):
         """Answer what is under way, then end."""
         self.asked_to_stop_at = self.asked_to_stop_at or time.monotonic()
         self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End, without waiting for the farewell of TLS clients that have gone already."""
+        for connection in list(self.server_state.connections):
+            if connection.transport.is_closing():
+                connection.transport.abort()
+        await super().shutdown(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen."""

@@ -170,5 +170,5 @@ def without_urls(text: str) -> str:
     """Return *text* without its URLs: OVHcloud blocks a message from a short number that holds one."""
     if not _URL.search(text):
         return text
-    lines = (_SPACES.sub(" ", _URL.sub("", line)).rstrip(" :-") for line in text.split("\n"))
+    lines = (_SPACES.sub(" ", _URL.sub("", line)).lstrip().rstrip(" :-") for line in text.split("\n"))
     return "\n".join(line for line in lines if line.strip())

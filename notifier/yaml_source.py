@@ -228,7 +228,7 @@ class _Reader:
             here = (*path, key)
             if key in values:
                 message = f'the key "{key}" stands here twice; keep one'
-                self._source.problems.append(Problem(_position(event), path, message))
+                self._source.problems.append(Problem(_position(event), here, message))
             self._source.keys.setdefault(here, _position(event))
             values[key] = self._node(next(self._events), here)
         return values

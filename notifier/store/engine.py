@@ -8,7 +8,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool, QueuePool
 
@@ -33,7 +33,7 @@ def open_engine(path: Path, *, readers: int = 4) -> Engine:
     execution option ``read_only``. Nothing is opened yet.
     """
     engine = create_engine(
-        f"sqlite+pysqlite:///{path}",
+        URL.create("sqlite+pysqlite", database=str(path)),
         poolclass=QueuePool if readers else NullPool,
         pool_size=max(readers, 1),
         max_overflow=4,

@@ -10,7 +10,6 @@ import contextlib
 import os
 import queue
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
@@ -46,6 +45,8 @@ class Writer:
         self._queue: queue.SimpleQueue[tuple[Operation, Future[Any]] | None] = queue.SimpleQueue()
         self._connection: Connection | None = None
         self._inode: tuple[int, int] | None = None
+        self._lock = threading.Lock()
+        self._is_stopped = False
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self.outage: str | None = "the store has not been opened yet"
         """Why nothing can be written now; None when all is well."""
@@ -55,8 +56,10 @@ class Writer:
         self._thread.start()
 
     def stop(self) -> None:
-        """Write what was handed in before, then end."""
-        self._queue.put(None)
+        """Write what was handed in before, then end; what is handed in later fails."""
+        with self._lock:
+            self._is_stopped = True
+            self._queue.put(None)
         self._thread.join()
 
     def submit(self, operation: Callable[[Connection], T]) -> Future[T]:
@@ -66,7 +69,11 @@ class Writer:
         `StoreUnavailable` when the store as a whole is hindered, else what the operation raised.
         """
         future: Future[T] = Future()
-        self._queue.put((operation, future))
+        with self._lock:
+            if self._is_stopped:
+                future.set_exception(StoreUnavailable("the store is closed"))
+            else:
+                self._queue.put((operation, future))
         return future
 
     def _run(self) -> None:
@@ -162,10 +169,7 @@ class Writer:
         self._disconnect()
 
     def _probe(self) -> None:
-        future: Future[Any] = Future()
-        self._write([(_touch, future)])
-        if future.exception() is not None:
-            time.sleep(0)
+        self._write([(_touch, Future())])
 
 
 def _touch(connection: Connection) -> None:

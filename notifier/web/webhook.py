@@ -149,20 +149,14 @@ async def _read(scope: Scope, receive: Receive, most: int) -> bytes:
     for name, value in scope["headers"]:
         if name == b"content-length" and value.isdigit() and int(value) > most:
             raise _TooLarge
-    message = await receive()
-    if message["type"] == "http.disconnect":
-        raise _Gone
-    body: bytes = message.get("body", b"")
-    if not message.get("more_body", False):
-        if len(body) > most:
-            raise _TooLarge
-        return body
-    chunks, size = [body], len(body)
-    while message.get("more_body", False):
+    chunks: list[bytes] = []
+    size, more = 0, True
+    while more:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise _Gone
         chunks.append(message.get("body", b""))
+        more = message.get("more_body", False)
         size += len(chunks[-1])
         if size > most:
             raise _TooLarge

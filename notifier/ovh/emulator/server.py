@@ -7,6 +7,7 @@ was accepted; ``POST /emulator/settings`` changes attributes of the account (``c
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import secrets
@@ -223,8 +224,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _api(self, path: str, query: dict[str, str], body: str) -> Any:
         emulation = self.server.emulator.emulation
         if path == "/auth/oauth2/token":
-            form = dict(parse_qsl(body))
-            return emulation.issue_token(form.get("client_id", ""), form.get("client_secret", ""))
+            _, _, basic = self.headers.get("Authorization", "").partition("Basic ")
+            client_id, _, secret = base64.b64decode(basic).decode().partition(":")
+            return emulation.issue_token(client_id, secret)
         if not path.startswith("/1.0/"):
             raise Refusal(404, "Client::NotFound", "Got an invalid (or empty) URL")
         path = path.removeprefix("/1.0")

@@ -1,0 +1,19 @@
+"""``python -m notifier.schema_file``: writes the JSON Schema of the configuration, from which editors complete keys."""
+
+from __future__ import annotations
+
+import json
+
+from notifier import shipped
+from notifier.config import json_schema
+
+FILE = shipped.CONFIG / "notifier.schema.json"
+
+
+def text() -> str:
+    """Return what the file must hold."""
+    return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    FILE.write_text(text(), encoding="utf-8")

@@ -1,0 +1,222 @@
+"""What tests share: an emulator, configuration files, time moved by hand, a running service."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from hypothesis import HealthCheck, settings
+
+from notifier.logs import LogLevel, configure_logging
+from notifier.ovh.emulator import Emulator, Sms
+from notifier.service import Service
+
+PAYLOADS = Path(__file__).parent / "payloads"
+ALICE, BOB = "+33639980001", "+33639980002"
+
+configure_logging(level=LogLevel.WARNING)
+settings.register_profile("suite", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
+
+
+def program(name: str) -> str:
+    """Return the path of a program; without it the test is skipped, or fails where CI is."""
+    path = shutil.which(name)
+    if path is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"{name} is not installed")
+        pytest.skip(f"{name} is not installed")
+    return path
+
+
+class Hand:
+    """A clock that is moved by hand."""
+
+    def __init__(self, now: datetime = datetime(2026, 11, 22, 12, 20, tzinfo=UTC)) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def move(self, **by: float) -> None:
+        self.now += timedelta(**by)
+
+
+@pytest.fixture
+def hand() -> Hand:
+    return Hand()
+
+
+@pytest.fixture
+def emulator() -> Iterator[Emulator]:
+    with Emulator().running() as running:
+        yield running
+
+
+@dataclass
+class Files:
+    """Writes configuration files for an emulator into a directory."""
+
+    directory: Path
+    emulator: Emulator | None = None
+    values: dict[str, Any] = field(default_factory=dict)
+
+    def configuration(self, **changes: Any) -> dict[str, Any]:
+        keys = Emulator.__init__ and (self.emulator.emulation.credentials if self.emulator else None)
+        base: dict[str, Any] = {
+            "web": {"listen_address": "127.0.0.1:0"},
+            "storage": {"url": "sqlite:///notifier.db"},
+            "ovh": {
+                "endpoint": self.emulator.url if self.emulator else "ovh-eu",
+                "application_key": keys.application_key if keys else "key",
+                "application_secret": keys.application_secret if keys else "secret-secret",
+                "consumer_key": keys.consumer_key if keys else "consumer",
+                "sender": "ACME",
+                "timeout": "1s",
+            },
+            "contacts": [{"name": "alice", "phone": ALICE}, {"name": "bob", "phone": BOB, "language": "fr"}],
+            "receivers": [{"name": "ops", "notify": ["alice"]}],
+        }
+        for section, value in changes.items():
+            if isinstance(value, dict) and isinstance(base.get(section), dict):
+                base[section] = {k: v for k, v in {**base[section], **value}.items() if v is not ...}
+            else:
+                base[section] = value
+        return base
+
+    def write(self, name: str = "notifier.yml", /, **changes: Any) -> Path:
+        file = self.directory / name
+        file.write_text(json.dumps(self.configuration(**changes)))  # JSON is YAML
+        return file
+
+
+@pytest.fixture
+def files(tmp_path: Path, emulator: Emulator) -> Files:
+    return Files(tmp_path, emulator)
+
+
+class Phones:
+    """The messages that the emulator accepted, to be waited for."""
+
+    def __init__(self, emulator: Emulator) -> None:
+        self._emulator = emulator
+        self._changed = threading.Condition()
+        emulator.on_accepted = self._notify
+
+    def _notify(self, accepted: list[Sms]) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    def all(self) -> list[Sms]:
+        return list(self._emulator.emulation.accepted)
+
+    def wait(self, count: int, timeout: float = 20) -> list[Sms]:
+        """Return the messages once there are *count*; fail when that does not come to pass."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: len(self.all()) >= count, timeout):
+                pytest.fail(f"{len(self.all())} of {count} messages after {timeout} s: {self.all()}")
+        return self.all()
+
+
+@pytest.fixture
+def phones(emulator: Emulator) -> Phones:
+    return Phones(emulator)
+
+
+@dataclass
+class Running:
+    """A service that runs in this process, over real HTTP."""
+
+    service: Service
+    url: str
+    thread: threading.Thread
+
+    def post(self, body: Any, path: str = "/alert", **how: Any) -> requests.Response:
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return requests.post(self.url + path, data=data, timeout=30, **how)
+
+    def get(self, path: str) -> str:
+        return requests.get(self.url + path, timeout=30).text
+
+    def metric(self, line: str) -> float:
+        """Return the value of the series that is written *line*."""
+        for found in self.get("/metrics").splitlines():
+            if found.startswith(line + " "):
+                return float(found.rpartition(" ")[2])
+        return 0.0
+
+    def stop(self) -> None:
+        self.service.ask_to_stop()
+        self.thread.join(30)
+        assert not self.thread.is_alive(), "the service does not stop"
+
+
+def start(file: Path, **how: Any) -> Running:
+    service = Service(file, **how)
+    ready = threading.Event()
+    ports: list[int] = []
+
+    def on_ready(port: int) -> None:
+        ports.append(port)
+        ready.set()
+
+    thread = threading.Thread(target=service.run, args=(on_ready,), daemon=True)
+    thread.start()
+    assert ready.wait(20), "the service does not start"
+    return Running(service, f"http://127.0.0.1:{ports[0]}", thread)
+
+
+@pytest.fixture
+def run() -> Iterator[Callable[..., Running]]:
+    started: list[Running] = []
+
+    def starting(file: Path, **how: Any) -> Running:
+        started.append(start(file, **how))
+        return started[-1]
+
+    yield starting
+    for running in started:
+        if running.thread.is_alive():
+            running.stop()
+
+
+def payload(name: str) -> bytes:
+    return (PAYLOADS / f"{name}.json").read_bytes()
+
+
+def alert(name: str = "InstanceDown", *, status: str = "firing", starts_at: str = "2026-11-22T12:13:30Z", **labels: str) -> dict[str, Any]:
+    return {
+        "status": status,
+        "labels": {"alertname": name, **labels},
+        "annotations": {},
+        "startsAt": starts_at,
+        "endsAt": "2026-11-22T12:20:00Z" if status == "resolved" else "0001-01-01T00:00:00Z",
+        "generatorURL": "",
+        "fingerprint": "",
+    }
+
+
+def webhook(*alerts: dict[str, Any], receiver: str = "ops", key: str = "{}:{}", **more: Any) -> dict[str, Any]:
+    firing = any(a["status"] == "firing" for a in alerts)
+    return {
+        "version": "4",
+        "receiver": receiver,
+        "status": "firing" if firing else "resolved",
+        "alerts": list(alerts),
+        "groupKey": key,
+        "groupLabels": {},
+        "commonLabels": {},
+        "commonAnnotations": {},
+        "externalURL": "http://alertmanager",
+        "truncatedAlerts": 0,
+        **more,
+    }

@@ -1,0 +1,635 @@
+"""From a stored webhook to what OVHcloud accepted, with time moved by hand and the emulator over real HTTP."""
+
+import json
+import threading
+from datetime import timedelta
+
+import pytest
+
+from notifier.alertmanager import identity, parse_envelope, parse_webhook
+from notifier.ids import new_id
+from notifier.metrics import Metrics
+from notifier.ovh.api import Outcome, Outgoing, Sent
+from notifier.ovh.emulator import Fault, FaultKind
+from notifier.paging.account import AccountWatch
+from notifier.paging.planning import Planner, plan
+from notifier.paging.pressure import Pressure
+from notifier.paging.retention import Retention
+from notifier.paging.retry import PauseReason
+from notifier.paging.sending import MAX_RECIPIENTS, Sender, endings, gather, matching
+from notifier.runtime import Current, prepare
+from notifier.service import load
+from notifier.store.schema import MessageState, messages
+from notifier.store.store import Job, Message, NewWebhook, Store
+from tests.conftest import ALICE, BOB, alert, payload, webhook
+
+
+class Pager:
+    """The workers, made to work by hand."""
+
+    def __init__(self, file, hand):
+        loading, templates = load(file)
+        assert loading.errors == []
+        self.hand = hand
+        self.metrics = Metrics()
+        self.current = Current(prepare(loading, templates, self.metrics.observe_call))
+        self.store = Store(loading.configuration.storage.path(file.parent))
+        self.store.start()
+        self.pressure = Pressure()
+        self.restart()
+
+    def restart(self):
+        """Begin anew from the store, as after a kill."""
+        shared = (self.store, self.current, self.hand, self.metrics, self.pressure)
+        self.sender = Sender(*shared, chance=lambda: 1.0)
+        self.planner = Planner(*shared, self.sender)
+
+    def post(self, body, posted_to=None):
+        body = body if isinstance(body, bytes) else json.dumps(body).encode()
+        now = self.hand()
+        new = NewWebhook(new_id(now), identity(parse_envelope(body), posted_to), now, posted_to, body)
+        return self.store.add_webhooks([new], timedelta(minutes=2)).result(10)
+
+    def turn(self, times=1):
+        """Plan what is stored, hand out what is due, and wait until it is written down."""
+        for _ in range(times):
+            while self.planner.work() is not None:
+                pass
+            self.sender.work()
+            idle = threading.Event()
+            for _ in range(4000):
+                if not self.sender._in_hand:
+                    break
+                idle.wait(0.005)
+            assert not self.sender._in_hand, "a job hangs"
+
+    def run(self, seconds, step=1.0):
+        """Let time pass, turning at every *step*."""
+        end = self.hand() + timedelta(seconds=seconds)
+        while self.hand() < end:
+            self.turn()
+            self.hand.move(seconds=step)
+        self.turn()
+
+    def rows(self):
+        with self.store._engine.connect().execution_options(read_only=True) as connection:
+            return [dict(row._mapping) for row in connection.execute(messages.select().order_by(messages.c.id))]
+
+    def states(self):
+        return [row["state"] for row in self.rows()]
+
+    def count(self, series):
+        for line in self.metrics.exposition().decode().splitlines():
+            if line.startswith(series + " "):
+                return float(line.rpartition(" ")[2])
+        return 0.0
+
+    def close(self):
+        self.store.stop()
+
+
+@pytest.fixture
+def make(files, hand):
+    made = []
+
+    def making(**changes):
+        made.append(Pager(files.write(**changes), hand))
+        return made[-1]
+
+    yield making
+    for pager in made:
+        pager.close()
+
+
+def texts(emulator):
+    return [sms.message for sms in emulator.emulation.accepted]
+
+
+ONE = webhook(alert(instance="db-1", severity="critical"))
+
+
+# -- planning ----------------------------------------------------------------------------------------------
+
+
+def test_a_webhook_becomes_a_text_on_the_phone(make, emulator):
+    pager = make()
+    pager.post(payload("firing-one"))
+    pager.turn()
+    (sms,) = emulator.emulation.accepted
+    assert (sms.receiver, sms.sender) == (ALICE, "ACME")
+    assert sms.message == "FIRING critical InstanceDown db-1 (gra1) since 12:13: Instance db-1 down"
+    assert pager.states() == ["accepted"]
+    assert pager.rows()[0]["ovh_id"] == sms.id
+    assert pager.count('notifier_sms_total{outcome="accepted",receiver="ops"}') == 1
+    assert pager.count("notifier_sms_parts_total") == 1
+    assert pager.count("notifier_sms_credits_total") == 1
+    assert pager.count('notifier_ovh_credits_left{service_name="sms-emu12345-1"}') == 999
+    assert pager.count('notifier_page_latency_seconds_count{receiver="ops"}') == 1
+
+
+def test_each_reads_in_a_language_of_their_own(make, emulator):
+    pager = make(receivers=[{"name": "ops", "notify": ["alice", "bob"]}])
+    pager.post(ONE)
+    pager.turn()
+    assert sorted(texts(emulator)) == ["ALERTE critical InstanceDown db-1 depuis 12:13", "FIRING critical InstanceDown db-1 since 12:13"]
+
+
+def test_the_same_text_goes_to_all_in_one_job(make, emulator):
+    pager = make(receivers=[{"name": "ops", "notify": [ALICE, BOB, "alice"]}])
+    pager.post(ONE)
+    pager.turn()
+    assert sorted(sms.receiver for sms in emulator.emulation.accepted) == [ALICE, BOB]
+    assert emulator.requests.count(("POST", "/1.0/sms/sms-emu12345-1/jobs")) == 1
+
+
+def test_alerts_that_reach_the_same_receiver_make_one_notification(make, emulator):
+    pager = make(
+        receivers=[{"name": "ops", "notify": ["alice"]}, {"name": "db", "notify": [BOB]}],
+        route={"receiver": "ops", "routes": [{"matchers": ["team=db"], "receiver": "db"}]},
+    )
+    pager.post(webhook(alert(instance="db-1", team="db"), alert(instance="web-1"), alert(instance="db-2", team="db")))
+    pager.turn()
+    assert {sms.receiver: sms.message for sms in emulator.emulation.accepted} == {
+        ALICE: "FIRING InstanceDown web-1 since 12:13",
+        BOB: "FIRING InstanceDown db-1,2 since 12:13",
+    }
+
+
+def test_whoever_is_reached_twice_by_the_same_words_gets_them_once(make, emulator):
+    pager = make(
+        receivers=[{"name": "ops", "notify": ["alice"]}, {"name": "db", "notify": ["alice"]}],
+        route={"receiver": "ops", "routes": [{"receiver": "ops", "continue": True}, {"receiver": "db"}]},
+    )
+    pager.post(ONE)
+    pager.turn()
+    assert len(emulator.emulation.accepted) == 1
+
+
+def test_an_unknown_receiver_goes_to_the_first_and_is_counted(make, emulator):
+    pager = make()
+    pager.post(webhook(alert(), receiver="nobody"))
+    pager.turn()
+    assert len(emulator.emulation.accepted) == 1
+    assert pager.count("notifier_webhooks_unknown_receiver_total") == 1
+
+
+def test_a_receiver_that_is_gone_since_still_pages_somebody(make):
+    pager = make()
+    runtime, body = pager.current.runtime, parse_webhook(json.dumps(ONE).encode())
+    (planned,) = plan(runtime, body, "gone", pager.hand())
+    assert planned.notification.receiver == "ops"
+
+
+@pytest.mark.parametrize(("wanted", "count"), [(True, 1), (False, 0)])
+def test_resolution_is_told_if_it_is_wanted(make, emulator, wanted, count):
+    pager = make(receivers=[{"name": "ops", "notify": ["alice"], "send_resolved": wanted}])
+    pager.post(payload("resolved"))
+    pager.turn()
+    assert len(emulator.emulation.accepted) == count
+    assert pager.store.unplanned(1, 1) == []
+
+
+def test_a_template_that_fails_is_counted_and_costs_no_page(make, files, emulator):
+    (files.directory / "page.j2").write_text("{{ nothing }}")
+    pager = make(templates=["page.j2"])
+    pager.post(ONE)
+    pager.turn()
+    assert texts(emulator) == ["FIRING critical InstanceDown db-1"]
+    assert pager.count('notifier_template_errors_total{template="page"}') == 1
+
+
+def test_a_webhook_that_planning_chokes_on_holds_up_no_other(make, emulator, monkeypatch):
+    pager = make()
+    good = pager.planner._plan
+
+    def choking(stored, now):
+        if b"poison" in stored.body:
+            raise RuntimeError("choked")
+        return good(stored, now)
+
+    monkeypatch.setattr(pager.planner, "_plan", choking)
+    pager.post(webhook(alert("poison"), key="poison"))
+    pager.post(ONE)
+    pager.turn()
+    assert len(emulator.emulation.accepted) == 1
+    assert len(pager.store.unplanned(10, 1000)) == 1
+    monkeypatch.setattr(pager.planner, "_plan", good)
+    pager.planner._faulty.clear()
+    pager.turn()
+    assert len(emulator.emulation.accepted) == 2
+
+
+def test_a_storm_is_drained(make, emulator):
+    pager = make()
+    for n in range(100):
+        pager.post(webhook(alert(instance=f"web-{n}"), key=str(n)))
+    pager.turn(20)
+    assert len(set(texts(emulator))) == 100
+    assert len(emulator.emulation.accepted) == 100
+
+
+# -- what to send together ---------------------------------------------------------------------------------
+
+
+def message(n, text="hello", phone=None, hand=None):
+    now = hand()
+    return Message(f"m{n}", "n", "ops", "", phone or f"+3363998{n:04}", text, 1, now, now + timedelta(hours=1), 0)
+
+
+def test_jobs_hold_the_same_text_up_to_500_numbers_each_once(hand):
+    due = [message(n, hand=hand) for n in range(600)]
+    (job,) = gather(due, 1, hand())
+    assert len(job.messages) == MAX_RECIPIENTS
+    twice = [message(1, hand=hand), message(2, phone="+33639980001", hand=hand), message(3, "other", hand=hand)]
+    first, second = gather(twice, 5, hand())
+    assert [m.id for m in first.messages] == ["m1"]
+    assert [m.id for m in second.messages] == ["m3"]
+    assert len(gather(twice, 1, hand())) == 1
+    assert first.tag != second.tag
+    assert len(first.tag) == 20
+
+
+def test_answers_are_matched_by_number(hand):
+    job = Job("t", "hello", hand(), tuple(message(n, hand=hand) for n in range(4)))
+    numbers = [m.phone for m in job.messages]
+    sent = Sent(
+        ids=(11, 12), validReceivers=("00" + numbers[1][1:], numbers[0]), invalidReceivers=(numbers[2],)
+    )
+    found = {e.message_id: (e.state, e.ovh_id) for e in endings(job, Outcome(sent, None))}
+    assert found == {
+        "m0": (MessageState.ACCEPTED, 12),
+        "m1": (MessageState.ACCEPTED, 11),
+        "m2": (MessageState.REJECTED, None),
+    }
+
+
+def test_what_is_found_is_matched_by_tag_or_failing_that_by_text(hand):
+    job = Job("t", "hello", hand(), (message(1, hand=hand), message(2, hand=hand)))
+    one, two = (m.phone for m in job.messages)
+    found = [
+        Outgoing(id=1, receiver=one, tag="other", message="hello"),
+        Outgoing(id=2, receiver=one, tag="t"),
+        Outgoing(id=3, receiver=two, message="hello"),
+    ]
+    assert {e.message_id: e.ovh_id for e in matching(job, found)} == {"m1": 2, "m2": 3}
+
+
+# -- when sending fails ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(kind=FaultKind.ERROR, status=500, times=3),
+        Fault(kind=FaultKind.HTML, status=502, times=3),
+        Fault(kind=FaultKind.ERROR, status=429, times=3, headers={"Retry-After": "2"}),
+        Fault(kind=FaultKind.ERROR, status=409, times=3),
+        Fault(kind=FaultKind.RESET_BEFORE, times=2),
+        Fault(kind=FaultKind.RESET_AFTER, times=1),
+        Fault(kind=FaultKind.HANG_BEFORE, times=1, seconds=3),
+        Fault(kind=FaultKind.HANG_AFTER, times=1, seconds=3),
+        Fault(kind=FaultKind.GARBAGE, times=1),
+        Fault(kind=FaultKind.ERROR, status=400, error_code="QUERY_TIME_OUT", times=2),
+        Fault(kind=FaultKind.ERROR, status=403, error_code="INVALID_CREDENTIAL", times=3),
+        Fault(kind=FaultKind.ERROR, status=403, error_code="NOT_GRANTED_CALL", times=3),
+        Fault(kind=FaultKind.RESET_AFTER, method="GET", path="/auth/time"),
+    ],
+    ids=lambda fault: f"{fault.kind}-{fault.status}",
+)  # fmt: skip
+def test_whatever_passes_is_outlasted_and_nothing_is_sent_twice(make, emulator, fault):
+    pager = make()
+    emulator.faults.add(fault)
+    pager.post(ONE)
+    pager.run(90)
+    assert len(emulator.emulation.accepted) == 1
+    assert pager.states() == ["accepted"]
+
+
+def test_a_lost_answer_is_asked_for_until_it_shows(make, emulator):
+    pager = make()
+    emulator.emulation.clock = lambda: pager.hand().timestamp()
+    emulator.emulation.listing_delay = 10
+    emulator.faults.add(Fault(kind=FaultKind.RESET_AFTER))
+    pager.post(ONE)
+    with moved_clock(pager):
+        pager.run(8)
+        assert pager.states() == ["unsettled"]
+        pager.run(20)
+    assert pager.states() == ["accepted"]
+    assert len(emulator.emulation.accepted) == 1
+    assert emulator.requests.count(("POST", "/1.0/sms/sms-emu12345-1/jobs")) == 1
+
+
+def moved_clock(pager):
+    """OVHcloud's clock is moved by hand; the client must not find it out of step all the time."""
+    patch = pytest.MonkeyPatch.context()
+
+    class Both:
+        def __enter__(self):
+            self.patch = patch.__enter__()
+            self.patch.setattr("notifier.ovh.api.time.time", lambda: pager.hand().timestamp())
+
+        def __exit__(self, *error):
+            patch.__exit__(*error)
+
+    return Both()
+
+
+def test_a_job_that_never_arrived_is_sent_again_once_that_is_certain(make, emulator):
+    pager = make()
+    emulator.faults.add(Fault(kind=FaultKind.RESET_BEFORE))
+    pager.post(ONE)
+    pager.run(15)
+    assert emulator.emulation.accepted == []
+    assert pager.states() == ["unsettled"]
+    pager.run(15)
+    assert len(emulator.emulation.accepted) == 1
+    assert pager.count("notifier_sms_resent_unsettled_total") == 0
+
+
+def test_where_ovhcloud_will_not_say_it_is_sent_again_and_counted(make, emulator):
+    pager = make(ovh={"settle_timeout": "1m"})
+    emulator.faults.add(Fault(kind=FaultKind.RESET_AFTER))
+    emulator.faults.add(Fault(kind=FaultKind.ERROR, method="GET", path="/outgoing", status=500, times=None))
+    pager.post(ONE)
+    pager.run(50)
+    assert len(emulator.emulation.accepted) == 1
+    pager.run(40)
+    assert len(emulator.emulation.accepted) == 2  # what cannot be helped
+    assert pager.count("notifier_sms_resent_unsettled_total") == 1
+
+
+def test_a_process_killed_in_the_middle_of_a_call_asks_before_it_sends_again(make, emulator):
+    pager = make()
+    pager.post(ONE)
+    while pager.planner.work() is not None:
+        pass
+    (due,) = pager.store.due_messages(pager.hand(), 1)
+    job = Job(new_id(pager.hand()), due.text, pager.hand(), (due,))
+    pager.store.claim([job]).result(10)
+    pager.current.runtime.api.send(job.text, [due.phone], job.tag)  # and here it is killed
+    pager.restart()
+    pager.run(30)
+    assert len(emulator.emulation.accepted) == 1
+    assert pager.states() == ["accepted"]
+
+
+def test_a_process_killed_before_a_call_sends(make, emulator):
+    pager = make()
+    pager.post(ONE)
+    while pager.planner.work() is not None:
+        pass
+    (due,) = pager.store.due_messages(pager.hand(), 1)
+    pager.store.claim([Job(new_id(pager.hand()), due.text, pager.hand(), (due,))]).result(10)
+    pager.restart()
+    pager.run(30)
+    assert len(emulator.emulation.accepted) == 1
+
+
+def test_one_invalid_number_fails_alone(make, emulator):
+    emulator.emulation.invalid_numbers.add(ALICE)
+    pager = make(receivers=[{"name": "ops", "notify": [ALICE, BOB]}])
+    pager.post(ONE)
+    pager.turn()
+    assert {row["phone"]: row["state"] for row in pager.rows()} == {ALICE: "rejected", BOB: "accepted"}
+    assert pager.count('notifier_sms_total{outcome="rejected",receiver="ops"}') == 1
+
+
+def test_a_200_in_which_every_receiver_is_invalid_sent_nothing(make, emulator):
+    emulator.emulation.invalid_numbers.add(ALICE)
+    pager = make()
+    pager.post(ONE)
+    pager.turn()
+    assert pager.states() == ["rejected"]
+    assert "invalid" in pager.rows()[0]["error"]
+
+
+def test_one_recipient_that_spoils_a_job_is_found_and_fails_alone(make, emulator):
+    numbers = [f"+3363998{n:04}" for n in range(8)]
+    pager = make(receivers=[{"name": "ops", "notify": numbers}])
+    take = emulator.emulation.send
+
+    def refusing(body, virtual_number=None):
+        if numbers[5] in body.get("receivers", ()):
+            from notifier.ovh.emulator.account import bad_request
+
+            raise bad_request("[receivers] is not valid")
+        return take(body, virtual_number)
+
+    emulator.emulation.send = refusing
+    pager.post(ONE)
+    pager.turn()
+    assert {row["phone"] for row in pager.rows() if row["state"] == "rejected"} == {numbers[5]}
+    assert sorted(sms.receiver for sms in emulator.emulation.accepted) == sorted(set(numbers) - {numbers[5]})
+
+
+def test_a_sender_that_is_not_valid_fails_at_once(make, emulator):
+    emulator.emulation.senders["ACME"] = "refused"
+    pager = make()
+    pager.post(ONE)
+    pager.turn()
+    assert pager.states() == ["rejected"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "heal", "reason"),
+    [
+        ({"credits": 0.0}, {"credits": 10.0}, PauseReason.CREDITS),
+        ({"status": "disable"}, {"status": "enable"}, PauseReason.ACCOUNT),
+        ({"is_valid_credential": False}, {"is_valid_credential": True}, PauseReason.CREDENTIALS),
+        ({"rules": [("GET", "/*")]}, {"rules": [("*", "/*")]}, PauseReason.RIGHTS),
+    ],
+)
+def test_what_must_be_mended_pauses_sending_and_resumes_by_itself(make, emulator, spoil, heal, reason):
+    pager = make(ovh={"service_name": "sms-emu12345-1"})
+    for name, value in spoil.items():
+        setattr(emulator.emulation, name, value)
+    for n in range(5):
+        pager.post(webhook(alert(instance=f"db-{n}"), key=str(n)))
+    pager.run(60)
+    assert pager.sender.paused.reason is reason
+    assert pager.count(f'notifier_sending_paused{{reason="{reason}"}}') == 1
+    trials = emulator.requests.count(("POST", "/1.0/sms/sms-emu12345-1/jobs"))
+    assert trials <= 5 + 8  # those that found out, then one at a time, less and less often
+    for name, value in heal.items():
+        setattr(emulator.emulation, name, value)
+    pager.run(45)
+    assert pager.sender.paused is None
+    assert pager.count(f'notifier_sending_paused{{reason="{reason}"}}') == 0
+    assert pager.states() == ["accepted"] * 5
+    assert len(emulator.emulation.accepted) == 5
+
+
+def test_a_page_that_goes_out_late_says_so(make, emulator):
+    pager = make()
+    emulator.faults.add(Fault(kind=FaultKind.ERROR, status=409, times=9))
+    pager.post(ONE)
+    pager.run(400)
+    (text,) = texts(emulator)
+    assert text.startswith("LATE ")
+    assert text.endswith("FIRING critical InstanceDown db-1 since 12:13")
+
+
+def test_a_page_that_nobody_takes_is_given_up_after_an_hour(make, emulator):
+    pager = make()
+    emulator.faults.add(Fault(kind=FaultKind.ERROR, status=409, times=None))
+    pager.post(ONE)
+    pager.run(3500, step=30)
+    assert pager.states() == ["queued"]
+    pager.run(200, step=30)
+    assert pager.states() == ["expired"]
+    assert pager.count('notifier_sms_total{outcome="expired",receiver="ops"}') == 1
+    emulator.faults.clear()
+    pager.run(120, step=30)
+    assert emulator.emulation.accepted == []
+
+
+def test_a_receiver_may_give_up_sooner(make, emulator):
+    pager = make(receivers=[{"name": "ops", "notify": ["alice"], "expire_after": "1m"}])
+    emulator.faults.add(Fault(kind=FaultKind.ERROR, status=409, times=None))
+    pager.post(ONE)
+    pager.run(90, step=5)
+    assert pager.states() == ["expired"]
+
+
+def test_what_was_never_learnt_ends_with_the_page(make, emulator):
+    pager = make(receivers=[{"name": "ops", "notify": ["alice"], "expire_after": "1m"}])
+    emulator.faults.add(Fault(kind=FaultKind.RESET_BEFORE))
+    emulator.faults.add(Fault(kind=FaultKind.ERROR, method="GET", path="/outgoing", status=403, error_code="INVALID_CREDENTIAL", times=None))
+    pager.post(ONE)
+    pager.run(90, step=5)
+    assert pager.states() == ["expired"]
+    assert "never learnt" in pager.rows()[0]["error"]
+
+
+def test_one_call_that_hangs_holds_up_no_other(make, emulator):
+    pager = make(ovh={"timeout": "3s"})
+    emulator.faults.add(Fault(kind=FaultKind.HANG_BEFORE, seconds=20))
+    pager.post(webhook(alert(instance="slow"), key="slow"))
+    while pager.planner.work() is not None:
+        pass
+    pager.sender.work()
+    pager.post(webhook(alert(instance="fast"), key="fast"))
+    while pager.planner.work() is not None:
+        pass
+    pager.sender.work()
+    waited = threading.Event()
+    for _ in range(300):
+        if len(pager.sender._in_hand) == 1:
+            break
+        waited.wait(0.005)
+    (fast,) = texts(emulator)
+    assert "fast" in fast
+    pager.turn()
+
+
+def test_outcomes_are_written_down_even_if_the_store_fails_meanwhile(make, emulator, monkeypatch):
+    from concurrent.futures import Future
+
+    from notifier.store.engine import StoreUnavailable
+
+    pager = make()
+    finish, failures = pager.store.finish, [1, 2]
+
+    def failing(*arguments, **how):
+        if failures:
+            failures.pop()
+            future = Future()
+            future.set_exception(StoreUnavailable("disk full"))
+            return future
+        return finish(*arguments, **how)
+
+    monkeypatch.setattr(pager.store, "finish", failing)
+    pager.post(ONE)
+    pager.turn()
+    assert pager.states() == ["accepted"]
+    assert pager.count("notifier_store_errors_total") == 2
+
+
+def test_a_job_that_meets_a_fault_of_ours_is_settled_like_an_orphan(make, emulator, monkeypatch):
+    pager = make()
+    monkeypatch.setattr("notifier.paging.sending.endings", lambda job, outcome: 1 / 0)
+    pager.post(ONE)
+    pager.turn()
+    monkeypatch.undo()
+    pager.run(30)
+    assert len(emulator.emulation.accepted) == 1
+    assert pager.states() == ["accepted"]
+
+
+# -- around it ---------------------------------------------------------------------------------------------
+
+
+def test_the_account_is_watched(make, emulator):
+    pager = make()
+    watch = AccountWatch(pager.current, pager.metrics)
+    watch.work()
+    assert watch.problem is None
+    assert pager.count('notifier_ovh_credits_left{service_name="sms-emu12345-1"}') == 1000
+    for change, words in (({"credits": 0}, "no credits left"), ({"status": "disable"}, "is not enabled"), ({"is_valid_credential": False}, "cannot be asked")):
+        for name, value in change.items():
+            setattr(emulator.emulation, name, value)
+        watch.work()
+        assert words in watch.problem
+    emulator.emulation.is_valid_credential, emulator.emulation.status, emulator.emulation.credits = True, "enable", 5
+    watch.work()
+    assert watch.problem is None
+
+
+def test_retention_goes_little_by_little(make, hand):
+    pager = make(storage={"url": "sqlite:///notifier.db", "retention": "1d"})
+    retention = Retention(pager.store, pager.current, hand, pager.metrics, pager.pressure)
+    assert retention.work() == 5.0
+    pager.post(payload("firing-one"))
+    pager.turn()
+    hand.move(days=2)
+    waits = []
+    while (wait := retention.work()) is not None:
+        waits.append(wait)
+    assert set(waits) == {0.1}
+    assert pager.rows() == []
+    for _ in range(4):
+        pager.pressure.enter()
+    assert retention.work() == 1.0
+
+
+def test_other_work_gives_way_to_a_crowd_of_webhooks():
+    now, slept, spent = [100.0], [], [0.0]
+    pressure = Pressure(lambda: now[0], slept.append, lambda: spent[0])
+
+    def work():
+        with pressure.giving_way():
+            spent[0] += 0.01
+
+    work()
+    assert slept == []
+    for _ in range(4):
+        pressure.enter()
+    assert pressure.is_high
+    work()
+    work()
+    assert slept == pytest.approx([0.125, 0.25])
+    for _ in range(50):
+        work()
+    assert max(slept) == pytest.approx(0.5)
+    for _ in range(4):
+        pressure.leave()
+    now[0] += 1
+    work()
+    assert not pressure.is_high
+    assert len(slept) == 52
+
+
+def test_a_trial_waits_for_the_one_under_way(make, emulator):
+    pager = make()
+    emulator.emulation.credits = 0
+    pager.post(ONE)
+    pager.turn()
+    paused = pager.sender.paused
+    pager.hand.move(seconds=60)
+    pager.sender._in_hand.add("another")
+    pager.sender.work()
+    assert pager.sender.paused == paused
+    pager.sender._in_hand.discard("another")
+
+

@@ -1,0 +1,46 @@
+import pytest
+
+from notifier.phones import mask, mask_all, parse_mobile
+
+
+@pytest.mark.parametrize(
+    ("text", "region"),
+    [
+        ("+33639980001", None),
+        ("+33 6 39 98 00 01", None),
+        ("0033639980001", None),
+        ("06 39 98 00 01", "FR"),
+        ("06.39.98.00.01", "FR"),
+        ("+33 (0)6 39 98 00 01", None),
+    ],
+)
+def test_reads_numbers_as_people_write_them(text, region):
+    assert parse_mobile(text, region) == "+33639980001"
+
+
+def test_reads_other_fiction_and_other_countries():
+    assert parse_mobile("+44 7700 900123") == "+447700900123"
+    assert parse_mobile("+1 202-555-0123") == "+12025550123"
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("06 39 98 00 01", "set global.default_region"),
+        ("alice", "is not a phone number"),
+        ("", "is not a phone number"),
+        ("+33 1 42 68 53 00", "is not a mobile number"),
+        ("+33 6 39", "not a number in use"),
+        ("+999 123456789", "is not a phone number"),
+    ],
+)
+def test_refuses_what_receives_no_sms_and_says_why(text, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        parse_mobile(text)
+
+
+def test_masks_the_middle():
+    assert mask("+33639980001") == "+336••••0001"
+    assert mask("+3363") == "••••"
+    assert mask_all("to +33639980001, +447700900123.") == "to +336••••0001, +447••••0123."
+    assert mask_all("at 1795352730067962316, job 33639980001") == "at 1795352730067962316, job 33639980001"

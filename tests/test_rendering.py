@@ -1,0 +1,306 @@
+import json
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notifier.alertmanager import parse_webhook
+from notifier.config import Recipient
+from notifier.rendering import (
+    Style,
+    Templates,
+    compose,
+    common_prefix,
+    fit,
+    notification,
+    plain_text,
+    short_host,
+)
+from notifier.sms import Coding, Encoding, encode, measure
+from tests.conftest import alert, payload, webhook
+
+NOW = datetime(2026, 11, 22, 12, 20, tzinfo=UTC)
+PARIS = ZoneInfo("Europe/Paris")
+ALICE = Recipient("alice", "+33639980001", "en", PARIS)
+AMELIE = Recipient("amelie", "+33639980002", "fr", PARIS)
+SHIPPED = Templates()
+
+
+def told(body, **how):
+    read = parse_webhook(body if isinstance(body, bytes) else json.dumps(body).encode())
+    return notification(read, range(len(read.alerts)), "ops", **how)
+
+
+def text(body, recipient=ALICE, style=Style(), templates=SHIPPED, **how):
+    return compose(templates, told(body), recipient, style, NOW, **how)
+
+
+def own(tmp_path, source, name="page.j2"):
+    (tmp_path / name).write_text(source)
+    return Templates({name: tmp_path / name})
+
+
+# What the person who is woken reads.
+@pytest.mark.parametrize(
+    ("name", "english", "french"),
+    [
+        ("firing-one", "FIRING critical InstanceDown db-1 (gra1) since 13:13: Instance db-1 down",
+         "ALERTE critical InstanceDown db-1 (gra1) depuis 13:13 : Instance db-1 down"),
+        ("firing-three", "FIRING critical InstanceDown db-1,2,3 (gra1) since 13:13",
+         "ALERTE critical InstanceDown db-1,2,3 (gra1) depuis 13:13"),
+        ("partly-resolved", "FIRING critical InstanceDown db-2,3 (gra1) since 13:13 [1 resolved]",
+         "ALERTE critical InstanceDown db-2,3 (gra1) depuis 13:13 [1 résolue]"),
+        ("resolved", "RESOLVED critical InstanceDown db-2,3 (gra1) at 13:13 after 5s",
+         "RÉSOLU critical InstanceDown db-2,3 (gra1) à 13:13 après 5s"),
+        ("unicode", "FIRING warning Température élevée salle-3 (rbx) since 13:13: La température de la salle 3 dépasse 35 degC",
+         "ALERTE warning Température élevée salle-3 (rbx) depuis 13:13 : La température de la salle 3 dépasse 35 degC"),
+        ("watchdog", "FIRING none Watchdog since 13:13: Always firing, so that its absence can be noticed",
+         "ALERTE none Watchdog depuis 13:13 : Always firing, so that its absence can be noticed"),
+    ],
+)  # fmt: skip
+def test_the_shipped_texts(name, english, french):
+    for recipient, expected in ((ALICE, english), (AMELIE, french)):
+        result = text(payload(name), recipient)
+        assert result.text == expected
+        assert result.failure is None
+        assert result.size.parts == 1
+
+
+def test_a_storm_names_what_fits_and_counts_the_rest():
+    result = text(payload("truncated-storm"), style=Style(max_parts=1))
+    assert result.text.startswith("FIRING warning HighLatency web-000,001,")
+    assert f"+{result.more} more" in result.text
+    assert result.shown + result.more == 60
+    assert result.size.parts == 1
+
+
+def test_the_most_severe_comes_first():
+    body = webhook(alert("Slow", severity="warning"), alert("Down", severity="critical"), alert("Old", status="resolved", severity="critical"))
+    assert text(body).text.startswith("FIRING critical Down; Slow")
+
+
+def test_late_pages_say_so():
+    assert text(payload("firing-one"), late=timedelta(minutes=25)).text.startswith("LATE 25m: FIRING critical")
+    assert text(payload("firing-one"), AMELIE, late=timedelta(hours=1)).text.startswith("RETARD 1h : ALERTE")
+
+
+def test_an_older_start_shows_its_date():
+    body = webhook(alert(starts_at="2026-11-20T23:50:00Z", instance="db-1"))
+    assert "since 21 Nov 00:50" in text(body).text
+    body = webhook(alert(starts_at="2025-08-20T12:00:00Z", instance="db-1"))
+    assert "depuis 20 aout 2025 14:00" in text(body, AMELIE).text
+
+
+names = st.sampled_from(["InstanceDown", "DiskFull", "HighLatency"])
+hosts = st.from_regex(r"[a-z]{1,8}-?[0-9]{0,3}(\.example\.net)?(:9100)?", fullmatch=True) | st.text(max_size=12)
+alerts = st.lists(
+    st.builds(
+        lambda name, host, severity, status: alert(name, instance=host, severity=severity, status=status),
+        names, hosts, st.sampled_from(["critical", "warning"]), st.sampled_from(["firing", "resolved"]),
+    ),
+    min_size=1, max_size=40,
+)  # fmt: skip
+
+
+@given(alerts, st.integers(1, 3), st.sampled_from(Encoding), st.sampled_from([ALICE, AMELIE]))
+def test_no_text_exceeds_its_parts_or_fails_to_encode(many, parts, encoding, recipient):
+    result = text(webhook(*many), recipient, Style(max_parts=parts, encoding=encoding))
+    assert measure(result.text).parts <= parts
+    assert result.failure is None
+    result.text.encode("utf-16-le")
+    if encoding is Encoding.GSM:
+        assert result.size.coding is Coding.GSM
+
+
+@given(alerts, st.integers(1, 2))
+def test_fitting_shows_the_most_alerts_possible(many, parts):
+    message = told(webhook(*many))
+    found = compose(SHIPPED, message, ALICE, Style(max_parts=parts), NOW)
+
+    def write(shown):
+        limited = compose_exactly(message, shown)
+        return measure(limited).parts <= parts
+
+    best = max((shown for shown in range(1, len(message.alerts) + 1) if write(shown)), default=1)
+    assert found.shown == best
+
+
+def compose_exactly(message, shown):
+    """Render with exactly *shown* alerts, found another way than by fitting."""
+    from notifier.rendering import _context
+
+    return encode(SHIPPED.render("page", "en", _context(message, ALICE, NOW, shown)).strip(), Encoding.GSM)
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=60), st.integers(1, 2))
+def test_fit_finds_the_most(lengths, parts):
+    def write(shown):
+        more = len(lengths) - shown
+        return " ".join(["x" * n for n in lengths[:shown]] + ([f"+{more} more"] if more else []))
+
+    found, shown = fit(write, len(lengths), parts)
+    possible = [n for n in range(1, len(lengths) + 1) if measure(write(n)).parts <= parts]
+    assert shown == max(possible, default=1)
+    assert measure(found).parts <= parts
+
+
+def test_megabytes_of_label_make_a_short_text():
+    body = webhook({**alert(instance="x" * 2_000_000), "annotations": {"summary": "y " * 1_000_000}})
+    result = text(body)
+    assert result.size.parts <= 2
+    assert result.text.startswith("FIRING InstanceDown xxx")
+    assert "since 13:13: y y" in result.text
+
+
+def test_thousands_of_alerts_make_one_text():
+    body = webhook(*(alert(instance=f"web-{n}") for n in range(5000)))
+    result = text(body)
+    assert result.shown + result.more == 5000
+    assert result.size.parts <= 2
+
+
+@pytest.mark.parametrize(
+    "value", ["{{ 7 * 7 }}", "{% for x in range(9) %}a{% endfor %}", "{# x #}", "{{ self.__class__ }}", "\x1b[31m\x00\u202e", "a\nb\r\nFIRING none AllGood"]
+)  # fmt: skip
+def test_labels_are_never_read_as_templates_nor_make_lines(value):
+    result = text(webhook({**alert(value, instance=value), "annotations": {"summary": value}}))
+    assert result.failure is None
+    assert "49" not in result.text
+    assert "aaaa" not in result.text
+    assert "\n" not in result.text
+    assert all(ord(c) >= 32 for c in result.text)
+
+
+@pytest.mark.parametrize(
+    ("source", "line", "reason"),
+    [
+        ("{{ nothing }}", 1, "UndefinedError: 'nothing' is undefined"),
+        ("fine\n{{ alerts[0].labels.nothing }}", 2, "UndefinedError"),
+        ("\n\n{{ 1 / 0 }}", 3, "ZeroDivisionError"),
+        ("{{ alerts[99].name }}", 1, "UndefinedError"),
+        ("{% include 'none.j2' %}", 1, "no template"),
+        ("   \n", 1, "the text is empty"),
+        ("{{ ''.__class__.__mro__ }}", 1, "SecurityError"),
+        ("{{ alerts[0].__init__.__globals__ }}", 1, "SecurityError"),
+        ("{{ contact.__class__ }}", 1, "SecurityError"),
+        ("{% for x in range(999999999) %}{% endfor %}", 1, "OverflowError"),
+        ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", 1, "RecursionError"),
+    ],
+)
+def test_a_template_that_fails_costs_no_page(tmp_path, source, line, reason):
+    result = text(payload("firing-three"), templates=own(tmp_path, source))
+    assert result.text == "FIRING critical InstanceDown db-1,2,3"
+    assert result.failure.template == "page"
+    assert result.failure.line == line
+    assert reason in result.failure.reason
+    if "j2" in result.failure.file and "none" not in source and source.strip():
+        assert result.failure.file == str(tmp_path / "page.j2")
+
+
+def test_a_template_that_does_not_compile_costs_no_page(tmp_path):
+    templates = own(tmp_path, "{% if %}")
+    assert templates.problems
+    assert text(payload("firing-one"), templates=templates).text.startswith("FIRING critical")
+
+
+def test_templates_cannot_change_what_the_next_one_sees(tmp_path):
+    templates = own(tmp_path, "{{ common_labels.update({'a': 'b'}) }}")
+    assert "SecurityError" in text(payload("firing-one"), templates=templates).failure.reason
+
+
+def test_the_context_is_alertmanagers_data_in_snake_case(tmp_path):
+    source = (
+        "{{ receiver }}|{{ status }}|{{ alerts | length }}|{{ firing | length }}|{{ resolved | length }}|{{ more }}|"
+        "{{ group_labels.alertname }}|{{ common_labels.job }}|{{ common_annotations | length }}|{{ external_url }}|"
+        "{{ group_key }}|{{ truncated_alerts }}|{{ contact.name }}|{{ alerts[0].labels.instance }}|"
+        "{{ alerts[0].fingerprint }}|{{ alerts[0].starts_at.year }}|{{ alerts[0].ends_at }}|{{ alerts[2].ends_at.year }}"
+    )
+    result = text(payload("partly-resolved"), style=Style(max_parts=6), templates=own(tmp_path, source))
+    assert result.failure is None
+    assert result.text == (
+        "ops|firing|3|2|1|0|InstanceDown|node|0|http://alertmanager.example.net:9093|"
+        '{}:{alertname="InstanceDown", cluster="gra1"}|0|alice|db-2.gra1.example.net:9100|'
+        "b98f661be9a3dce9|2026|None|2026"
+    )
+
+
+def test_the_filters(tmp_path):
+    source = (
+        "{{ 5400 | duration }} {{ (now - alerts[0].starts_at) | duration }} {{ alerts[0].starts_at | local_time }} "
+        "{{ alerts[0].labels.instance | short_host }} {{ alerts | map(attribute='where') | common_prefix }} "
+        "{{ alerts | where }} {{ common_labels | site }} {{ 'one two three four' | clip(13) }}"
+    )
+    result = text(payload("firing-three"), templates=own(tmp_path, source))
+    assert result.text == "1h30m 6m 13:13 db-1 db-1,2,3 db-1,2,3 gra1 one two..."
+
+
+@pytest.mark.parametrize(
+    ("host", "short"),
+    [
+        ("db-1.gra1.example.net:9100", "db-1"),
+        ("db-1", "db-1"),
+        ("10.0.0.1:9100", "10.0.0.1"),
+        ("10.0.0.1", "10.0.0.1"),
+        ("[2001:db8::1]:9100", "2001:db8::1"),
+        ("2001:db8::1", "2001:db8::1"),
+        ("https://shop.example.net/cart", "shop.example.net"),
+        ("https://user:pw@shop.example.net/cart", "shop.example.net"),
+        ("a b.c", "a b.c"),
+        ("", ""),
+    ],
+)
+def test_short_hosts(host, short):
+    assert short_host(host) == short
+
+
+@pytest.mark.parametrize(
+    ("given_", "expected"),
+    [
+        ([], ""),
+        (["db-1"], "db-1"),
+        (["db-1", "db-2", "db-1"], "db-1,2"),
+        (["web-000", "web-001", "mail"], "web-000,001, mail"),
+        (["a1", "b1"], "a1, b1"),
+        (["db", "db-1"], "db, db-1"),
+        (["db", "db1"], "db, db1"),
+    ],
+)
+def test_host_lists_say_what_they_share_once(given_, expected):
+    assert common_prefix(given_) == expected
+
+
+def test_urls_go_where_they_would_be_blocked(tmp_path):
+    templates = own(tmp_path, "{{ status }} {{ external_url }} end")
+    assert text(payload("firing-one"), templates=templates, style=Style(urls=False)).text == "firing end"
+
+
+def test_a_text_of_nothing_but_a_url_still_pages(tmp_path):
+    templates = own(tmp_path, "{{ external_url }}")
+    result = text(payload("firing-one"), templates=templates, style=Style(urls=False))
+    assert result.text == "FIRING critical InstanceDown db-1"
+
+
+def test_resolved_alerts_are_left_out_where_they_are_not_wanted():
+    assert told(payload("resolved"), send_resolved=False) is None
+    partly = told(payload("partly-resolved"), send_resolved=False)
+    assert [a.status for a in partly.alerts] == ["firing", "firing"]
+
+
+def test_common_labels_are_those_of_the_alerts_that_reach_the_receiver():
+    read = parse_webhook(payload("firing-three"))
+    one = notification(read, [1], "ops")
+    assert one.common_labels["instance"] == "db-2.gra1.example.net:9100"
+    assert one.common_annotations == {"summary": "Instance db-2 down"}
+    assert "db-2 down" in compose(SHIPPED, one, ALICE, Style(), NOW).text
+
+
+def test_the_plain_text_names_and_counts():
+    assert plain_text(told(payload("truncated-storm")), 2) == "FIRING warning HighLatency web-000,001 +58 more"
+
+
+def test_an_alert_without_a_name_goes_by_where_it_is():
+    body = webhook({**alert(), "labels": {"instance": "db-1:9100"}})
+    assert text(body).text == "FIRING db-1 since 13:13"
+    assert text(webhook({**alert(), "labels": {}})).text == "FIRING alert since 13:13"

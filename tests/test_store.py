@@ -1,0 +1,419 @@
+import sqlite3
+import threading
+from datetime import timedelta
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import text
+
+from notifier.ids import first_id, new_id
+from notifier.store.engine import HEAD, StoreRefused, StoreUnavailable, open_engine, revision
+from notifier.store.recent import Recent
+from notifier.store.schema import JobState, MessageState, jobs, messages, metadata
+from notifier.store.store import Ending, Job, NewMessage, NewNotification, NewWebhook, Store
+from tests.conftest import ALICE, BOB
+
+WINDOW = timedelta(minutes=2)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "notifier.db"
+
+
+@pytest.fixture
+def store(path):
+    opened = Store(path)
+    opened.start()
+    yield opened
+    opened.stop()
+
+
+def new(now, identity=b"i", body=b"{}", posted_to=None):
+    return NewWebhook(new_id(now), identity, now, posted_to, body)
+
+
+def add(store, *batch, window=WINDOW):
+    return store.add_webhooks(batch, window).result(10)
+
+
+def planned(store, now, *phones, text_="hello", identity=b"i"):
+    webhook = new(now, identity)
+    add(store, webhook)
+    note = NewNotification(
+        new_id(now), webhook.id, "ops", "firing", "{}", 1, now,
+        tuple(NewMessage(new_id(now), "", phone, text_, 1, now + timedelta(hours=1)) for phone in phones),
+    )  # fmt: skip
+    store.add_plans([(webhook.id, [note])], now).result(10)
+    return webhook, note
+
+
+def rows(store, table):
+    with store._engine.connect().execution_options(read_only=True) as connection:
+        return [dict(row._mapping) for row in connection.execute(table.select())]
+
+
+def claimed(store, now, *phones, **how):
+    planned(store, now, *phones, **how)
+    due = store.due_messages(now, 10)
+    job = Job(new_id(now), due[0].text, now, tuple(due))
+    assert store.claim([job]).result(10) == [job]
+    return job
+
+
+# -- the schema --------------------------------------------------------------------------------------------
+
+
+def test_the_migrations_make_the_schema(store):
+    with store._engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": False})
+        assert compare_metadata(context, metadata) == []
+    assert revision(store._engine) == HEAD
+
+
+def test_writes_are_flushed_to_the_disk_and_readers_do_not_block(store):
+    with store._engine.connect() as connection:
+        assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"
+        assert connection.execute(text("PRAGMA synchronous")).scalar() == 2
+        assert connection.execute(text("PRAGMA foreign_keys")).scalar() == 1
+
+
+def test_a_newer_schema_is_refused(path):
+    first = Store(path)
+    first.start()
+    first._writer.submit(lambda c: c.execute(text("UPDATE alembic_version SET version_num = '9999'"))).result(10)
+    first.stop()
+    second = Store(path)
+    with pytest.raises(StoreRefused, match=r"its schema \(9999\) is newer than this program knows"):
+        second.start()
+    second._engine.dispose()
+    second._lock.release()
+
+
+def test_a_second_process_is_refused(store, path):
+    with pytest.raises(StoreRefused, match="another process works on"):
+        Store(path)
+
+
+def test_a_place_that_cannot_be_had(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreUnavailable, match="cannot be made"):
+        Store(tmp_path / "file" / "notifier.db")
+    (tmp_path / "x.db.lock").mkdir()
+    with pytest.raises(StoreUnavailable, match="cannot be written"):
+        Store(tmp_path / "x.db")
+
+
+def test_the_database_is_for_its_owner_alone(tmp_path):
+    opened = Store(tmp_path / "made" / "notifier.db")
+    opened.start()
+    opened.stop()
+    assert (tmp_path / "made").stat().st_mode & 0o077 == 0
+
+
+# -- intake ------------------------------------------------------------------------------------------------
+
+
+def test_a_repetition_within_the_window_is_not_stored(store, hand):
+    first, second = new(hand()), new(hand())
+    assert add(store, first) == set()
+    assert add(store, second) == {second.id}
+    assert [w.id for w in store.unplanned(10, 1000)] == [first.id]
+
+
+def test_a_repetition_in_the_same_commit_is_not_stored(store, hand):
+    batch = [new(hand(), b"a"), new(hand(), b"b"), new(hand(), b"a")]
+    assert add(store, *batch) == {batch[2].id}
+    assert len(store.unplanned(10, 1000)) == 2
+
+
+def test_after_the_window_it_is_no_repetition(store, hand):
+    add(store, new(hand()))
+    hand.move(seconds=119)
+    assert len(add(store, new(hand()))) == 1
+    hand.move(seconds=1)
+    assert add(store, new(hand())) == set()
+
+
+def test_a_restart_remembers_what_was_stored(path, hand):
+    first = Store(path)
+    first.start()
+    add(first, new(hand(), b"kept"))
+    first.stop()
+    second = Store(path)
+    second.start()
+    hand.move(seconds=60)
+    assert len(add(second, new(hand(), b"kept"))) == 1
+    assert add(second, new(hand(), b"other")) == set()
+    second.stop()
+
+
+def test_many_at_once_are_all_stored_once(store, hand):
+    batches = [[new(hand(), bytes([n % 50])) for n in range(k, k + 100)] for k in range(0, 500, 100)]
+    results = []
+    threads = [threading.Thread(target=lambda b=b: results.append(add(store, *b))) for b in batches]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(store.unplanned(1000, 10**6)) == 50
+    assert sum(map(len, results)) == 450
+
+
+def test_what_was_not_stored_is_not_taken_for_stored(store, hand):
+    def fail(connection):
+        raise ValueError("no")
+
+    broken = NewWebhook(None, b"x", hand(), None, b"{}")  # type: ignore[arg-type]
+    with pytest.raises(Exception, match="NOT NULL"):
+        add(store, broken)
+    assert add(store, new(hand(), b"x")) == set()
+
+
+def test_recent_forgets_what_is_old(hand):
+    recent = Recent()
+    for n in range(100):
+        assert recent.take(str(n).encode(), hand(), WINDOW)
+        hand.move(seconds=60)
+    assert len(recent) <= 4
+
+
+def test_a_clock_that_is_set_back_makes_no_second_page(hand):
+    recent = Recent()
+    recent.take(b"a", hand(), WINDOW)
+    hand.move(seconds=-30)
+    assert not recent.take(b"a", hand(), WINDOW)
+
+
+def test_large_webhooks_are_handed_out_little_by_little(store, hand):
+    for n in range(3):
+        add(store, new(hand(), bytes([n]), b"x" * 1000))
+        hand.move(seconds=1)
+    assert len(store.unplanned(10, 2000)) == 2
+    assert len(store.unplanned(10, 1)) == 1
+    assert len(store.unplanned(2, 10**6)) == 2
+
+
+def test_ids_sort_by_time(hand):
+    ids = []
+    for _ in range(50):
+        ids.append(new_id(hand()))
+        hand.move(seconds=0.002)
+    assert ids == sorted(ids)
+    assert len(set(ids)) == 50
+    assert all(len(id_) == 20 for id_ in ids)
+    assert first_id(hand()) > ids[-1]
+    assert first_id(hand()) <= new_id(hand())
+
+
+# -- planning and sending ----------------------------------------------------------------------------------
+
+
+def test_a_webhook_is_planned_once(store, hand):
+    webhook, note = planned(store, hand(), ALICE)
+    again = NewNotification(new_id(hand()), webhook.id, "ops", "firing", "{}", 1, hand(), note.messages)
+    assert store.add_plans([(webhook.id, [again])], hand()).result(10) == [webhook.id]
+    assert len(rows(store, messages)) == 1
+    assert store.unplanned(10, 1000) == []
+    assert store.webhook_of(note.id).id == webhook.id
+    assert store.webhook_of("none") is None
+
+
+def test_claiming_takes_each_message_once(store, hand):
+    job = claimed(store, hand(), ALICE, BOB)
+    assert store.due_messages(hand(), 10) == []
+    second = Job(new_id(hand()), "hello", hand(), job.messages)
+    assert store.claim([second]).result(10) == []
+    assert {row["tag"] for row in rows(store, messages)} == {job.tag}
+    assert {row["attempts"] for row in rows(store, messages)} == {1}
+
+
+def test_finishing_ends_those_named_and_queues_the_others(store, hand):
+    job = claimed(store, hand(), ALICE, BOB)
+    alice, bob = job.messages
+    store.finish(job, [Ending(alice.id, MessageState.ACCEPTED, 7)], hand(), query_id="q").result(10)
+    assert [m.id for m in store.due_messages(hand(), 10)] == [bob.id]
+    kept = {row["id"]: row for row in rows(store, messages)}
+    assert (kept[alice.id]["state"], kept[alice.id]["ovh_id"]) == ("accepted", 7)
+    assert rows(store, jobs)[0]["state"] == JobState.DONE
+    assert rows(store, jobs)[0]["query_id"] == "q"
+    assert store.accepted_ids([7, 8]) == {7}
+
+
+def test_a_job_put_back_is_due_later(store, hand):
+    job = claimed(store, hand(), ALICE)
+    store.requeue(job, hand() + timedelta(seconds=5), "429").result(10)
+    assert store.due_messages(hand(), 10) == []
+    assert store.next_due() == hand() + timedelta(seconds=5)
+    hand.move(seconds=5)
+    assert len(store.due_messages(hand(), 10)) == 1
+
+
+def test_a_split_job_goes_on_in_its_halves(store, hand):
+    job = claimed(store, hand(), ALICE, BOB)
+    halves = [Job(new_id(hand()), "hello", hand(), (message,)) for message in job.messages]
+    assert store.split(job, halves, "400").result(10) == halves
+    assert {row["tag"] for row in rows(store, messages)} == {half.tag for half in halves}
+
+
+def test_orphans_are_found_and_settled(store, hand):
+    job = claimed(store, hand(), ALICE, BOB)
+    assert store.unsettle_orphans(hand(), timedelta(seconds=20)).result(10) == 1
+    (found,) = store.unsettled_jobs(hand(), 10)
+    assert (found.tag, found.patience, len(found.messages)) == (job.tag, timedelta(seconds=20), 2)
+    later = hand() + timedelta(seconds=3)
+    store.look_again(found, later, [Ending(found.messages[0].id, MessageState.ACCEPTED, 1)], hand()).result(10)
+    assert store.unsettled_jobs(hand(), 10) == []
+    (again,) = store.unsettled_jobs(later, 10)
+    assert (again.looks, len(again.messages)) == (1, 1)
+
+
+def test_the_queue_tells_what_is_under_way(store, hand):
+    assert store.queue().oldest is None
+    start = hand()
+    planned(store, hand(), ALICE)
+    hand.move(seconds=5)
+    claimed(store, hand(), BOB, identity=b"j")
+    add(store, new(hand(), b"k"))
+    queue = store.queue()
+    assert queue.messages == {"queued": 0, "sending": 2, "unsettled": 0}
+    assert (queue.unplanned, queue.oldest) == (1, start)
+
+
+@pytest.mark.parametrize("what", ["due_messages", "unplanned", "unsettled_jobs"])
+def test_looking_for_work_uses_an_index(store, what):
+    queries = {
+        "due_messages": "SELECT id FROM messages WHERE state = 'queued' AND due_at <= 1 ORDER BY due_at, id",
+        "unplanned": "SELECT id FROM webhooks WHERE planned_at IS NULL ORDER BY id",
+        "unsettled_jobs": "SELECT tag FROM jobs WHERE state != 'done' AND due_at <= 1 ORDER BY due_at",
+    }
+    with store._engine.connect() as connection:
+        plan = " ".join(str(row) for row in connection.execute(text("EXPLAIN QUERY PLAN " + queries[what])))
+    assert "USING" in plan
+    assert "INDEX" in plan
+    assert "TEMP B-TREE" not in plan
+
+
+# -- retention ---------------------------------------------------------------------------------------------
+
+
+def test_retention_deletes_what_is_over_and_old(store, hand):
+    old = claimed(store, hand(), ALICE)
+    store.finish(old, [Ending(old.messages[0].id, MessageState.ACCEPTED, 1)], hand()).result(10)
+    planned(store, hand(), BOB, identity=b"under way")
+    hand.move(days=91)
+    planned(store, hand(), ALICE, identity=b"new")
+    cutoff = hand() - timedelta(days=90)
+    while store.delete_before(cutoff, 1).result(10):
+        pass
+    assert sorted(row["phone"] for row in rows(store, messages)) == [ALICE, BOB]
+    assert rows(store, jobs) == []
+
+
+# -- trouble -----------------------------------------------------------------------------------------------
+
+
+def test_a_locked_database_fails_what_waits_and_recovers_by_itself(store, path, hand, monkeypatch):
+    monkeypatch.setattr("notifier.store.writer._PROBE_INTERVAL", 0.05)
+    add(store, new(hand(), b"before"))
+    store._writer.submit(lambda c: c.exec_driver_sql("PRAGMA busy_timeout=50")).result(10)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreUnavailable, match="locked"):
+        add(store, new(hand(), b"during"))
+    assert "locked" in store.outage
+    other.execute("ROLLBACK")
+    other.close()
+    recovered(store)
+    assert add(store, new(hand(), b"during")) == set()
+
+
+def test_a_corrupt_database_is_told_and_one_put_in_its_place_is_taken(store, path, hand, monkeypatch):
+    monkeypatch.setattr("notifier.store.writer._PROBE_INTERVAL", 0.05)
+    add(store, new(hand(), b"a"))
+    for name in ("", "-wal", "-shm"):
+        file = path.with_name(path.name + name)
+        if file.exists():
+            file.rename(file.with_name("aside" + name))
+    path.write_bytes(b"this is no database, whatever its name says" * 100)
+    with pytest.raises(StoreUnavailable, match="not a database"):
+        add(store, new(hand(), b"b"))
+    assert store.outage
+    path.unlink()
+    recovered(store)
+    assert add(store, new(hand(), b"b")) == set()
+    assert len(store.unplanned(10, 1000)) == 1
+
+
+def test_a_full_disk_is_told_and_recovers_by_itself(store, hand, monkeypatch):
+    monkeypatch.setattr("notifier.store.writer._PROBE_INTERVAL", 0.05)
+    add(store, new(hand(), b"a"))
+    used = store._writer.submit(lambda c: c.exec_driver_sql("PRAGMA page_count").scalar()).result(10)
+    store._writer.submit(lambda c: c.exec_driver_sql(f"PRAGMA max_page_count={used}")).result(10)
+    with pytest.raises(StoreUnavailable, match="full"):
+        add(store, new(hand(), b"b", b"x" * 100_000))
+    assert add(store, new(hand(), b"b", b"x" * 100_000)) == set()  # the connection made anew has no limit
+
+
+def recovered(store):
+    for _ in range(400):
+        if store.outage is None:
+            return
+        threading.Event().wait(0.025)
+    pytest.fail(f"the store does not recover: {store.outage}")
+
+
+def test_one_operation_that_fails_does_not_harm_those_beside_it(store, hand):
+    gate = threading.Event()
+    held = store._writer.submit(lambda c: gate.wait(10))
+    bad = store._writer.submit(lambda c: c.exec_driver_sql("INSERT INTO jobs (tag) VALUES ('x')"))
+    good = store.add_webhooks([new(hand(), b"good")], WINDOW)
+    gate.set()
+    held.result(10)
+    with pytest.raises(Exception, match="NOT NULL"):
+        bad.result(10)
+    assert good.result(10) == set()
+    assert len(store.unplanned(10, 1000)) == 1
+
+
+def test_a_database_that_cannot_be_opened_at_the_start_is_opened_later(path, monkeypatch, hand):
+    monkeypatch.setattr("notifier.store.writer._PROBE_INTERVAL", 0.05)
+    path.write_bytes(b"x" * 5000)
+    store = Store(path)
+    store.start()
+    assert "not a database" in store.outage
+    with pytest.raises(StoreUnavailable):
+        store.unplanned(1, 1)
+    path.unlink()
+    recovered(store)
+    assert add(store, new(hand())) == set()
+    store.stop()
+
+
+def test_what_is_handed_in_after_the_end_fails_at_once(path, hand):
+    store = Store(path)
+    store.start()
+    store.stop()
+    with pytest.raises(StoreUnavailable, match="closed"):
+        add(store, new(hand()))
+
+
+def test_reading_does_not_take_the_write_lock(store, path):
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    assert store.unplanned(1, 1) == []
+    other.execute("ROLLBACK")
+    other.close()
+
+
+def test_the_engine_is_given_a_path_with_odd_characters(tmp_path):
+    path = tmp_path / "a b?c#d.db"
+    engine = open_engine(path)
+    with engine.connect() as connection:
+        connection.execute(text("CREATE TABLE t (a)"))
+        connection.commit()
+    engine.dispose()
+    assert path.exists()
+
+

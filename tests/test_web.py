@@ -1,0 +1,385 @@
+"""The service over real HTTP: webhook, probes, metrics, reload, shutdown."""
+
+import base64
+import json
+import re
+import socket
+import subprocess
+import threading
+import time
+
+import bcrypt
+import pytest
+import requests
+
+from notifier.ovh.emulator import Fault, FaultKind
+from notifier.store.engine import StoreUnavailable
+from notifier.web.authentication import Authentication
+from tests.conftest import PAYLOADS, alert, payload, program, webhook
+
+TOKEN = "a-long-enough-token"
+HASH = bcrypt.hashpw(b"pass word", bcrypt.gensalt(4)).decode()
+
+
+def talk(url, data, *, pieces=1, until=b"\r\n\r\n"):
+    """Send raw bytes and return what comes back until the connection closes or *until* is seen."""
+    host, port = url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), 10) as connection:
+        size = -(-len(data) // pieces)
+        for start in range(0, len(data), size):
+            connection.sendall(data[start : start + size])
+            if pieces > 1:
+                time.sleep(0.002)
+        answer = b""
+        while chunk := connection.recv(65536):
+            answer += chunk
+            if until is not None and answer.count(until) >= 1 and until != b"":
+                break
+        return answer
+
+
+def request(body, *, path=b"/alert", headers=b""):
+    return b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n%s\r\n%s" % (path, len(body), headers, body)
+
+
+@pytest.mark.parametrize("file", sorted(PAYLOADS.glob("*.json")), ids=lambda file: file.stem)
+def test_every_captured_webhook_is_answered_200_and_pages(files, run, phones, file):
+    running = run(files.write())
+    assert running.post(file.read_bytes()).status_code == 200
+    (sms,) = phones.wait(1)
+    assert sms.message.startswith(("FIRING ", "RESOLVED "))
+    assert running.metric('notifier_webhooks_total{code="200"}') == 1
+
+
+def test_a_repetition_is_answered_200_and_pages_once(files, run, phones):
+    running = run(files.write())
+    for _ in range(3):
+        assert running.post(payload("firing-one")).status_code == 200
+    assert running.post(webhook(alert(instance="other"))).status_code == 200
+    phones.wait(2)
+    assert len(phones.all()) == 2
+    assert running.metric("notifier_webhooks_duplicate_total") == 2
+
+
+def test_two_alertmanagers_at_the_same_moment_page_once(files, run, phones):
+    running = run(files.write())
+    threads = [threading.Thread(target=running.post, args=(payload("firing-three"),)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert running.post(webhook(alert(instance="last"))).status_code == 200
+    assert len(phones.wait(2)) == 2
+
+
+def test_after_the_window_it_pages_again(files, run, phones):
+    running = run(files.write(**{"global": {"dedupe_window": "200ms"}}))
+    running.post(payload("firing-one"))
+    phones.wait(1)
+    time.sleep(0.25)
+    running.post(payload("firing-one"))
+    phones.wait(2)
+
+
+def test_a_webhook_can_be_posted_for_a_receiver(files, run, phones):
+    running = run(
+        files.write(
+            receivers=[{"name": "ops", "notify": ["alice"]}, {"name": "data base", "notify": ["bob"]}],
+            route={"receiver": "ops"},
+        )
+    )
+    assert running.post(payload("firing-one"), "/alert/data%20base").status_code == 200
+    assert phones.wait(1)[0].message.startswith("ALERTE")
+    refused = running.post(payload("firing-one"), "/alert/nobody")
+    assert (refused.status_code, refused.text) == (404, 'there is no receiver "nobody"\n')
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"", "Invalid JSON"),
+        (b"not json", "Invalid JSON"),
+        (b"{}", "receiver: Field required"),
+        (b"[]", "not a webhook of Alertmanager"),
+        (b"\xff", "Invalid JSON"),
+        (b"[" * 500_000, "recursion"),
+    ],
+)
+def test_what_is_no_webhook_is_refused_with_the_reason(files, run, body, words):
+    running = run(files.write())
+    for path in ("/alert", "/alert/ops"):
+        answer = running.post(body, path)
+        assert answer.status_code == 400
+        assert words in answer.text
+    assert running.metric('notifier_webhooks_total{code="400"}') == 2
+
+
+def test_a_body_that_is_too_large_is_refused_before_it_is_read(files, run):
+    running = run(files.write(web={"max_body": "2KiB"}))
+    head = b"POST /alert HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000\r\n\r\n"
+    assert b"413" in talk(running.url, head)
+    chunked = b"POST /alert HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + b"800\r\n%s\r\n" % (b"x" * 2048) * 3
+    assert b"413" in talk(running.url, chunked)
+    assert running.post(b"x" * 2048).status_code == 400
+    assert running.post(b"x" * 2049).status_code == 413
+    assert running.metric('notifier_webhooks_total{code="413"}') == 3
+
+
+def test_the_ways_to_send_a_body_come_to_the_same(files, run, phones):
+    running = run(files.write())
+
+    def body(n):
+        return json.dumps(webhook(alert(instance=f"h{n}"))).encode()
+
+    chunks = b"".join(b"%x\r\n%s\r\n" % (len(c), c) for c in (body(1)[:50], body(1)[50:])) + b"0\r\n\r\n"
+    for data in (
+        b"POST /alert HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks,
+        request(body(2)),
+        request(body(3), headers=b"Expect: 100-continue\r\n"),
+        request(body(4), headers=b"Connection: close\r\n"),
+        request(body(5), path=b"/alert?x=y"),
+        request(body(6)).replace(b"HTTP/1.1", b"HTTP/1.0"),
+    ):
+        assert b"200 OK" in talk(running.url, data, until=b"200 OK")
+    assert b"200 OK" in talk(running.url, request(body(7)), pieces=20)
+    assert len(phones.wait(7)) == 7
+
+
+def test_requests_that_follow_each_other_on_a_connection_are_answered_in_order(files, run, phones):
+    running = run(files.write())
+    bodies = [json.dumps(webhook(alert(instance=f"h{n}"))).encode() for n in range(3)]
+    data = (
+        request(bodies[0]) + request(b"{}") + b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n"
+        + request(bodies[1]) + request(bodies[2], headers=b"Connection: close\r\n")
+    )  # fmt: skip
+    answer = talk(running.url, data, until=None)
+    statuses = re.findall(rb"HTTP/1\.1 (\d+)", answer)
+    assert statuses == [b"200", b"400", b"200", b"200", b"200"]
+    phones.wait(3)
+
+
+def test_whoever_goes_away_before_the_answer_has_posted_all_the_same(files, run, phones):
+    running = run(files.write())
+    host, port = running.url.removeprefix("http://").split(":")
+    for n in range(5):
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(request(json.dumps(webhook(alert(instance=f"h{n}"))).encode()))
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(request(b"x" * 1000)[:500])
+    phones.wait(5)
+    assert running.post(payload("firing-one")).status_code == 200
+
+
+# -- credentials -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def guarded(files, run):
+    return run(files.write(web={"bearer_token": TOKEN, "basic_auth_users": {"ops": HASH}}))
+
+
+def basic(text):
+    return {"Authorization": "Basic " + base64.b64encode(text.encode()).decode()}
+
+
+@pytest.mark.parametrize("path", ["/alert", "/alert/ops", "/-/reload"])
+def test_the_right_credentials_pass(guarded, path):
+    body = payload("firing-one")
+    assert guarded.post(body, path, headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 200
+    for _ in range(2):
+        assert guarded.post(body, path, headers=basic("ops:pass word")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Authorization": ""},
+        {"Authorization": "Bearer"},
+        {"Authorization": f"Bearer {TOKEN}x"},
+        {"Authorization": f"Bearer {TOKEN[:-1]}"},
+        {"Authorization": TOKEN},
+        {"Authorization": "Basic !!!"},
+        basic("ops:pass wore"),
+        basic("ops"),
+        basic("nobody:pass word"),
+        basic(":"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/alert", "/alert/ops", "/-/reload"])
+def test_wrong_credentials_are_refused_and_counted(guarded, headers, path):
+    answer = guarded.post(payload("firing-one"), path, headers=headers)
+    assert answer.status_code == 401
+    assert "Bearer" in answer.headers["www-authenticate"]
+    assert guarded.metric("notifier_authentication_failures_total") == 1
+
+
+def test_probes_and_metrics_need_no_credentials(guarded):
+    assert "healthy" in guarded.get("/-/healthy")
+    assert "ready" in guarded.get("/-/ready")
+    assert "notifier_build_info" in guarded.get("/metrics")
+
+
+def test_a_hash_of_another_flavour_is_understood():
+    users = Authentication(None, {"a": HASH.replace("$2b$", "$2y$", 1).encode(), "b": b"$2b$99$broken"})
+    assert users.verify(basic("a:pass word")["Authorization"].encode())
+    assert not users.verify(basic("b:pass word")["Authorization"].encode())
+    for n in range(200):
+        users._right.add(bytes([n]))
+    assert users.verify(basic("a:pass word")["Authorization"].encode())
+    assert len(users._right) == 1
+
+
+# -- seen from outside -------------------------------------------------------------------------------------
+
+
+def test_the_metrics_are_to_promtools_liking(files, run, phones):
+    promtool = program("promtool")
+    running = run(files.write())
+    running.post(payload("firing-one"))
+    phones.wait(1)
+    text = running.get("/metrics")
+    answer = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, text=True, timeout=60)
+    complaints = [line for line in answer.stderr.splitlines() + answer.stdout.splitlines() if "notifier_" in line]
+    assert complaints == []
+    for name in (
+        "webhooks_total", "webhooks_duplicate_total", "notifications_total", "sms_total", "sms_parts_total",
+        "sms_credits_total", "ovh_requests_total", "ovh_request_duration_seconds", "ovh_credits_left",
+        "queue_messages", "queue_oldest_seconds", "page_latency_seconds", "template_errors_total",
+        "config_last_reload_successful", "config_last_reload_success_timestamp_seconds", "build_info",
+    ):  # fmt: skip
+        assert f"# TYPE notifier_{name} " in text
+    assert "3363998" not in text
+
+
+def test_ready_tells_what_hinders_sending_and_is_ready_all_the_same(files, run, emulator):
+    emulator.emulation.is_valid_credential = False
+    running = run(files.write())
+    running.post(payload("firing-one"))
+    for _ in range(200):
+        answer = requests.get(running.url + "/-/ready", timeout=10)
+        if "sending is paused" in answer.text:
+            break
+        time.sleep(0.02)
+    assert answer.status_code == 200
+    assert "warning: sending is paused (credentials): 403 INVALID_CREDENTIAL" in answer.text
+
+
+def test_an_account_without_credits_is_told_before_any_page(files, run, emulator):
+    emulator.emulation.credits = 0
+    running = run(files.write())
+    for _ in range(200):
+        if "no credits left" in running.get("/-/ready"):
+            return
+        time.sleep(0.02)
+    pytest.fail(running.get("/-/ready"))
+
+
+def test_a_store_that_fails_is_503_and_not_ready(files, run, monkeypatch):
+    running = run(files.write())
+    writer = running.service.store._writer
+
+    def failing(operations):
+        writer.outage = "disk full"
+        raise StoreUnavailable("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writer, "_transaction", failing)
+        for path in ("/alert", "/alert/ops"):
+            answer = running.post(payload("firing-one"), path)
+            assert (answer.status_code, answer.text) == (503, "not stored, post it again: disk full\n")
+        ready = requests.get(running.url + "/-/ready", timeout=10)
+        assert (ready.status_code, ready.text) == (503, "Notifier is not ready: the store is unavailable: disk full\n")
+    assert running.metric("notifier_store_errors_total") >= 2
+    for _ in range(200):
+        if requests.get(running.url + "/-/ready", timeout=10).status_code == 200:
+            break
+        time.sleep(0.02)
+    assert running.post(payload("firing-one")).status_code == 200
+
+
+def test_too_many_waiting_webhooks_are_503(files, run, monkeypatch):
+    monkeypatch.setattr("notifier.paging.intake._MAX_WAITING_BYTES", 10)
+    assert run(files.write()).post(payload("firing-one")).status_code == 503
+
+
+# -- reloading ---------------------------------------------------------------------------------------------
+
+
+def test_a_reload_puts_the_file_in_force(files, run, phones):
+    running = run(files.write())
+    before = running.metric("notifier_config_last_reload_success_timestamp_seconds")
+    files.write(receivers=[{"name": "ops", "notify": ["bob"]}], web={"bearer_token": TOKEN, "listen_address": "127.0.0.1:1"},
+                storage={"url": "sqlite:///other.db"})  # fmt: skip
+    assert running.post(b"", "/-/reload").text == "reloaded\n"
+    assert running.post(payload("firing-one")).status_code == 401
+    assert running.post(payload("firing-one"), headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 200
+    assert phones.wait(1)[0].message.startswith("ALERTE")
+    assert running.metric("notifier_config_last_reload_success_timestamp_seconds") > before
+
+
+def test_a_broken_file_changes_nothing_and_says_why(files, run, phones):
+    running = run(files.write())
+    files.write(receivers=[{"name": "ops", "notify": ["nobody"]}])
+    answer = running.post(b"", "/-/reload")
+    assert answer.status_code == 500
+    assert '"nobody" is neither a contact nor a number' in answer.text
+    assert running.metric("notifier_config_last_reload_successful") == 0
+    assert running.post(payload("firing-one")).status_code == 200
+    phones.wait(1)
+    files.write()
+    running.post(b"", "/-/reload")
+    assert running.metric("notifier_config_last_reload_successful") == 1
+
+
+# -- stopping ----------------------------------------------------------------------------------------------
+
+
+def test_a_stop_finishes_what_is_under_way(files, run, phones, emulator):
+    emulator.latency = 0.3
+    running = run(files.write())
+    assert running.post(payload("firing-one")).status_code == 200
+    while not any(path.endswith("/jobs") for _, path in emulator.requests):
+        time.sleep(0.01)
+    running.stop()
+    assert len(phones.all()) == 1
+    emulator.latency = 0
+    again = run(files.write())
+    again.post(webhook(alert("Other")))
+    assert len(phones.wait(2)) == 2
+
+
+def test_a_stop_does_not_wait_longer_than_shutdown_timeout(files, run, emulator):
+    emulator.faults.add(Fault(kind=FaultKind.HANG_BEFORE, seconds=30, times=None))
+    running = run(files.write(**{"global": {"shutdown_timeout": "300ms"}, "ovh": {"timeout": "8s"}}))
+    running.post(payload("firing-one"))
+    while not any(path.endswith("/jobs") for _, path in emulator.requests):
+        time.sleep(0.01)
+    start = time.monotonic()
+    running.stop()
+    assert time.monotonic() - start < 7
+
+
+def test_tls(files, run, tmp_path, phones):
+    openssl = program("openssl")
+    subprocess.run(
+        [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", tmp_path / "k.pem", "-out", tmp_path / "c.pem",
+         "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    running = run(files.write(web={"tls_server_config": {"cert_file": "c.pem", "key_file": "k.pem"}}))
+    url = running.url.replace("http:", "https:")
+    answer = requests.post(url + "/alert", payload("firing-one"), verify=tmp_path / "c.pem", timeout=10)
+    assert answer.status_code == 200
+    phones.wait(1)
+    files.write(web={"tls_server_config": {"cert_file": "c.pem", "key_file": "k.pem", "client_ca_file": "c.pem"}})
+    running.stop()
+    strict = run(files.directory / "notifier.yml")
+    url = strict.url.replace("http:", "https:")
+    with pytest.raises(requests.exceptions.RequestException):
+        requests.post(url + "/alert", payload("firing-one"), verify=tmp_path / "c.pem", timeout=10)
+    mine = (tmp_path / "c.pem", tmp_path / "k.pem")
+    ok = requests.post(url + "/alert", payload("firing-one"), verify=tmp_path / "c.pem", cert=mine, timeout=10)
+    assert ok.status_code == 200
+
+
