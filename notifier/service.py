@@ -237,13 +237,6 @@ class _Server(uvicorn.Server):
         self.asked_to_stop_at = self.asked_to_stop_at or time.monotonic()
         self.should_exit = True
 
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End, without waiting for the farewell of TLS clients that have gone already."""
-        for connection in list(self.server_state.connections):
-            if connection.transport.is_closing():
-                connection.transport.abort()
-        await super().shutdown(sockets)
-
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen."""
         await super().startup(sockets)

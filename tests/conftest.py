@@ -24,7 +24,9 @@ PAYLOADS = Path(__file__).parent / "payloads"
 ALICE, BOB = "+33639980001", "+33639980002"
 
 configure_logging(level=LogLevel.WARNING)
-settings.register_profile("suite", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "suite", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("suite")
 
 
@@ -71,7 +73,7 @@ class Files:
     values: dict[str, Any] = field(default_factory=dict)
 
     def configuration(self, **changes: Any) -> dict[str, Any]:
-        keys = Emulator.__init__ and (self.emulator.emulation.credentials if self.emulator else None)
+        keys = self.emulator.emulation.credentials if self.emulator else None
         base: dict[str, Any] = {
             "web": {"listen_address": "127.0.0.1:0"},
             "storage": {"url": "sqlite:///notifier.db"},
@@ -87,7 +89,9 @@ class Files:
             "receivers": [{"name": "ops", "notify": ["alice"]}],
         }
         for section, value in changes.items():
-            if isinstance(value, dict) and isinstance(base.get(section), dict):
+            if value is ...:
+                del base[section]
+            elif isinstance(value, dict) and isinstance(base.get(section), dict):
                 base[section] = {k: v for k, v in {**base[section], **value}.items() if v is not ...}
             else:
                 base[section] = value
@@ -193,7 +197,13 @@ def payload(name: str) -> bytes:
     return (PAYLOADS / f"{name}.json").read_bytes()
 
 
-def alert(name: str = "InstanceDown", *, status: str = "firing", starts_at: str = "2026-11-22T12:13:30Z", **labels: str) -> dict[str, Any]:
+def alert(
+    name: str = "InstanceDown",
+    *,
+    status: str = "firing",
+    starts_at: str = "2026-11-22T12:13:30Z",
+    **labels: str,
+) -> dict[str, Any]:
     return {
         "status": status,
         "labels": {"alertname": name, **labels},
@@ -205,7 +215,9 @@ def alert(name: str = "InstanceDown", *, status: str = "firing", starts_at: str 
     }
 
 
-def webhook(*alerts: dict[str, Any], receiver: str = "ops", key: str = "{}:{}", **more: Any) -> dict[str, Any]:
+def webhook(
+    *alerts: dict[str, Any], receiver: str = "ops", key: str = "{}:{}", **more: Any
+) -> dict[str, Any]:
     firing = any(a["status"] == "firing" for a in alerts)
     return {
         "version": "4",

@@ -177,11 +177,17 @@ def test_arbitrary_bytes_never_crash(tmp_path_factory, data):
 @given(st.data())
 def test_arbitrary_values_never_crash(tmp_path_factory, data):
     value = yaml.safe_load(GOOD)
-    for section in data.draw(st.lists(st.sampled_from([*value, "global", "web", "route", "templates", "x"]), max_size=3)):
+    for section in data.draw(
+        st.lists(st.sampled_from([*value, "global", "web", "route", "templates", "x"]), max_size=3)
+    ):
         leaf = st.none() | st.booleans() | st.integers() | st.text(max_size=6)
-        keys = st.sampled_from(["name", "phone", "notify", "receiver", "routes", "matchers", "url", "sender", "a"])
+        keys = st.sampled_from(
+            ["name", "phone", "notify", "receiver", "routes", "matchers", "url", "sender", "a"]
+        )
         value[section] = data.draw(
-            st.recursive(leaf, lambda i: st.lists(i, max_size=3) | st.dictionaries(keys, i, max_size=3), max_leaves=8)
+            st.recursive(
+                leaf, lambda i: st.lists(i, max_size=3) | st.dictionaries(keys, i, max_size=3), max_leaves=8
+            )
         )
     problems(tmp_path_factory.mktemp("any"), json.dumps(value))
 

@@ -26,7 +26,9 @@ def test_reads_what_prometheus_reads(text, seconds):
     assert parse_duration(text) == timedelta(seconds=seconds)
 
 
-@pytest.mark.parametrize("text", ["", "1", "s", "1x", "30m1h", "1h 30m", "-5m", "1.5h", "1m1m", "٣s", "9" * 30 + "y"])
+@pytest.mark.parametrize(
+    "text", ["", "1", "s", "1x", "30m1h", "1h 30m", "-5m", "1.5h", "1m1m", "٣s", "9" * 30 + "y"]
+)
 def test_refuses_what_prometheus_refuses(text):
     with pytest.raises(ValueError, match="duration|longer"):
         parse_duration(text)
@@ -40,7 +42,16 @@ def test_what_is_written_reads_back(duration):
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(-1, "0s"), (45, "45s"), (60, "1m"), (3599, "59m"), (3600, "1h"), (11100, "3h05m"), (86400, "1d"), (187200, "2d4h")],
+    [
+        (-1, "0s"),
+        (45, "45s"),
+        (60, "1m"),
+        (3599, "59m"),
+        (3600, "1h"),
+        (11100, "3h05m"),
+        (86400, "1d"),
+        (187200, "2d4h"),
+    ],
 )
 def test_writes_for_a_person_by_the_two_largest_units(seconds, text):
     assert brief_duration(timedelta(seconds=seconds)) == text

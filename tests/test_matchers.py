@@ -101,7 +101,10 @@ def test_never_fails_otherwise_than_by_its_own_error(text):
         pass
 
 
-@given(st.text(min_size=1, max_size=20, alphabet=st.characters(exclude_categories=["C"])), st.text(max_size=20, alphabet=st.characters(exclude_categories=["C"])))
+@given(
+    st.text(min_size=1, max_size=20, alphabet=st.characters(exclude_categories=["C"])),
+    st.text(max_size=20, alphabet=st.characters(exclude_categories=["C"])),
+)
 def test_what_is_written_reads_back(name, value):
     matcher = Matcher(name, MatchType.EQUAL, value)
     assert parse_matchers("{" + str(matcher) + "}") == (matcher,)

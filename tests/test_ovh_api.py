@@ -47,7 +47,9 @@ def test_sends_what_an_alert_needs(emulator, api, calls):
     outcome = api.send("hello", (ALICE, BOB), "tag-1")
     assert outcome.sent.valid_receivers == (ALICE, BOB)
     assert [sms.id for sms in emulator.emulation.accepted] == list(outcome.sent.ids)
-    assert [(s.message, s.tag, s.sender) for s in emulator.emulation.accepted] == [("hello", "tag-1", "ACME")] * 2
+    assert [(s.message, s.tag, s.sender) for s in emulator.emulation.accepted] == [
+        ("hello", "tag-1", "ACME")
+    ] * 2
     assert outcome.query_id == calls[-1].query_id
     assert [(c.method, c.route, c.code) for c in calls] == [
         ("GET", "/auth/time", "200"),
@@ -99,7 +101,12 @@ def test_signs_with_oauth2(emulator, monkeypatch):
     ("fault", "fate", "status", "code"),
     [
         (Fault(kind=FaultKind.ERROR, status=500), Fate.ANSWERED, 500, "InternalServerError"),
-        (Fault(kind=FaultKind.ERROR, status=403, error_code="INVALID_CREDENTIAL"), Fate.ANSWERED, 403, "INVALID_CREDENTIAL"),
+        (
+            Fault(kind=FaultKind.ERROR, status=403, error_code="INVALID_CREDENTIAL"),
+            Fate.ANSWERED,
+            403,
+            "INVALID_CREDENTIAL",
+        ),
         (Fault(kind=FaultKind.HTML, status=502), Fate.ANSWERED, 502, None),
         (Fault(kind=FaultKind.HTML, status=403), Fate.ANSWERED, 403, None),
         (Fault(kind=FaultKind.GARBAGE), Fate.LOST, None, None),
@@ -122,7 +129,9 @@ def test_tells_what_became_of_a_call_that_failed(emulator, api, fault, fate, sta
 def test_reads_how_long_to_wait(emulator, api):
     emulator.faults.add(Fault(kind=FaultKind.ERROR, status=429, headers={"Retry-After": "12"}))
     assert failing(api).retry_after == 12
-    emulator.faults.add(Fault(kind=FaultKind.HTML, status=429, headers={"Retry-After": "Thu, 01 Jan 1970 00:00:00 GMT"}))
+    emulator.faults.add(
+        Fault(kind=FaultKind.HTML, status=429, headers={"Retry-After": "Thu, 01 Jan 1970 00:00:00 GMT"})
+    )
     assert failing(api).retry_after == 0
     emulator.faults.add(Fault(kind=FaultKind.ERROR, status=429, headers={"Retry-After": "soon"}))
     assert failing(api).retry_after is None
@@ -229,7 +238,9 @@ def test_asks_for_the_rights_it_needs_and_no_more(emulator):
     api = Api(settings(emulator, consumer_key=None))
     assert api.request_consumer_key().consumer_key == "emulator-consumer"
     assert emulator.emulation.rules == [("GET", "/sms"), ("GET", "/sms/*"), ("POST", "/sms/*/jobs")]
-    assert ("POST", "/sms/*/virtualNumbers/*/jobs") in rights(settings(emulator, sender=None, virtual_number="+33639980099"))
+    assert ("POST", "/sms/*/virtualNumbers/*/jobs") in rights(
+        settings(emulator, sender=None, virtual_number="+33639980099")
+    )
 
 
 def test_contradicting_variables_are_a_clear_error(emulator, monkeypatch):

@@ -73,7 +73,9 @@ class Pager:
 
     def rows(self):
         with self.store._engine.connect().execution_options(read_only=True) as connection:
-            return [dict(row._mapping) for row in connection.execute(messages.select().order_by(messages.c.id))]
+            return [
+                dict(row._mapping) for row in connection.execute(messages.select().order_by(messages.c.id))
+            ]
 
     def states(self):
         return [row["state"] for row in self.rows()]
@@ -131,7 +133,10 @@ def test_each_reads_in_a_language_of_their_own(make, emulator):
     pager = make(receivers=[{"name": "ops", "notify": ["alice", "bob"]}])
     pager.post(ONE)
     pager.turn()
-    assert sorted(texts(emulator)) == ["ALERTE critical InstanceDown db-1 depuis 12:13", "FIRING critical InstanceDown db-1 since 12:13"]
+    assert sorted(texts(emulator)) == [
+        "ALERTE critical InstanceDown db-1 depuis 12:13",
+        "FIRING critical InstanceDown db-1 since 12:13",
+    ]
 
 
 def test_the_same_text_goes_to_all_in_one_job(make, emulator):
@@ -147,7 +152,9 @@ def test_alerts_that_reach_the_same_receiver_make_one_notification(make, emulato
         receivers=[{"name": "ops", "notify": ["alice"]}, {"name": "db", "notify": [BOB]}],
         route={"receiver": "ops", "routes": [{"matchers": ["team=db"], "receiver": "db"}]},
     )
-    pager.post(webhook(alert(instance="db-1", team="db"), alert(instance="web-1"), alert(instance="db-2", team="db")))
+    pager.post(
+        webhook(alert(instance="db-1", team="db"), alert(instance="web-1"), alert(instance="db-2", team="db"))
+    )
     pager.turn()
     assert {sms.receiver: sms.message for sms in emulator.emulation.accepted} == {
         ALICE: "FIRING InstanceDown web-1 since 12:13",
@@ -233,14 +240,20 @@ def test_a_storm_is_drained(make, emulator):
 
 def message(n, text="hello", phone=None, hand=None):
     now = hand()
-    return Message(f"m{n}", "n", "ops", "", phone or f"+3363998{n:04}", text, 1, now, now + timedelta(hours=1), 0)
+    return Message(
+        f"m{n}", "n", "ops", "", phone or f"+3363998{n:04}", text, 1, now, now + timedelta(hours=1), 0
+    )
 
 
 def test_jobs_hold_the_same_text_up_to_500_numbers_each_once(hand):
     due = [message(n, hand=hand) for n in range(600)]
     (job,) = gather(due, 1, hand())
     assert len(job.messages) == MAX_RECIPIENTS
-    twice = [message(1, hand=hand), message(2, phone="+33639980001", hand=hand), message(3, "other", hand=hand)]
+    twice = [
+        message(1, hand=hand),
+        message(2, phone="+33639980001", hand=hand),
+        message(3, "other", hand=hand),
+    ]
     first, second = gather(twice, 5, hand())
     assert [m.id for m in first.messages] == ["m1"]
     assert [m.id for m in second.messages] == ["m3"]
@@ -495,7 +508,16 @@ def test_a_receiver_may_give_up_sooner(make, emulator):
 def test_what_was_never_learnt_ends_with_the_page(make, emulator):
     pager = make(receivers=[{"name": "ops", "notify": ["alice"], "expire_after": "1m"}])
     emulator.faults.add(Fault(kind=FaultKind.RESET_BEFORE))
-    emulator.faults.add(Fault(kind=FaultKind.ERROR, method="GET", path="/outgoing", status=403, error_code="INVALID_CREDENTIAL", times=None))
+    emulator.faults.add(
+        Fault(
+            kind=FaultKind.ERROR,
+            method="GET",
+            path="/outgoing",
+            status=403,
+            error_code="INVALID_CREDENTIAL",
+            times=None,
+        )
+    )
     pager.post(ONE)
     pager.run(90, step=5)
     assert pager.states() == ["expired"]
@@ -566,12 +588,20 @@ def test_the_account_is_watched(make, emulator):
     watch.work()
     assert watch.problem is None
     assert pager.count('notifier_ovh_credits_left{service_name="sms-emu12345-1"}') == 1000
-    for change, words in (({"credits": 0}, "no credits left"), ({"status": "disable"}, "is not enabled"), ({"is_valid_credential": False}, "cannot be asked")):
+    for change, words in (
+        ({"credits": 0}, "no credits left"),
+        ({"status": "disable"}, "is not enabled"),
+        ({"is_valid_credential": False}, "cannot be asked"),
+    ):
         for name, value in change.items():
             setattr(emulator.emulation, name, value)
         watch.work()
         assert words in watch.problem
-    emulator.emulation.is_valid_credential, emulator.emulation.status, emulator.emulation.credits = True, "enable", 5
+    emulator.emulation.is_valid_credential, emulator.emulation.status, emulator.emulation.credits = (
+        True,
+        "enable",
+        5,
+    )
     watch.work()
     assert watch.problem is None
 
@@ -631,5 +661,3 @@ def test_a_trial_waits_for_the_one_under_way(make, emulator):
     pager.sender.work()
     assert pager.sender.paused == paused
     pager.sender._in_hand.discard("another")
-
-

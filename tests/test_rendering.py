@@ -11,8 +11,8 @@ from notifier.config import Recipient
 from notifier.rendering import (
     Style,
     Templates,
-    compose,
     common_prefix,
+    compose,
     fit,
     notification,
     plain_text,
@@ -77,12 +77,18 @@ def test_a_storm_names_what_fits_and_counts_the_rest():
 
 
 def test_the_most_severe_comes_first():
-    body = webhook(alert("Slow", severity="warning"), alert("Down", severity="critical"), alert("Old", status="resolved", severity="critical"))
+    body = webhook(
+        alert("Slow", severity="warning"),
+        alert("Down", severity="critical"),
+        alert("Old", status="resolved", severity="critical"),
+    )
     assert text(body).text.startswith("FIRING critical Down; Slow")
 
 
 def test_late_pages_say_so():
-    assert text(payload("firing-one"), late=timedelta(minutes=25)).text.startswith("LATE 25m: FIRING critical")
+    assert text(payload("firing-one"), late=timedelta(minutes=25)).text.startswith(
+        "LATE 25m: FIRING critical"
+    )
     assert text(payload("firing-one"), AMELIE, late=timedelta(hours=1)).text.startswith("RETARD 1h : ALERTE")
 
 
@@ -94,7 +100,9 @@ def test_an_older_start_shows_its_date():
 
 
 names = st.sampled_from(["InstanceDown", "DiskFull", "HighLatency"])
-hosts = st.from_regex(r"[a-z]{1,8}-?[0-9]{0,3}(\.example\.net)?(:9100)?", fullmatch=True) | st.text(max_size=12)
+hosts = st.from_regex(r"[a-z]{1,8}-?[0-9]{0,3}(\.example\.net)?(:9100)?", fullmatch=True) | st.text(
+    max_size=12
+)
 alerts = st.lists(
     st.builds(
         lambda name, host, severity, status: alert(name, instance=host, severity=severity, status=status),
@@ -297,7 +305,9 @@ def test_common_labels_are_those_of_the_alerts_that_reach_the_receiver():
 
 
 def test_the_plain_text_names_and_counts():
-    assert plain_text(told(payload("truncated-storm")), 2) == "FIRING warning HighLatency web-000,001 +58 more"
+    assert (
+        plain_text(told(payload("truncated-storm")), 2) == "FIRING warning HighLatency web-000,001 +58 more"
+    )
 
 
 def test_an_alert_without_a_name_goes_by_where_it_is():

@@ -62,7 +62,11 @@ TABLE = [
     ("no such account", answered(404, "NotFound", "This service does not exist"), Pause(PauseReason.ACCOUNT)),
     ("several accounts", Failure(Fate.ANSWERED, "2", code="SERVICE_NAME"), Pause(PauseReason.ACCOUNT)),
     ("bad signature", answered(400, "INVALID_SIGNATURE"), Pause(PauseReason.CREDENTIALS)),
-    ("bad signature, no code", answered(400, "BadRequest", "Invalid signature"), Pause(PauseReason.CREDENTIALS)),
+    (
+        "bad signature, no code",
+        answered(400, "BadRequest", "Invalid signature"),
+        Pause(PauseReason.CREDENTIALS),
+    ),
     ("clock", answered(400, "QUERY_TIME_OUT"), Resynchronise()),
     ("clock, no code", answered(400, "BadRequest", "Invalid timestamp"), Resynchronise()),
     ("sender not valid", answered(400, "BadRequest", "[sender] Sender X is not valid"), Reject()),
@@ -82,7 +86,9 @@ def test_one_bad_recipient_among_many_is_looked_for():
 
 
 def test_a_clock_that_stays_out_of_step_pauses():
-    assert decide(answered(400, "QUERY_TIME_OUT"), attempts=3, recipients=1, chance=0) == Pause(PauseReason.CLOCK)
+    assert decide(answered(400, "QUERY_TIME_OUT"), attempts=3, recipients=1, chance=0) == Pause(
+        PauseReason.CLOCK
+    )
 
 
 @given(st.integers(1, 1000), st.floats(0, 1))
@@ -102,7 +108,9 @@ statuses = st.none() | st.integers(400, 599)
 def test_there_is_a_decision_for_anything_and_it_never_resends_what_may_be_taken(
     fate, status, code, message, retry_after, is_json, attempts, recipients, chance
 ):
-    decision = decide(Failure(fate, message, status, code, None, retry_after, is_json), attempts, recipients, chance)
+    decision = decide(
+        Failure(fate, message, status, code, None, retry_after, is_json), attempts, recipients, chance
+    )
     if fate is Fate.LOST:
         assert decision == Ask(SECOND, LISTING_DELAY)
     if isinstance(decision, Retry):
@@ -139,7 +147,10 @@ DOWN = Failure(Fate.NOT_SENT, "refused")
         ({"failure": HANGS, "since": timedelta(minutes=2)}, NotTaken(is_certain=False)),
         ({"failure": answered(500), "since": timedelta(minutes=2)}, NotTaken(is_certain=False)),
         # with no right to ask, it is sent again; with no right to anything, or no network, that is no use
-        ({"failure": answered(403, "NOT_GRANTED_CALL"), "since": timedelta(minutes=2)}, NotTaken(is_certain=False)),
+        (
+            {"failure": answered(403, "NOT_GRANTED_CALL"), "since": timedelta(minutes=2)},
+            NotTaken(is_certain=False),
+        ),
         ({"failure": answered(403, "INVALID_CREDENTIAL"), "since": timedelta(hours=1)}, AskAgain(SECOND)),
         ({"failure": DOWN, "since": timedelta(hours=1)}, AskAgain(SECOND)),
     ],

@@ -78,9 +78,17 @@ def test_a_receiver_is_reached_once_however_many_routes_lead_to_it():
 
 
 def test_each_alert_finds_its_own_way():
-    tree = Route("top", (), False, (Route("db", parse_matchers("team=db")), Route("named", parse_matchers("__receiver__=pager"))))
+    tree = Route(
+        "top",
+        (),
+        False,
+        (Route("db", parse_matchers("team=db")), Route("named", parse_matchers("__receiver__=pager"))),
+    )
     routing = Routing(("top", "db", "named"), tree)
-    assert routing.split("other", [{"team": "db"}, {"team": "web"}, {"team": "db"}]) == {"db": [0, 2], "top": [1]}
+    assert routing.split("other", [{"team": "db"}, {"team": "web"}, {"team": "db"}]) == {
+        "db": [0, 2],
+        "top": [1],
+    }
     assert routing.split("pager", [{"team": "web"}]) == {"named": [0]}
 
 

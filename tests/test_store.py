@@ -82,7 +82,9 @@ def test_writes_are_flushed_to_the_disk_and_readers_do_not_block(store):
 def test_a_newer_schema_is_refused(path):
     first = Store(path)
     first.start()
-    first._writer.submit(lambda c: c.execute(text("UPDATE alembic_version SET version_num = '9999'"))).result(10)
+    first._writer.submit(lambda c: c.execute(text("UPDATE alembic_version SET version_num = '9999'"))).result(
+        10
+    )
     first.stop()
     second = Store(path)
     with pytest.raises(StoreRefused, match=r"its schema \(9999\) is newer than this program knows"):
@@ -263,7 +265,9 @@ def test_orphans_are_found_and_settled(store, hand):
     (found,) = store.unsettled_jobs(hand(), 10)
     assert (found.tag, found.patience, len(found.messages)) == (job.tag, timedelta(seconds=20), 2)
     later = hand() + timedelta(seconds=3)
-    store.look_again(found, later, [Ending(found.messages[0].id, MessageState.ACCEPTED, 1)], hand()).result(10)
+    store.look_again(found, later, [Ending(found.messages[0].id, MessageState.ACCEPTED, 1)], hand()).result(
+        10
+    )
     assert store.unsettled_jobs(hand(), 10) == []
     (again,) = store.unsettled_jobs(later, 10)
     assert (again.looks, len(again.messages)) == (1, 1)
@@ -415,5 +419,3 @@ def test_the_engine_is_given_a_path_with_odd_characters(tmp_path):
         connection.commit()
     engine.dispose()
     assert path.exists()
-
-

@@ -118,7 +118,10 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_read(files, run):
     running = run(files.write(web={"max_body": "2KiB"}))
     head = b"POST /alert HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000\r\n\r\n"
     assert b"413" in talk(running.url, head)
-    chunked = b"POST /alert HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + b"800\r\n%s\r\n" % (b"x" * 2048) * 3
+    chunked = (
+        b"POST /alert HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        + b"800\r\n%s\r\n" % (b"x" * 2048) * 3
+    )
     assert b"413" in talk(running.url, chunked)
     assert running.post(b"x" * 2048).status_code == 400
     assert running.post(b"x" * 2049).status_code == 413
@@ -239,8 +242,12 @@ def test_the_metrics_are_to_promtools_liking(files, run, phones):
     running.post(payload("firing-one"))
     phones.wait(1)
     text = running.get("/metrics")
-    answer = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, text=True, timeout=60)
-    complaints = [line for line in answer.stderr.splitlines() + answer.stdout.splitlines() if "notifier_" in line]
+    answer = subprocess.run(
+        [promtool, "check", "metrics"], input=text, capture_output=True, text=True, timeout=60
+    )
+    complaints = [
+        line for line in answer.stderr.splitlines() + answer.stdout.splitlines() if "notifier_" in line
+    ]
     assert complaints == []
     for name in (
         "webhooks_total", "webhooks_duplicate_total", "notifications_total", "sms_total", "sms_parts_total",
@@ -289,7 +296,10 @@ def test_a_store_that_fails_is_503_and_not_ready(files, run, monkeypatch):
             answer = running.post(payload("firing-one"), path)
             assert (answer.status_code, answer.text) == (503, "not stored, post it again: disk full\n")
         ready = requests.get(running.url + "/-/ready", timeout=10)
-        assert (ready.status_code, ready.text) == (503, "Notifier is not ready: the store is unavailable: disk full\n")
+        assert (ready.status_code, ready.text) == (
+            503,
+            "Notifier is not ready: the store is unavailable: disk full\n",
+        )
     assert running.metric("notifier_store_errors_total") >= 2
     for _ in range(200):
         if requests.get(running.url + "/-/ready", timeout=10).status_code == 200:
@@ -313,7 +323,9 @@ def test_a_reload_puts_the_file_in_force(files, run, phones):
                 storage={"url": "sqlite:///other.db"})  # fmt: skip
     assert running.post(b"", "/-/reload").text == "reloaded\n"
     assert running.post(payload("firing-one")).status_code == 401
-    assert running.post(payload("firing-one"), headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 200
+    assert (
+        running.post(payload("firing-one"), headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 200
+    )
     assert phones.wait(1)[0].message.startswith("ALERTE")
     assert running.metric("notifier_config_last_reload_success_timestamp_seconds") > before
 
@@ -372,14 +384,16 @@ def test_tls(files, run, tmp_path, phones):
     answer = requests.post(url + "/alert", payload("firing-one"), verify=tmp_path / "c.pem", timeout=10)
     assert answer.status_code == 200
     phones.wait(1)
-    files.write(web={"tls_server_config": {"cert_file": "c.pem", "key_file": "k.pem", "client_ca_file": "c.pem"}})
+    files.write(
+        web={"tls_server_config": {"cert_file": "c.pem", "key_file": "k.pem", "client_ca_file": "c.pem"}}
+    )
     running.stop()
     strict = run(files.directory / "notifier.yml")
     url = strict.url.replace("http:", "https:")
     with pytest.raises(requests.exceptions.RequestException):
         requests.post(url + "/alert", payload("firing-one"), verify=tmp_path / "c.pem", timeout=10)
     mine = (tmp_path / "c.pem", tmp_path / "k.pem")
-    ok = requests.post(url + "/alert", payload("firing-one"), verify=tmp_path / "c.pem", cert=mine, timeout=10)
+    ok = requests.post(
+        url + "/alert", payload("firing-one"), verify=tmp_path / "c.pem", cert=mine, timeout=10
+    )
     assert ok.status_code == 200
-
-

@@ -121,6 +121,8 @@ class WebhookProtocol(HttpToolsProtocol):
         """Close the connection, after the answer that is due."""
         if self._is_storing:
             self._closes = True
+        elif self.scheme == "https" and (self.cycle is None or self.cycle.response_complete):
+            self.transport.abort()  # TLS would wait for the farewell of a client that listens no more
         else:
             super().shutdown()
 

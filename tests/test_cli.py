@@ -1,0 +1,343 @@
+"""The commands, as a person types them."""
+
+import json
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from typer.testing import CliRunner
+
+from notifier.cli import app
+from notifier.ovh.emulator import Fault, FaultKind
+from tests.conftest import ALICE, PAYLOADS
+
+
+def notifier(*arguments, stdin=None):
+    return CliRunner().invoke(app, [str(a) for a in arguments], input=stdin)
+
+
+def test_version_and_help():
+    assert notifier("--version").output.startswith("notifier 0.")
+    assert notifier("--help").exit_code == 0
+    assert notifier().exit_code == 2
+    assert notifier("nonsense").exit_code == 2
+    assert notifier("check").exit_code == 2
+
+
+# -- check -------------------------------------------------------------------------------------------------
+
+
+def test_check_passes_a_good_file(files):
+    result = notifier("check", "--config", files.write())
+    assert (result.exit_code, result.output.splitlines()[-1]) == (
+        0,
+        f"{files.directory}/notifier.yml is valid: 2 contacts, 1 receiver",
+    )
+
+
+def test_check_prints_every_error_and_exits_1(files):
+    file = files.write(receivers=[{"name": "ops", "notify": ["nobody"], "template": "none"}])
+    result = notifier("check", "--config", file)
+    assert result.exit_code == 1
+    lines = result.output.splitlines()
+    assert len(lines) == 2
+    assert all(line.startswith(f"{file}:1:") for line in lines)
+    assert "receivers[0].notify[0]: " in lines[0]
+
+
+def test_check_as_json(files):
+    result = notifier("check", "--config", files.write(receivers=[]), "--output", "json")
+    found = json.loads(result.output)
+    assert found["valid"] is False
+    assert found["problems"][0]["path"] == ["receivers"]
+    assert found["problems"][0]["severity"] == "error"
+
+
+def test_check_warns_of_a_template_that_fails_on_a_sample(files):
+    (files.directory / "mine.j2").write_text("{{ alerts[0].labels.team }}\n")
+    file = files.write(
+        templates=["mine.j2"], receivers=[{"name": "ops", "notify": ["alice"], "template": "mine"}]
+    )
+    result = notifier("check", "--config", file)
+    assert result.exit_code == 0
+    assert (
+        f"{files.directory}/mine.j2:1:1: warning: templates: fails on a sample alert: UndefinedError"
+        in result.output
+    )
+
+
+def test_check_warns_of_urls_that_would_be_blocked(files):
+    (files.directory / "mine.j2").write_text("hello\n{{ alerts[0].generator_url }}\n")
+    file = files.write(
+        templates=["mine.j2"],
+        receivers=[{"name": "ops", "notify": ["alice"], "template": "mine"}],
+        ovh={"sender": ..., "sender_for_response": True},
+    )
+    result = notifier("check", "--config", file)
+    assert result.exit_code == 0
+    assert "mine.j2:2:14: warning: templates: URLs are removed from messages" in result.output
+
+
+def test_check_online_asks_ovhcloud_about_everything(files, emulator):
+    result = notifier("check", "--config", files.write(), "--online")
+    assert result.exit_code == 0
+    assert [line.split(":")[1].strip() for line in result.output.splitlines() if line.startswith("ok")] == [
+        "credentials", "rights", "account", "credits", "sender",
+    ]  # fmt: skip
+    assert emulator.emulation.accepted == []
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"is_valid_credential": False}, "FAILED: credentials: 403 INVALID_CREDENTIAL"),
+        ({"rules": [("GET", "/*")]}, "FAILED: rights: 403 NOT_GRANTED_CALL"),
+        ({"status": "disable"}, "FAILED: account: sms-emu12345-1 has status disable"),
+        ({"credits": 0}, "FAILED: credits: 0 left"),
+        ({"senders": {"ACME": "waitingValidation"}}, "validates senders within about 72 hours"),
+        ({"senders": {"OTHER": "enable"}}, 'FAILED: sender: "ACME" is not declared; declared are: OTHER'),
+    ],
+)
+def test_check_online_says_what_ovhcloud_lacks(files, emulator, change, words):
+    for name, value in change.items():
+        setattr(emulator.emulation, name, value)
+    result = notifier("check", "--config", files.write(), "--online")
+    assert result.exit_code == 1
+    assert words in result.output
+
+
+# -- route and render --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def routed(files):
+    return files.write(
+        receivers=[{"name": "ops", "notify": ["alice"]}, {"name": "db", "notify": ["bob", ALICE], "max_parts": 1}],
+        route={"receiver": "ops", "routes": [
+            {"matchers": ["team=~\"db|storage\""], "receiver": "db", "continue": True},
+            {"matchers": ["severity=critical"], "receiver": "ops"},
+        ]},
+    )  # fmt: skip
+
+
+def test_route_prints_the_receivers_one_a_line(routed):
+    assert notifier("route", "--config", routed, "team=db", "severity=critical").output == "db\nops\n"
+    assert notifier("route", "--config", routed, "team=web").output == "ops\n"
+    assert json.loads(notifier("route", "--config", routed, "team=db", "--output", "json").output) == ["db"]
+    assert notifier("route", "--config", routed, "team").exit_code == 2
+
+
+def test_render_shows_what_would_be_sent_and_sends_nothing(routed, emulator):
+    result = notifier(
+        "render", "--config", routed, "--payload", PAYLOADS / "firing-one.json", "--receiver", "db"
+    )
+    assert result.exit_code == 0
+    first, second = result.output.strip().split("\n\n")
+    assert first.startswith("db -> bob (GSM 7-bit, ")
+    assert "1 part, 1 credit to France" in first
+    assert first.splitlines()[1].startswith("ALERTE critical InstanceDown db-1 (gra1) depuis ")
+    assert second.startswith(f"db -> alice (") or second.startswith(f"db -> {ALICE} (")  # noqa: F541
+    assert emulator.requests == []
+
+
+def test_render_as_json_and_from_standard_input(routed):
+    payload = (PAYLOADS / "unicode.json").read_text()
+    result = notifier("render", "--config", routed, "--payload", "-", "--output", "json", stdin=payload)
+    (page,) = json.loads(result.output)
+    assert (page["receiver"], page["contact"], page["encoding"], page["parts"], page["credits"]) == (
+        "ops",
+        "alice",
+        "gsm",
+        1,
+        1,
+    )
+
+
+def test_render_says_what_is_wrong(routed, tmp_path):
+    assert "cannot be read" in notifier("render", "--config", routed, "--payload", tmp_path / "none").stderr
+    (tmp_path / "bad.json").write_text("{}")
+    assert (
+        "receiver: Field required"
+        in notifier("render", "--config", routed, "--payload", tmp_path / "bad.json").stderr
+    )
+    result = notifier(
+        "render", "--config", routed, "--payload", PAYLOADS / "resolved.json", "--receiver", "none"
+    )
+    assert (result.exit_code, 'there is no receiver "none"' in result.stderr) == (1, True)
+
+
+def test_render_tells_of_a_template_that_fails(files):
+    (files.directory / "page.j2").write_text("\n{{ nothing }}")
+    file = files.write(templates=["page.j2"])
+    result = notifier("render", "--config", file, "--payload", PAYLOADS / "firing-one.json")
+    assert "page.j2:2:1: the template failed: UndefinedError" in result.stderr
+    assert "FIRING critical InstanceDown db-1" in result.stdout
+
+
+def test_a_broken_file_is_told_by_every_command(files):
+    file = files.write(contacts=[{"name": "alice", "phone": "12"}])
+    for arguments in (
+        ["route", "a=b"],
+        ["render", "--payload", "x"],
+        ["send", "--to", "alice", "hi"],
+        ["ovh", "account"],
+    ):
+        result = notifier(*arguments, "--config", file)
+        assert result.exit_code == 1
+        assert f"{file}:1:" in result.stderr
+
+
+# -- OVHcloud ----------------------------------------------------------------------------------------------
+
+
+def test_send_and_wait_for_the_receipt(files, emulator):
+    result = notifier("send", "--config", files.write(), "--to", "alice", "hello there", "--wait")
+    assert result.exit_code == 0, result.output
+    assert (
+        "accepted by OVHcloud as 100000001 for +33639980001: 1 part(s), 1 credit(s), 999 left"
+        in result.output
+    )
+    assert "delivered (ptt 4)" in result.output
+    result = notifier(
+        "send", "--config", files.write(), "--to", "+33 6 39 98 00 07", "hello", "--output", "json"
+    )
+    assert json.loads(result.output)["phone"] == "+33639980007"
+
+
+def test_send_says_what_failed(files, emulator):
+    file = files.write()
+    assert "is not a phone number" in notifier("send", "--config", file, "--to", "nobody", "x").stderr
+    assert "the text is empty" in notifier("send", "--config", file, "--to", "alice", " ").stderr
+    assert "at most 6" in notifier("send", "--config", file, "--to", "alice", "x" * 2000).stderr
+    emulator.emulation.receipts[ALICE] = (2, 23)
+    failed = notifier("send", "--config", file, "--to", "alice", "x", "--wait")
+    assert (failed.exit_code, "failed (ptt 23)" in failed.output) == (1, True)
+    emulator.emulation.invalid_numbers.add(ALICE)
+    assert "for invalid" in notifier("send", "--config", file, "--to", "alice", "x").stderr
+    emulator.faults.add(Fault(kind=FaultKind.ERROR, status=500))
+    assert "not sent: 500" in notifier("send", "--config", file, "--to", "alice", "x").stderr
+
+
+def test_account(files, emulator):
+    result = notifier("ovh", "account", "--config", files.write())
+    assert result.output.splitlines()[0] == "sms-emu12345-1: status enable, credits left 1000"
+    assert "sender ACME: enable" in result.output
+    found = json.loads(notifier("ovh", "account", "--config", files.write(), "--output", "json").output)
+    assert found["credits_left"] == 1000
+    emulator.emulation.is_valid_credential = False
+    assert "cannot be asked: 403" in notifier("ovh", "account", "--config", files.write()).stderr
+
+
+def test_login_obtains_a_key_with_the_rights_needed(files, emulator):
+    file = files.write(ovh={"consumer_key": ..., "consumer_key_file": "ck"}, receivers=...)
+    result = notifier("ovh", "login", "--config", file)
+    assert result.exit_code == 0, result.output
+    assert "https://eu.api.ovh.com/auth/?credentialToken=" in result.output
+    key = files.directory / "ck"
+    assert key.read_text() == "emulator-consumer\n"
+    assert key.stat().st_mode & 0o077 == 0
+    file = files.write(ovh={"consumer_key": ...})
+    assert "consumer_key: emulator-consumer" in notifier("ovh", "login", "--config", file, "--no-wait").output
+    assert json.loads(notifier("ovh", "login", "--config", file, "--output", "json").output)["saved"] is None
+
+
+def test_login_says_what_is_missing(files, emulator):
+    file = files.write(ovh={"application_secret": ..., "consumer_key": ..., "timeout": "x"})
+    result = notifier("ovh", "login", "--config", file)
+    assert result.exit_code == 1
+    assert 'the key "application_secret" is missing' in result.stderr
+    assert "ovh.timeout: " in result.stderr
+    empty = files.directory / "empty.yml"
+    empty.write_text("")
+    assert notifier("ovh", "login", "--config", empty).exit_code == 1
+    emulator.faults.add(Fault(kind=FaultKind.ERROR, path="/auth/credential", status=500))
+    assert "gave no key" in notifier("ovh", "login", "--config", files.write()).stderr
+
+
+# -- processes ---------------------------------------------------------------------------------------------
+
+
+def process(*arguments, **how):
+    return subprocess.Popen(
+        [sys.executable, "-m", "notifier", *map(str, arguments)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **how,
+    )  # fmt: skip
+
+
+def test_serve_says_why_it_does_not_start(files, run):
+    broken = process("serve", "--config", files.write("broken.yml", receivers=[]))
+    _, errors = broken.communicate(timeout=60)
+    assert broken.returncode == 1
+    assert "broken.yml:1:" in errors
+    running = run(files.write())
+    second = process("serve", "--config", files.directory / "notifier.yml")
+    _, errors = second.communicate(timeout=60)
+    assert second.returncode == 1
+    assert "another process works on" in errors
+    port = running.url.rpartition(":")[2]
+    taken = files.write(
+        "taken.yml", web={"listen_address": f"127.0.0.1:{port}"}, storage={"url": "sqlite:///other.db"}
+    )
+    third = process("serve", "--config", taken)
+    _, errors = third.communicate(timeout=60)
+    assert third.returncode == 1
+    assert "cannot listen on 127.0.0.1" in errors
+
+
+def test_serve_reloads_on_sighup_and_stops_on_sigterm(files, phones):
+    import signal
+
+    import requests
+
+    from tests.conftest import payload
+
+    file = files.write()
+    service = process("serve", "--config", file, "--log-format", "json")
+    lines: list[dict] = []
+    reader = threading.Thread(
+        target=lambda: lines.extend(json.loads(line) for line in service.stderr), daemon=True
+    )
+    reader.start()
+
+    def await_event(msg):
+        for _ in range(1000):
+            for line in lines:
+                if line["msg"] == msg:
+                    return line
+            time.sleep(0.02)
+        service.kill()
+        pytest.fail(f"no {msg!r} in {lines}")
+
+    url = await_event("notifier started")["url"]
+    assert requests.post(url + "/alert", payload("firing-one"), timeout=10).status_code == 200
+    phones.wait(1)
+    planned = await_event("notification planned")
+    accepted = await_event("message accepted")
+    assert accepted["notification"] == planned["notification"]
+    assert accepted["message"] in planned["messages"]
+    assert accepted["query"].startswith("EU.ext")
+    assert accepted["phone"] == "+336••••0001"
+    files.write(receivers=[{"name": "ops", "notify": ["bob"]}])
+    service.send_signal(signal.SIGHUP)
+    await_event("configuration reloaded")
+    file.write_text("broken")
+    service.send_signal(signal.SIGHUP)
+    await_event("reload failed, the configuration in force stays")
+    service.terminate()
+    assert service.wait(60) == 0
+    reader.join(10)
+    assert lines[-1]["msg"] == "notifier stopped"
+    text = json.dumps(lines)
+    for secret in ("emulator-secret", "emulator-consumer", ALICE):
+        assert secret not in text
+
+
+def test_the_demo_shows_the_text_as_the_phone_would(tmp_path):
+    shown = process("demo", "--once", "--port", "0", cwd=tmp_path)
+    output, errors = shown.communicate(timeout=60)
+    assert shown.returncode == 0, errors
+    assert "FIRING critical InstanceDown db-1 (gra1)" in output
+    assert "│ NOTIFIER" in output
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,149 @@
+"""The real programs: Prometheus with a rule that fires, two Alertmanagers, Notifier, and the emulator for OVHcloud."""
+
+import contextlib
+import http.server
+import json
+import socket
+import subprocess
+import threading
+import time
+
+import pytest
+import requests
+
+from tests.conftest import ALICE, program
+
+
+def free_ports(count):
+    probes = [socket.socket() for _ in range(count)]
+    for probe in probes:
+        probe.bind(("127.0.0.1", 0))
+    ports = [probe.getsockname()[1] for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports
+
+
+class Target:
+    """What Prometheus scrapes: a gauge that is set by hand."""
+
+    def __init__(self):
+        self.value = 0
+        target = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                body = f"disk_full {target.value}\n".encode()
+                self.send_response(200)
+                self.send_header("Content-Type", "text/plain; version=0.0.4")
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *arguments):
+                pass
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.address = f"127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self):
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@contextlib.contextmanager
+def running(arguments, log):
+    with log.open("wb") as output:
+        process = subprocess.Popen([str(a) for a in arguments], stdout=output, stderr=output)
+        try:
+            yield process
+        finally:
+            process.terminate()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def wait_for(what, description, seconds=60):
+    for _ in range(seconds * 10):
+        with contextlib.suppress(requests.RequestException, KeyError, IndexError):
+            if found := what():
+                return found
+        time.sleep(0.1)
+    return pytest.fail(f"{description} within {seconds} s")
+
+
+@pytest.mark.timeout(200)
+def test_from_a_rule_that_fires_to_the_phone_and_back(files, run, phones, tmp_path):
+    prometheus, alertmanager = program("prometheus"), program("prometheus-alertmanager")
+    service = run(files.write(receivers=[{"name": "pager", "notify": ["alice"]}]))
+    target = Target()
+    p_port, a1, a2, c1, c2 = free_ports(5)
+    (tmp_path / "rules.yml").write_text(
+        json.dumps({"groups": [{"name": "g", "rules": [{
+            "alert": "DiskFull", "expr": "disk_full == 1",
+            "labels": {"severity": "critical", "cluster": "gra1"},
+            "annotations": {"summary": "/var on {{ $labels.instance }} is full"},
+        }]}]})
+    )  # fmt: skip
+    (tmp_path / "prometheus.yml").write_text(
+        json.dumps({
+            "global": {"scrape_interval": "500ms", "evaluation_interval": "500ms"},
+            "rule_files": ["rules.yml"],
+            "alerting": {"alertmanagers": [{"static_configs": [{"targets": [f"127.0.0.1:{a1}", f"127.0.0.1:{a2}"]}]}]},
+            "scrape_configs": [
+                {"job_name": "node", "static_configs": [{"targets": [target.address], "labels": {"host": "web-7.example.net"}}]},
+                {"job_name": "notifier", "static_configs": [{"targets": [service.url.removeprefix("http://")]}]},
+            ],
+        })
+    )  # fmt: skip
+    (tmp_path / "alertmanager.yml").write_text(
+        json.dumps({
+            "route": {"receiver": "pager", "group_by": ["alertname"], "group_wait": "500ms", "group_interval": "1s", "repeat_interval": "1h"},
+            "receivers": [{"name": "pager", "webhook_configs": [{"url": service.url + "/alert"}]}],
+        })
+    )  # fmt: skip
+
+    def manager(n, port, cluster, peer):
+        return running([
+            alertmanager, f"--config.file={tmp_path}/alertmanager.yml", f"--storage.path={tmp_path}/am{n}",
+            f"--web.listen-address=127.0.0.1:{port}", f"--cluster.listen-address=127.0.0.1:{cluster}",
+            f"--cluster.peer=127.0.0.1:{peer}", "--cluster.settle-timeout=2s", "--cluster.peer-timeout=1s",
+            "--cluster.gossip-interval=50ms",
+        ], tmp_path / f"am{n}.log")  # fmt: skip
+
+    server = running([
+        prometheus, f"--config.file={tmp_path}/prometheus.yml", f"--storage.tsdb.path={tmp_path}/data",
+        f"--web.listen-address=127.0.0.1:{p_port}",
+    ], tmp_path / "prometheus.log")  # fmt: skip
+    with manager(1, a1, c1, c2), manager(2, a2, c2, c1), server:
+        for port in (a1, a2):
+            status = lambda port=port: requests.get(
+                f"http://127.0.0.1:{port}/api/v2/status", timeout=5
+            ).json()  # noqa: E731
+            wait_for(
+                lambda: status()["cluster"]["status"] == "ready", "the Alertmanagers do not form a cluster"
+            )
+        target.value = 1
+        (fired,) = phones.wait(1, timeout=60)
+        assert fired.receiver == ALICE
+        assert fired.message.startswith("FIRING critical DiskFull ")
+        assert "(gra1) since " in fired.message
+        assert fired.message.endswith(f": /var on {target.address} is full")
+        time.sleep(4)  # in which the second Alertmanager would have sent its own
+        assert len(phones.all()) == 1
+        target.value = 0
+        resolved = phones.wait(2, timeout=60)[1]
+        assert resolved.message.startswith("RESOLVED critical DiskFull ")
+        time.sleep(4)
+        assert len(phones.all()) == 2
+
+        def scraped():
+            query = {"query": 'notifier_sms_total{outcome="accepted",receiver="pager"}'}
+            answer = requests.get(f"http://127.0.0.1:{p_port}/api/v1/query", query, timeout=5).json()
+            return answer["data"]["result"][0]["value"][1] == "2"
+
+        wait_for(scraped, "Prometheus does not see the messages counted")
+    target.close()

@@ -1,0 +1,62 @@
+"""What is built installs and works outside the checkout, and nothing that must not be is in it."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from notifier.shipped import TEMPLATES
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("wheel")
+    built = subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", directory, ROOT],
+        capture_output=True, text=True, timeout=200,
+    )  # fmt: skip
+    assert built.returncode == 0, built.stderr
+    (file,) = directory.glob("*.whl")
+    return file
+
+
+def test_the_wheel_holds_templates_and_configuration(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    for name in TEMPLATES:
+        assert f"notifier/shipped/templates/{name}" in names
+    for name in ("notifier.yml", "minimal.yml", "demo.yml", "sample-alert.json", "notifier.schema.json"):
+        assert f"notifier/shipped/config/{name}" in names
+    assert "notifier/store/migrations/versions/v0001_first.py" in names
+    assert "notifier/py.typed" in names
+    assert not [name for name in names if name.startswith("tests")]
+
+
+def test_the_wheel_works_outside_the_checkout(wheel, tmp_path):
+    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
+    code = (
+        "import notifier.cli, notifier.shipped as s; print(len(s.TEMPLATES), s.CONFIG); notifier.cli.main()"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", code, "demo", "--once", "--port", "0"],
+        cwd=tmp_path, env={"PYTHONPATH": str(tmp_path / "site"), "PATH": "/usr/bin:/bin"},
+        capture_output=True, text=True, timeout=100,
+    )  # fmt: skip
+    assert shown.returncode == 0, shown.stderr
+    assert str(tmp_path / "site") in shown.stdout
+    assert "FIRING critical InstanceDown" in shown.stdout
+
+
+def test_the_constraints_pin_everything_and_name_no_index():
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    assert all(line.count("==") == 1 and "/" not in line and not line.startswith("-") for line in lines)
+    pinned = {line.split("==")[0].lower().replace("_", "-") for line in lines}
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = project["dependencies"] + project["optional-dependencies"]["dev"]
+    names = {w.split(">")[0].split("[")[0].strip().lower() for w in wanted}
+    assert names <= pinned
