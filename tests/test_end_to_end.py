@@ -122,7 +122,7 @@ def test_from_a_rule_that_fires_to_the_phone_and_back(files, run, phones, tmp_pa
         for port in (a1, a2):
             status = lambda port=port: requests.get(
                 f"http://127.0.0.1:{port}/api/v2/status", timeout=5
-            ).json()  # noqa: E731
+            ).json()
             wait_for(
                 lambda: status()["cluster"]["status"] == "ready", "the Alertmanagers do not form a cluster"
             )

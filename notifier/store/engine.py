@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,9 @@ from sqlalchemy.pool import NullPool, QueuePool
 
 HEAD = "0001"
 """The newest revision of the schema that this program knows."""
+
+REFUSED = 3
+"""The exit code of ``python -m notifier.store.migrations`` for a schema that is newer than this program."""
 
 _BUSY_TIMEOUT = 5.0  # seconds
 
@@ -46,7 +51,7 @@ def open_engine(path: Path, *, readers: int = 4) -> Engine:
             "journal_mode": "WAL",
             "synchronous": "FULL",
             "foreign_keys": "ON",
-            "cache_size": -4000,  # KiB
+            "cache_size": -1000,  # KiB, for each of a few connections
             "wal_autocheckpoint": 4000,  # pages: 16 MB, so that a storm fits between two
         }
         for name, value in pragmas.items():
@@ -81,37 +86,28 @@ def revision(engine: Engine) -> str | None:
 
 
 def migrate(engine: Engine) -> None:
-    """Bring the schema to `HEAD`.
+    """Bring the schema to `HEAD`, if it is not there yet.
+
+    That is done by a process of its own: Alembic would stay in this one's memory, ten megabytes of it.
 
     Raises:
         StoreRefused: the schema is newer than this program.
         StoreUnavailable: the database cannot be read or written.
     """
     try:
-        current = revision(engine)
-        if current == HEAD:
+        if revision(engine) == HEAD:
             return
-        # Alembic is only loaded where there is something to migrate: it takes ten megabytes to stay.
-        from alembic import command
-        from alembic.config import Config
-        from alembic.script import ScriptDirectory
-        from alembic.util import CommandError
-
-        config = Config()
-        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-        if current is not None:
-            try:
-                ScriptDirectory.from_config(config).get_revision(current)
-            except CommandError:
-                raise StoreRefused(
-                    f"its schema ({current}) is newer than this program knows ({HEAD}); "
-                    "run the version of Notifier that wrote it, or a later one"
-                ) from None
-        with engine.begin() as connection:
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
     except DBAPIError as error:
         raise StoreUnavailable(reason(error)) from error
+    finally:
+        engine.dispose()
+    command = [sys.executable, "-m", "notifier.store.migrations", str(engine.url.database)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    if ended.returncode == REFUSED:
+        raise StoreRefused(ended.stdout.strip())
+    if ended.returncode != 0:
+        detail = ended.stdout.strip() or ended.stderr.strip().rpartition("\n")[2]
+        raise StoreUnavailable(f"its schema cannot be brought up to date: {detail}")
 
 
 class ProcessLock:

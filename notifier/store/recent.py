@@ -11,16 +11,22 @@ from collections import deque
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-_MOST = 250_000
+_SLICES = 16
+_MOST = 500_000
 
 
 class Recent:
-    """The digests of the webhooks that were stored lately, each with the time it was received."""
+    """The digests of the webhooks that were stored lately, each with the time it was received.
+
+    A storm may fill the window, so each is kept small: 62 bits of the digest and a time that those of
+    the same millisecond share, forgotten by slices of a sixteenth of the window.
+    """
 
     def __init__(self) -> None:
         """Know none."""
-        self._received_at: dict[bytes, float] = {}
-        self._order: deque[tuple[float, bytes]] = deque()
+        self._received_at: dict[int, int] = {}
+        self._order: deque[tuple[int, list[int]]] = deque()
+        self._last = 0
 
     def __len__(self) -> int:
         """How many are known."""
@@ -33,23 +39,34 @@ class Recent:
 
     def take(self, identity: bytes, received_at: datetime, window: timedelta) -> bool:
         """Return whether *identity* was not taken within *window* before, and if so take it."""
-        now = received_at.timestamp()
-        before = self._received_at.get(identity)
-        if before is not None and abs(now - before) < window.total_seconds():
+        key, now = _key(identity), int(received_at.timestamp() * 1000)
+        now = self._last = self._last if self._last == now else now  # one object for equal times
+        length = window // timedelta(milliseconds=1)
+        before = self._received_at.get(key)
+        if before is not None and abs(now - before) < length:
             return False
-        self._received_at[identity] = now
-        self._order.append((now, identity))
-        self._drop(now - max(window, timedelta(seconds=1)).total_seconds() if window else float("-inf"))
+        self._received_at[key] = now
+        if not self._order or abs(now - self._order[-1][0]) > length // _SLICES:
+            self._order.append((now, []))
+        self._order[-1][1].append(key)
+        self._drop(now, length)
         return True
 
     def forget(self, identities: Iterable[bytes]) -> None:
         """Undo the taking of *identities*, which were not stored after all."""
         for identity in identities:
-            self._received_at.pop(identity, None)
+            self._received_at.pop(_key(identity), None)
 
-    def _drop(self, before: float) -> None:
-        order, known = self._order, self._received_at
-        while order and (order[0][0] < before or len(order) > _MOST):
-            taken_at, identity = order.popleft()
-            if known.get(identity) == taken_at:
-                del known[identity]
+    def _drop(self, now: int, length: int) -> None:
+        known = self._received_at
+        while len(self._order) > 1 and (self._order[1][0] < now - length or len(known) > _MOST):
+            _, keys = self._order.popleft()
+            for key in keys:
+                taken_at = known.get(key)
+                if taken_at is not None and (abs(now - taken_at) >= length or len(known) > _MOST):
+                    del known[key]
+
+
+def _key(identity: bytes) -> int:
+    """Return 62 bits of a digest: enough that two of a million alike are one chance in a million."""
+    return int.from_bytes(identity[:8], "little") >> 2

@@ -294,7 +294,9 @@ class _Handler(BaseHTTPRequestHandler):
         emulator = self.server.emulator
         match self.command, what:
             case "GET", "messages":
-                return [sms.json() for sms in list(emulator.emulation.accepted)]
+                return [
+                    {**sms.json(), "acceptedAt": sms.accepted_at} for sms in list(emulator.emulation.accepted)
+                ]
             case "POST", "faults":
                 try:
                     emulator.faults.add(Fault.model_validate_json(body))

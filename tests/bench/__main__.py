@@ -1,0 +1,312 @@
+"""``python -m tests.bench``: how fast webhooks are answered and pages go out, as a table.
+
+The service, the emulator and the load run as processes of their own on this machine. Read the figures as
+ratios within one run: the machine is shared, and the load takes part of it. ``floor`` is the same server
+answering the same requests without reading or storing anything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import requests
+import uvloop
+
+BODY = (Path(__file__).parent.parent / "payloads" / "firing-one.json").read_bytes()
+PYTHON = sys.executable
+
+
+def request(number: str, path: bytes = b"/alert") -> bytes:
+    """Return a webhook that no other is like, as it goes over the wire."""
+    body = BODY.replace(b'"groupKey": "{}', b'"groupKey": "' + number.encode() + b"{}").replace(
+        b"db-1", b"db-" + number.encode()
+    )
+    return b"POST %s HTTP/1.1\r\nHost: bench\r\nContent-Length: %d\r\n\r\n%s" % (path, len(body), body)
+
+
+class Client(asyncio.Protocol):
+    """One connection that posts the next webhook as soon as the last is answered."""
+
+    def __init__(self, load: Load) -> None:
+        self.load = load
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+        self.post()
+
+    def post(self) -> None:
+        data = self.load.next()
+        if data is None:
+            self.transport.close()
+            self.load.gone()
+            return
+        self.start = time.perf_counter()
+        self.transport.write(data)
+
+    def data_received(self, data: bytes) -> None:
+        if not data.startswith(b"HTTP/1.1 200"):
+            raise SystemExit(f"answered {data[:200]!r}")
+        self.load.latencies.append(time.perf_counter() - self.start)
+        self.post()
+
+
+class Load:
+    """Webhooks, each different, on many connections for some seconds."""
+
+    def __init__(self, connections: int, seconds: float) -> None:
+        self.connections = connections
+        self.deadline = time.perf_counter() + seconds
+        self.latencies: list[float] = []
+        self._open = connections
+        self._serial = f"{time.time_ns():x}"
+        self._number = 0
+        self._head, self._tail = request("@@@").split(b"@@@", 1)
+        self.done = asyncio.Event()
+
+    def next(self) -> bytes | None:
+        if time.perf_counter() >= self.deadline:
+            return None
+        self._number += 1
+        return request(f"{self._serial}{self._number:06d}")
+
+    def gone(self) -> None:
+        self._open -= 1
+        if not self._open:
+            self.done.set()
+
+
+async def storm(port: int, connections: int, seconds: float) -> tuple[float, float, float]:
+    """Return webhooks answered per second, and their median and 99th percentile in milliseconds."""
+    loop = asyncio.get_running_loop()
+    load = Load(connections, seconds)
+    start = time.perf_counter()
+    for _ in range(connections):
+        await loop.create_connection(lambda: Client(load), "127.0.0.1", port)
+    await load.done.wait()
+    taken = time.perf_counter() - start
+    latencies = sorted(load.latencies)
+    return (
+        len(latencies) / taken,
+        1000 * latencies[len(latencies) // 2],
+        1000 * latencies[int(len(latencies) * 0.99)],
+    )
+
+
+@contextlib.contextmanager
+def process(*arguments: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """Run a process, and end it."""
+    running = subprocess.Popen(
+        [PYTHON, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, **environment},
+    )
+    try:
+        yield running
+    finally:
+        running.send_signal(signal.SIGKILL)
+        running.wait()
+
+
+@contextlib.contextmanager
+def emulator(latency: float) -> Iterator[str]:
+    with process(
+        "-m", "notifier.ovh.emulator", "--quiet", "--credits", "1e9", "--latency", str(latency)
+    ) as running:
+        assert running.stdout is not None
+        yield running.stdout.readline().strip()
+
+
+@contextlib.contextmanager
+def service(endpoint: str, **ovh: Any) -> Iterator[tuple[int, int, float]]:
+    """Run Notifier; yield its port, its process id and how long it took to start."""
+    with tempfile.TemporaryDirectory() as directory:
+        port = free_port()
+        file = Path(directory, "notifier.yml")
+        keys = {
+            "application_key": "emulator-key",
+            "application_secret": "emulator-secret",
+            "consumer_key": "emulator-consumer",
+        }
+        file.write_text(
+            json.dumps({
+                "web": {"listen_address": f"127.0.0.1:{port}"},
+                "storage": {"url": "sqlite:///notifier.db"},
+                "ovh": {"endpoint": endpoint, "sender": "ACME", **keys, **ovh},
+                "receivers": [{"name": "platform-sms", "notify": ["+33639980001"]}],
+            })
+        )  # fmt: skip
+        start = time.perf_counter()
+        with process("-m", "notifier", "serve", "--config", str(file), "--log-level", "error") as running:
+            while True:
+                try:
+                    if requests.get(f"http://127.0.0.1:{port}/-/ready", timeout=5).ok:
+                        break
+                except requests.ConnectionError:
+                    time.sleep(0.005)
+            started = time.perf_counter() - start
+            time.sleep(0.5)
+            yield port, running.pid, started
+
+
+def free_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def memory(pid: int) -> tuple[float, float]:
+    """Return the resident memory of a process and its peak, in MB."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    values = {line.split(":")[0]: line.split()[1] for line in status.splitlines() if line.startswith("Vm")}
+    return int(values["VmRSS"]) / 1024, int(values["VmHWM"]) / 1024
+
+
+def metric(port: int, name: str) -> float:
+    total = 0.0
+    for line in requests.get(f"http://127.0.0.1:{port}/metrics", timeout=30).text.splitlines():
+        if line.startswith(name) and line[len(name)] in " {":
+            total += float(line.rpartition(" ")[2])
+    return total
+
+
+def say(text: str = "") -> None:
+    print(text, flush=True)
+
+
+def row(*cells: object) -> None:
+    say("| " + " | ".join(f"{cell:.1f}" if isinstance(cell, float) else str(cell) for cell in cells) + " |")
+
+
+def table(*titles: str) -> None:
+    say()
+    row(*titles)
+    say("|" + "---|" * len(titles))
+
+
+def bench_intake(seconds: float) -> None:
+    table(
+        "webhooks, each on disk before its answer",
+        "connections",
+        "per second",
+        "p50 ms",
+        "p99 ms",
+        "of the floor",
+    )
+    floors = {}
+    with process("-m", "tests.bench.floor") as floor:
+        assert floor.stdout is not None
+        port = int(floor.stdout.readline())
+        for connections in (1, 32, 256):
+            rate, p50, p99 = uvloop.run(storm(port, connections, seconds))
+            floors[connections] = rate
+            row("floor: answers and stores nothing", connections, rate, p50, p99, "")
+    for latency in (0.0, 0.1):
+        with emulator(latency) as endpoint:
+            for connections in (1, 32, 256):
+                with service(endpoint) as (port, pid, _):
+                    rate, p50, p99 = uvloop.run(storm(port, connections, seconds))
+                    resident, peak = memory(pid)
+                row(
+                    f"OVHcloud answers after {latency * 1000:.0f} ms",
+                    connections,
+                    rate,
+                    p50,
+                    p99,
+                    f"{rate / floors[connections]:.0%}",
+                )
+    say(f"\nmemory after the last storm: {resident:.0f} MB, at most {peak:.0f} MB")
+
+
+def bench_paging(count: int) -> None:
+    table("from webhook to OVHcloud's acceptance", "pages", "p50 ms", "p95 ms", "over one round trip, p50 ms")
+    for latency in (0.0, 0.1):
+        with emulator(latency) as endpoint, service(endpoint) as (port, _, _):
+            own = endpoint.replace("/1.0", "/emulator/messages")
+            taken = []
+            session = requests.Session()
+            for number in range(count + 5):
+                body = request(f"p{time.time_ns()}").partition(b"\r\n\r\n")[2]
+                start = time.time()
+                session.post(f"http://127.0.0.1:{port}/alert", body, timeout=10)
+                time.sleep(latency + 0.1)
+                accepted = requests.get(own, timeout=10).json()[-1]["acceptedAt"]
+                if number >= 5:
+                    taken.append(accepted - start)
+            taken.sort()
+            trip = round_trip(endpoint)
+            p50, p95 = statistics.median(taken) * 1000, taken[int(len(taken) * 0.95)] * 1000
+            name = f"OVHcloud answers after {latency * 1000:.0f} ms (round trip {trip:.1f} ms)"
+            row(name, count, p50, p95, p50 - trip)
+
+
+def round_trip(endpoint: str) -> float:
+    """Return the median time of a signed call to the emulator, in milliseconds."""
+    session, taken = requests.Session(), []
+    for _ in range(15):
+        start = time.perf_counter()
+        session.get(endpoint + "/auth/time", timeout=10)
+        taken.append(time.perf_counter() - start)
+    return statistics.median(taken) * 1000
+
+
+def bench_draining(count: int) -> None:
+    table("draining", "pages", "seconds", "per second", "memory MB", "peak MB")
+    for latency in (0.0, 0.1):
+        with emulator(latency) as endpoint, service(endpoint) as (port, pid, _):
+            session = requests.Session()
+            start = time.perf_counter()
+            for number in range(count):
+                body = request(f"d{number}x{time.time_ns()}").partition(b"\r\n\r\n")[2]
+                session.post(f"http://127.0.0.1:{port}/alert", body, timeout=10)
+            while metric(port, "notifier_sms_parts_total") < count:
+                time.sleep(0.1)
+            taken = time.perf_counter() - start
+            resident, peak = memory(pid)
+            row(
+                f"{count} alerts, OVHcloud answers after {latency * 1000:.0f} ms",
+                count,
+                taken,
+                count / taken,
+                resident,
+                peak,
+            )
+
+
+def bench_start() -> None:
+    table("start", "seconds until ready", "memory MB")
+    with emulator(0.0) as endpoint:
+        for _ in range(3):
+            with service(endpoint) as (_, pid, started):
+                row("on an empty database", f"{started:.2f}", memory(pid)[0])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=5.0, help="how long each storm lasts")
+    parser.add_argument("--pages", type=int, default=3000, help="how many pages are drained")
+    arguments = parser.parse_args()
+    bench_start()
+    bench_intake(arguments.seconds)
+    bench_paging(60)
+    bench_draining(arguments.pages)
+
+
+if __name__ == "__main__":
+    main()
