@@ -75,6 +75,11 @@ def wait_for(what, description, seconds=60):
     return pytest.fail(f"{description} within {seconds} s")
 
 
+def clustered(port):
+    status = requests.get(f"http://127.0.0.1:{port}/api/v2/status", timeout=5).json()
+    return status["cluster"]["status"] == "ready"
+
+
 @pytest.mark.timeout(200)
 def test_from_a_rule_that_fires_to_the_phone_and_back(files, run, phones, tmp_path):
     prometheus, alertmanager = program("prometheus"), program("prometheus-alertmanager")
@@ -120,12 +125,7 @@ def test_from_a_rule_that_fires_to_the_phone_and_back(files, run, phones, tmp_pa
     ], tmp_path / "prometheus.log")  # fmt: skip
     with manager(1, a1, c1, c2), manager(2, a2, c2, c1), server:
         for port in (a1, a2):
-            status = lambda port=port: requests.get(
-                f"http://127.0.0.1:{port}/api/v2/status", timeout=5
-            ).json()
-            wait_for(
-                lambda: status()["cluster"]["status"] == "ready", "the Alertmanagers do not form a cluster"
-            )
+            wait_for(lambda: clustered(port), "the Alertmanagers do not form a cluster")
         target.value = 1
         (fired,) = phones.wait(1, timeout=60)
         assert fired.receiver == ALICE

@@ -52,11 +52,10 @@ class Load:
 
 
 def serve(file):
-    process = subprocess.Popen(
+    return subprocess.Popen(
         [sys.executable, "-m", "notifier", "serve", "--config", str(file), "--log-level", "error"],
         stderr=subprocess.DEVNULL,
     )
-    return process
 
 
 def ready(url):

@@ -8,7 +8,16 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import text
 
 from notifier.ids import first_id, new_id
-from notifier.store.engine import HEAD, StoreRefused, StoreUnavailable, open_engine, revision
+from notifier.store.engine import (
+    HEAD,
+    REFUSED,
+    StoreRefused,
+    StoreUnavailable,
+    migrate,
+    open_engine,
+    revision,
+)
+from notifier.store.migrations import __main__ as migrations
 from notifier.store.recent import Recent
 from notifier.store.schema import JobState, MessageState, jobs, messages, metadata
 from notifier.store.store import Ending, Job, NewMessage, NewNotification, NewWebhook, Store
@@ -70,6 +79,28 @@ def test_the_migrations_make_the_schema(store):
         context = MigrationContext.configure(connection, opts={"compare_type": False})
         assert compare_metadata(context, metadata) == []
     assert revision(store._engine) == HEAD
+
+
+def test_the_migrations_run_by_themselves(path, capsys):
+    assert migrations.main(str(path)) == 0
+    assert migrations.main(str(path)) == 0
+    engine = open_engine(path)
+    assert revision(engine) == HEAD
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    engine.dispose()
+    assert migrations.main(str(path)) == REFUSED
+    assert "is newer than this program knows" in capsys.readouterr().out
+    path.write_bytes(b"x" * 9999)
+    assert migrations.main(str(path)) == 1
+    assert "not a database" in capsys.readouterr().out
+
+
+def test_a_migration_that_fails_says_why(path, monkeypatch):
+    monkeypatch.setattr("notifier.store.engine.sys.executable", "/bin/false")
+    engine = open_engine(path)
+    with pytest.raises(StoreUnavailable, match="cannot be brought up to date"):
+        migrate(engine)
 
 
 def test_writes_are_flushed_to_the_disk_and_readers_do_not_block(store):

@@ -102,7 +102,7 @@ def migrate(engine: Engine) -> None:
     finally:
         engine.dispose()
     command = [sys.executable, "-m", "notifier.store.migrations", str(engine.url.database)]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 (our own)
     if ended.returncode == REFUSED:
         raise StoreRefused(ended.stdout.strip())
     if ended.returncode != 0:
