@@ -18,7 +18,7 @@ _MOST = 500_000
 class Recent:
     """The digests of the webhooks that were stored lately, each with the time it was received.
 
-    A storm may fill the window, so each is kept small: 62 bits of the digest and a time that those of
+    A storm may fill the window, so each is kept small: 64 bits of the digest and a time that those of
     the same millisecond share, forgotten by slices of a sixteenth of the window.
     """
 
@@ -68,5 +68,5 @@ class Recent:
 
 
 def _key(identity: bytes) -> int:
-    """Return 62 bits of a digest: enough that two of a million alike are one chance in a million."""
-    return int.from_bytes(identity[:8], "little") >> 2
+    """Return 64 bits of a digest: that two of a million are alike is one chance in thirty million."""
+    return int.from_bytes(identity[:8], "little")
