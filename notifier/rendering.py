@@ -12,7 +12,7 @@ import ipaddress
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -151,8 +151,8 @@ def _shown(alert: Alert) -> ShownAlert:
         alert.status,
         _mapping(alert.labels),
         _mapping(alert.annotations),
-        alert.starts_at,
-        ends_at if ends_at and ends_at.year > 1 else None,
+        _aware(alert.starts_at),
+        _aware(ends_at) if ends_at and ends_at.year > 1 else None,
         _value(alert.generator_url),
         _value(alert.fingerprint),
     )
@@ -160,7 +160,12 @@ def _shown(alert: Alert) -> ShownAlert:
 
 def _urgency(alert: Alert) -> tuple[bool, int, datetime]:
     rank = _SEVERITIES.get(alert.labels.get("severity", "").lower(), 2)
-    return alert.status == "resolved", rank, alert.starts_at
+    return alert.status == "resolved", rank, _aware(alert.starts_at)
+
+
+def _aware(instant: datetime) -> datetime:
+    """Return *instant* in UTC where a sender, unlike Alertmanager, left out its zone."""
+    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
 
 
 def _common(
@@ -423,16 +428,13 @@ def compose(
     recipient: Recipient,
     style: Style,
     now: datetime,
-    *,
-    late: timedelta | None = None,
 ) -> Text:
     """Return the text of *message* for *recipient* with the most alerts that fit into ``style.max_parts``.
 
-    With *late*, the text begins by saying so. A template that fails is reported in the result, which
+    A template that fails is reported in the result, which
     then holds a text written without it. The most alerts are found exactly for every template whose
     text does not get shorter by naming one alert more.
     """
-    prefix = _LATE.get(recipient.language, _LATE["en"]).format(brief_duration(late)) if late else ""
     failures: list[TemplateFailure] = []
 
     def write(shown: int) -> str:
@@ -444,13 +446,19 @@ def compose(
         elif not text.strip():
             failures.append(TemplateFailure(style.template, f"{style.template}.j2", 1, "the text is empty"))
             text = plain_text(message, shown)
-        text = encode(prefix + text.strip(), style.encoding)
+        text = encode(text.strip(), style.encoding)
         text = text if style.urls else without_urls(text)
         return text.strip() or encode(plain_text(message, shown), Encoding.GSM)
 
     text, shown = fit(write, len(message.alerts), style.max_parts)
     more = len(message.alerts) - shown + message.unseen
     return Text(text, measure(text), shown, more, failures[0] if failures else None)
+
+
+def say_late(text: str, late: timedelta, language: str, max_parts: int) -> str:
+    """Return *text* saying first how late it comes, shortened to the words that then fit."""
+    prefix = _LATE.get(language, _LATE["en"]).format(brief_duration(late))
+    return shorten(prefix + text, max_parts)
 
 
 def fit(write: Callable[[int], str], count: int, max_parts: int) -> tuple[str, int]:

@@ -1,10 +1,12 @@
 """The client against the emulator, over real HTTP."""
 
 import socket
+import ssl
 import time
 
 import pytest
 import requests
+import urllib3
 
 from notifier.config import Ovh
 from notifier.ovh.api import Api, rights
@@ -163,7 +165,15 @@ def test_a_name_that_does_not_resolve_was_not_sent(emulator):
     ("error", "fate"),
     [
         (requests.exceptions.ConnectTimeout("x"), Fate.NOT_SENT),
-        (requests.exceptions.SSLError("x"), Fate.NOT_SENT),
+        (
+            requests.exceptions.SSLError(
+                urllib3.exceptions.MaxRetryError(
+                    None, "/", urllib3.exceptions.SSLError(ssl.SSLCertVerificationError("x"))
+                )
+            ),
+            Fate.NOT_SENT,
+        ),
+        (requests.exceptions.SSLError(urllib3.exceptions.SSLError(ssl.SSLError("bad record"))), Fate.LOST),
         (requests.exceptions.ProxyError("x"), Fate.NOT_SENT),
         (requests.exceptions.ReadTimeout("x"), Fate.LOST),
         (requests.exceptions.ChunkedEncodingError("x"), Fate.LOST),

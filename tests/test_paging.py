@@ -11,6 +11,7 @@ from notifier.ids import new_id
 from notifier.metrics import Metrics
 from notifier.ovh.api import Outcome, Outgoing, Sent
 from notifier.ovh.emulator import Fault, FaultKind
+from notifier.ovh.emulator.account import Refusal, bad_request
 from notifier.paging.account import AccountWatch
 from notifier.paging.planning import Planner, plan
 from notifier.paging.pressure import Pressure
@@ -58,10 +59,10 @@ class Pager:
             self.sender.work()
             idle = threading.Event()
             for _ in range(4000):
-                if not self.sender._in_hand:
+                if not self.sender.is_busy:
                     break
                 idle.wait(0.005)
-            assert not self.sender._in_hand, "a job hangs"
+            assert not self.sender.is_busy, "a job hangs"
 
     def run(self, seconds, step=1.0):
         """Let time pass, turning at every *step*."""
@@ -424,8 +425,6 @@ def test_one_recipient_that_spoils_a_job_is_found_and_fails_alone(make, emulator
 
     def refusing(body, virtual_number=None):
         if numbers[5] in body.get("receivers", ()):
-            from notifier.ovh.emulator.account import bad_request
-
             raise bad_request("[receivers] is not valid")
         return take(body, virtual_number)
 
@@ -537,7 +536,7 @@ def test_one_call_that_hangs_holds_up_no_other(make, emulator):
     pager.sender.work()
     waited = threading.Event()
     for _ in range(300):
-        if len(pager.sender._in_hand) == 1:
+        if len(pager.sender._in_hand[pager.sender._send]) == 1:
             break
         waited.wait(0.005)
     (fast,) = texts(emulator)
@@ -579,6 +578,119 @@ def test_a_job_that_meets_a_fault_of_ours_is_settled_like_an_orphan(make, emulat
     assert pager.states() == ["accepted"]
 
 
+def test_a_job_refused_as_5xx_after_it_was_taken_is_not_sent_again(make, emulator):
+    pager = make()
+    take = emulator.emulation.send
+    answers = []
+
+    def odd(body, virtual_number=None):
+        answer = take(body, virtual_number)
+        if not answers:
+            answers.append(answer)
+            raise Refusal(502, "Server::BadGateway", "oops")
+        return answer
+
+    emulator.emulation.send = odd
+    pager.post(ONE)
+    pager.run(30)
+    assert len(emulator.emulation.accepted) == 1
+    assert pager.states() == ["accepted"]
+
+
+def test_a_call_that_takes_long_does_not_use_up_the_patience(make, emulator, hand):
+    pager = make()
+    emulator.emulation.clock = lambda: hand().timestamp()
+    emulator.faults.add(Fault(kind=FaultKind.RESET_AFTER))
+    emulator.emulation.listing_delay = 10
+    pager.post(ONE)
+    while pager.planner.work() is not None:
+        pass
+    send = pager.current.runtime.api.send
+
+    def slow(text, receivers, tag):
+        hand.move(seconds=30)
+        return send(text, receivers, tag)
+
+    pager.current.runtime.api.send = slow
+    with moved_clock(pager):
+        pager.run(60)
+    assert len(emulator.emulation.accepted) == 1
+
+
+def test_an_answer_that_does_not_mention_a_number_is_asked_about(make, emulator, monkeypatch):
+    pager = make()
+    monkeypatch.setattr("notifier.paging.sending.endings", lambda job, outcome: [])
+    pager.post(ONE)
+    pager.run(40)
+    assert len(emulator.emulation.accepted) == 1
+    assert pager.states() == ["accepted"]
+
+
+def test_numbers_come_back_in_any_form(make, emulator):
+    pager = make()
+    take = emulator.emulation.send
+
+    def bare(body, virtual_number=None):
+        answer = take(body, virtual_number)
+        return {**answer, "validReceivers": [n.removeprefix("+") for n in answer["validReceivers"]]}
+
+    emulator.emulation.send = bare
+    pager.post(ONE)
+    pager.turn()
+    assert pager.states() == ["accepted"]
+
+
+def test_a_refusal_of_what_comes_before_the_call_ends_no_message(make, emulator):
+    pager = make()
+    emulator.faults.add(Fault(kind=FaultKind.ERROR, method="GET", path="/sms", status=400, message="odd"))
+    emulator.faults.add(
+        Fault(kind=FaultKind.ERROR, method="GET", path="/auth/time", status=400, message="odd")
+    )
+    pager.post(ONE)
+    pager.run(10)
+    assert pager.states() == ["accepted"]
+
+
+def test_a_clock_that_is_set_back_holds_nothing_up(make, emulator, hand):
+    pager = make()
+    emulator.faults.add(Fault(kind=FaultKind.ERROR, status=409))
+    pager.post(ONE)
+    pager.turn()
+    hand.move(hours=-3)
+    pager.run(10)
+    assert len(emulator.emulation.accepted) == 1
+
+
+def test_lost_answers_do_not_keep_new_pages_waiting(make, emulator):
+    pager = make(ovh={"max_concurrency": 1, "timeout": "2s"})
+    emulator.faults.add(Fault(kind=FaultKind.RESET_BEFORE))
+    pager.post(webhook(alert(instance="first"), key="first"))
+    pager.turn()
+    emulator.faults.add(
+        Fault(kind=FaultKind.HANG_BEFORE, method="GET", path="/outgoing", seconds=20, times=None)
+    )
+    pager.hand.move(seconds=2)
+    pager.sender.work()
+    pager.post(webhook(alert(instance="second"), key="second"))
+    while pager.planner.work() is not None:
+        pass
+    pager.sender.work()
+    waited = threading.Event()
+    for _ in range(300):
+        if emulator.emulation.accepted:
+            break
+        waited.wait(0.005)
+    assert "second" in texts(emulator)[0]
+    pager.turn()
+
+
+def test_a_start_without_a_zone_pages_all_the_same(make, emulator):
+    pager = make()
+    pager.post(webhook(alert(starts_at="2026-11-22T12:13:30"), alert(instance="b")))
+    pager.turn()
+    assert len(emulator.emulation.accepted) == 1
+
+
 # -- around it ---------------------------------------------------------------------------------------------
 
 
@@ -589,6 +701,8 @@ def test_the_account_is_watched(make, emulator):
     assert watch.problem is None
     assert pager.count('notifier_ovh_credits_left{service_name="sms-emu12345-1"}') == 1000
     for change, words in (
+        ({"senders": {"ACME": "refused"}}, "is not enabled: its status is refused"),
+        ({"senders": {}}, "is not declared"),
         ({"credits": 0}, "no credits left"),
         ({"status": "disable"}, "is not enabled"),
         ({"is_valid_credential": False}, "cannot be asked"),
@@ -597,6 +711,7 @@ def test_the_account_is_watched(make, emulator):
             setattr(emulator.emulation, name, value)
         watch.work()
         assert words in watch.problem
+    emulator.emulation.senders = {"ACME": "enable"}
     emulator.emulation.is_valid_credential, emulator.emulation.status, emulator.emulation.credits = (
         True,
         "enable",
@@ -657,7 +772,7 @@ def test_a_trial_waits_for_the_one_under_way(make, emulator):
     pager.turn()
     paused = pager.sender.paused
     pager.hand.move(seconds=60)
-    pager.sender._in_hand.add("another")
+    pager.sender._in_hand[pager.sender._send].add("another")
     pager.sender.work()
     assert pager.sender.paused == paused
-    pager.sender._in_hand.discard("another")
+    pager.sender._in_hand[pager.sender._send].discard("another")

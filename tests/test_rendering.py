@@ -16,6 +16,7 @@ from notifier.rendering import (
     fit,
     notification,
     plain_text,
+    say_late,
     short_host,
 )
 from notifier.sms import Coding, Encoding, encode, measure
@@ -33,8 +34,8 @@ def told(body, **how):
     return notification(read, range(len(read.alerts)), "ops", **how)
 
 
-def text(body, recipient=ALICE, style=Style(), templates=SHIPPED, **how):
-    return compose(templates, told(body), recipient, style, NOW, **how)
+def text(body, recipient=ALICE, style=Style(), templates=SHIPPED):
+    return compose(templates, told(body), recipient, style, NOW)
 
 
 def own(tmp_path, source, name="page.j2"):
@@ -86,10 +87,11 @@ def test_the_most_severe_comes_first():
 
 
 def test_late_pages_say_so():
-    assert text(payload("firing-one"), late=timedelta(minutes=25)).text.startswith(
-        "LATE 25m: FIRING critical"
-    )
-    assert text(payload("firing-one"), AMELIE, late=timedelta(hours=1)).text.startswith("RETARD 1h : ALERTE")
+    assert say_late("FIRING critical x", timedelta(minutes=25), "en", 1) == "LATE 25m: FIRING critical x"
+    assert say_late("ALERTE x", timedelta(hours=1), "fr", 1) == "RETARD 1h : ALERTE x"
+    crammed = say_late("word " * 31 + "end", timedelta(minutes=25), "de", 1)
+    assert measure(crammed).parts == 1
+    assert crammed.endswith("word...")
 
 
 def test_an_older_start_shows_its_date():

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -6,6 +7,7 @@ from hypothesis import strategies as st
 
 from notifier.ovh.errors import Failure, Fate
 from notifier.paging.retry import (
+    FAILURE_PATIENCE,
     LISTING_DELAY,
     LONGEST_BACKOFF,
     LONGEST_RETRY_AFTER,
@@ -42,9 +44,9 @@ TABLE = [
     ("too many requests, wait a day", answered(429, retry_after=86400), Retry(LONGEST_RETRY_AFTER)),
     ("conflict", answered(409), BACKOFF),
     ("request time-out", answered(408), BACKOFF),
-    ("internal error", answered(500), Ask(SECOND, timedelta())),
-    ("bad gateway, HTML", answered(502, is_json=False), Ask(SECOND, timedelta())),
-    ("unavailable, HTML", answered(503, is_json=False), Ask(SECOND, timedelta())),
+    ("internal error", answered(500), Ask(SECOND, FAILURE_PATIENCE)),
+    ("bad gateway, HTML", answered(502, is_json=False), Ask(SECOND, FAILURE_PATIENCE)),
+    ("unavailable, HTML", answered(503, is_json=False), Ask(SECOND, FAILURE_PATIENCE)),
     ("gateway time-out", answered(504, is_json=False), Ask(SECOND, LISTING_DELAY)),
     ("a proxy's 403 page", answered(403, is_json=False), BACKOFF),
     ("right missing", answered(403, "NOT_GRANTED_CALL"), Pause(PauseReason.RIGHTS)),
@@ -79,6 +81,13 @@ TABLE = [
 @pytest.mark.parametrize(("failure", "expected"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE])
 def test_what_each_error_calls_for(failure, expected):
     assert decide(failure, attempts=1, recipients=1, chance=1.0) == expected
+
+
+@pytest.mark.parametrize("row", TABLE, ids=[row[0] for row in TABLE])
+def test_what_fails_before_the_call_never_ends_a_message_nor_needs_asking(row):
+    _, failure, expected = row
+    decision = decide(replace(failure, is_preparing=True), attempts=1, recipients=1, chance=1.0)
+    assert decision == (expected if isinstance(expected, Pause) else BACKOFF)
 
 
 def test_one_bad_recipient_among_many_is_looked_for():
@@ -120,6 +129,7 @@ def test_there_is_a_decision_for_anything_and_it_never_resends_what_may_be_taken
 def verdict(**changes):
     facts = {
         "missing": 1,
+        "found": 0,
         "failure": None,
         "since": timedelta(seconds=5),
         "patience": LISTING_DELAY,
@@ -141,8 +151,12 @@ DOWN = Failure(Fate.NOT_SENT, "refused")
         ({}, AskAgain(SECOND)),
         ({"looks": 3}, AskAgain(8 * SECOND)),
         ({"looks": 9, "since": 12 * SECOND}, AskAgain(8 * SECOND)),
-        ({"since": LISTING_DELAY}, NotTaken(is_certain=True)),
-        ({"patience": timedelta(0)}, NotTaken(is_certain=True)),
+        ({"since": LISTING_DELAY, "looks": 2}, NotTaken(is_certain=True)),
+        # a clock that was stepped does not make an answer old: it is asked three times at least
+        ({"since": timedelta(hours=1), "looks": 1}, AskAgain(timedelta(milliseconds=100))),
+        ({"patience": FAILURE_PATIENCE}, NotTaken(is_certain=True)),
+        # where some were taken, all were: the others are not listed yet
+        ({"patience": FAILURE_PATIENCE, "found": 1}, AskAgain(SECOND)),
         ({"failure": HANGS, "since": LISTING_DELAY}, AskAgain(SECOND)),
         ({"failure": HANGS, "since": timedelta(minutes=2)}, NotTaken(is_certain=False)),
         ({"failure": answered(500), "since": timedelta(minutes=2)}, NotTaken(is_certain=False)),

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
@@ -164,6 +164,7 @@ class Outcome:
 
     sent: Sent
     query_id: str | None
+    service_name: str | None = None
 
 
 class Api:
@@ -177,6 +178,7 @@ class Api:
         self._threads = threading.local()
         self._service_name = settings.service_name
         self._lock = threading.Lock()
+        self._generation = 0
         _make_known(settings.endpoint)
 
     # sending
@@ -200,12 +202,15 @@ class Api:
                 parameters["senderForResponse"] = True
             else:
                 parameters["sender"] = self._settings.sender
-        path = self._path(tail)
+        try:
+            path = self._path(tail)
+        except CallFailed as error:
+            raise CallFailed(replace(error.failure, is_preparing=True)) from None
         return self._read(
             "POST",
             route,
             path,
-            lambda answer, query_id: Outcome(Sent.model_validate(answer), query_id),
+            lambda answer, query_id: Outcome(Sent.model_validate(answer), query_id, self._service_name),
             parameters,
         )
 
@@ -307,9 +312,19 @@ class Api:
         path = f"/sms/{quote(self.service_name(), safe='')}" + (f"/{tail}" if tail else "")
         return path + "".join(f"?{name}={quote(value, safe='')}" for name, value in query.items())
 
+    @contextmanager
+    def _forgetting_a_dead_token(self) -> Iterator[None]:
+        """Have every thread fetch a new token once one was refused, however long it was to be good for."""
+        try:
+            yield
+        except APIError as error:
+            if self._settings.client_id and getattr(error.response, "status_code", None) == 401:
+                self._generation += 1
+            raise
+
     def _client(self) -> _Client:
         client: _Client | None = getattr(self._threads, "client", None)
-        if client is None:
+        if client is None or self._threads.generation != self._generation:
             settings, secret = self._settings, _plain
             timeout = settings.timeout.total_seconds()
             try:
@@ -329,7 +344,7 @@ class Api:
                     f"{error}; remove OVH_* variables and ovh.conf files that contradict the ovh section"
                 )
                 raise CallFailed(Failure(Fate.ANSWERED, message, code="CONFIGURATION")) from None
-            self._threads.client = client
+            self._threads.client, self._threads.generation = client, self._generation
         return client
 
     def _read(
@@ -347,7 +362,7 @@ class Api:
             with _failing(client, preparing=True):
                 _ = client.time_delta
         client.route = route
-        with _failing(client):
+        with _failing(client), self._forgetting_a_dead_token():
             answer = client.call(method, path, parameters, is_signed)
             query_id = client.query_id
         try:
@@ -364,15 +379,18 @@ def _failing(client: _Client, *, preparing: bool = False) -> Iterator[None]:
     """Turn what the wrapper raises into `CallFailed`."""
     try:
         yield
-    except (InvalidResponse, AttributeError) as error:
+    except (InvalidResponse, AttributeError):
         # The wrapper does not say what could not be read, nor that an error was no mapping.
         if client.response is None:
             raise
-        raise CallFailed(from_response(client.response, preparing=preparing)) from error
+        failure = from_response(client.response, preparing=preparing)
     except (APIError, requests.RequestException) as error:
-        raise CallFailed(from_exception(error, preparing=preparing)) from None
+        failure = from_exception(error, preparing=preparing)
     except ValidationError:
-        raise CallFailed(Failure(Fate.NOT_SENT, "answered no number when asked the time")) from None
+        failure = Failure(Fate.NOT_SENT, "answered no number when asked the time")
+    else:
+        return
+    raise CallFailed(replace(failure, is_preparing=preparing))
 
 
 def rights(settings: Ovh) -> list[tuple[str, str]]:
@@ -385,8 +403,8 @@ def rights(settings: Ovh) -> list[tuple[str, str]]:
 
 def e164(number: str) -> str:
     """Return a number of OVHcloud's, or of the configuration, with ``+`` and digits alone."""
-    digits = "".join(c for c in number if c.isdecimal() or c == "+")
-    return "+" + digits[2:] if digits.startswith("00") else digits
+    digits = "".join(c for c in number if c.isdecimal())
+    return "+" + digits.removeprefix("00")
 
 
 def _reader(model: type[M]) -> Callable[[Any, str | None], M]:

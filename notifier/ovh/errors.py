@@ -7,6 +7,8 @@ call: whether it can have been carried out, what was answered, and for how long 
 from __future__ import annotations
 
 import re
+import ssl
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -40,6 +42,8 @@ class Failure:
     query_id: str | None = None
     retry_after: float | None = None
     is_json: bool = True
+    is_preparing: bool = False
+    """Whether it befell what comes before the call itself: asking for the time, a token, the account's name."""
 
     def __str__(self) -> str:
         """Say it in a line, for logs and people."""
@@ -62,7 +66,6 @@ _BEFORE_SENDING = (
     urllib3.exceptions.NewConnectionError,
     urllib3.exceptions.NameResolutionError,
     urllib3.exceptions.ConnectTimeoutError,
-    urllib3.exceptions.SSLError,
     urllib3.exceptions.ProxyError,
     urllib3.exceptions.LocationParseError,
 )
@@ -110,14 +113,28 @@ def from_response(response: requests.Response, *, preparing: bool = False) -> Fa
 
 
 def _never_left(error: Exception) -> bool:
-    if isinstance(error, requests.exceptions.ConnectTimeout | requests.exceptions.SSLError):
+    if isinstance(error, requests.exceptions.ConnectTimeout):
         return True
+    if isinstance(error, requests.exceptions.SSLError):
+        # A certificate is refused before anything is sent; another fault of TLS may come with the answer.
+        return any(isinstance(cause, ssl.SSLCertVerificationError) for cause in _causes(error))
     if isinstance(error, requests.exceptions.ProxyError | requests.exceptions.InvalidURL):
         return True
     cause: object = error.args[0] if error.args else None
     if isinstance(cause, urllib3.exceptions.MaxRetryError):
         cause = cause.reason
     return isinstance(cause, _BEFORE_SENDING)
+
+
+def _causes(error: object) -> Iterator[object]:
+    """Yield *error* and what it holds or was raised from, down to the first cause."""
+    seen = 0
+    while error is not None and seen < 10:
+        yield error
+        seen += 1
+        inner = error.args[0] if isinstance(error, Exception) and error.args else None
+        reason = getattr(error, "reason", None)
+        error = next((e for e in (reason, inner) if isinstance(e, Exception)), None)
 
 
 def _network_message(error: Exception) -> str:

@@ -42,8 +42,19 @@ class AccountWatch(Worker):
         elif account.credits_left is not None and account.credits_left < 1:
             self._found(f"the account {name} has no credits left")
         else:
-            self._found(None)
+            self._found(self._sender_problem())
         return None
+
+    def _sender_problem(self) -> str | None:
+        runtime = self._current.runtime
+        name = runtime.configuration.ovh.sender
+        if name is None:
+            return None
+        try:
+            status = runtime.api.sender(name).status
+        except CallFailed as error:
+            return f'the sender "{name}" is not declared' if error.failure.status == 404 else None
+        return None if status == "enable" else f'the sender "{name}" is not enabled: its status is {status}'
 
     def _found(self, problem: str | None) -> None:
         if problem is not None and problem != self.problem:

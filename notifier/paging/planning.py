@@ -16,7 +16,7 @@ from notifier.ids import new_id
 from notifier.metrics import Metrics
 from notifier.paging.pressure import Pressure
 from notifier.paging.worker import Worker
-from notifier.rendering import LATE_AFTER, Notification, Text, compose, notification
+from notifier.rendering import Notification, Text, compose, notification
 from notifier.runtime import Current, Runtime
 from notifier.store.store import NewMessage, NewNotification, Store, StoredWebhook
 
@@ -45,9 +45,7 @@ class Plan:
     pages: tuple[Page, ...]
 
 
-def plan(
-    runtime: Runtime, webhook: Webhook, posted_to: str | None, now: datetime, *, late: timedelta | None = None
-) -> list[Plan]:
+def plan(runtime: Runtime, webhook: Webhook, posted_to: str | None, now: datetime) -> list[Plan]:
     """Return what is to be sent for *webhook*, posted for the receiver *posted_to* if it was.
 
     Each alert finds its receivers by itself; the alerts that reach the same one make one notification.
@@ -67,33 +65,19 @@ def plan(
             raise LookupError(name)
         told = notification(webhook, positions, name, send_resolved=receiver.send_resolved)
         if told is not None:
-            pages = _pages(runtime, receiver, told, now, late)
+            pages = _pages(runtime, receiver, told, now)
             new = tuple(p for p in pages if (p.recipient.phone, p.text.text) not in told_already)
             told_already |= {(page.recipient.phone, page.text.text) for page in new}
             plans.append(Plan(told, len(positions), new))
     return plans
 
 
-def _pages(
-    runtime: Runtime, receiver: Receiver, told: Notification, now: datetime, late: timedelta | None
-) -> tuple[Page, ...]:
+def _pages(runtime: Runtime, receiver: Receiver, told: Notification, now: datetime) -> tuple[Page, ...]:
     style, expire_after = runtime.style(receiver), runtime.configuration.expire_after(receiver)
     return tuple(
-        Page(recipient, compose(runtime.templates, told, recipient, style, now, late=late), expire_after)
+        Page(recipient, compose(runtime.templates, told, recipient, style, now), expire_after)
         for recipient in runtime.configuration.recipients(receiver)
     )
-
-
-def text_when_late(
-    runtime: Runtime, stored: StoredWebhook, receiver: str, phone: str, now: datetime
-) -> Text | None:
-    """Return the text of a page anew, saying how late it is; None if the page is not called for any more."""
-    late = now - stored.received_at
-    for planned in plan(runtime, parse_webhook(stored.body), stored.posted_to, now, late=late):
-        for page in planned.pages:
-            if planned.notification.receiver == receiver and page.recipient.phone == phone:
-                return page.text
-    return None
 
 
 class Planner(Worker):
@@ -122,8 +106,7 @@ class Planner(Worker):
     def work(self) -> float | None:
         """Plan the oldest webhooks."""
         self._faulty = {id_: until for id_, until in self._faulty.items() if until > time.monotonic()}
-        stored = self._store.unplanned(_BATCH + len(self._faulty), _BATCH_BYTES)
-        todo = [webhook for webhook in stored if webhook.id not in self._faulty][:_BATCH]
+        todo = self._store.unplanned(_BATCH, _BATCH_BYTES, without=self._faulty)
         planned: list[tuple[str, list[NewNotification]]] = []
         now = self._clock()
         for webhook in todo:
@@ -147,8 +130,7 @@ class Planner(Worker):
         except WebhookError as error:
             log.error("stored webhook cannot be read, nothing is sent", webhook=stored.id, error=str(error))
             return []
-        late = now - stored.received_at
-        plans = plan(runtime, webhook, stored.posted_to, now, late=late if late >= LATE_AFTER else None)
+        plans = plan(runtime, webhook, stored.posted_to, now)
         if stored.posted_to is None and runtime.routing.is_unknown(webhook.receiver):
             self._metrics.webhooks_unknown_receiver.inc()
             log.warning("unknown receiver, the first one is paged", webhook=stored.id, named=webhook.receiver)

@@ -23,6 +23,13 @@ LISTING_DELAY = timedelta(seconds=20)
 """For how long a job that was taken may be missing from OVHcloud's lists: some seconds, and a margin."""
 
 
+FAILURE_PATIENCE = timedelta(seconds=3)
+"""The same after a 5xx, which is hardly ever given for what was taken."""
+
+FEWEST_LOOKS = 3
+"""How often OVHcloud is asked at least before its no is believed, lest a clock that was stepped decide."""
+
+
 class PauseReason(StrEnum):
     """What the operator has to mend before anything can be sent."""
 
@@ -98,6 +105,8 @@ def decide(failure: Failure, attempts: int, recipients: int, chance: float) -> D
         chance: a random number from 0 to 1, for the jitter.
     """
     after = backoff(attempts, chance)
+    if failure.is_preparing:
+        return _before_the_call(failure, after, attempts)
     if failure.fate is Fate.NOT_SENT:
         return Retry(after)
     if failure.fate is Fate.LOST or failure.status in _PERHAPS_TAKEN:
@@ -108,8 +117,8 @@ def decide(failure: Failure, attempts: int, recipients: int, chance: float) -> D
             after = min(max(wanted, FIRST_BACKOFF * chance), LONGEST_RETRY_AFTER)
         return Retry(after)
     if failure.status is not None and failure.status >= 500:
-        # It says that it failed; it is still asked once before the next attempt.
-        return Ask(after, timedelta())
+        # It says that it failed, but who says so may be a proxy before it: it is asked first.
+        return Ask(after, FAILURE_PATIENCE)
     if not failure.is_json:
         return Retry(after)  # a proxy's page: OVHcloud itself was not reached
     return _refused(failure, recipients, attempts)
@@ -129,6 +138,15 @@ def _refused(failure: Failure, recipients: int, attempts: int) -> Decision:
     if failure.status in (402, 403, 460) or (failure.status == 404 and not _SENDER.search(failure.message)):
         return Pause(PauseReason.ACCOUNT)
     return Split() if recipients > 1 else Reject()
+
+
+def _before_the_call(failure: Failure, after: timedelta, attempts: int) -> Decision:
+    """Nothing was sent: what does not have to be mended is tried again."""
+    if failure.fate is Fate.ANSWERED and failure.is_json and (failure.status or 400) < 500:
+        decision = _refused(failure, 1, attempts)
+        if isinstance(decision, Pause):
+            return decision
+    return Retry(after)
 
 
 def _is_about_time(failure: Failure) -> bool:
@@ -170,6 +188,7 @@ Verdict = Taken | NotTaken | AskAgain
 def settle(
     *,
     missing: int,
+    found: int,
     failure: Failure | None,
     since: timedelta,
     patience: timedelta,
@@ -181,6 +200,7 @@ def settle(
 
     Args:
         missing: of how many recipients OVHcloud's lists hold nothing.
+        found: of how many they hold something.
         failure: why OVHcloud did not give its lists, if it did not.
         since: the time since the attempt.
         patience: for how long after the attempt a job may be missing from the lists.
@@ -190,7 +210,10 @@ def settle(
     """
     if failure is None and not missing:
         return Taken()
-    if failure is None and since >= patience:
+    if found:
+        patience = max(patience, LISTING_DELAY)  # it was taken; the others are only not listed yet
+    believed = looks + 1 >= FEWEST_LOOKS or patience < LISTING_DELAY
+    if failure is None and since >= patience and believed:
         return NotTaken(is_certain=True)
     if failure is not None and since >= max(settle_timeout, patience) and not _bars_sending(failure):
         return NotTaken(is_certain=False)

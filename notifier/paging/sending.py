@@ -23,12 +23,12 @@ from notifier.metrics import Metrics
 from notifier.ovh.api import Outcome, Outgoing, e164
 from notifier.ovh.errors import CallFailed, Failure
 from notifier.paging import retry
-from notifier.paging.planning import text_when_late
 from notifier.paging.pressure import Pressure
 from notifier.paging.worker import Worker
 from notifier.phones import mask
-from notifier.rendering import LATE_AFTER
+from notifier.rendering import LATE_AFTER, say_late
 from notifier.runtime import Current
+from notifier.sms import measure
 from notifier.store.engine import StoreUnavailable
 from notifier.store.schema import MessageState
 from notifier.store.store import Ending, Job, Message, Store
@@ -124,9 +124,10 @@ class Sender(Worker):
         self._chance = chance
         self._pool = ThreadPoolExecutor(_MAX_THREADS, thread_name_prefix="sending")
         self._lock = threading.Lock()
-        self._in_hand: set[str] = set()
+        self._in_hand: dict[Callable[[Job], None], set[str]] = {self._send: set(), self._settle: set()}
         self._held_until: datetime | None = None
-        self._has_orphans = True
+        self._has_begun = False
+        self._last: datetime | None = None
         self.paused: Paused | None = None
         """What hinders sending, for `/-/ready` to tell."""
 
@@ -135,36 +136,44 @@ class Sender(Worker):
     def work(self) -> float | None:
         """Hand out what is due to as many threads as there may be."""
         now = self._clock()
-        if self._has_orphans:
+        if not self._has_begun:
             orphans = self._store.unsettle_orphans(now, retry.LISTING_DELAY).result()
-            self._has_orphans = False
             if orphans:
                 log.warning("jobs of unknown outcome found, asking OVHcloud", jobs=orphans)
-        room = self._current.runtime.configuration.ovh.max_concurrency - len(self._in_hand)
-        if room > 0:
-            room -= self._hand_out_unsettled(now, room)
-        if room > 0:
+        if not self._has_begun or (self._last is not None and now < self._last):
+            # The clock may have been set back; what is due later than anything is ever put off is due now.
+            self._store.hasten(now, now + retry.LONGEST_RETRY_AFTER).result()
+            self._held_until = None
+        self._has_begun, self._last = True, now
+        most = self._current.runtime.configuration.ovh.max_concurrency
+        # Asking has places of its own, lest lost answers keep new pages waiting.
+        if (room := max(1, most // 2) - len(self._in_hand[self._settle])) > 0:
+            self._hand_out_unsettled(now, room)
+        if (room := most - len(self._in_hand[self._send])) > 0:
             self._hand_out_due(now, room)
         return self._until_next(now)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a call is under way."""
+        return any(self._in_hand.values())
 
     def stop(self) -> None:
         """Hand out nothing more."""
         super().stop()
-        self._pool.shutdown(wait=False)
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
     def join(self, timeout: float) -> bool:
         """Wait up to *timeout* seconds for the calls under way to be answered and written down."""
         deadline = threading.Event()
         super().join(timeout)
         waited = 0.0
-        while self._in_hand and waited < timeout:
+        while self.is_busy and waited < timeout:
             deadline.wait(0.05)
             waited += 0.05
-        return not self._in_hand
+        return not self.is_busy
 
     def _until_next(self, now: datetime) -> float | None:
-        if len(self._in_hand) >= self._current.runtime.configuration.ovh.max_concurrency:
-            return None  # a thread that becomes free wakes it
         due = self._store.next_due()
         if due is None:
             return None
@@ -174,21 +183,19 @@ class Sender(Worker):
         # What is due and yet was not handed out is in hand, or its like is: the next wake-up sees to it.
         return max(wait, 0.001) if wait > 0 else _IDLE
 
-    def _hand_out_unsettled(self, now: datetime, room: int) -> int:
+    def _hand_out_unsettled(self, now: datetime, room: int) -> None:
         with self._lock:
-            in_hand = set(self._in_hand)
-        handed = 0
-        for job in self._store.unsettled_jobs(now, room + len(in_hand)):
-            if job.tag not in in_hand and handed < room:
-                self._submit(job, self._settle)
-                handed += 1
-        return handed
+            in_hand = set().union(*self._in_hand.values())
+        jobs = self._store.unsettled_jobs(now, room + len(in_hand))
+        for job in [job for job in jobs if job.tag not in in_hand][:room]:
+            self._submit(job, self._settle)
 
     def _hand_out_due(self, now: datetime, room: int) -> None:
         if self._held_until is not None and now < self._held_until:
             return
         if self.paused is not None:
-            if now < self.paused.until or self._in_hand:
+            is_far = self.paused.until > now + timedelta(seconds=_LONGEST_TRIAL)  # the clock was set back
+            if (now < self.paused.until and not is_far) or self._in_hand[self._send]:
                 return
             room = 1  # a trial
         with self._pressure.giving_way():
@@ -209,11 +216,16 @@ class Sender(Worker):
     def _made_late(self, message: Message, now: datetime) -> Message:
         if now - message.received_at < LATE_AFTER:
             return message
-        stored = self._store.webhook_of(message.notification_id)
-        if stored is None:
-            return message
-        text = text_when_late(self._current.runtime, stored, message.receiver, message.phone, now)
-        return replace(message, text=text.text, parts=text.size.parts) if text else message
+        configuration = self._current.runtime.configuration
+        receiver = configuration.receiver(message.receiver)
+        contact = next((c for c in configuration.contacts if c.name == message.contact), None)
+        text = say_late(
+            message.text,
+            now - message.received_at,
+            contact.language if contact else "en",
+            max(message.parts, receiver.max_parts if receiver else 1),
+        )
+        return replace(message, text=text, parts=measure(text).parts)
 
     def _expire(self, expired: Sequence[Message], now: datetime) -> None:
         self._store.expire(expired, now).result()
@@ -223,26 +235,36 @@ class Sender(Worker):
 
     def _submit(self, job: Job, work: Callable[[Job], None]) -> None:
         with self._lock:
-            self._in_hand.add(job.tag)
+            self._in_hand[work].add(job.tag)
 
         def run() -> None:
             try:
                 with self._pressure.giving_way():
                     work(job)
             except Exception:
-                # The job stays as it was written down; the next start asks OVHcloud what became of it.
-                log.exception("job failed", job=job.tag)
-                self._has_orphans = True
+                log.exception("job met a fault, asking OVHcloud what became of it", job=job.tag)
+                self._doubt(job)
             finally:
                 with self._lock:
-                    self._in_hand.discard(job.tag)
+                    self._in_hand[work].discard(job.tag)
                 self.wake()
 
         try:
             self._pool.submit(run)
-        except RuntimeError:  # stopping: the next start takes it up
+        except (
+            RuntimeError
+        ) as error:  # stopping, in which case the next start takes it up; or no thread to be had
+            log.warning("job not begun", job=job.tag, error=str(error))
             with self._lock:
-                self._in_hand.discard(job.tag)
+                self._in_hand[work].discard(job.tag)
+            self._doubt(job)
+
+    def _doubt(self, job: Job) -> None:
+        """Have OVHcloud asked what became of *job*; where that cannot be written down, the next start sees to it."""
+        now = self._clock()
+        self._store.unsettle(
+            job, now, now + retry.FIRST_BACKOFF, retry.LISTING_DELAY, "met a fault of Notifier's own"
+        )
 
     # on the threads
 
@@ -266,13 +288,18 @@ class Sender(Worker):
             return
         now = self._clock()
         found = endings(job, outcome)
-        self._write(lambda: self._store.finish(job, found, now, query_id=outcome.query_id))
+        if len(found) == len(job.messages):
+            self._write(lambda: self._store.finish(job, found, now, query_id=outcome.query_id))
+        else:
+            reason = "OVHcloud's answer does not mention the number"
+            log.warning("answer incomplete, asking OVHcloud", job=job.tag, query=outcome.query_id)
+            due_at = now + retry.FIRST_BACKOFF
+            self._write(lambda: self._store.unsettle(job, now, due_at, retry.LISTING_DELAY, reason, found))
         self._resume()
-        self._metrics.sms_credits.inc(max(0.0, outcome.sent.total_credits_removed))
-        if outcome.sent.credits_left is not None:
-            name = self._current.runtime.api.service_name()
-            self._metrics.ovh_credits_left.labels(name).set(outcome.sent.credits_left)
         self._ended(job, found, now, outcome.query_id)
+        self._metrics.sms_credits.inc(max(0.0, outcome.sent.total_credits_removed))
+        if outcome.sent.credits_left is not None and outcome.service_name is not None:
+            self._metrics.ovh_credits_left.labels(outcome.service_name).set(outcome.sent.credits_left)
 
     def _ended(self, job: Job, found: Sequence[Ending], now: datetime, query_id: str | None) -> None:
         by_id = {message.id: message for message in job.messages}
@@ -305,7 +332,7 @@ class Sender(Worker):
                     self._held_until = now + after
                 self._requeue(job, now + after, failure)
             case retry.Ask(after, patience):
-                self._write(lambda: self._store.unsettle(job, now + after, patience, str(failure)))
+                self._write(lambda: self._store.unsettle(job, now, now + after, patience, str(failure)))
             case retry.Reject():
                 found = [
                     Ending(message.id, MessageState.REJECTED, error=str(failure)) for message in job.messages
@@ -317,6 +344,8 @@ class Sender(Worker):
                 self._resume()
                 self._split(job, failure)
             case retry.Pause(reason):
+                if reason is retry.PauseReason.CLOCK:
+                    self._current.runtime.api.forget_clock()
                 self._pause(reason, failure, now)
                 self._requeue(job, now, failure)
             case retry.Resynchronise():
@@ -333,7 +362,7 @@ class Sender(Worker):
             Job(new_id(now), job.text, now, part) for part in (job.messages[:middle], job.messages[middle:])
         ]
         for half in self._write(lambda: self._store.split(job, halves, str(failure))):
-            self._send(half)
+            self._submit(half, self._send)
 
     def _pause(self, reason: retry.PauseReason, failure: Failure, now: datetime) -> None:
         trials = self.paused.trials + 1 if self.paused else 0
@@ -365,6 +394,7 @@ class Sender(Worker):
         missing = [m for m in job.messages if m.id not in {ending.message_id for ending in found}]
         verdict = retry.settle(
             missing=len(missing),
+            found=len(found),
             failure=failure,
             since=now - job.attempted_at,
             patience=job.patience,

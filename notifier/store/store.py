@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -258,11 +258,14 @@ class Store:
 
     # planning
 
-    def unplanned(self, limit: int, max_bytes: int) -> list[StoredWebhook]:
-        """Return the oldest webhooks to be planned, of at most *max_bytes* together unless one is larger."""
+    def unplanned(self, limit: int, max_bytes: int, without: Collection[str] = ()) -> list[StoredWebhook]:
+        """Return the oldest webhooks to be planned, of at most *max_bytes* together unless one is larger.
+
+        Those whose ids are in *without* are passed over.
+        """
         waiting = (
             select(webhooks.c.id, func.length(webhooks.c.body))
-            .where(webhooks.c.planned_at.is_(None))
+            .where(webhooks.c.planned_at.is_(None), webhooks.c.id.not_in(list(without)))
             .order_by(webhooks.c.id)
             .limit(limit)
         )
@@ -282,17 +285,6 @@ class Store:
                 .order_by(webhooks.c.id)
             )
             return [StoredWebhook(i, from_microseconds(at), to, bytes(body)) for i, at, to, body in rows]
-
-    def webhook_of(self, notification_id: str) -> StoredWebhook | None:
-        """Return the webhook that a notification tells of."""
-        statement = (
-            select(webhooks.c.id, webhooks.c.received_at, webhooks.c.posted_to, webhooks.c.body)
-            .join(notifications, notifications.c.webhook_id == webhooks.c.id)
-            .where(notifications.c.id == notification_id)
-        )
-        with self._reading() as connection:
-            row = connection.execute(statement).one_or_none()
-        return StoredWebhook(row[0], from_microseconds(row[1]), row[2], bytes(row[3])) if row else None
 
     def add_plans(
         self, planned: Sequence[tuple[str, Sequence[NewNotification]]], now: datetime
@@ -370,8 +362,6 @@ class Store:
             .values(
                 state=MessageState.SENDING,
                 tag=job.tag,
-                text=job.text,
-                parts=job.messages[0].parts,
                 attempts=messages.c.attempts + 1,
             )
         )
@@ -386,30 +376,29 @@ class Store:
         """Write down how messages of *job* ended; those that are not named go back to the queue, due now."""
 
         def operation(connection: Connection) -> None:
-            ended = [
-                {
-                    "message": ending.message_id,
-                    "state": ending.state,
-                    "ovh_id": ending.ovh_id,
-                    "error": ending.error,
-                }
-                for ending in endings
-            ]
-            if ended:
-                connection.execute(
-                    update(messages)
-                    .where(messages.c.id == bindparam("message"))
-                    .values(
-                        state=bindparam("state"),
-                        ovh_id=bindparam("ovh_id"),
-                        error=bindparam("error"),
-                        finished_at=now,
-                    ),
-                    ended,
-                )
+            self._end(connection, endings, now)
             self._release(connection, job.tag, now, None, query_id)
 
         return self._writer.submit(operation)
+
+    @staticmethod
+    def _end(connection: Connection, endings: Sequence[Ending], now: datetime) -> None:
+        if not endings:
+            return
+        connection.execute(
+            update(messages)
+            .where(messages.c.id == bindparam("message"))
+            .values(
+                state=bindparam("state"),
+                ovh_id=bindparam("ovh_id"),
+                error=bindparam("error"),
+                finished_at=now,
+            ),
+            [
+                {"message": e.message_id, "state": e.state, "ovh_id": e.ovh_id, "error": e.error}
+                for e in endings
+            ],
+        )
 
     def requeue(self, job: Job, due_at: datetime, error: str, query_id: str | None = None) -> Future[None]:
         """Write down that *job* was not taken; its messages go back to the queue, due at *due_at*."""
@@ -450,15 +439,28 @@ class Store:
 
     # settling
 
-    def unsettle(self, job: Job, due_at: datetime, patience: timedelta, error: str) -> Future[None]:
-        """Write down that the answer to *job* was lost and that OVHcloud is to be asked for it at *due_at*."""
+    def unsettle(
+        self,
+        job: Job,
+        now: datetime,
+        due_at: datetime,
+        patience: timedelta,
+        error: str,
+        found: Sequence[Ending] = (),
+    ) -> Future[None]:
+        """Write down that the answer to *job* was given up *now*, but for the messages *found* to have ended.
+
+        OVHcloud is to be asked for the others at *due_at*.
+        """
 
         def operation(connection: Connection) -> None:
+            self._end(connection, found, now)
             connection.execute(
                 update(jobs)
                 .where(jobs.c.tag == job.tag)
                 .values(
                     state=JobState.UNSETTLED,
+                    attempted_at=now,
                     due_at=due_at,
                     patience=patience // timedelta(microseconds=1),
                     error=error,
@@ -486,6 +488,7 @@ class Store:
                 .where(jobs.c.state == JobState.SENDING)
                 .values(
                     state=JobState.UNSETTLED,
+                    attempted_at=now,  # it may have been sent up to the moment that the process ended
                     due_at=now,
                     patience=patience // timedelta(microseconds=1),
                     error="the process ended before the answer came",
@@ -527,12 +530,7 @@ class Store:
         """Write down which messages of *job* were found, and that the others are asked for at *due_at*."""
 
         def operation(connection: Connection) -> None:
-            for ending in found:
-                connection.execute(
-                    update(messages)
-                    .where(messages.c.id == ending.message_id)
-                    .values(state=ending.state, ovh_id=ending.ovh_id, error=ending.error, finished_at=now)
-                )
+            self._end(connection, found, now)
             connection.execute(
                 update(jobs).where(jobs.c.tag == job.tag).values(due_at=due_at, looks=jobs.c.looks + 1)
             )
@@ -544,6 +542,23 @@ class Store:
         statement = select(messages.c.ovh_id).where(messages.c.ovh_id.in_(list(ids)))
         with self._reading() as connection:
             return {int(row[0]) for row in connection.execute(statement)}
+
+    def hasten(self, now: datetime, latest: datetime) -> Future[None]:
+        """Make due *now* whatever is due after *latest*: the clock was set back since that was written."""
+
+        def operation(connection: Connection) -> None:
+            connection.execute(
+                update(messages)
+                .where(messages.c.state == MessageState.QUEUED, messages.c.due_at > latest)
+                .values(due_at=now)
+            )
+            connection.execute(
+                update(jobs)
+                .where(jobs.c.state == JobState.UNSETTLED, jobs.c.due_at > latest)
+                .values(due_at=now)
+            )
+
+        return self._writer.submit(operation)
 
     def next_due(self) -> datetime | None:
         """Return when the next message or unsettled job is due."""
