@@ -20,13 +20,13 @@ from notifier.ids import new_id
 from notifier.logs import LogFormat, LogLevel, configure_logging
 from notifier.matchers import MatcherError, parse_label
 from notifier.ovh.api import Api, Outgoing
-from notifier.ovh.errors import CallFailed
+from notifier.ovh.errors import CallFailed, Fate
 from notifier.paging.planning import Page, plan
 from notifier.preflight import Finding, look_over, online
 from notifier.rendering import Templates
 from notifier.runtime import Runtime, prepare
 from notifier.service import AddressUnavailable, Service, load
-from notifier.sms import Encoding, encode, measure
+from notifier.sms import Encoding, encode, measure, without_urls
 from notifier.store.engine import StoreRefused, StoreUnavailable
 from notifier.yaml_source import Problem
 
@@ -290,6 +290,8 @@ def send(
     except ValueError as error:
         _fail(str(error))
     api, tag, message = Api(configuration.ovh), new_id(utc_now()), encode(text, Encoding.GSM).strip()
+    if configuration.ovh.sender_for_response:
+        message = without_urls(message)  # OVHcloud would block it
     if not message:
         _fail("the text is empty")
     size = measure(message)
@@ -298,6 +300,8 @@ def send(
     try:
         sent = api.send(message, [recipient.phone], tag).sent
     except CallFailed as error:
+        if error.failure.fate is Fate.LOST and not error.failure.is_preparing:
+            _fail(f"it may have been sent, OVHcloud's answer was lost: {error} (its tag is {tag})")
         _fail(f"not sent: {error}")
     if not sent.ids:
         _fail(f"not sent: OVHcloud holds {recipient.phone} for invalid")
@@ -397,8 +401,7 @@ def ovh_login(
         key = Api(settings).request_consumer_key()
     except CallFailed as error:
         _fail(f"OVHcloud gave no key: {error}")
-    if output is Output.TEXT:
-        _say(f"Open this page, log in and allow it:\n  {key.validation_url}")
+    sys.stderr.write(f"Open this page, log in and allow it:\n  {key.validation_url}\n")
     if wait and not _validated(settings.model_copy(update={"consumer_key": key.secret})):
         _fail("the key was not validated within 10 minutes; run it again")
     saved = ""

@@ -1,15 +1,16 @@
 """``notifier.yml`` as typed models, every error with its file, line and column.
 
 `load` reads a file and says everything that is wrong with it at once. The models describe the file as
-written; `Configuration.routing` and `Configuration.recipients` turn its names into what the rest works
-with.
+written; `Configuration.recipients` finds out whom its names mean.
 """
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 import re
+import ssl
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ from pydantic import (
     Field,
     PlainSerializer,
     SecretStr,
+    StrictBool,
     ValidationError,
     WithJsonSchema,
 )
@@ -35,7 +37,6 @@ from pydantic import (
 from notifier.durations import PATTERN, format_duration, parse_duration
 from notifier.matchers import Matcher, MatcherError, parse_matchers
 from notifier.phones import parse_mobile
-from notifier.routing import Route, Routing
 from notifier.shipped import TEMPLATES
 from notifier.sms import MAX_PARTS, Encoding
 from notifier.yaml_source import Path_, Position, Problem, Source, kind_of, read_source
@@ -157,6 +158,13 @@ def _bcrypt_hash(value: Any) -> Any:
 
 
 LONGEST_DEDUPE_WINDOW = timedelta(hours=1)
+
+
+def _count(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("must be a whole number, is true or false")
+    return value
+
 
 _TEXT = {"type": "string"}
 Duration = Annotated[
@@ -299,7 +307,7 @@ class Ovh(_Section):
     """The SMS account, such as sms-ab12345-1; may be left out when there is one."""
     sender: Sender | None = None
     """A sender declared at OVHcloud, up to 11 letters and digits."""
-    sender_for_response: bool = False
+    sender_for_response: StrictBool = False
     """Send from a short number that takes replies (France only; messages may hold no URL)."""
     virtual_number: str | None = None
     """Send from a rented number that takes replies."""
@@ -307,7 +315,7 @@ class Ovh(_Section):
     """For how long one call may take."""
     settle_timeout: PositiveDuration = timedelta(minutes=2)
     """For how long OVHcloud is asked what became of a job whose answer was lost, before it is sent again."""
-    max_concurrency: Annotated[int, Field(ge=1, le=64)] = 16
+    max_concurrency: Annotated[int, Field(ge=1, le=64), BeforeValidator(_count)] = 16
     """How many jobs are sent at once."""
 
 
@@ -331,9 +339,9 @@ class Receiver(_Section):
     """Contacts by their names, or mobile numbers."""
     template: str = "page"
     """The template, by the name of its file without .j2."""
-    send_resolved: bool = True
+    send_resolved: StrictBool = True
     """Whether to send a message when all alerts are resolved."""
-    max_parts: Annotated[int, Field(ge=1, le=MAX_PARTS)] = 2
+    max_parts: Annotated[int, Field(ge=1, le=MAX_PARTS), BeforeValidator(_count)] = 2
     """The most parts that a message may take; each is billed."""
     encoding: Encoding = Encoding.GSM
     """gsm: nearest letters of the GSM alphabet; unicode: as written; auto: whichever takes fewer parts."""
@@ -348,16 +356,9 @@ class RouteConfig(_Section):
     """The receiver; that of the parent if left out."""
     matchers: Matchers = ()
     """Conditions that an alert's labels must all fulfil; __receiver__ is the receiver in the webhook."""
-    continue_: bool = Field(default=False, alias="continue")
+    continue_: StrictBool = Field(default=False, alias="continue")
     """Whether alerts that match go on to the next sibling."""
     routes: tuple[RouteConfig, ...] = ()
-
-    def tree(self, inherited: str = "") -> Route:
-        """Return the tree below here, each node with its receiver."""
-        receiver = self.receiver or inherited
-        return Route(
-            receiver, self.matchers, self.continue_, tuple(child.tree(receiver) for child in self.routes)
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -383,11 +384,6 @@ class Configuration(_Section):
     receivers: Annotated[tuple[Receiver, ...], Field(min_length=1)]
     """Who is paged; the first one is the default where there is no route."""
     route: RouteConfig | None = None
-
-    def routing(self) -> Routing:
-        """Return where alerts go."""
-        names = tuple(receiver.name for receiver in self.receivers)
-        return Routing(names, self.route.tree() if self.route else None)
 
     def receiver(self, name: str) -> Receiver | None:
         """Return the receiver of that name, if there is one."""
@@ -418,6 +414,16 @@ class Configuration(_Section):
     def expire_after(self, receiver: Receiver) -> timedelta:
         """Return for how long a page of *receiver* is tried."""
         return receiver.expire_after or self.global_.expire_after
+
+    def numbers(self) -> Iterator[str]:
+        """Yield every phone number in the configuration as it is written, and as E.164."""
+        for written in (
+            *(contact.phone for contact in self.contacts),
+            *(notify for receiver in self.receivers for notify in receiver.notify),
+        ):
+            with contextlib.suppress(ValueError):  # a name
+                yield parse_mobile(written, self.global_.default_region)
+                yield written
 
     def secrets(self) -> Iterator[str]:
         """Yield every secret that the configuration holds, so that logs can leave them out."""
@@ -823,6 +829,7 @@ class _Raw:
             self._route(child, (*path, "routes", number), receivers)
 
     def check_sections(self) -> None:
+        self.check_secrets()
         if isinstance(self._value.get("ovh"), dict):
             self._check_sender()
             self._check_credentials()
@@ -856,6 +863,13 @@ class _Raw:
                     hint = "; obtain one with: notifier ovh login" if key == "consumer_key" else ""
                     self._problem(("ovh",), f'the key "{key}" is missing{hint}')
 
+    def check_secrets(self) -> None:
+        for name, secrets in _SECRETS.items():
+            section = self._section(name)
+            for secret in secrets:
+                if section.get(secret) == "":
+                    self._problem((name, secret), f"{secret} is empty; give it, or leave the key out")
+
     def _check_guarded(self, web: dict[str, Any]) -> None:
         if not web.get("bearer_token") and not web.get("basic_auth_users"):
             self._problem(
@@ -873,6 +887,24 @@ class _Raw:
                 tls[key] = str(full)
                 if not os.access(full, os.R_OK) or not full.is_file():
                     self._problem(("web", "tls_server_config", key), f"{full} cannot be read")
+        self._load_certificates(tls)
+
+    def _load_certificates(self, tls: dict[str, Any]) -> None:
+        files = {key: file for key, file in tls.items() if isinstance(file, str) and Path(file).is_file()}
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        steps: list[tuple[str, Callable[[], object]]] = []
+        if "cert_file" in files and "key_file" in files:
+            steps.append(
+                ("cert_file", partial(context.load_cert_chain, files["cert_file"], files["key_file"]))
+            )
+        if "client_ca_file" in files:
+            steps.append(("client_ca_file", partial(context.load_verify_locations, files["client_ca_file"])))
+        for name, load_ in steps:
+            try:
+                load_()
+            except (ssl.SSLError, OSError) as error:
+                reason = getattr(error, "reason", None) or error
+                self._problem(("web", "tls_server_config", name), f"{files[name]} cannot be used: {reason}")
 
 
 _WRONG_TYPES = {

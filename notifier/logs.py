@@ -11,7 +11,7 @@ from typing import Any, TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from notifier.phones import mask_all
+from notifier.phones import mask, mask_all
 
 
 class LogFormat(StrEnum):
@@ -36,17 +36,29 @@ class Redaction:
     def __init__(self) -> None:
         """Know no secrets yet."""
         self._secrets: tuple[str, ...] = ()
+        self._numbers: dict[str, str] = {}
 
     def keep_secret(self, secrets: Iterable[str]) -> None:
         """Hide *secrets* from now on, besides those known before: a reload does not make one public."""
         known = {*self._secrets, *(secret for secret in secrets if len(secret) > 3)}
         self._secrets = tuple(sorted(known, key=len, reverse=True))
 
+    def mask_numbers(self, numbers: Iterable[str]) -> None:
+        """Mask *numbers* from now on in every form they are known to take; others are masked by their looks."""
+        for number in numbers:
+            digits = number.removeprefix("+")
+            for form in (number, f"00{digits}", digits) if number.startswith("+") else (number,):
+                if len(form) > 5:
+                    self._numbers[form] = mask(form)
+
     def hide(self, text: str) -> str:
         """Return *text* without secrets and with masked numbers."""
         for secret in self._secrets:
             if secret in text:
                 text = text.replace(secret, "[secret]")
+        for number, masked in self._numbers.items():
+            if number in text:
+                text = text.replace(number, masked)
         return mask_all(text)
 
     def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> EventDict:  # noqa: ARG002

@@ -13,7 +13,9 @@ import phonenumbers
 
 _MOBILE = frozenset({phonenumbers.PhoneNumberType.MOBILE, phonenumbers.PhoneNumberType.FIXED_LINE_OR_MOBILE})
 _FICTION = re.compile(r"\+33 ?63998\d{4}|\+447700900\d{3}", re.ASCII)
-_E164 = re.compile(r"(?<![\w+])(\+\d{3})\d{3,8}(\d{4})(?!\d)", re.ASCII)
+_NUMBER = re.compile(
+    r"(\+|%2[bB]|(?<!\d)00)(\d\d[ .(-]{0,2}\d)[\d .()-]{2,14}?(\d{2}[ .-]?\d{2})(?![ .-]?\d)", re.ASCII
+)
 
 
 def parse_mobile(text: str, default_region: str | None = None) -> str:
@@ -52,5 +54,5 @@ def mask(number: str) -> str:
 
 
 def mask_all(text: str) -> str:
-    """Return *text* with every E.164 number in it masked."""
-    return _E164.sub(r"\1••••\2", text)
+    """Return *text* with every international number in it masked, however it is spaced."""
+    return _NUMBER.sub(r"\1\2••••\3", text)

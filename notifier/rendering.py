@@ -138,7 +138,7 @@ class Notification:
 
 
 def _value(text: str) -> str:
-    return clean(text[: MAX_VALUE * 4]).replace("\n", " ").strip()[:MAX_VALUE]
+    return _clip(clean(text[: MAX_VALUE * 4]).replace("\n", " ").strip(), MAX_VALUE)
 
 
 def _mapping(labels: Mapping[str, str]) -> dict[str, str]:

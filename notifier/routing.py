@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from notifier.config import Configuration, RouteConfig
 from notifier.matchers import Matcher
 
 RECEIVER_LABEL = "__receiver__"
@@ -22,6 +23,13 @@ class Route:
     matchers: tuple[Matcher, ...] = ()
     continue_: bool = False
     routes: tuple[Route, ...] = ()
+
+
+def tree_of(route: RouteConfig, inherited: str = "") -> Route:
+    """Return the tree that the configuration describes; a node without a receiver has that of its parent."""
+    receiver = route.receiver or inherited
+    children = tuple(tree_of(child, receiver) for child in route.routes)
+    return Route(receiver, route.matchers, route.continue_, children)
 
 
 def match(route: Route, labels: Mapping[str, str]) -> list[Route]:
@@ -52,6 +60,12 @@ class Routing:
 
     receivers: tuple[str, ...]
     tree: Route | None = None
+
+    @classmethod
+    def of(cls, configuration: Configuration) -> Routing:
+        """Return where *configuration* has alerts go."""
+        names = tuple(receiver.name for receiver in configuration.receivers)
+        return cls(names, tree_of(configuration.route) if configuration.route else None)
 
     def is_unknown(self, named: str) -> bool:
         """Whether a webhook that names this receiver went to the first one for want of a better."""

@@ -40,4 +40,4 @@ def prepare(loading: Loading, templates: Templates, observe: Observer) -> Runtim
     configuration = loading.configuration
     if configuration is None:
         raise ValueError("a configuration with errors cannot be used")
-    return Runtime(configuration, configuration.routing(), templates, Api(configuration.ovh, observe))
+    return Runtime(configuration, Routing.of(configuration), templates, Api(configuration.ovh, observe))

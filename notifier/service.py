@@ -70,7 +70,7 @@ class Service:
         if loading.configuration is None:
             raise ConfigurationError(file, loading.errors)
         self._warn(loading)
-        self._redaction.keep_secret(loading.configuration.secrets())
+        self._keep_private(loading.configuration)
         self.current = Current(prepare(loading, templates, self.metrics.observe_call))
         self._loaded(True, clock)
         self._clock = clock
@@ -121,7 +121,7 @@ class Service:
             self._loaded(False, self._clock)
             return problems
         self._warn(loading)
-        self._redaction.keep_secret(loading.configuration.secrets())
+        self._keep_private(loading.configuration)
         old = self.configuration
         self.current.runtime = prepare(loading, templates, self.metrics.observe_call)
         self._gate.admit_as(loading.configuration.web)
@@ -132,8 +132,13 @@ class Service:
             log.warning("a change takes effect at the next start", key="storage.url")
         self._loaded(True, self._clock)
         log.info("configuration reloaded", file=str(self._file))
+        self.account.wake()  # the new client learns OVHcloud's time before a page needs it
         self.sender.wake()
         return None
+
+    def _keep_private(self, configuration: Configuration) -> None:
+        self._redaction.keep_secret(configuration.secrets())
+        self._redaction.mask_numbers(configuration.numbers())
 
     def _warn(self, loading: Loading) -> None:
         for problem in loading.problems:

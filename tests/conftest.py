@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, settings
 from notifier.logs import LogLevel, configure_logging
 from notifier.ovh.emulator import Emulator, Sms
 from notifier.service import Service
+from notifier.store.migrations import __main__ as migrations
 
 PAYLOADS = Path(__file__).parent / "payloads"
 ALICE, BOB = "+33639980001", "+33639980002"
@@ -103,8 +104,18 @@ class Files:
         return file
 
 
+@pytest.fixture(scope="session")
+def blank(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database whose schema is up to date: to make one anew for each test takes longer than the test."""
+    file = tmp_path_factory.mktemp("blank") / "notifier.db"
+    assert migrations.main(str(file)) == 0
+    file.chmod(0o600)
+    return file
+
+
 @pytest.fixture
-def files(tmp_path: Path, emulator: Emulator) -> Files:
+def files(tmp_path: Path, emulator: Emulator, blank: Path) -> Files:
+    shutil.copy(blank, tmp_path / "notifier.db")
     return Files(tmp_path, emulator)
 
 

@@ -216,6 +216,8 @@ def test_send_says_what_failed(files, emulator):
     assert (failed.exit_code, "failed (ptt 23)" in failed.output) == (1, True)
     emulator.emulation.invalid_numbers.add(ALICE)
     assert "for invalid" in notifier("send", "--config", file, "--to", "alice", "x").stderr
+    emulator.faults.add(Fault(kind=FaultKind.RESET_AFTER))
+    assert "it may have been sent" in notifier("send", "--config", file, "--to", "alice", "x").stderr
     emulator.faults.add(Fault(kind=FaultKind.ERROR, status=500))
     assert "not sent: 500" in notifier("send", "--config", file, "--to", "alice", "x").stderr
 
@@ -234,13 +236,13 @@ def test_login_obtains_a_key_with_the_rights_needed(files, emulator):
     file = files.write(ovh={"consumer_key": ..., "consumer_key_file": "ck"}, receivers=...)
     result = notifier("ovh", "login", "--config", file)
     assert result.exit_code == 0, result.output
-    assert "https://eu.api.ovh.com/auth/?credentialToken=" in result.output
+    assert "https://eu.api.ovh.com/auth/?credentialToken=" in result.stderr
     key = files.directory / "ck"
     assert key.read_text() == "emulator-consumer\n"
     assert key.stat().st_mode & 0o077 == 0
     file = files.write(ovh={"consumer_key": ...})
     assert "consumer_key: emulator-consumer" in notifier("ovh", "login", "--config", file, "--no-wait").output
-    assert json.loads(notifier("ovh", "login", "--config", file, "--output", "json").output)["saved"] is None
+    assert json.loads(notifier("ovh", "login", "--config", file, "--output", "json").stdout)["saved"] is None
 
 
 def test_login_says_what_is_missing(files, emulator):

@@ -44,7 +44,9 @@ def test_secrets_and_numbers_never_come_out_not_even_in_a_traceback(written, for
     redaction = configure_logging(format_, LogLevel.INFO, written)
     redaction.keep_secret(["hunter2-secret"])
     redaction.keep_secret(["another-one"])
+    redaction.mask_numbers(["+33639980001", "06 39 98 00 01"])
     log = structlog.get_logger("x")
+    log.info("as 33639980001, 0033639980001 and 06 39 98 00 01")
     log.info("calling +33639980001", key="hunter2-secret", nested=["x another-one"], other=object)
     try:
         raise ValueError("bad hunter2-secret for +33639980001")
@@ -55,7 +57,8 @@ def test_secrets_and_numbers_never_come_out_not_even_in_a_traceback(written, for
     assert "hunter2" not in text
     assert "another-one" not in text
     assert "39980001" not in text
+    assert "39 98 00" not in text
     assert text.count("[secret]") >= 4
     assert "+336••••0001" in text
     assert "ValueError" in text
-    assert len(text.splitlines()) == 3
+    assert len(text.splitlines()) == 4

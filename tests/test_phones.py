@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from notifier.phones import mask, mask_all, parse_mobile
@@ -43,4 +45,13 @@ def test_masks_the_middle():
     assert mask("+33639980001") == "+336••••0001"
     assert mask("+3363") == "••••"
     assert mask_all("to +33639980001, +447700900123.") == "to +336••••0001, +447••••0123."
-    assert mask_all("at 1795352730067962316, job 33639980001") == "at 1795352730067962316, job 33639980001"
+    assert mask_all("at 1795352730067962316, id 100000001") == "at 1795352730067962316, id 100000001"
+    for text in (
+        "0033639980001",
+        "+33 6 39 98 00 01",
+        "%2B33639980001",
+        "x+33639980001",
+        "+33.6.39.98.00.01",
+    ):
+        assert "6399" not in re.sub(r"\D", "", mask_all(text)), mask_all(text)
+    assert mask_all("2026-11-22T12:00:00+00:00 in 2000 ms") == "2026-11-22T12:00:00+00:00 in 2000 ms"

@@ -94,6 +94,13 @@ def test_one_bad_recipient_among_many_is_looked_for():
     assert decide(answered(400), attempts=1, recipients=2, chance=0) == Split()
 
 
+@pytest.mark.parametrize(
+    "message", ["[sender] Sender X is not valid", "[message] too long", "[tag] too long"]
+)
+def test_what_is_wrong_with_the_whole_job_is_not_looked_for_in_its_recipients(message):
+    assert decide(answered(400, message=message), attempts=1, recipients=500, chance=0) == Reject()
+
+
 def test_a_clock_that_stays_out_of_step_pauses():
     assert decide(answered(400, "QUERY_TIME_OUT"), attempts=3, recipients=1, chance=0) == Pause(
         PauseReason.CLOCK
@@ -159,6 +166,7 @@ DOWN = Failure(Fate.NOT_SENT, "refused")
         ({"patience": FAILURE_PATIENCE, "found": 1}, AskAgain(SECOND)),
         ({"failure": HANGS, "since": LISTING_DELAY}, AskAgain(SECOND)),
         ({"failure": HANGS, "since": timedelta(minutes=2)}, NotTaken(is_certain=False)),
+        ({"failure": HANGS, "since": timedelta(minutes=2), "found": 1}, AskAgain(SECOND)),
         ({"failure": answered(500), "since": timedelta(minutes=2)}, NotTaken(is_certain=False)),
         # with no right to ask, it is sent again; with no right to anything, or no network, that is no use
         (

@@ -1,3 +1,4 @@
+import shutil
 import sqlite3
 import threading
 from datetime import timedelta
@@ -32,7 +33,8 @@ def path(tmp_path):
 
 
 @pytest.fixture
-def store(path):
+def store(path, blank):
+    shutil.copy(blank, path)
     opened = Store(path)
     opened.start()
     yield opened
@@ -143,6 +145,8 @@ def test_the_database_is_for_its_owner_alone(tmp_path):
     opened.start()
     opened.stop()
     assert (tmp_path / "made").stat().st_mode & 0o077 == 0
+    for file in (tmp_path / "made").iterdir():
+        assert file.stat().st_mode & 0o077 == 0, file
 
 
 # -- intake ------------------------------------------------------------------------------------------------
@@ -169,15 +173,20 @@ def test_after_the_window_it_is_no_repetition(store, hand):
     assert add(store, new(hand())) == set()
 
 
-def test_a_restart_remembers_what_was_stored(path, hand):
+def test_a_restart_remembers_what_was_stored(path, hand, blank):
+    shutil.copy(blank, path)
     first = Store(path)
     first.start()
-    add(first, new(hand(), b"kept"))
+    for n in range(20):
+        add(first, new(hand(), b"kept%d" % n))
+        hand.move(seconds=5)
+    add(first, new(hand(), b"kept0"), window=timedelta(0))
     first.stop()
     second = Store(path)
     second.start()
-    hand.move(seconds=60)
-    assert len(add(second, new(hand(), b"kept"))) == 1
+    hand.move(seconds=10)
+    for n in [0, *range(1, 20)]:
+        assert len(add(second, new(hand(), b"kept%d" % n))) == 1, n
     assert add(second, new(hand(), b"other")) == set()
     second.stop()
 

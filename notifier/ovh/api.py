@@ -16,12 +16,18 @@ from urllib.parse import quote, urlsplit
 import ovh
 import ovh.client
 import requests
+from oauthlib.oauth2 import BackendApplicationClient
 from ovh.exceptions import APIError, InvalidConfiguration, InvalidResponse
+from ovh.oauth2 import RefreshOAuth2Session
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError
 
 from notifier.config import Ovh
 from notifier.ovh.errors import CallFailed, Failure, Fate, from_exception, from_response
 
+_TOKEN_MARGIN = 60.0
+"""Seconds before its end from which a token is taken for over."""
+_LONGEST_IDLE = 45.0
+"""Seconds after which a connection that nothing was sent on is not trusted to be one still."""
 _CLOCK_STEP = 2.0
 """Seconds by which the local clock may drift from the monotonic one before OVHcloud is asked the time again."""
 
@@ -100,6 +106,8 @@ class _ServerClock:
 
     delta: int | None = None
     offset: float = 0.0
+    failure: Exception | None = None
+    failed_at: float = 0.0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def is_current(self) -> bool:
@@ -128,10 +136,38 @@ class _Client(ovh.Client):  # type: ignore[misc]  # the wrapper is untyped
     @property
     def time_delta(self) -> int:
         """Seconds from our clock to OVHcloud's, asked for anew when ours was stepped."""
+        began = time.monotonic()
         with self._clock.lock:
             if not self._clock.is_current():
-                self.ask_time()
+                if self._clock.failure is not None and self._clock.failed_at >= began:
+                    raise self._clock.failure  # of whoever asked while this one waited
+                try:
+                    self.ask_time()
+                except (APIError, ValidationError) as error:
+                    self._clock.failure, self._clock.failed_at = error, time.monotonic()
+                    raise
             return self._clock.delta or 0
+
+    def close_connections(self) -> None:
+        """Begin anew with the next call: a firewall between may have dropped them in silence."""
+        self._session.close()
+        if self._oauth2 and self._oauth2._session:
+            self._oauth2._session.close()
+
+    def ensure_token(self) -> None:
+        """Have an OAuth2 token that is good for a while; the wrapper would wait for one without a time-out."""
+        token = self._oauth2._token
+        if token is not None and token.get("expires_at", 0) > time.time() + _TOKEN_MARGIN:
+            return
+        settings = self._oauth2
+        client = BackendApplicationClient(client_id=settings.client_id, scope=["all"])
+        settings._session = None
+        settings._token = RefreshOAuth2Session(token_url=settings.token_url, client=client).fetch_token(
+            token_url=settings.token_url,
+            client_id=settings.client_id,
+            client_secret=settings.client_secret,
+            timeout=self._timeout,
+        )
 
     def ask_time(self) -> None:
         """Learn how far OVHcloud's clock is from ours."""
@@ -192,18 +228,14 @@ class Api:
             "priority": "high",
             "tag": tag,
         }
-        if self._settings.virtual_number:
-            number = quote(e164(self._settings.virtual_number), safe="")
-            route, tail = "/sms/{serviceName}/virtualNumbers/{number}/jobs", f"virtualNumbers/{number}/jobs"
-        else:
-            route, tail = "/sms/{serviceName}/jobs", "jobs"
+        if not self._settings.virtual_number:
             parameters["noStopClause"] = True
             if self._settings.sender_for_response:
                 parameters["senderForResponse"] = True
             else:
                 parameters["sender"] = self._settings.sender
         try:
-            path = self._path(tail)
+            route, path = self._jobs()
         except CallFailed as error:
             raise CallFailed(replace(error.failure, is_preparing=True)) from None
         return self._read(
@@ -214,20 +246,31 @@ class Api:
             parameters,
         )
 
+    def _jobs(self) -> tuple[str, str]:
+        """Return the route and path that jobs are posted to."""
+        if self._settings.virtual_number:
+            number = quote(e164(self._settings.virtual_number), safe="")
+            route = "/sms/{serviceName}/virtualNumbers/{number}/jobs"
+            return route, self._path(f"virtualNumbers/{number}/jobs")
+        return "/sms/{serviceName}/jobs", self._path("jobs")
+
     def try_right_to_send(self) -> None:
         """Raise `CallFailed` where the credentials may not send: posts a job without a text, which sends nothing."""
         try:
-            self._read("POST", "/sms/{serviceName}/jobs", self._path("jobs"), lambda answer, _: answer, {})
+            self._read("POST", *self._jobs(), lambda answer, _: answer, {})
         except CallFailed as error:
             if error.failure.status != 400 or error.failure.code == "QUERY_TIME_OUT":
                 raise
 
     # settling
 
+    def outgoing_ids(self, tag: str) -> list[int]:
+        """Return the ids that the history holds under *tag*."""
+        return self._ids("/sms/{serviceName}/outgoing", self._path("outgoing", tag=tag))
+
     def outgoing_of(self, tag: str) -> list[Outgoing]:
         """Return what the history holds under *tag*."""
-        ids = self._ids("/sms/{serviceName}/outgoing", self._path("outgoing", tag=tag))
-        return [self.outgoing(id_) for id_ in ids]
+        return [self.outgoing(id_) for id_ in self.outgoing_ids(tag)]
 
     def outgoing(self, id_: int) -> Outgoing:
         """Return one message of the history."""
@@ -345,6 +388,10 @@ class Api:
                 )
                 raise CallFailed(Failure(Fate.ANSWERED, message, code="CONFIGURATION")) from None
             self._threads.client, self._threads.generation = client, self._generation
+        now = time.monotonic()
+        if now - getattr(self._threads, "used_at", now) > _LONGEST_IDLE:
+            client.close_connections()
+        self._threads.used_at = now
         return client
 
     def _read(
@@ -358,9 +405,12 @@ class Api:
         is_signed: bool = True,
     ) -> T:
         client = self._client()
-        if is_signed and self._settings.application_key:
+        if is_signed:
             with _failing(client, preparing=True):
-                _ = client.time_delta
+                if self._settings.client_id:
+                    client.ensure_token()
+                else:
+                    _ = client.time_delta
         client.route = route
         with _failing(client), self._forgetting_a_dead_token():
             answer = client.call(method, path, parameters, is_signed)

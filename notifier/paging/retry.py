@@ -81,6 +81,8 @@ Decision = Retry | Ask | Reject | Split | Pause | Resynchronise
 
 _CREDIT = re.compile(r"\bcredits?\b", re.IGNORECASE)
 _SENDER = re.compile(r"\bsenders?\b", re.IGNORECASE)
+_OF_THE_JOB = re.compile(r"\bsenders?\b|\[(message|tag|charset|priority|noStopClause)\]", re.IGNORECASE)
+"""What is wrong with the whole job, not with one of its recipients."""
 _PAUSES = {
     "NOT_GRANTED_CALL": PauseReason.RIGHTS,
     "NOT_CREDENTIAL": PauseReason.CREDENTIALS,
@@ -131,13 +133,13 @@ def _refused(failure: Failure, recipients: int, attempts: int) -> Decision:
         return Pause(reason)
     if failure.status == 400 and re.search("signature", failure.message, re.IGNORECASE):
         return Pause(PauseReason.CREDENTIALS)
-    if failure.status in (400, 402, 403, 409) and _CREDIT.search(failure.message):
+    if failure.status in (400, 402, 403) and _CREDIT.search(failure.message):
         return Pause(PauseReason.CREDITS)
     if failure.status == 401:
         return Pause(PauseReason.CREDENTIALS)
     if failure.status in (402, 403, 460) or (failure.status == 404 and not _SENDER.search(failure.message)):
         return Pause(PauseReason.ACCOUNT)
-    return Split() if recipients > 1 else Reject()
+    return Split() if recipients > 1 and not _OF_THE_JOB.search(failure.message) else Reject()
 
 
 def _before_the_call(failure: Failure, after: timedelta, attempts: int) -> Decision:
@@ -215,7 +217,12 @@ def settle(
     believed = looks + 1 >= FEWEST_LOOKS or patience < LISTING_DELAY
     if failure is None and since >= patience and believed:
         return NotTaken(is_certain=True)
-    if failure is not None and since >= max(settle_timeout, patience) and not _bars_sending(failure):
+    if (
+        failure is not None
+        and not found
+        and since >= max(settle_timeout, patience)
+        and not _bars_sending(failure)
+    ):
         return NotTaken(is_certain=False)
     wait = min(backoff(looks + 1, chance), timedelta(seconds=10))
     if failure is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -313,7 +313,7 @@ class Sender(Worker):
                 self._metrics.page_latency.labels(message.receiver).observe(max(0.0, latency))
                 log.info("message accepted", **about, ovh_id=ending.ovh_id, seconds=round(latency, 3))
             else:
-                log.error("message rejected", **about, error=ending.error)
+                log.error(f"message {ending.state}", **about, error=ending.error)
 
     def _failed(self, job: Job, failure: Failure) -> None:
         now = self._clock()
@@ -365,7 +365,9 @@ class Sender(Worker):
             self._submit(half, self._send)
 
     def _pause(self, reason: retry.PauseReason, failure: Failure, now: datetime) -> None:
-        trials = self.paused.trials + 1 if self.paused else 0
+        trials = self.paused.trials if self.paused else 0
+        if self.paused is not None and now >= self.paused.until:
+            trials += 1  # else it was under way already when the pause began
         wait = min(_FIRST_TRIAL * 2.0 ** min(trials, 8), _LONGEST_TRIAL)
         if self.paused is None:
             log.error("sending paused", reason=reason, error=str(failure))
@@ -384,12 +386,9 @@ class Sender(Worker):
     # settling
 
     def _settle(self, job: Job) -> None:
-        failure: Failure | None = None
-        found: list[Ending] = []
-        try:
-            found = self._find(job)
-        except CallFailed as error:
-            failure = error.failure
+        found, failure = self._find(job)
+        if failure is not None and isinstance(retry.decide(failure, 1, 1, 0.0), retry.Resynchronise):
+            self._current.runtime.api.forget_clock()
         now = self._clock()
         missing = [m for m in job.messages if m.id not in {ending.message_id for ending in found}]
         verdict = retry.settle(
@@ -431,18 +430,30 @@ class Sender(Worker):
         self._write(lambda: self._store.finish(job, found, now))
         self._ended(job, found, now, None)
 
-    def _find(self, job: Job) -> list[Ending]:
-        """Return which messages of *job* OVHcloud knows: in its history, or else among its pending jobs."""
+    def _find(self, job: Job) -> tuple[list[Ending], Failure | None]:
+        """Return which messages of *job* OVHcloud knows: in its history, or else among its pending jobs.
+
+        What was found before a call failed is returned with the failure.
+        """
         api = self._current.runtime.api
-        known = api.outgoing_of(job.tag)
-        found = matching(job, known)
-        if len(found) < len(job.messages):
-            ids = [id_ for id_ in api.pending_ids() if id_ not in {sms.id for sms in known}]
-            others = self._store.accepted_ids(ids)
-            newest = sorted((id_ for id_ in ids if id_ not in others), reverse=True)[:_MAX_PENDING]
-            known += [sms for sms in map(api.pending, newest) if sms is not None]
-            found = matching(job, known)
-        return found
+        known: list[Outgoing] = []
+        try:
+            for id_ in self._unknown(api.outgoing_ids(job.tag)):
+                known.append(api.outgoing(id_))  # noqa: PERF401 (one that fails leaves those before it)
+            if len(matching(job, known)) < len(job.messages):
+                seen = {sms.id for sms in known}
+                newest = sorted(self._unknown(set(api.pending_ids()) - seen), reverse=True)
+                for id_ in newest[:_MAX_PENDING]:
+                    if (sms := api.pending(id_)) is not None:
+                        known.append(sms)  # noqa: PERF401 (likewise)
+        except CallFailed as error:
+            return matching(job, known), error.failure
+        return matching(job, known), None
+
+    def _unknown(self, ids: Collection[int]) -> list[int]:
+        """Return those of OVHcloud's *ids* that no message is known to have."""
+        known = self._store.accepted_ids(ids)
+        return [id_ for id_ in ids if id_ not in known]
 
 
 def _about(message: Message) -> dict[str, object]:

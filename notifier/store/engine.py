@@ -21,6 +21,7 @@ REFUSED = 3
 """The exit code of ``python -m notifier.store.migrations`` for a schema that is newer than this program."""
 
 _BUSY_TIMEOUT = 5.0  # seconds
+_MIGRATION_TIMEOUT = 300.0  # seconds
 
 
 class StoreUnavailable(Exception):
@@ -94,15 +95,24 @@ def migrate(engine: Engine) -> None:
         StoreRefused: the schema is newer than this program.
         StoreUnavailable: the database cannot be read or written.
     """
+    file = str(engine.url.database)
     try:
+        os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))  # it holds numbers, for its owner alone
         if revision(engine) == HEAD:
             return
     except DBAPIError as error:
         raise StoreUnavailable(reason(error)) from error
+    except OSError as error:
+        raise StoreUnavailable(f"{file} cannot be opened: {error.strerror}") from error
     finally:
         engine.dispose()
-    command = [sys.executable, "-m", "notifier.store.migrations", str(engine.url.database)]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 (our own)
+    command = [sys.executable, "-P", "-m", "notifier.store.migrations", file]
+    try:
+        ended = subprocess.run(  # noqa: S603 (our own)
+            command, capture_output=True, text=True, check=False, timeout=_MIGRATION_TIMEOUT
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise StoreUnavailable(f"its schema cannot be brought up to date: {error}") from error
     if ended.returncode == REFUSED:
         raise StoreRefused(ended.stdout.strip())
     if ended.returncode != 0:

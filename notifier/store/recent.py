@@ -45,12 +45,20 @@ class Recent:
         before = self._received_at.get(key)
         if before is not None and abs(now - before) < length:
             return False
+        self._note(key, now, length)
+        return True
+
+    def learn(self, identity: bytes, received_at: datetime, window: timedelta) -> None:
+        """Take *identity* for stored, whatever came before, and keep it for *window*."""
+        length = window // timedelta(milliseconds=1)
+        self._note(_key(identity), int(received_at.timestamp() * 1000), length)
+
+    def _note(self, key: int, now: int, length: int) -> None:
         self._received_at[key] = now
         if not self._order or abs(now - self._order[-1][0]) > length // _SLICES:
             self._order.append((now, []))
         self._order[-1][1].append(key)
         self._drop(now, length)
-        return True
 
     def forget(self, identities: Iterable[bytes]) -> None:
         """Undo the taking of *identities*, which were not stored after all."""

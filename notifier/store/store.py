@@ -254,7 +254,7 @@ class Store:
                 .order_by(webhooks.c.id)
             )
             for identity, received_at in rows:
-                self._recent.take(bytes(identity), from_microseconds(received_at), timedelta())
+                self._recent.learn(bytes(identity), from_microseconds(received_at), LONGEST_DEDUPE_WINDOW)
 
     # planning
 
@@ -613,7 +613,7 @@ class Store:
             old = (
                 select(webhooks.c.id)
                 .where(
-                    webhooks.c.received_at < to_microseconds(cutoff),
+                    webhooks.c.id < first_id(cutoff),  # they sort by the time they were received
                     webhooks.c.planned_at.is_not(None),
                     ~exists(under_way),
                 )
