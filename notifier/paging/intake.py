@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from notifier import alertmanager
 from notifier.clock import Clock
@@ -18,8 +18,7 @@ _MAX_BATCH = 256
 _MAX_WAITING_BYTES = 64 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(NamedTuple):
     """That a webhook is on disk, under *id*; or, if it *is_duplicate*, that one like it is."""
 
     id: str

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     Connection,
@@ -47,8 +47,7 @@ from notifier.store.schema import (
 from notifier.store.writer import Writer
 
 
-@dataclass(frozen=True, slots=True)
-class NewWebhook:
+class NewWebhook(NamedTuple):
     """A webhook to be stored, and the digest by which its repetitions are recognised."""
 
     id: str

@@ -23,6 +23,24 @@ if TYPE_CHECKING:
 _PHRASES = {200: b"OK", 400: b"Bad Request", 503: b"Service Unavailable"}
 
 
+class _Stored:
+    """The answer to a webhook that is stored, made once a second, when the date in the headers changes."""
+
+    def __init__(self) -> None:
+        self._headers: list[tuple[bytes, bytes]] | None = None
+        self._answer = b""
+
+    def __call__(self, headers: list[tuple[bytes, bytes]]) -> bytes:
+        if headers is not self._headers:
+            lines = b"".join(b"%s: %s\r\n" % header for header in headers)
+            self._answer = b"HTTP/1.1 200 OK\r\n" + lines + b"content-length: 0\r\n\r\n"
+            self._headers = headers
+        return self._answer
+
+
+_stored = _Stored()
+
+
 class WebhookProtocol(HttpToolsProtocol):
     """One connection. `serving` makes the class for an endpoint."""
 
@@ -91,6 +109,10 @@ class WebhookProtocol(HttpToolsProtocol):
     def _answer(self, status: int, text: str) -> None:
         self._is_storing = False
         if self.transport.is_closing():
+            return
+        if status == 200 and not self._closes:
+            self.transport.write(_stored(self.server_state.default_headers))
+            self.on_response_complete()
             return
         body = text.encode()
         lines = [b"HTTP/1.1 %d %s" % (status, _PHRASES[status])]
