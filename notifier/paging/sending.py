@@ -244,20 +244,19 @@ class Sender(Worker):
             except Exception:
                 log.exception("job met a fault, asking OVHcloud what became of it", job=job.tag)
                 self._doubt(job)
-            finally:
-                with self._lock:
-                    self._in_hand[work].discard(job.tag)
-                self.wake()
 
-        try:
-            self._pool.submit(run)
-        except (
-            RuntimeError
-        ) as error:  # stopping, in which case the next start takes it up; or no thread to be had
-            log.warning("job not begun", job=job.tag, error=str(error))
+        def ended(_: object = None) -> None:
             with self._lock:
                 self._in_hand[work].discard(job.tag)
+            self.wake()
+
+        try:
+            # Those that a stop cancels before they begin are taken up by the next start, like a killed one's.
+            self._pool.submit(run).add_done_callback(ended)
+        except RuntimeError as error:  # stopping, or no thread to be had
+            log.warning("job not begun", job=job.tag, error=str(error))
             self._doubt(job)
+            ended()
 
     def _doubt(self, job: Job) -> None:
         """Have OVHcloud asked what became of *job*; where that cannot be written down, the next start sees to it."""
