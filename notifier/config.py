@@ -549,7 +549,11 @@ def ovh_for_login(file: Path, environment: Mapping[str, str] = os.environ) -> tu
         for detail in error.errors(include_url=False):
             raw.report_invalid({**detail, "loc": ("ovh", *detail["loc"])})
     errors = [
-        problem for problem in source.problems if not problem.is_warning and problem.path[:1] == ("ovh",)
+        problem
+        for problem in source.problems
+        if not problem.is_warning
+        and problem.path[:1] == ("ovh",)
+        and problem.path[1:] not in (("consumer_key",), ("consumer_key_file",))  # it is what is to be had
     ]
     if errors:
         raise ConfigurationError(file, errors)
@@ -566,6 +570,10 @@ def json_schema() -> dict[str, Any]:
                 "type": "string",
                 "description": f"The file that holds {name}.",
             }
+    for model in (Global, Storage, Ovh, Receiver):
+        for name, info in model.model_fields.items():
+            if isinstance(info.default, timedelta):
+                schema["$defs"][model.__name__]["properties"][name]["default"] = format_duration(info.default)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
@@ -672,6 +680,8 @@ class _Raw:
         if any(path[: len(refused)] == refused for refused in self._refused):
             return
         kind, context, given = detail["type"], detail.get("ctx", {}), detail.get("input")
+        if kind == "too_short" and given:
+            return  # pydantic counts those that are right; what is wrong with the others is told already
         if kind == "missing":
             self._problem(path[:-1], f'the key "{path[-1]}" is missing{_example(path)}')
             return

@@ -61,6 +61,11 @@ _SEVERITIES = {
     for name in names
 }
 _WHERE = (
+    "pod",
+    "deployment",
+    "statefulset",
+    "daemonset",
+    "persistentvolumeclaim",
     "instance",
     "host",
     "hostname",
@@ -109,8 +114,12 @@ class ShownAlert:
     @property
     def where(self) -> str:
         """What the alert is about: its instance, host, pod or the like, short; empty if it says none."""
-        found = next((self.labels[name] for name in _WHERE if self.labels.get(name)), "")
-        return _clip(short_host(found), _NAME)
+        return _clip(short_host(self.target), _NAME)
+
+    @property
+    def target(self) -> str:
+        """The same at full length."""
+        return next((self.labels[name] for name in _WHERE if self.labels.get(name)), "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +264,14 @@ def common_prefix(hosts: Iterable[str]) -> str:
 
 
 def _where(alerts: Iterable[ShownAlert]) -> str:
-    return common_prefix(alert.where for alert in alerts)
+    """Return the places of *alerts*; hosts of the same short name in different domains at full length."""
+    targets: dict[str, set[str]] = {}
+    shown = [(alert.where, re.sub(r":\d+$", "", alert.target)) for alert in alerts]
+    for short, target in shown:
+        targets.setdefault(short, set()).add(target)
+    return common_prefix(
+        short if len(targets[short]) == 1 else _clip(target, _NAME) for short, target in shown
+    )
 
 
 def _by_name(alerts: Iterable[ShownAlert]) -> list[tuple[str, list[ShownAlert]]]:
@@ -270,7 +286,8 @@ def _site(labels: Mapping[str, str]) -> str:
 
 
 def _since(alerts: Sequence[ShownAlert]) -> datetime | None:
-    return min((alert.starts_at for alert in alerts), default=None)
+    """Return since when the first of *alerts*, and those as severe, last: an old warning must not age a new fault."""
+    return min((a.starts_at for a in alerts if a.severity == alerts[0].severity), default=None)
 
 
 def _ended(alerts: Sequence[ShownAlert]) -> datetime | None:

@@ -9,6 +9,7 @@ import time
 import pytest
 from typer.testing import CliRunner
 
+from notifier import shipped
 from notifier.cli import app
 from notifier.ovh.emulator import Fault, FaultKind
 from tests.conftest import ALICE, PAYLOADS
@@ -243,6 +244,20 @@ def test_login_obtains_a_key_with_the_rights_needed(files, emulator):
     file = files.write(ovh={"consumer_key": ...})
     assert "consumer_key: emulator-consumer" in notifier("ovh", "login", "--config", file, "--no-wait").output
     assert json.loads(notifier("ovh", "login", "--config", file, "--output", "json").stdout)["saved"] is None
+
+
+def test_login_is_the_way_to_a_first_key(tmp_path, emulator):
+    """As the README has it: with the smallest file, whose variable for the consumer key cannot be set yet."""
+    text = (
+        (shipped.CONFIG / "minimal.yml").read_text().replace("ovh:\n", f"ovh:\n  endpoint: {emulator.url}\n")
+    )
+    (tmp_path / "notifier.yml").write_text(text)
+    variables = {"OVH_APPLICATION_KEY": "emulator-key", "OVH_APPLICATION_SECRET": "emulator-secret"}
+    result = CliRunner().invoke(
+        app, ["ovh", "login", "--config", str(tmp_path / "notifier.yml")], env=variables
+    )
+    assert result.exit_code == 0, result.output
+    assert "consumer_key: emulator-consumer" in result.output
 
 
 def test_login_says_what_is_missing(files, emulator):

@@ -126,6 +126,10 @@ def test_what_a_receiver_cannot_do_yet_is_refused_by_name(tmp_path, key):
     assert "escalation is not in this version" in line
 
 
+def test_one_mistake_is_one_line(tmp_path):
+    assert len(problems(tmp_path, changed("notify: [alice]", "notify: [alice]\n    max_parts: lots"))) == 1
+
+
 def test_all_errors_come_at_once_in_the_order_of_the_file(tmp_path):
     text = changed("ACME", "'1'") + "global: {time_zone: Mars/Base}\nrote: {}\nroute: {receiver: nobody}\n"
     lines = problems(tmp_path, text)

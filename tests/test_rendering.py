@@ -83,7 +83,32 @@ def test_the_most_severe_comes_first():
         alert("Down", severity="critical"),
         alert("Old", status="resolved", severity="critical"),
     )
-    assert text(body).text.startswith("FIRING critical Down; Slow")
+    assert text(body).text.startswith("FIRING critical Down; warning Slow since")
+
+
+@pytest.mark.parametrize(
+    ("alerts_", "expected"),
+    [
+        (
+            [alert("Crash", pod="cart-7f9c6d", instance="10.42.0.17:8080")],
+            "FIRING Crash cart-7f9c6d since 13:13",
+        ),
+        (
+            [alert(instance="db-1.gra1.example.net:9100"), alert(instance="db-1.rbx2.example.net:9100")],
+            "FIRING InstanceDown db-1.gra1.example.net, db-1.rbx2.example.net since 13:13",
+        ),
+        ([alert(instance="db-1:9100"), alert(instance="db-1:9187")], "FIRING InstanceDown db-1 since 13:13"),
+        (
+            [
+                alert("Disk", severity="warning", instance="web-1", starts_at="2026-11-20T12:00:00Z"),
+                alert("Down", severity="critical", instance="db-1"),
+            ],
+            "FIRING critical Down db-1; warning Disk web-1 since 13:13",
+        ),
+    ],
+)
+def test_places_severities_and_times_are_not_mixed_up(alerts_, expected):
+    assert text(webhook(*alerts_)).text == expected
 
 
 def test_late_pages_say_so():

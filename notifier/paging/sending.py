@@ -146,11 +146,11 @@ class Sender(Worker):
             self._held_until = None
         self._has_begun, self._last = True, now
         most = self._current.runtime.configuration.ovh.max_concurrency
+        if (room := most - len(self._in_hand[self._send])) > 0:
+            self._hand_out_due(now, room)
         # Asking has places of its own, lest lost answers keep new pages waiting.
         if (room := max(1, most // 2) - len(self._in_hand[self._settle])) > 0:
             self._hand_out_unsettled(now, room)
-        if (room := most - len(self._in_hand[self._send])) > 0:
-            self._hand_out_due(now, room)
         return self._until_next(now)
 
     @property
