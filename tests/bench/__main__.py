@@ -74,7 +74,6 @@ class Load:
         self._open = connections
         self._serial = f"{time.time_ns():x}"
         self._number = 0
-        self._head, self._tail = request("@@@").split(b"@@@", 1)
         self.done = asyncio.Event()
 
     def next(self) -> bytes | None:
