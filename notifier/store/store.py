@@ -155,6 +155,81 @@ _MESSAGE = (
     messages.c.attempts,
 )
 
+# The statements of every page, built once: SQLAlchemy takes longer to build one than SQLite to run it.
+
+_UNPLANNED = (
+    select(webhooks.c.id, func.length(webhooks.c.body))
+    .where(webhooks.c.planned_at.is_(None), webhooks.c.id.not_in(bindparam("without", expanding=True)))
+    .order_by(webhooks.c.id)
+    .limit(bindparam("most"))
+)
+_WEBHOOKS = (
+    select(webhooks.c.id, webhooks.c.received_at, webhooks.c.posted_to, webhooks.c.body)
+    .where(webhooks.c.id.in_(bindparam("ids", expanding=True)))
+    .order_by(webhooks.c.id)
+)
+_PLAN = (
+    update(webhooks)
+    .where(webhooks.c.id == bindparam("webhook"), webhooks.c.planned_at.is_(None))
+    .values(planned_at=bindparam("now"))
+)
+_ADD_NOTIFICATIONS = insert(notifications)
+_ADD_MESSAGES = insert(messages)
+_ADD_JOB = insert(jobs)
+_DUE = (
+    select(*_MESSAGE)
+    .where(messages.c.state == MessageState.QUEUED, messages.c.due_at <= bindparam("now"))
+    .order_by(messages.c.due_at, messages.c.id)
+    .limit(bindparam("most"))
+)
+_TAKE = (
+    update(messages)
+    .where(
+        messages.c.id.in_(bindparam("ids", expanding=True)),
+        messages.c.state == MessageState.QUEUED,
+    )
+    .values(state=MessageState.SENDING, tag=bindparam("job"), attempts=messages.c.attempts + 1)
+)
+_END = (
+    update(messages)
+    .where(messages.c.id == bindparam("message"))
+    .values(
+        state=bindparam("state"),
+        ovh_id=bindparam("ovh_id"),
+        error=bindparam("error"),
+        finished_at=bindparam("now"),
+    )
+)
+_RELEASE = (
+    update(messages)
+    .where(
+        messages.c.tag == bindparam("job"),
+        messages.c.state.in_((MessageState.SENDING, MessageState.UNSETTLED)),
+    )
+    .values(state=MessageState.QUEUED, tag=None, due_at=bindparam("due"), error=bindparam("why"))
+)
+_CLOSE_JOB = (
+    update(jobs)
+    .where(jobs.c.tag == bindparam("job"))
+    .values(state=JobState.DONE, error=bindparam("why"), query_id=bindparam("query"))
+)
+_UNSETTLED = (
+    select(jobs.c.tag, jobs.c.text, jobs.c.attempted_at, jobs.c.looks, jobs.c.patience)
+    .where(
+        jobs.c.state != JobState.DONE,
+        jobs.c.state == JobState.UNSETTLED,
+        jobs.c.due_at <= bindparam("now"),
+    )
+    .order_by(jobs.c.due_at)
+    .limit(bindparam("most"))
+)
+_NEXT_DUE = select(
+    select(func.min(messages.c.due_at)).where(messages.c.state == MessageState.QUEUED).scalar_subquery(),
+    select(func.min(jobs.c.due_at))
+    .where(jobs.c.state != JobState.DONE, jobs.c.state == JobState.UNSETTLED)
+    .scalar_subquery(),
+)
+
 
 class Store:
     """A database, open or waiting to be.
@@ -262,27 +337,18 @@ class Store:
 
         Those whose ids are in *without* are passed over.
         """
-        waiting = (
-            select(webhooks.c.id, func.length(webhooks.c.body))
-            .where(webhooks.c.planned_at.is_(None), webhooks.c.id.not_in(list(without)))
-            .order_by(webhooks.c.id)
-            .limit(limit)
-        )
+        waiting = {"without": list(without), "most": limit}
         with self._reading() as connection:
             ids: list[str] = []
             total = 0
-            for id_, size in connection.execute(waiting):
+            for id_, size in connection.execute(_UNPLANNED, waiting):
                 if ids and total + size > max_bytes:
                     break
                 ids.append(id_)
                 total += size
             if not ids:
                 return []
-            rows = connection.execute(
-                select(webhooks.c.id, webhooks.c.received_at, webhooks.c.posted_to, webhooks.c.body)
-                .where(webhooks.c.id.in_(ids))
-                .order_by(webhooks.c.id)
-            )
+            rows = connection.execute(_WEBHOOKS, {"ids": ids})
             return [StoredWebhook(i, from_microseconds(at), to, bytes(body)) for i, at, to, body in rows]
 
     def add_plans(
@@ -293,11 +359,7 @@ class Store:
         def operation(connection: Connection) -> list[str]:
             already, notes, texts = [], [], []
             for webhook_id, plans in planned:
-                taken = connection.execute(
-                    update(webhooks)
-                    .where(webhooks.c.id == webhook_id, webhooks.c.planned_at.is_(None))
-                    .values(planned_at=now)
-                )
+                taken = connection.execute(_PLAN, {"webhook": webhook_id, "now": now})
                 if taken.rowcount != 1:
                     already.append(webhook_id)
                     continue
@@ -305,9 +367,9 @@ class Store:
                     notes.append(_notification_row(plan, now))
                     texts += [_message_row(plan, message, now) for message in plan.messages]
             if notes:
-                connection.execute(insert(notifications), notes)
+                connection.execute(_ADD_NOTIFICATIONS, notes)
             if texts:
-                connection.execute(insert(messages), texts)
+                connection.execute(_ADD_MESSAGES, texts)
             return already
 
         return self._writer.submit(operation)
@@ -316,14 +378,8 @@ class Store:
 
     def due_messages(self, now: datetime, limit: int) -> list[Message]:
         """Return the messages that are due to be sent, those due longest first."""
-        statement = (
-            select(*_MESSAGE)
-            .where(messages.c.state == MessageState.QUEUED, messages.c.due_at <= now)
-            .order_by(messages.c.due_at, messages.c.id)
-            .limit(limit)
-        )
         with self._reading() as connection:
-            return [Message(**row._mapping) for row in connection.execute(statement)]
+            return [Message(**row._mapping) for row in connection.execute(_DUE, {"now": now, "most": limit})]
 
     def claim(self, claimed: Sequence[Job]) -> Future[list[Job]]:
         """Write down that *claimed* are about to be sent; return those whose messages were all still queued."""
@@ -342,28 +398,18 @@ class Store:
 
     def _claim(self, connection: Connection, job: Job) -> bool:
         connection.execute(
-            insert(jobs).values(
-                tag=job.tag,
-                state=JobState.SENDING,
-                text=job.text,
-                attempted_at=job.attempted_at,
-                due_at=job.attempted_at,
-                looks=0,
-                patience=0,
-            )
+            _ADD_JOB,
+            {
+                "tag": job.tag,
+                "state": JobState.SENDING,
+                "text": job.text,
+                "attempted_at": job.attempted_at,
+                "due_at": job.attempted_at,
+                "looks": 0,
+                "patience": 0,
+            },
         )
-        taken = connection.execute(
-            update(messages)
-            .where(
-                messages.c.id.in_([message.id for message in job.messages]),
-                messages.c.state == MessageState.QUEUED,
-            )
-            .values(
-                state=MessageState.SENDING,
-                tag=job.tag,
-                attempts=messages.c.attempts + 1,
-            )
-        )
+        taken = connection.execute(_TAKE, {"ids": [message.id for message in job.messages], "job": job.tag})
         if taken.rowcount == len(job.messages):
             return True
         self._release(connection, job.tag, job.attempted_at, "was taken elsewhere", None)
@@ -385,16 +431,9 @@ class Store:
         if not endings:
             return
         connection.execute(
-            update(messages)
-            .where(messages.c.id == bindparam("message"))
-            .values(
-                state=bindparam("state"),
-                ovh_id=bindparam("ovh_id"),
-                error=bindparam("error"),
-                finished_at=now,
-            ),
+            _END,
             [
-                {"message": e.message_id, "state": e.state, "ovh_id": e.ovh_id, "error": e.error}
+                {"message": e.message_id, "state": e.state, "ovh_id": e.ovh_id, "error": e.error, "now": now}
                 for e in endings
             ],
         )
@@ -409,17 +448,8 @@ class Store:
     def _release(
         connection: Connection, tag: str, due_at: datetime, error: str | None, query_id: str | None
     ) -> None:
-        connection.execute(
-            update(messages)
-            .where(
-                messages.c.tag == tag,
-                messages.c.state.in_((MessageState.SENDING, MessageState.UNSETTLED)),
-            )
-            .values(state=MessageState.QUEUED, tag=None, due_at=due_at, error=error)
-        )
-        connection.execute(
-            update(jobs).where(jobs.c.tag == tag).values(state=JobState.DONE, error=error, query_id=query_id)
-        )
+        connection.execute(_RELEASE, {"job": tag, "due": due_at, "why": error})
+        connection.execute(_CLOSE_JOB, {"job": tag, "why": error, "query": query_id})
 
     def expire(self, expired: Sequence[Message], now: datetime) -> Future[None]:
         """Write down that *expired* are given up."""
@@ -498,14 +528,8 @@ class Store:
 
     def unsettled_jobs(self, now: datetime, limit: int) -> list[Job]:
         """Return the jobs of which OVHcloud is to be asked now."""
-        statement = (
-            select(jobs.c.tag, jobs.c.text, jobs.c.attempted_at, jobs.c.looks, jobs.c.patience)
-            .where(jobs.c.state != JobState.DONE, jobs.c.state == JobState.UNSETTLED, jobs.c.due_at <= now)
-            .order_by(jobs.c.due_at)
-            .limit(limit)
-        )
         with self._reading() as connection:
-            found = connection.execute(statement).all()
+            found = connection.execute(_UNSETTLED, {"now": now, "most": limit}).all()
             return [
                 Job(
                     tag,
@@ -562,16 +586,7 @@ class Store:
     def next_due(self) -> datetime | None:
         """Return when the next message or unsettled job is due."""
         with self._reading() as connection:
-            found = [
-                connection.execute(
-                    select(func.min(messages.c.due_at)).where(messages.c.state == MessageState.QUEUED)
-                ).scalar(),
-                connection.execute(
-                    select(func.min(jobs.c.due_at)).where(
-                        jobs.c.state != JobState.DONE, jobs.c.state == JobState.UNSETTLED
-                    )
-                ).scalar(),
-            ]
+            found = connection.execute(_NEXT_DUE).one()
         return min((instant for instant in found if instant is not None), default=None)
 
     def queue(self) -> Queue:
