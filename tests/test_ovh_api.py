@@ -263,3 +263,12 @@ def test_an_answer_of_another_shape_is_no_answer(emulator, api):
     emulator.emulation.account = lambda: ["odd"]
     with pytest.raises(CallFailed, match="something else than documented"):
         api.account()
+
+
+def test_a_proxy_of_the_environment_is_used(emulator, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    failure = failing(Api(settings(emulator)))
+    assert failure.fate is Fate.NOT_SENT
+    assert "roxy" in failure.message
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    assert Api(settings(emulator)).send("hello", (ALICE,), "t").sent.ids

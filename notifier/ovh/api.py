@@ -123,6 +123,7 @@ class _Client(ovh.Client):  # type: ignore[misc]  # the wrapper is untyped
 
     def __init__(self, clock: _ServerClock, observe: Observer, **settings: Any) -> None:
         super().__init__(**settings)
+        _read_environment_once(self._session, self._endpoint)
         self._clock = clock
         self._observe = observe
         self.route = ""
@@ -463,6 +464,13 @@ def _reader(model: type[M]) -> Callable[[Any, str | None], M]:
 
 def _plain(secret: Any) -> str | None:
     return secret.get_secret_value() if secret is not None else None
+
+
+def _read_environment_once(session: requests.Session, url: str) -> None:
+    """Take the environment's proxies and certificates for *url* now, rather than at every call."""
+    settings = session.merge_environment_settings(url, {}, None, None, None)
+    session.proxies, session.verify = settings["proxies"], settings["verify"]
+    session.trust_env = False
 
 
 def _make_known(endpoint: str) -> None:
