@@ -287,7 +287,7 @@ def test_a_job_put_back_is_due_later(store, hand):
     job = claimed(store, hand(), ALICE)
     store.requeue(job, hand() + timedelta(seconds=5), "429").result(10)
     assert store.due_messages(hand(), 10) == []
-    assert store.next_due() == hand() + timedelta(seconds=5)
+    assert store.next_due() == (hand() + timedelta(seconds=5), None)
     hand.move(seconds=5)
     assert len(store.due_messages(hand(), 10)) == 1
 

@@ -15,6 +15,7 @@ from notifier.durations import brief_duration
 from notifier.ids import new_id
 from notifier.metrics import Metrics
 from notifier.paging.pressure import Pressure
+from notifier.paging.sending import Sender
 from notifier.paging.worker import Worker
 from notifier.rendering import Notification, Text, compose, notification
 from notifier.runtime import Current, Runtime
@@ -24,6 +25,7 @@ log = structlog.get_logger(__name__)
 
 _BATCH = 16
 _BATCH_BYTES = 4 * 1024 * 1024
+_FEW_BYTES = 64 * 1024
 _AFTER_FAULT = 30.0  # seconds
 
 
@@ -92,7 +94,7 @@ class Planner(Worker):
         clock: Clock,
         metrics: Metrics,
         pressure: Pressure,
-        sender: Worker,
+        sender: Sender,
     ) -> None:
         """Prepare to plan what is in *store*, and to wake *sender* when there is something to send."""
         super().__init__(metrics, idle=1.0)
@@ -120,8 +122,10 @@ class Planner(Worker):
         if planned:
             with self._pressure.giving_way():
                 self._store.add_plans(planned, self._clock()).result()
-                self._sender.wake()
-        return 0.0 if todo else None
+                self._sender.expect()
+        # Of what comes meanwhile, the intake tells.
+        is_all = len(todo) < _BATCH and sum(len(webhook.body) for webhook in todo) < _FEW_BYTES
+        return None if is_all else 0.0
 
     def _plan(self, stored: StoredWebhook, now: datetime) -> list[NewNotification]:
         runtime = self._current.runtime

@@ -31,7 +31,7 @@ from notifier.runtime import Current
 from notifier.sms import measure
 from notifier.store.engine import StoreUnavailable
 from notifier.store.schema import MessageState
-from notifier.store.store import Ending, Job, Message, Store
+from notifier.store.store import Due, Ending, Job, Message, Store
 
 log = structlog.get_logger(__name__)
 
@@ -127,6 +127,7 @@ class Sender(Worker):
         self._in_hand: dict[Callable[[Job], None], set[str]] = {self._send: set(), self._settle: set()}
         self._held_until: datetime | None = None
         self._has_begun = False
+        self._is_expecting = False
         self._last: datetime | None = None
         self.paused: Paused | None = None
         """What hinders sending, for `/-/ready` to tell."""
@@ -145,13 +146,23 @@ class Sender(Worker):
             self._store.hasten(now, now + retry.LONGEST_RETRY_AFTER).result()
             self._held_until = None
         self._has_begun, self._last = True, now
+        is_expecting, self._is_expecting = self._is_expecting, False
+        due = Due(now, None) if is_expecting else self._store.next_due()
         most = self._current.runtime.configuration.ovh.max_concurrency
-        if (room := most - len(self._in_hand[self._send])) > 0:
-            self._hand_out_due(now, room)
+        begun = False
+        if _is_past(due.message, now) and (room := most - len(self._in_hand[self._send])) > 0:
+            begun |= self._hand_out_due(now, room)
         # Asking has places of its own, lest lost answers keep new pages waiting.
-        if (room := max(1, most // 2) - len(self._in_hand[self._settle])) > 0:
-            self._hand_out_unsettled(now, room)
-        return self._until_next(now)
+        if _is_past(due.job, now) and (room := max(1, most // 2) - len(self._in_hand[self._settle])) > 0:
+            begun |= self._hand_out_unsettled(now, room)
+        if begun:
+            return None  # the first that ends has it looked again
+        return 0.0 if is_expecting else self._until(due, now)
+
+    def expect(self) -> None:
+        """Look at once for messages that are due, without asking first whether there are any."""
+        self._is_expecting = True
+        self.wake()
 
     @property
     def is_busy(self) -> bool:
@@ -173,30 +184,32 @@ class Sender(Worker):
             waited += 0.05
         return not self.is_busy
 
-    def _until_next(self, now: datetime) -> float | None:
-        due = self._store.next_due()
-        if due is None:
+    def _until(self, due: Due, now: datetime) -> float | None:
+        instant = min((at for at in due if at is not None), default=None)
+        if instant is None:
             return None
         for until in (self._held_until, self.paused.until if self.paused else None):
-            due = max(due, until) if until is not None else due
-        wait = (due - now).total_seconds()
+            instant = max(instant, until) if until is not None else instant
+        wait = (instant - now).total_seconds()
         # What is due and yet was not handed out is in hand, or its like is: the next wake-up sees to it.
         return max(wait, 0.001) if wait > 0 else _IDLE
 
-    def _hand_out_unsettled(self, now: datetime, room: int) -> None:
+    def _hand_out_unsettled(self, now: datetime, room: int) -> bool:
         with self._lock:
             in_hand = set().union(*self._in_hand.values())
         jobs = self._store.unsettled_jobs(now, room + len(in_hand))
-        for job in [job for job in jobs if job.tag not in in_hand][:room]:
+        chosen = [job for job in jobs if job.tag not in in_hand][:room]
+        for job in chosen:
             self._submit(job, self._settle)
+        return bool(chosen)
 
-    def _hand_out_due(self, now: datetime, room: int) -> None:
+    def _hand_out_due(self, now: datetime, room: int) -> bool:
         if self._held_until is not None and now < self._held_until:
-            return
+            return False
         if self.paused is not None:
             is_far = self.paused.until > now + timedelta(seconds=_LONGEST_TRIAL)  # the clock was set back
             if (now < self.paused.until and not is_far) or self._in_hand[self._send]:
-                return
+                return False
             room = 1  # a trial
         with self._pressure.giving_way():
             if self._pressure.is_high:
@@ -210,8 +223,10 @@ class Sender(Worker):
                 self._expire(expired, now)
             chosen = [self._made_late(m, now) for m in due if m.expires_at > now]
             jobs = gather(chosen, room, now)
-            for job in self._store.claim(jobs).result() if jobs else ():
+            claimed = self._store.claim(jobs).result() if jobs else []
+            for job in claimed:
                 self._submit(job, self._send)
+        return bool(claimed)
 
     def _made_late(self, message: Message, now: datetime) -> Message:
         if now - message.received_at < LATE_AFTER:
@@ -453,6 +468,10 @@ class Sender(Worker):
         """Return those of OVHcloud's *ids* that no message is known to have."""
         known = self._store.accepted_ids(ids)
         return [id_ for id_ in ids if id_ not in known]
+
+
+def _is_past(instant: datetime | None, now: datetime) -> bool:
+    return instant is not None and instant <= now
 
 
 def _about(message: Message) -> dict[str, object]:

@@ -133,6 +133,13 @@ class Ending:
     error: str | None = None
 
 
+class Due(NamedTuple):
+    """When the next queued message and the next unsettled job are due; None where there is none."""
+
+    message: datetime | None
+    job: datetime | None
+
+
 @dataclass(frozen=True, slots=True)
 class Queue:
     """What is under way: how many messages in each state, webhooks not yet planned, and since when."""
@@ -157,15 +164,21 @@ _MESSAGE = (
 
 # The statements of every page, built once: SQLAlchemy takes longer to build one than SQLite to run it.
 
-_UNPLANNED = (
-    select(webhooks.c.id, func.length(webhooks.c.body))
+_WAITING = (
+    select(
+        webhooks.c.id,
+        func.length(webhooks.c.body).label("size"),
+        func.sum(func.length(webhooks.c.body)).over(order_by=webhooks.c.id, rows=(None, 0)).label("total"),
+    )
     .where(webhooks.c.planned_at.is_(None), webhooks.c.id.not_in(bindparam("without", expanding=True)))
     .order_by(webhooks.c.id)
     .limit(bindparam("most"))
+    .subquery()
 )
-_WEBHOOKS = (
+_UNPLANNED = (
     select(webhooks.c.id, webhooks.c.received_at, webhooks.c.posted_to, webhooks.c.body)
-    .where(webhooks.c.id.in_(bindparam("ids", expanding=True)))
+    .join(_WAITING, _WAITING.c.id == webhooks.c.id)
+    .where((_WAITING.c.total <= bindparam("max_bytes")) | (_WAITING.c.total == _WAITING.c.size))
     .order_by(webhooks.c.id)
 )
 _PLAN = (
@@ -337,18 +350,10 @@ class Store:
 
         Those whose ids are in *without* are passed over.
         """
-        waiting = {"without": list(without), "most": limit}
         with self._reading() as connection:
-            ids: list[str] = []
-            total = 0
-            for id_, size in connection.execute(_UNPLANNED, waiting):
-                if ids and total + size > max_bytes:
-                    break
-                ids.append(id_)
-                total += size
-            if not ids:
-                return []
-            rows = connection.execute(_WEBHOOKS, {"ids": ids})
+            rows = connection.execute(
+                _UNPLANNED, {"without": list(without), "most": limit, "max_bytes": max_bytes}
+            )
             return [StoredWebhook(i, from_microseconds(at), to, bytes(body)) for i, at, to, body in rows]
 
     def add_plans(
@@ -583,11 +588,10 @@ class Store:
 
         return self._writer.submit(operation)
 
-    def next_due(self) -> datetime | None:
-        """Return when the next message or unsettled job is due."""
+    def next_due(self) -> Due:
+        """Return when there is next something to send, and something to settle."""
         with self._reading() as connection:
-            found = connection.execute(_NEXT_DUE).one()
-        return min((instant for instant in found if instant is not None), default=None)
+            return Due(*connection.execute(_NEXT_DUE).one())
 
     def queue(self) -> Queue:
         """Return what is under way."""
