@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -14,6 +14,7 @@ import typer
 
 from notifier import __version__, routing
 from notifier.alertmanager import WebhookError, parse_webhook
+from notifier.calendars import AHEAD
 from notifier.clock import utc_now
 from notifier.config import Configuration, ConfigurationError, Loading, Ovh, ovh_for_login
 from notifier.ids import new_id
@@ -22,12 +23,14 @@ from notifier.matchers import MatcherError, parse_label
 from notifier.ovh.api import Api, Outgoing
 from notifier.ovh.errors import CallFailed, Fate
 from notifier.paging.planning import Page, plan
-from notifier.preflight import Finding, look_over, online
+from notifier.preflight import Finding, look_over, online, read_calendars
 from notifier.rendering import Templates
 from notifier.runtime import Runtime, prepare
+from notifier.schedules import COVER, Rota, Schedule, Shift, shift_json
 from notifier.service import AddressUnavailable, Service, load
 from notifier.sms import Encoding, encode, measure, without_urls
 from notifier.store.engine import StoreRefused, StoreUnavailable
+from notifier.values import Moment, parse_moment
 from notifier.yaml_source import Problem
 
 app = typer.Typer(
@@ -152,7 +155,9 @@ def check(
     problems = list(loading.problems)
     findings: list[Finding] = []
     if loading.configuration is not None:
-        problems += look_over(loading, templates)
+        now, rota = utc_now(), Rota.of(loading.configuration, {})
+        problems += read_calendars(loading, rota, now, now + COVER, urls=ask_online)
+        problems += look_over(loading, templates, rota, now)
         if ask_online:
             findings = online(Api(loading.configuration.ovh), loading.configuration.ovh)
     problems.sort(key=lambda problem: (problem.file or "", problem.position))
@@ -191,8 +196,11 @@ def _summary(configuration: Configuration, file: Path) -> str:
     def count(number: int, noun: str) -> str:
         return f"{number} {noun}{'' if number == 1 else 's'}"
 
-    contacts, receivers = len(configuration.contacts), len(configuration.receivers)
-    return f"{file} is valid: {count(contacts, 'contact')}, {count(receivers, 'receiver')}"
+    sections = (("contact", configuration.contacts), ("schedule", configuration.schedules))
+    counted = [
+        count(len(items), noun) for noun, items in (*sections, ("receiver", configuration.receivers)) if items
+    ]
+    return f"{file} is valid: {', '.join(counted)}"
 
 
 @app.command()
@@ -270,6 +278,65 @@ def _page_text(receiver: str, page: Page) -> str:
     credits_ = f"{size.parts} credit{'s' if size.parts > 1 else ''} to France"
     to = page.recipient.name or page.recipient.phone
     return f"{receiver} -> {to} ({coding}, {size.length} characters, {parts}, {credits_})\n{page.text.text}"
+
+
+# -- who is on call -----------------------------------------------------------------------------------------
+
+
+@app.command()
+def oncall(
+    config: ConfigFile,
+    schedule: Annotated[str | None, typer.Argument(help="The schedule; all of them if left out.")] = None,
+    at: Annotated[
+        str | None, typer.Option(metavar="TIME", help="When, as 2026-01-05T09:00; now if left out.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="Print every shift up to then.")] = None,
+    output: OutputFormat = Output.TEXT,
+) -> None:
+    """Print who is on call, and until when. Times without an offset are the schedule's own."""
+    loading, configuration, _ = _usable(config)
+    rota = Rota.of(configuration, {})
+    if schedule is not None and schedule not in rota.schedules:
+        known = ", ".join(rota.schedules) or "none"
+        _fail(f'there is no schedule "{schedule}" in {config}; known are: {known}')
+    if not rota.schedules:
+        _fail(f"there are no schedules in {config}; add one under schedules")
+    start, end = _moment_of("--at", at), _moment_of("--until", until)
+    chosen = [rota[schedule]] if schedule is not None else list(rota.schedules.values())
+    spans = []
+    for one in chosen:
+        begins = utc_now() if start is None else start.instant(one.zone)
+        ends = None if end is None else end.instant(one.zone)
+        if ends is not None and ends <= begins:
+            raise typer.BadParameter("--until must be after --at")
+        spans.append((one, begins, ends))
+    first, last = min(begins for _, begins, _ in spans), max(ends or begins for _, begins, ends in spans)
+    for problem in read_calendars(loading, rota, first, last + AHEAD, urls=True):
+        sys.stderr.write(problem.render(str(config)) + "\n")
+    shifts = [shift for one, begins, ends in spans for shift in _shifts(one, begins, ends)]
+    if output is Output.JSON:
+        _print_json([shift_json(shift) for shift in shifts])
+        return
+    for shift in shifts:
+        zone = rota[shift.schedule].zone
+        times = (f"{instant.astimezone(zone):%a %Y-%m-%d %H:%M}" for instant in (shift.start, shift.end))
+        _say(f"{shift.schedule}: {shift.contact or 'NOBODY'} from {' to '.join(times)} ({zone})")
+
+
+def _shifts(schedule: Schedule, start: datetime, end: datetime | None) -> list[Shift]:
+    """Return the shifts from *start* up to *end*, each at its full length; without *end*, the one at *start*."""
+    now = schedule.at(start)
+    if end is None:
+        return [now]
+    later = schedule.shifts(now.end, end) if now.end < end else []
+    return [now, *later[:-1], schedule.at(later[-1].start)] if later else [now]
+
+
+def _moment_of(option: str, text: str | None) -> Moment | None:
+    try:
+        return None if text is None else parse_moment(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{option}: {error}") from None
 
 
 # -- OVHcloud -----------------------------------------------------------------------------------------------

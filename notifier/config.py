@@ -1,7 +1,7 @@
 """``notifier.yml`` as typed models, every error with its file, line and column.
 
 `load` reads a file and says everything that is wrong with it at once. The models describe the file as
-written; `Configuration.recipients` finds out whom its names mean.
+written; `Configuration.recipient` finds out whom a name means.
 """
 
 from __future__ import annotations
@@ -37,15 +37,19 @@ from notifier.shipped import TEMPLATES
 from notifier.sms import MAX_PARTS, Encoding
 from notifier.values import (
     BcryptHash,
+    DayHours,
+    Days,
     Duration,
     Endpoint,
     Language,
     ListenAddress,
+    LocalTime,
     Matchers,
     Name,
     PositiveDuration,
     Region,
     Sender,
+    ShiftLength,
     Size,
     StorageUrl,
     TimeZone,
@@ -184,12 +188,48 @@ class Contact(_Section):
     """The time zone of the times in this person's messages, if not the global one."""
 
 
+class RotationConfig(_Section):
+    """Contacts that take turns; a layer of a schedule."""
+
+    start: LocalTime
+    """When the first turn begins: 2026-01-05T09:00, by the clocks of the schedule's time zone."""
+    every: ShiftLength
+    """How long a turn is: 12h, 1d, 1w. By the clock on the wall: a day is a day when the clocks change, too."""
+    contacts: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Who takes turns, in this order."""
+    days: Days | None = None
+    """The days on which the layer applies, such as [monday:friday]; all if left out."""
+    hours: DayHours | None = None
+    """The hours in which it applies, such as 09:00-17:00, or 22:00-06:00 from each of the days to the next."""
+
+
+class OverrideConfig(_Section):
+    """Who is on call for a while, whatever the rotations say."""
+
+    start: LocalTime
+    end: LocalTime
+    contact: str | None
+    """The contact; null for nobody."""
+
+
+class ScheduleConfig(_Section):
+    """Who is on call when. Later rotations take precedence over earlier ones where they apply, overrides over all."""
+
+    name: Name
+    time_zone: TimeZone | None = None
+    """The time zone of hand-overs, if not the global one."""
+    rotations: tuple[RotationConfig, ...] = ()
+    overrides: tuple[OverrideConfig, ...] = ()
+    ics: str | None = None
+    """An iCalendar in place of rotations: a file, or a URL, whose events name contacts."""
+
+
 class Receiver(_Section):
     """Who is paged, and how."""
 
     name: Name
     notify: Annotated[tuple[str, ...], Field(min_length=1)]
-    """Contacts by their names, or mobile numbers."""
+    """Schedules and contacts by their names, or mobile numbers."""
     template: str = "page"
     """The template, by the name of its file without .j2."""
     send_resolved: StrictBool = True
@@ -234,6 +274,7 @@ class Configuration(_Section):
     templates: tuple[str, ...] = ()
     """Files of templates, or patterns such as templates/*.j2, beside this file."""
     contacts: tuple[Contact, ...] = ()
+    schedules: tuple[ScheduleConfig, ...] = ()
     receivers: Annotated[tuple[Receiver, ...], Field(min_length=1)]
     """Who is paged; the first one is the default where there is no route."""
     route: RouteConfig | None = None
@@ -255,14 +296,6 @@ class Configuration(_Section):
                 return Recipient(contact.name, phone, contact.language, zone)
         phone = parse_mobile(notify, self.global_.default_region)
         return Recipient("", phone, "en", self.global_.time_zone)
-
-    def recipients(self, receiver: Receiver) -> tuple[Recipient, ...]:
-        """Return whom *receiver* pages, each number once."""
-        found: dict[str, Recipient] = {}
-        for notify in receiver.notify:
-            recipient = self.recipient(notify)
-            found.setdefault(recipient.phone, recipient)
-        return tuple(found.values())
 
     def expire_after(self, receiver: Receiver) -> timedelta:
         """Return for how long a page of *receiver* is tried."""
@@ -289,12 +322,12 @@ class Configuration(_Section):
             if secret is not None:
                 yield secret.get_secret_value()
         yield from self.web.basic_auth_users.values()
+        yield from (s.ics for s in self.schedules if s.ics is not None and "://" in s.ics)
 
 
 # -- loading ---------------------------------------------------------------------------------------------
 
 _NOT_YET = {
-    "schedules": "on-call schedules are",
     "heartbeats": "watching heartbeats is",
     "time_intervals": "muting by time is",
     "limits": "limiting messages is",
@@ -341,6 +374,8 @@ class Loading:
     problems: list[Problem] = field(default_factory=list)
     template_files: dict[str, Path] = field(default_factory=dict)
     """The files that ``templates`` names, by their names (``page.fr.j2``)."""
+    position: Callable[[Path_], Position] = lambda path: Position(1, 1)
+    """Where the value at a path of the file is written."""
 
     @property
     def errors(self) -> list[Problem]:
@@ -354,13 +389,14 @@ def load(file: Path, environment: Mapping[str, str] = os.environ) -> Loading:
     Secrets given as ``x_file`` are read too, from paths relative to the file's directory.
     """
     source = read_source(file, environment)
-    loading = Loading(file, problems=source.problems)
+    loading = Loading(file, problems=source.problems, position=source.position)
     if not isinstance(source.value, dict):
         return loading
     raw = _Raw(source, file.parent)
     raw.refuse_unknown_keys(source.value, Configuration, ())
     raw.read_secret_files()
     raw.find_certificates()
+    raw.find_calendars()
     loading.template_files = raw.template_files()
     try:
         configuration = Configuration.model_validate(source.value)
@@ -507,7 +543,7 @@ class _Raw:
                 del value[key]
 
     def _unknown(self, key: str, path: Path_, known: list[str]) -> str:
-        general = re.sub(r"\[\d+\]", "[]", ".".join(str(p) for p in path[:-1] if isinstance(p, str)))
+        general = ".".join(p for p in path[:-1] if isinstance(p, str))
         lists = "[]" if general in ("receivers", "contacts") else ""
         not_yet = _NOT_YET.get(f"{general}{lists}.{key}".lstrip("."))
         if not_yet is None and path[0] == "route":
@@ -610,12 +646,30 @@ class _Raw:
                 files[file.name] = file
         return files
 
+    # calendars
+
+    def find_calendars(self) -> None:
+        for path, schedule in self._items("schedules"):
+            source = schedule.get("ics")
+            if not isinstance(source, str) or not source:
+                continue
+            if "://" not in source:
+                schedule["ics"] = str(self._directory / source)
+                if not os.access(schedule["ics"], os.R_OK):
+                    self._problem((*path, "ics"), f"{schedule['ics']} cannot be read")
+            elif not re.match(r"https?://[^/\s]+", source):
+                message = f'"{source}" is no calendar; write the path of a file, or an http or https URL'
+                self._problem((*path, "ics"), message)
+
     # what must fit together
 
     def check_references(self, template_files: Mapping[str, Path]) -> None:
         contacts, receivers = _names(self._value.get("contacts")), _names(self._value.get("receivers"))
-        self._unique("contacts")
+        schedules = _names(self._value.get("schedules"))
+        self._unique("contacts", "schedules")
         self._unique("receivers")
+        for path, schedule in self._items("schedules"):
+            self._schedule(path, schedule, contacts)
         region = self._section("global").get("default_region")
         region = region if isinstance(region, str) and re.fullmatch("[A-Z]{2}", region) else None
         for path, contact in self._items("contacts"):
@@ -625,8 +679,8 @@ class _Raw:
         for path, receiver in self._items("receivers"):
             notify = receiver.get("notify")
             for number, item in enumerate(notify if isinstance(notify, list) else []):
-                if isinstance(item, str) and item not in contacts:
-                    self._recipient((*path, "notify", number), item, contacts, region)
+                if isinstance(item, str) and item not in contacts and item not in schedules:
+                    self._recipient((*path, "notify", number), item, contacts + schedules, region)
             template = receiver.get("template")
             if isinstance(template, str) and template not in names:
                 known = f"known are {', '.join(sorted(names))}"
@@ -643,9 +697,9 @@ class _Raw:
             if isinstance(item, dict):
                 yield (name, number), item
 
-    def _unique(self, name: str) -> None:
+    def _unique(self, *names: str) -> None:
         seen: dict[str, Position] = {}
-        for path, item in self._items(name):
+        for path, item in [pair for name in names for pair in self._items(name)]:
             own = item.get("name")
             if not isinstance(own, str):
                 continue
@@ -656,18 +710,50 @@ class _Raw:
                 )
             seen.setdefault(own, position)
 
+    def _schedule(self, path: Path_, schedule: dict[str, Any], contacts: list[str]) -> None:
+        rotations = schedule.get("rotations")
+        if schedule.get("ics") and rotations:
+            self._problem((*path, "ics"), "ics stands in place of rotations; keep one")
+        elif not schedule.get("ics") and not rotations:
+            message = "has neither rotations nor ics; write rotations: [{start: 2026-01-05T09:00, every: 1w, "
+            self._problem(path, f"{message}contacts: [alice, bob]}}]")
+        for number, rotation in enumerate(rotations if isinstance(rotations, list) else []):
+            named = rotation.get("contacts") if isinstance(rotation, dict) else None
+            for place, name in enumerate(named if isinstance(named, list) else []):
+                self._contact((*path, "rotations", number, "contacts", place), name, contacts)
+        overrides = schedule.get("overrides")
+        for number, override in enumerate(overrides if isinstance(overrides, list) else []):
+            if isinstance(override, dict):
+                here = (*path, "overrides", number)
+                self._contact((*here, "contact"), override.get("contact"), contacts)
+                self._order(here, override)
+
+    def _contact(self, path: Path_, name: Any, contacts: list[str]) -> None:
+        if isinstance(name, str) and name not in contacts:
+            near = _nearest(name, contacts) or "; add it under contacts"
+            self._problem(path, f'there is no contact "{name}"{near}')
+
+    def _order(self, path: Path_, override: dict[str, Any]) -> None:
+        try:
+            written = OverrideConfig.model_validate({**override, "contact": None})
+        except ValidationError:
+            return  # told already
+        zone = ZoneInfo("UTC")
+        if written.end.instant(zone) <= written.start.instant(zone):
+            self._problem((*path, "end"), "is not after start; an override ends later than it begins")
+
     def _try(self, path: Path_, check: Callable[[], object]) -> None:
         try:
             check()
         except ValueError as error:
             self._problem(path, str(error))
 
-    def _recipient(self, path: Path_, item: str, contacts: list[str], region: str | None) -> None:
+    def _recipient(self, path: Path_, item: str, names: list[str], region: str | None) -> None:
         if re.search(r"\d{3}", re.sub(r"[ .()-]", "", item)):
             self._try(path, lambda: parse_mobile(item, region))
         else:
-            near = _nearest(item, contacts) or "; add it under contacts"
-            self._problem(path, f'"{item}" is neither a contact nor a number{near}')
+            near = _nearest(item, names) or "; add it under contacts"
+            self._problem(path, f'"{item}" is no schedule, contact or number{near}')
 
     def _virtual_number(self, number: str) -> None:
         if not re.fullmatch(r"(\+|00)\d{6,15}", re.sub(r"[ .()-]", "", number)):
@@ -789,6 +875,7 @@ _EXAMPLES = {
     "ovh": "; it names the account that sends, see config/minimal.yml",
     "receivers": "; write receivers: [{name: ops, notify: [alice]}]",
     "notify": "; write notify: [alice]",
+    "contact": "; name a contact, or write contact: null for nobody",
     "phone": '; write phone: "+33 6 39 98 00 01"',
 }
 

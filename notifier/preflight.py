@@ -5,15 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
+from notifier import calendars
 from notifier.alertmanager import parse_webhook
+from notifier.calendars import CalendarError
 from notifier.config import Loading, Ovh
 from notifier.ovh.api import Account, Api
 from notifier.ovh.errors import CallFailed
 from notifier.rendering import Notification, Templates, notification, sample_failures
+from notifier.schedules import COVER, Rota
 from notifier.yaml_source import Path_, Position, Problem
 
 _URL_IN_TEMPLATE = re.compile(r"https?://|www\.|generator_url|external_url|runbook_url|_url\b")
+
+_MAX_HOLES = 20
 
 _SAMPLE = """{"receiver": "sample", "status": "%(status)s", "version": "4", "groupKey": "{}:{}",
 "alerts": [{"status": "%(status)s", "labels": {"alertname": "InstanceDown", "severity": "critical",
@@ -33,12 +39,14 @@ def samples() -> Iterator[Notification]:
             yield message
 
 
-def look_over(loading: Loading, templates: Templates) -> list[Problem]:
-    """Return warnings about a configuration that can be used: templates that fail on a sample, URLs."""
+def look_over(loading: Loading, templates: Templates, rota: Rota, now: datetime) -> list[Problem]:
+    """Return warnings about a configuration that can be used: templates that fail on a sample, URLs, holes."""
     configuration = loading.configuration
     if configuration is None:
         return []
-    problems = []
+    problems = [
+        problem for number in range(len(rota.schedules)) for problem in _holes(loading, rota, number, now)
+    ]
     for name in dict.fromkeys(receiver.template for receiver in configuration.receivers):
         path: Path_ = ("templates",)
         problems += [
@@ -53,6 +61,52 @@ def look_over(loading: Loading, templates: Templates) -> list[Problem]:
         ]
         if configuration.ovh.sender_for_response:
             problems += _urls(templates, name)
+    return problems
+
+
+def _holes(loading: Loading, rota: Rota, number: int, now: datetime) -> Iterator[Problem]:
+    """Yield the times within `COVER` at which nobody is on call."""
+    schedule, path = list(rota.schedules.values())[number], ("schedules", number)
+    if schedule.calendar is not None and schedule.calendar.fetched_at is None:
+        return  # it is not known what it says
+    holes = schedule.holes(now, now + COVER)
+    for hole in holes[:_MAX_HOLES]:
+        times = (f"{at.astimezone(schedule.zone):%Y-%m-%d %H:%M}" for at in (hole.start, hole.end))
+        message = f'nobody is on call in "{schedule.name}" from {" to ".join(times)}'
+        yield Problem(loading.position(path), path, message, is_warning=True)
+    if len(holes) > _MAX_HOLES:
+        message = (
+            f'nobody is on call in "{schedule.name}" at {len(holes) - _MAX_HOLES} more times within 90 days'
+        )
+        yield Problem(loading.position(path), path, message, is_warning=True)
+
+
+def read_calendars(
+    loading: Loading, rota: Rota, now: datetime, until: datetime, *, urls: bool
+) -> list[Problem]:
+    """Read the calendars that schedules are kept in, up to *until*; those at URLs only with *urls*.
+
+    Returns warnings about what cannot be read, and events that name no contact.
+    """
+    problems = []
+    contacts = [contact.name for contact in loading.configuration.contacts] if loading.configuration else []
+    for number, schedule in enumerate(rota.schedules.values()):
+        calendar, path = schedule.calendar, ("schedules", number, "ics")
+        if calendar is None or ("://" in calendar.source and not urls):
+            continue
+        try:
+            events = calendars.parse(
+                calendars.fetch(calendar.source), schedule.zone, now - calendars.BEHIND, until
+            )
+        except CalendarError as error:
+            problems.append(Problem(loading.position(path), path, f"the calendar {error}", is_warning=True))
+            continue
+        assigned, unknown = calendars.assign(events, contacts)
+        calendar.hold(assigned, now)
+        problems += [
+            Problem(loading.position(path), path, f'the event "{name}" names no contact', is_warning=True)
+            for name in unknown[:_MAX_HOLES]
+        ]
     return problems
 
 

@@ -5,12 +5,15 @@ A reload replaces it whole, between two pieces of work.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
 
-from notifier.config import Configuration, Loading, Receiver
+from notifier.config import Configuration, Loading, Receiver, Recipient
 from notifier.ovh.api import Api, Observer
 from notifier.rendering import Style, Templates
 from notifier.routing import Routing
+from notifier.schedules import Calendar, Rota
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +24,26 @@ class Runtime:
     routing: Routing
     templates: Templates
     api: Api
+    rota: Rota
 
     def style(self, receiver: Receiver) -> Style:
         """Return how *receiver* wants its messages written."""
         urls = not self.configuration.ovh.sender_for_response
         return Style(receiver.template, receiver.max_parts, receiver.encoding, urls)
+
+    def recipients(self, notify: Iterable[str], now: datetime) -> tuple[Recipient, ...]:
+        """Return whom *notify* (schedules, contacts, numbers) means at *now*, each number once.
+
+        A schedule that has a hole then adds nobody.
+        """
+        found: dict[str, Recipient] = {}
+        for name in notify:
+            schedule = self.rota.schedules.get(name)
+            contact = schedule.on_call(now) if schedule is not None else name
+            if contact is not None:
+                recipient = self.configuration.recipient(contact)
+                found.setdefault(recipient.phone, recipient)
+        return tuple(found.values())
 
 
 @dataclass(slots=True)
@@ -33,11 +51,27 @@ class Current:
     """The runtime in force."""
 
     runtime: Runtime
+    calendars: dict[tuple[str, str], Calendar] = field(default_factory=dict)
+    """The calendars that schedules are kept in, by source and zone; they outlast a reload."""
 
 
-def prepare(loading: Loading, templates: Templates, observe: Observer) -> Runtime:
-    """Make the configuration that *loading* came to ready for use; it must have one."""
+def prepare(
+    loading: Loading,
+    templates: Templates,
+    observe: Observer,
+    calendars: dict[tuple[str, str], Calendar] | None = None,
+) -> Runtime:
+    """Make the configuration that *loading* came to ready for use; it must have one.
+
+    The calendars that it names are added to *calendars*, unless they are there already.
+    """
     configuration = loading.configuration
     if configuration is None:
         raise ValueError("a configuration with errors cannot be used")
-    return Runtime(configuration, Routing.of(configuration), templates, Api(configuration.ovh, observe))
+    return Runtime(
+        configuration,
+        Routing.of(configuration),
+        templates,
+        Api(configuration.ovh, observe),
+        Rota.of(configuration, {} if calendars is None else calendars),
+    )

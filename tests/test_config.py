@@ -71,7 +71,7 @@ def test_the_smallest_file_is_good(tmp_path):
         ("ovh: {sender: A}\nreceivers: [{name: a, notify: ['+33639980001']}]\n", "1:6: ovh: credentials are missing"),
         (changed("contacts:", "contacts:\n  - {name: alice, phone: '+33639980002'}"), '8:12: contacts[1].name: "alice" is already named in line 7'),
         (GOOD + "  - {name: ops, notify: [alice]}\n", '11:12: receivers[1].name: "ops" is already named in line 9'),
-        (changed("[alice]", "[alcie]"), '10:14: receivers[0].notify[0]: "alcie" is neither a contact nor a number; did you mean "alice"?'),
+        (changed("[alice]", "[alcie]"), '10:14: receivers[0].notify[0]: "alcie" is no schedule, contact or number; did you mean "alice"?'),
         (changed("[alice]", "['06 39 98 00 01']"), '10:14: receivers[0].notify[0]: "06 39 98 00 01" is not a phone number'),
         (changed("+33 6 39 98 00 01", "+33 1 42 68 53 00"), '7:26: contacts[0].phone: "+33 1 42 68 53 00" is not a mobile number'),
         (changed("notify: [alice]", "notify: [alice]\n    template: pager"), '11:15: receivers[0].template: there is no template "pager"; did you mean "page"?'),
@@ -100,7 +100,6 @@ def test_the_smallest_file_is_good(tmp_path):
         (GOOD + "storage: {url: 'postgresql://x/y'}\n", "11:16: storage.url: PostgreSQL is not in this version of Notifier"),
         (GOOD + "storage: {url: 'mysql://x/y'}\n", '11:16: storage.url: "mysql://x/y" is not a storage URL'),
         (GOOD + "templates: [none/*.j2]\n", "11:13: templates[0]: "),
-        (GOOD + "schedules: []\n", "11:1: schedules: on-call schedules are not in this version of Notifier; remove schedules"),
         (GOOD + "receivers: []\n", '11:1: receivers: the key "receivers" stands here twice; keep one'),
         ("receivers: [{name: a, notify: ['+33639980001']}]\n", '1:1: the key "ovh" is missing'),
         (changed("ACME", "${NO_SUCH_VARIABLE}"), "5:11: ovh.sender: the environment variable NO_SUCH_VARIABLE is not set"),
@@ -113,7 +112,7 @@ def test_says_what_is_wrong_where_and_what_would_be_right(tmp_path, text, expect
 
 @pytest.mark.parametrize(
     "key",
-    ["schedules", "heartbeats", "time_intervals", "limits", "alertmanager", "watchdog"],
+    ["heartbeats", "time_intervals", "limits", "alertmanager", "watchdog"],
 )
 def test_what_is_not_there_yet_is_refused_by_name(tmp_path, key):
     (line,) = problems(tmp_path, GOOD + f"{key}: {{a: b}}\n")

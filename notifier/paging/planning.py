@@ -78,7 +78,7 @@ def _pages(runtime: Runtime, receiver: Receiver, told: Notification, now: dateti
     style, expire_after = runtime.style(receiver), runtime.configuration.expire_after(receiver)
     return tuple(
         Page(recipient, compose(runtime.templates, told, recipient, style, now), expire_after)
-        for recipient in runtime.configuration.recipients(receiver)
+        for recipient in runtime.recipients(receiver.notify, now)
     )
 
 

@@ -1,0 +1,217 @@
+"""iCalendar: schedules that are kept in a calendar are read from it, and every schedule can be subscribed to.
+
+What a calendar holds is anybody's: it is fetched with a limit of size and time, and parsed by a process
+of its own (``python -m notifier.calendars``) with limits of memory and time, which says what it found as
+JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import resource
+import subprocess
+import sys
+import time as time_
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
+
+import requests
+
+from notifier.schedules import Shift
+
+MAX_BYTES = 5 * 1024 * 1024
+"""The largest calendar that is read."""
+BEHIND, AHEAD = timedelta(days=40), timedelta(days=400)
+"""How much of a calendar is read, from now."""
+
+_MAX_EVENTS = 20_000
+_FETCH_TIMEOUT = 20.0  # seconds, for the whole of it
+_PARSE_TIMEOUT = 30.0
+_MEMORY = 1024 * 1024 * 1024
+_CHUNK = 64 * 1024
+
+T = TypeVar("T")
+
+
+class CalendarError(Exception):
+    """A calendar cannot be had or read; the text says which and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An occurrence of an event: from *start* up to *end* (UTC), and the *names* that it mentions."""
+
+    start: datetime
+    end: datetime
+    names: tuple[str, ...]
+
+
+def fetch(source: str) -> bytes:
+    """Return the calendar at *source*, a path or an http(s) URL.
+
+    Raises:
+        CalendarError: it cannot be had within some seconds, or is larger than `MAX_BYTES`.
+    """
+    try:
+        data = _download(source) if "://" in source else _read(Path(source))
+    except OSError as error:  # requests' errors are of these
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise CalendarError(f"cannot be fetched: {reason}") from None
+    if len(data) > MAX_BYTES:
+        raise CalendarError(f"is larger than {MAX_BYTES // 1024**2} MiB; export less of the calendar's past")
+    return data
+
+
+def _read(file: Path) -> bytes:
+    with file.open("rb") as opened:
+        return opened.read(MAX_BYTES + 1)
+
+
+def _download(url: str) -> bytes:
+    deadline, data = time_.monotonic() + _FETCH_TIMEOUT, bytearray()
+    with requests.get(url, stream=True, timeout=(5.0, 10.0)) as answer:
+        if not answer.ok:
+            raise CalendarError(f"cannot be fetched: the server answers {answer.status_code}")
+        for chunk in answer.iter_content(_CHUNK):
+            data += chunk
+            if time_.monotonic() > deadline:
+                raise CalendarError(f"cannot be fetched: it takes longer than {_FETCH_TIMEOUT:.0f} seconds")
+            if len(data) > MAX_BYTES:
+                break
+    return bytes(data)
+
+
+def parse(data: bytes, zone: ZoneInfo, start: datetime, end: datetime) -> list[Event]:
+    """Return the events of a calendar that meet the time from *start* up to *end*.
+
+    Days, and times without a zone, are those of *zone*.
+
+    Raises:
+        CalendarError: it is no calendar, or takes too long or too much to read.
+    """
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "notifier.calendars",
+        str(zone),
+        start.isoformat(),
+        end.isoformat(),
+    ]
+    try:
+        ended = subprocess.run(  # noqa: S603 (our own)
+            command, input=data, capture_output=True, check=False, timeout=_PARSE_TIMEOUT
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise CalendarError(f"cannot be read: {type(error).__name__}") from None
+    if ended.returncode != 0:
+        last = ended.stderr.decode(errors="replace").strip().rpartition("\n")[2][:200]
+        raise CalendarError(f"cannot be read: {last or 'it takes too much memory or time'}")
+    return [
+        Event(datetime.fromisoformat(begins), datetime.fromisoformat(ends), tuple(names))
+        for begins, ends, names in json.loads(ended.stdout)
+    ]
+
+
+def assign(
+    events: Iterable[Event], contacts: Sequence[str]
+) -> tuple[list[tuple[datetime, datetime, str | None]], list[str]]:
+    """Return whom each event names, of *contacts*, and the summaries of those that name none of them.
+
+    The summary may be a contact's name or hold it as a word; else it is an attendee's name, or the part
+    of the address before the ``@``. Case does not matter.
+    """
+    known = {name.casefold(): name for name in contacts}
+    words = re.compile(
+        r"(?<!\w)(" + "|".join(re.escape(n) for n in sorted(known, key=len, reverse=True)) + r")(?!\w)"
+    )
+    found, unknown = [], []
+    for event in events:
+        texts = [name.strip().casefold() for name in event.names]
+        exact = next((known[text] for text in texts if text in known), None)
+        within = exact or next((known[m[1]] for text in texts if known and (m := words.search(text))), None)
+        if within is None:
+            unknown.append(event.names[0] if event.names else "")
+        else:
+            found.append((event.start, event.end, within))
+    return found, list(dict.fromkeys(unknown))  # type: ignore[return-value]
+
+
+def feed(title: str, shifts: Iterable[Shift], now: datetime) -> bytes:
+    """Return *shifts* as an iCalendar that phones can subscribe to; holes are left out."""
+    from icalendar import Calendar as ICalendar
+    from icalendar import Event as IEvent
+
+    calendar = ICalendar()
+    calendar.add("prodid", "-//Notifier//on call//EN")
+    calendar.add("version", "2.0")
+    calendar.add("x-wr-calname", title)
+    calendar.add("refresh-interval", timedelta(hours=1), parameters={"value": "DURATION"})
+    calendar.add("x-published-ttl", "PT1H")
+    for shift in shifts:
+        if shift.contact is None:
+            continue
+        event = IEvent()
+        event.add("uid", f"{shift.schedule}-{shift.start:%Y%m%dT%H%M%SZ}@notifier")
+        event.add("dtstamp", now.astimezone(UTC).replace(microsecond=0))
+        event.add("dtstart", shift.start.astimezone(UTC))
+        event.add("dtend", shift.end.astimezone(UTC))
+        event.add("summary", f"{shift.contact} on call: {shift.schedule}")
+        event.add("transp", "TRANSPARENT")
+        calendar.add_component(event)
+    return bytes(calendar.to_ical())
+
+
+# -- the process that parses ------------------------------------------------------------------------------
+
+
+def _instant(value: date, zone: ZoneInfo) -> datetime:
+    moment = value if isinstance(value, datetime) else datetime.combine(value, time())
+    return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)
+
+
+def _names(component: Any) -> list[str]:
+    names = [str(component.get("SUMMARY", ""))[:200]]
+    attendees = component.get("ATTENDEE", [])
+    for attendee in (attendees if isinstance(attendees, list) else [attendees])[:20]:
+        address = re.sub("(?i)^mailto:", "", str(attendee))[:200]
+        names += [str(getattr(attendee, "params", {}).get("CN", ""))[:200], address.partition("@")[0]]
+    return [name for name in names if name.strip()]
+
+
+def _main(zone_name: str, start: str, end: str) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
+    resource.setrlimit(resource.RLIMIT_CPU, (int(_PARSE_TIMEOUT), int(_PARSE_TIMEOUT)))
+    import recurring_ical_events
+    from icalendar import Calendar as ICalendar
+
+    zone = ZoneInfo(zone_name)
+    data = sys.stdin.buffer.read()
+    if b"BEGIN:VCALENDAR" not in data.upper():
+        raise SystemExit("it is no iCalendar: it has no BEGIN:VCALENDAR")
+    try:
+        calendar = ICalendar.from_ical(data)
+        query = recurring_ical_events.of(calendar, skip_bad_series=True)
+        found = []
+        for number, component in enumerate(
+            query.between(datetime.fromisoformat(start), datetime.fromisoformat(end))
+        ):
+            if number == _MAX_EVENTS:
+                raise SystemExit(f"it holds more than {_MAX_EVENTS} events")
+            begins, ends = (_instant(component[name].dt, zone) for name in ("DTSTART", "DTEND"))
+            if ends > begins:
+                found.append((begins.isoformat(), ends.isoformat(), _names(component)))
+    except (ValueError, KeyError, IndexError, AttributeError, TypeError, ArithmeticError) as error:
+        raise SystemExit(f"it is no good iCalendar: {error}") from None
+    except MemoryError:
+        raise SystemExit("it takes too much memory") from None
+    sys.stdout.write(json.dumps(found))
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])
