@@ -1,7 +1,9 @@
 """The tables.
 
 A webhook is stored as it came. Planning turns it into notifications (one per receiver) and messages
-(one per recipient); sending gathers messages into jobs, one attempt each, whose ``tag`` OVHcloud keeps.
+(one per recipient) of an incident (one per receiver and group of alerts while any of them fires); sending
+gathers messages into jobs, one attempt each, whose ``tag`` OVHcloud keeps. ``events`` is what happened to
+an incident besides, ``marks`` are times remembered by name.
 Times are microseconds since 1970 in UTC.
 """
 
@@ -56,7 +58,7 @@ class Instant(TypeDecorator[datetime]):
 
 
 class MessageState(StrEnum):
-    """Where a message is on its way. The first three are under way, the others its end."""
+    """Where a message is on its way. The first three are under way; accepted ones await their receipts."""
 
     QUEUED = "queued"
     SENDING = "sending"
@@ -64,9 +66,44 @@ class MessageState(StrEnum):
     ACCEPTED = "accepted"
     REJECTED = "rejected"
     EXPIRED = "expired"
+    MERGED = "merged"
+    """Its text goes out with that of another message."""
+    DELIVERED = "delivered"
+    UNDELIVERED = "undelivered"
 
 
 UNDER_WAY = (MessageState.QUEUED, MessageState.SENDING, MessageState.UNSETTLED)
+FAILED = (MessageState.REJECTED, MessageState.EXPIRED, MessageState.UNDELIVERED)
+"""The ends of a message that did not reach anybody."""
+
+
+class Kind(StrEnum):
+    """What a message is for."""
+
+    PAGE = "page"
+    """A step of the escalation: somebody is to acknowledge."""
+    UPDATE = "update"
+    """More alerts joined."""
+    REMINDER = "reminder"
+    RESOLVED = "resolved"
+    NOTICE = "notice"
+    """What others did."""
+    ANSWER = "answer"
+    """To a reply."""
+    DIGEST = "digest"
+    """In place of many."""
+
+
+PAGING = (Kind.PAGE, Kind.UPDATE, Kind.REMINDER)
+"""The kinds that make somebody one of those who were paged."""
+
+
+class IncidentState(StrEnum):
+    """Whether somebody is needed, somebody has it, or it is over."""
+
+    OPEN = "open"
+    ACKNOWLEDGED = "acknowledged"
+    RESOLVED = "resolved"
 
 
 class JobState(StrEnum):
@@ -79,6 +116,12 @@ class JobState(StrEnum):
 
 metadata = MetaData()
 
+
+def _partial(name: str, *columns: str, where: str, unique: bool = False) -> Index:
+    condition = text(where)
+    return Index(name, *columns, unique=unique, sqlite_where=condition, postgresql_where=condition)
+
+
 webhooks = Table(
     "webhooks",
     metadata,
@@ -88,12 +131,7 @@ webhooks = Table(
     Column("posted_to", Text),
     Column("body", LargeBinary, nullable=False),
     Column("planned_at", Instant),
-    Index(
-        "webhooks_unplanned",
-        "id",
-        sqlite_where=text("planned_at IS NULL"),
-        postgresql_where=text("planned_at IS NULL"),
-    ),
+    _partial("webhooks_unplanned", "id", where="planned_at IS NULL"),
 )
 
 notifications = Table(
@@ -106,6 +144,73 @@ notifications = Table(
     Column("group_key", Text, nullable=False),
     Column("alerts", Integer, nullable=False),
     Column("created_at", Instant, nullable=False),
+    Column("incident_id", Text, index=True),
+    Column("muted_by", Text),
+)
+
+incidents = Table(
+    "incidents",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("number", Integer, nullable=False),
+    Column("receiver", Text, nullable=False),
+    Column("group_key", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("labels", Text, nullable=False),
+    Column("alerts", Text, nullable=False),
+    Column("webhook_id", Text),
+    Column("opened_at", Instant, nullable=False),
+    Column("step", Integer, nullable=False),
+    Column("round", Integer, nullable=False),
+    Column("taken", Integer, nullable=False),
+    Column("due_at", Instant),
+    Column("acknowledged_by", Text),
+    Column("acknowledged_via", Text),
+    Column("acknowledged_at", Instant),
+    Column("resolved_at", Instant),
+    Column("version", Integer, nullable=False),
+    _partial("incidents_open", "receiver", "group_key", where="state != 'resolved'", unique=True),
+    _partial("incidents_numbers", "number", where="state != 'resolved'", unique=True),
+    _partial("incidents_due", "due_at", where="due_at IS NOT NULL"),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("incident_id", Text, ForeignKey("incidents.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("at", Instant, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("by", Text),
+    Column("via", Text),
+    Column("detail", Text),
+)
+
+replies = Table(
+    "replies",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("at", Instant, nullable=False, index=True),
+    Column("phone", Text, nullable=False),
+    Column("contact", Text),
+    Column("text", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+)
+
+marks = Table(
+    "marks",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("at", Instant, nullable=False),
+)
+
+calendars = Table(
+    "calendars",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("fetched_at", Instant, nullable=False),
+    Column("events", Text, nullable=False),
 )
 
 jobs = Table(
@@ -120,12 +225,7 @@ jobs = Table(
     Column("patience", BigInteger, nullable=False, default=0),
     Column("error", Text),
     Column("query_id", Text),
-    Index(
-        "jobs_open",
-        "due_at",
-        sqlite_where=text("state != 'done'"),
-        postgresql_where=text("state != 'done'"),
-    ),
+    _partial("jobs_open", "due_at", where="state != 'done'"),
 )
 
 messages = Table(
@@ -136,9 +236,18 @@ messages = Table(
         "notification_id",
         Text,
         ForeignKey("notifications.id", ondelete="CASCADE"),
-        nullable=False,
         index=True,
     ),
+    Column("incident_id", Text, index=True),
+    Column("kind", Text, nullable=False, server_default="page"),
+    Column("step", Integer),
+    Column("urgency", Integer, nullable=False, server_default="2"),
+    Column("gist", Text),
+    Column("merged_into", Text),
+    Column("receipt", Integer),
+    Column("ptt", Integer),
+    Column("delivered_at", Instant),
+    Column("receipt_due_at", Instant),
     Column("receiver", Text, nullable=False),
     Column("contact", Text, nullable=False),
     Column("phone", Text, nullable=False),
@@ -154,18 +263,11 @@ messages = Table(
     Column("ovh_id", BigInteger),
     Column("error", Text),
     Column("finished_at", Instant),
-    Index(
-        "messages_queued",
-        "due_at",
-        "id",
-        sqlite_where=text("state = 'queued'"),
-        postgresql_where=text("state = 'queued'"),
+    _partial("messages_queued", "due_at", "id", where="state = 'queued'"),
+    _partial(
+        "messages_under_way", "state", "received_at", where="state IN ('queued', 'sending', 'unsettled')"
     ),
-    Index(
-        "messages_under_way",
-        "state",
-        "received_at",
-        sqlite_where=text("state IN ('queued', 'sending', 'unsettled')"),
-        postgresql_where=text("state IN ('queued', 'sending', 'unsettled')"),
-    ),
+    Index("messages_phone", "phone", "created_at"),
+    _partial("messages_merged", "merged_into", where="merged_into IS NOT NULL"),
+    _partial("messages_receipts", "receipt_due_at", where="receipt_due_at IS NOT NULL"),
 )
