@@ -22,7 +22,7 @@ from notifier.logs import LogFormat, LogLevel, configure_logging
 from notifier.matchers import MatcherError, parse_label
 from notifier.ovh.api import Api, Outgoing
 from notifier.ovh.errors import CallFailed, Fate
-from notifier.paging.planning import Page, plan
+from notifier.paging.planning import Page, preview
 from notifier.preflight import Finding, look_over, online, read_calendars
 from notifier.rendering import Templates
 from notifier.runtime import Runtime, prepare
@@ -244,8 +244,8 @@ def render(
         _fail(f"{payload} cannot be read: {error.strerror}")
     except WebhookError as error:
         _fail(f"{payload}: {error}")
-    plans = plan(runtime, webhook, receiver, utc_now())
-    pages = [(planned.notification.receiver, page) for planned in plans for page in planned.pages]
+    plans = preview(runtime, webhook, receiver, utc_now())
+    pages = [(planned.part.receiver.name, page) for planned in plans for page in planned.pages]
     if output is Output.JSON:
         _print_json([_page_json(name, page) for name, page in pages])
     else:

@@ -224,6 +224,15 @@ class ScheduleConfig(_Section):
     """An iCalendar in place of rotations: a file, or a URL, whose events name contacts."""
 
 
+class EscalationStep(_Section):
+    """Who is paged when nobody has acknowledged."""
+
+    after: PositiveDuration
+    """How long after the step before."""
+    notify: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Schedules and contacts by their names, or mobile numbers; who is on call is decided when the step comes."""
+
+
 class Receiver(_Section):
     """Who is paged, and how."""
 
@@ -240,6 +249,20 @@ class Receiver(_Section):
     """gsm: nearest letters of the GSM alphabet; unicode: as written; auto: whichever takes fewer parts."""
     expire_after: PositiveDuration | None = None
     """For how long a page is tried before it is given up, if not as in global."""
+    escalate: tuple[EscalationStep, ...] = ()
+    """Whom to page next while nobody acknowledges; at once, when a step reached nobody."""
+    repeat: Annotated[int, Field(ge=0, le=100), BeforeValidator(count)] = 0
+    """How often to start over after the last step, each time after as long as that one waited."""
+    tell_others: StrictBool = True
+    """Whether an acknowledgement is told to the others who were paged."""
+    reopen_after: PositiveDuration | None = None
+    """How long an acknowledgement holds before the steps start over; until resolution if left out."""
+
+    def everyone(self) -> Iterator[str]:
+        """Yield whom it notifies, by itself and by its steps."""
+        yield from self.notify
+        for step in self.escalate:
+            yield from step.notify
 
 
 class RouteConfig(_Section):
@@ -305,7 +328,7 @@ class Configuration(_Section):
         """Yield every phone number in the configuration as it is written, and as E.164."""
         for written in (
             *(contact.phone for contact in self.contacts),
-            *(notify for receiver in self.receivers for notify in receiver.notify),
+            *(notify for receiver in self.receivers for notify in receiver.everyone()),
         ):
             with contextlib.suppress(ValueError):  # a name
                 yield parse_mobile(written, self.global_.default_region)
@@ -336,10 +359,6 @@ _NOT_YET = {
     "global.external_url": "serving pages is",
     "ovh.receipts": "following receipts is",
     "ovh.replies": "taking replies is",
-    "receivers[].escalate": "escalation is",
-    "receivers[].repeat": "escalation is",
-    "receivers[].tell_others": "acknowledgement is",
-    "receivers[].reopen_after": "acknowledgement is",
     "contacts[].admin": "limiting messages is",
     "mute_time_intervals": "muting by time is",
     "active_time_intervals": "muting by time is",
@@ -495,6 +514,19 @@ def _names(items: Any) -> list[str]:
     if not isinstance(items, list):
         return []
     return [item["name"] for item in items if isinstance(item, dict) and isinstance(item.get("name"), str)]
+
+
+def _notified(receiver: dict[str, Any], path: Path_) -> Iterator[tuple[Path_, Any]]:
+    """Yield whom a receiver notifies as it is written, and where: by itself and by its steps."""
+    steps = receiver.get("escalate")
+    sections = [(path, receiver)]
+    for number, step in enumerate(steps if isinstance(steps, list) else []):
+        if isinstance(step, dict):
+            sections.append(((*path, "escalate", number), step))
+    for here, section in sections:
+        notify = section.get("notify")
+        for number, item in enumerate(notify if isinstance(notify, list) else []):
+            yield (*here, "notify", number), item
 
 
 def _nearest(word: str, words: list[str]) -> str:
@@ -677,10 +709,13 @@ class _Raw:
                 self._try((*path, "phone"), partial(parse_mobile, contact["phone"], region))
         names = {m["name"] for f in (*template_files, *TEMPLATES) if (m := _TEMPLATE_FILE.fullmatch(f))}
         for path, receiver in self._items("receivers"):
-            notify = receiver.get("notify")
-            for number, item in enumerate(notify if isinstance(notify, list) else []):
+            steps = receiver.get("escalate")
+            if receiver.get("repeat") and not steps:
+                message = "repeats the steps of escalate, of which there are none; add some"
+                self._problem((*path, "repeat"), message)
+            for here, item in _notified(receiver, path):
                 if isinstance(item, str) and item not in contacts and item not in schedules:
-                    self._recipient((*path, "notify", number), item, contacts + schedules, region)
+                    self._recipient(here, item, contacts + schedules, region)
             template = receiver.get("template")
             if isinstance(template, str) and template not in names:
                 known = f"known are {', '.join(sorted(names))}"

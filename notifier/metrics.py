@@ -22,7 +22,7 @@ from prometheus_client.registry import Collector
 from notifier import __version__
 from notifier.ovh.api import Call
 from notifier.store.engine import StoreUnavailable
-from notifier.store.store import Queue
+from notifier.store.records import Queue
 
 _LATENCY = (0.05, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900, 1800, 3600)
 _REQUEST = (0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -91,6 +91,18 @@ class Metrics:
             "Time from a webhook being received to its message being accepted by OVHcloud.",
             ("receiver",),
             buckets=_LATENCY,
+            registry=registry,
+        )
+        self.escalations = Counter(
+            "notifier_escalations",
+            "Steps taken because nobody had acknowledged.",
+            ["receiver"],
+            registry=registry,
+        )
+        self.acknowledgements = Counter(
+            "notifier_acknowledgements",
+            "Incidents acknowledged, by the way it was done.",
+            ["via"],
             registry=registry,
         )
         self.template_errors = counter(

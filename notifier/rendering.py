@@ -9,9 +9,11 @@ no page: `compose` falls back on a text of its own and says what failed.
 from __future__ import annotations
 
 import ipaddress
+import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from pathlib import Path
@@ -43,6 +45,10 @@ MAX_VALUE = 400
 MAX_LABELS = 100
 _NAME = 63
 """How many characters of a name or place are shown: no host or pod has a longer one."""
+
+_TITLE = 60
+_TITLE_ALERTS = 10
+_GIST = 20
 
 LATE_AFTER = timedelta(minutes=2)
 """A page that goes out later than this after its webhook says that it is late."""
@@ -139,6 +145,10 @@ class Notification:
     truncated_alerts: int
     notification_reason: str
     route_labels: Mapping[str, str]
+    number: int | None = None
+    """The number of the incident."""
+    reason: str = "page"
+    """Why it is told: page, escalation, reopened, update or reminder."""
 
     @property
     def severity(self) -> str:
@@ -167,8 +177,13 @@ def _shown(alert: Alert) -> ShownAlert:
     )
 
 
+def urgency(severity: str) -> int:
+    """Return how severe *severity* is: 0 is the most; what is not known counts as a warning."""
+    return _SEVERITIES.get(severity.lower(), 2)
+
+
 def _urgency(alert: Alert) -> tuple[bool, int, datetime]:
-    rank = _SEVERITIES.get(alert.labels.get("severity", "").lower(), 2)
+    rank = urgency(alert.labels.get("severity", ""))
     return alert.status == "resolved", rank, _aware(alert.starts_at)
 
 
@@ -220,6 +235,27 @@ def notification(
         truncated_alerts=truncated,
         notification_reason=_value(webhook.notification_reason),
         route_labels=_mapping(webhook.route_labels),
+    )
+
+
+def remembered(
+    title: str, labels: Mapping[str, str], since: datetime, receiver: str, group_key: str
+) -> Notification:
+    """Return what is told of an incident of which no webhook can be had: its *title*, *labels* and *since* when."""
+    alert = ShownAlert("firing", {"alertname": title, **_mapping(labels)}, {}, since, None, "", "")
+    return Notification(
+        receiver=receiver,
+        status="firing",
+        alerts=(replace(alert, labels={**alert.labels, "alertname": title}),),
+        unseen=0,
+        group_labels={},
+        common_labels=alert.labels,
+        common_annotations={},
+        external_url="",
+        group_key=_value(group_key),
+        truncated_alerts=0,
+        notification_reason="",
+        route_labels={},
     )
 
 
@@ -528,6 +564,8 @@ def _context(message: Notification, recipient: Recipient, now: datetime, shown: 
         "group_key": message.group_key,
         "truncated_alerts": message.truncated_alerts,
         "notification_reason": message.notification_reason,
+        "incident": message.number,
+        "reason": message.reason,
         "route_labels": message.route_labels,
         "contact": recipient,
         "now": now,
@@ -536,11 +574,32 @@ def _context(message: Notification, recipient: Recipient, now: datetime, shown: 
 
 def plain_text(message: Notification, shown: int) -> str:
     """Return what is sent when a template fails: status, severity, names and places, and how many more."""
-    alerts = message.alerts[:shown]
-    named = "; ".join(f"{name} {_where(group)}".strip() for name, group in _by_name(alerts))
     more = len(message.alerts) - shown + message.unseen
-    words = (message.status.upper(), message.severity, named or "alerts", f"+{more} more" if more else "")
-    return " ".join(filter(None, words))
+    number = f"#{message.number}" if message.number is not None else ""
+    named = _named(message.alerts[:shown]) or "alerts"
+    return " ".join(
+        filter(
+            None, (message.status.upper(), number, message.severity, named, f"+{more} more" if more else "")
+        )
+    )
+
+
+def _named(alerts: Iterable[ShownAlert]) -> str:
+    return "; ".join(
+        f"{name} {where}" if (where := _where(group)) and where != name else name
+        for name, group in _by_name(alerts)
+    )
+
+
+def title(message: Notification) -> str:
+    """Return what *message* is about in a few words: names and places of its alerts."""
+    return _clip(_named(message.alerts[:_TITLE_ALERTS]), _TITLE) or "alerts"
+
+
+def gist(message: Notification) -> str:
+    """Return how many alerts of which name and severity *message* tells of, as JSON for a digest to add up."""
+    counts = Counter((alert.name, alert.severity.lower()) for alert in message.alerts)
+    return json.dumps([message.status, [[*key, count] for key, count in counts.most_common(_GIST)]])
 
 
 def sample_failures(

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from notifier.config import Configuration, Loading, Receiver, Recipient
+from notifier.incidents import Policy, Step
 from notifier.ovh.api import Api, Observer
 from notifier.rendering import Style, Templates
 from notifier.routing import Routing
 from notifier.schedules import Calendar, Rota
+
+_AROUND = timedelta(days=31)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,20 @@ class Runtime:
                 recipient = self.configuration.recipient(contact)
                 found.setdefault(recipient.phone, recipient)
         return tuple(found.values())
+
+    def policy(self, receiver: Receiver) -> Policy:
+        """Return the steps by which *receiver* pages."""
+        steps = (Step(timedelta(), receiver.notify), *(Step(s.after, s.notify) for s in receiver.escalate))
+        return Policy(steps, receiver.repeat, receiver.reopen_after)
+
+    def anybody(self, receiver: Receiver, now: datetime) -> tuple[Recipient, ...]:
+        """Return whom to page when nobody whom *receiver* names is on call: a page must reach somebody.
+
+        That is everybody in its schedules around *now*, or else every contact there is.
+        """
+        named = [self.rota.schedules[name] for name in receiver.everyone() if name in self.rota.schedules]
+        around = [c for s in named for c in s.contacts(now - _AROUND, now + _AROUND)]
+        return self.recipients(around or [contact.name for contact in self.configuration.contacts], now)
 
 
 @dataclass(slots=True)

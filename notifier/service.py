@@ -23,6 +23,8 @@ from notifier.config import Configuration, ConfigurationError, Loading
 from notifier.logs import Redaction
 from notifier.metrics import Metrics
 from notifier.paging.account import AccountWatch
+from notifier.paging.desk import Desk
+from notifier.paging.escalation import Escalator
 from notifier.paging.intake import Intake
 from notifier.paging.planning import Planner
 from notifier.paging.pressure import Pressure
@@ -79,8 +81,16 @@ class Service:
         shared = (self.store, self.current, clock, self.metrics, pressure)
         self.sender = Sender(*shared)
         self.planner = Planner(*shared, self.sender)
+        self.escalator = Escalator(*shared, self.sender)
+        self.desk = Desk(*shared, self.sender, self.escalator)
         self.account = AccountWatch(self.current, self.metrics)
-        self._workers: tuple[Worker, ...] = (self.planner, self.sender, Retention(*shared), self.account)
+        self._workers: tuple[Worker, ...] = (
+            self.planner,
+            self.sender,
+            self.escalator,
+            Retention(*shared),
+            self.account,
+        )
         self._gate = Gate(self.configuration.web, self.metrics)
         intake = Intake(self.store, self.current, clock, self.planner.wake)
         self._webhook = WebhookEndpoint(self.current, intake, self._gate, self.metrics, pressure)

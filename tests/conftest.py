@@ -21,6 +21,7 @@ from notifier.ovh.emulator import Emulator, Sms
 from notifier.service import Service
 from notifier.store.migrations import __main__ as migrations
 
+pytest_plugins = ["tests.pager"]
 PAYLOADS = Path(__file__).parent / "payloads"
 ALICE, BOB = "+33639980001", "+33639980002"
 

@@ -355,6 +355,6 @@ def test_the_demo_shows_the_text_as_the_phone_would(tmp_path):
     shown = process("demo", "--once", "--port", "0", cwd=tmp_path)
     output, errors = shown.communicate(timeout=60)
     assert shown.returncode == 0, errors
-    assert "FIRING critical InstanceDown db-1 (gra1)" in output
+    assert "FIRING #1 critical InstanceDown db-1 (gra1)" in output
     assert "│ NOTIFIER" in output
     assert list(tmp_path.iterdir()) == []

@@ -119,10 +119,17 @@ def test_what_is_not_there_yet_is_refused_by_name(tmp_path, key):
     assert re.fullmatch(rf"notifier\.yml:11:1: {key}: .* not in this version of Notifier; remove {key}", line)
 
 
-@pytest.mark.parametrize("key", ["escalate: []", "repeat: 2"])
-def test_what_a_receiver_cannot_do_yet_is_refused_by_name(tmp_path, key):
-    (line,) = problems(tmp_path, GOOD + f"    {key}\n")
-    assert "escalation is not in this version" in line
+def test_repeating_needs_steps_to_repeat(tmp_path):
+    (line,) = problems(tmp_path, GOOD + "    repeat: 2\n")
+    assert "repeats the steps of escalate, of which there are none" in line
+
+
+def test_steps_notify_whom_there_is(tmp_path):
+    (line,) = problems(tmp_path, GOOD + "    escalate: [{after: 5m, notify: [alcie]}]\n")
+    assert line.startswith("notifier.yml:11:")
+    assert (
+        'receivers[0].escalate[0].notify[0]: "alcie" is no schedule, contact or number; did you mean' in line
+    )
 
 
 def test_one_mistake_is_one_line(tmp_path):

@@ -46,7 +46,7 @@ def in_a_thread(target):
 
 def test_it_runs_with_the_shipped_configuration(in_this_process, capsys):
     assert in_a_thread(lambda: demo.run(0, once=True)) == [0]
-    assert "FIRING critical InstanceDown db-1" in capsys.readouterr().out
+    assert "FIRING #1 critical InstanceDown db-1" in capsys.readouterr().out
 
 
 def test_it_says_when_nothing_arrives(in_this_process, capsys, monkeypatch):

@@ -129,7 +129,7 @@ def test_from_a_rule_that_fires_to_the_phone_and_back(files, run, phones, tmp_pa
         target.value = 1
         (fired,) = phones.wait(1, timeout=60)
         assert fired.receiver == ALICE
-        assert fired.message.startswith("FIRING critical DiskFull ")
+        assert fired.message.startswith("FIRING #1 critical DiskFull ")
         assert "(gra1) since " in fired.message
         assert fired.message.endswith(f": /var on {target.address} is full")
         time.sleep(4)  # in which the second Alertmanager would have sent its own

@@ -47,7 +47,7 @@ def test_the_wheel_works_outside_the_checkout(wheel, tmp_path):
     )  # fmt: skip
     assert shown.returncode == 0, shown.stderr
     assert str(tmp_path / "site") in shown.stdout
-    assert "FIRING critical InstanceDown" in shown.stdout
+    assert "FIRING #1 critical InstanceDown" in shown.stdout
 
 
 def test_the_constraints_pin_everything_and_name_no_index():

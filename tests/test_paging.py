@@ -6,110 +6,21 @@ from datetime import timedelta
 
 import pytest
 
-from notifier.alertmanager import identity, parse_envelope, parse_webhook
+from notifier.alertmanager import parse_webhook
 from notifier.ids import new_id
-from notifier.metrics import Metrics
 from notifier.ovh.api import Outcome, Outgoing, Sent
 from notifier.ovh.emulator import Fault, FaultKind
 from notifier.ovh.emulator.account import Refusal, bad_request
 from notifier.paging.account import AccountWatch
-from notifier.paging.planning import Planner, plan
+from notifier.paging.planning import preview
 from notifier.paging.pressure import Pressure
 from notifier.paging.retention import Retention
 from notifier.paging.retry import PauseReason
-from notifier.paging.sending import MAX_RECIPIENTS, Sender, endings, gather, matching
-from notifier.runtime import Current, prepare
-from notifier.service import load
-from notifier.store.schema import MessageState, messages
-from notifier.store.store import Job, Message, NewWebhook, Store
+from notifier.paging.sending import MAX_RECIPIENTS, endings, gather, matching
+from notifier.store.records import Job, Message
+from notifier.store.schema import MessageState
 from tests.conftest import ALICE, BOB, alert, payload, webhook
-
-
-class Pager:
-    """The workers, made to work by hand."""
-
-    def __init__(self, file, hand):
-        loading, templates = load(file)
-        assert loading.errors == []
-        self.hand = hand
-        self.metrics = Metrics()
-        self.current = Current(prepare(loading, templates, self.metrics.observe_call))
-        self.store = Store(loading.configuration.storage.path(file.parent))
-        self.store.start()
-        self.pressure = Pressure()
-        self.restart()
-
-    def restart(self):
-        """Begin anew from the store, as after a kill."""
-        shared = (self.store, self.current, self.hand, self.metrics, self.pressure)
-        self.sender = Sender(*shared, chance=lambda: 1.0)
-        self.planner = Planner(*shared, self.sender)
-
-    def post(self, body, posted_to=None):
-        body = body if isinstance(body, bytes) else json.dumps(body).encode()
-        now = self.hand()
-        new = NewWebhook(new_id(now), identity(parse_envelope(body), posted_to), now, posted_to, body)
-        return self.store.add_webhooks([new], timedelta(minutes=2)).result(10)
-
-    def turn(self, times=1):
-        """Plan what is stored, hand out what is due, and wait until it is written down."""
-        for _ in range(times):
-            while self.planner.work() is not None:
-                pass
-            self.sender.work()
-            idle = threading.Event()
-            for _ in range(4000):
-                if not self.sender.is_busy:
-                    break
-                idle.wait(0.005)
-            assert not self.sender.is_busy, "a job hangs"
-
-    def run(self, seconds, step=1.0):
-        """Let time pass, turning at every *step*."""
-        end = self.hand() + timedelta(seconds=seconds)
-        while self.hand() < end:
-            self.turn()
-            self.hand.move(seconds=step)
-        self.turn()
-
-    def rows(self):
-        with self.store._engine.connect().execution_options(read_only=True) as connection:
-            return [
-                dict(row._mapping) for row in connection.execute(messages.select().order_by(messages.c.id))
-            ]
-
-    def states(self):
-        return [row["state"] for row in self.rows()]
-
-    def count(self, series):
-        for line in self.metrics.exposition().decode().splitlines():
-            if line.startswith(series + " "):
-                return float(line.rpartition(" ")[2])
-        return 0.0
-
-    def close(self):
-        self.store.stop()
-
-
-@pytest.fixture
-def make(files, hand):
-    made = []
-
-    def making(**changes):
-        made.append(Pager(files.write(**changes), hand))
-        return made[-1]
-
-    yield making
-    for pager in made:
-        pager.close()
-
-
-def texts(emulator):
-    return [sms.message for sms in emulator.emulation.accepted]
-
-
-ONE = webhook(alert(instance="db-1", severity="critical"))
-
+from tests.pager import ONE, texts
 
 # -- planning ----------------------------------------------------------------------------------------------
 
@@ -120,7 +31,7 @@ def test_a_webhook_becomes_a_text_on_the_phone(make, emulator):
     pager.turn()
     (sms,) = emulator.emulation.accepted
     assert (sms.receiver, sms.sender) == (ALICE, "ACME")
-    assert sms.message == "FIRING critical InstanceDown db-1 (gra1) since 12:13: Instance db-1 down"
+    assert sms.message == "FIRING #1 critical InstanceDown db-1 (gra1) since 12:13: Instance db-1 down"
     assert pager.states() == ["accepted"]
     assert pager.rows()[0]["ovh_id"] == sms.id
     assert pager.count('notifier_sms_total{outcome="accepted",receiver="ops"}') == 1
@@ -135,8 +46,8 @@ def test_each_reads_in_a_language_of_their_own(make, emulator):
     pager.post(ONE)
     pager.turn()
     assert sorted(texts(emulator)) == [
-        "ALERTE critical InstanceDown db-1 depuis 12:13",
-        "FIRING critical InstanceDown db-1 since 12:13",
+        "ALERTE #1 critical InstanceDown db-1 depuis 12:13",
+        "FIRING #1 critical InstanceDown db-1 since 12:13",
     ]
 
 
@@ -158,8 +69,8 @@ def test_alerts_that_reach_the_same_receiver_make_one_notification(make, emulato
     )
     pager.turn()
     assert {sms.receiver: sms.message for sms in emulator.emulation.accepted} == {
-        ALICE: "FIRING InstanceDown web-1 since 12:13",
-        BOB: "FIRING InstanceDown db-1,2 since 12:13",
+        ALICE: "FIRING #2 InstanceDown web-1 since 12:13",
+        BOB: "FIRING #1 InstanceDown db-1,2 since 12:13",
     }
 
 
@@ -184,16 +95,19 @@ def test_an_unknown_receiver_goes_to_the_first_and_is_counted(make, emulator):
 def test_a_receiver_that_is_gone_since_still_pages_somebody(make):
     pager = make()
     runtime, body = pager.current.runtime, parse_webhook(json.dumps(ONE).encode())
-    (planned,) = plan(runtime, body, "gone", pager.hand())
-    assert planned.notification.receiver == "ops"
+    (planned,) = preview(runtime, body, "gone", pager.hand())
+    assert planned.part.receiver.name == "ops"
+    assert planned.pages
 
 
 @pytest.mark.parametrize(("wanted", "count"), [(True, 1), (False, 0)])
 def test_resolution_is_told_if_it_is_wanted(make, emulator, wanted, count):
     pager = make(receivers=[{"name": "ops", "notify": ["alice"], "send_resolved": wanted}])
-    pager.post(payload("resolved"))
+    pager.post(ONE)
     pager.turn()
-    assert len(emulator.emulation.accepted) == count
+    pager.post(webhook(alert(instance="db-1", severity="critical", status="resolved")))
+    pager.turn()
+    assert len(emulator.emulation.accepted) == 1 + count
     assert pager.store.unplanned(1, 1) == []
 
 
@@ -202,7 +116,7 @@ def test_a_template_that_fails_is_counted_and_costs_no_page(make, files, emulato
     pager = make(templates=["page.j2"])
     pager.post(ONE)
     pager.turn()
-    assert texts(emulator) == ["FIRING critical InstanceDown db-1"]
+    assert texts(emulator) == ["FIRING #1 critical InstanceDown db-1"]
     assert pager.count('notifier_template_errors_total{template="page"}') == 1
 
 
@@ -210,10 +124,10 @@ def test_a_webhook_that_planning_chokes_on_holds_up_no_other(make, emulator, mon
     pager = make()
     good = pager.planner._plan
 
-    def choking(stored, now):
+    def choking(stored, *rest):
         if b"poison" in stored.body:
             raise RuntimeError("choked")
-        return good(stored, now)
+        return good(stored, *rest)
 
     monkeypatch.setattr(pager.planner, "_plan", choking)
     pager.post(webhook(alert("poison"), key="poison"))
@@ -479,7 +393,7 @@ def test_a_page_that_goes_out_late_says_so(make, emulator):
     pager.run(400)
     (text,) = texts(emulator)
     assert text.startswith("LATE ")
-    assert text.endswith("FIRING critical InstanceDown db-1 since 12:13")
+    assert text.endswith("FIRING #1 critical InstanceDown db-1 since 12:13")
 
 
 def test_a_page_that_nobody_takes_is_given_up_after_an_hour(make, emulator):

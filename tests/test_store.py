@@ -20,8 +20,9 @@ from notifier.store.engine import (
 )
 from notifier.store.migrations import __main__ as migrations
 from notifier.store.recent import Recent
+from notifier.store.records import Ending, Job, NewMessage, NewNotification, NewWebhook
 from notifier.store.schema import JobState, MessageState, jobs, messages, metadata
-from notifier.store.store import Ending, Job, NewMessage, NewNotification, NewWebhook, Store
+from notifier.store.store import Store
 from tests.conftest import ALICE, BOB
 
 WINDOW = timedelta(minutes=2)

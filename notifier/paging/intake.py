@@ -12,7 +12,8 @@ from notifier.clock import Clock
 from notifier.ids import new_id
 from notifier.runtime import Current
 from notifier.store.engine import StoreUnavailable
-from notifier.store.store import NewWebhook, Store
+from notifier.store.records import NewWebhook
+from notifier.store.store import Store
 
 _MAX_BATCH = 256
 _MAX_WAITING_BYTES = 64 * 1024 * 1024

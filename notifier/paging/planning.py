@@ -1,25 +1,44 @@
-"""Planning: a stored webhook becomes notifications, and these messages, one for each recipient."""
+"""Planning: a stored webhook opens, joins, reminds of or resolves incidents, and messages say so.
+
+What a webhook comes to depends on the incidents that are open. They are read first; if somebody else has
+changed one when the plan is written down, it is made anew.
+"""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from hashlib import blake2b
 
 import structlog
 
-from notifier.alertmanager import Webhook, WebhookError, parse_webhook
+from notifier.alertmanager import Alert, Webhook, WebhookError, fingerprint, parse_webhook
 from notifier.clock import Clock
 from notifier.config import Receiver, Recipient
 from notifier.durations import brief_duration
 from notifier.ids import new_id
+from notifier.incidents import (
+    Change,
+    Event,
+    Incident,
+    IncidentState,
+    Kind,
+    decide,
+    escalated,
+    resolved,
+    take,
+)
 from notifier.metrics import Metrics
 from notifier.paging.pressure import Pressure
 from notifier.paging.sending import Sender
 from notifier.paging.worker import Worker
-from notifier.rendering import Notification, Text, compose, notification
+from notifier.rendering import Notification, Text, compose, gist, notification, title, urgency
 from notifier.runtime import Current, Runtime
-from notifier.store.store import NewMessage, NewNotification, Store, StoredWebhook
+from notifier.store.incidents import Involved
+from notifier.store.records import IncidentChange, NewMessage, NewNotification, StoredWebhook
+from notifier.store.store import Store
 
 log = structlog.get_logger(__name__)
 
@@ -27,59 +46,213 @@ _BATCH = 16
 _BATCH_BYTES = 4 * 1024 * 1024
 _FEW_BYTES = 64 * 1024
 _AFTER_FAULT = 30.0  # seconds
+_LONGEST_KEY = 500
+
+Key = tuple[str, str]
+"""A receiver and a group key: what an incident is known by while it is open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The alerts of one webhook that reach one receiver, by their *positions*.
+
+    *told* is what the receiver is told of them, None if nothing; *firing* are the keys of those that fire.
+    """
+
+    receiver: Receiver
+    group_key: str
+    positions: tuple[int, ...]
+    told: Notification | None
+    firing: frozenset[str]
+
+    @property
+    def key(self) -> Key:
+        """What its incident is known by."""
+        return self.receiver.name, self.group_key
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A message that a notification calls for."""
+    """A message that is called for."""
 
     recipient: Recipient
     text: Text
-    expire_after: timedelta
+    kind: Kind
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What one receiver is told of a webhook, and by which pages."""
+    """What becomes of one part: what it does to its incident, and whom that is told."""
 
-    notification: Notification
-    alerts: int
-    pages: tuple[Page, ...]
+    part: Part
+    change: Change
+    incident: Incident | None
+    told: Notification | None
+    pages: tuple[Page, ...] = ()
 
 
-def plan(runtime: Runtime, webhook: Webhook, posted_to: str | None, now: datetime) -> list[Plan]:
-    """Return what is to be sent for *webhook*, posted for the receiver *posted_to* if it was.
+def alert_key(alert: Alert) -> str:
+    """Return what tells *alert* from others of its group, and from itself when it fires again."""
+    text = f"{alert.fingerprint or fingerprint(alert.labels)} {alert.starts_at.isoformat()}"
+    return blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def group_key(webhook: Webhook) -> str:
+    """Return the group key of *webhook*, or what stands for one that is very long."""
+    key = webhook.group_key
+    return key if len(key) <= _LONGEST_KEY else blake2b(key.encode(), digest_size=16).hexdigest()
+
+
+def divide(runtime: Runtime, webhook: Webhook, posted_to: str | None) -> list[Part]:
+    """Return which alerts of *webhook*, posted for the receiver *posted_to* if it was, reach whom.
 
     Each alert finds its receivers by itself; the alerts that reach the same one make one notification.
-    Whoever is reached through several receivers by the same words gets them once.
     """
     configuration = runtime.configuration
     if posted_to is not None and configuration.receiver(posted_to) is None:
         posted_to = None  # it was there when the webhook was stored; the page must still reach somebody
-    split = runtime.routing.split(
-        webhook.receiver, [alert.labels for alert in webhook.alerts], only=posted_to
-    )
-    plans = []
-    told_already: set[tuple[str, str]] = set()
-    for name, positions in split.items():
+    labels = [alert.labels for alert in webhook.alerts]
+    parts = []
+    for name, positions in runtime.routing.split(webhook.receiver, labels, only=posted_to).items():
         receiver = configuration.receiver(name)
         if receiver is None:  # the configuration was checked: every route names a receiver
             raise LookupError(name)
         told = notification(webhook, positions, name, send_resolved=receiver.send_resolved)
+        alerts = [webhook.alerts[position] for position in positions]
+        firing = frozenset(alert_key(alert) for alert in alerts if alert.status == "firing")
+        parts.append(Part(receiver, group_key(webhook), tuple(positions), told, firing))
+    return parts
+
+
+def plan(
+    runtime: Runtime,
+    webhook: Webhook,
+    part: Part,
+    incident: Incident | None,
+    involved: Sequence[Recipient],
+    number: int | None,
+    now: datetime,
+) -> Plan:
+    """Return what becomes of *part* of *webhook*.
+
+    *incident* is the one it belongs to, of which *involved* were told, or None; a new one gets *number*,
+    and none at all if that is None.
+    """
+    change = decide(incident, part.firing)
+    told = part.told
+    if change is Change.OPENED and told is not None:
+        taking = take(runtime.policy(part.receiver), 0, 0, now, lambda names: runtime.recipients(names, now))
+        whom = taking.whom or runtime.anybody(part.receiver, now)
+        told = replace(told, number=number)
+        if number is not None:
+            incident = escalated(_opened(part, told, number, now), taking)
+        return Plan(part, change, incident, told, pages(runtime, part.receiver, told, whom, Kind.PAGE, now))
+    if incident is None or change is Change.NOTHING:
+        return Plan(part, Change.NOTHING, None, told)
+    if change is Change.RESOLVED:
         if told is not None:
-            pages = _pages(runtime, receiver, told, now)
-            new = tuple(p for p in pages if (p.recipient.phone, p.text.text) not in told_already)
-            told_already |= {(page.recipient.phone, page.text.text) for page in new}
-            plans.append(Plan(told, len(positions), new))
+            told = replace(told, number=incident.number)
+        tell = involved if told is not None and part.receiver.send_resolved else ()
+        written = pages(runtime, part.receiver, told, tell, Kind.RESOLVED, now) if told is not None else ()
+        return Plan(part, change, resolved(incident, now), told, written)
+    if change is Change.JOINED:
+        new = [p for p in part.positions if alert_key(webhook.alerts[p]) in part.firing - incident.alerts]
+        told = notification(webhook, new, part.receiver.name)
+        kind, tell = Kind.UPDATE, involved
+        incident = replace(incident, alerts=incident.alerts | part.firing)
+    else:
+        kind, tell = Kind.REMINDER, involved if incident.state is IncidentState.OPEN else ()
+    if told is None:  # which cannot be, since something fires
+        return Plan(part, change, incident, told)
+    told = replace(told, number=incident.number, reason=kind.value)
+    return Plan(part, change, incident, told, pages(runtime, part.receiver, told, tell, kind, now))
+
+
+def _opened(part: Part, told: Notification, number: int, now: datetime) -> Incident:
+    return Incident(
+        id=new_id(now),
+        number=number,
+        receiver=part.receiver.name,
+        group_key=part.group_key,
+        state=IncidentState.OPEN,
+        title=title(told),
+        labels={**told.common_labels, **told.group_labels},
+        alerts=part.firing,
+        webhook_id=None,
+        opened_at=now,
+    )
+
+
+def pages(
+    runtime: Runtime,
+    receiver: Receiver,
+    told: Notification,
+    whom: Iterable[Recipient],
+    kind: Kind,
+    now: datetime,
+) -> tuple[Page, ...]:
+    """Return the messages that tell *whom* what *receiver* is *told*."""
+    style = runtime.style(receiver)
+    return tuple(
+        Page(recipient, compose(runtime.templates, told, recipient, style, now), kind) for recipient in whom
+    )
+
+
+def preview(runtime: Runtime, webhook: Webhook, posted_to: str | None, now: datetime) -> list[Plan]:
+    """Return what *webhook* would come to if nothing was open: a page for what fires, or what resolution says."""
+    plans = []
+    for part in divide(runtime, webhook, posted_to):
+        planned = plan(runtime, webhook, part, None, (), None, now)
+        if planned.change is Change.NOTHING and part.told is not None:
+            whom = runtime.recipients(part.receiver.notify, now)
+            written = pages(runtime, part.receiver, part.told, whom, Kind.RESOLVED, now)
+            planned = replace(planned, pages=written)
+        plans.append(planned)
     return plans
 
 
-def _pages(runtime: Runtime, receiver: Receiver, told: Notification, now: datetime) -> tuple[Page, ...]:
-    style, expire_after = runtime.style(receiver), runtime.configuration.expire_after(receiver)
+def new_messages(
+    runtime: Runtime,
+    receiver: Receiver,
+    incident: Incident,
+    told: Notification,
+    written: Iterable[Page],
+    received_at: datetime,
+    now: datetime,
+) -> tuple[NewMessage, ...]:
+    """Return *written* as they are stored: what *incident* has *receiver* told."""
+    expires_at = received_at + runtime.configuration.expire_after(receiver)
+    short, rank = gist(told), urgency(told.severity)
     return tuple(
-        Page(recipient, compose(runtime.templates, told, recipient, style, now), expire_after)
-        for recipient in runtime.recipients(receiver.notify, now)
+        NewMessage(
+            id=new_id(now),
+            contact=page.recipient.name,
+            phone=page.recipient.phone,
+            text=page.text.text,
+            parts=page.text.size.parts,
+            expires_at=expires_at,
+            kind=page.kind,
+            incident_id=incident.id,
+            step=incident.taken if page.kind is Kind.PAGE else None,
+            urgency=rank,
+            gist=short,
+        )
+        for page in written
     )
+
+
+def report_failures(metrics: Metrics, written: Iterable[Page], **about: object) -> None:
+    """Log and count the templates that failed."""
+    for page in written:
+        if (failure := page.text.failure) is not None:
+            metrics.template_errors.labels(failure.template).inc()
+            log.error(
+                "template failed, a built-in text goes out",
+                **about,
+                template=failure.template,
+                file=f"{failure.file}:{failure.line}",
+                error=failure.reason,
+            )
 
 
 class Planner(Worker):
@@ -109,80 +282,168 @@ class Planner(Worker):
         """Plan the oldest webhooks."""
         self._faulty = {id_: until for id_, until in self._faulty.items() if until > time.monotonic()}
         todo = self._store.unplanned(_BATCH, _BATCH_BYTES, without=self._faulty)
-        planned: list[tuple[str, list[NewNotification]]] = []
         now = self._clock()
-        for webhook in todo:
+        batch = self._read(todo)
+        open_, numbers = self._incidents(batch)
+        planned: list[tuple[str, list[NewNotification]]] = []
+        for stored, webhook, parts in batch:
             with self._pressure.giving_way():
                 try:
-                    planned.append((webhook.id, self._plan(webhook, now)))
+                    planned.append((stored.id, self._plan(stored, webhook, parts, open_, numbers, now)))
                 except Exception:
-                    # Whatever is wrong with one page must not hold up the others; it stays in the store.
-                    log.exception("planning failed, will try again", webhook=webhook.id)
-                    self._faulty[webhook.id] = time.monotonic() + _AFTER_FAULT
+                    self._choke(stored)
         if planned:
             with self._pressure.giving_way():
-                self._store.add_plans(planned, self._clock()).result()
+                refused = self._store.add_plans(planned, self._clock()).result()
                 self._sender.expect()
+            for webhook_id in refused:
+                log.info("incident was changed meanwhile, planning anew", webhook=webhook_id)
         # Of what comes meanwhile, the intake tells.
-        is_all = len(todo) < _BATCH and sum(len(webhook.body) for webhook in todo) < _FEW_BYTES
-        return None if is_all else 0.0
+        is_all = len(todo) < _BATCH and sum(len(stored.body) for stored in todo) < _FEW_BYTES
+        return None if is_all and len(planned) == len(todo) and not (planned and refused) else 0.0
 
-    def _plan(self, stored: StoredWebhook, now: datetime) -> list[NewNotification]:
+    def _choke(self, stored: StoredWebhook) -> None:
+        # Whatever is wrong with one page must not hold up the others; it stays in the store.
+        log.exception("planning failed, will try again", webhook=stored.id)
+        self._faulty[stored.id] = time.monotonic() + _AFTER_FAULT
+
+    def _read(self, todo: Sequence[StoredWebhook]) -> list[tuple[StoredWebhook, Webhook | None, list[Part]]]:
+        """Return what the webhooks say, up to the first that touches an incident which one before it touches."""
         runtime = self._current.runtime
-        try:
-            webhook = parse_webhook(stored.body)
-        except WebhookError as error:
-            log.error("stored webhook cannot be read, nothing is sent", webhook=stored.id, error=str(error))
+        batch: list[tuple[StoredWebhook, Webhook | None, list[Part]]] = []
+        touched: set[Key] = set()
+        for stored in todo:
+            with self._pressure.giving_way():
+                try:
+                    webhook = parse_webhook(stored.body)
+                    parts = divide(runtime, webhook, stored.posted_to)
+                except WebhookError as error:
+                    log.error(
+                        "stored webhook cannot be read, nothing is sent", webhook=stored.id, error=str(error)
+                    )
+                    batch.append((stored, None, []))
+                    continue
+                except Exception:
+                    self._choke(stored)
+                    continue
+            keys = {part.key for part in parts}
+            if touched & keys:
+                break
+            touched |= keys
+            batch.append((stored, webhook, parts))
+        return batch
+
+    def _incidents(
+        self, batch: Iterable[tuple[StoredWebhook, Webhook | None, list[Part]]]
+    ) -> tuple[Mapping[Key, Incident], dict[Key, int]]:
+        """Return the incidents that are open, and numbers for those that will be."""
+        parts = [part for _, _, parts in batch for part in parts]
+        if not parts:
+            return {}, {}
+        open_ = self._store.incidents.find([part.key for part in parts])
+        new = [part.key for part in parts if part.firing and part.key not in open_]
+        return open_, dict(zip(new, self._store.incidents.numbers(len(new)) if new else (), strict=True))
+
+    def _plan(
+        self,
+        stored: StoredWebhook,
+        webhook: Webhook | None,
+        parts: Sequence[Part],
+        open_: Mapping[Key, Incident],
+        numbers: Mapping[Key, int],
+        now: datetime,
+    ) -> list[NewNotification]:
+        if webhook is None:
             return []
-        plans = plan(runtime, webhook, stored.posted_to, now)
+        runtime = self._current.runtime
         if stored.posted_to is None and runtime.routing.is_unknown(webhook.receiver):
             self._metrics.webhooks_unknown_receiver.inc()
             log.warning("unknown receiver, the first one is paged", webhook=stored.id, named=webhook.receiver)
-        if not plans:
-            log.info("nothing to send", webhook=stored.id, status=webhook.status, alerts=len(webhook.alerts))
-        return [self._stored_form(stored, planned, now) for planned in plans]
+        notes: list[NewNotification] = []
+        said: dict[tuple[object, ...], str] = {}
+        for part in parts:
+            incident = open_.get(part.key)
+            involved = self._involved(incident) if incident is not None else ()
+            planned = plan(runtime, webhook, part, incident, involved, numbers.get(part.key), now)
+            note = self._stored_form(stored, planned, said, now)
+            if note is not None:
+                notes.append(note)
+            if not planned.pages:
+                log.info("nothing to send", webhook=stored.id, receiver=part.key[0], change=planned.change)
+        return notes
 
-    def _stored_form(self, stored: StoredWebhook, planned: Plan, now: datetime) -> NewNotification:
-        told = planned.notification
-        self._metrics.notifications.labels(told.receiver, told.status).inc()
-        for page in planned.pages:
-            if (failure := page.text.failure) is not None:
-                self._metrics.template_errors.labels(failure.template).inc()
-                log.error(
-                    "template failed, a built-in text goes out",
-                    webhook=stored.id,
-                    template=failure.template,
-                    file=f"{failure.file}:{failure.line}",
-                    error=failure.reason,
+    def _involved(self, incident: Incident) -> tuple[Recipient, ...]:
+        return recipients_of(self._current.runtime, self._store.incidents.involved(incident.id))
+
+    def _stored_form(
+        self, stored: StoredWebhook, planned: Plan, said: dict[tuple[object, ...], str], now: datetime
+    ) -> NewNotification | None:
+        told, part, runtime = planned.told, planned.part, self._current.runtime
+        if told is None and planned.incident is None:
+            return None
+        status = "firing" if part.firing else "resolved"
+        self._metrics.notifications.labels(part.receiver.name, status).inc()
+        report_failures(self._metrics, planned.pages, webhook=stored.id)
+        incident = planned.incident
+        written: tuple[NewMessage, ...] = ()
+        change = None
+        if incident is not None:
+            incident = replace(incident, webhook_id=stored.id)
+            if told is not None:
+                written = new_messages(
+                    runtime, part.receiver, incident, told, planned.pages, stored.received_at, now
                 )
+                written = tuple(_said_once(message, part, said) for message in written)
+            events = () if planned.change is Change.REPEATED else (Event(planned.change.value),)
+            change = IncidentChange(incident, planned.change is Change.OPENED, events)
         new = NewNotification(
             id=new_id(now),
             webhook_id=stored.id,
-            receiver=told.receiver,
-            status=told.status,
-            group_key=told.group_key,
-            alerts=planned.alerts,
+            receiver=part.receiver.name,
+            status=status,
+            group_key=part.group_key,
+            alerts=len(part.positions),
             received_at=stored.received_at,
-            messages=tuple(
-                NewMessage(
-                    id=new_id(now),
-                    contact=page.recipient.name,
-                    phone=page.recipient.phone,
-                    text=page.text.text,
-                    parts=page.text.size.parts,
-                    expires_at=stored.received_at + page.expire_after,
-                )
-                for page in planned.pages
-            ),
+            messages=written,
+            change=change,
         )
         log.info(
             "notification planned",
             notification=new.id,
             webhook=stored.id,
-            receiver=told.receiver,
-            status=told.status,
-            alerts=planned.alerts,
-            messages=[message.id for message in new.messages],
+            receiver=part.receiver.name,
+            status=status,
+            alerts=len(part.positions),
+            incident=incident and incident.number,
+            change=planned.change,
+            messages=[message.id for message in written],
             after=brief_duration(now - stored.received_at),
         )
         return new
+
+
+def _said_once(message: NewMessage, part: Part, said: dict[tuple[object, ...], str]) -> NewMessage:
+    """Return *message*, as merged into one before it which tells the same person the same of this webhook."""
+    receiver = part.receiver
+    words = (
+        message.phone,
+        message.kind,
+        part.positions,
+        receiver.template,
+        receiver.max_parts,
+        receiver.encoding,
+    )
+    first = said.setdefault(words, message.id)
+    return message if first == message.id else replace(message, merged_into=first)
+
+
+def recipients_of(runtime: Runtime, involved: Iterable[Involved]) -> tuple[Recipient, ...]:
+    """Return how to write to those who were paged; whoever is no contact any more is written to as a number."""
+    found: dict[str, Recipient] = {}
+    for one in involved:
+        try:
+            recipient = runtime.configuration.recipient(one.contact or one.phone)
+        except ValueError:
+            recipient = runtime.configuration.recipient(one.phone)
+        found.setdefault(one.phone, replace(recipient, phone=one.phone))
+    return tuple(found.values())

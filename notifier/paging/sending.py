@@ -30,8 +30,9 @@ from notifier.rendering import LATE_AFTER, say_late
 from notifier.runtime import Current
 from notifier.sms import measure
 from notifier.store.engine import StoreUnavailable
+from notifier.store.records import Due, Ending, Job, Message
 from notifier.store.schema import MessageState
-from notifier.store.store import Due, Ending, Job, Message, Store
+from notifier.store.store import Store
 
 log = structlog.get_logger(__name__)
 

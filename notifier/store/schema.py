@@ -77,35 +77,6 @@ FAILED = (MessageState.REJECTED, MessageState.EXPIRED, MessageState.UNDELIVERED)
 """The ends of a message that did not reach anybody."""
 
 
-class Kind(StrEnum):
-    """What a message is for."""
-
-    PAGE = "page"
-    """A step of the escalation: somebody is to acknowledge."""
-    UPDATE = "update"
-    """More alerts joined."""
-    REMINDER = "reminder"
-    RESOLVED = "resolved"
-    NOTICE = "notice"
-    """What others did."""
-    ANSWER = "answer"
-    """To a reply."""
-    DIGEST = "digest"
-    """In place of many."""
-
-
-PAGING = (Kind.PAGE, Kind.UPDATE, Kind.REMINDER)
-"""The kinds that make somebody one of those who were paged."""
-
-
-class IncidentState(StrEnum):
-    """Whether somebody is needed, somebody has it, or it is over."""
-
-    OPEN = "open"
-    ACKNOWLEDGED = "acknowledged"
-    RESOLVED = "resolved"
-
-
 class JobState(StrEnum):
     """What is known of an attempt: under way, its answer lost, or over."""
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import (
     Connection,
@@ -20,20 +18,25 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.exc import DBAPIError
 
 from notifier.config import LONGEST_DEDUPE_WINDOW
 from notifier.ids import first_id
 from notifier.store.bulk import BulkInsert
-from notifier.store.engine import (
-    ProcessLock,
-    StoreUnavailable,
-    migrate,
-    open_engine,
-    reason,
-)
+from notifier.store.database import Database
+from notifier.store.incidents import ADD_MESSAGES, Incidents, message_row
 from notifier.store.recent import Recent
+from notifier.store.records import (
+    Due,
+    Ending,
+    Job,
+    Message,
+    NewNotification,
+    NewWebhook,
+    Queue,
+    StoredWebhook,
+)
 from notifier.store.schema import (
+    FAILED,
     UNDER_WAY,
     JobState,
     MessageState,
@@ -44,110 +47,6 @@ from notifier.store.schema import (
     to_microseconds,
     webhooks,
 )
-from notifier.store.writer import Writer
-
-
-class NewWebhook(NamedTuple):
-    """A webhook to be stored, and the digest by which its repetitions are recognised."""
-
-    id: str
-    identity: bytes
-    received_at: datetime
-    posted_to: str | None
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class StoredWebhook:
-    """A webhook that waits to be planned."""
-
-    id: str
-    received_at: datetime
-    posted_to: str | None
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class NewMessage:
-    """A message that planning came to."""
-
-    id: str
-    contact: str
-    phone: str
-    text: str
-    parts: int
-    expires_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class NewNotification:
-    """What one receiver is told of a webhook, and by which messages."""
-
-    id: str
-    webhook_id: str
-    receiver: str
-    status: str
-    group_key: str
-    alerts: int
-    received_at: datetime
-    messages: tuple[NewMessage, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """A message on its way."""
-
-    id: str
-    notification_id: str
-    receiver: str
-    contact: str
-    phone: str
-    text: str
-    parts: int
-    received_at: datetime
-    expires_at: datetime
-    attempts: int
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One attempt to send one text to up to 500 recipients; *tag* names it at OVHcloud."""
-
-    tag: str
-    text: str
-    attempted_at: datetime
-    messages: tuple[Message, ...]
-    looks: int = 0
-    """How often OVHcloud was asked what became of it."""
-    patience: timedelta = timedelta()
-    """For how long after the attempt an answer that there is no such job is not believed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """How a message ended."""
-
-    message_id: str
-    state: MessageState
-    ovh_id: int | None = None
-    error: str | None = None
-
-
-class Due(NamedTuple):
-    """When the next queued message and the next unsettled job are due; None where there is none."""
-
-    message: datetime | None
-    job: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class Queue:
-    """What is under way: how many messages in each state, webhooks not yet planned, and since when."""
-
-    messages: dict[str, int]
-    unplanned: int
-    oldest: datetime | None
-
 
 _MESSAGE = (
     messages.c.id,
@@ -160,6 +59,8 @@ _MESSAGE = (
     messages.c.received_at,
     messages.c.expires_at,
     messages.c.attempts,
+    messages.c.incident_id,
+    messages.c.kind,
 )
 
 # The statements of every page, built once: SQLAlchemy takes longer to build one than SQLite to run it.
@@ -187,7 +88,6 @@ _PLAN = (
     .values(planned_at=bindparam("now"))
 )
 _ADD_NOTIFICATIONS = insert(notifications)
-_ADD_MESSAGES = insert(messages)
 _ADD_JOB = insert(jobs)
 _DUE = (
     select(*_MESSAGE)
@@ -212,6 +112,11 @@ _END = (
         error=bindparam("error"),
         finished_at=bindparam("now"),
     )
+)
+_END_MERGED = (
+    update(messages)
+    .where(messages.c.merged_into == bindparam("message"), messages.c.merged_into.is_not(None))
+    .values(state=bindparam("state"), finished_at=bindparam("now"))
 )
 _RELEASE = (
     update(messages)
@@ -244,64 +149,19 @@ _NEXT_DUE = select(
 )
 
 
-class Store:
-    """A database, open or waiting to be.
+class Store(Database):
+    """The history of webhooks, notifications, messages and jobs.
 
     What reads may be called from any thread and raises `StoreUnavailable`; what writes returns a future
     that is done once it is on disk.
     """
 
     def __init__(self, path: Path) -> None:
-        """Take the database at *path* for this process, making its directory if need be.
-
-        Raises:
-            StoreRefused: another process works on it.
-            StoreUnavailable: its directory cannot be made or written.
-        """
-        try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreUnavailable(f"{path.parent} cannot be made: {error.strerror}") from error
-        self.path = path
-        self._lock = ProcessLock(path)
-        self._engine = open_engine(path)
-        self._writer = Writer(self._engine, path, self._remember)
+        """Take the database at *path*, as `Database` does."""
+        super().__init__(path, self._remember)
         self._recent = Recent()
         self._insert_webhooks = BulkInsert(webhooks, lambda rows: insert(webhooks).values(rows))
-
-    def start(self) -> None:
-        """Bring the schema up to date and begin to write.
-
-        A database that cannot be opened now is opened as soon as it can; until then `outage` says why.
-
-        Raises:
-            StoreRefused: the schema is newer than this program.
-        """
-        try:
-            migrate(self._engine)
-            self._writer.outage = None
-        except StoreUnavailable as error:
-            self._writer.outage = str(error)
-        self._writer.start()
-
-    def stop(self) -> None:
-        """Write what was handed in before, then close."""
-        self._writer.stop()
-        self._engine.dispose()
-        self._lock.release()
-
-    @property
-    def outage(self) -> str | None:
-        """Why nothing can be written now; None when all is well."""
-        return self._writer.outage
-
-    @contextmanager
-    def _reading(self) -> Iterator[Connection]:
-        try:
-            with self._engine.connect().execution_options(read_only=True) as connection:
-                yield connection
-        except DBAPIError as error:
-            raise StoreUnavailable(reason(error)) from error
+        self.incidents = Incidents(self)
 
     # intake
 
@@ -320,7 +180,7 @@ class Store:
             self._insert_webhooks(connection, [_webhook_row(new) for new in fresh])
             return {new.id for new in batch}.difference(new.id for new in fresh)
 
-        written = self._writer.submit(operation)
+        written = self.submit(operation)
 
         def settle(done: Future[set[str]]) -> None:
             if done.exception() is not None:
@@ -350,7 +210,7 @@ class Store:
 
         Those whose ids are in *without* are passed over.
         """
-        with self._reading() as connection:
+        with self.reading() as connection:
             rows = connection.execute(
                 _UNPLANNED, {"without": list(without), "most": limit, "max_bytes": max_bytes}
             )
@@ -359,38 +219,45 @@ class Store:
     def add_plans(
         self, planned: Sequence[tuple[str, Sequence[NewNotification]]], now: datetime
     ) -> Future[list[str]]:
-        """Store what the webhooks of the given ids came to; return the ids that were planned already."""
+        """Store what the webhooks of the given ids came to.
+
+        Returns the ids of those that were planned already, or that change an incident which has been
+        changed since it was read; nothing of them is stored.
+        """
 
         def operation(connection: Connection) -> list[str]:
-            already, notes, texts = [], [], []
+            refused, notes, texts = [], [], []
             for webhook_id, plans in planned:
-                taken = connection.execute(_PLAN, {"webhook": webhook_id, "now": now})
-                if taken.rowcount != 1:
-                    already.append(webhook_id)
-                    continue
+                with connection.begin_nested() as attempt:
+                    taken = connection.execute(_PLAN, {"webhook": webhook_id, "now": now}).rowcount == 1
+                    changes = [plan.change for plan in plans if plan.change is not None]
+                    if not taken or not all(self.incidents.put(connection, c, now) for c in changes):
+                        attempt.rollback()
+                        refused.append(webhook_id)
+                        continue
                 for plan in plans:
                     notes.append(_notification_row(plan, now))
-                    texts += [_message_row(plan, message, now) for message in plan.messages]
+                    texts += [
+                        message_row(m, plan.receiver, plan.received_at, now, plan.id) for m in plan.messages
+                    ]
             if notes:
                 connection.execute(_ADD_NOTIFICATIONS, notes)
             if texts:
-                connection.execute(_ADD_MESSAGES, texts)
-            return already
+                connection.execute(ADD_MESSAGES, texts)
+            return refused
 
-        return self._writer.submit(operation)
+        return self.submit(operation)
 
     # sending
 
     def due_messages(self, now: datetime, limit: int) -> list[Message]:
         """Return the messages that are due to be sent, those due longest first."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             return [Message(**row._mapping) for row in connection.execute(_DUE, {"now": now, "most": limit})]
 
     def claim(self, claimed: Sequence[Job]) -> Future[list[Job]]:
         """Write down that *claimed* are about to be sent; return those whose messages were all still queued."""
-        return self._writer.submit(
-            lambda connection: [job for job in claimed if self._claim(connection, job)]
-        )
+        return self.submit(lambda connection: [job for job in claimed if self._claim(connection, job)])
 
     def split(self, job: Job, halves: Sequence[Job], error: str) -> Future[list[Job]]:
         """Write down that *job* was refused, and that *halves* of it are about to be sent in its place."""
@@ -399,7 +266,7 @@ class Store:
             self._release(connection, job.tag, job.attempted_at, error, None)
             return [half for half in halves if self._claim(connection, half)]
 
-        return self._writer.submit(operation)
+        return self.submit(operation)
 
     def _claim(self, connection: Connection, job: Job) -> bool:
         connection.execute(
@@ -429,10 +296,9 @@ class Store:
             self._end(connection, endings, now)
             self._release(connection, job.tag, now, None, query_id)
 
-        return self._writer.submit(operation)
+        return self.submit(operation)
 
-    @staticmethod
-    def _end(connection: Connection, endings: Sequence[Ending], now: datetime) -> None:
+    def _end(self, connection: Connection, endings: Sequence[Ending], now: datetime) -> None:
         if not endings:
             return
         connection.execute(
@@ -442,12 +308,15 @@ class Store:
                 for e in endings
             ],
         )
+        failed = {e.message_id: e.state for e in endings if e.state in FAILED}
+        for message_id, state in failed.items():
+            connection.execute(_END_MERGED, {"message": message_id, "state": state, "now": now})
+        if failed:
+            self.incidents.hasten(connection, failed, now)
 
     def requeue(self, job: Job, due_at: datetime, error: str, query_id: str | None = None) -> Future[None]:
         """Write down that *job* was not taken; its messages go back to the queue, due at *due_at*."""
-        return self._writer.submit(
-            lambda connection: self._release(connection, job.tag, due_at, error, query_id)
-        )
+        return self.submit(lambda connection: self._release(connection, job.tag, due_at, error, query_id))
 
     @staticmethod
     def _release(
@@ -460,16 +329,14 @@ class Store:
         """Write down that *expired* are given up."""
 
         def operation(connection: Connection) -> None:
-            connection.execute(
-                update(messages)
-                .where(
-                    messages.c.id.in_([message.id for message in expired]),
-                    messages.c.state == MessageState.QUEUED,
-                )
-                .values(state=MessageState.EXPIRED, finished_at=now)
+            queued = select(messages.c.id).where(
+                messages.c.id.in_([message.id for message in expired]),
+                messages.c.state == MessageState.QUEUED,
             )
+            still = list(connection.execute(queued).scalars())
+            self._end(connection, [Ending(id_, MessageState.EXPIRED) for id_ in still], now)
 
-        return self._writer.submit(operation)
+        return self.submit(operation)
 
     # settling
 
@@ -506,7 +373,7 @@ class Store:
                 .values(state=MessageState.UNSETTLED, error=error)
             )
 
-        return self._writer.submit(operation)
+        return self.submit(operation)
 
     def unsettle_orphans(self, now: datetime, patience: timedelta) -> Future[int]:
         """Take up the jobs that were being sent when the process ended: what became of them is to be asked."""
@@ -529,11 +396,11 @@ class Store:
                 )
             ).rowcount
 
-        return self._writer.submit(operation)
+        return self.submit(operation)
 
     def unsettled_jobs(self, now: datetime, limit: int) -> list[Job]:
         """Return the jobs of which OVHcloud is to be asked now."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             found = connection.execute(_UNSETTLED, {"now": now, "most": limit}).all()
             return [
                 Job(
@@ -563,12 +430,12 @@ class Store:
                 update(jobs).where(jobs.c.tag == job.tag).values(due_at=due_at, looks=jobs.c.looks + 1)
             )
 
-        return self._writer.submit(operation)
+        return self.submit(operation)
 
     def accepted_ids(self, ids: Iterable[int]) -> set[int]:
         """Return which of OVHcloud's *ids* belong to messages that are known to be accepted."""
         statement = select(messages.c.ovh_id).where(messages.c.ovh_id.in_(list(ids)))
-        with self._reading() as connection:
+        with self.reading() as connection:
             return {int(row[0]) for row in connection.execute(statement)}
 
     def hasten(self, now: datetime, latest: datetime) -> Future[None]:
@@ -586,11 +453,11 @@ class Store:
                 .values(due_at=now)
             )
 
-        return self._writer.submit(operation)
+        return self.submit(operation)
 
     def next_due(self) -> Due:
         """Return when there is next something to send, and something to settle."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             return Due(*connection.execute(_NEXT_DUE).one())
 
     def queue(self) -> Queue:
@@ -603,7 +470,7 @@ class Store:
         waiting = select(func.count(), func.min(webhooks.c.received_at)).where(
             webhooks.c.planned_at.is_(None)
         )
-        with self._reading() as connection:
+        with self.reading() as connection:
             states = dict.fromkeys(map(str, UNDER_WAY), 0)
             oldest: list[datetime] = []
             for state, count, since in connection.execute(counts):
@@ -651,7 +518,7 @@ class Store:
             gone += connection.execute(delete(jobs).where(jobs.c.tag.in_(attempts))).rowcount
             return gone
 
-        return self._writer.submit(operation)
+        return self.submit(operation)
 
 
 def _webhook_row(new: NewWebhook) -> tuple[object, ...]:
@@ -667,22 +534,6 @@ def _notification_row(plan: NewNotification, now: datetime) -> dict[str, Any]:
         "group_key": plan.group_key,
         "alerts": plan.alerts,
         "created_at": now,
-    }
-
-
-def _message_row(plan: NewNotification, message: NewMessage, now: datetime) -> dict[str, Any]:
-    return {
-        "id": message.id,
-        "notification_id": plan.id,
-        "receiver": plan.receiver,
-        "contact": message.contact,
-        "phone": message.phone,
-        "text": message.text,
-        "parts": message.parts,
-        "state": MessageState.QUEUED,
-        "received_at": plan.received_at,
-        "created_at": now,
-        "due_at": now,
-        "expires_at": message.expires_at,
-        "attempts": 0,
+        "incident_id": plan.change.incident.id if plan.change is not None else None,
+        "muted_by": plan.muted_by,
     }

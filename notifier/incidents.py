@@ -1,0 +1,234 @@
+"""What an incident is, and what becomes of it: opened, joined, escalated, acknowledged, resolved.
+
+There is one open incident for each receiver and group of alerts while anything in it fires. Everything
+here is a value or a decision; `notifier.store.incidents` keeps them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class IncidentState(StrEnum):
+    """Whether somebody is needed, somebody has it, or it is over."""
+
+    OPEN = "open"
+    ACKNOWLEDGED = "acknowledged"
+    RESOLVED = "resolved"
+
+
+class Kind(StrEnum):
+    """What a message is for."""
+
+    PAGE = "page"
+    """A step of the escalation: somebody is to acknowledge."""
+    UPDATE = "update"
+    """More alerts joined."""
+    REMINDER = "reminder"
+    RESOLVED = "resolved"
+    NOTICE = "notice"
+    """What others did."""
+    ANSWER = "answer"
+    """To a reply."""
+    DIGEST = "digest"
+    """In place of many."""
+
+
+PAGING = (Kind.PAGE, Kind.UPDATE, Kind.REMINDER)
+"""The kinds that make somebody one of those who were paged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """A group of alerts that fires for a receiver, from when it opened until it is resolved.
+
+    *alerts* are the keys of all that ever fired in it. *step* and *round* are those to be taken next, at
+    *due_at*; *taken* counts those that were. While it is acknowledged, *due_at* is when that lapses.
+    *version* tells whether it was changed since it was read.
+    """
+
+    id: str
+    number: int
+    receiver: str
+    group_key: str
+    state: IncidentState
+    title: str
+    labels: Mapping[str, str]
+    alerts: frozenset[str]
+    webhook_id: str | None
+    opened_at: datetime
+    step: int = 0
+    round: int = 0
+    taken: int = 0
+    due_at: datetime | None = None
+    acknowledged_by: str | None = None
+    acknowledged_via: str | None = None
+    acknowledged_at: datetime | None = None
+    resolved_at: datetime | None = None
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What happened to an incident: *kind* is what, *by* and *via* are who and how, *detail* is free."""
+
+    kind: str
+    by: str | None = None
+    via: str | None = None
+    detail: str | None = None
+
+
+# -- what a webhook means -----------------------------------------------------------------------------------
+
+
+class Change(StrEnum):
+    """What a webhook does to an incident."""
+
+    OPENED = "opened"
+    JOINED = "joined"
+    REPEATED = "repeated"
+    RESOLVED = "resolved"
+    NOTHING = "nothing"
+
+
+def decide(incident: Incident | None, firing: Collection[str]) -> Change:
+    """Return what it means that the alerts with the keys *firing* fire, and none else of the group.
+
+    Two Alertmanagers of a cluster may know of different alerts for a while, so an alert that was known
+    once is not new when it shows up again.
+    """
+    if not firing:
+        return Change.NOTHING if incident is None else Change.RESOLVED
+    if incident is None:
+        return Change.OPENED
+    return Change.REPEATED if incident.alerts.issuperset(firing) else Change.JOINED
+
+
+# -- escalation ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Whom to page *after* so long without an acknowledgement."""
+
+    after: timedelta
+    notify: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The steps of a receiver, the first of which comes at once, and how often they start over."""
+
+    steps: tuple[Step, ...]
+    repeat: int = 0
+    reopen_after: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Taking(Generic[T]):
+    """A step that is taken: whom it pages; which comes next, and when. *due_at* is None after the last."""
+
+    whom: tuple[T, ...]
+    number: int
+    step: int
+    round: int
+    due_at: datetime | None
+
+
+def _following(policy: Policy, step: int, round_: int, now: datetime) -> tuple[int, int, datetime | None]:
+    if step + 1 < len(policy.steps):
+        return step + 1, round_, now + policy.steps[step + 1].after
+    if round_ < policy.repeat:
+        return 0, round_ + 1, now + policy.steps[-1].after
+    return step + 1, round_, None
+
+
+def take(
+    policy: Policy, step: int, round_: int, now: datetime, whom: Callable[[Sequence[str]], tuple[T, ...]]
+) -> Taking[T]:
+    """Return what taking *step* in *round_* comes to.
+
+    *whom* says whom names mean now. A step that means nobody, since its schedules have holes, gives way
+    to the next one at once; where that goes for all that are left, ``whom`` is empty and the steps go on
+    in their time.
+    """
+    step = min(step, len(policy.steps) - 1)
+    first = _following(policy, step, round_, now)
+    number = step
+    while True:
+        found = whom(policy.steps[number].notify)
+        next_step, next_round, due_at = _following(policy, number, round_, now)
+        if found:
+            return Taking(tuple(found), number, next_step, next_round, due_at)
+        if due_at is None or next_round > round_:
+            return Taking((), step, *first)
+        number = next_step
+
+
+def escalated(incident: Incident, taking: Taking[T]) -> Incident:
+    """Return *incident* after *taking*."""
+    return replace(
+        incident,
+        state=IncidentState.OPEN,
+        step=taking.step,
+        round=taking.round,
+        taken=incident.taken + 1,
+        due_at=taking.due_at,
+    )
+
+
+# -- people -------------------------------------------------------------------------------------------------
+
+
+def acknowledged(
+    incident: Incident, by: str, via: str, now: datetime, reopen_after: timedelta | None
+) -> Incident:
+    """Return *incident* in the hands of *by*, until it resolves or *reopen_after* has passed."""
+    return replace(
+        incident,
+        state=IncidentState.ACKNOWLEDGED,
+        acknowledged_by=by,
+        acknowledged_via=via,
+        acknowledged_at=now,
+        due_at=None if reopen_after is None else now + reopen_after,
+    )
+
+
+def reopened(incident: Incident) -> Incident:
+    """Return *incident* after its acknowledgement lapsed: nobody has it, and the steps start over."""
+    return replace(
+        incident,
+        state=IncidentState.OPEN,
+        acknowledged_by=None,
+        acknowledged_via=None,
+        acknowledged_at=None,
+        step=0,
+        round=0,
+    )
+
+
+def resolved(incident: Incident, now: datetime) -> Incident:
+    """Return *incident* after all of its alerts are over."""
+    return replace(incident, state=IncidentState.RESOLVED, resolved_at=now, due_at=None)
+
+
+MOST_NUMBERS = 999
+"""Numbers go round after this one, since people type them; while more are open, they go higher."""
+
+
+def next_number(last: int, in_use: Collection[int]) -> int:
+    """Return the number for a new incident: the one after *last*, but for those *in_use*."""
+    limit = MOST_NUMBERS
+    while len(in_use) >= limit:
+        limit = limit * 10 + 9
+    number = last
+    while True:
+        number = number + 1 if number < limit else 1
+        if number not in in_use:
+            return number

@@ -1,0 +1,48 @@
+"""The short texts that Notifier itself has to say, in the languages of those who read them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from notifier.sms import Encoding, encode, shorten
+
+_TEXTS: Mapping[str, Mapping[str, str]] = {
+    "en": {
+        "acknowledged": "{by} has it: #{number} {title}",
+        "escalated": "{by} passed it on: #{number} {title}",
+        "no_incident": "No open incident #{number}.",
+        "nothing_open": "Nothing that you were paged for is open.",
+        "resolved_already": "#{number} is resolved already.",
+        "has_it": "{by} has #{number} already.",
+        "nobody_further": "#{number}: nobody further to page.",
+        "on_call": "On call: {people}",
+        "nobody_on_call": "{schedule} nobody",
+        "until": "{schedule} {contact} until {time}",
+        "help": "Reply: ack, next, who, or with a number: 7, 7 next.",
+        "help_mute": "Reply: ack, next, who, or with a number: 7, 7 next, mute 7 2h.",
+    },
+    "fr": {
+        "acknowledged": "{by} s'en charge : #{number} {title}",
+        "escalated": "{by} passe la main : #{number} {title}",
+        "no_incident": "Pas d'incident #{number} en cours.",
+        "nothing_open": "Rien de ce qui vous a été signalé n'est en cours.",
+        "resolved_already": "#{number} est déjà résolu.",
+        "has_it": "{by} a déjà pris #{number}.",
+        "nobody_further": "#{number} : plus personne à prévenir.",
+        "on_call": "D'astreinte : {people}",
+        "nobody_on_call": "{schedule} personne",
+        "until": "{schedule} {contact} jusqu'à {time}",
+        "help": "Répondez : ack, next, who, ou avec un numéro : 7, 7 next.",
+        "help_mute": "Répondez : ack, next, who, ou avec un numéro : 7, 7 next, mute 7 2h.",
+    },
+}
+
+
+def notice(name: str, language: str, **values: object) -> str:
+    """Return the notice *name* in *language* (English where there is none), within one part.
+
+    Raises:
+        KeyError: there is no such notice, or a value is missing.
+    """
+    text = _TEXTS.get(language, _TEXTS["en"])[name].format(**values)
+    return shorten(encode(text, Encoding.GSM), 1)

@@ -1,0 +1,160 @@
+"""What people do about incidents, whichever way they say so: by a reply, a command, the API or a page."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from enum import StrEnum
+
+import structlog
+
+from notifier.clock import Clock
+from notifier.config import Recipient
+from notifier.ids import new_id
+from notifier.incidents import Event, Incident, IncidentState, Kind, acknowledged, reopened
+from notifier.metrics import Metrics
+from notifier.notices import notice
+from notifier.paging.escalation import Escalator, receiver_of
+from notifier.paging.planning import recipients_of
+from notifier.paging.pressure import Pressure
+from notifier.paging.sending import Sender
+from notifier.runtime import Current
+from notifier.sms import measure
+from notifier.store.records import IncidentChange, NewMessage
+from notifier.store.store import Store
+
+log = structlog.get_logger(__name__)
+
+_ATTEMPTS = 5
+
+
+class Via(StrEnum):
+    """The ways in which people act."""
+
+    SMS = "sms"
+    API = "api"
+    WEB = "web"
+
+
+class Verdict(StrEnum):
+    """What came of it."""
+
+    DONE = "done"
+    UNKNOWN = "unknown"
+    """There is no such incident."""
+    RESOLVED = "resolved"
+    """It is over already."""
+    EXHAUSTED = "exhausted"
+    """There is no further step."""
+
+
+class Desk:
+    """Acknowledges and passes on incidents, and tells the others who were paged."""
+
+    def __init__(
+        self,
+        store: Store,
+        current: Current,
+        clock: Clock,
+        metrics: Metrics,
+        pressure: Pressure,  # noqa: ARG002 (what people do gives way to nothing)
+        sender: Sender,
+        escalator: Escalator,
+    ) -> None:
+        """Prepare to act on the incidents in *store*."""
+        self._store = store
+        self._current = current
+        self._clock = clock
+        self._metrics = metrics
+        self._sender = sender
+        self._escalator = escalator
+
+    def acknowledge(self, incident_id: str, by: str, via: Via, phone: str | None = None) -> Verdict:
+        """Put an incident into the hands of *by*, who has *phone* if that is known.
+
+        The others who were paged are told, if its receiver wants that. Whoever has it already only has
+        the acknowledgement last longer.
+
+        Raises:
+            StoreUnavailable: it cannot be written down now.
+        """
+        now = self._clock()
+        for _ in range(_ATTEMPTS):
+            incident = self._store.incidents.get(incident_id)
+            if incident is None:
+                return Verdict.UNKNOWN
+            if incident.state is IncidentState.RESOLVED:
+                return Verdict.RESOLVED
+            receiver = receiver_of(self._current.runtime, incident)
+            is_new = incident.acknowledged_by != by or incident.state is IncidentState.OPEN
+            tell = is_new and receiver.tell_others
+            change = IncidentChange(
+                acknowledged(incident, by, via, now, receiver.reopen_after),
+                events=(Event("acknowledged", by=by, via=via),) if is_new else (),
+                messages=self._notices("acknowledged", incident, by, phone, now) if tell else (),
+            )
+            if self._store.incidents.change([change], now).result()[0]:
+                if is_new:
+                    self._metrics.acknowledgements.labels(via).inc()
+                log.info("incident acknowledged", incident=incident.number, by=by, via=via)
+                self._sender.expect()
+                return Verdict.DONE
+        raise RuntimeError("the incident changes all the time")
+
+    def escalate(self, incident_id: str, by: str, via: Via) -> Verdict:
+        """Have the next step of an incident taken at once, whoever has it.
+
+        Raises:
+            StoreUnavailable: it cannot be written down now.
+        """
+        now = self._clock()
+        for _ in range(_ATTEMPTS):
+            incident = self._store.incidents.get(incident_id)
+            if incident is None:
+                return Verdict.UNKNOWN
+            if incident.state is IncidentState.RESOLVED:
+                return Verdict.RESOLVED
+            policy = self._current.runtime.policy(receiver_of(self._current.runtime, incident))
+            if incident.step >= len(policy.steps):
+                return Verdict.EXHAUSTED
+            open_ = incident
+            if incident.state is IncidentState.ACKNOWLEDGED:
+                open_ = replace(reopened(incident), step=incident.step, round=incident.round)
+            change = IncidentChange(replace(open_, due_at=now), events=(Event("next", by=by, via=via),))
+            if self._store.incidents.change([change], now).result()[0]:
+                log.info("incident passed on", incident=incident.number, by=by, via=via)
+                self._escalator.wake()
+                return Verdict.DONE
+        raise RuntimeError("the incident changes all the time")
+
+    def _notices(
+        self, name: str, incident: Incident, by: str, phone: str | None, now: datetime
+    ) -> tuple[NewMessage, ...]:
+        runtime = self._current.runtime
+        involved = recipients_of(runtime, self._store.incidents.involved(incident.id))
+        others = [r for r in involved if r.phone != phone and (not r.name or r.name != by)]
+        return tuple(
+            self.message(
+                other,
+                notice(name, other.language, by=by, number=incident.number, title=incident.title),
+                Kind.NOTICE,
+                now,
+                incident,
+            )
+            for other in others
+        )
+
+    def message(
+        self, to: Recipient, text: str, kind: Kind, now: datetime, incident: Incident | None = None
+    ) -> NewMessage:
+        """Return a message of ours to *to*."""
+        return NewMessage(
+            id=new_id(now),
+            contact=to.name,
+            phone=to.phone,
+            text=text,
+            parts=measure(text).parts,
+            expires_at=now + self._current.runtime.configuration.global_.expire_after,
+            kind=kind,
+            incident_id=incident.id if incident is not None else None,
+        )

@@ -1,0 +1,349 @@
+"""Incidents, as statements: read, and changed only if nobody else changed them meanwhile."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, bindparam, exists, insert, or_, select, update
+
+from notifier.ids import new_id
+from notifier.incidents import PAGING, Incident, IncidentState, Kind, next_number
+from notifier.store.database import Database
+from notifier.store.records import IncidentChange, NewMessage
+from notifier.store.schema import FAILED, MessageState, events, incidents, messages, webhooks
+
+ADD_MESSAGES = insert(messages)
+
+_COLUMNS = tuple(incidents.c)
+_UNRESOLVED = incidents.c.state != IncidentState.RESOLVED
+_OPEN_ONE = select(*_COLUMNS).where(
+    _UNRESOLVED,
+    incidents.c.receiver == bindparam("receiver"),
+    incidents.c.group_key == bindparam("group_key"),
+)
+_BY_ID = select(*_COLUMNS).where(incidents.c.id == bindparam("id"))
+_NUMBERS = select(incidents.c.number).where(_UNRESOLVED)
+_LAST = select(incidents.c.number).order_by(incidents.c.id.desc()).limit(1)
+_DUE = (
+    select(*_COLUMNS)
+    .where(incidents.c.due_at.is_not(None), incidents.c.due_at <= bindparam("now"))
+    .order_by(incidents.c.due_at)
+    .limit(bindparam("most"))
+)
+_ADD = insert(incidents)
+_CHANGE = (
+    update(incidents)
+    .where(incidents.c.id == bindparam("incident"), incidents.c.version == bindparam("read"))
+    .values(
+        {
+            column.name: bindparam(column.name)
+            for column in incidents.c
+            if column.name not in ("id", "number", "receiver", "group_key", "opened_at")
+        }
+    )
+)
+_ADD_EVENTS = insert(events)
+_INVOLVED = (
+    select(messages.c.contact, messages.c.phone, messages.c.state)
+    .where(messages.c.incident_id == bindparam("incident"), messages.c.kind.in_(PAGING))
+    .order_by(messages.c.id)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Involved:
+    """Somebody who was paged for an incident: a contact's name (empty for a bare number), and the number."""
+
+    contact: str
+    phone: str
+
+
+@dataclass(frozen=True, slots=True)
+class HappenedEvent:
+    """What happened to an incident, and when."""
+
+    id: str
+    at: datetime
+    kind: str
+    by: str | None
+    via: str | None
+    detail: str | None
+
+
+class Incidents:
+    """The incidents of a database."""
+
+    def __init__(self, database: Database) -> None:
+        """Work on *database*."""
+        self._database = database
+
+    # reading
+
+    def find(self, keys: Collection[tuple[str, str]]) -> dict[tuple[str, str], Incident]:
+        """Return the incidents that are not resolved, of those with these receivers and group keys."""
+        with self._database.reading() as connection:
+            found = (
+                connection.execute(_OPEN_ONE, {"receiver": receiver, "group_key": group_key}).first()
+                for receiver, group_key in keys
+            )
+            return {(row.receiver, row.group_key): _incident(row) for row in found if row is not None}
+
+    def numbers(self, count: int) -> list[int]:
+        """Return *count* numbers for new incidents."""
+        with self._database.reading() as connection:
+            in_use = set(connection.execute(_NUMBERS).scalars())
+            last = connection.execute(_LAST).scalar() or 0
+        numbers: list[int] = []
+        for _ in range(count):
+            last = next_number(last, in_use)
+            in_use.add(last)
+            numbers.append(last)
+        return numbers
+
+    def get(self, id_: str) -> Incident | None:
+        """Return the incident of that id."""
+        with self._database.reading() as connection:
+            row = connection.execute(_BY_ID, {"id": id_}).first()
+            return None if row is None else _incident(row)
+
+    def numbered(self, number: int) -> Incident | None:
+        """Return the newest incident of that number."""
+        statement = (
+            select(*_COLUMNS).where(incidents.c.number == number).order_by(incidents.c.id.desc()).limit(1)
+        )
+        with self._database.reading() as connection:
+            row = connection.execute(statement).first()
+            return None if row is None else _incident(row)
+
+    def page(
+        self, limit: int, before: str | None = None, states: Collection[str] | None = None
+    ) -> list[Incident]:
+        """Return up to *limit* incidents, newest first, from the one after the id *before* on."""
+        statement = select(*_COLUMNS).order_by(incidents.c.id.desc()).limit(limit)
+        if before is not None:
+            statement = statement.where(incidents.c.id < before)
+        if states is not None:
+            statement = statement.where(incidents.c.state.in_(list(states)))
+        with self._database.reading() as connection:
+            return [_incident(row) for row in connection.execute(statement)]
+
+    def due(self, now: datetime, limit: int) -> list[Incident]:
+        """Return the incidents of which something is due: a step, or the end of an acknowledgement."""
+        with self._database.reading() as connection:
+            return [_incident(row) for row in connection.execute(_DUE, {"now": now, "most": limit})]
+
+    def any_open(self) -> bool:
+        """Whether an incident is not resolved."""
+        with self._database.reading() as connection:
+            return connection.execute(select(incidents.c.id).where(_UNRESOLVED).limit(1)).first() is not None
+
+    def involved(self, incident_id: str) -> list[Involved]:
+        """Return those who were paged for an incident, each once; not those whom no message reached."""
+        with self._database.reading() as connection:
+            rows = connection.execute(_INVOLVED, {"incident": incident_id}).all()
+        return list(
+            dict.fromkeys(Involved(row.contact, row.phone) for row in rows if row.state not in FAILED)
+        )
+
+    def history(self, incident_id: str) -> Sequence[HappenedEvent]:
+        """Return what happened to an incident, in order."""
+        statement = (
+            select(events.c.id, events.c.at, events.c.kind, events.c.by, events.c.via, events.c.detail)
+            .where(events.c.incident_id == incident_id)
+            .order_by(events.c.id)
+        )
+        with self._database.reading() as connection:
+            return [HappenedEvent(*row) for row in connection.execute(statement)]
+
+    def latest_of(self, phone: str, before: datetime) -> list[Incident]:
+        """Return the incident of the last page to *phone* that was sent before *before* and is not resolved.
+
+        Where that page told of others too, they are returned after it.
+        """
+        page = (
+            select(messages.c.id, messages.c.incident_id)
+            .where(
+                messages.c.phone == phone,
+                messages.c.created_at <= before,
+                messages.c.kind.in_((*PAGING, Kind.DIGEST)),
+                messages.c.state != MessageState.MERGED,
+                or_(
+                    exists().where(incidents.c.id == messages.c.incident_id, _UNRESOLVED),
+                    messages.c.id.in_(
+                        select(_MERGED.c.merged_into).where(
+                            _MERGED.c.merged_into.is_not(None),
+                            exists().where(incidents.c.id == _MERGED.c.incident_id, _UNRESOLVED),
+                        )
+                    ),
+                ),
+            )
+            .order_by(messages.c.created_at.desc(), messages.c.id.desc())
+            .limit(1)
+        )
+        with self._database.reading() as connection:
+            last = connection.execute(page).first()
+            if last is None:
+                return []
+            return self._told_by(connection, last.id, last.incident_id)
+
+    def told_with(self, incident: Incident, phone: str) -> list[Incident]:
+        """Return *incident*, and those of which *phone* was told by its messages."""
+        own = select(messages.c.id).where(
+            messages.c.incident_id == incident.id, messages.c.phone == phone, messages.c.kind.in_(PAGING)
+        )
+        with self._database.reading() as connection:
+            merged = connection.execute(
+                select(*_COLUMNS)
+                .distinct()
+                .join(messages, messages.c.incident_id == incidents.c.id)
+                .where(messages.c.merged_into.in_(own), _UNRESOLVED, incidents.c.id != incident.id)
+                .order_by(incidents.c.id)
+            )
+            return [incident, *map(_incident, merged)]
+
+    def _told_by(self, connection: Connection, message_id: str, incident_id: str | None) -> list[Incident]:
+        merged = select(messages.c.incident_id).where(messages.c.merged_into == message_id)
+        rows = connection.execute(
+            select(*_COLUMNS)
+            .where(_UNRESOLVED, or_(incidents.c.id == incident_id, incidents.c.id.in_(merged)))
+            .order_by(incidents.c.id)
+        )
+        return sorted(map(_incident, rows), key=lambda incident: incident.id != incident_id)
+
+    def webhook(self, incident: Incident) -> tuple[bytes, str | None] | None:
+        """Return the last webhook that told of *incident*, and the receiver it was posted for."""
+        statement = select(webhooks.c.body, webhooks.c.posted_to).where(webhooks.c.id == incident.webhook_id)
+        with self._database.reading() as connection:
+            row = connection.execute(statement).first()
+            return None if row is None else (bytes(row.body), row.posted_to)
+
+    # writing
+
+    def change(self, changes: Sequence[IncidentChange], now: datetime) -> Future[list[bool]]:
+        """Write down *changes*; return of each whether it was, or an earlier change of others stood against it."""
+
+        def operation(connection: Connection) -> list[bool]:
+            done = []
+            for change in changes:
+                is_done = self.put(connection, change, now)
+                if is_done and change.messages:
+                    receiver = change.incident.receiver
+                    rows = [message_row(message, receiver, now, now, None) for message in change.messages]
+                    connection.execute(ADD_MESSAGES, rows)
+                done.append(is_done)
+            return done
+
+        return self._database.submit(operation)
+
+    def put(self, connection: Connection, change: IncidentChange, now: datetime) -> bool:
+        """Write down the incident of *change* and what happened to it, unless others changed it meanwhile."""
+        row = _row(change.incident)
+        if change.is_new:
+            taken = or_(
+                incidents.c.number == row["number"],
+                (incidents.c.receiver == row["receiver"]) & (incidents.c.group_key == row["group_key"]),
+            )
+            if connection.execute(select(incidents.c.id).where(_UNRESOLVED, taken).limit(1)).first():
+                return False
+            connection.execute(_ADD, row)
+        else:
+            row |= {"incident": row.pop("id"), "read": row["version"], "version": row["version"] + 1}
+            for name in ("number", "receiver", "group_key", "opened_at"):
+                del row[name]
+            if connection.execute(_CHANGE, row).rowcount != 1:
+                return False
+        if change.events:
+            connection.execute(
+                _ADD_EVENTS,
+                [
+                    {
+                        "id": new_id(now),
+                        "incident_id": change.incident.id,
+                        "at": now,
+                        "kind": event.kind,
+                        "by": event.by,
+                        "via": event.via,
+                        "detail": event.detail,
+                    }
+                    for event in change.events
+                ],
+            )
+        return True
+
+    @staticmethod
+    def hasten(connection: Connection, message_ids: Collection[str], now: datetime) -> None:
+        """Make due *now* the next step of the incidents whose last step reached nobody.
+
+        *message_ids* are those of messages that just failed.
+        """
+        page = messages.alias("page")
+        reaching = exists().where(
+            page.c.incident_id == incidents.c.id,
+            page.c.kind == Kind.PAGE,
+            page.c.step == incidents.c.taken,
+            page.c.state.not_in(FAILED),
+        )
+        failed = select(messages.c.incident_id).where(
+            messages.c.kind == Kind.PAGE,
+            messages.c.incident_id.is_not(None),
+            or_(messages.c.id.in_(list(message_ids)), messages.c.merged_into.in_(list(message_ids))),
+        )
+        connection.execute(
+            update(incidents)
+            .where(
+                incidents.c.id.in_(failed),
+                incidents.c.state == IncidentState.OPEN,
+                incidents.c.due_at > now,
+                ~reaching,
+            )
+            .values(due_at=now, version=incidents.c.version + 1)
+        )
+
+
+_MERGED = messages.alias("merged")
+
+
+def message_row(
+    message: NewMessage, receiver: str, received_at: datetime, now: datetime, notification_id: str | None
+) -> dict[str, Any]:
+    """Return the row of a message for *receiver*; it is due now, unless another says what it would."""
+    merged = message.merged_into is not None
+    return {
+        "id": message.id,
+        "notification_id": notification_id,
+        "receiver": receiver,
+        "contact": message.contact,
+        "phone": message.phone,
+        "text": message.text,
+        "parts": message.parts,
+        "state": MessageState.MERGED if merged else MessageState.QUEUED,
+        "received_at": received_at,
+        "created_at": now,
+        "due_at": now,
+        "expires_at": message.expires_at,
+        "attempts": 0,
+        "kind": message.kind,
+        "incident_id": message.incident_id,
+        "step": message.step,
+        "urgency": message.urgency,
+        "gist": message.gist,
+        "merged_into": message.merged_into,
+    }
+
+
+def _row(incident: Incident) -> dict[str, Any]:
+    row: dict[str, Any] = {column.name: getattr(incident, column.name) for column in incidents.c}
+    return row | {"labels": json.dumps(dict(incident.labels)), "alerts": " ".join(sorted(incident.alerts))}
+
+
+def _incident(row: Row[Any]) -> Incident:
+    values = dict(row._mapping)
+    values["state"] = IncidentState(values["state"])
+    values["labels"] = json.loads(values["labels"])
+    values["alerts"] = frozenset(values["alerts"].split())
+    return Incident(**values)

@@ -1,0 +1,139 @@
+"""What is written to the store and read from it, as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from notifier.incidents import Event, Incident, Kind
+from notifier.store.schema import MessageState
+
+
+class NewWebhook(NamedTuple):
+    """A webhook to be stored, and the digest by which its repetitions are recognised."""
+
+    id: str
+    identity: bytes
+    received_at: datetime
+    posted_to: str | None
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredWebhook:
+    """A webhook that waits to be planned."""
+
+    id: str
+    received_at: datetime
+    posted_to: str | None
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """A message that planning came to."""
+
+    id: str
+    contact: str
+    phone: str
+    text: str
+    parts: int
+    expires_at: datetime
+    kind: Kind = Kind.PAGE
+    incident_id: str | None = None
+    step: int | None = None
+    """Which taking of a step it belongs to, of those that the incident counts."""
+    urgency: int = 2
+    """How severe what it tells of is; 0 is the most."""
+    gist: str | None = None
+    """What it tells of, in short, for a digest."""
+    merged_into: str | None = None
+    """The message that says the same to the same person, so that this one is not sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentChange:
+    """An incident as it is to be from now on, what happened to it, and whom that is told.
+
+    Its version is that which was read: the change is refused if it has been changed since.
+    """
+
+    incident: Incident
+    is_new: bool = False
+    events: tuple[Event, ...] = ()
+    messages: tuple[NewMessage, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NewNotification:
+    """What one receiver is told of a webhook, and by which messages."""
+
+    id: str
+    webhook_id: str
+    receiver: str
+    status: str
+    group_key: str
+    alerts: int
+    received_at: datetime
+    messages: tuple[NewMessage, ...]
+    change: IncidentChange | None = None
+    muted_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message on its way."""
+
+    id: str
+    notification_id: str | None
+    receiver: str
+    contact: str
+    phone: str
+    text: str
+    parts: int
+    received_at: datetime
+    expires_at: datetime
+    attempts: int
+    incident_id: str | None = None
+    kind: str = Kind.PAGE
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One attempt to send one text to up to 500 recipients; *tag* names it at OVHcloud."""
+
+    tag: str
+    text: str
+    attempted_at: datetime
+    messages: tuple[Message, ...]
+    looks: int = 0
+    """How often OVHcloud was asked what became of it."""
+    patience: timedelta = timedelta()
+    """For how long after the attempt an answer that there is no such job is not believed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a message ended."""
+
+    message_id: str
+    state: MessageState
+    ovh_id: int | None = None
+    error: str | None = None
+
+
+class Due(NamedTuple):
+    """When the next queued message and the next unsettled job are due; None where there is none."""
+
+    message: datetime | None
+    job: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """What is under way: how many messages in each state, webhooks not yet planned, and since when."""
+
+    messages: dict[str, int]
+    unplanned: int
+    oldest: datetime | None

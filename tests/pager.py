@@ -1,0 +1,127 @@
+"""The workers, made to work by hand, with time moved by hand and the emulator over real HTTP."""
+
+import json
+import threading
+from datetime import timedelta
+
+import pytest
+
+from notifier.alertmanager import identity, parse_envelope
+from notifier.ids import new_id
+from notifier.metrics import Metrics
+from notifier.paging.desk import Desk
+from notifier.paging.escalation import Escalator
+from notifier.paging.planning import Planner
+from notifier.paging.pressure import Pressure
+from notifier.paging.sending import Sender
+from notifier.runtime import Current, prepare
+from notifier.service import load
+from notifier.store.records import NewWebhook
+from notifier.store.schema import messages
+from notifier.store.store import Store
+from tests.conftest import alert, webhook
+
+
+class Pager:
+    """The workers, made to work by hand."""
+
+    def __init__(self, files, hand, changes):
+        self.files, self.hand, self.changes = files, hand, changes
+        self.metrics = Metrics()
+        self.pressure = Pressure()
+        self.open()
+
+    def open(self):
+        self.current = Current(self.runtime(**self.changes))
+        self.store = Store(self.current.runtime.configuration.storage.path(self.files.directory))
+        self.store.start()
+        self.restart()
+
+    def runtime(self, **changes):
+        loading, templates = load(self.files.write(**changes))
+        assert loading.errors == []
+        return prepare(loading, templates, self.metrics.observe_call)
+
+    def reload(self, **changes):
+        """Put another configuration in force."""
+        self.current.runtime = self.runtime(**changes)
+
+    def reopen(self):
+        """Begin anew from the file, as another process would."""
+        self.store.stop()
+        self.open()
+
+    def restart(self):
+        """Begin anew from the store, as after a kill."""
+        shared = (self.store, self.current, self.hand, self.metrics, self.pressure)
+        self.sender = Sender(*shared, chance=lambda: 1.0)
+        self.planner = Planner(*shared, self.sender)
+        self.escalator = Escalator(*shared, self.sender)
+        self.desk = Desk(*shared, self.sender, self.escalator)
+
+    def post(self, body, posted_to=None):
+        body = body if isinstance(body, bytes) else json.dumps(body).encode()
+        now = self.hand()
+        new = NewWebhook(new_id(now), identity(parse_envelope(body), posted_to), now, posted_to, body)
+        return self.store.add_webhooks([new], timedelta(minutes=2)).result(10)
+
+    def turn(self, times=1):
+        """Plan what is stored, hand out what is due, and wait until it is written down."""
+        for _ in range(times):
+            while self.planner.work() is not None:
+                pass
+            while self.escalator.work() is not None:
+                pass
+            self.sender.work()
+            idle = threading.Event()
+            for _ in range(4000):
+                if not self.sender.is_busy:
+                    break
+                idle.wait(0.005)
+            assert not self.sender.is_busy, "a job hangs"
+
+    def run(self, seconds, step=1.0):
+        """Let time pass, turning at every *step*."""
+        end = self.hand() + timedelta(seconds=seconds)
+        while self.hand() < end:
+            self.turn()
+            self.hand.move(seconds=step)
+        self.turn()
+
+    def rows(self):
+        with self.store._engine.connect().execution_options(read_only=True) as connection:
+            return [
+                dict(row._mapping) for row in connection.execute(messages.select().order_by(messages.c.id))
+            ]
+
+    def states(self):
+        return [row["state"] for row in self.rows()]
+
+    def count(self, series):
+        for line in self.metrics.exposition().decode().splitlines():
+            if line.startswith(series + " "):
+                return float(line.rpartition(" ")[2])
+        return 0.0
+
+    def close(self):
+        self.store.stop()
+
+
+ONE = webhook(alert(instance="db-1", severity="critical"))
+
+
+@pytest.fixture
+def make(files, hand):
+    made = []
+
+    def making(**changes):
+        made.append(Pager(files, hand, changes))
+        return made[-1]
+
+    yield making
+    for pager in made:
+        pager.close()
+
+
+def texts(emulator):
+    return [sms.message for sms in emulator.emulation.accepted]

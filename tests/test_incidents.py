@@ -1,0 +1,512 @@
+"""Incidents: opened, escalated, acknowledged, joined, resolved; with time moved by hand."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notifier.incidents import (
+    Change,
+    IncidentState,
+    Policy,
+    Step,
+    decide,
+    next_number,
+    take,
+)
+from notifier.paging.desk import Verdict, Via
+from tests.conftest import ALICE, BOB, alert, webhook
+from tests.pager import ONE, texts
+
+CAROL = "+33639980003"
+NAMES = {ALICE: "alice", BOB: "bob", CAROL: "carol"}
+CONTACTS = [{"name": name, "phone": phone} for phone, name in NAMES.items()]
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def team(*steps, **receiver):
+    """Return the changes to a configuration for three contacts, alice first, then *steps* of (after, notify)."""
+    escalate = [{"after": after, "notify": notify} for after, notify in steps]
+    ops = {"name": "ops", "notify": ["alice"], "escalate": escalate, **receiver}
+    return {"contacts": CONTACTS, "receivers": [ops]}
+
+
+def told(emulator):
+    """Return what the phones received: (who, text)."""
+    return [(NAMES[sms.receiver], sms.message) for sms in emulator.emulation.accepted]
+
+
+def firing(*names, **more):
+    return webhook(*(alert(name, severity="critical", instance="db-1") for name in names), **more)
+
+
+def over(*names, **more):
+    return webhook(
+        *(alert(name, severity="critical", instance="db-1", status="resolved") for name in names), **more
+    )
+
+
+def later(pager, body, **by):
+    pager.hand.move(**by)
+    pager.post(body)
+    pager.turn()
+
+
+def the_incident(pager):
+    (incident,) = pager.store.incidents.page(10)
+    return incident
+
+
+# -- decisions ---------------------------------------------------------------------------------------------
+
+
+def whom(*holes):
+    return lambda names: tuple(name for name in names if name not in holes)
+
+
+LADDER = Policy(
+    (
+        Step(timedelta(), ("a",)),
+        Step(timedelta(minutes=10), ("b",)),
+        Step(timedelta(minutes=15), ("c",)),
+    ),
+    repeat=1,
+)
+
+
+def test_steps_are_taken_in_turn_and_start_over():
+    step, round_, now, taken = 0, 0, NOW, []
+    while True:
+        taking = take(LADDER, step, round_, now, whom())
+        taken.append((taking.whom, (now - NOW) // timedelta(minutes=1)))
+        if taking.due_at is None:
+            break
+        step, round_, now = taking.step, taking.round, taking.due_at
+    assert taken == [(("a",), 0), (("b",), 10), (("c",), 25), (("a",), 40), (("b",), 50), (("c",), 65)]
+
+
+def test_a_hole_gives_way_to_the_next_step_at_once():
+    taking = take(LADDER, 0, 0, NOW, whom("a"))
+    assert (taking.whom, taking.step, taking.due_at) == (("b",), 2, NOW + timedelta(minutes=15))
+    taking = take(LADDER, 0, 0, NOW, whom("a", "b"))
+    assert (taking.whom, taking.step, taking.round) == (("c",), 0, 1)
+
+
+def test_where_nobody_is_to_be_had_the_steps_go_on_in_their_time():
+    taking = take(LADDER, 0, 0, NOW, whom("a", "b", "c"))
+    assert (taking.whom, taking.step, taking.due_at) == ((), 1, NOW + timedelta(minutes=10))
+
+
+def test_a_policy_that_was_shortened_takes_its_last_step():
+    assert take(LADDER, 7, 1, NOW, whom()).whom == ("c",)
+
+
+@given(last=st.integers(0, 1200), in_use=st.sets(st.integers(1, 999), max_size=999))
+def test_numbers_are_small_and_not_in_use(last, in_use):
+    number = next_number(last, in_use)
+    assert number not in in_use
+    assert 1 <= number <= (999 if len(in_use) < 999 else 9999)
+
+
+def test_numbers_go_round():
+    assert next_number(0, ()) == 1
+    assert next_number(6, {7, 8}) == 9
+    assert next_number(999, {1}) == 2
+    assert next_number(5, set(range(1, 1000))) == 1000
+
+
+def test_an_alert_that_was_known_is_not_new():
+    assert decide(None, ()) is Change.NOTHING
+    assert decide(None, {"a"}) is Change.OPENED
+
+
+# -- a page and its incident -------------------------------------------------------------------------------
+
+
+def test_an_incident_opens_once_while_anything_fires(make, emulator):
+    pager = make(**team())
+    pager.post(firing("A"))
+    pager.turn()
+    opened = the_incident(pager)
+    assert (opened.number, opened.receiver, opened.state, opened.title) == (1, "ops", "open", "A db-1")
+    assert opened.labels == {}  # what the group has in common: nothing that Alertmanager told
+    later(pager, over("A"), minutes=5)
+    closed = the_incident(pager)
+    assert (closed.state, closed.resolved_at) == (IncidentState.RESOLVED, pager.hand())
+    later(pager, firing("A"), minutes=5)
+    assert [i.number for i in pager.store.incidents.page(10)] == [2, 1]
+    assert [who for who, _ in told(emulator)] == ["alice"] * 3
+
+
+def test_groups_and_receivers_have_incidents_of_their_own(make):
+    pager = make(
+        contacts=CONTACTS,
+        receivers=[{"name": "ops", "notify": ["alice"]}, {"name": "db", "notify": ["bob"]}],
+    )
+    pager.post(firing("A", key="1"))
+    pager.post(firing("A", key="2"))
+    pager.post(firing("A", key="1", receiver="db"))
+    pager.turn(3)
+    found = {(i.receiver, i.group_key) for i in pager.store.incidents.page(10)}
+    assert found == {("ops", "1"), ("ops", "2"), ("db", "1")}
+    assert sorted(i.number for i in pager.store.incidents.page(10)) == [1, 2, 3]
+
+
+def test_nobody_answers_and_the_next_is_paged(make, emulator):
+    pager = make(**team(("10m", ["bob"]), ("15m", ["carol", "alice"])))
+    pager.post(firing("A"))
+    pager.turn()
+    pager.run(9 * 60, step=30)
+    assert [who for who, _ in told(emulator)] == ["alice"]
+    pager.run(61, step=30)
+    assert told(emulator)[1] == ("bob", "FIRING #1 critical A db-1 since 12:13")
+    pager.run(15 * 60, step=30)
+    assert sorted(who for who, _ in told(emulator)[2:]) == ["alice", "carol"]
+    pager.run(7200, step=60)
+    assert len(told(emulator)) == 4
+    assert pager.count('notifier_escalations_total{receiver="ops"}') == 2
+
+
+def test_steps_start_over_as_often_as_wanted(make, emulator):
+    pager = make(**team(("5m", ["bob"]), repeat=2))
+    pager.post(firing("A"))
+    pager.turn()
+    pager.run(3600, step=30)
+    assert [who for who, _ in told(emulator)] == ["alice", "bob"] * 3
+
+
+def test_who_is_on_call_is_decided_when_the_step_comes(make, emulator):
+    rotation = {"start": "2026-11-22T12:25", "every": "1d", "contacts": ["bob", "alice"]}
+    before = {"start": "2026-11-01T12:25", "every": "1d", "contacts": ["carol"]}
+    pager = make(
+        schedules=[{"name": "rota", "rotations": [before, rotation]}],
+        **team(("10m", ["rota"]), notify=["rota"]),
+    )
+    pager.post(firing("A"))
+    pager.turn()
+    pager.run(700, step=30)
+    assert [who for who, _ in told(emulator)] == ["carol", "bob"]
+
+
+def test_a_page_that_meets_a_hole_goes_to_the_next_step_at_once(make, emulator):
+    rotation = {"start": "2030-01-01T00:00", "every": "1d", "contacts": ["bob"]}
+    pager = make(
+        schedules=[{"name": "rota", "rotations": [rotation]}],
+        **team(("10m", ["carol"]), ("10m", ["alice"]), notify=["rota"]),
+    )
+    pager.post(firing("A"))
+    pager.turn()
+    assert [who for who, _ in told(emulator)] == ["carol"]
+    pager.run(620, step=10)
+    assert [who for who, _ in told(emulator)] == ["carol", "alice"]
+
+
+def test_where_everything_is_a_hole_somebody_is_paged_all_the_same(make, emulator):
+    rotation = {"start": "2026-11-25T00:00", "every": "1d", "contacts": ["bob"]}
+    pager = make(schedules=[{"name": "rota", "rotations": [rotation]}], **team(notify=["rota"]))
+    pager.post(firing("A"))
+    pager.turn()
+    assert [who for who, _ in told(emulator)] == ["bob"]  # of the rota, though not yet
+    rotation["start"] = "2030-01-01T00:00"
+    other = make(
+        storage={"url": "sqlite:///other.db"},
+        schedules=[{"name": "rota", "rotations": [rotation]}],
+        **team(notify=["rota"]),
+    )
+    other.post(firing("A"))
+    other.turn()
+    assert {who for who, _ in told(emulator)[1:]} == {"alice", "bob", "carol"}
+
+
+def test_a_number_that_is_invalid_counts_as_not_reached(make, emulator):
+    emulator.emulation.invalid_numbers.add(ALICE)
+    pager = make(**team(("10m", ["bob"]), ("10m", ["carol"])))
+    pager.post(firing("A"))
+    pager.turn(2)
+    assert [who for who, _ in told(emulator)] == ["bob"]
+    pager.run(620, step=10)
+    assert [who for who, _ in told(emulator)] == ["bob", "carol"]
+
+
+def test_who_is_reached_beside_an_invalid_number_gets_their_time(make, emulator):
+    emulator.emulation.invalid_numbers.add(ALICE)
+    pager = make(**team(("10m", ["carol"]), notify=["alice", "bob"]))
+    pager.post(firing("A"))
+    pager.turn(2)
+    assert [who for who, _ in told(emulator)] == ["bob"]
+
+
+# -- more of the same --------------------------------------------------------------------------------------
+
+
+def test_alerts_that_join_are_told_to_those_involved(make, emulator):
+    pager = make(**team(("5m", ["bob"])))
+    pager.post(firing("A"))
+    pager.turn()
+    pager.run(320, step=10)
+    later(pager, firing("A", "B"), seconds=10)
+    assert sorted(told(emulator)[2:]) == [
+        ("alice", "UPDATE #1 critical B db-1 since 12:13"),
+        ("bob", "UPDATE #1 critical B db-1 since 12:13"),
+    ]
+
+
+def test_repeats_remind_only_while_nobody_has_it(make, emulator):
+    pager = make(**team())
+    pager.post(firing("A"))
+    pager.turn()
+    later(pager, firing("A"), hours=4)
+    assert told(emulator)[1:] == [("alice", "STILL FIRING #1 critical A db-1 since 12:13")]
+    assert pager.desk.acknowledge(the_incident(pager).id, "alice", Via.API) is Verdict.DONE
+    later(pager, firing("A"), hours=4)
+    assert len(told(emulator)) == 2
+
+
+def test_resolution_is_told_to_exactly_those_who_were_paged_once(make, emulator):
+    pager = make(**team(("5m", ["bob"]), ("5m", ["carol"])))
+    pager.post(firing("A"))
+    pager.turn()
+    pager.run(320, step=10)
+    later(pager, over("A"), seconds=10)
+    later(pager, over("A"), minutes=3)
+    said = [(who, text.split()[0]) for who, text in told(emulator)]
+    assert said[:2] == [("alice", "FIRING"), ("bob", "FIRING")]
+    assert sorted(said[2:]) == [("alice", "RESOLVED"), ("bob", "RESOLVED")]
+    pager.run(1200, step=60)
+    assert len(told(emulator)) == 4
+
+
+def test_an_alert_that_fires_anew_within_the_incident_is_told(make, emulator):
+    pager = make(**team())
+    pager.post(webhook(alert("A"), alert("B")))
+    pager.turn()
+    later(pager, webhook(alert("A"), alert("B", status="resolved")), minutes=5)
+    later(pager, webhook(alert("A"), alert("B", starts_at="2026-11-22T12:40:00Z")), minutes=20)
+    assert [text.split(" ")[0] for _, text in told(emulator)] == ["FIRING", "STILL", "UPDATE"]
+
+
+def test_two_alertmanagers_that_know_different_alerts_do_not_make_news(make, emulator):
+    pager = make(**team())
+    pager.post(firing("A", "B"))
+    pager.turn()
+    later(pager, firing("A"), minutes=1)
+    later(pager, firing("A", "B"), minutes=3)
+    assert "UPDATE" not in " ".join(text for _, text in told(emulator))
+
+
+# -- acknowledgement ---------------------------------------------------------------------------------------
+
+
+def test_an_acknowledgement_stops_escalation_and_is_told_to_the_others(make, emulator):
+    pager = make(**team(("5m", ["bob"]), ("5m", ["carol"])))
+    pager.post(firing("A"))
+    pager.turn()
+    pager.run(320, step=10)
+    assert pager.desk.acknowledge(the_incident(pager).id, "alice", Via.SMS, ALICE) is Verdict.DONE
+    pager.run(3600, step=60)
+    assert told(emulator)[2:] == [("bob", "alice has it: #1 A db-1")]
+    kept = the_incident(pager)
+    assert (kept.state, kept.acknowledged_by, kept.acknowledged_via) == ("acknowledged", "alice", "sms")
+    assert pager.count('notifier_acknowledgements_total{via="sms"}') == 1
+    assert [(e.kind, e.by) for e in pager.store.incidents.history(kept.id)] == [
+        ("opened", None), ("escalated", None), ("acknowledged", "alice"),
+    ]  # fmt: skip
+
+
+def test_others_are_not_told_if_that_is_not_wanted(make, emulator):
+    pager = make(**team(notify=["alice", "bob"], tell_others=False))
+    pager.post(firing("A"))
+    pager.turn()
+    pager.desk.acknowledge(the_incident(pager).id, "alice", Via.API)
+    pager.turn()
+    assert len(told(emulator)) == 2
+
+
+def test_an_acknowledgement_lapses(make, emulator):
+    pager = make(**team(("5m", ["bob"]), reopen_after="1h"))
+    pager.post(firing("A"))
+    pager.turn()
+    pager.desk.acknowledge(the_incident(pager).id, "alice", Via.API)
+    pager.run(3590, step=10)
+    assert len(told(emulator)) == 1
+    pager.run(20, step=10)
+    assert told(emulator)[1] == ("alice", "FIRING #1 critical A db-1 since 12:13")
+    assert the_incident(pager).state == "open"
+    pager.run(320, step=10)
+    assert told(emulator)[2][0] == "bob"
+
+
+def test_what_is_over_or_unknown_is_not_acknowledged(make):
+    pager = make(**team())
+    pager.post(firing("A"))
+    pager.turn()
+    id_ = the_incident(pager).id
+    later(pager, over("A"), minutes=5)
+    assert pager.desk.acknowledge(id_, "alice", Via.API) is Verdict.RESOLVED
+    assert pager.desk.acknowledge("nothing", "alice", Via.API) is Verdict.UNKNOWN
+    assert pager.desk.escalate(id_, "alice", Via.API) is Verdict.RESOLVED
+
+
+def test_passing_on_takes_the_next_step_at_once(make, emulator):
+    pager = make(**team(("1h", ["bob"]), ("1h", ["carol"])))
+    pager.post(firing("A"))
+    pager.turn()
+    id_ = the_incident(pager).id
+    assert pager.desk.escalate(id_, "alice", Via.API) is Verdict.DONE
+    pager.turn()
+    pager.desk.acknowledge(id_, "bob", Via.API)
+    assert pager.desk.escalate(id_, "bob", Via.API) is Verdict.DONE
+    pager.turn()
+    assert [who for who, text in told(emulator) if text.startswith("FIRING")] == ["alice", "bob", "carol"]
+    assert pager.desk.escalate(id_, "carol", Via.API) is Verdict.EXHAUSTED
+
+
+def test_taking_over_is_told_and_taking_twice_is_not(make, emulator):
+    pager = make(**team(notify=["alice", "bob"]))
+    pager.post(firing("A"))
+    pager.turn()
+    id_ = the_incident(pager).id
+    for who in ("alice", "alice", "bob"):
+        pager.desk.acknowledge(id_, who, Via.API)
+    pager.turn()
+    assert told(emulator)[2:] == [("bob", "alice has it: #1 A db-1"), ("alice", "bob has it: #1 A db-1")]
+
+
+# -- one message for several incidents ---------------------------------------------------------------------
+
+
+def test_whoever_is_reached_through_two_receivers_has_both_incidents(make, emulator):
+    pager = make(
+        contacts=CONTACTS,
+        receivers=[{"name": "ops", "notify": ["alice"]}, {"name": "db", "notify": ["alice", "bob"]}],
+        route={"receiver": "ops", "routes": [{"receiver": "ops", "continue": True}, {"receiver": "db"}]},
+    )
+    pager.post(ONE)
+    pager.turn()
+    assert sorted(who for who, _ in told(emulator)) == ["alice", "bob"]
+    assert sorted(pager.states()) == ["accepted", "accepted", "merged"]
+    pager.hand.move(seconds=5)
+    found = pager.store.incidents.latest_of(ALICE, pager.hand())
+    assert [incident.receiver for incident in found] == ["ops", "db"]
+    assert [incident.receiver for incident in pager.store.incidents.latest_of(BOB, pager.hand())] == ["db"]
+    assert [i.number for i in pager.store.incidents.told_with(found[0], ALICE)] == [1, 2]
+
+
+def test_what_was_merged_into_a_message_that_fails_has_failed(make, emulator):
+    emulator.emulation.invalid_numbers.add(ALICE)
+    step = [{"after": "10m", "notify": ["bob"]}]
+    pager = make(
+        contacts=CONTACTS,
+        receivers=[
+            {"name": "ops", "notify": ["alice"]},
+            {"name": "db", "notify": ["alice"], "escalate": step},
+        ],
+        route={"receiver": "ops", "routes": [{"receiver": "ops", "continue": True}, {"receiver": "db"}]},
+    )
+    pager.post(ONE)
+    pager.turn(2)
+    assert [who for who, _ in told(emulator)] == ["bob"]
+
+
+# -- when things change meanwhile --------------------------------------------------------------------------
+
+
+def test_a_plan_made_on_an_incident_that_changed_is_made_anew(make, emulator, monkeypatch):
+    pager = make(**team(notify=["alice", "bob"]))
+    pager.post(firing("A"))
+    pager.turn()
+    id_ = the_incident(pager).id
+    find = pager.store.incidents.find
+
+    def find_and_be_overtaken(keys):
+        found = find(keys)
+        monkeypatch.undo()
+        pager.desk.acknowledge(id_, "alice", Via.API)
+        return found
+
+    monkeypatch.setattr(pager.store.incidents, "find", find_and_be_overtaken)
+    later(pager, firing("A"), hours=1)
+    assert [text.split()[0] for _, text in told(emulator)] == ["FIRING", "FIRING", "alice"]
+    assert the_incident(pager).state == "acknowledged"
+    assert pager.store.unplanned(10, 1000) == []
+
+
+def test_a_step_is_taken_once_even_if_two_are_at_it(make, emulator, monkeypatch):
+    pager = make(**team(("5m", ["bob"])))
+    pager.post(firing("A"))
+    pager.turn()
+    pager.hand.move(minutes=5)
+    due = pager.store.incidents.due(pager.hand(), 10)
+    assert len(due) == 1
+    monkeypatch.setattr(pager.store.incidents, "due", lambda now, limit: due)
+    pager.escalator.work()
+    pager.escalator.work()
+    monkeypatch.undo()
+    pager.turn()
+    assert [who for who, _ in told(emulator)] == ["alice", "bob"]
+
+
+def test_an_incident_whose_receiver_is_gone_still_escalates(make, emulator, files):
+    pager = make(**team(("5m", ["bob"])))
+    pager.post(firing("A"))
+    pager.turn()
+    other = {"name": "other", "notify": ["carol"], "escalate": [{"after": "5m", "notify": ["carol"]}]}
+    pager.reload(contacts=CONTACTS, receivers=[other])
+    pager.run(310, step=10)
+    assert [who for who, _ in told(emulator)] == ["alice", "carol"]
+
+
+# -- a whole night -----------------------------------------------------------------------------------------
+
+NIGHT = [
+    # minute, what happens
+    (0, lambda p: p.post(firing("A"))),
+    (12, lambda p: p.post(firing("A"))),  # Alertmanager repeats
+    (16, lambda p: p.desk.acknowledge(the_incident(p).id, "bob", Via.SMS, BOB)),
+    (20, lambda p: p.post(firing("A", "B"))),
+    (40, lambda p: p.post(firing("A", "B"))),  # repeats, but bob has it
+    (90, lambda p: p.desk.acknowledge(the_incident(p).id, "alice", Via.SMS, ALICE)),
+    (100, lambda p: p.post(over("A", "B"))),
+]
+EXPECTED = [
+    # minute, who, what
+    (0, "alice", "FIRING #1 critical A db-1 since 12:13"),
+    (10, "bob", "FIRING #1 critical A db-1 since 12:13"),
+    (12, "alice", "STILL FIRING #1 critical A db-1 since 12:13"),
+    (12, "bob", "STILL FIRING #1 critical A db-1 since 12:13"),
+    (16, "alice", "bob has it: #1 A db-1"),
+    (20, "alice", "UPDATE #1 critical B db-1 since 12:13"),
+    (20, "bob", "UPDATE #1 critical B db-1 since 12:13"),
+    (76, "alice", "FIRING #1 critical A db-1; B db-1 since 12:13"),  # bob's acknowledgement lapses
+    (86, "bob", "FIRING #1 critical A db-1; B db-1 since 12:13"),
+    (90, "bob", "alice has it: #1 A db-1"),
+    (100, "alice", "RESOLVED #1 critical A db-1; B db-1 at 12:20 after 6m"),
+    (100, "bob", "RESOLVED #1 critical A db-1; B db-1 at 12:20 after 6m"),
+]
+
+
+@pytest.mark.parametrize("restarting", [False, True])
+def test_a_whole_night(make, emulator, restarting):
+    pager = make(**team(("10m", ["bob"]), ("60m", ["carol"]), reopen_after="1h"))
+    start, found, seen = pager.hand(), [], 0
+    happenings = dict(NIGHT)
+    eventful = {minute for minute, *_ in EXPECTED} | set(happenings)
+    for minute in range(180):
+        if restarting and minute in eventful:
+            pager.reopen()
+        if minute in happenings:
+            happenings[minute](pager)
+        if restarting and minute in eventful:
+            pager.reopen()
+        for _ in range(6):
+            pager.turn()
+            accepted = told(emulator)
+            found += sorted(
+                (int((pager.hand() - start).total_seconds()) // 60, *one) for one in accepted[seen:]
+            )
+            seen = len(accepted)
+            pager.hand.move(seconds=10)
+    assert found == EXPECTED
+    assert set(pager.states()) == {"accepted"}
+    assert texts(emulator)
