@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import sys
 import time
@@ -15,6 +16,7 @@ import typer
 from notifier import __version__, routing
 from notifier.alertmanager import WebhookError, parse_webhook
 from notifier.calendars import AHEAD
+from notifier.client import DEFAULT_URL, Client, ServiceError
 from notifier.clock import utc_now
 from notifier.config import Configuration, ConfigurationError, Loading, Ovh, ovh_for_login
 from notifier.ids import new_id
@@ -337,6 +339,66 @@ def _moment_of(option: str, text: str | None) -> Moment | None:
         return None if text is None else parse_moment(text)
     except ValueError as error:
         raise typer.BadParameter(f"{option}: {error}") from None
+
+
+# -- a running service ------------------------------------------------------------------------------------
+
+ServiceUrl = Annotated[
+    str,
+    typer.Option("--url", envvar="NOTIFIER_URL", help="Where the service listens; may hold USER:PASSWORD@."),
+]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option("--token-file", envvar="NOTIFIER_TOKEN_FILE", help="The file that holds the bearer token."),
+]
+
+
+@app.command()
+def incidents(
+    url: ServiceUrl = DEFAULT_URL,
+    token_file: TokenFile = None,
+    every: Annotated[bool, typer.Option("--all", help="Also those that are resolved.")] = False,
+    output: OutputFormat = Output.TEXT,
+) -> None:
+    """Print the incidents of a running service that are not resolved, newest first."""
+    states = () if every else ("open", "acknowledged")
+    try:
+        found = list(Client(url, token_file).incidents(states))
+    except ServiceError as error:
+        _fail(str(error))
+    if output is Output.JSON:
+        _print_json(found)
+    elif not found:
+        _say("no incidents" if every else "nothing is open")
+    for one in found if output is Output.TEXT else ():
+        _say(_incident_text(one))
+
+
+def _incident_text(incident: dict[str, Any]) -> str:
+    opened = datetime.fromisoformat(incident["opened_at"]).astimezone()
+    state = incident["state"]
+    if incident["acknowledged_by"] and state != "resolved":
+        state = f"{incident['acknowledged_by']} has it"
+    return f"#{incident['number']:<4} {opened:%Y-%m-%d %H:%M}  {incident['receiver']}: {incident['title']} ({state})"
+
+
+@app.command()
+def ack(
+    incident: Annotated[str, typer.Argument(metavar="ID", help="The incident's number, or its id.")],
+    by: Annotated[str | None, typer.Option(help="Who has it; you, if left out.")] = None,
+    url: ServiceUrl = DEFAULT_URL,
+    token_file: TokenFile = None,
+    output: OutputFormat = Output.TEXT,
+) -> None:
+    """Acknowledge an incident at a running service: escalation stops, the others who were paged are told."""
+    try:
+        acknowledged = Client(url, token_file).acknowledge(incident, by or getpass.getuser())
+    except ServiceError as error:
+        _fail(str(error))
+    if output is Output.JSON:
+        _print_json(acknowledged)
+    else:
+        _say(f"{acknowledged['acknowledged_by']} has #{acknowledged['number']} {acknowledged['title']}")
 
 
 # -- OVHcloud -----------------------------------------------------------------------------------------------

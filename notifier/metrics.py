@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 
 from prometheus_client import (
@@ -93,17 +93,14 @@ class Metrics:
             buckets=_LATENCY,
             registry=registry,
         )
-        self.escalations = Counter(
-            "notifier_escalations",
-            "Steps taken because nobody had acknowledged.",
-            ["receiver"],
-            registry=registry,
+        self.escalations = counter(
+            "escalations_total", "Steps taken because nobody had acknowledged.", "receiver"
         )
-        self.acknowledgements = Counter(
-            "notifier_acknowledgements",
-            "Incidents acknowledged, by the way it was done.",
-            ["via"],
-            registry=registry,
+        self.acknowledgements = counter(
+            "acknowledgements_total", "Incidents acknowledged, by the way it was done.", "via"
+        )
+        self.calendar_age = gauge(
+            "calendar_age_seconds", "Since when the calendar of a schedule could not be fetched.", "schedule"
         )
         self.template_errors = counter(
             "template_errors_total", "Messages whose template failed; they went out without it.", "template"
@@ -124,6 +121,14 @@ class Metrics:
         """Have each scrape tell what is under way."""
         self.registry.register(_QueueCollector(queue, now))
 
+    def watch_on_call(self, on_call: Callable[[], Iterable[tuple[str, str]]]) -> None:
+        """Have each scrape tell who is on call, as (schedule, contact)."""
+        self.registry.register(_OnCallCollector(on_call))
+
+    def watch_incidents(self, count: Callable[[], Mapping[tuple[str, str], int]]) -> None:
+        """Have each scrape tell how many incidents are not resolved, by receiver and state."""
+        self.registry.register(_IncidentCollector(count))
+
     def observe_call(self, call: Call) -> None:
         """Count a call to OVHcloud."""
         self.ovh_requests.labels(call.method, call.route, call.code).inc()
@@ -141,6 +146,42 @@ class Metrics:
     def exposition(self) -> bytes:
         """Return all metrics in Prometheus' text format."""
         return generate_latest(self.registry)
+
+
+class _OnCallCollector(Collector):
+    def __init__(self, on_call: Callable[[], Iterable[tuple[str, str]]]) -> None:
+        self._on_call = on_call
+
+    def describe(self) -> Iterable[Metric]:
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        family = GaugeMetricFamily(
+            "notifier_oncall_info", "Who is on call; no series for a hole.", labels=("schedule", "contact")
+        )
+        for labels in self._on_call():
+            family.add_metric(labels, 1)
+        yield family
+
+
+class _IncidentCollector(Collector):
+    def __init__(self, count: Callable[[], Mapping[tuple[str, str], int]]) -> None:
+        self._count = count
+
+    def describe(self) -> Iterable[Metric]:
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        try:
+            counts = self._count()
+        except StoreUnavailable:
+            return
+        family = GaugeMetricFamily(
+            "notifier_incidents", "Incidents that are not resolved.", labels=("receiver", "state")
+        )
+        for labels, number in counts.items():
+            family.add_metric(labels, number)
+        yield family
 
 
 class _QueueCollector(Collector):

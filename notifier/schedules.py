@@ -326,6 +326,12 @@ class Rota:
             schedules.append(Schedule.of(written, zone, calendar))
         return cls(schedules)
 
+    def now(self, instant: datetime) -> Iterator[tuple[str, str]]:
+        """Yield who is on call at *instant*, as (schedule, contact); nothing for a hole."""
+        for name, schedule in self.schedules.items():
+            if (contact := schedule.on_call(instant)) is not None:
+                yield name, contact
+
     def __getitem__(self, name: str) -> Schedule:
         """Return the schedule of that name."""
         return self.schedules[name]

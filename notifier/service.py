@@ -23,6 +23,7 @@ from notifier.config import Configuration, ConfigurationError, Loading
 from notifier.logs import Redaction
 from notifier.metrics import Metrics
 from notifier.paging.account import AccountWatch
+from notifier.paging.calendars import CalendarWatch
 from notifier.paging.desk import Desk
 from notifier.paging.escalation import Escalator
 from notifier.paging.intake import Intake
@@ -33,7 +34,10 @@ from notifier.paging.sending import Sender
 from notifier.paging.worker import Worker
 from notifier.rendering import Templates
 from notifier.runtime import Current, prepare
+from notifier.schedules import Calendar
+from notifier.store.engine import StoreUnavailable
 from notifier.store.store import Store
+from notifier.web.api import Api
 from notifier.web.app import Readiness, build
 from notifier.web.gate import Gate
 from notifier.web.protocol import serving
@@ -73,7 +77,8 @@ class Service:
             raise ConfigurationError(file, loading.errors)
         self._warn(loading)
         self._keep_private(loading.configuration)
-        self.current = Current(prepare(loading, templates, self.metrics.observe_call))
+        known: dict[tuple[str, str], Calendar] = {}
+        self.current = Current(prepare(loading, templates, self.metrics.observe_call, known), known)
         self._loaded(True, clock)
         self._clock = clock
         self.store = Store(self.configuration.storage.path(file.parent))
@@ -84,12 +89,14 @@ class Service:
         self.escalator = Escalator(*shared, self.sender)
         self.desk = Desk(*shared, self.sender, self.escalator)
         self.account = AccountWatch(self.current, self.metrics)
+        self.calendars = CalendarWatch(self.store, self.current, clock, self.metrics)
         self._workers: tuple[Worker, ...] = (
             self.planner,
             self.sender,
             self.escalator,
             Retention(*shared),
             self.account,
+            self.calendars,
         )
         self._gate = Gate(self.configuration.web, self.metrics)
         intake = Intake(self.store, self.current, clock, self.planner.wake)
@@ -100,8 +107,11 @@ class Service:
             metrics=self.metrics,
             readiness=self.readiness,
             reload=self.reload,
+            api=Api(self.store, self.current, self.desk, self._gate, clock),
         )
         self.metrics.watch_queue(self.store.queue, clock)
+        self.metrics.watch_on_call(lambda: self.current.runtime.rota.now(clock()))
+        self.metrics.watch_incidents(self.store.incidents.counts)
         self.ask_to_stop: Callable[[], object] = lambda: None
         """Ends `run`, from any thread."""
 
@@ -117,6 +127,8 @@ class Service:
             warnings.append(f"sending is paused ({paused.reason}): {self._redaction.hide(paused.message)}")
         elif (problem := self.account.problem) is not None:
             warnings.append(self._redaction.hide(problem))
+        for name, problem in self.calendars.problems.items():
+            warnings.append(f'the calendar of "{name}" {self._redaction.hide(problem)}; its last copy holds')
         return Readiness(self.store.outage, tuple(warnings))
 
     # reloading
@@ -133,7 +145,7 @@ class Service:
         self._warn(loading)
         self._keep_private(loading.configuration)
         old = self.configuration
-        self.current.runtime = prepare(loading, templates, self.metrics.observe_call)
+        self.current.runtime = prepare(loading, templates, self.metrics.observe_call, self.current.calendars)
         self._gate.admit_as(loading.configuration.web)
         for key in ("listen_address", "tls_server_config"):
             if getattr(old.web, key) != getattr(loading.configuration.web, key):
@@ -144,6 +156,7 @@ class Service:
         log.info("configuration reloaded", file=str(self._file))
         self.account.wake()  # the new client learns OVHcloud's time before a page needs it
         self.sender.wake()
+        self.calendars.wake()
         return None
 
     def _keep_private(self, configuration: Configuration) -> None:
@@ -169,6 +182,8 @@ class Service:
             StoreRefused: the database is newer than this program.
         """
         self.store.start()
+        with contextlib.suppress(StoreUnavailable):  # it is tried again
+            self.calendars.recall()
         for worker in self._workers:
             worker.start()
 

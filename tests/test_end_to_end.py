@@ -136,7 +136,7 @@ def test_from_a_rule_that_fires_to_the_phone_and_back(files, run, phones, tmp_pa
         assert len(phones.all()) == 1
         target.value = 0
         resolved = phones.wait(2, timeout=60)[1]
-        assert resolved.message.startswith("RESOLVED critical DiskFull ")
+        assert resolved.message.startswith("RESOLVED #1 critical DiskFull ")
         time.sleep(4)
         assert len(phones.all()) == 2
 

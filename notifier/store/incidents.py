@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, exists, insert, or_, select, update
+from sqlalchemy import Connection, Row, bindparam, exists, func, insert, or_, select, update
 
 from notifier.ids import new_id
 from notifier.incidents import PAGING, Incident, IncidentState, Kind, next_number
@@ -136,6 +136,16 @@ class Incidents:
         """Return the incidents of which something is due: a step, or the end of an acknowledgement."""
         with self._database.reading() as connection:
             return [_incident(row) for row in connection.execute(_DUE, {"now": now, "most": limit})]
+
+    def counts(self) -> dict[tuple[str, str], int]:
+        """Return how many incidents are not resolved, by receiver and state."""
+        statement = (
+            select(incidents.c.receiver, incidents.c.state, func.count())
+            .where(_UNRESOLVED)
+            .group_by(incidents.c.receiver, incidents.c.state)
+        )
+        with self._database.reading() as connection:
+            return {(receiver, state): count for receiver, state, count in connection.execute(statement)}
 
     def any_open(self) -> bool:
         """Whether an incident is not resolved."""

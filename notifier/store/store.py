@@ -24,6 +24,7 @@ from notifier.ids import first_id
 from notifier.store.bulk import BulkInsert
 from notifier.store.database import Database
 from notifier.store.incidents import ADD_MESSAGES, Incidents, message_row
+from notifier.store.marks import Marks
 from notifier.store.recent import Recent
 from notifier.store.records import (
     Due,
@@ -162,6 +163,7 @@ class Store(Database):
         self._recent = Recent()
         self._insert_webhooks = BulkInsert(webhooks, lambda rows: insert(webhooks).values(rows))
         self.incidents = Incidents(self)
+        self.marks = Marks(self)
 
     # intake
 

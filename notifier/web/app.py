@@ -13,6 +13,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from notifier.metrics import Metrics
+from notifier.web.api import Api
 from notifier.web.gate import Gate
 from notifier.web.webhook import WebhookEndpoint
 
@@ -32,6 +33,7 @@ def build(
     metrics: Metrics,
     readiness: Callable[[], Readiness],
     reload: Callable[[], Awaitable[str | None]],
+    api: Api,
 ) -> Starlette:
     """Return the application. *reload* reloads the configuration and returns what is wrong with it, if anything."""
 
@@ -68,5 +70,6 @@ def build(
             Route("/-/healthy", healthy),
             Route("/-/ready", ready),
             Route("/-/reload", reloading, methods=["POST", "PUT"]),
+            *api.routes(),
         ]
     )

@@ -1,0 +1,70 @@
+"""Asking a running service over its API, for the commands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import requests
+
+DEFAULT_URL = "http://127.0.0.1:9876"
+_TIMEOUT = (5.0, 30.0)
+_PAGE = 200
+
+
+class ServiceError(Exception):
+    """The service cannot be asked, or says no; the text says why and what to do."""
+
+
+class Client:
+    """A service, at a URL that may hold a user's name and password."""
+
+    def __init__(self, url: str, token_file: Path | None = None) -> None:
+        """Prepare to ask the service at *url*, with the token in *token_file* if there is one.
+
+        Raises:
+            ServiceError: the file cannot be read.
+        """
+        self._url = url.rstrip("/")
+        self._session = requests.Session()
+        if token_file is not None:
+            try:
+                token = token_file.read_text(encoding="utf-8").strip()
+            except (OSError, UnicodeDecodeError) as error:
+                raise ServiceError(f"{token_file} cannot be read: {error}") from None
+            self._session.headers["Authorization"] = f"Bearer {token}"
+
+    def incidents(self, states: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+        """Yield the incidents in any of *states* (all if there are none), newest first."""
+        cursor: str | None = None
+        while True:
+            query = {"state": states, "limit": _PAGE, **({"cursor": cursor} if cursor else {})}
+            answer = self._ask("GET", "/api/v1/incidents", params=query)
+            yield from answer["items"]
+            cursor = answer["next"]
+            if cursor is None:
+                return
+
+    def acknowledge(self, incident: str, by: str) -> dict[str, Any]:
+        """Acknowledge an incident, by its number or id, in the name of *by*; return it."""
+        return self._ask("POST", f"/api/v1/incidents/{quote(incident, safe='')}/ack", json={"by": by})
+
+    def _ask(self, method: str, path: str, **how: Any) -> dict[str, Any]:
+        try:
+            answer = self._session.request(method, self._url + path, timeout=_TIMEOUT, **how)
+        except requests.RequestException as error:
+            reason = type(error).__name__
+            raise ServiceError(f"{self._url} cannot be reached ({reason}); give --url") from None
+        if answer.status_code == 401:
+            raise ServiceError(f"{self._url} wants credentials; give --token-file")
+        try:
+            value = answer.json()
+        except ValueError:
+            value = None
+        if not isinstance(value, Mapping) or (not answer.ok and "error" not in value):
+            raise ServiceError(f"{self._url}{path} answers {answer.status_code}, and not as a notifier does")
+        if not answer.ok:
+            raise ServiceError(str(value["error"]))
+        return dict(value)

@@ -1,0 +1,112 @@
+"""Schedules that are kept in calendars: fetched every few minutes, the last good copy kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import astuple
+from datetime import datetime, timedelta
+from functools import partial
+from hashlib import blake2b
+
+import structlog
+
+from notifier import calendars
+from notifier.calendars import CalendarError, Event
+from notifier.clock import Clock
+from notifier.metrics import Metrics
+from notifier.paging.worker import Worker
+from notifier.runtime import Current
+from notifier.schedules import Calendar, Schedule
+from notifier.store.store import Store
+
+log = structlog.get_logger(__name__)
+
+_EVERY = timedelta(minutes=5)
+_SOON = 60.0  # seconds
+
+
+class CalendarWatch(Worker):
+    """Keeps what calendars say up to date; what one said last holds for as long as it cannot be had."""
+
+    name = "calendars"
+
+    def __init__(self, store: Store, current: Current, clock: Clock, metrics: Metrics) -> None:
+        """Prepare to fetch the calendars of the configuration in force."""
+        super().__init__(metrics, idle=_EVERY.total_seconds())
+        self._store = store
+        self._current = current
+        self._clock = clock
+        self.problems: dict[str, str] = {}
+        """Why the calendars of schedules are not up to date, by the names of the schedules."""
+
+    def recall(self) -> None:
+        """Take the copies that were kept, of calendars that were not fetched by this process yet."""
+        for schedule in self._kept():
+            calendar = schedule.calendar
+            if calendar is None or calendar.fetched_at is not None:
+                continue
+            if (kept := self._store.marks.calendar(_key(schedule))) is not None:
+                fetched_at, events = kept
+                self._hold(
+                    schedule, [Event(_at(b), _at(e), tuple(n)) for b, e, n in json.loads(events)], fetched_at
+                )
+
+    def work(self) -> float | None:
+        """Fetch those calendars that are due."""
+        self.recall()
+        now = self._clock()
+        for schedule in self._kept():
+            if self.is_stopping:
+                return None
+            self._fetch(schedule, now)
+        names = {schedule.name for schedule in self._kept()}
+        self.problems = {name: problem for name, problem in self.problems.items() if name in names}
+        return _SOON if self.problems else None
+
+    def _kept(self) -> Iterator[Schedule]:
+        for schedule in self._current.runtime.rota.schedules.values():
+            if schedule.calendar is not None:
+                yield schedule
+
+    def _fetch(self, schedule: Schedule, now: datetime) -> None:
+        assert schedule.calendar is not None  # noqa: S101 (those of _kept have one)
+        try:
+            data = calendars.fetch(schedule.calendar.source)
+            events = calendars.parse(data, schedule.zone, now - calendars.BEHIND, now + calendars.AHEAD)
+        except CalendarError as error:
+            if self.problems.get(schedule.name) != str(error):
+                log.warning(
+                    "calendar cannot be had, its last copy holds", schedule=schedule.name, error=str(error)
+                )
+            self.problems[schedule.name] = str(error)
+            return
+        if self.problems.pop(schedule.name, None) is not None:
+            log.info("calendar is up to date again", schedule=schedule.name)
+        for name in self._hold(schedule, events, now)[:5]:
+            log.warning("event names no contact", schedule=schedule.name, event=name)
+        written = json.dumps([astuple(event) for event in events], default=datetime.isoformat)
+        self._store.marks.keep_calendar(_key(schedule), now, written).result()
+
+    def _age(self, calendar: Calendar) -> float:
+        return (self._clock() - calendar.fetched_at).total_seconds() if calendar.fetched_at else 0.0
+
+    def _hold(self, schedule: Schedule, events: list[Event], fetched_at: datetime) -> list[str]:
+        contacts = [contact.name for contact in self._current.runtime.configuration.contacts]
+        assigned, unknown = calendars.assign(events, contacts)
+        if schedule.calendar is not None:
+            schedule.calendar.hold(assigned, fetched_at)
+            self._metrics.calendar_age.labels(schedule.name).set_function(
+                partial(self._age, schedule.calendar)
+            )
+        return unknown
+
+
+def _at(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def _key(schedule: Schedule) -> str:
+    """Return what a copy is kept under: addresses of calendars are often secrets."""
+    source = schedule.calendar.source if schedule.calendar is not None else ""
+    return blake2b(f"{schedule.zone} {source}".encode(), digest_size=16).hexdigest()

@@ -1,0 +1,76 @@
+"""What is remembered by name: times, and the last good copies of calendars."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import Future
+from datetime import datetime
+
+from sqlalchemy import Connection, Table, bindparam, delete, insert, select, update
+
+from notifier.store.database import Database
+from notifier.store.schema import calendars, marks
+
+_MARK = select(marks.c.at).where(marks.c.name == bindparam("mark"))
+
+
+class Marks:
+    """Times by name: when something was last seen or done."""
+
+    def __init__(self, database: Database) -> None:
+        """Work on *database*."""
+        self._database = database
+
+    def get(self, name: str) -> datetime | None:
+        """Return the time remembered as *name*."""
+        with self._database.reading() as connection:
+            return connection.execute(_MARK, {"mark": name}).scalar()
+
+    def all(self, prefix: str) -> dict[str, datetime]:
+        """Return the times whose names begin with *prefix*, without it."""
+        statement = select(marks.c.name, marks.c.at).where(marks.c.name.startswith(prefix, autoescape=True))
+        with self._database.reading() as connection:
+            return {name.removeprefix(prefix): at for name, at in connection.execute(statement)}
+
+    def set(self, times: Mapping[str, datetime]) -> Future[None]:
+        """Remember *times*."""
+
+        def operation(connection: Connection) -> None:
+            for name, at in times.items():
+                set_mark(connection, name, at)
+
+        return self._database.submit(operation)
+
+    def forget(self, name: str) -> Future[None]:
+        """Forget the time remembered as *name*."""
+
+        def operation(connection: Connection) -> None:
+            connection.execute(delete(marks).where(marks.c.name == name))
+
+        return self._database.submit(operation)
+
+    def calendar(self, key: str) -> tuple[datetime, str] | None:
+        """Return when the calendar *key* was last had, and the events that it held, as JSON."""
+        statement = select(calendars.c.fetched_at, calendars.c.events).where(calendars.c.key == key)
+        with self._database.reading() as connection:
+            row = connection.execute(statement).first()
+            return None if row is None else (row.fetched_at, row.events)
+
+    def keep_calendar(self, key: str, fetched_at: datetime, events: str) -> Future[None]:
+        """Keep the events of the calendar *key*, as JSON."""
+
+        def operation(connection: Connection) -> None:
+            _put(connection, calendars, "key", key, {"fetched_at": fetched_at, "events": events})
+
+        return self._database.submit(operation)
+
+
+def set_mark(connection: Connection, name: str, at: datetime) -> None:
+    """Remember *at* as *name*, in the transaction of *connection*."""
+    _put(connection, marks, "name", name, {"at": at})
+
+
+def _put(connection: Connection, table: Table, key: str, name: str, values: Mapping[str, object]) -> None:
+    changed = connection.execute(update(table).where(table.c[key] == name).values(dict(values)))
+    if not changed.rowcount:
+        connection.execute(insert(table).values({key: name, **values}))

@@ -1,0 +1,238 @@
+"""The API: what commands, pages and scripts ask of a running service, and have it do."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from notifier import calendars
+from notifier.clock import Clock
+from notifier.incidents import Incident, IncidentState
+from notifier.paging.desk import Desk, Verdict, Via
+from notifier.runtime import Current
+from notifier.schedules import Schedule, Shift, shift_json
+from notifier.store.engine import StoreUnavailable
+from notifier.store.store import Store
+from notifier.values import parse_moment
+from notifier.web.gate import Gate
+
+_MOST = 500
+_MAX_BODY = 64 * 1024
+_FEED_TYPE = "text/calendar; charset=utf-8"
+
+
+class Refused(Exception):
+    """A request that cannot be answered as asked: the status, and the reason."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+def rfc3339(instant: datetime | None) -> str | None:
+    """Return *instant* as the API writes it: RFC 3339 in UTC, to the millisecond."""
+    return None if instant is None else f"{instant:%Y-%m-%dT%H:%M:%S}.{instant.microsecond // 1000:03d}Z"
+
+
+def incident_json(incident: Incident) -> dict[str, Any]:
+    """Return *incident* as the API shows it."""
+    return {
+        "id": incident.id,
+        "number": incident.number,
+        "receiver": incident.receiver,
+        "group_key": incident.group_key,
+        "state": incident.state.value,
+        "title": incident.title,
+        "labels": dict(incident.labels),
+        "opened_at": rfc3339(incident.opened_at),
+        "acknowledged_by": incident.acknowledged_by,
+        "acknowledged_via": incident.acknowledged_via,
+        "acknowledged_at": rfc3339(incident.acknowledged_at),
+        "next_step_at": rfc3339(incident.due_at) if incident.state is IncidentState.OPEN else None,
+        "resolved_at": rfc3339(incident.resolved_at),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """The handlers, and what they ask."""
+
+    store: Store
+    current: Current
+    desk: Desk
+    gate: Gate
+    clock: Clock
+
+    def routes(self) -> list[Route]:
+        """Return the paths of the API, and the calendars for phones."""
+        return [
+            Route("/api/v1/incidents", self._guarded(self.incidents), methods=["GET"]),
+            Route("/api/v1/incidents/{id}", self._guarded(self.incident), methods=["GET"]),
+            Route("/api/v1/incidents/{id}/ack", self._guarded(self.acknowledge), methods=["POST"]),
+            Route("/api/v1/oncall", self._guarded(self.on_call), methods=["GET"]),
+            Route("/oncall/{name}.ics", self._guarded(self.feed), methods=["GET"]),
+        ]
+
+    def _guarded(
+        self, handler: Callable[[Request, bytes], Response]
+    ) -> Callable[[Request], Awaitable[Response]]:
+        async def guarded(request: Request) -> Response:
+            if not await self.gate.admits(request.scope):
+                answer = JSONResponse({"error": "give the right credentials"}, 401)
+                answer.headers["www-authenticate"] = 'Basic realm="notifier"'
+                return answer
+            try:
+                body = await _body(request)
+                return await asyncio.get_running_loop().run_in_executor(None, handler, request, body)
+            except Refused as refused:
+                return JSONResponse({"error": str(refused)}, refused.status)
+            except StoreUnavailable as error:
+                return JSONResponse({"error": f"the store is unavailable: {error}"}, 503)
+
+        return guarded
+
+    # incidents
+
+    def incidents(self, request: Request, _: bytes) -> Response:
+        """Return the incidents, newest first."""
+        states = request.query_params.getlist("state")
+        for state in states:
+            if state not in tuple(IncidentState):
+                raise Refused(400, f'"{state}" is not a state; known are {", ".join(IncidentState)}')
+        limit = _limit(request)
+        found = self.store.incidents.page(limit + 1, request.query_params.get("cursor"), states or None)
+        return _listed([incident_json(one) for one in found], limit)
+
+    def incident(self, request: Request, _: bytes) -> Response:
+        """Return one incident, by its id or number, with what happened to it."""
+        incident = self._incident(request)
+        history = [
+            {"at": rfc3339(e.at), "kind": e.kind, "by": e.by, "via": e.via, "detail": e.detail}
+            for e in self.store.incidents.history(incident.id)
+        ]
+        return JSONResponse({**incident_json(incident), "events": history})
+
+    def acknowledge(self, request: Request, body: bytes) -> Response:
+        """Acknowledge an incident in the name of whom the body says: ``{"by": "alice"}``."""
+        by = _text(_object(body), "by") or _user(request) or "the API"
+        incident = self._incident(request)
+        contact = next((c for c in self.current.runtime.configuration.contacts if c.name == by), None)
+        phone = self.current.runtime.configuration.recipient(by).phone if contact is not None else None
+        match self.desk.acknowledge(incident.id, by, Via.API, phone):
+            case Verdict.UNKNOWN:
+                raise Refused(404, "there is no such incident")
+            case Verdict.RESOLVED:
+                raise Refused(409, f"incident {incident.number} is resolved already")
+        after = self.store.incidents.get(incident.id)
+        return JSONResponse(incident_json(after or incident))
+
+    def _incident(self, request: Request) -> Incident:
+        given = str(request.path_params["id"]).removeprefix("#")
+        found = None
+        if given.isascii() and given.isdecimal() and len(given) < 8:
+            found = self.store.incidents.numbered(int(given))
+        found = found or self.store.incidents.get(given)
+        if found is None:
+            raise Refused(404, f'there is no incident "{given[:40]}"')
+        return found
+
+    # who is on call
+
+    def on_call(self, request: Request, _: bytes) -> Response:
+        """Return who is on call now, or at ``at``; with ``until``, every shift up to then."""
+        schedules = self.current.runtime.rota.schedules
+        name = request.query_params.get("schedule")
+        if name is not None and name not in schedules:
+            raise Refused(404, f'there is no schedule "{name[:100]}"')
+        chosen = [schedules[name]] if name is not None else list(schedules.values())
+        shifts: list[Shift] = []
+        for schedule in chosen:
+            start = _instant(request, "at", schedule) or self.clock()
+            end = _instant(request, "until", schedule)
+            if end is not None and not start < end <= start + calendars.AHEAD:
+                raise Refused(400, "until must be after at, and at most 400 days after it")
+            shifts += [schedule.at(start)] if end is None else schedule.shifts(start, end)
+        return JSONResponse({"items": [shift_json(shift) for shift in shifts], "next": None})
+
+    def feed(self, request: Request, _: bytes) -> Response:
+        """Return a calendar to subscribe to: a schedule's, or all the shifts of a contact."""
+        name, now = str(request.path_params["name"]), self.clock()
+        schedules = self.current.runtime.rota.schedules
+        start, end = now - calendars.BEHIND, now + calendars.AHEAD
+        if name in schedules:
+            shifts, title = schedules[name].shifts(start, end), f"On call: {name}"
+        elif any(contact.name == name for contact in self.current.runtime.configuration.contacts):
+            every = (shift for schedule in schedules.values() for shift in schedule.shifts(start, end))
+            shifts, title = [shift for shift in every if shift.contact == name], f"{name} on call"
+        else:
+            raise Refused(404, f'there is no schedule or contact "{name[:100]}"')
+        whole = [shift for shift in shifts if shift.start > start and shift.end < end]  # not those cut off
+        return Response(calendars.feed(title, whole, now), media_type=_FEED_TYPE)
+
+
+async def _body(request: Request) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _MAX_BODY:
+            raise Refused(413, f"the body is larger than {_MAX_BODY} bytes")
+    return bytes(body)
+
+
+def _object(body: bytes) -> Mapping[str, Any]:
+    if not body.strip():
+        return {}
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        raise Refused(400, "the body is not JSON") from None
+    if not isinstance(value, dict):
+        raise Refused(400, 'the body is no object; send {"by": "alice"}')
+    return value
+
+
+def _text(values: Mapping[str, Any], name: str) -> str | None:
+    value = values.get(name)
+    if value is not None and (not isinstance(value, str) or not value.strip() or len(value) > 100):
+        raise Refused(400, f"{name} must be a text of up to 100 characters")
+    return None if value is None else " ".join(value.split())
+
+
+def _user(request: Request) -> str | None:
+    """Return the name that the credentials give, which the gate has found right."""
+    scheme, _, value = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    return base64.b64decode(value).decode("utf-8", "replace").partition(":")[0] or None
+
+
+def _limit(request: Request) -> int:
+    given = request.query_params.get("limit", "100")
+    if not (given.isascii() and given.isdecimal() and 1 <= int(given[:9]) <= _MOST):
+        raise Refused(400, f"limit must be a number from 1 to {_MOST}")
+    return int(given)
+
+
+def _listed(items: Sequence[Mapping[str, Any]], limit: int) -> Response:
+    """Return up to *limit* of *items* as a list, with the cursor for those that follow, if any do."""
+    following = items[limit - 1]["id"] if len(items) > limit else None
+    return JSONResponse({"items": items[:limit], "next": following})
+
+
+def _instant(request: Request, name: str, schedule: Schedule) -> datetime | None:
+    given = request.query_params.get(name)
+    if given is None:
+        return None
+    try:
+        return parse_moment(given.replace(" ", "+")).instant(schedule.zone)
+    except ValueError as error:
+        raise Refused(400, f"{name}: {error}") from None
