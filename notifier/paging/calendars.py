@@ -84,7 +84,7 @@ class CalendarWatch(Worker):
         if self.problems.pop(schedule.name, None) is not None:
             log.info("calendar is up to date again", schedule=schedule.name)
         for name in self._hold(schedule, events, now)[:5]:
-            log.warning("event names no contact", schedule=schedule.name, event=name)
+            log.warning("event names no contact", schedule=schedule.name, summary=name)
         written = json.dumps([astuple(event) for event in events], default=datetime.isoformat)
         self._store.marks.keep_calendar(_key(schedule), now, written).result()
 
