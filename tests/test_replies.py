@@ -1,0 +1,37 @@
+"""What replies mean."""
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notifier.replies import Ack, Mute, Next, Unclear, Who, parse_reply
+
+
+@pytest.mark.parametrize(
+    ("text", "meaning"),
+    [
+        ("7", Ack((7,))), ("#7", Ack((7,))), (" 7 ", Ack((7,))), ("7.", Ack((7,))), ("７", Ack((7,))),
+        ("ack", Ack()), ("ACK", Ack()), ("Ack.", Ack()), ("Ack!", Ack()), ("ackk", Ack()), ("\u00a0ack\u200b", Ack()),
+        ("ok", Ack()), ("OK", Ack()), ("Ok!!", Ack()), ("okk", Ack()), ("Okay", Ack()), ("0k", Ack()), ("\U0001f44d", Ack()),
+        ("ack 7", Ack((7,))), ("ack7", Ack((7,))), ("ACK #7", Ack((7,))), ("7 ok", Ack((7,))), ("ok 7.", Ack((7,))),
+        ("Ack\n7", Ack((7,))), ("ack 7 8", Ack((7, 8))), ("ack 7, 7", Ack((7,))), ("ok ack 7", Ack((7,))),
+        ("next", Next()), ("NEXT", Next()), ("Next.", Next()), ("7 next", Next((7,))), ("next 7", Next((7,))), ("7next", Next((7,))),
+        ("who", Who()), ("Who?", Who()), ("WHO ", Who()),
+        ("mute 7 2h", Mute(timedelta(hours=2), (7,))), ("Mute 7 2h", Mute(timedelta(hours=2), (7,))),
+        ("mute 2h", Mute(timedelta(hours=2))), ("7 mute 90 min", Mute(timedelta(minutes=90), (7,))),
+        ("mute #7 1h30m", Mute(timedelta(minutes=90), (7,))), ("mute7 2h", Mute(timedelta(hours=2), (7,))),
+        ("", Unclear()), ("?", Unclear()), ("help", Unclear()), ("not ok", Unclear()), ("ack not", Unclear()),
+        ("mute 7", Unclear()), ("mute 7 0h", Unclear()), ("mute", Unclear()), ("who 7", Unclear()), ("ack next", Unclear()),
+        ("back", Unclear()), ("ask", Unclear()), ("I can't", Unclear()), ("STOP", Unclear()), ("12345678", Unclear()),
+        ("ok I will look at it tomorrow", Unclear()), ("a" * 10_000, Unclear()), ("7" * 10_000, Unclear()),
+    ],
+)  # fmt: skip
+def test_what_a_reply_means(text, meaning):
+    assert parse_reply(text) == meaning
+
+
+@given(st.text(max_size=200))
+def test_whatever_comes_is_understood_or_not(text):
+    parse_reply(text)
