@@ -147,6 +147,24 @@ class Storage(_Section):
         return beside / path if "/" not in path else Path("/", path)
 
 
+class _Polling(_Section):
+    poll_interval: PositiveDuration
+
+
+class Receipts(_Polling):
+    """How receipts are followed."""
+
+    poll_interval: PositiveDuration = timedelta(seconds=20)
+    """How often OVHcloud is asked for the receipts of new messages; less often as they get old."""
+
+
+class Replies(_Polling):
+    """How replies are taken."""
+
+    poll_interval: PositiveDuration = timedelta(seconds=15)
+    """How often OVHcloud is asked for replies, while an incident is not resolved."""
+
+
 class Ovh(_Section):
     """The OVHcloud account that sends."""
 
@@ -174,6 +192,15 @@ class Ovh(_Section):
     """For how long OVHcloud is asked what became of a job whose answer was lost, before it is sent again."""
     max_concurrency: Annotated[int, Field(ge=1, le=64), BeforeValidator(count)] = 16
     """How many jobs are sent at once."""
+    receipts: Receipts = Field(default_factory=Receipts)
+    replies: Replies = Field(default_factory=Replies)
+    callback_secret: SecretStr | None = None
+    """The last part of the URLs that OVHcloud may call back: /ovh/receipt/SECRET and /ovh/reply/SECRET."""
+
+    @property
+    def takes_replies(self) -> bool:
+        """Whether people can reply to what is sent."""
+        return self.sender_for_response or self.virtual_number is not None
 
 
 class Contact(_Section):
@@ -341,6 +368,7 @@ class Configuration(_Section):
             self.ovh.application_secret,
             self.ovh.consumer_key,
             self.ovh.client_secret,
+            self.ovh.callback_secret,
         ):
             if secret is not None:
                 yield secret.get_secret_value()
@@ -357,8 +385,6 @@ _NOT_YET = {
     "alertmanager": "making silences is",
     "watchdog": "calling a dead man's switch is",
     "global.external_url": "serving pages is",
-    "ovh.receipts": "following receipts is",
-    "ovh.replies": "taking replies is",
     "contacts[].admin": "limiting messages is",
     "mute_time_intervals": "muting by time is",
     "active_time_intervals": "muting by time is",
@@ -370,7 +396,14 @@ _DEPRECATED = {
 }
 _SECRETS = {
     "web": ("bearer_token",),
-    "ovh": ("application_key", "application_secret", "consumer_key", "client_id", "client_secret"),
+    "ovh": (
+        "application_key",
+        "application_secret",
+        "consumer_key",
+        "client_id",
+        "client_secret",
+        "callback_secret",
+    ),
 }
 _TEMPLATE_FILE = re.compile(r"(?P<name>.+?)(?:\.(?P<language>[a-z]{2}))?\.j2")
 
@@ -478,7 +511,7 @@ def json_schema() -> dict[str, Any]:
                 "type": "string",
                 "description": f"The file that holds {name}.",
             }
-    for model in (Global, Storage, Ovh, Receiver):
+    for model in (Global, Storage, Ovh, Receipts, Replies, Receiver):
         for name, info in model.model_fields.items():
             if isinstance(info.default, timedelta):
                 schema["$defs"][model.__name__]["properties"][name]["default"] = format_duration(info.default)

@@ -26,6 +26,7 @@ from notifier.store.records import Queue
 
 _LATENCY = (0.05, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900, 1800, 3600)
 _REQUEST = (0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10)
+_DELIVERY = (1, 2.5, 5, 10, 20, 30, 60, 120, 300, 900, 3600, 21600, 86400)
 
 
 class Metrics:
@@ -93,6 +94,13 @@ class Metrics:
             buckets=_LATENCY,
             registry=registry,
         )
+        self.delivery_latency = Histogram(
+            "notifier_delivery_latency_seconds",
+            "Time from a webhook being received to its message reaching the handset.",
+            ("receiver",),
+            buckets=_DELIVERY,
+            registry=registry,
+        )
         self.escalations = counter(
             "escalations_total", "Steps taken because nobody had acknowledged.", "receiver"
         )
@@ -137,7 +145,7 @@ class Metrics:
     def expect_receivers(self, receivers: Iterable[str]) -> None:
         """Let the series of *receivers* be there, at zero, before anything happens to them."""
         for receiver in receivers:
-            for outcome in ("accepted", "rejected", "expired"):
+            for outcome in ("accepted", "delivered", "undelivered", "rejected", "expired"):
                 self.sms.labels(receiver, outcome)
             for status in ("firing", "resolved"):
                 self.notifications.labels(receiver, status)

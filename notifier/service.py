@@ -29,6 +29,8 @@ from notifier.paging.escalation import Escalator
 from notifier.paging.intake import Intake
 from notifier.paging.planning import Planner
 from notifier.paging.pressure import Pressure
+from notifier.paging.receipts import Receipts
+from notifier.paging.replies import Replies
 from notifier.paging.retention import Retention
 from notifier.paging.sending import Sender
 from notifier.paging.worker import Worker
@@ -39,6 +41,7 @@ from notifier.store.engine import StoreUnavailable
 from notifier.store.store import Store
 from notifier.web.api import Api
 from notifier.web.app import Readiness, build
+from notifier.web.callbacks import Callbacks
 from notifier.web.gate import Gate
 from notifier.web.protocol import serving
 from notifier.web.webhook import WebhookEndpoint
@@ -88,6 +91,10 @@ class Service:
         self.planner = Planner(*shared, self.sender)
         self.escalator = Escalator(*shared, self.sender)
         self.desk = Desk(*shared, self.sender, self.escalator)
+        self.receipts = Receipts(self.store, self.current, clock, self.metrics, self.escalator)
+        self.replies = Replies(
+            self.store, self.current, clock, self.metrics, self.desk, self.sender, self.escalator
+        )
         self.account = AccountWatch(self.current, self.metrics)
         self.calendars = CalendarWatch(self.store, self.current, clock, self.metrics)
         self._workers: tuple[Worker, ...] = (
@@ -97,6 +104,8 @@ class Service:
             Retention(*shared),
             self.account,
             self.calendars,
+            self.receipts,
+            self.replies,
         )
         self._gate = Gate(self.configuration.web, self.metrics)
         intake = Intake(self.store, self.current, clock, self.planner.wake)
@@ -107,6 +116,7 @@ class Service:
             metrics=self.metrics,
             readiness=self.readiness,
             reload=self.reload,
+            callbacks=Callbacks(self.current, self.receipts.hint, self.replies.hint),
             api=Api(self.store, self.current, self.desk, self._gate, clock),
         )
         self.metrics.watch_queue(self.store.queue, clock)

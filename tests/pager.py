@@ -13,6 +13,8 @@ from notifier.paging.desk import Desk
 from notifier.paging.escalation import Escalator
 from notifier.paging.planning import Planner
 from notifier.paging.pressure import Pressure
+from notifier.paging.receipts import Receipts
+from notifier.paging.replies import Replies
 from notifier.paging.sending import Sender
 from notifier.runtime import Current, prepare
 from notifier.service import load
@@ -58,6 +60,9 @@ class Pager:
         self.planner = Planner(*shared, self.sender)
         self.escalator = Escalator(*shared, self.sender)
         self.desk = Desk(*shared, self.sender, self.escalator)
+        fewer = (self.store, self.current, self.hand, self.metrics)
+        self.receipts = Receipts(*fewer, self.escalator)
+        self.replies = Replies(*fewer, self.desk, self.sender, self.escalator)
 
     def post(self, body, posted_to=None):
         body = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -79,6 +84,16 @@ class Pager:
                     break
                 idle.wait(0.005)
             assert not self.sender.is_busy, "a job hangs"
+
+    def follow(self):
+        """Ask for the receipts that are due."""
+        while (wait := self.receipts.work()) is not None and wait < 1:
+            pass
+
+    def listen(self):
+        """Read what was replied."""
+        while self.replies.work() == 0.0:
+            pass
 
     def run(self, seconds, step=1.0):
         """Let time pass, turning at every *step*."""

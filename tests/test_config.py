@@ -294,7 +294,7 @@ def test_the_commented_reference_names_every_key():
     keys = {key for definition in json_schema()["$defs"].values() for key in definition.get("properties", {})}
     missing = {key for key in keys if not re.search(rf"\b{key}\b", text)} - {
         "application_key_file", "application_secret_file", "client_id_file", "client_secret_file", "consumer_key_file",
-        "bearer_token",
+        "bearer_token", "callback_secret",
     }  # fmt: skip
     assert missing == set()
 

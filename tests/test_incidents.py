@@ -369,7 +369,7 @@ def test_taking_over_is_told_and_taking_twice_is_not(make, emulator):
     id_ = the_incident(pager).id
     for who in ("alice", "alice", "bob"):
         pager.desk.acknowledge(id_, who, Via.API)
-    pager.turn()
+        pager.turn()
     assert told(emulator)[2:] == [("bob", "alice has it: #1 A db-1"), ("alice", "bob has it: #1 A db-1")]
 
 

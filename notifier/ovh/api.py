@@ -10,8 +10,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import ovh
 import ovh.client
@@ -55,6 +56,23 @@ class Outgoing(_Answer):
     message: str | None = None
     delivery_receipt: int | None = Field(default=None, alias="deliveryReceipt")
     ptt: int | None = None
+    delivered_at: datetime | None = Field(default=None, alias="deliveredAt")
+
+
+class Incoming(_Answer):
+    """A reply."""
+
+    id: int
+    sender: str
+    message: str = ""
+    creation_datetime: datetime = Field(alias="creationDatetime")
+
+
+class Ptt(_Answer):
+    """What a ``ptt`` means."""
+
+    comment: str = ""
+    description: str = ""
 
 
 class Account(_Answer):
@@ -295,6 +313,36 @@ class Api:
     def _ids(self, route: str, path: str) -> list[int]:
         return self._read("GET", route, path, lambda a, _: TypeAdapter(list[int]).validate_python(a))
 
+    # following up
+
+    def outgoing_since(self, since: datetime, receipt: int) -> set[int]:
+        """Return the ids of the history since *since* whose ``deliveryReceipt`` is *receipt*."""
+        path = self._path(
+            "outgoing", **{"creationDatetime.from": _written(since), "deliveryReceipt": str(receipt)}
+        )
+        return set(self._ids("/sms/{serviceName}/outgoing", path))
+
+    def incoming_ids(self, since: datetime) -> list[int]:
+        """Return the ids of the replies since *since*."""
+        path = self._path("incoming", **{"creationDatetime.from": _written(since)})
+        return self._ids("/sms/{serviceName}/incoming", path)
+
+    def incoming(self, id_: int) -> Incoming:
+        """Return one reply."""
+        return self._read(
+            "GET", "/sms/{serviceName}/incoming/{id}", self._path(f"incoming/{id_}"), _reader(Incoming)
+        )
+
+    def describe_ptt(self, ptt: int) -> str:
+        """Return what OVHcloud says a ``ptt`` means."""
+        described = self._read("GET", "/sms/ptts", f"/sms/ptts?ptt={ptt}", _reader(Ptt))
+        return described.comment or described.description or f"ptt {ptt}"
+
+    def local_time(self, theirs: datetime) -> datetime:
+        """Return the instant of our clock at which OVHcloud's shows *theirs*."""
+        aware = theirs if theirs.tzinfo else theirs.replace(tzinfo=UTC)
+        return aware.astimezone(UTC) - timedelta(seconds=self._clock.delta or 0)
+
     # the account
 
     def service_names(self) -> list[str]:
@@ -354,7 +402,7 @@ class Api:
 
     def _path(self, tail: str = "", **query: str) -> str:
         path = f"/sms/{quote(self.service_name(), safe='')}" + (f"/{tail}" if tail else "")
-        return path + "".join(f"?{name}={quote(value, safe='')}" for name, value in query.items())
+        return path + ("?" + urlencode(query, quote_via=quote) if query else "")
 
     @contextmanager
     def _forgetting_a_dead_token(self) -> Iterator[None]:
@@ -456,6 +504,10 @@ def e164(number: str) -> str:
     """Return a number of OVHcloud's, or of the configuration, with ``+`` and digits alone."""
     digits = "".join(c for c in number if c.isdecimal())
     return "+" + digits.removeprefix("00")
+
+
+def _written(instant: datetime) -> str:
+    return instant.astimezone(UTC).isoformat(timespec="seconds")
 
 
 def _reader(model: type[M]) -> Callable[[Any, str | None], M]:

@@ -85,16 +85,9 @@ class Desk:
                 return Verdict.UNKNOWN
             if incident.state is IncidentState.RESOLVED:
                 return Verdict.RESOLVED
-            receiver = receiver_of(self._current.runtime, incident)
-            is_new = incident.acknowledged_by != by or incident.state is IncidentState.OPEN
-            tell = is_new and receiver.tell_others
-            change = IncidentChange(
-                acknowledged(incident, by, via, now, receiver.reopen_after),
-                events=(Event("acknowledged", by=by, via=via),) if is_new else (),
-                messages=self._notices("acknowledged", incident, by, phone, now) if tell else (),
-            )
+            change = self.acknowledgement(incident, by, via, phone, now)
             if self._store.incidents.change([change], now).result()[0]:
-                if is_new:
+                if change.events:
                     self._metrics.acknowledgements.labels(via).inc()
                 log.info("incident acknowledged", incident=incident.number, by=by, via=via)
                 self._sender.expect()
@@ -114,18 +107,37 @@ class Desk:
                 return Verdict.UNKNOWN
             if incident.state is IncidentState.RESOLVED:
                 return Verdict.RESOLVED
-            policy = self._current.runtime.policy(receiver_of(self._current.runtime, incident))
-            if incident.step >= len(policy.steps):
+            change = self.passing_on(incident, by, via, now)
+            if change is None:
                 return Verdict.EXHAUSTED
-            open_ = incident
-            if incident.state is IncidentState.ACKNOWLEDGED:
-                open_ = replace(reopened(incident), step=incident.step, round=incident.round)
-            change = IncidentChange(replace(open_, due_at=now), events=(Event("next", by=by, via=via),))
             if self._store.incidents.change([change], now).result()[0]:
                 log.info("incident passed on", incident=incident.number, by=by, via=via)
                 self._escalator.wake()
                 return Verdict.DONE
         raise RuntimeError("the incident changes all the time")
+
+    def acknowledgement(
+        self, incident: Incident, by: str, via: Via, phone: str | None, now: datetime
+    ) -> IncidentChange:
+        """Return what puts *incident* into the hands of *by*; nothing happens yet."""
+        receiver = receiver_of(self._current.runtime, incident)
+        is_new = incident.acknowledged_by != by or incident.state is IncidentState.OPEN
+        tell = is_new and receiver.tell_others
+        return IncidentChange(
+            acknowledged(incident, by, via, now, receiver.reopen_after),
+            events=(Event("acknowledged", by=by, via=via),) if is_new else (),
+            messages=self._notices("acknowledged", incident, by, phone, now) if tell else (),
+        )
+
+    def passing_on(self, incident: Incident, by: str, via: Via, now: datetime) -> IncidentChange | None:
+        """Return what has the next step of *incident* come at once, None if there is none; nothing happens yet."""
+        policy = self._current.runtime.policy(receiver_of(self._current.runtime, incident))
+        if incident.step >= len(policy.steps):
+            return None
+        open_ = incident
+        if incident.state is IncidentState.ACKNOWLEDGED:
+            open_ = replace(reopened(incident), step=incident.step, round=incident.round)
+        return IncidentChange(replace(open_, due_at=now), events=(Event("next", by=by, via=via),))
 
     def _notices(
         self, name: str, incident: Incident, by: str, phone: str | None, now: datetime

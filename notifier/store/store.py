@@ -23,6 +23,7 @@ from notifier.config import LONGEST_DEDUPE_WINDOW
 from notifier.ids import first_id
 from notifier.store.bulk import BulkInsert
 from notifier.store.database import Database
+from notifier.store.followup import Receipts, Replies
 from notifier.store.incidents import ADD_MESSAGES, Incidents, message_row
 from notifier.store.marks import Marks
 from notifier.store.recent import Recent
@@ -112,6 +113,7 @@ _END = (
         ovh_id=bindparam("ovh_id"),
         error=bindparam("error"),
         finished_at=bindparam("now"),
+        receipt_due_at=bindparam("due"),
     )
 )
 _END_MERGED = (
@@ -164,6 +166,8 @@ class Store(Database):
         self._insert_webhooks = BulkInsert(webhooks, lambda rows: insert(webhooks).values(rows))
         self.incidents = Incidents(self)
         self.marks = Marks(self)
+        self.receipts = Receipts(self, self.incidents)
+        self.replies = Replies(self, self.incidents)
 
     # intake
 
@@ -306,7 +310,14 @@ class Store(Database):
         connection.execute(
             _END,
             [
-                {"message": e.message_id, "state": e.state, "ovh_id": e.ovh_id, "error": e.error, "now": now}
+                {
+                    "message": e.message_id,
+                    "state": e.state,
+                    "ovh_id": e.ovh_id,
+                    "error": e.error,
+                    "now": now,
+                    "due": now if e.ovh_id is not None else None,
+                }
                 for e in endings
             ],
         )

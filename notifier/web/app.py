@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from notifier.metrics import Metrics
 from notifier.web.api import Api
+from notifier.web.callbacks import Callbacks
 from notifier.web.gate import Gate
 from notifier.web.webhook import WebhookEndpoint
 
@@ -34,6 +35,7 @@ def build(
     readiness: Callable[[], Readiness],
     reload: Callable[[], Awaitable[str | None]],
     api: Api,
+    callbacks: Callbacks,
 ) -> Starlette:
     """Return the application. *reload* reloads the configuration and returns what is wrong with it, if anything."""
 
@@ -70,6 +72,7 @@ def build(
             Route("/-/healthy", healthy),
             Route("/-/ready", ready),
             Route("/-/reload", reloading, methods=["POST", "PUT"]),
+            *callbacks.routes(),
             *api.routes(),
         ]
     )

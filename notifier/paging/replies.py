@@ -1,0 +1,226 @@
+"""Replies: read while something is open, understood, and answered where that helps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import structlog
+
+from notifier.clock import Clock
+from notifier.config import Recipient
+from notifier.incidents import Incident, IncidentState, Kind
+from notifier.metrics import Metrics
+from notifier.notices import notice
+from notifier.ovh.api import Incoming, e164
+from notifier.ovh.errors import CallFailed
+from notifier.paging.desk import Desk, Via
+from notifier.paging.escalation import Escalator
+from notifier.paging.sending import Sender
+from notifier.paging.worker import Worker
+from notifier.phones import mask
+from notifier.replies import Ack, Mute, Next, Unclear, Who, parse_reply
+from notifier.runtime import Current
+from notifier.store.followup import REPLIES_SEEN, ReplyRead
+from notifier.store.records import IncidentChange
+from notifier.store.store import Store
+
+log = structlog.get_logger(__name__)
+
+OVERLAP = timedelta(minutes=10)
+"""How far before the last reading replies are asked for again: lists are late, and clocks differ."""
+HELP_EVERY = timedelta(hours=1)
+MOST_ANSWERS, ANSWERS_PER = 6, timedelta(minutes=10)
+
+_MOST = 100
+_ATTEMPTS = 5
+_SKEW = timedelta(seconds=2)
+"""OVHcloud's times are whole seconds."""
+_AFTER_FAILURE = 15.0  # seconds
+
+
+@dataclass(slots=True)
+class _Meaning:
+    """What a reply comes to, before it is written down."""
+
+    outcome: str
+    changes: list[IncidentChange] = field(default_factory=list)
+    answers: list[str] = field(default_factory=list)
+    is_help: bool = False
+
+
+class Replies(Worker):
+    """Reads replies and does what they say; each once, whatever happens meanwhile."""
+
+    name = "replies"
+
+    def __init__(
+        self,
+        store: Store,
+        current: Current,
+        clock: Clock,
+        metrics: Metrics,
+        desk: Desk,
+        sender: Sender,
+        escalator: Escalator,
+    ) -> None:
+        """Prepare to read; what replies ask for is done by *desk*."""
+        super().__init__(metrics, idle=600.0)
+        self._store = store
+        self._current = current
+        self._clock = clock
+        self._desk = desk
+        self._sender = sender
+        self._escalator = escalator
+        self._is_hinted = False
+        self._was_open = True  # until it is known better
+
+    def hint(self) -> None:
+        """Read now: OVHcloud says that there is a reply."""
+        self._is_hinted = True
+        self.wake()
+
+    def work(self) -> float | None:
+        """Read what is new, if there is anything to reply to."""
+        settings = self._current.runtime.configuration.ovh
+        interval = settings.replies.poll_interval.total_seconds()
+        hinted, self._is_hinted = self._is_hinted, False
+        is_open = settings.takes_replies and self._store.incidents.any_open()
+        # Once more after the last is resolved: its reply may have come meanwhile.
+        is_wanted = hinted or is_open or (settings.takes_replies and self._was_open)
+        self._was_open = is_open
+        if not is_wanted:
+            return interval
+        try:
+            more = self.read()
+        except CallFailed as error:
+            log.warning("replies cannot be read, will try again", error=str(error))
+            return max(interval, _AFTER_FAILURE)
+        return 0.0 if more else interval
+
+    def read(self) -> bool:
+        """Read the replies that were not read yet; return whether there are more.
+
+        Raises:
+            CallFailed: OVHcloud cannot be asked.
+        """
+        api, now = self._current.runtime.api, self._clock()
+        mark = self._store.marks.get(REPLIES_SEEN)
+        if mark is None or mark > now:  # the first time, or the clock was set back
+            mark = now
+        new = self._store.replies.unread(api.incoming_ids(mark - OVERLAP))
+        for id_ in new[:_MOST]:
+            self._take(api.incoming(id_))
+        if len(new) <= _MOST:
+            self._store.marks.set({REPLIES_SEEN: now}).result()
+        return len(new) > _MOST
+
+    def _take(self, reply: Incoming) -> None:
+        runtime, now = self._current.runtime, self._clock()
+        phone, at = e164(reply.sender), min(runtime.api.local_time(reply.creation_datetime), now)
+        people = (runtime.configuration.recipient(contact.name) for contact in runtime.configuration.contacts)
+        person = next((one for one in people if one.phone == phone), None)
+        for _ in range(_ATTEMPTS):
+            meaning = self._meaning(reply.message, person, at, now)
+            read = ReplyRead(
+                reply.id, at, phone, person.name if person else None, reply.message, meaning.outcome
+            )
+            answers, marks = [], []
+            if person is not None and meaning.answers and self._may_answer(person, meaning, now):
+                answers = [self._desk.message(person, text, Kind.ANSWER, now) for text in meaning.answers]
+                marks = [_help_mark(person)] if meaning.is_help else []
+            if self._store.replies.write(read, meaning.changes, answers, now, marks).result():
+                break
+        else:
+            raise RuntimeError("the incident changes all the time")
+        for change in meaning.changes:
+            if change.events and change.events[0].kind == "acknowledged":
+                self._metrics.acknowledgements.labels(Via.SMS).inc()
+        log.info(
+            "reply read",
+            reply=reply.id,
+            contact=person.name if person else None,
+            phone=mask(phone),
+            outcome=meaning.outcome,
+            incidents=[change.incident.number for change in meaning.changes],
+        )
+        self._sender.expect()
+        self._escalator.wake()
+
+    def _may_answer(self, person: Recipient, meaning: _Meaning, now: datetime) -> bool:
+        if meaning.is_help:
+            last = self._store.marks.get(_help_mark(person))
+            return last is None or not timedelta() <= now - last < HELP_EVERY
+        return self._store.replies.answers_since(person.phone, now - ANSWERS_PER) < MOST_ANSWERS
+
+    # what it means
+
+    def _meaning(self, text: str, person: Recipient | None, at: datetime, now: datetime) -> _Meaning:
+        if person is None:
+            return _Meaning("stranger")
+        match parse_reply(text):
+            case Ack(numbers):
+                return self._for_each(person, numbers, at, now, self._acknowledge)
+            case Next(numbers):
+                return self._for_each(person, numbers, at, now, self._pass_on)
+            case Who():
+                return _Meaning("who", answers=[self._on_call(person, now)])
+            case Mute() | Unclear():
+                return _Meaning("unclear", answers=[notice("help", person.language)], is_help=True)
+
+    def _for_each(
+        self,
+        person: Recipient,
+        numbers: tuple[int, ...],
+        at: datetime,
+        now: datetime,
+        act: Callable[[_Meaning, Incident, Recipient, datetime], None],
+    ) -> _Meaning:
+        meaning = _Meaning("done")
+        incidents: list[Incident] = []
+        if not numbers:
+            incidents = self._store.incidents.latest_of(person.phone, at + _SKEW)
+            if not incidents:
+                return _Meaning("nothing open", answers=[notice("nothing_open", person.language)])
+        for number in numbers:
+            found = self._store.incidents.numbered(number)
+            if found is None or found.state is IncidentState.RESOLVED:
+                name = "no_incident" if found is None else "resolved_already"
+                meaning.outcome = name
+                meaning.answers.append(notice(name, person.language, number=number))
+            else:
+                incidents += self._store.incidents.told_with(found, person.phone)
+        for incident in {one.id: one for one in incidents}.values():
+            act(meaning, incident, person, now)
+        return meaning
+
+    def _acknowledge(self, meaning: _Meaning, incident: Incident, person: Recipient, now: datetime) -> None:
+        meaning.changes.append(self._desk.acknowledgement(incident, person.name, Via.SMS, person.phone, now))
+
+    def _pass_on(self, meaning: _Meaning, incident: Incident, person: Recipient, now: datetime) -> None:
+        change = self._desk.passing_on(incident, person.name, Via.SMS, now)
+        if change is None:
+            meaning.outcome = "nobody further"
+            meaning.answers.append(notice("nobody_further", person.language, number=incident.number))
+        else:
+            meaning.changes.append(change)
+
+    def _on_call(self, person: Recipient, now: datetime) -> str:
+        people = []
+        for schedule in self._current.runtime.rota.schedules.values():
+            shift = schedule.at(now)
+            until = shift.end.astimezone(person.time_zone)
+            today = now.astimezone(person.time_zone).date()
+            shown = f"{until:%H:%M}" if until.date() == today else f"{until:%d/%m %H:%M}"
+            name = "until" if shift.contact is not None else "nobody_on_call"
+            people.append(
+                notice(name, person.language, schedule=schedule.name, contact=shift.contact, time=shown)
+            )
+        if not people:
+            people = [contact.name for contact in self._current.runtime.configuration.contacts]
+        return notice("on_call", person.language, people=", ".join(people))
+
+
+def _help_mark(person: Recipient) -> str:
+    return f"help/{person.phone}"

@@ -1,0 +1,217 @@
+"""Following up: receipts of what was accepted, and replies."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, bindparam, func, insert, select, update
+
+from notifier.incidents import Kind
+from notifier.store.database import Database
+from notifier.store.incidents import ADD_MESSAGES, Incidents, message_row
+from notifier.store.marks import set_mark
+from notifier.store.records import IncidentChange, NewMessage
+from notifier.store.schema import MessageState, messages, replies
+
+REPLIES_SEEN = "replies"
+"""The mark up to which replies were read."""
+
+_LONGEST_TEXT = 1000
+_DUE = (
+    select(
+        messages.c.id,
+        messages.c.ovh_id,
+        messages.c.receiver,
+        messages.c.contact,
+        messages.c.phone,
+        messages.c.finished_at,
+        messages.c.received_at,
+    )
+    .where(messages.c.receipt_due_at.is_not(None), messages.c.receipt_due_at <= bindparam("now"))
+    .order_by(messages.c.receipt_due_at)
+    .limit(bindparam("most"))
+)
+_FOLLOW = (
+    update(messages)
+    .where(messages.c.id == bindparam("message"), messages.c.state == MessageState.ACCEPTED)
+    .values(
+        state=bindparam("state"),
+        receipt=bindparam("receipt"),
+        ptt=bindparam("ptt"),
+        error=bindparam("error"),
+        delivered_at=bindparam("delivered_at"),
+        receipt_due_at=bindparam("due"),
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """A message that was accepted at *accepted_at*, as *ovh_id*, and awaits its receipt."""
+
+    id: str
+    ovh_id: int
+    receiver: str
+    contact: str
+    phone: str
+    accepted_at: datetime
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptSeen:
+    """What the receipt of a message says now; *due_at* is when to look again, None when it is final."""
+
+    message_id: str
+    state: MessageState
+    receipt: int | None
+    ptt: int | None
+    error: str | None
+    delivered_at: datetime | None
+    due_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyRead:
+    """A reply, from whom, and what it came to."""
+
+    id: int
+    at: datetime
+    phone: str
+    contact: str | None
+    text: str
+    outcome: str
+
+
+class Receipts:
+    """The messages that await their receipts."""
+
+    def __init__(self, database: Database, incidents: Incidents) -> None:
+        """Work on *database*."""
+        self._database = database
+        self._incidents = incidents
+
+    def due(self, now: datetime, limit: int) -> list[Followed]:
+        """Return the messages whose receipts are to be asked for, those due longest first."""
+        with self._database.reading() as connection:
+            return [Followed(*row) for row in connection.execute(_DUE, {"now": now, "most": limit})]
+
+    def next_due(self) -> datetime | None:
+        """Return when the next receipt is to be asked for."""
+        statement = select(func.min(messages.c.receipt_due_at)).where(messages.c.receipt_due_at.is_not(None))
+        with self._database.reading() as connection:
+            return connection.execute(statement).scalar()
+
+    def hasten(self, now: datetime) -> Future[None]:
+        """Make all receipts due *now*."""
+
+        def operation(connection: Connection) -> None:
+            connection.execute(
+                update(messages).where(messages.c.receipt_due_at > now).values(receipt_due_at=now)
+            )
+
+        return self._database.submit(operation)
+
+    def write(self, seen: Sequence[ReceiptSeen], now: datetime) -> Future[None]:
+        """Write down what receipts say; what reached nobody has the next step of its incident come at once."""
+
+        def operation(connection: Connection) -> None:
+            connection.execute(
+                _FOLLOW,
+                [
+                    {
+                        "message": one.message_id,
+                        "state": one.state,
+                        "receipt": one.receipt,
+                        "ptt": one.ptt,
+                        "error": one.error,
+                        "delivered_at": one.delivered_at,
+                        "due": one.due_at,
+                    }
+                    for one in seen
+                ],
+            )
+            failed = [one.message_id for one in seen if one.state is MessageState.UNDELIVERED]
+            if failed:
+                connection.execute(
+                    update(messages)
+                    .where(messages.c.merged_into.in_(failed))
+                    .values(state=MessageState.UNDELIVERED)
+                )
+                self._incidents.hasten(connection, failed, now)
+
+        return self._database.submit(operation)
+
+
+class Replies:
+    """The replies that were read."""
+
+    def __init__(self, database: Database, incidents: Incidents) -> None:
+        """Work on *database*."""
+        self._database = database
+        self._incidents = incidents
+
+    def unread(self, ids: Collection[int]) -> list[int]:
+        """Return those of OVHcloud's *ids* that were not read yet, oldest first."""
+        known: set[int] = set()
+        with self._database.reading() as connection:
+            given = sorted(ids)
+            for start in range(0, len(given), 500):
+                statement = select(replies.c.id).where(replies.c.id.in_(given[start : start + 500]))
+                known.update(connection.execute(statement).scalars())
+        return [id_ for id_ in given if id_ not in known]
+
+    def answers_since(self, phone: str, since: datetime) -> int:
+        """Return how many answers *phone* was sent since then."""
+        statement = select(func.count()).where(
+            messages.c.phone == phone, messages.c.created_at > since, messages.c.kind == Kind.ANSWER
+        )
+        with self._database.reading() as connection:
+            return int(connection.execute(statement).scalar_one())
+
+    def write(
+        self,
+        reply: ReplyRead,
+        changes: Sequence[IncidentChange],
+        answers: Iterable[NewMessage],
+        now: datetime,
+        marks: Collection[str] = (),
+    ) -> Future[bool]:
+        """Write down *reply* with all that comes of it, or nothing if an incident was changed meanwhile.
+
+        Returns whether it was written. *marks* are set to *now*. A reply that was written before stays
+        as it was, and nothing comes of it again.
+        """
+
+        def operation(connection: Connection) -> bool:
+            with connection.begin_nested() as attempt:
+                if connection.execute(select(replies.c.id).where(replies.c.id == reply.id)).first():
+                    return True
+                if not all(self._incidents.put(connection, change, now) for change in changes):
+                    attempt.rollback()
+                    return False
+            rows = [
+                message_row(message, change.incident.receiver, now, now, None)
+                for change in changes
+                for message in change.messages
+            ]
+            rows += [message_row(answer, "", now, now, None) for answer in answers]
+            if rows:
+                connection.execute(ADD_MESSAGES, rows)
+            row = {
+                "id": reply.id,
+                "at": reply.at,
+                "phone": reply.phone,
+                "contact": reply.contact,
+                "text": reply.text[:_LONGEST_TEXT],
+                "outcome": reply.outcome,
+            }
+            connection.execute(insert(replies), row)
+            for name in marks:
+                set_mark(connection, name, now)
+            return True
+
+        return self._database.submit(operation)

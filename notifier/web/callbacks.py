@@ -1,0 +1,42 @@
+"""Where OVHcloud calls back. What it says is a hint: what it announces is fetched before it is believed."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from notifier.runtime import Current
+
+
+@dataclass(frozen=True, slots=True)
+class Callbacks:
+    """The two URLs, which hold a secret since the calls carry no signature."""
+
+    current: Current
+    on_receipt: Callable[[], None]
+    on_reply: Callable[[], None]
+
+    def routes(self) -> list[Route]:
+        """Return the paths."""
+        return [Route("/ovh/receipt/{secret}", self.receipt), Route("/ovh/reply/{secret}", self.reply)]
+
+    async def receipt(self, request: Request) -> Response:
+        """Have receipts asked for."""
+        return self._answer(request, self.on_receipt)
+
+    async def reply(self, request: Request) -> Response:
+        """Have replies read."""
+        return self._answer(request, self.on_reply)
+
+    def _answer(self, request: Request, hint: Callable[[], None]) -> Response:
+        secret = self.current.runtime.configuration.ovh.callback_secret
+        given = str(request.path_params["secret"]).encode()
+        if secret is None or not hmac.compare_digest(given, secret.get_secret_value().encode()):
+            return PlainTextResponse("Not Found", 404)
+        hint()
+        return PlainTextResponse("ok")

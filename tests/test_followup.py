@@ -1,0 +1,370 @@
+"""Receipts and replies, through the emulator over real HTTP, with time moved by hand."""
+
+from datetime import timedelta
+
+import pytest
+import requests
+
+from notifier.ovh.emulator import Fault, FaultKind
+from notifier.paging.receipts import GIVE_UP, next_look
+from notifier.store.schema import replies
+from tests.conftest import ALICE, BOB, alert, webhook
+from tests.test_incidents import CAROL, NAMES, firing, over, team, the_incident, told
+
+
+@pytest.fixture
+def by_hand(emulator, hand, monkeypatch):
+    """OVHcloud's clock and ours are moved by the same hand."""
+    emulator.emulation.clock = lambda: hand().timestamp()
+    monkeypatch.setattr("notifier.ovh.api.time.time", lambda: hand().timestamp())
+
+
+@pytest.fixture
+def answering(make, by_hand):
+    """Make a pager to which people can reply."""
+
+    def making(**changes):
+        ovh = {"sender": ..., "sender_for_response": True, **changes.pop("ovh", {})}
+        pager = make(ovh=ovh, **changes)
+        pager.listen()
+        return pager
+
+    return making
+
+
+def reply(pager, emulator, phone, text, seconds=10):
+    pager.hand.move(seconds=seconds)
+    emulator.emulation.reply(phone, text)
+    pager.hand.move(seconds=1)
+    pager.listen()
+    pager.turn()
+
+
+def outcomes(pager):
+    with pager.store.reading() as connection:
+        return [row.outcome for row in connection.execute(replies.select().order_by(replies.c.id))]
+
+
+def said_to(emulator, phone, start=0):
+    return [sms.message for sms in emulator.emulation.accepted[start:] if sms.receiver == phone]
+
+
+# -- replies -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["1", "ack", "ACK 1", "ok", "Ok!", "#1 ok"])
+def test_a_reply_acknowledges(answering, emulator, text):
+    pager = answering(**team(("5m", ["bob"])))
+    pager.post(firing("A"))
+    pager.turn()
+    reply(pager, emulator, ALICE, text)
+    incident = the_incident(pager)
+    assert (incident.state, incident.acknowledged_by, incident.acknowledged_via) == (
+        "acknowledged",
+        "alice",
+        "sms",
+    )
+    pager.run(900, step=30)
+    assert [who for who, _ in told(emulator)] == ["alice"]
+    assert pager.count('notifier_acknowledgements_total{via="sms"}') == 1
+
+
+def test_the_others_are_told_who_has_it(answering, emulator):
+    pager = answering(**team(notify=["alice", "bob"]))
+    pager.post(firing("A"))
+    pager.turn()
+    reply(pager, emulator, BOB, "ok")
+    assert told(emulator)[2:] == [("alice", "bob has it: #1 A db-1")]
+
+
+def test_a_stranger_changes_nothing_and_is_told_nothing(answering, emulator):
+    pager = answering(**team())
+    pager.post(firing("A"))
+    pager.turn()
+    reply(pager, emulator, "+33639989999", "ack 1")
+    assert the_incident(pager).state == "open"
+    assert outcomes(pager) == ["stranger"]
+    assert len(told(emulator)) == 1
+
+
+def test_ack_without_a_number_means_the_latest_that_is_open(answering, emulator):
+    pager = answering(**team())
+    for number, name in enumerate("ABC", 1):
+        pager.post(firing(name, key=name))
+        pager.turn()
+        pager.hand.move(seconds=30)
+        assert number == len(told(emulator))
+    pager.post(over("C", key="C"))
+    pager.turn()
+    reply(pager, emulator, ALICE, "ack")
+    assert {i.number: i.state.value for i in pager.store.incidents.page(9)} == {
+        1: "open", 2: "acknowledged", 3: "resolved",
+    }  # fmt: skip
+
+
+def test_ack_means_what_that_person_was_paged_for(answering, emulator):
+    pager = answering(
+        contacts=team()["contacts"],
+        receivers=[{"name": "ops", "notify": ["alice"]}, {"name": "db", "notify": ["bob"]}],
+    )
+    pager.post(firing("A", key="1"))
+    pager.turn()
+    pager.hand.move(seconds=5)
+    pager.post(firing("B", key="2", receiver="db"))
+    pager.turn()
+    reply(pager, emulator, ALICE, "ok")
+    assert [(i.number, i.acknowledged_by) for i in pager.store.incidents.page(9)] == [(2, None), (1, "alice")]
+    reply(pager, emulator, CAROL, "ok")
+    assert said_to(emulator, CAROL) == ["Nothing that you were paged for is open."]
+
+
+def test_a_reply_older_than_the_page_does_not_acknowledge_it(answering, emulator):
+    pager = answering(**team())
+    pager.post(firing("A"))
+    pager.turn()
+    pager.hand.move(minutes=1)
+    emulator.emulation.reply(ALICE, "ok")  # not read before the next opens
+    pager.hand.move(minutes=1)
+    pager.post(over("A"))
+    pager.post(firing("B", key="2"))
+    pager.turn(2)
+    pager.listen()
+    assert [i.state.value for i in pager.store.incidents.page(9)] == ["open", "resolved"]
+
+
+def test_next_escalates_at_once(answering, emulator):
+    pager = answering(**team(("1h", ["bob"]), ("1h", ["carol"])))
+    pager.post(firing("A"))
+    pager.turn()
+    reply(pager, emulator, ALICE, "next")
+    reply(pager, emulator, BOB, "1 next")
+    reply(pager, emulator, CAROL, "next")
+    assert [who for who, text in told(emulator) if text.startswith("FIRING")] == ["alice", "bob", "carol"]
+    assert told(emulator)[-1] == ("carol", "#1: nobody further to page.")
+
+
+def test_who_is_answered_with_who_is_on_call(answering, emulator):
+    rotation = {"start": "2026-11-20T09:00", "every": "1d", "contacts": ["alice", "bob"]}
+    pager = answering(
+        schedules=[
+            {"name": "rota", "rotations": [rotation]},
+            {"name": "db", "rotations": [{**rotation, "start": "2030-01-01T09:00"}]},
+        ],
+        **team(),
+    )
+    pager.post(firing("A"))
+    pager.turn()
+    reply(pager, emulator, ALICE, "Who?")
+    assert said_to(emulator, ALICE)[1:] == ["On call: rota alice until 23/11 09:00, db nobody"]
+
+
+def test_what_is_over_or_unknown_is_answered(answering, emulator):
+    pager = answering(**team())
+    pager.post(firing("A"))
+    pager.turn()
+    pager.post(firing("B", key="2"))
+    pager.turn()
+    later = len(told(emulator))
+    pager.hand.move(seconds=10)
+    pager.post(over("A"))
+    pager.turn()
+    reply(pager, emulator, ALICE, "1")
+    reply(pager, emulator, ALICE, "99")
+    assert said_to(emulator, ALICE, later + 1) == ["#1 is resolved already.", "No open incident #99."]
+
+
+def test_help_comes_at_most_once_an_hour(answering, emulator):
+    pager = answering(**team())
+    pager.post(firing("A"))
+    pager.turn()
+    for text in ("what?", "a" * 10_000, "hello"):
+        reply(pager, emulator, ALICE, text)
+    assert said_to(emulator, ALICE)[1:] == ["Reply: ack, next, who, or with a number: 7, 7 next."]
+    reply(pager, emulator, ALICE, "and now?", seconds=3600)
+    assert len(said_to(emulator, ALICE)) == 3
+    with pager.store.reading() as connection:
+        assert max(len(row.text) for row in connection.execute(replies.select())) == 1000
+
+
+def test_ten_replies_a_second_cost_few_answers(answering, emulator):
+    pager = answering(**team())
+    pager.post(firing("A"))
+    pager.turn()
+    for _ in range(250):
+        emulator.emulation.reply(ALICE, "who")
+        pager.hand.move(seconds=0.1)
+    pager.listen()
+    pager.turn(20)
+    assert len(outcomes(pager)) == 250
+    assert len(said_to(emulator, ALICE)) == 1 + 6
+
+
+def test_replies_are_read_once_and_only_while_something_is_open(answering, emulator):
+    pager = answering(**team())
+    emulator.requests.clear()
+    pager.listen()
+    assert emulator.requests == []
+    pager.post(firing("A"))
+    pager.turn()
+    reply(pager, emulator, ALICE, "next")
+    for _ in range(3):
+        pager.listen()
+    assert outcomes(pager) == ["nobody further"]
+    pager.post(over("A"))
+    pager.turn()
+    pager.listen()
+    emulator.requests.clear()
+    pager.listen()
+    assert emulator.requests == []
+    emulator.emulation.reply(ALICE, "who")
+    pager.replies.hint()
+    pager.listen()
+    assert outcomes(pager) == ["nobody further", "who"]
+
+
+def test_replies_to_a_sender_that_takes_none_are_not_asked_for(make, emulator):
+    pager = make(**team())
+    pager.post(firing("A"))
+    pager.turn()
+    emulator.requests.clear()
+    pager.listen()
+    assert emulator.requests == []
+
+
+def test_a_reply_that_could_not_be_read_is_read_later(answering, emulator):
+    pager = answering(**team())
+    pager.post(firing("A"))
+    pager.turn()
+    emulator.faults.add(Fault(kind=FaultKind.ERROR, status=500, times=2, method="GET", path="/incoming"))
+    reply(pager, emulator, ALICE, "ok")
+    assert the_incident(pager).state == "open"
+    pager.listen()
+    pager.listen()
+    assert the_incident(pager).state == "acknowledged"
+
+
+def test_a_clock_that_jumps_loses_no_reply(answering, emulator):
+    pager = answering(**team())
+    pager.post(firing("A"))
+    pager.turn()
+    pager.hand.move(hours=2)
+    pager.listen()
+    pager.hand.move(hours=-2, seconds=30)
+    reply(pager, emulator, ALICE, "ok")
+    assert the_incident(pager).acknowledged_by == "alice"
+
+
+# -- receipts ----------------------------------------------------------------------------------------------
+
+
+def test_delivery_is_followed_to_the_handset(make, emulator, by_hand):
+    pager = make(**team())
+    emulator.emulation.delivery_delay = 7
+    pager.post(firing("A"))
+    pager.turn()
+    pager.follow()
+    assert pager.states() == ["accepted"]
+    pager.hand.move(seconds=20)
+    pager.follow()
+    (row,) = pager.rows()
+    assert (row["state"], row["receipt"], row["ptt"]) == ("delivered", 1, 4)
+    assert pager.count('notifier_sms_total{outcome="delivered",receiver="ops"}') == 1
+    assert pager.count('notifier_delivery_latency_seconds_sum{receiver="ops"}') == 20
+    emulator.requests.clear()
+    pager.hand.move(hours=1)
+    pager.follow()
+    assert emulator.requests == []
+
+
+@pytest.mark.parametrize(
+    ("ptt", "reason"),
+    [
+        (24, "absent, phone off (ptt 24)"),
+        (23, "number invalid, blacklisted or barred (ptt 23)"),
+        (999, "ptt 999"),
+    ],
+)
+def test_a_receipt_that_fails_says_why_and_has_the_next_step_come_at_once(make, emulator, ptt, reason):
+    emulator.emulation.receipts[ALICE] = (2, ptt)
+    pager = make(**team(("1h", ["bob"])))
+    pager.post(firing("A"))
+    pager.turn()
+    pager.follow()
+    pager.turn()
+    assert [who for who, _ in told(emulator)] == ["alice", "bob"]
+    row = next(row for row in pager.rows() if row["contact"] == "alice")
+    assert (row["state"], row["error"]) == ("undelivered", reason)
+    assert pager.count('notifier_sms_total{outcome="undelivered",receiver="ops"}') == 1
+    pager.hand.move(minutes=1)
+    pager.post(over("A"))
+    pager.turn()
+    assert [who for who, _ in told(emulator)[2:]] == ["bob"]  # alice was not reached
+
+
+def test_many_receipts_are_asked_for_by_lists(make, emulator):
+    pager = make(receivers=[{"name": "ops", "notify": [f"+336399800{n:02}" for n in range(1, 31)]}])
+    emulator.emulation.receipts["+33639980007"] = (16, 29)
+    pager.post(firing("A"))
+    pager.turn()
+    emulator.requests.clear()
+    pager.follow()
+    assert sorted(set(pager.states())) == ["delivered", "undelivered"]
+    assert len(emulator.requests) == 4  # three lists, and the one that failed
+
+
+def test_an_operator_that_never_reports_is_asked_ever_less_often(make, emulator, by_hand):
+    pager = make(**team(("10m", ["bob"])))
+    emulator.emulation.delivery_delay = 10**9
+    pager.post(firing("A"))
+    pager.turn()
+    pager.desk.acknowledge(the_incident(pager).id, "alice", "api")
+    emulator.requests.clear()
+    for _ in range(80 * 60):
+        pager.follow()
+        pager.hand.move(minutes=1)
+    assert 50 < len([r for r in emulator.requests if "outgoing" in r[1]]) < 150
+    (row,) = pager.rows()
+    assert (row["state"], row["error"], row["receipt_due_at"]) == ("accepted", "no receipt came", None)
+
+
+def test_looks_get_rarer_and_end():
+    interval, age, looks = timedelta(seconds=20), timedelta(), 0
+    while (wait := next_look(age, interval)) is not None:
+        assert interval <= wait <= timedelta(hours=1)
+        age, looks = age + wait, looks + 1
+    assert age >= GIVE_UP
+    assert looks < 130
+
+
+# -- callbacks ---------------------------------------------------------------------------------------------
+
+
+def test_callbacks_are_hints(files, run, phones, emulator):
+    ovh = {"sender": ..., "sender_for_response": True, "callback_secret": "hush-hush",
+           "receipts": {"poll_interval": "1h"}, "replies": {"poll_interval": "1h"}}  # fmt: skip
+    emulator.emulation.delivery_delay = 10**9
+    running = run(files.write(ovh=ovh, **team()))
+    emulator.emulation.settings = {
+        "callBack": f"{running.url}/ovh/receipt/hush-hush",
+        "smsResponse": {"responseType": "cgi", "cgiUrl": f"{running.url}/ovh/reply/hush-hush"},
+    }
+    for path in ("/ovh/receipt/wrong", "/ovh/reply/wrong", "/ovh/receipt/"):
+        assert requests.get(running.url + path, timeout=10).status_code == 404
+    running.post(webhook(alert("A")))
+    phones.wait(1)
+    assert requests.get(f"{running.url}/ovh/receipt/hush-hush?id=1&ptt=5", timeout=10).status_code == 200
+    emulator.emulation.delivery_delay = 0
+    emulator.call_back()
+    until(lambda: running.metric('notifier_sms_total{outcome="delivered",receiver="ops"}') == 1)
+    emulator.reply(ALICE, "ok")
+    until(lambda: running.metric('notifier_incidents{receiver="ops",state="acknowledged"}') == 1)
+    assert NAMES[ALICE] == "alice"
+
+
+def until(condition):
+    import time
+
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "it does not come to pass"
+        time.sleep(0.05)
