@@ -31,7 +31,7 @@ from pydantic import (
     ValidationError,
 )
 
-from notifier.durations import format_duration
+from notifier.durations import format_duration, parse_duration
 from notifier.phones import parse_mobile
 from notifier.shipped import TEMPLATES
 from notifier.sms import MAX_PARTS, Encoding
@@ -41,6 +41,7 @@ from notifier.values import (
     Days,
     Duration,
     Endpoint,
+    HttpUrl,
     Language,
     ListenAddress,
     LocalTime,
@@ -292,6 +293,27 @@ class Receiver(_Section):
             yield from step.notify
 
 
+class HeartbeatConfig(_Section):
+    """An alert that always comes; when it does not, the monitoring itself is silent."""
+
+    name: Name
+    matchers: Annotated[Matchers, Field(min_length=1)]
+    """Conditions that its labels fulfil. Alerts that do page nobody."""
+    timeout: PositiveDuration
+    """For how long none may come."""
+    receiver: str
+    """Who is paged when none comes."""
+
+
+class WatchdogConfig(_Section):
+    """A dead man's switch that is told that this service lives."""
+
+    url: HttpUrl
+    """What is called, with GET."""
+    every: PositiveDuration = timedelta(minutes=1)
+    """How often."""
+
+
 class RouteConfig(_Section):
     """A node of Alertmanager's routing tree."""
 
@@ -328,6 +350,9 @@ class Configuration(_Section):
     receivers: Annotated[tuple[Receiver, ...], Field(min_length=1)]
     """Who is paged; the first one is the default where there is no route."""
     route: RouteConfig | None = None
+    heartbeats: tuple[HeartbeatConfig, ...] = ()
+    """Alerts that always come."""
+    watchdog: WatchdogConfig | None = None
 
     def receiver(self, name: str) -> Receiver | None:
         """Return the receiver of that name, if there is one."""
@@ -373,17 +398,17 @@ class Configuration(_Section):
             if secret is not None:
                 yield secret.get_secret_value()
         yield from self.web.basic_auth_users.values()
+        if self.watchdog is not None:
+            yield self.watchdog.url
         yield from (s.ics for s in self.schedules if s.ics is not None and "://" in s.ics)
 
 
 # -- loading ---------------------------------------------------------------------------------------------
 
 _NOT_YET = {
-    "heartbeats": "watching heartbeats is",
     "time_intervals": "muting by time is",
     "limits": "limiting messages is",
     "alertmanager": "making silences is",
-    "watchdog": "calling a dead man's switch is",
     "global.external_url": "serving pages is",
     "contacts[].admin": "limiting messages is",
     "mute_time_intervals": "muting by time is",
@@ -511,7 +536,7 @@ def json_schema() -> dict[str, Any]:
                 "type": "string",
                 "description": f"The file that holds {name}.",
             }
-    for model in (Global, Storage, Ovh, Receipts, Replies, Receiver):
+    for model in (Global, Storage, Ovh, Receipts, Replies, Receiver, WatchdogConfig):
         for name, info in model.model_fields.items():
             if isinstance(info.default, timedelta):
                 schema["$defs"][model.__name__]["properties"][name]["default"] = format_duration(info.default)
@@ -754,6 +779,7 @@ class _Raw:
                 known = f"known are {', '.join(sorted(names))}"
                 near = _nearest(template, sorted(names)) or f"; {known}"
                 self._problem((*path, "template"), f'there is no template "{template}"{near}')
+        self._heartbeats(receivers)
         self._route(self._value.get("route"), ("route",), receivers)
         virtual_number = self._section("ovh").get("virtual_number")
         if isinstance(virtual_number, str):
@@ -777,6 +803,26 @@ class _Raw:
                     (*path, "name"), f'"{own}" is already named in line {seen[own].line}; rename one'
                 )
             seen.setdefault(own, position)
+
+    def _heartbeats(self, receivers: list[str]) -> None:
+        self._unique("heartbeats")
+        window = Global.model_fields["dedupe_window"].default
+        with contextlib.suppress(ValidationError):
+            window = Global.model_validate(
+                {"dedupe_window": self._section("global").get("dedupe_window", window)}
+            ).dedupe_window
+        for path, heartbeat in self._items("heartbeats"):
+            receiver, timeout = heartbeat.get("receiver"), heartbeat.get("timeout")
+            if isinstance(receiver, str) and receiver not in receivers:
+                near = _nearest(receiver, receivers) or "; add it under receivers"
+                self._problem((*path, "receiver"), f'there is no receiver "{receiver}"{near}')
+            with contextlib.suppress(ValueError):
+                if isinstance(timeout, str) and timedelta() < parse_duration(timeout) <= window:
+                    message = (
+                        f"is not longer than global.dedupe_window ({format_duration(window)}): "
+                        "what repeats within that is not looked at"
+                    )
+                    self._problem((*path, "timeout"), message)
 
     def _schedule(self, path: Path_, schedule: dict[str, Any], contacts: list[str]) -> None:
         rotations = schedule.get("rotations")

@@ -110,6 +110,12 @@ class Metrics:
         self.calendar_age = gauge(
             "calendar_age_seconds", "Since when the calendar of a schedule could not be fetched.", "schedule"
         )
+        self.heartbeat_last_seen = gauge(
+            "heartbeat_last_seen_timestamp_seconds", "When a heartbeat was last seen.", "heartbeat"
+        )
+        self.watchdog_success_timestamp = gauge(
+            "watchdog_last_success_timestamp_seconds", "When the dead man's switch was last told."
+        )
         self.template_errors = counter(
             "template_errors_total", "Messages whose template failed; they went out without it.", "template"
         )

@@ -26,6 +26,7 @@ from notifier.paging.account import AccountWatch
 from notifier.paging.calendars import CalendarWatch
 from notifier.paging.desk import Desk
 from notifier.paging.escalation import Escalator
+from notifier.paging.heartbeats import Heartbeats
 from notifier.paging.intake import Intake
 from notifier.paging.planning import Planner
 from notifier.paging.pressure import Pressure
@@ -33,6 +34,7 @@ from notifier.paging.receipts import Receipts
 from notifier.paging.replies import Replies
 from notifier.paging.retention import Retention
 from notifier.paging.sending import Sender
+from notifier.paging.watchdog import Watchdog
 from notifier.paging.worker import Worker
 from notifier.rendering import Templates
 from notifier.runtime import Current, prepare
@@ -95,6 +97,8 @@ class Service:
         self.replies = Replies(
             self.store, self.current, clock, self.metrics, self.desk, self.sender, self.escalator
         )
+        self.heartbeats = Heartbeats(self.store, self.current, clock, self.metrics, self.sender)
+        self.watchdog = Watchdog(self.store, self.current, clock, self.metrics)
         self.account = AccountWatch(self.current, self.metrics)
         self.calendars = CalendarWatch(self.store, self.current, clock, self.metrics)
         self._workers: tuple[Worker, ...] = (
@@ -106,6 +110,8 @@ class Service:
             self.calendars,
             self.receipts,
             self.replies,
+            self.heartbeats,
+            self.watchdog,
         )
         self._gate = Gate(self.configuration.web, self.metrics)
         intake = Intake(self.store, self.current, clock, self.planner.wake)
@@ -139,6 +145,8 @@ class Service:
             warnings.append(self._redaction.hide(problem))
         for name, problem in self.calendars.problems.items():
             warnings.append(f'the calendar of "{name}" {self._redaction.hide(problem)}; its last copy holds')
+        if (problem := self.watchdog.problem) is not None:
+            warnings.append(f"the watchdog cannot be called: {problem}")
         return Readiness(self.store.outage, tuple(warnings))
 
     # reloading

@@ -107,6 +107,13 @@ def _endpoint(value: Any) -> Any:
     return value.rstrip("/")
 
 
+def _http_url(value: Any) -> Any:
+    parts = urlsplit(_text(value))
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f'"{value}" is no URL; write http://... or https://...')
+    return value.rstrip("/")
+
+
 def _sender(value: Any) -> Any:
     text = _text(value)
     if not re.fullmatch(r"[A-Za-z0-9 ._-]{1,11}", text) or not re.search("[A-Za-z]", text):
@@ -166,6 +173,7 @@ Matchers = Annotated[
 ListenAddress = Annotated[str, BeforeValidator(_listen_address)]
 StorageUrl = Annotated[str, BeforeValidator(_storage_url)]
 Endpoint = Annotated[str, BeforeValidator(_endpoint)]
+HttpUrl = Annotated[str, BeforeValidator(_http_url)]
 Sender = Annotated[str, BeforeValidator(_sender)]
 Region = Annotated[str, BeforeValidator(_region)]
 BcryptHash = Annotated[str, BeforeValidator(_bcrypt_hash)]

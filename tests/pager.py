@@ -11,6 +11,7 @@ from notifier.ids import new_id
 from notifier.metrics import Metrics
 from notifier.paging.desk import Desk
 from notifier.paging.escalation import Escalator
+from notifier.paging.heartbeats import Heartbeats
 from notifier.paging.planning import Planner
 from notifier.paging.pressure import Pressure
 from notifier.paging.receipts import Receipts
@@ -62,6 +63,7 @@ class Pager:
         self.desk = Desk(*shared, self.sender, self.escalator)
         fewer = (self.store, self.current, self.hand, self.metrics)
         self.receipts = Receipts(*fewer, self.escalator)
+        self.heartbeats = Heartbeats(*fewer, self.sender)
         self.replies = Replies(*fewer, self.desk, self.sender, self.escalator)
 
     def post(self, body, posted_to=None):
@@ -75,6 +77,7 @@ class Pager:
         for _ in range(times):
             while self.planner.work() is not None:
                 pass
+            self.heartbeats.work()
             while self.escalator.work() is not None:
                 pass
             self.sender.work()

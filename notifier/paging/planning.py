@@ -18,6 +18,7 @@ from notifier.alertmanager import Alert, Webhook, WebhookError, fingerprint, par
 from notifier.clock import Clock
 from notifier.config import Receiver, Recipient
 from notifier.durations import brief_duration
+from notifier.heartbeats import SEEN, beats, seen_in
 from notifier.ids import new_id
 from notifier.incidents import (
     Change,
@@ -113,8 +114,12 @@ def divide(runtime: Runtime, webhook: Webhook, posted_to: str | None) -> list[Pa
         posted_to = None  # it was there when the webhook was stored; the page must still reach somebody
     labels = [alert.labels for alert in webhook.alerts]
     parts = []
-    for name, positions in runtime.routing.split(webhook.receiver, labels, only=posted_to).items():
+    beating = {p for p, one in enumerate(labels) if beats(configuration.heartbeats, one)}
+    for name, every in runtime.routing.split(webhook.receiver, labels, only=posted_to).items():
+        positions = [position for position in every if position not in beating]
         receiver = configuration.receiver(name)
+        if not positions:
+            continue
         if receiver is None:  # the configuration was checked: every route names a receiver
             raise LookupError(name)
         told = notification(webhook, positions, name, send_resolved=receiver.send_resolved)
@@ -286,15 +291,17 @@ class Planner(Worker):
         batch = self._read(todo)
         open_, numbers = self._incidents(batch)
         planned: list[tuple[str, list[NewNotification]]] = []
+        seen: dict[str, datetime] = {}
         for stored, webhook, parts in batch:
             with self._pressure.giving_way():
                 try:
                     planned.append((stored.id, self._plan(stored, webhook, parts, open_, numbers, now)))
+                    seen |= dict.fromkeys(self._beats(webhook), stored.received_at)
                 except Exception:
                     self._choke(stored)
         if planned:
             with self._pressure.giving_way():
-                refused = self._store.add_plans(planned, self._clock()).result()
+                refused = self._store.add_plans(planned, self._clock(), seen).result()
                 self._sender.expect()
             for webhook_id in refused:
                 log.info("incident was changed meanwhile, planning anew", webhook=webhook_id)
@@ -371,6 +378,12 @@ class Planner(Worker):
             if not planned.pages:
                 log.info("nothing to send", webhook=stored.id, receiver=part.key[0], change=planned.change)
         return notes
+
+    def _beats(self, webhook: Webhook | None) -> set[str]:
+        configured = self._current.runtime.configuration.heartbeats
+        if webhook is None or not configured:
+            return set()
+        return {SEEN + name for name in seen_in(configured, webhook)}
 
     def _involved(self, incident: Incident) -> tuple[Recipient, ...]:
         return recipients_of(self._current.runtime, self._store.incidents.involved(incident.id))

@@ -17,6 +17,9 @@ from notifier.store.database import Database
 from notifier.store.records import IncidentChange, NewMessage
 from notifier.store.schema import FAILED, MessageState, events, incidents, messages, webhooks
 
+HEARTBEATS = "heartbeat/"
+"""How the group keys begin of incidents that are of heartbeats."""
+
 ADD_MESSAGES = insert(messages)
 
 _COLUMNS = tuple(incidents.c)
@@ -146,6 +149,12 @@ class Incidents:
         )
         with self._database.reading() as connection:
             return {(receiver, state): count for receiver, state, count in connection.execute(statement)}
+
+    def of_heartbeats(self) -> list[Incident]:
+        """Return the incidents of heartbeats that are not resolved."""
+        statement = select(*_COLUMNS).where(_UNRESOLVED, incidents.c.group_key.startswith(HEARTBEATS))
+        with self._database.reading() as connection:
+            return [_incident(row) for row in connection.execute(statement)]
 
     def any_open(self) -> bool:
         """Whether an incident is not resolved."""

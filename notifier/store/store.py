@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import (
@@ -25,7 +26,7 @@ from notifier.store.bulk import BulkInsert
 from notifier.store.database import Database
 from notifier.store.followup import Receipts, Replies
 from notifier.store.incidents import ADD_MESSAGES, Incidents, message_row
-from notifier.store.marks import Marks
+from notifier.store.marks import Marks, set_mark
 from notifier.store.recent import Recent
 from notifier.store.records import (
     Due,
@@ -223,9 +224,12 @@ class Store(Database):
             return [StoredWebhook(i, from_microseconds(at), to, bytes(body)) for i, at, to, body in rows]
 
     def add_plans(
-        self, planned: Sequence[tuple[str, Sequence[NewNotification]]], now: datetime
+        self,
+        planned: Sequence[tuple[str, Sequence[NewNotification]]],
+        now: datetime,
+        marks: Mapping[str, datetime] = MappingProxyType({}),
     ) -> Future[list[str]]:
-        """Store what the webhooks of the given ids came to.
+        """Store what the webhooks of the given ids came to, and the times that *marks* remember.
 
         Returns the ids of those that were planned already, or that change an incident which has been
         changed since it was read; nothing of them is stored.
@@ -246,6 +250,8 @@ class Store(Database):
                     texts += [
                         message_row(m, plan.receiver, plan.received_at, now, plan.id) for m in plan.messages
                     ]
+            for name, at in marks.items():
+                set_mark(connection, name, at)
             if notes:
                 connection.execute(_ADD_NOTIFICATIONS, notes)
             if texts:

@@ -1,0 +1,200 @@
+"""Heartbeats: alerts that always come. When one does not, the monitoring itself is silent.
+
+Whether one was seen is judged by the time in which this service was there to see it: a clock that jumps,
+or a service that was down for longer than `GAP`, has each heartbeat waited for anew, and is told of in
+place of blaming Prometheus.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import structlog
+
+from notifier.clock import Clock
+from notifier.config import HeartbeatConfig, Receiver, Recipient
+from notifier.heartbeats import SEEN, Silence, summary
+from notifier.ids import new_id
+from notifier.incidents import Event, Incident, IncidentState, Kind, escalated, resolved, take
+from notifier.metrics import Metrics
+from notifier.paging.planning import new_messages, pages, recipients_of, report_failures
+from notifier.paging.sending import Sender
+from notifier.paging.worker import Worker
+from notifier.rendering import Notification, ShownAlert, title
+from notifier.runtime import Current
+from notifier.store.incidents import HEARTBEATS
+from notifier.store.records import IncidentChange
+from notifier.store.store import Store
+
+log = structlog.get_logger(__name__)
+
+WAITED_FOR, ALIVE = "heartbeat-from/", "alive"
+"""The marks besides `SEEN`: since when each is waited for, and when this service was last there."""
+GAP = timedelta(minutes=1)
+"""A service that was not there for longer than this was down, or its clock was moved."""
+
+_TICK = 2.0  # seconds
+_ALIVE_EVERY = timedelta(seconds=10)
+
+
+def told_of(heartbeat: HeartbeatConfig, silence: Silence, now: datetime, *, is_over: bool) -> Notification:
+    """Return what the receiver of *heartbeat* is told of its *silence*, or when that *is_over*."""
+    labels = {"alertname": "MonitoringSilent", "severity": "critical", "heartbeat": heartbeat.name}
+    annotations = {} if is_over else {"summary": summary(silence, now)}
+    alert = ShownAlert(
+        "resolved" if is_over else "firing",
+        {**labels, "target": heartbeat.name},
+        annotations,
+        silence.since,
+        now if is_over else None,
+        "",
+        "",
+    )
+    return Notification(
+        receiver=heartbeat.receiver,
+        status=alert.status,
+        alerts=(alert,),
+        unseen=0,
+        group_labels=labels,
+        common_labels=labels,
+        common_annotations=annotations,
+        external_url="",
+        group_key=HEARTBEATS + heartbeat.name,
+        truncated_alerts=0,
+        notification_reason="",
+        route_labels={},
+    )
+
+
+class Heartbeats(Worker):
+    """Waits for heartbeats, and pages when one does not come."""
+
+    name = "heartbeats"
+
+    def __init__(
+        self, store: Store, current: Current, clock: Clock, metrics: Metrics, sender: Sender
+    ) -> None:
+        """Prepare to wait for the heartbeats of the configuration in force."""
+        super().__init__(metrics, idle=_TICK)
+        self._store = store
+        self._current = current
+        self._clock = clock
+        self._sender = sender
+        self._alive_at: datetime | None = None
+        self._down: tuple[datetime, datetime] | None = None
+        self._known: tuple[HeartbeatConfig, ...] | None = None
+
+    def work(self) -> float | None:
+        """Look once at each."""
+        now = self._clock()
+        configured = self._current.runtime.configuration.heartbeats
+        self._stay_alive(now, configured)
+        if configured != self._known:
+            self._close_others(configured, now)
+            self._known = configured
+        seen, waited = self._store.marks.all(SEEN), self._store.marks.all(WAITED_FOR)
+        if new := {WAITED_FOR + one.name: now for one in configured if one.name not in {*seen, *waited}}:
+            self._store.marks.set(new).result()
+        for one in configured:
+            last = seen.get(one.name)
+            if last is not None:
+                self._metrics.heartbeat_last_seen.labels(one.name).set(last.timestamp())
+            since = last or waited.get(one.name, now)
+            self._judge(one, since, max(since, waited.get(one.name, since)), now)
+        return None
+
+    def _stay_alive(self, now: datetime, configured: Iterable[HeartbeatConfig]) -> None:
+        """Write down that this service is there; after a gap, wait for every heartbeat anew."""
+        last = self._alive_at or self._store.marks.get(ALIVE)
+        if last is not None and not -GAP <= now - last <= GAP:
+            log.warning("was not there to see heartbeats", since=last.isoformat(), until=now.isoformat())
+            self._down = (min(last, now), now)
+            waited = {WAITED_FOR + one.name: now for one in configured}
+            self._store.marks.set({**waited, ALIVE: now}).result()
+            self._alive_at = now
+        elif last is None or self._alive_at is None or now - self._alive_at >= _ALIVE_EVERY or now < last:
+            self._store.marks.set({ALIVE: now}).result()
+            self._alive_at = now
+
+    def _judge(self, one: HeartbeatConfig, since: datetime, waited_from: datetime, now: datetime) -> None:
+        receiver = self._current.runtime.configuration.receiver(one.receiver)
+        if receiver is None:  # the configuration was checked
+            raise LookupError(one.receiver)
+        key = receiver.name, HEARTBEATS + one.name
+        incident = self._store.incidents.find([key]).get(key)
+        is_silent = now - waited_from > one.timeout
+        down_from, down_until = self._down or (None, None)
+        if down_until is None or down_until <= since:
+            down_from = down_until = None
+        silence = Silence(since, down_from, down_until)
+        if is_silent and incident is None:
+            self._page(one, receiver, silence, now)
+        elif incident is not None and since > incident.opened_at:
+            self._resolve(one, receiver, incident, now)
+
+    def _page(self, one: HeartbeatConfig, receiver: Receiver, silence: Silence, now: datetime) -> None:
+        runtime = self._current.runtime
+        (number,) = self._store.incidents.numbers(1)
+        told = replace(told_of(one, silence, now, is_over=False), number=number)
+        taking = take(runtime.policy(receiver), 0, 0, now, lambda names: runtime.recipients(names, now))
+        incident = escalated(
+            Incident(
+                id=new_id(now),
+                number=number,
+                receiver=receiver.name,
+                group_key=told.group_key,
+                state=IncidentState.OPEN,
+                title=title(told),
+                labels=dict(told.common_labels),
+                alerts=frozenset(),
+                webhook_id=None,
+                opened_at=now,
+            ),
+            taking,
+        )
+        whom: tuple[Recipient, ...] = taking.whom or runtime.anybody(receiver, now)
+        self._write(receiver, incident, told, whom, Kind.PAGE, now, is_new=True)
+        log.error("heartbeat lost", heartbeat=one.name, last_seen=silence.since.isoformat(), incident=number)
+
+    def _resolve(self, one: HeartbeatConfig, receiver: Receiver, incident: Incident, now: datetime) -> None:
+        told = told_of(one, Silence(incident.opened_at), now, is_over=True)
+        told = replace(told, number=incident.number)
+        whom = recipients_of(self._current.runtime, self._store.incidents.involved(incident.id))
+        self._write(receiver, resolved(incident, now), told, whom, Kind.RESOLVED, now)
+        log.info("heartbeat is back", heartbeat=one.name, incident=incident.number)
+
+    def _write(
+        self,
+        receiver: Receiver,
+        incident: Incident,
+        told: Notification,
+        whom: tuple[Recipient, ...],
+        kind: Kind,
+        now: datetime,
+        *,
+        is_new: bool = False,
+    ) -> None:
+        runtime = self._current.runtime
+        written = pages(runtime, receiver, told, whom, kind, now)
+        report_failures(self._metrics, written, incident=incident.number)
+        messages = new_messages(runtime, receiver, incident, told, written, now, now)
+        event = Event("opened" if is_new else "resolved", detail=told.alerts[0].annotations.get("summary"))
+        change = IncidentChange(incident, is_new, (event,), messages)
+        if self._store.incidents.change([change], now).result()[0]:  # else: the next tick sees how it stands
+            self._metrics.notifications.labels(receiver.name, told.status).inc()
+            self._sender.expect()
+
+    def _close_others(self, configured: Iterable[HeartbeatConfig], now: datetime) -> None:
+        """Close the incidents of heartbeats that are waited for no more; nobody is told."""
+        keys = {(one.receiver, HEARTBEATS + one.name) for one in configured}
+        changes = [
+            IncidentChange(
+                resolved(incident, now), events=(Event("resolved", detail="no heartbeat any more"),)
+            )
+            for incident in self._store.incidents.of_heartbeats()
+            if (incident.receiver, incident.group_key) not in keys
+        ]
+        if changes:
+            self._store.incidents.change(changes, now).result()

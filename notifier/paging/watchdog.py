@@ -1,0 +1,58 @@
+"""The watchdog: a dead man's switch of the operator's choice is told that this service lives."""
+
+from __future__ import annotations
+
+import requests
+import structlog
+
+from notifier.clock import Clock
+from notifier.metrics import Metrics
+from notifier.paging.worker import Worker
+from notifier.runtime import Current
+from notifier.store.store import Store
+
+log = structlog.get_logger(__name__)
+
+_TIMEOUT = (5.0, 10.0)
+_LOOK = 5.0  # seconds; how soon a watchdog that a reload brought is called
+
+
+class Watchdog(Worker):
+    """Calls ``watchdog.url``; not while webhooks cannot be stored, since then nobody would be paged."""
+
+    name = "watchdog"
+
+    def __init__(self, store: Store, current: Current, clock: Clock, metrics: Metrics) -> None:
+        """Prepare to call."""
+        super().__init__(metrics, idle=3600.0)
+        self._store = store
+        self._current = current
+        self._clock = clock
+        self.problem: str | None = None
+        """Why the last call failed."""
+
+    def work(self) -> float | None:
+        """Call once, if all is well."""
+        watchdog = self._current.runtime.configuration.watchdog
+        if watchdog is None:
+            self.problem = None
+            return _LOOK
+        if self._store.outage is None:
+            self._call(watchdog.url)
+        return watchdog.every.total_seconds()
+
+    def _call(self, url: str) -> None:
+        try:
+            answer = requests.get(url, timeout=_TIMEOUT, stream=True)
+            answer.close()
+            problem = None if answer.ok else f"it answers {answer.status_code}"
+        except requests.RequestException as error:
+            problem = type(error).__name__
+        if problem is None:
+            self._metrics.watchdog_success_timestamp.set(self._clock().timestamp())
+        if problem != self.problem:
+            if problem is None:
+                log.info("watchdog can be called again")
+            else:
+                log.warning("watchdog cannot be called", error=problem)
+        self.problem = problem

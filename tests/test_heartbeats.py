@@ -1,0 +1,206 @@
+"""Heartbeats: seen, lost, back; a service that was down itself; the watchdog."""
+
+import http.server
+import threading
+from datetime import timedelta
+
+import pytest
+
+from notifier.paging.watchdog import Watchdog
+from notifier.store.schema import notifications
+from tests.conftest import alert, webhook
+from tests.test_incidents import firing, team, the_incident, told
+
+BEAT = {"name": "watchdog", "matchers": ['alertname="Watchdog"'], "timeout": "10m", "receiver": "ops"}
+
+
+def beating(*steps, **receiver):
+    return {**team(*steps, **receiver), "heartbeats": [BEAT]}
+
+
+def beat(pager, **labels):
+    pager.post(webhook(alert("Watchdog", **labels), key="watchdog"))
+    pager.turn()
+
+
+def test_a_heartbeat_pages_nobody_and_is_remembered(make, emulator):
+    pager = make(**beating())
+    beat(pager)
+    pager.hand.move(minutes=3)
+    beat(pager)
+    assert told(emulator) == []
+    assert pager.store.incidents.page(9) == []
+    seen = 'notifier_heartbeat_last_seen_timestamp_seconds{heartbeat="watchdog"}'
+    assert pager.count(seen) == pager.hand().timestamp()
+    with pager.store.reading() as connection:
+        assert connection.execute(notifications.select()).all() == []
+
+
+def test_alerts_beside_a_heartbeat_page(make, emulator):
+    pager = make(**beating())
+    pager.post(webhook(alert("Watchdog"), alert("A", instance="db-1")))
+    pager.turn()
+    assert [text for _, text in told(emulator)] == ["FIRING #1 A db-1 since 12:13"]
+
+
+def test_when_none_comes_the_monitoring_is_silent_and_when_it_does_it_is_back(make, emulator):
+    pager = make(**beating(("10m", ["bob"])))
+    beat(pager)
+    pager.run(595, step=5)
+    assert told(emulator) == []
+    pager.run(20, step=5)
+    assert told(emulator) == [
+        ("alice", "FIRING #1 critical MonitoringSilent watchdog since 12:20: not seen for 10m: Prometheus, "
+                  "Alertmanager or the road between is down"),
+    ]  # fmt: skip
+    pager.run(620, step=5)
+    assert told(emulator)[1] == ("bob", "FIRING #1 critical MonitoringSilent watchdog since 12:30")
+    beat(pager)
+    pager.turn()
+    assert sorted(told(emulator)[2:]) == [
+        ("alice", "RESOLVED #1 critical MonitoringSilent watchdog at 12:40 after 10m"),
+        ("bob", "RESOLVED #1 critical MonitoringSilent watchdog at 12:40 after 10m"),
+    ]
+    pager.run(300, step=5)
+    assert len(told(emulator)) == 4
+
+
+def test_one_that_never_came_is_lost_too(make, emulator):
+    pager = make(**beating())
+    pager.run(620, step=5)
+    assert len(told(emulator)) == 1
+
+
+def test_a_resolved_heartbeat_is_no_sign_of_life(make, emulator):
+    pager = make(**beating())
+    beat(pager)
+    pager.hand.move(seconds=30)
+    pager.turn()
+    pager.post(webhook(alert("Watchdog", status="resolved"), key="watchdog"))
+    pager.run(575, step=5)
+    assert len(told(emulator)) == 1
+
+
+def test_a_restart_does_not_lose_the_time_last_seen(make, emulator):
+    pager = make(**beating())
+    beat(pager)
+    pager.run(300, step=5)
+    pager.reopen()
+    pager.run(290, step=5)
+    assert told(emulator) == []
+    pager.run(20, step=5)
+    assert len(told(emulator)) == 1
+
+
+def test_a_notifier_that_was_down_itself_says_so(make, emulator):
+    pager = make(**beating())
+    beat(pager)
+    pager.run(60, step=5)
+    pager.hand.move(hours=2)
+    pager.reopen()
+    pager.run(590, step=5)
+    assert told(emulator) == []  # there was no time to see one
+    pager.run(20, step=5)
+    (text,) = (text for _, text in told(emulator))
+    assert text.endswith("not seen for 2h11m; Notifier itself was down for 2h of it")
+
+
+def test_a_notifier_that_was_down_blames_nobody_when_the_heartbeat_is_there(make, emulator):
+    pager = make(**beating())
+    beat(pager)
+    pager.hand.move(hours=2)
+    pager.reopen()
+    pager.run(120, step=5)
+    beat(pager)
+    pager.run(590, step=5)
+    assert told(emulator) == []
+
+
+@pytest.mark.parametrize("hours", [3, -3])
+def test_a_clock_that_jumps_makes_no_silence(make, emulator, hours):
+    pager = make(**beating())
+    beat(pager)
+    pager.run(60, step=5)
+    pager.hand.move(hours=hours)
+    pager.run(60, step=5)
+    pager.post(webhook(alert("Watchdog", starts_at="2026-11-22T10:00:00Z"), key="watchdog"))
+    pager.run(500, step=5)
+    assert told(emulator) == []
+
+
+def test_a_heartbeat_that_is_waited_for_no_more_is_closed(make, emulator):
+    pager = make(**beating())
+    pager.run(620, step=5)
+    pager.reload(**team())
+    pager.turn()
+    assert the_incident(pager).state == "resolved"
+    assert len(told(emulator)) == 1
+
+
+def test_the_silence_is_acknowledged_like_any_incident(make, emulator):
+    pager = make(**beating(("10m", ["bob"])))
+    pager.run(620, step=5)
+    pager.desk.acknowledge(the_incident(pager).id, "alice", "api")
+    pager.run(1200, step=30)
+    assert len(told(emulator)) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"receiver": "opps"}, 'there is no receiver "opps"; did you mean "ops"?'),
+        ({"timeout": "1m"}, "is not longer than global.dedupe_window (2m)"),
+        ({"matchers": []}, "must have at least one item"),
+        ({"matchers": ["a=~("]}, "in 'a=~('"),
+    ],
+)
+def test_what_is_wrong_with_a_heartbeat_is_said(files, change, expected):
+    from notifier.config import load
+
+    loading = load(files.write(heartbeats=[{**BEAT, **change}]))
+    assert any(expected in problem.message for problem in loading.errors), loading.errors
+
+
+# -- the watchdog ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def switch():
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.server.calls.append(self.path)
+            self.send_response(self.server.status)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.calls, server.status = [], 200
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def test_the_watchdog_is_told_that_this_service_lives(make, switch):
+    url = f"http://127.0.0.1:{switch.server_port}/ping/secret"
+    pager = make(watchdog={"url": url, "every": "30s"})
+    watchdog = Watchdog(pager.store, pager.current, pager.hand, pager.metrics)
+    assert timedelta(seconds=watchdog.work()) == timedelta(seconds=30)
+    assert switch.calls == ["/ping/secret"]
+    assert pager.count("notifier_watchdog_last_success_timestamp_seconds") == pager.hand().timestamp()
+    switch.status = 500
+    watchdog.work()
+    assert watchdog.problem == "it answers 500"
+    pager.store._writer.outage = "disk full"
+    watchdog.work()
+    assert len(switch.calls) == 2  # a service that cannot store pages nobody, and does not say it lives
+    assert url in list(pager.current.runtime.configuration.secrets())
+    pager.store._writer.outage = None
+
+
+def test_without_a_watchdog_nothing_is_called(make):
+    pager = make(**team())
+    assert Watchdog(pager.store, pager.current, pager.hand, pager.metrics).work() == 5.0
+    assert firing("A")
