@@ -32,6 +32,7 @@ from pydantic import (
 )
 
 from notifier.durations import format_duration, parse_duration
+from notifier.intervals import Interval
 from notifier.phones import parse_mobile
 from notifier.shipped import TEMPLATES
 from notifier.sms import MAX_PARTS, Encoding
@@ -39,6 +40,7 @@ from notifier.values import (
     BcryptHash,
     DayHours,
     Days,
+    DaysOfMonth,
     Duration,
     Endpoint,
     HttpUrl,
@@ -46,6 +48,7 @@ from notifier.values import (
     ListenAddress,
     LocalTime,
     Matchers,
+    Months,
     Name,
     PositiveDuration,
     Region,
@@ -53,7 +56,10 @@ from notifier.values import (
     ShiftLength,
     Size,
     StorageUrl,
+    Times,
     TimeZone,
+    Weekdays,
+    Years,
     count,
 )
 from notifier.yaml_source import Path_, Position, Problem, Source, kind_of, read_source
@@ -314,6 +320,35 @@ class WatchdogConfig(_Section):
     """How often."""
 
 
+class IntervalConfig(_Section):
+    """A set of minutes, as in Alertmanager; a part that is left out holds always."""
+
+    times: Times | None = None
+    """Parts of the day: [{start_time: '09:00', end_time: '17:00'}]."""
+    weekdays: Weekdays | None = None
+    """Days of the week: ['monday:friday', sunday]."""
+    days_of_month: DaysOfMonth | None = None
+    """Days of the month: ['1:5', '-3:-1']; negative ones count from its end."""
+    months: Months | None = None
+    """Months: ['may:august', december, '1:3']."""
+    years: Years | None = None
+    """Years: ['2026:2028', 2030]."""
+    location: TimeZone = Field(default=ZoneInfo("UTC"), json_schema_extra={"default": "UTC"})
+    """The time zone in which the others are meant."""
+
+    def interval(self) -> Interval:
+        """Return the set."""
+        return Interval(self.times, self.weekdays, self.days_of_month, self.months, self.years, self.location)
+
+
+class TimeIntervalConfig(_Section):
+    """Time intervals by a name that routes mention."""
+
+    name: Name
+    time_intervals: tuple[IntervalConfig, ...]
+    """The name stands for all of them together."""
+
+
 class RouteConfig(_Section):
     """A node of Alertmanager's routing tree."""
 
@@ -323,6 +358,10 @@ class RouteConfig(_Section):
     """Conditions that an alert's labels must all fulfil; __receiver__ is the receiver in the webhook."""
     continue_: StrictBool = Field(default=False, alias="continue")
     """Whether alerts that match go on to the next sibling."""
+    mute_time_intervals: tuple[str, ...] = ()
+    """Names of time_intervals in which what ends here is muted, until they are over."""
+    active_time_intervals: tuple[str, ...] = ()
+    """Names of time_intervals outside of which it is."""
     routes: tuple[RouteConfig, ...] = ()
 
 
@@ -350,6 +389,8 @@ class Configuration(_Section):
     receivers: Annotated[tuple[Receiver, ...], Field(min_length=1)]
     """Who is paged; the first one is the default where there is no route."""
     route: RouteConfig | None = None
+    time_intervals: tuple[TimeIntervalConfig, ...] = ()
+    """Times that routes mention, as in Alertmanager."""
     heartbeats: tuple[HeartbeatConfig, ...] = ()
     """Alerts that always come."""
     watchdog: WatchdogConfig | None = None
@@ -406,13 +447,10 @@ class Configuration(_Section):
 # -- loading ---------------------------------------------------------------------------------------------
 
 _NOT_YET = {
-    "time_intervals": "muting by time is",
     "limits": "limiting messages is",
     "alertmanager": "making silences is",
     "global.external_url": "serving pages is",
     "contacts[].admin": "limiting messages is",
-    "mute_time_intervals": "muting by time is",
-    "active_time_intervals": "muting by time is",
 }
 _ALERTMANAGERS = frozenset({"group_by", "group_wait", "group_interval", "repeat_interval"})
 _DEPRECATED = {
@@ -637,7 +675,6 @@ class _Raw:
         lists = "[]" if general in ("receivers", "contacts") else ""
         not_yet = _NOT_YET.get(f"{general}{lists}.{key}".lstrip("."))
         if not_yet is None and path[0] == "route":
-            not_yet = _NOT_YET.get(key) if key.endswith("time_intervals") else None
             if key in _ALERTMANAGERS:
                 return f"{key} is Alertmanager's own work; leave it in alertmanager.yml"
             if key in _DEPRECATED:
@@ -780,6 +817,7 @@ class _Raw:
                 near = _nearest(template, sorted(names)) or f"; {known}"
                 self._problem((*path, "template"), f'there is no template "{template}"{near}')
         self._heartbeats(receivers)
+        self._unique("time_intervals")
         self._route(self._value.get("route"), ("route",), receivers)
         virtual_number = self._section("ovh").get("virtual_number")
         if isinstance(virtual_number, str):
@@ -879,10 +917,17 @@ class _Raw:
         if len(path) == 1:
             if "receiver" not in route:
                 self._problem(path, 'the key "receiver" is missing; the top of the tree needs one')
-            for key in ("matchers", "continue"):
+            for key in ("matchers", "continue", "mute_time_intervals", "active_time_intervals"):
                 if route.get(key):
                     message = f"the top of the tree takes every alert; move {key} to one of its routes"
                     self._problem((*path, key), message)
+        known = _names(self._value.get("time_intervals"))
+        for key in ("mute_time_intervals", "active_time_intervals"):
+            named = route.get(key)
+            for number, name in enumerate(named if isinstance(named, list) else []):
+                if isinstance(name, str) and name not in known:
+                    near = _nearest(name, known) or "; add it under time_intervals"
+                    self._problem((*path, key, number), f'there is no time interval "{name}"{near}')
         receiver = route.get("receiver")
         if isinstance(receiver, str) and receiver not in receivers:
             near = _nearest(receiver, receivers) or "; add it under receivers"

@@ -60,6 +60,11 @@ class Metrics:
             "receiver",
             "status",
         )
+        self.notifications_muted = counter(
+            "notifications_muted_total",
+            "Notifications that a time interval kept from being sent.",
+            "receiver",
+        )
         self.sms = counter("sms_total", "Messages by what became of them.", "receiver", "outcome")
         self.sms_parts = counter("sms_parts_total", "Parts of the messages that OVHcloud accepted.")
         self.sms_credits = counter("sms_credits_total", "Credits that OVHcloud took for messages.")

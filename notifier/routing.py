@@ -6,9 +6,11 @@ Source: ``Route.Match`` of prometheus/alertmanager ``dispatch/route.go``.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 
 from notifier.config import Configuration, RouteConfig
+from notifier.intervals import Interval, contained
 from notifier.matchers import Matcher
 
 RECEIVER_LABEL = "__receiver__"
@@ -17,19 +19,31 @@ RECEIVER_LABEL = "__receiver__"
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A node of the tree. *continue_* lets later siblings match as well."""
+    """A node of the tree. *continue_* lets later siblings match as well.
+
+    What ends here is muted in the time intervals *mute*, and outside of those in *active* if there are any.
+    """
 
     receiver: str
     matchers: tuple[Matcher, ...] = ()
     continue_: bool = False
     routes: tuple[Route, ...] = ()
+    mute: tuple[str, ...] = ()
+    active: tuple[str, ...] = ()
 
 
 def tree_of(route: RouteConfig, inherited: str = "") -> Route:
     """Return the tree that the configuration describes; a node without a receiver has that of its parent."""
     receiver = route.receiver or inherited
     children = tuple(tree_of(child, receiver) for child in route.routes)
-    return Route(receiver, route.matchers, route.continue_, children)
+    return Route(
+        receiver,
+        route.matchers,
+        route.continue_,
+        children,
+        route.mute_time_intervals,
+        route.active_time_intervals,
+    )
 
 
 def match(route: Route, labels: Mapping[str, str]) -> list[Route]:
@@ -60,12 +74,17 @@ class Routing:
 
     receivers: tuple[str, ...]
     tree: Route | None = None
+    intervals: Mapping[str, tuple[Interval, ...]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, configuration: Configuration) -> Routing:
         """Return where *configuration* has alerts go."""
         names = tuple(receiver.name for receiver in configuration.receivers)
-        return cls(names, tree_of(configuration.route) if configuration.route else None)
+        intervals = {
+            named.name: tuple(written.interval() for written in named.time_intervals)
+            for named in configuration.time_intervals
+        }
+        return cls(names, tree_of(configuration.route) if configuration.route else None, intervals)
 
     def is_unknown(self, named: str) -> bool:
         """Whether a webhook that names this receiver went to the first one for want of a better."""
@@ -86,6 +105,29 @@ class Routing:
             for receiver in self._receivers(named, alert, only):
                 reached.setdefault(receiver, []).append(position)
         return reached
+
+    def muted_by(
+        self, named: str, labels: Mapping[str, str], receiver: str, now: datetime
+    ) -> tuple[str, ...]:
+        """Return the time intervals that mute an alert for *receiver* at *now*; none if any way to it is open."""
+        names: tuple[str, ...] = ()
+        if self.tree is None:
+            return names
+        for node in match(self.tree, {**labels, RECEIVER_LABEL: named}):
+            if node.receiver != receiver:
+                continue
+            found = self._muting(node, now)
+            if not found:
+                return ()
+            names += found
+        return tuple(dict.fromkeys(names))
+
+    def _muting(self, node: Route, now: datetime) -> tuple[str, ...]:
+        muting = tuple(name for name in node.mute if contained(self.intervals.get(name, ()), now))
+        if muting or not node.active:
+            return muting
+        is_active = any(contained(self.intervals.get(name, ()), now) for name in node.active)
+        return () if is_active else node.active
 
     def _receivers(self, named: str, labels: Mapping[str, str], only: str | None) -> Iterable[str]:
         if only is not None:

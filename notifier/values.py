@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from typing import Annotated, Any
@@ -11,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
+from notifier import intervals
 from notifier.durations import PATTERN, format_duration, parse_duration
 from notifier.matchers import Matcher, MatcherError, parse_matchers
 from notifier.yaml_source import kind_of
@@ -308,4 +310,60 @@ DayHours = Annotated[
     tuple[tuple[time, time], ...],
     BeforeValidator(_hours),
     WithJsonSchema({"anyOf": [_PART_OF_DAY, {"type": "array", "items": _PART_OF_DAY}]}),
+]
+
+
+# -- time intervals --------------------------------------------------------------------------------------
+
+
+def _ranges(parse: Callable[[str], intervals.Range]) -> Callable[[Any], Any]:
+    def validate(value: Any) -> Any:
+        if not isinstance(value, list | tuple):
+            raise ValueError(f"must be a list, is {kind_of(value)}")
+        return tuple(
+            item if isinstance(item, tuple) else parse(str(item) if isinstance(item, int) else _text(item))
+            for item in value
+        )
+
+    return validate
+
+
+def _times(value: Any) -> Any:
+    if not isinstance(value, list | tuple):
+        raise ValueError(
+            f"must be a list, is {kind_of(value)}; write [{{start_time: '09:00', end_time: '17:00'}}]"
+        )
+    return tuple(item if isinstance(item, tuple) else _time_range(item) for item in value)
+
+
+def _time_range(item: Any) -> intervals.Range:
+    if not isinstance(item, dict) or set(item) != {"start_time", "end_time"}:
+        raise ValueError("must hold start_time and end_time; write {start_time: '09:00', end_time: '17:00'}")
+    start, end = clock_minutes(str(item["start_time"])), clock_minutes(str(item["end_time"]))
+    if start >= end:
+        raise ValueError(
+            f"start_time {item['start_time']} is not before end_time {item['end_time']}; "
+            "write two ranges for what passes midnight"
+        )
+    return start, end
+
+
+_RANGE_LIST = {"type": "array", "items": {"anyOf": [_TEXT, {"type": "integer"}]}}
+Times = Annotated[
+    intervals.Ranges,
+    BeforeValidator(_times),
+    WithJsonSchema({"type": "array", "items": {"type": "object", "required": ["start_time", "end_time"],
+                    "properties": {"start_time": _TEXT, "end_time": _TEXT}}}),
+]  # fmt: skip
+Weekdays = Annotated[
+    intervals.Ranges, BeforeValidator(_ranges(intervals.parse_days)), WithJsonSchema(_RANGE_LIST)
+]
+DaysOfMonth = Annotated[
+    intervals.Ranges, BeforeValidator(_ranges(intervals.parse_days_of_month)), WithJsonSchema(_RANGE_LIST)
+]
+Months = Annotated[
+    intervals.Ranges, BeforeValidator(_ranges(intervals.parse_months)), WithJsonSchema(_RANGE_LIST)
+]
+Years = Annotated[
+    intervals.Ranges, BeforeValidator(_ranges(intervals.parse_years)), WithJsonSchema(_RANGE_LIST)
 ]

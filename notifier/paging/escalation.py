@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -13,11 +12,11 @@ from notifier.clock import Clock
 from notifier.config import Receiver, Recipient
 from notifier.incidents import Event, Incident, IncidentState, Kind, Taking, escalated, reopened, take
 from notifier.metrics import Metrics
-from notifier.paging.planning import divide, new_messages, pages, report_failures
+from notifier.paging.planning import Part, divide, new_messages, pages, report_failures
 from notifier.paging.pressure import Pressure
 from notifier.paging.sending import Sender
 from notifier.paging.worker import Worker
-from notifier.rendering import Notification, remembered
+from notifier.rendering import remembered
 from notifier.runtime import Current, Runtime
 from notifier.store.records import IncidentChange
 from notifier.store.store import Store
@@ -25,6 +24,7 @@ from notifier.store.store import Store
 log = structlog.get_logger(__name__)
 
 _BATCH = 16
+_REASONS = {"reopened": "reopened", "heard": "page", "escalated": "escalation"}
 
 
 class Escalator(Worker):
@@ -67,7 +67,11 @@ class Escalator(Worker):
     def _change(self, incident: Incident, now: datetime) -> IncidentChange:
         runtime = self._current.runtime
         receiver = receiver_of(runtime, incident)
+        part = last_part(runtime, self._store, incident, receiver, now)
+        if part is not None and part.muted_by:
+            return IncidentChange(replace(incident, due_at=part.muted_until))
         has_lapsed = incident.state is IncidentState.ACKNOWLEDGED
+        is_first = incident.taken == 0
         by = incident.acknowledged_by
         current = reopened(incident) if has_lapsed else incident
         taking: Taking[Recipient] = take(
@@ -79,15 +83,16 @@ class Escalator(Worker):
         )
         whom = taking.whom or runtime.anybody(receiver, now)
         after = escalated(current, taking)
-        told = replace(
-            told_last(runtime, self._store, incident, receiver),
-            number=incident.number,
-            reason="reopened" if has_lapsed else "escalation",
-        )
+        told = part.told if part is not None else None
+        if told is None or told.status != "firing":
+            told = remembered(
+                incident.title, incident.labels, incident.opened_at, incident.receiver, incident.group_key
+            )
+        kind = "reopened" if has_lapsed else "heard" if is_first else "escalated"
+        told = replace(told, number=incident.number, reason=_REASONS[kind])
         written = pages(runtime, receiver, told, whom, Kind.PAGE, now)
         report_failures(self._metrics, written, incident=incident.number)
         names = ", ".join(recipient.name or "a number" for recipient in whom)
-        kind = "reopened" if has_lapsed else "escalated"
         detail = names if taking.whom else f"nobody is on call; {names}"
         return IncidentChange(
             after,
@@ -96,7 +101,11 @@ class Escalator(Worker):
         )
 
     def _report(self, before: Incident, change: IncidentChange) -> None:
-        self._metrics.escalations.labels(before.receiver).inc()
+        if not change.events:
+            log.info("incident is muted still", incident=before.number, receiver=before.receiver)
+            return
+        if before.taken:
+            self._metrics.escalations.labels(before.receiver).inc()
         log.warning(
             f"incident {change.events[0].kind}",
             incident=before.number,
@@ -113,22 +122,16 @@ def receiver_of(runtime: Runtime, incident: Incident) -> Receiver:
     return runtime.configuration.receiver(incident.receiver) or runtime.configuration.receivers[0]
 
 
-def told_last(runtime: Runtime, store: Store, incident: Incident, receiver: Receiver) -> Notification:
-    """Return what the last webhook told of *incident*, or what is remembered where it cannot be had any more."""
+def last_part(
+    runtime: Runtime, store: Store, incident: Incident, receiver: Receiver, now: datetime
+) -> Part | None:
+    """Return what the last webhook said of *incident* to *receiver*; None where that cannot be had any more."""
     found = store.incidents.webhook(incident)
-    if found is not None:
-        body, posted_to = found
-        try:
-            parts: Sequence[Notification | None] = [
-                part.told
-                for part in divide(runtime, parse_webhook(body), posted_to)
-                if part.receiver.name == receiver.name
-            ]
-        except WebhookError:
-            parts = ()
-        for told in parts:
-            if told is not None and told.status == "firing":
-                return told
-    return remembered(
-        incident.title, incident.labels, incident.opened_at, incident.receiver, incident.group_key
-    )
+    if found is None:
+        return None
+    body, posted_to = found
+    try:
+        parts = divide(runtime, parse_webhook(body), posted_to, now)
+    except WebhookError:
+        return None
+    return next((part for part in parts if part.receiver.name == receiver.name), None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from hashlib import blake2b
 
 import structlog
@@ -31,6 +31,7 @@ from notifier.incidents import (
     resolved,
     take,
 )
+from notifier.intervals import minutes_after
 from notifier.metrics import Metrics
 from notifier.paging.pressure import Pressure
 from notifier.paging.sending import Sender
@@ -48,6 +49,7 @@ _BATCH_BYTES = 4 * 1024 * 1024
 _FEW_BYTES = 64 * 1024
 _AFTER_FAULT = 30.0  # seconds
 _LONGEST_KEY = 500
+_LOOK_AHEAD = timedelta(hours=1)
 
 Key = tuple[str, str]
 """A receiver and a group key: what an incident is known by while it is open."""
@@ -57,7 +59,8 @@ Key = tuple[str, str]
 class Part:
     """The alerts of one webhook that reach one receiver, by their *positions*.
 
-    *told* is what the receiver is told of them, None if nothing; *firing* are the keys of those that fire.
+    Where some of them are muted and others are not, it holds the others. *told* is what the receiver is
+    told of them, None if nothing; *firing* are the keys of those that fire.
     """
 
     receiver: Receiver
@@ -65,6 +68,10 @@ class Part:
     positions: tuple[int, ...]
     told: Notification | None
     firing: frozenset[str]
+    muted_by: tuple[str, ...] = ()
+    """The time intervals that mute all of it now."""
+    muted_until: datetime | None = None
+    """When that is to be looked at again: some of it may be heard then."""
 
     @property
     def key(self) -> Key:
@@ -104,8 +111,8 @@ def group_key(webhook: Webhook) -> str:
     return key if len(key) <= _LONGEST_KEY else blake2b(key.encode(), digest_size=16).hexdigest()
 
 
-def divide(runtime: Runtime, webhook: Webhook, posted_to: str | None) -> list[Part]:
-    """Return which alerts of *webhook*, posted for the receiver *posted_to* if it was, reach whom.
+def divide(runtime: Runtime, webhook: Webhook, posted_to: str | None, now: datetime) -> list[Part]:
+    """Return which alerts of *webhook*, posted for the receiver *posted_to* if it was, reach whom at *now*.
 
     Each alert finds its receivers by itself; the alerts that reach the same one make one notification.
     """
@@ -122,11 +129,41 @@ def divide(runtime: Runtime, webhook: Webhook, posted_to: str | None) -> list[Pa
             continue
         if receiver is None:  # the configuration was checked: every route names a receiver
             raise LookupError(name)
+        muted = {} if posted_to else _muted(runtime, webhook, positions, name, now)
+        until = None
+        if len(muted) == len(positions):
+            until = _heard_again(runtime, webhook, positions, name, now)
+        else:
+            positions = [position for position in positions if position not in muted]
         told = notification(webhook, positions, name, send_resolved=receiver.send_resolved)
         alerts = [webhook.alerts[position] for position in positions]
         firing = frozenset(alert_key(alert) for alert in alerts if alert.status == "firing")
-        parts.append(Part(receiver, group_key(webhook), tuple(positions), told, firing))
+        muted_by = tuple(dict.fromkeys(one for names in muted.values() for one in names)) if until else ()
+        parts.append(Part(receiver, group_key(webhook), tuple(positions), told, firing, muted_by, until))
     return parts
+
+
+def _muted(
+    runtime: Runtime, webhook: Webhook, positions: Iterable[int], receiver: str, now: datetime
+) -> dict[int, tuple[str, ...]]:
+    """Return which of the alerts are muted for *receiver* at *now*, and by which time intervals."""
+    if not runtime.routing.intervals:
+        return {}
+    found = {
+        p: runtime.routing.muted_by(webhook.receiver, webhook.alerts[p].labels, receiver, now)
+        for p in positions
+    }
+    return {position: names for position, names in found.items() if names}
+
+
+def _heard_again(
+    runtime: Runtime, webhook: Webhook, positions: Sequence[int], receiver: str, now: datetime
+) -> datetime:
+    """Return when some of the alerts are heard again; where that is far, when to look again."""
+    for instant in minutes_after(now, _LOOK_AHEAD):
+        if len(_muted(runtime, webhook, positions, receiver, instant)) < len(positions):
+            return instant
+    return now + _LOOK_AHEAD
 
 
 def plan(
@@ -145,6 +182,8 @@ def plan(
     """
     change = decide(incident, part.firing)
     told = part.told
+    if part.muted_by:
+        return _muted_plan(part, change, incident, number, now)
     if change is Change.OPENED and told is not None:
         taking = take(runtime.policy(part.receiver), 0, 0, now, lambda names: runtime.recipients(names, now))
         whom = taking.whom or runtime.anybody(part.receiver, now)
@@ -171,6 +210,18 @@ def plan(
         return Plan(part, change, incident, told)
     told = replace(told, number=incident.number, reason=kind.value)
     return Plan(part, change, incident, told, pages(runtime, part.receiver, told, tell, kind, now))
+
+
+def _muted_plan(
+    part: Part, change: Change, incident: Incident | None, number: int | None, now: datetime
+) -> Plan:
+    """Return what becomes of a part that is muted: nobody is told; what opens is paged when it is heard again."""
+    if change is Change.OPENED and part.told is not None and number is not None:
+        opened = _opened(part, part.told, number, now)
+        return Plan(part, change, replace(opened, due_at=part.muted_until), part.told)
+    if change is Change.RESOLVED and incident is not None:
+        return Plan(part, change, resolved(incident, now), part.told)
+    return Plan(part, change if incident is not None else Change.NOTHING, incident, part.told)
 
 
 def _opened(part: Part, told: Notification, number: int, now: datetime) -> Incident:
@@ -206,8 +257,8 @@ def pages(
 def preview(runtime: Runtime, webhook: Webhook, posted_to: str | None, now: datetime) -> list[Plan]:
     """Return what *webhook* would come to if nothing was open: a page for what fires, or what resolution says."""
     plans = []
-    for part in divide(runtime, webhook, posted_to):
-        planned = plan(runtime, webhook, part, None, (), None, now)
+    for part in divide(runtime, webhook, posted_to, now):
+        planned = plan(runtime, webhook, replace(part, muted_by=()), None, (), None, now)
         if planned.change is Change.NOTHING and part.told is not None:
             whom = runtime.recipients(part.receiver.notify, now)
             written = pages(runtime, part.receiver, part.told, whom, Kind.RESOLVED, now)
@@ -323,7 +374,7 @@ class Planner(Worker):
             with self._pressure.giving_way():
                 try:
                     webhook = parse_webhook(stored.body)
-                    parts = divide(runtime, webhook, stored.posted_to)
+                    parts = divide(runtime, webhook, stored.posted_to, self._clock())
                 except WebhookError as error:
                     log.error(
                         "stored webhook cannot be read, nothing is sent", webhook=stored.id, error=str(error)
@@ -407,7 +458,9 @@ class Planner(Worker):
                     runtime, part.receiver, incident, told, planned.pages, stored.received_at, now
                 )
                 written = tuple(_said_once(message, part, said) for message in written)
-            events = () if planned.change is Change.REPEATED else (Event(planned.change.value),)
+            muted = "muted by " + ", ".join(part.muted_by) if part.muted_by else None
+            is_news = planned.change is not Change.REPEATED
+            events = (Event(planned.change.value, detail=muted),) if is_news else ()
             change = IncidentChange(incident, planned.change is Change.OPENED, events)
         new = NewNotification(
             id=new_id(now),
@@ -419,7 +472,10 @@ class Planner(Worker):
             received_at=stored.received_at,
             messages=written,
             change=change,
+            muted_by=", ".join(part.muted_by) or None,
         )
+        if part.muted_by:
+            self._metrics.notifications_muted.labels(part.receiver.name).inc()
         log.info(
             "notification planned",
             notification=new.id,
@@ -429,6 +485,7 @@ class Planner(Worker):
             alerts=len(part.positions),
             incident=incident and incident.number,
             change=planned.change,
+            muted_by=new.muted_by,
             messages=[message.id for message in written],
             after=brief_duration(now - stored.received_at),
         )
