@@ -311,6 +311,17 @@ class HeartbeatConfig(_Section):
     """Who is paged when none comes."""
 
 
+class AlertmanagerConfig(_Section):
+    """The Alertmanager in which a reply such as "mute 7 2h" makes a silence."""
+
+    url: HttpUrl
+    """Where it listens; may hold user:password@."""
+    bearer_token: SecretStr | None = None
+    """The token to present, if it wants one."""
+    timeout: PositiveDuration = timedelta(seconds=10)
+    """For how long one call may take."""
+
+
 class WatchdogConfig(_Section):
     """A dead man's switch that is told that this service lives."""
 
@@ -393,6 +404,7 @@ class Configuration(_Section):
     """Times that routes mention, as in Alertmanager."""
     heartbeats: tuple[HeartbeatConfig, ...] = ()
     """Alerts that always come."""
+    alertmanager: AlertmanagerConfig | None = None
     watchdog: WatchdogConfig | None = None
 
     def receiver(self, name: str) -> Receiver | None:
@@ -435,12 +447,15 @@ class Configuration(_Section):
             self.ovh.consumer_key,
             self.ovh.client_secret,
             self.ovh.callback_secret,
+            self.alertmanager.bearer_token if self.alertmanager is not None else None,
         ):
             if secret is not None:
                 yield secret.get_secret_value()
         yield from self.web.basic_auth_users.values()
         if self.watchdog is not None:
             yield self.watchdog.url
+        if self.alertmanager is not None and "@" in self.alertmanager.url:
+            yield self.alertmanager.url
         yield from (s.ics for s in self.schedules if s.ics is not None and "://" in s.ics)
 
 
@@ -448,7 +463,6 @@ class Configuration(_Section):
 
 _NOT_YET = {
     "limits": "limiting messages is",
-    "alertmanager": "making silences is",
     "global.external_url": "serving pages is",
     "contacts[].admin": "limiting messages is",
 }
@@ -459,6 +473,7 @@ _DEPRECATED = {
 }
 _SECRETS = {
     "web": ("bearer_token",),
+    "alertmanager": ("bearer_token",),
     "ovh": (
         "application_key",
         "application_secret",
@@ -567,14 +582,15 @@ def ovh_for_login(file: Path, environment: Mapping[str, str] = os.environ) -> tu
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema of the file, for editors that complete keys."""
     schema = Configuration.model_json_schema(by_alias=True)
-    for section, names in (("Web", _SECRETS["web"]), ("Ovh", _SECRETS["ovh"])):
+    models = {"web": "Web", "ovh": "Ovh", "alertmanager": "AlertmanagerConfig"}
+    for section, names in ((models[name], secrets) for name, secrets in _SECRETS.items()):
         properties = schema["$defs"][section]["properties"]
         for name in names:
             properties[f"{name}_file"] = {
                 "type": "string",
                 "description": f"The file that holds {name}.",
             }
-    for model in (Global, Storage, Ovh, Receipts, Replies, Receiver, WatchdogConfig):
+    for model in (Global, Storage, Ovh, Receipts, Replies, Receiver, WatchdogConfig, AlertmanagerConfig):
         for name, info in model.model_fields.items():
             if isinstance(info.default, timedelta):
                 schema["$defs"][model.__name__]["properties"][name]["default"] = format_duration(info.default)

@@ -112,7 +112,7 @@ def test_says_what_is_wrong_where_and_what_would_be_right(tmp_path, text, expect
 
 @pytest.mark.parametrize(
     "key",
-    ["limits", "alertmanager"],
+    ["limits"],
 )
 def test_what_is_not_there_yet_is_refused_by_name(tmp_path, key):
     (line,) = problems(tmp_path, GOOD + f"{key}: {{a: b}}\n")

@@ -11,7 +11,7 @@ import time
 import pytest
 import requests
 
-from tests.conftest import ALICE, program
+from tests.conftest import ALICE, BOB, program
 
 
 def free_ports(count):
@@ -147,3 +147,77 @@ def test_from_a_rule_that_fires_to_the_phone_and_back(files, run, phones, tmp_pa
 
         wait_for(scraped, "Prometheus does not see the messages counted")
     target.close()
+
+
+@contextlib.contextmanager
+def lone_alertmanager(tmp_path, service, port):
+    """Run an Alertmanager that repeats every second."""
+    (tmp_path / "alertmanager.yml").write_text(
+        json.dumps({
+            "route": {"receiver": "pager", "group_by": ["alertname"], "group_wait": "0s", "group_interval": "1s", "repeat_interval": "1s"},
+            "receivers": [{"name": "pager", "webhook_configs": [{"url": service.url + "/alert"}]}],
+        })
+    )  # fmt: skip
+    with running([
+        program("prometheus-alertmanager"), f"--config.file={tmp_path}/alertmanager.yml", f"--storage.path={tmp_path}/am",
+        f"--web.listen-address=127.0.0.1:{port}", "--cluster.listen-address=",
+    ], tmp_path / "am.log"):  # fmt: skip
+        url = f"http://127.0.0.1:{port}"
+        wait_for(lambda: requests.get(url + "/-/ready", timeout=5).ok, "Alertmanager is not ready")
+        yield url
+
+
+def fire(url, **labels):
+    assert requests.post(url + "/api/v2/alerts", json=[{"labels": labels}], timeout=10).ok
+
+
+@pytest.mark.timeout(200)
+def test_a_heartbeat_is_lost_with_alertmanager_and_back_with_it(files, run, phones, tmp_path):
+    (port,) = free_ports(1)
+    beat = {"name": "watchdog", "matchers": ["alertname=Watchdog"], "timeout": "6s", "receiver": "pager"}
+    service = run(
+        files.write(
+            **{"global": {"dedupe_window": "500ms"}},
+            receivers=[{"name": "pager", "notify": ["alice"]}],
+            heartbeats=[beat],
+        )
+    )
+    with lone_alertmanager(tmp_path, service, port) as url:
+        fire(url, alertname="Watchdog")
+        seen = 'notifier_heartbeat_last_seen_timestamp_seconds{heartbeat="watchdog"}'
+        wait_for(lambda: service.metric(seen) > time.time() - 30, "no heartbeat is seen")
+        time.sleep(9)
+        assert phones.all() == []
+    (lost,) = phones.wait(1, timeout=60)
+    assert lost.message.startswith("FIRING #1 critical MonitoringSilent watchdog since ")
+    with lone_alertmanager(tmp_path, service, port) as url:
+        fire(url, alertname="Watchdog")
+        assert phones.wait(2, timeout=60)[1].message.startswith(
+            "RESOLVED #1 critical MonitoringSilent watchdog"
+        )
+
+
+@pytest.mark.timeout(200)
+def test_mute_makes_a_silence_in_the_name_of_who_asked(files, run, phones, emulator, tmp_path):
+    (port,) = free_ports(1)
+    service = run(
+        files.write(
+            ovh={"sender": ..., "sender_for_response": True, "replies": {"poll_interval": "1s"}},
+            receivers=[{"name": "pager", "notify": ["alice", "bob"]}],
+            alertmanager={"url": f"http://127.0.0.1:{port}"},
+        )
+    )
+    with lone_alertmanager(tmp_path, service, port) as url:
+        fire(url, alertname="DiskFull", instance="db-1", severity="critical")
+        phones.wait(2, timeout=60)
+        emulator.emulation.reply(ALICE, "Mute 1 2h")
+        phones.wait(4, timeout=60)
+        said = {(sms.receiver, sms.message.split(" until ")[0]) for sms in phones.all()[2:4]}
+        assert said == {(ALICE, "#1 is muted"), (BOB, "alice s'en charge : #1 DiskFull db-1")}
+        query = [program("amtool"), "silence", "query", f"--alertmanager.url={url}", "-o", "json"]
+        (silence,) = json.loads(subprocess.run(query, capture_output=True, check=True, timeout=20).stdout)
+        assert silence["createdBy"] == "alice"
+        assert silence["comment"] == "incident 1 of Notifier: DiskFull db-1"
+        assert {(m["name"], m["value"]) for m in silence["matchers"]} == {
+            ("alertname", "DiskFull"), ("instance", "db-1"), ("severity", "critical"),
+        }  # fmt: skip

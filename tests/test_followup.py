@@ -254,6 +254,23 @@ def test_a_clock_that_jumps_loses_no_reply(answering, emulator):
     assert the_incident(pager).acknowledged_by == "alice"
 
 
+@pytest.mark.parametrize(
+    ("text", "labels", "answer"),
+    [
+        ("mute 1 2h", {"alertname": "A"}, "#1 was not muted: Alertmanager cannot be reached"),
+        ("mute 1 2h", {}, "#1 was not muted: its alerts have no label in common"),
+        ("mute 1", {"alertname": "A"}, "Reply: ack, next, who, or with a number: 7, 7 next, mute 7 2h."),
+    ],
+)
+def test_a_refusal_to_mute_is_told(answering, emulator, text, labels, answer):
+    pager = answering(alertmanager={"url": "http://127.0.0.1:1", "timeout": "1s"}, **team())
+    pager.post(firing("A", commonLabels=labels))
+    pager.turn()
+    reply(pager, emulator, ALICE, text)
+    assert said_to(emulator, ALICE)[1:] == [answer]
+    assert the_incident(pager).state == "open"
+
+
 # -- receipts ----------------------------------------------------------------------------------------------
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 
 import structlog
 
 from notifier.clock import Clock
-from notifier.config import Recipient
-from notifier.incidents import Incident, IncidentState, Kind
+from notifier.config import AlertmanagerConfig, Recipient
+from notifier.incidents import Event, Incident, IncidentState, Kind
 from notifier.metrics import Metrics
 from notifier.notices import notice
 from notifier.ovh.api import Incoming, e164
@@ -22,6 +23,7 @@ from notifier.paging.worker import Worker
 from notifier.phones import mask
 from notifier.replies import Ack, Mute, Next, Unclear, Who, parse_reply
 from notifier.runtime import Current
+from notifier.silences import SilenceRefused, make_silence
 from notifier.store.followup import REPLIES_SEEN, ReplyRead
 from notifier.store.records import IncidentChange
 from notifier.store.store import Store
@@ -121,8 +123,9 @@ class Replies(Worker):
         phone, at = e164(reply.sender), min(runtime.api.local_time(reply.creation_datetime), now)
         people = (runtime.configuration.recipient(contact.name) for contact in runtime.configuration.contacts)
         person = next((one for one in people if one.phone == phone), None)
+        silences: dict[str, str | SilenceRefused] = {}
         for _ in range(_ATTEMPTS):
-            meaning = self._meaning(reply.message, person, at, now)
+            meaning = self._meaning(reply.message, person, at, now, silences)
             read = ReplyRead(
                 reply.id, at, phone, person.name if person else None, reply.message, meaning.outcome
             )
@@ -156,7 +159,16 @@ class Replies(Worker):
 
     # what it means
 
-    def _meaning(self, text: str, person: Recipient | None, at: datetime, now: datetime) -> _Meaning:
+    def _meaning(
+        self,
+        text: str,
+        person: Recipient | None,
+        at: datetime,
+        now: datetime,
+        silences: dict[str, str | SilenceRefused],
+    ) -> _Meaning:
+        """Return what *text* comes to. *silences* are those made for it already, by the ids of incidents."""
+        alertmanager = self._current.runtime.configuration.alertmanager
         if person is None:
             return _Meaning("stranger")
         match parse_reply(text):
@@ -166,8 +178,12 @@ class Replies(Worker):
                 return self._for_each(person, numbers, at, now, self._pass_on)
             case Who():
                 return _Meaning("who", answers=[self._on_call(person, now)])
+            case Mute(duration, numbers) if alertmanager is not None:
+                mute = partial(self._mute, alertmanager, duration, silences)
+                return self._for_each(person, numbers, at, now, mute)
             case Mute() | Unclear():
-                return _Meaning("unclear", answers=[notice("help", person.language)], is_help=True)
+                help_ = "help" if alertmanager is None else "help_mute"
+                return _Meaning("unclear", answers=[notice(help_, person.language)], is_help=True)
 
     def _for_each(
         self,
@@ -206,13 +222,48 @@ class Replies(Worker):
         else:
             meaning.changes.append(change)
 
+    def _mute(
+        self,
+        alertmanager: AlertmanagerConfig,
+        duration: timedelta,
+        silences: dict[str, str | SilenceRefused],
+        meaning: _Meaning,
+        incident: Incident,
+        person: Recipient,
+        now: datetime,
+    ) -> None:
+        """Have Alertmanager be silent about *incident*; who mutes it has it."""
+        if incident.id not in silences:
+            comment = f"incident {incident.number} of Notifier: {incident.title}"
+            try:
+                silences[incident.id] = make_silence(
+                    alertmanager, incident.labels, duration, person.name, comment, now
+                )
+            except SilenceRefused as refusal:
+                silences[incident.id] = refusal
+        made = silences[incident.id]
+        if isinstance(made, SilenceRefused):
+            log.warning("silence refused", incident=incident.number, by=person.name, error=str(made))
+            meaning.outcome = "not muted"
+            text = notice("not_muted", person.language, number=incident.number, reason=made)
+            meaning.answers.append(text)
+            return
+        until = self._shown(now + duration, person, now)
+        event = Event("muted", by=person.name, via=Via.SMS, detail=f"silence {made} until {until}")
+        change = self._desk.acknowledgement(incident, person.name, Via.SMS, person.phone, now)
+        meaning.changes.append(replace(change, events=(*change.events, event)))
+        meaning.answers.append(notice("muted", person.language, number=incident.number, time=until))
+
+    @staticmethod
+    def _shown(instant: datetime, person: Recipient, now: datetime) -> str:
+        local, today = instant.astimezone(person.time_zone), now.astimezone(person.time_zone).date()
+        return f"{local:%H:%M}" if local.date() == today else f"{local:%d/%m %H:%M}"
+
     def _on_call(self, person: Recipient, now: datetime) -> str:
         people = []
         for schedule in self._current.runtime.rota.schedules.values():
             shift = schedule.at(now)
-            until = shift.end.astimezone(person.time_zone)
-            today = now.astimezone(person.time_zone).date()
-            shown = f"{until:%H:%M}" if until.date() == today else f"{until:%d/%m %H:%M}"
+            shown = self._shown(shift.end, person, now)
             name = "until" if shift.contact is not None else "nobody_on_call"
             people.append(
                 notice(name, person.language, schedule=schedule.name, contact=shift.contact, time=shown)
