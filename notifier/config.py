@@ -220,6 +220,8 @@ class Contact(_Section):
     """The language of the messages: page.fr.j2 is taken before page.j2 for "fr"."""
     time_zone: TimeZone | None = None
     """The time zone of the times in this person's messages, if not the global one."""
+    admin: StrictBool = False
+    """Whether to tell this person when limits.credits is reached."""
 
 
 class RotationConfig(_Section):
@@ -309,6 +311,32 @@ class HeartbeatConfig(_Section):
     """For how long none may come."""
     receiver: str
     """Who is paged when none comes."""
+
+
+class PerContact(_Section):
+    """How many messages a contact gets."""
+
+    messages: Annotated[int, Field(ge=1, le=1000), BeforeValidator(count)] = 20
+    """So many at most,"""
+    per: PositiveDuration = timedelta(minutes=10)
+    """in so long. What comes beyond waits, and goes as one digest."""
+
+
+class CreditLimit(_Section):
+    """How much may be spent."""
+
+    amount: Annotated[int, Field(ge=1), BeforeValidator(count)]
+    """So many credits at most,"""
+    per: PositiveDuration = timedelta(days=1)
+    """in so long. Beyond that only what is critical goes, and contacts with admin: true are told."""
+
+
+class Limits(_Section):
+    """What a storm may cost, in messages and in credits."""
+
+    per_contact: PerContact | None = Field(default_factory=PerContact)
+    """null for no limit."""
+    credits: CreditLimit | None = None
 
 
 class AlertmanagerConfig(_Section):
@@ -404,6 +432,7 @@ class Configuration(_Section):
     """Times that routes mention, as in Alertmanager."""
     heartbeats: tuple[HeartbeatConfig, ...] = ()
     """Alerts that always come."""
+    limits: Limits = Field(default_factory=Limits)
     alertmanager: AlertmanagerConfig | None = None
     watchdog: WatchdogConfig | None = None
 
@@ -462,9 +491,7 @@ class Configuration(_Section):
 # -- loading ---------------------------------------------------------------------------------------------
 
 _NOT_YET = {
-    "limits": "limiting messages is",
     "global.external_url": "serving pages is",
-    "contacts[].admin": "limiting messages is",
 }
 _ALERTMANAGERS = frozenset({"group_by", "group_wait", "group_interval", "repeat_interval"})
 _DEPRECATED = {
@@ -590,7 +617,18 @@ def json_schema() -> dict[str, Any]:
                 "type": "string",
                 "description": f"The file that holds {name}.",
             }
-    for model in (Global, Storage, Ovh, Receipts, Replies, Receiver, WatchdogConfig, AlertmanagerConfig):
+    for model in (
+        Global,
+        Storage,
+        Ovh,
+        Receipts,
+        Replies,
+        Receiver,
+        WatchdogConfig,
+        AlertmanagerConfig,
+        PerContact,
+        CreditLimit,
+    ):
         for name, info in model.model_fields.items():
             if isinstance(info.default, timedelta):
                 schema["$defs"][model.__name__]["properties"][name]["default"] = format_duration(info.default)

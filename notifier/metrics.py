@@ -68,6 +68,9 @@ class Metrics:
         self.sms = counter("sms_total", "Messages by what became of them.", "receiver", "outcome")
         self.sms_parts = counter("sms_parts_total", "Parts of the messages that OVHcloud accepted.")
         self.sms_credits = counter("sms_credits_total", "Credits that OVHcloud took for messages.")
+        self.sms_merged = counter(
+            "sms_merged_total", "Messages that went out as part of a digest.", "receiver"
+        )
         self.sms_resent = counter(
             "sms_resent_unsettled_total",
             "Messages sent again because OVHcloud would not say within settle_timeout whether it took them.",

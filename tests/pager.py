@@ -67,10 +67,16 @@ class Pager:
         self.replies = Replies(*fewer, self.desk, self.sender, self.escalator)
 
     def post(self, body, posted_to=None):
-        body = body if isinstance(body, bytes) else json.dumps(body).encode()
-        now = self.hand()
-        new = NewWebhook(new_id(now), identity(parse_envelope(body), posted_to), now, posted_to, body)
-        return self.store.add_webhooks([new], timedelta(minutes=2)).result(10)
+        return self.post_all([body], posted_to)
+
+    def post_all(self, bodies, posted_to=None):
+        now, batch = self.hand(), []
+        for body in bodies:
+            data = body if isinstance(body, bytes) else json.dumps(body).encode()
+            batch.append(
+                NewWebhook(new_id(now), identity(parse_envelope(data), posted_to), now, posted_to, data)
+            )
+        return self.store.add_webhooks(batch, timedelta(minutes=2)).result(10)
 
     def turn(self, times=1):
         """Plan what is stored, hand out what is due, and wait until it is written down."""

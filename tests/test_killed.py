@@ -80,7 +80,7 @@ def killed(directory, seed, results):
     with Emulator(Emulation(credits=1e9)).running() as emulator:
         port = free_port()
         files = Files(directory, emulator)
-        file = files.write(web={"listen_address": f"127.0.0.1:{port}"})
+        file = files.write(web={"listen_address": f"127.0.0.1:{port}"}, limits={"per_contact": None})
         load = Load(f"http://127.0.0.1:{port}")
         for _ in range(KILLS):
             process = serve(file)

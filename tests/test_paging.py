@@ -142,7 +142,7 @@ def test_a_webhook_that_planning_chokes_on_holds_up_no_other(make, emulator, mon
 
 
 def test_a_storm_is_drained(make, emulator):
-    pager = make()
+    pager = make(limits={"per_contact": None})
     for n in range(100):
         pager.post(webhook(alert(instance=f"web-{n}"), key=str(n)))
     pager.turn(20)

@@ -18,11 +18,16 @@ from typing import TypeVar
 import structlog
 
 from notifier.clock import Clock
+from notifier.config import CreditLimit, PerContact
+from notifier.durations import format_duration
 from notifier.ids import new_id
+from notifier.incidents import Kind
 from notifier.metrics import Metrics
+from notifier.notices import notice
 from notifier.ovh.api import Outcome, Outgoing, e164
 from notifier.ovh.errors import CallFailed, Failure
 from notifier.paging import retry
+from notifier.paging.calm import CRITICAL, digest, pace
 from notifier.paging.pressure import Pressure
 from notifier.paging.worker import Worker
 from notifier.phones import mask
@@ -30,7 +35,7 @@ from notifier.rendering import LATE_AFTER, say_late
 from notifier.runtime import Current
 from notifier.sms import measure
 from notifier.store.engine import StoreUnavailable
-from notifier.store.records import Due, Ending, Job, Message
+from notifier.store.records import Due, Ending, Job, Message, NewMessage
 from notifier.store.schema import MessageState
 from notifier.store.store import Store
 
@@ -40,6 +45,12 @@ T = TypeVar("T")
 
 MAX_RECIPIENTS = 500
 """How many recipients one job is for at most, by OVHcloud's own advice."""
+
+_FREE = frozenset({Kind.ANSWER, Kind.DIGEST})
+"""What does not wait: who asks is answered, and a digest has waited already."""
+
+_CREDITS_TOLD = "credits-told"
+_CREDITS_LOOK = timedelta(minutes=1)
 
 _FIRST_TRIAL = 2.0  # seconds
 _LONGEST_TRIAL = 30.0
@@ -129,6 +140,7 @@ class Sender(Worker):
         self._held_until: datetime | None = None
         self._has_begun = False
         self._is_expecting = False
+        self._hurried: dict[str, bool] = {}  # by number, whether something critical waits for the next digest
         self._last: datetime | None = None
         self.paused: Paused | None = None
         """What hinders sending, for `/-/ready` to tell."""
@@ -222,12 +234,125 @@ class Sender(Worker):
             expired = [message for message in due if message.expires_at <= now]
             if expired:
                 self._expire(expired, now)
-            chosen = [self._made_late(m, now) for m in due if m.expires_at > now]
+            due = self._calmed([m for m in due if m.expires_at > now], now)
+            chosen = [self._made_late(message, now) for message in due]
             jobs = gather(chosen, room, now)
             claimed = self._store.claim(jobs).result() if jobs else []
             for job in claimed:
                 self._submit(job, self._send)
         return bool(claimed)
+
+    def _calmed(self, due: Sequence[Message], now: datetime) -> list[Message]:
+        """Return those of *due* that go now; the rest is put off, or gathered into digests."""
+        limit = self._current.runtime.configuration.limits.per_contact
+        due = self._afforded(due, now)
+        bound: dict[str, list[Message]] = {}
+        for message in due:
+            if message.kind not in _FREE:
+                bound.setdefault(message.phone, []).append(message)
+        if limit is None or not bound:
+            return list(due)
+        sent = self._store.sent_to(bound, now - limit.per)
+        going = [message for message in due if message.kind in _FREE]
+        for phone, waiting in bound.items():
+            going += self._calm(phone, waiting, sent[phone], limit, now)
+        return going
+
+    def _afforded(self, due: Sequence[Message], now: datetime) -> Sequence[Message]:
+        """Return those of *due* that may be paid for; beyond the limit that is what is critical."""
+        limit = self._current.runtime.configuration.limits.credits
+        if limit is None:
+            return due
+        used = self._store.parts_since(now - limit.per)
+        is_told = self._store.marks.get(_CREDITS_TOLD) is not None
+        if used < limit.amount and is_told:
+            log.info("within limits.credits again", used=used)
+            self._store.marks.forget(_CREDITS_TOLD).result()
+            is_told = False
+        going, held = [], []
+        for message in due:
+            is_free = message.urgency == CRITICAL or message.kind in (Kind.ANSWER, Kind.NOTICE)
+            if is_free or used + message.parts <= limit.amount:
+                used += message.parts
+                going.append(message)
+            else:
+                held.append(message.id)
+        if held:
+            self._store.park(held, now + _CREDITS_LOOK).result()
+            if not is_told:
+                self._tell_of_credits(limit, len(held), now)
+        return going
+
+    def _tell_of_credits(self, limit: CreditLimit, held: int, now: datetime) -> None:
+        configuration = self._current.runtime.configuration
+        log.error("limits.credits reached, only what is critical goes", amount=limit.amount, held=held)
+        notices = []
+        for contact in configuration.contacts:
+            if not contact.admin:
+                continue
+            admin = configuration.recipient(contact.name)
+            per = format_duration(limit.per)
+            text = notice("credits", admin.language, amount=limit.amount, per=per)
+            expires_at = now + configuration.global_.expire_after
+            parts = measure(text).parts
+            notices.append(
+                NewMessage(new_id(now), admin.name, admin.phone, text, parts, expires_at, Kind.NOTICE)
+            )
+        self._store.add_notices(notices, _CREDITS_TOLD, now).result()
+        self.expect()
+
+    def _calm(
+        self,
+        phone: str,
+        waiting: Sequence[Message],
+        sent: Sequence[datetime],
+        limit: PerContact,
+        now: datetime,
+    ) -> Sequence[Message]:
+        """Return which messages to *phone*, of which *waiting* are due, go now."""
+        was_hurried = self._hurried.get(phone, False)
+        has_critical = was_hurried or any(message.urgency == CRITICAL for message in waiting)
+        pacing = pace(sent, len(waiting), has_critical, limit, now)
+        if pacing.rest_at is None:
+            return waiting
+        if not pacing.singles and pacing.rest_at > now and has_critical == was_hurried:
+            self._store.park([message.id for message in waiting], pacing.rest_at).result()
+            return ()
+        every = [m for m in self._store.waiting_for(phone) if m.kind not in _FREE and m.expires_at > now]
+        has_critical = any(message.urgency == CRITICAL for message in every)
+        pacing = pace(sent, len(every), has_critical, limit, now)
+        first, rest = every[: pacing.singles], every[pacing.singles :]
+        if pacing.rest_at is not None and pacing.rest_at > now:
+            self._hurried[phone] = any(message.urgency == CRITICAL for message in rest)
+            self._store.park([message.id for message in rest], pacing.rest_at).result()
+            return first
+        if len(rest) > 1:
+            self._merge(rest, now)
+            return first
+        return every
+
+    def _merge(self, rest: Sequence[Message], now: datetime) -> None:
+        configuration = self._current.runtime.configuration
+        contact = next((c for c in configuration.contacts if c.name == rest[0].contact), None)
+        receivers = [r for m in rest[:1] if (r := configuration.receiver(m.receiver)) is not None]
+        max_parts = max((r.max_parts for r in receivers), default=2)
+        text = digest([m.gist for m in rest], contact.language if contact else "en", max_parts)
+        new = NewMessage(
+            id=new_id(now),
+            contact=rest[0].contact,
+            phone=rest[0].phone,
+            text=text,
+            parts=measure(text).parts,
+            expires_at=max(m.expires_at for m in rest),
+            kind=Kind.DIGEST,
+            urgency=rest[0].urgency,
+        )
+        ids = [message.id for message in rest]
+        if self._store.merge(new, rest[0].receiver, now, ids, now).result():
+            self._hurried.pop(rest[0].phone, None)
+            self._metrics.sms_merged.labels(rest[0].receiver).inc(len(rest))
+            log.warning("messages merged into a digest", message=new.id, merged=len(rest), **_to(rest[0]))
+            self.expect()
 
     def _made_late(self, message: Message, now: datetime) -> Message:
         if now - message.received_at < LATE_AFTER:
@@ -480,6 +605,9 @@ def _about(message: Message) -> dict[str, object]:
         "message": message.id,
         "notification": message.notification_id,
         "receiver": message.receiver,
-        "to": message.contact or mask(message.phone),
-        "phone": mask(message.phone),
+        **_to(message),
     }
+
+
+def _to(message: Message) -> dict[str, object]:
+    return {"to": message.contact or mask(message.phone), "phone": mask(message.phone)}

@@ -97,6 +97,8 @@ class Message:
     attempts: int
     incident_id: str | None = None
     kind: str = Kind.PAGE
+    urgency: int = 2
+    gist: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -33,6 +33,7 @@ from notifier.store.records import (
     Ending,
     Job,
     Message,
+    NewMessage,
     NewNotification,
     NewWebhook,
     Queue,
@@ -64,7 +65,21 @@ _MESSAGE = (
     messages.c.attempts,
     messages.c.incident_id,
     messages.c.kind,
+    messages.c.urgency,
+    messages.c.gist,
 )
+
+_GONE = (
+    MessageState.SENDING,
+    MessageState.UNSETTLED,
+    MessageState.ACCEPTED,
+    MessageState.DELIVERED,
+    MessageState.UNDELIVERED,
+)
+_LONGEST_WAY = timedelta(days=1)
+"""Longer than any message is under way."""
+_MOST_VALUES = 500
+"""How many values a statement holds at most."""
 
 # The statements of every page, built once: SQLAlchemy takes longer to build one than SQLite to run it.
 
@@ -357,6 +372,86 @@ class Store(Database):
 
         return self.submit(operation)
 
+    # keeping calm
+
+    def sent_to(self, phones: Collection[str], since: datetime) -> dict[str, list[datetime]]:
+        """Return when messages went to *phones* after *since*, in order; what is on its way counts as gone."""
+        statement = select(messages.c.phone, func.coalesce(messages.c.finished_at, messages.c.due_at)).where(
+            messages.c.phone.in_(list(phones)),
+            messages.c.state.in_(_GONE),
+            func.coalesce(messages.c.finished_at, messages.c.due_at) > since,
+        )
+        found: dict[str, list[datetime]] = {phone: [] for phone in phones}
+        with self.reading() as connection:
+            for phone, at in connection.execute(statement):
+                found[phone].append(at)
+        return {phone: sorted(times) for phone, times in found.items()}
+
+    def parts_since(self, since: datetime) -> int:
+        """Return how many parts went out after *since*; what is on its way counts as gone."""
+        gone_at = func.coalesce(messages.c.finished_at, messages.c.due_at)
+        statement = select(func.coalesce(func.sum(messages.c.parts), 0)).where(
+            messages.c.id >= first_id(since - _LONGEST_WAY), messages.c.state.in_(_GONE), gone_at > since
+        )
+        with self.reading() as connection:
+            return int(connection.execute(statement).scalar_one())
+
+    def add_notices(self, notices: Sequence[NewMessage], mark: str, now: datetime) -> Future[None]:
+        """Have *notices* sent, and remember *now* as *mark*."""
+
+        def operation(connection: Connection) -> None:
+            set_mark(connection, mark, now)
+            if notices:
+                rows = [message_row(message, "", now, now, None) for message in notices]
+                connection.execute(ADD_MESSAGES, rows)
+
+        return self.submit(operation)
+
+    def waiting_for(self, phone: str) -> list[Message]:
+        """Return the messages to *phone* that are queued, due or not: the most severe first, then the oldest."""
+        statement = (
+            select(*_MESSAGE)
+            .where(messages.c.phone == phone, messages.c.state == MessageState.QUEUED)
+            .order_by(messages.c.urgency, messages.c.created_at, messages.c.id)
+        )
+        with self.reading() as connection:
+            return [Message(**row._mapping) for row in connection.execute(statement)]
+
+    def park(self, ids: Collection[str], until: datetime) -> Future[None]:
+        """Have the queued messages *ids* wait until then."""
+
+        def operation(connection: Connection) -> None:
+            for chunk in _chunks(list(ids)):
+                connection.execute(
+                    update(messages)
+                    .where(messages.c.id.in_(chunk), messages.c.state == MessageState.QUEUED)
+                    .values(due_at=until)
+                )
+
+        return self.submit(operation)
+
+    def merge(
+        self, digest: NewMessage, receiver: str, received_at: datetime, ids: Collection[str], now: datetime
+    ) -> Future[bool]:
+        """Have *digest* sent in place of the queued messages *ids*; return whether all of them still were."""
+
+        def operation(connection: Connection) -> bool:
+            merged = 0
+            with connection.begin_nested() as attempt:
+                for chunk in _chunks(list(ids)):
+                    merged += connection.execute(
+                        update(messages)
+                        .where(messages.c.id.in_(chunk), messages.c.state == MessageState.QUEUED)
+                        .values(state=MessageState.MERGED, merged_into=digest.id)
+                    ).rowcount
+                if merged != len(ids):
+                    attempt.rollback()
+                    return False
+            connection.execute(ADD_MESSAGES, message_row(digest, receiver, received_at, now, None))
+            return True
+
+        return self.submit(operation)
+
     # settling
 
     def unsettle(
@@ -538,6 +633,11 @@ class Store(Database):
             return gone
 
         return self.submit(operation)
+
+
+def _chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(ids), _MOST_VALUES):
+        yield ids[start : start + _MOST_VALUES]
 
 
 def _webhook_row(new: NewWebhook) -> tuple[object, ...]:

@@ -150,6 +150,7 @@ def service(endpoint: str, **ovh: Any) -> Iterator[tuple[int, int, float]]:
                 "web": {"listen_address": f"127.0.0.1:{port}"},
                 "storage": {"url": "sqlite:///notifier.db"},
                 "ovh": {"endpoint": endpoint, "sender": "ACME", **keys, **ovh},
+                "limits": {"per_contact": None},
                 "receivers": [{"name": "platform-sms", "notify": ["+33639980001"]}],
             })
         )  # fmt: skip

@@ -1,0 +1,112 @@
+"""Calm: how many messages a contact gets in a storm, and what becomes of the rest.
+
+The first go as they are. What comes beyond waits and goes as one digest: at most a minute while something
+critical is among it, else longer with each one.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from notifier.config import PerContact
+from notifier.rendering import urgency
+from notifier.sms import Encoding, encode, measure, shorten
+
+CRITICAL = 0
+"""The urgency of what is critical."""
+SHORTEST_WAIT = timedelta(minutes=1)
+
+_WORDS = {
+    "en": ("{count} more alerts: ", "resolved {count}: ", "+{count} more kinds", "ack takes all"),
+    "fr": (
+        "{count} autres alertes : ",
+        "{count} résolues : ",
+        "+{count} autres sortes",
+        "ack les prend toutes",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How many of those that wait for a contact go now, one by one.
+
+    *rest_at* is when the rest is to go, as one: now or before means at once, None that there is none.
+    """
+
+    singles: int
+    rest_at: datetime | None = None
+
+
+def burst(limit: PerContact) -> int:
+    """Return how many messages go one by one: what a digest a minute leaves of the limit, at least half of it."""
+    return limit.messages - min(limit.messages // 2, math.ceil(limit.per / SHORTEST_WAIT))
+
+
+def pace(
+    sent: Sequence[datetime], waiting: int, has_critical: bool, limit: PerContact, now: datetime
+) -> Pace:
+    """Return what becomes of *waiting* messages for a contact.
+
+    *sent* are the times of those that went within the last ``limit.per``, in order. The last slots are
+    kept for what is critical, which never waits for longer than a minute.
+    """
+    first, kept = burst(limit), min(max(1, limit.messages // 5), limit.messages - 1)
+    singles = min(waiting, max(0, first - len(sent)))
+    if singles == waiting:
+        return Pace(waiting)
+    if singles or not sent:
+        return Pace(singles, now + SHORTEST_WAIT)
+    if has_critical:
+        return Pace(0, sent[-1] + SHORTEST_WAIT)
+    rest_at = sent[-1] + min(limit.per, SHORTEST_WAIT * 2 ** min(max(0, len(sent) - first), 20))
+    open_slots = limit.messages - kept
+    if len(sent) >= open_slots:
+        rest_at = max(rest_at, sent[len(sent) - open_slots] + limit.per)
+    return Pace(0, rest_at)
+
+
+def digest(gists: Iterable[str | None], language: str, max_parts: int) -> str:
+    """Return one text for the messages of these *gists*: how many alerts of which name, most severe first."""
+    firing: Counter[tuple[str, str]] = Counter()
+    over: Counter[tuple[str, str]] = Counter()
+    for gist in gists:
+        status, counts = json.loads(gist) if gist else ("firing", [])
+        for name, severity, count in counts:
+            (firing if status == "firing" else over)[name, severity] += count
+    words = _WORDS.get(language, _WORDS["en"])
+    kinds = _kinds(firing)
+    resolved = words[1].format(count=over.total()) + _listed(_kinds(over)[:3]) if over else ""
+    for shown in range(len(kinds), -1, -1):
+        more = words[2].format(count=len(kinds) - shown) if shown < len(kinds) else ""
+        head = words[0].format(count=firing.total()) + _listed(kinds[:shown]) if firing else ""
+        text = encode(
+            "; ".join(filter(None, (head, more, resolved, words[3] if firing else ""))), Encoding.GSM
+        )
+        if measure(text).parts <= max_parts:
+            return text
+    return shorten(text, max_parts)
+
+
+def _kinds(counts: Counter[tuple[str, str]]) -> list[tuple[str, str, int]]:
+    found = [(name, severity, count) for (name, severity), count in counts.items()]
+    return sorted(found, key=lambda kind: (urgency(kind[1]), -kind[2], kind[0]))
+
+
+def _listed(kinds: Sequence[tuple[str, str, int]]) -> str:
+    """Return *kinds* as a list that names each severity once: ``critical DiskFull 12, InstanceDown; warning X``."""
+    parts: list[str] = []
+    before = None
+    for name, severity, count in kinds:
+        word = f"{name} {count}" if count > 1 else name
+        if severity != before:
+            parts.append(f"{severity} {word}".strip() if not parts else f"; {severity} {word}".rstrip())
+        else:
+            parts.append(f", {word}")
+        before = severity
+    return "".join(parts)

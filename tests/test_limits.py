@@ -1,0 +1,267 @@
+"""Limits: what a storm costs a contact, and the account."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from notifier.config import PerContact
+from notifier.paging.calm import SHORTEST_WAIT, burst, digest, pace
+from notifier.sms import measure
+from notifier.store.schema import webhooks
+from tests.conftest import ALICE, alert, webhook
+from tests.test_followup import by_hand  # noqa: F401 (a fixture)
+from tests.test_incidents import CONTACTS, over, team, told
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+DEFAULT = PerContact()
+
+
+def storm(pager, names, severity="warning"):
+    pager.post_all([webhook(alert(name, severity=severity, instance="db-1"), key=name) for name in names])
+
+
+# -- the pace ----------------------------------------------------------------------------------------------
+
+
+def test_the_first_half_goes_one_by_one():
+    assert burst(DEFAULT) == 10
+    assert burst(PerContact(messages=1)) == 1
+    assert burst(PerContact(messages=20, per="1m")) == 19
+    assert pace([], 10, False, DEFAULT, NOW).rest_at is None
+    assert pace([], 11, False, DEFAULT, NOW).singles == 10
+
+
+def test_what_is_critical_waits_for_a_minute_at_most_and_the_rest_ever_longer():
+    sent = [NOW] * 10
+    assert pace(sent, 5, True, DEFAULT, NOW).rest_at == NOW + SHORTEST_WAIT
+    waits = []
+    for _ in range(4):
+        rest_at = pace(sent, 5, False, DEFAULT, sent[-1]).rest_at
+        waits.append((rest_at - sent[-1]) // timedelta(minutes=1))
+        sent.append(rest_at)
+    assert waits == [1, 2, 4, 8]
+
+
+@settings(max_examples=50)
+@given(
+    messages=st.integers(1, 40),
+    minutes=st.integers(1, 60),
+    arrivals=st.lists(st.tuples(st.integers(0, 240), st.integers(1, 30), st.booleans()), max_size=60),
+)
+def test_the_limit_holds_whatever_comes(messages, minutes, arrivals):
+    """Simulate a contact by quarters of a minute; only what is critical may exceed, by one a minute."""
+    limit = PerContact(messages=messages, per=f"{minutes}m")
+    sent, critical_sent, waiting, critical, critical_since = [], set(), 0, 0, None
+    came = {}
+    for quarter, count, is_critical in arrivals:
+        came.setdefault(quarter, []).append((count, is_critical))
+    for quarter in range(400):
+        now = NOW + timedelta(seconds=15 * quarter)
+        for count, is_critical in came.get(quarter, ()):
+            waiting += count
+            critical += count * is_critical
+        if critical and critical_since is None:
+            critical_since = now
+        if not waiting:
+            continue
+        recent = [at for at in sent if at > now - limit.per]
+        paced = pace(recent, waiting, critical > 0, limit, now)
+        if paced.singles:
+            sent += [now] * paced.singles
+            waiting, critical = waiting - paced.singles, max(0, critical - paced.singles)
+        elif paced.rest_at <= now:
+            sent.append(now)
+            if critical:
+                critical_sent.add(now)
+            waiting = critical = 0
+        if not critical:
+            critical_since = None
+        else:
+            assert now - critical_since <= SHORTEST_WAIT
+    for at in sent:
+        window = [one for one in sent if at - limit.per < one <= at]
+        assert len(window) <= limit.messages or at in critical_sent
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["firing", "resolved"]), st.text(max_size=30), st.sampled_from(["critical", "warning", "", "info"]), st.integers(1, 300)),
+        min_size=1, max_size=60,
+    ),
+    st.integers(1, 3),
+)  # fmt: skip
+def test_a_digest_fits_and_counts_all(kinds, max_parts):
+    text = digest([json.dumps([status, [[n, s, c]]]) for status, n, s, c in kinds], "en", max_parts)
+    assert measure(text).parts <= max_parts
+    firing = sum(count for status, _, _, count in kinds if status == "firing")
+    if firing:
+        assert text.startswith(f"{firing} more alerts")
+
+
+def test_a_digest_names_the_most_severe_first():
+    gists = [json.dumps(["firing", [["HighLoad", "warning", 1]]])] * 40
+    gists += [json.dumps(["firing", [["DiskFull", "critical", 2], ["Down", "critical", 1]]]), None]
+    gists += [json.dumps(["resolved", [["HighLoad", "warning", 3]]])]
+    assert digest(gists, "en", 2) == (
+        "43 more alerts: critical DiskFull 2, Down; warning HighLoad 40; resolved 3: warning HighLoad 3; ack takes all"
+    )
+    assert digest(gists[-1:], "fr", 2) == "3 résolues : warning HighLoad 3"
+
+
+# -- a contact in a storm ----------------------------------------------------------------------------------
+
+
+def test_a_storm_of_three_thousand_costs_no_more_than_twenty(make, emulator):
+    pager = make(**team())
+    start = pager.hand()
+    first_at = None
+    for second in range(60):
+        storm(pager, [f"A{second}x{n}" for n in range(50)])
+        pager.turn(4)
+        if first_at is None and told(emulator):
+            first_at = pager.hand()
+        pager.hand.move(seconds=1)
+    pager.run(540, step=15)
+    assert first_at - start < timedelta(seconds=2)
+    assert 10 < len(told(emulator)) <= 20
+    assert sum(int(text.split()[0]) for _, text in told(emulator)[10:]) == 2990
+    with pager.store.reading() as connection:
+        assert len(connection.execute(webhooks.select()).all()) == 3000
+    assert len(pager.store.incidents.page(5000)) == 3000
+    assert sorted(set(pager.states())) == ["accepted", "merged"]
+    assert pager.store.queue().messages["queued"] == 0
+    assert pager.count('notifier_sms_merged_total{receiver="ops"}') == 2990
+
+
+def test_what_is_critical_overtakes_and_waits_for_a_minute_at_most(make, emulator):
+    pager = make(**team())
+    storm(pager, [f"Load{n}" for n in range(40)])
+    pager.turn(5)
+    assert len(told(emulator)) == 10
+    pager.run(61, step=1)
+    assert len(told(emulator)) == 11
+    storm(pager, [f"More{n}" for n in range(5)])
+    pager.turn(2)
+    pager.run(70, step=1)
+    assert len(told(emulator)) == 11  # two minutes this time
+    storm(pager, ["Disk"], severity="critical")
+    pager.turn(2)
+    assert told(emulator)[-1][1].startswith("6 more alerts: critical Disk; warning More0")
+
+
+def test_a_single_one_that_waited_goes_as_it_is(make, emulator):
+    pager = make(**team())
+    storm(pager, [f"A{n}" for n in range(10)])
+    pager.turn(5)
+    storm(pager, ["B"])
+    pager.turn(2)
+    assert len(told(emulator)) == 10
+    pager.run(65, step=1)
+    assert told(emulator)[10][1].endswith(" warning B db-1 since 12:13")
+
+
+def test_one_contact_in_a_storm_holds_up_no_other(make, emulator):
+    pager = make(
+        contacts=CONTACTS,
+        receivers=[{"name": "ops", "notify": ["alice"]}, {"name": "db", "notify": ["bob"]}],
+    )
+    storm(pager, [f"A{n}" for n in range(300)])
+    pager.turn(10)
+    pager.post(webhook(alert("B"), receiver="db", key="b"))
+    pager.turn()
+    assert [who for who, _ in told(emulator)].count("bob") == 1
+
+
+def test_ack_takes_all_that_a_digest_told_of(make, emulator, by_hand):  # noqa: F811
+    pager = make(ovh={"sender": ..., "sender_for_response": True}, **team(("30m", ["bob"])))
+    storm(pager, [f"A{n}" for n in range(15)])
+    pager.turn(5)
+    pager.run(65, step=1)
+    assert told(emulator)[-1][1].startswith("5 more alerts")
+    pager.hand.move(seconds=5)
+    emulator.emulation.reply(ALICE, "ack")
+    pager.hand.move(seconds=2)
+    pager.listen()
+    states = [incident.state.value for incident in pager.store.incidents.page(50)]
+    assert (states.count("acknowledged"), states.count("open")) == (5, 10)
+
+
+def test_a_digest_that_reaches_nobody_escalates_all_it_told_of(make, emulator):
+    pager = make(**team(("10h", ["bob"])))
+    storm(pager, [f"A{n}" for n in range(13)])
+    pager.turn(5)
+    emulator.emulation.invalid_numbers.add(ALICE)
+    pager.run(70, step=1)
+    assert sum(who == "bob" for who, _ in told(emulator)) == 3
+
+
+def test_what_is_over_is_told_in_the_digest_too(make, emulator):
+    pager = make(**team())
+    storm(pager, [f"A{n}" for n in range(12)])
+    pager.turn(5)
+    pager.hand.move(seconds=10)
+    for n in range(12):
+        pager.post(over(f"A{n}", key=f"A{n}"))
+    pager.turn(2)
+    pager.run(600, step=5)
+    assert len(told(emulator)) <= 20
+    assert "resolved" in told(emulator)[-1][1]
+
+
+def test_without_a_limit_all_go(make, emulator):
+    pager = make(limits={"per_contact": None}, **team())
+    storm(pager, [f"A{n}" for n in range(30)])
+    pager.turn(8)
+    assert len(told(emulator)) == 30
+
+
+def test_a_restart_forgets_nothing_of_the_limit(make, emulator):
+    pager = make(**team())
+    storm(pager, [f"A{n}" for n in range(30)])
+    pager.turn(5)
+    pager.reopen()
+    pager.turn(5)
+    assert len(told(emulator)) == 10
+    pager.run(70, step=1)
+    assert len(told(emulator)) == 11
+
+
+# -- credits -----------------------------------------------------------------------------------------------
+
+
+def test_beyond_the_credits_only_what_is_critical_goes_and_admins_are_told_once(make, emulator):
+    contacts = [*CONTACTS[:1], {**CONTACTS[1], "admin": True}]
+    changes = {**team(), "contacts": contacts, "limits": {"credits": {"amount": 3, "per": "10m"}}}
+    pager = make(**changes)
+    storm(pager, ["A", "B", "C", "D", "E"])
+    pager.turn(3)
+    assert [who for who, _ in told(emulator)] == ["alice"] * 3 + ["bob"]
+    assert (
+        told(emulator)[3][1] == "Notifier: 3 credits spent within 10m, the limit. Only critical pages go now."
+    )
+    storm(pager, ["F"])
+    storm(pager, ["G"], severity="critical")
+    pager.turn(3)
+    assert [who for who, _ in told(emulator)[4:]] == ["alice"]
+    assert " critical G " in told(emulator)[4][1]
+    pager.run(700, step=20)
+    assert [who for who, _ in told(emulator)[5:]] == ["alice"] * 3  # what was held goes when it may
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ({"per_contact": {"messages": 0}}, "greater than or equal to 1"),
+        ({"per_contact": {"per": "0s"}}, "must be longer than 0s"),
+        ({"credits": {"per": "1d"}}, 'the key "amount" is missing'),
+        ({"per_receiver": 1}, 'unknown key "per_receiver"'),
+    ],
+)
+def test_what_is_wrong_with_limits_is_said(files, written, expected):
+    from notifier.config import load
+
+    loading = load(files.write(limits=written))
+    assert any(expected in problem.message for problem in loading.errors), loading.errors
