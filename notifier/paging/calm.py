@@ -21,6 +21,9 @@ CRITICAL = 0
 """The urgency of what is critical."""
 SHORTEST_WAIT = timedelta(minutes=1)
 
+_MOST_KINDS = 60
+"""How many kinds of alerts a digest names at most; six parts hold no more."""
+
 _WORDS = {
     "en": ("{count} more alerts: ", "resolved {count}: ", "+{count} more kinds", "ack takes all"),
     "fr": (
@@ -82,7 +85,7 @@ def digest(gists: Iterable[str | None], language: str, max_parts: int) -> str:
     words = _WORDS.get(language, _WORDS["en"])
     kinds = _kinds(firing)
     resolved = words[1].format(count=over.total()) + _listed(_kinds(over)[:3]) if over else ""
-    for shown in range(len(kinds), -1, -1):
+    for shown in range(min(len(kinds), _MOST_KINDS), -1, -1):
         more = words[2].format(count=len(kinds) - shown) if shown < len(kinds) else ""
         head = words[0].format(count=firing.total()) + _listed(kinds[:shown]) if firing else ""
         text = encode(
