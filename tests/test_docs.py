@@ -1,0 +1,23 @@
+"""The examples in the documents are good."""
+
+import re
+from pathlib import Path
+
+import yaml
+
+from notifier.config import load
+from notifier.schedules import Rota
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+def test_the_rota_of_the_page_on_call_can_be_used(files):
+    (example,) = re.findall(r"```yaml\n(.*?)```", (DOCS / "oncall.md").read_text(), re.DOTALL)
+    loading = load(files.write(**yaml.load(example, yaml.BaseLoader)))
+    assert loading.problems == []
+    shifts = Rota.of(loading.configuration, {})["platform"]
+    from tests.test_schedules import PARIS, at
+
+    assert shifts.on_call(at("2026-01-05T10:00", PARIS)) == "alice"
+    assert shifts.on_call(at("2026-01-05T13:00", PARIS)) == "carol"
+    assert shifts.on_call(at("2026-12-25T23:00", PARIS)) == "carol"
