@@ -457,6 +457,29 @@ def test_an_incident_whose_receiver_is_gone_still_escalates(make, emulator, file
     assert [who for who, _ in told(emulator)] == ["alice", "carol"]
 
 
+def test_retention_deletes_incidents_that_are_over_and_leaves_those_that_are_not(make, emulator):
+    pager = make(**team(("5m", ["bob"])))
+    pager.post(firing("A", key="1"))
+    pager.post(firing("B", key="2"))
+    pager.run(400, step=20)
+    pager.post(over("A", key="1"))
+    pager.turn()
+    pager.hand.move(days=100)
+    before = pager.hand() - timedelta(days=90)
+    while pager.store.delete_before(before, 100).result(10):
+        pass
+    assert [(i.title, i.state.value) for i in pager.store.incidents.page(9)] == [("B db-1", "open")]
+    kept = {row["incident_id"] for row in pager.rows()}
+    assert kept == {pager.store.incidents.page(9)[0].id}
+    assert len(pager.rows()) == 2
+    pager.post(over("B", key="2"))
+    pager.turn()
+    assert sorted(who for who, text in told(emulator) if text.startswith("RESOLVED #") and " B " in text) == [
+        "alice",
+        "bob",
+    ]
+
+
 # -- a whole night -----------------------------------------------------------------------------------------
 
 NIGHT = [

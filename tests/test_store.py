@@ -2,9 +2,12 @@ import shutil
 import sqlite3
 import threading
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import text
 
@@ -82,6 +85,33 @@ def test_the_migrations_make_the_schema(store):
         context = MigrationContext.configure(connection, opts={"compare_type": False})
         assert compare_metadata(context, metadata) == []
     assert revision(store._engine) == HEAD
+
+
+def test_an_older_database_keeps_what_it_holds(path, hand):
+    engine = open_engine(path)
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.execute(text("INSERT INTO webhooks VALUES ('w', x'00', 1, NULL, x'00', 1)"))
+        connection.execute(text("INSERT INTO notifications VALUES ('n', 'w', 'ops', 'firing', '{}', 1, 1)"))
+        connection.execute(
+            text(
+                "INSERT INTO messages VALUES ('m', 'n', 'ops', 'alice', '+33639980001', 'hello', 1, 'queued',"
+                " 1, 1, 1, 9000000000000000, 0, NULL, NULL, NULL, NULL)"
+            )
+        )
+    engine.dispose()
+    assert migrations.main(str(path)) == 0
+    store = Store(path)
+    store.start()
+    try:
+        (message,) = store.due_messages(hand(), 10)
+        assert (message.id, message.text, message.kind, message.incident_id) == ("m", "hello", "page", None)
+        assert store.delete_before(hand(), 10).result(10) == 0  # it is under way still
+    finally:
+        store.stop()
 
 
 def test_the_migrations_run_by_themselves(path, capsys):

@@ -16,12 +16,14 @@ from sqlalchemy import (
     exists,
     func,
     insert,
+    or_,
     select,
     update,
 )
 
 from notifier.config import LONGEST_DEDUPE_WINDOW
 from notifier.ids import first_id
+from notifier.incidents import IncidentState
 from notifier.store.bulk import BulkInsert
 from notifier.store.database import Database
 from notifier.store.followup import Receipts, Replies
@@ -45,9 +47,11 @@ from notifier.store.schema import (
     JobState,
     MessageState,
     from_microseconds,
+    incidents,
     jobs,
     messages,
     notifications,
+    replies,
     to_microseconds,
     webhooks,
 )
@@ -600,7 +604,8 @@ class Store(Database):
     def delete_before(self, cutoff: datetime, limit: int) -> Future[int]:
         """Delete up to *limit* webhooks received before *cutoff*, with all that came of them.
 
-        What is still under way stays. Returns how many rows were deleted; none means that none is left.
+        What is still under way stays, and what belongs to an incident that is not resolved. Returns how many
+        rows were deleted; none means that none is left.
         """
 
         def operation(connection: Connection) -> int:
@@ -609,17 +614,37 @@ class Store(Database):
                 .join(notifications, notifications.c.id == messages.c.notification_id)
                 .where(notifications.c.webhook_id == webhooks.c.id, messages.c.state.in_(UNDER_WAY))
             )
+            open_ = select(incidents.c.id).where(incidents.c.state != IncidentState.RESOLVED)
+            of_open = select(notifications.c.id).where(
+                notifications.c.webhook_id == webhooks.c.id, notifications.c.incident_id.in_(open_)
+            )
             old = (
                 select(webhooks.c.id)
                 .where(
                     webhooks.c.id < first_id(cutoff),  # they sort by the time they were received
                     webhooks.c.planned_at.is_not(None),
                     ~exists(under_way),
+                    ~exists(of_open),
                 )
                 .order_by(webhooks.c.id)
                 .limit(limit)
             )
             gone = connection.execute(delete(webhooks).where(webhooks.c.id.in_(old))).rowcount
+            ours = (  # of escalation, answers, digests
+                select(messages.c.id)
+                .where(
+                    messages.c.id < first_id(cutoff),
+                    messages.c.notification_id.is_(None),
+                    messages.c.state.not_in(UNDER_WAY),
+                    or_(messages.c.incident_id.is_(None), messages.c.incident_id.not_in(open_)),
+                )
+                .limit(limit)
+            )
+            gone += connection.execute(delete(messages).where(messages.c.id.in_(ours))).rowcount
+            over = select(incidents.c.id).where(incidents.c.resolved_at < cutoff).limit(limit)
+            gone += connection.execute(delete(incidents).where(incidents.c.id.in_(over))).rowcount
+            read = select(replies.c.id).where(replies.c.at < cutoff).limit(limit)
+            gone += connection.execute(delete(replies).where(replies.c.id.in_(read))).rowcount
             attempts = (
                 select(jobs.c.tag)
                 .where(
