@@ -37,13 +37,15 @@ class Runtime:
     def recipients(self, notify: Iterable[str], now: datetime) -> tuple[Recipient, ...]:
         """Return whom *notify* (schedules, contacts, numbers) means at *now*, each number once.
 
-        A schedule that has a hole then adds nobody.
+        A schedule that has a hole then adds nobody; nor does one whose calendar, fetched before a reload,
+        names somebody who is no contact any more.
         """
+        contacts = {contact.name for contact in self.configuration.contacts}
         found: dict[str, Recipient] = {}
         for name in notify:
             schedule = self.rota.schedules.get(name)
             contact = schedule.on_call(now) if schedule is not None else name
-            if contact is not None:
+            if contact is not None and (schedule is None or contact in contacts):
                 recipient = self.configuration.recipient(contact)
                 found.setdefault(recipient.phone, recipient)
         return tuple(found.values())
@@ -59,8 +61,9 @@ class Runtime:
         That is everybody in its schedules around *now*, or else every contact there is.
         """
         named = [self.rota.schedules[name] for name in receiver.everyone() if name in self.rota.schedules]
-        around = [c for s in named for c in s.contacts(now - _AROUND, now + _AROUND)]
-        return self.recipients(around or [contact.name for contact in self.configuration.contacts], now)
+        contacts = [contact.name for contact in self.configuration.contacts]
+        around = [c for s in named for c in s.contacts(now - _AROUND, now + _AROUND) if c in contacts]
+        return self.recipients(around or contacts, now)
 
 
 @dataclass(slots=True)

@@ -18,6 +18,8 @@ from notifier.calendars import CalendarError, Event, assign, feed, fetch, parse
 from notifier.cli import app
 from notifier.paging.calendars import CalendarWatch
 from notifier.schedules import Shift
+from notifier.service import load as load_all
+from tests.pager import ONE
 
 PARIS = ZoneInfo("Europe/Paris")
 
@@ -214,6 +216,23 @@ def test_the_last_good_copy_holds_and_its_age_is_told(make, server):
     again.work()
     assert (on_call(pager), again.problems) == ("bob", {})
     assert pager.count('notifier_calendar_age_seconds{schedule="rota"}') == 0
+
+
+def test_a_calendar_that_names_who_is_no_contact_any_more_is_a_hole(make, server, emulator):
+    server.answer = 200, ics(DAILY + "SUMMARY:alice")
+    pager = make(**kept_in(server.url))
+    watching(pager).work()
+    rota = pager.current.runtime.rota["rota"]
+    kept = {(rota.calendar.source, str(rota.zone)): rota.calendar}
+    changed = {**kept_in(server.url), "contacts": [{"name": "bob", "phone": "+33639980002"}]}
+    loading, templates = load_all(pager.files.write(**changed))
+    from notifier.runtime import prepare
+
+    pager.current.runtime = prepare(loading, templates, pager.metrics.observe_call, kept)
+    assert on_call(pager) == "alice"
+    pager.post(ONE)
+    pager.turn()
+    assert [sms.receiver for sms in emulator.emulation.accepted] == ["+33639980002"]
 
 
 def test_a_broken_copy_changes_nothing(make, server):

@@ -243,6 +243,19 @@ def test_a_reply_that_could_not_be_read_is_read_later(answering, emulator):
     assert the_incident(pager).state == "acknowledged"
 
 
+def test_a_reply_that_can_never_be_read_holds_up_no_other(answering, emulator):
+    pager = answering(**team())
+    pager.post(firing("A"))
+    pager.turn()
+    pager.hand.move(seconds=10)
+    bad = emulator.emulation.reply("+33639989999", "x")
+    emulator.faults.add(
+        Fault(kind=FaultKind.ERROR, status=404, times=None, method="GET", path=f"/incoming/{bad.id}")
+    )
+    reply(pager, emulator, ALICE, "ack 1")
+    assert the_incident(pager).state == "acknowledged"
+
+
 def test_a_clock_that_jumps_loses_no_reply(answering, emulator):
     pager = answering(**team())
     pager.post(firing("A"))

@@ -480,6 +480,25 @@ def test_retention_deletes_incidents_that_are_over_and_leaves_those_that_are_not
     ]
 
 
+def test_when_nobody_was_reached_the_next_webhook_pages_anew(make, emulator):
+    emulator.emulation.invalid_numbers.add(ALICE)
+    pager = make(**team())
+    pager.post(firing("A"))
+    pager.turn(2)
+    emulator.emulation.invalid_numbers.clear()
+    later(pager, firing("A"), hours=4)
+    later(pager, firing("A", "B"), hours=4)
+    assert [text.split("#")[0] for _, text in told(emulator)] == ["STILL FIRING ", "UPDATE "]
+
+
+def test_what_fires_beyond_what_was_sent_still_fires(make, emulator):
+    pager = make(**team())
+    pager.post(webhook(alert("A", status="resolved"), status="firing", truncatedAlerts=5))
+    pager.turn()
+    assert the_incident(pager).state == "open"
+    assert told(emulator)[0][1].startswith("FIRING #1")
+
+
 # -- a whole night -----------------------------------------------------------------------------------------
 
 NIGHT = [

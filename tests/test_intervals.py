@@ -194,11 +194,47 @@ def test_an_alert_that_another_route_lets_through_is_told(make, emulator):
     assert len(told(emulator)) == 1
 
 
-def test_of_a_group_the_alerts_that_are_not_muted_are_told(make, emulator):
+def test_a_group_of_which_something_is_heard_is_told_whole(make, emulator):
     pager = make(**muted())
     pager.post(webhook(alert("A", severity="info"), alert("B", severity="critical", instance="db-2")))
     pager.turn()
-    assert [text for _, text in told(emulator)] == ["FIRING #1 critical B db-2 since 12:13"]
+    assert [text for _, text in told(emulator)] == ["FIRING #1 critical B db-2; info A since 12:13"]
+    pager.hand.move(minutes=5)
+    pager.post(
+        webhook(
+            alert("A", severity="info"), alert("B", severity="critical", instance="db-2", status="resolved")
+        )
+    )
+    pager.turn()
+    assert the_incident(pager).state == "open"
+
+
+def test_what_is_heard_and_joins_what_is_muted_is_paged_at_once(make, emulator):
+    pager = make(**muted())
+    pager.post(info("A"))
+    pager.turn()
+    pager.hand.move(minutes=5)
+    pager.post(
+        webhook(
+            alert("A", severity="info", instance="db-1"), alert("B", severity="critical", instance="db-2")
+        )
+    )
+    pager.turn()
+    assert len(told(emulator)) == 1
+
+
+def test_what_joins_while_it_is_muted_is_told_when_it_is_heard_again(make, emulator, hand):
+    hand.move(minutes=-25)  # 11:55
+    pager = make(**muted())
+    pager.post(info("A"))
+    pager.turn()
+    pager.hand.move(minutes=10)
+    pager.post(info("A", "B"))
+    pager.run(50 * 60, step=60)
+    assert len(told(emulator)) == 1
+    pager.run(10 * 60, step=60)
+    assert len(told(emulator)) == 2
+    assert " B " in told(emulator)[1][1]
 
 
 def test_escalation_waits_for_the_mute_to_be_over(make, emulator, hand):

@@ -189,6 +189,39 @@ def test_ack_takes_all_that_a_digest_told_of(make, emulator, by_hand):  # noqa: 
     assert (states.count("acknowledged"), states.count("open")) == (5, 10)
 
 
+def test_ack_does_not_take_what_waits_unseen(make, emulator, by_hand):  # noqa: F811
+    pager = make(ovh={"sender": ..., "sender_for_response": True}, **team())
+    storm(pager, [f"A{n}" for n in range(10)])
+    pager.turn(5)
+    storm(pager, ["X"])
+    pager.turn(2)
+    pager.hand.move(seconds=5)
+    emulator.emulation.reply(ALICE, "ack")
+    pager.hand.move(seconds=2)
+    pager.listen()
+    (taken,) = [one for one in pager.store.incidents.page(50) if one.state == "acknowledged"]
+    assert taken.title != "X db-1"
+
+
+def test_what_waits_goes_before_it_expires(make, emulator):
+    pager = make(**team(expire_after="3m"))
+    for minute in range(12):
+        storm(pager, [f"A{minute}x{n}" for n in range(3)])
+        pager.run(60, step=5)
+    assert "expired" not in pager.states()
+
+
+def test_what_people_did_is_told_in_a_digest_too(make, emulator):
+    pager = make(**team(notify=["alice", "bob"]))
+    storm(pager, [f"A{n}" for n in range(15)])
+    pager.turn(5)
+    for incident in pager.store.incidents.page(50):
+        pager.desk.acknowledge(incident.id, "alice", "api")
+    pager.run(300, step=5)
+    assert "rejected" not in pager.states()
+    assert "alice has it: #" in [text for who, text in told(emulator) if who == "bob"][-1]
+
+
 def test_a_digest_that_reaches_nobody_escalates_all_it_told_of(make, emulator):
     pager = make(**team(("10h", ["bob"])))
     storm(pager, [f"A{n}" for n in range(13)])

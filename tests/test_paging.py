@@ -639,8 +639,9 @@ def test_retention_goes_little_by_little(make, hand):
     pager = make(storage={"url": "sqlite:///notifier.db", "retention": "1d"})
     retention = Retention(pager.store, pager.current, hand, pager.metrics, pager.pressure)
     assert retention.work() == 5.0
-    pager.post(payload("firing-one"))
-    pager.turn()
+    for status in ("firing", "resolved"):
+        pager.post(webhook(alert(status=status)))
+        pager.turn()
     hand.move(days=2)
     waits = []
     while (wait := retention.work()) is not None:

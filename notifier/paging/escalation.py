@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -24,6 +24,7 @@ from notifier.store.store import Store
 log = structlog.get_logger(__name__)
 
 _BATCH = 16
+_AFTER_FAULT = timedelta(seconds=30)
 _REASONS = {"reopened": "reopened", "heard": "page", "escalated": "escalation"}
 
 
@@ -56,10 +57,18 @@ class Escalator(Worker):
         if not due:
             return None
         with self._pressure.giving_way():
-            changes = [self._change(incident, now) for incident in due]
-            done = self._store.incidents.change(changes, now).result()
+            taken: list[tuple[Incident, IncidentChange]] = []
+            for incident in due:
+                try:
+                    taken.append((incident, self._change(incident, now)))
+                except Exception:
+                    # Whatever is wrong with one incident must not hold up the others.
+                    log.exception("escalation failed, will try again", incident=incident.number)
+                    later = replace(incident, due_at=now + _AFTER_FAULT)
+                    self._store.incidents.change([IncidentChange(later)], now).result()
+            done = self._store.incidents.change([change for _, change in taken], now).result()
         self._sender.expect()
-        for before, change, is_done in zip(due, changes, done, strict=True):
+        for (before, change), is_done in zip(taken, done, strict=True):
             if is_done:
                 self._report(before, change)
         return 0.0

@@ -59,8 +59,7 @@ Key = tuple[str, str]
 class Part:
     """The alerts of one webhook that reach one receiver, by their *positions*.
 
-    Where some of them are muted and others are not, it holds the others. *told* is what the receiver is
-    told of them, None if nothing; *firing* are the keys of those that fire.
+    *told* is what the receiver is told of them, None if nothing; *firing* are the keys of those that fire.
     """
 
     receiver: Receiver
@@ -69,7 +68,7 @@ class Part:
     told: Notification | None
     firing: frozenset[str]
     muted_by: tuple[str, ...] = ()
-    """The time intervals that mute all of it now."""
+    """The time intervals that mute all of it that fires now, or else all of it."""
     muted_until: datetime | None = None
     """When that is to be looked at again: some of it may be heard then."""
 
@@ -130,14 +129,15 @@ def divide(runtime: Runtime, webhook: Webhook, posted_to: str | None, now: datet
         if receiver is None:  # the configuration was checked: every route names a receiver
             raise LookupError(name)
         muted = {} if posted_to else _muted(runtime, webhook, positions, name, now)
+        telling = [p for p in positions if webhook.alerts[p].status == "firing"] or positions
         until = None
-        if len(muted) == len(positions):
-            until = _heard_again(runtime, webhook, positions, name, now)
-        else:
-            positions = [position for position in positions if position not in muted]
+        if all(position in muted for position in telling):
+            until = _heard_again(runtime, webhook, telling, name, now)
         told = notification(webhook, positions, name, send_resolved=receiver.send_resolved)
         alerts = [webhook.alerts[position] for position in positions]
         firing = frozenset(alert_key(alert) for alert in alerts if alert.status == "firing")
+        if told is not None and not firing and webhook.status == "firing" and webhook.truncated_alerts:
+            told, firing = replace(told, status="firing"), frozenset({"truncated"})  # what fires was cut off
         muted_by = tuple(dict.fromkeys(one for names in muted.values() for one in names)) if until else ()
         parts.append(Part(receiver, group_key(webhook), tuple(positions), told, firing, muted_by, until))
     return parts
@@ -204,12 +204,26 @@ def plan(
         told = notification(webhook, new, part.receiver.name)
         kind, tell = Kind.UPDATE, involved
         incident = replace(incident, alerts=incident.alerts | part.firing)
+        if not incident.taken:
+            incident = replace(incident, due_at=now)  # it was muted: now the first step comes at once
+        elif not tell:
+            told, tell = part.told, _instead(runtime, part, incident, now)
     else:
-        kind, tell = Kind.REMINDER, involved if incident.state is IncidentState.OPEN else ()
+        is_open = incident.state is IncidentState.OPEN
+        kind, tell = Kind.REMINDER, involved if is_open else ()
+        if is_open and incident.taken and not tell:
+            tell = _instead(runtime, part, incident, now)
     if told is None:  # which cannot be, since something fires
         return Plan(part, change, incident, told)
     told = replace(told, number=incident.number, reason=kind.value)
     return Plan(part, change, incident, told, pages(runtime, part.receiver, told, tell, kind, now))
+
+
+def _instead(runtime: Runtime, part: Part, incident: Incident, now: datetime) -> Sequence[Recipient]:
+    """Return whom to tell of *incident* when nobody was reached by what was sent before."""
+    steps = runtime.policy(part.receiver).steps
+    last = steps[min(max(0, incident.step - 1), len(steps) - 1)]
+    return runtime.recipients(last.notify, now) or runtime.anybody(part.receiver, now)
 
 
 def _muted_plan(
@@ -221,6 +235,9 @@ def _muted_plan(
         return Plan(part, change, replace(opened, due_at=part.muted_until), part.told)
     if change is Change.RESOLVED and incident is not None:
         return Plan(part, change, resolved(incident, now), part.told)
+    if change is Change.JOINED and incident is not None and incident.state is IncidentState.OPEN:
+        due_at = min(filter(None, (incident.due_at, part.muted_until)))
+        incident = replace(incident, due_at=due_at)
     return Plan(part, change if incident is not None else Change.NOTHING, incident, part.told)
 
 

@@ -115,7 +115,18 @@ class Receipts(Worker):
         return 0.0 if len(due) == _BATCH else 0.1
 
     def _one_by_one(self, api: Api, due: Sequence[Followed], now: datetime) -> list[ReceiptSeen]:
-        return [self._seen(api, one, self._find(api, one), now) for one in due]
+        seen: list[ReceiptSeen] = []
+        failed: list[CallFailed] = []
+        for one in due:
+            try:
+                seen.append(self._seen(api, one, self._find(api, one), now))
+            except CallFailed as error:  # the others are asked for all the same
+                failed.append(error)
+                later = now + timedelta(seconds=_AFTER_FAILURE)
+                seen.append(ReceiptSeen(one.id, MessageState.ACCEPTED, None, None, None, None, later))
+        if failed and len(failed) == len(due) > 1:
+            raise failed[0]
+        return seen
 
     def _find(self, api: Api, one: Followed) -> Outgoing | None:
         try:

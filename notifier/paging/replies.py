@@ -36,6 +36,11 @@ HELP_EVERY = timedelta(hours=1)
 MOST_ANSWERS, ANSWERS_PER = 6, timedelta(minutes=10)
 
 _MOST = 100
+_GIVE_UP = timedelta(hours=6)
+"""For how long a reply that cannot be read is tried."""
+_MOST_MUTED = 10
+_MOST_AT_ONCE = 2
+"""How many answers one reply gets at most."""
 _ATTEMPTS = 5
 _SKEW = timedelta(seconds=2)
 """OVHcloud's times are whole seconds."""
@@ -112,11 +117,18 @@ class Replies(Worker):
         if mark is None or mark > now:  # the first time, or the clock was set back
             mark = now
         new = self._store.replies.unread(api.incoming_ids(mark - OVERLAP))
+        failed: list[CallFailed] = []
         for id_ in new[:_MOST]:
-            self._take(api.incoming(id_))
-        if len(new) <= _MOST:
+            try:
+                self._take(api.incoming(id_))
+            except CallFailed as error:  # the others are read all the same
+                log.warning("reply cannot be read, will try again", reply=id_, error=str(error))
+                failed.append(error)
+        if failed and len(failed) == len(new):
+            raise failed[0]
+        if len(new) <= _MOST and (not failed or now - mark > _GIVE_UP):
             self._store.marks.set({REPLIES_SEEN: now}).result()
-        return len(new) > _MOST
+        return len(new) > _MOST and not failed
 
     def _take(self, reply: Incoming) -> None:
         runtime, now = self._current.runtime, self._clock()
@@ -209,6 +221,7 @@ class Replies(Worker):
                 incidents += self._store.incidents.told_with(found, person.phone)
         for incident in {one.id: one for one in incidents}.values():
             act(meaning, incident, person, now)
+        meaning.answers = list(dict.fromkeys(meaning.answers))[:_MOST_AT_ONCE]
         return meaning
 
     def _acknowledge(self, meaning: _Meaning, incident: Incident, person: Recipient, now: datetime) -> None:
@@ -233,6 +246,8 @@ class Replies(Worker):
         now: datetime,
     ) -> None:
         """Have Alertmanager be silent about *incident*; who mutes it has it."""
+        if incident.id not in silences and len(silences) >= _MOST_MUTED:
+            silences[incident.id] = SilenceRefused("too many at once; name it")
         if incident.id not in silences:
             comment = f"incident {incident.number} of Notifier: {incident.title}"
             try:

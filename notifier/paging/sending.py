@@ -27,13 +27,13 @@ from notifier.notices import notice
 from notifier.ovh.api import Outcome, Outgoing, e164
 from notifier.ovh.errors import CallFailed, Failure
 from notifier.paging import retry
-from notifier.paging.calm import CRITICAL, digest, pace
+from notifier.paging.calm import CRITICAL, Pace, digest, pace
 from notifier.paging.pressure import Pressure
 from notifier.paging.worker import Worker
 from notifier.phones import mask
 from notifier.rendering import LATE_AFTER, say_late
 from notifier.runtime import Current
-from notifier.sms import measure
+from notifier.sms import measure, shorten
 from notifier.store.engine import StoreUnavailable
 from notifier.store.records import Due, Ending, Job, Message, NewMessage
 from notifier.store.schema import MessageState
@@ -50,6 +50,7 @@ _FREE = frozenset({Kind.ANSWER, Kind.DIGEST})
 """What does not wait: who asks is answered, and a digest has waited already."""
 
 _CREDITS_TOLD = "credits-told"
+_BEFORE_EXPIRY = timedelta(seconds=30)
 _CREDITS_LOOK = timedelta(minutes=1)
 
 _FIRST_TRIAL = 2.0  # seconds
@@ -312,7 +313,7 @@ class Sender(Worker):
         """Return which messages to *phone*, of which *waiting* are due, go now."""
         was_hurried = self._hurried.get(phone, False)
         has_critical = was_hurried or any(message.urgency == CRITICAL for message in waiting)
-        pacing = pace(sent, len(waiting), has_critical, limit, now)
+        pacing = _in_time(pace(sent, len(waiting), has_critical, limit, now), waiting)
         if pacing.rest_at is None:
             return waiting
         if not pacing.singles and pacing.rest_at > now and has_critical == was_hurried:
@@ -320,7 +321,7 @@ class Sender(Worker):
             return ()
         every = [m for m in self._store.waiting_for(phone) if m.kind not in _FREE and m.expires_at > now]
         has_critical = any(message.urgency == CRITICAL for message in every)
-        pacing = pace(sent, len(every), has_critical, limit, now)
+        pacing = _in_time(pace(sent, len(every), has_critical, limit, now), every)
         first, rest = every[: pacing.singles], every[pacing.singles :]
         if pacing.rest_at is not None and pacing.rest_at > now:
             self._hurried[phone] = any(message.urgency == CRITICAL for message in rest)
@@ -336,7 +337,9 @@ class Sender(Worker):
         contact = next((c for c in configuration.contacts if c.name == rest[0].contact), None)
         receivers = [r for m in rest[:1] if (r := configuration.receiver(m.receiver)) is not None]
         max_parts = max((r.max_parts for r in receivers), default=2)
-        text = digest([m.gist for m in rest], contact.language if contact else "en", max_parts)
+        told = digest([m.gist for m in rest if m.gist], contact.language if contact else "en", max_parts)
+        others = dict.fromkeys(m.text for m in rest if not m.gist)  # what people did, which is no alert
+        text = shorten("; ".join(filter(None, (told, *others))), max_parts)
         new = NewMessage(
             id=new_id(now),
             contact=rest[0].contact,
@@ -594,6 +597,14 @@ class Sender(Worker):
         """Return those of OVHcloud's *ids* that no message is known to have."""
         known = self._store.accepted_ids(ids)
         return [id_ for id_ in ids if id_ not in known]
+
+
+def _in_time(pacing: Pace, waiting: Sequence[Message]) -> Pace:
+    """Return *pacing*, but so that none of the messages *waiting* expires before the rest of them goes."""
+    if pacing.rest_at is None:
+        return pacing
+    last = min(message.expires_at for message in waiting) - _BEFORE_EXPIRY
+    return replace(pacing, rest_at=min(pacing.rest_at, last))
 
 
 def _is_past(instant: datetime | None, now: datetime) -> bool:

@@ -51,6 +51,9 @@ _CHANGE = (
     )
 )
 _ADD_EVENTS = insert(events)
+_SENT_AT = func.coalesce(messages.c.finished_at, messages.c.due_at)
+_SEEN = (MessageState.SENDING, MessageState.UNSETTLED, MessageState.ACCEPTED, MessageState.DELIVERED)
+"""The states of messages that somebody may have read."""
 _INVOLVED = (
     select(messages.c.contact, messages.c.phone, messages.c.state)
     .where(messages.c.incident_id == bindparam("incident"), messages.c.kind.in_(PAGING))
@@ -180,7 +183,7 @@ class Incidents:
             return [HappenedEvent(*row) for row in connection.execute(statement)]
 
     def latest_of(self, phone: str, before: datetime) -> list[Incident]:
-        """Return the incident of the last page to *phone* that was sent before *before* and is not resolved.
+        """Return the incident of the last page that went to *phone* before *before* and is not resolved.
 
         Where that page told of others too, they are returned after it.
         """
@@ -188,9 +191,9 @@ class Incidents:
             select(messages.c.id, messages.c.incident_id)
             .where(
                 messages.c.phone == phone,
-                messages.c.created_at <= before,
+                before >= _SENT_AT,
                 messages.c.kind.in_((*PAGING, Kind.DIGEST)),
-                messages.c.state != MessageState.MERGED,
+                messages.c.state.in_(_SEEN),
                 or_(
                     exists().where(incidents.c.id == messages.c.incident_id, _UNRESOLVED),
                     messages.c.id.in_(
@@ -201,7 +204,7 @@ class Incidents:
                     ),
                 ),
             )
-            .order_by(messages.c.created_at.desc(), messages.c.id.desc())
+            .order_by(_SENT_AT.desc(), messages.c.id.desc())
             .limit(1)
         )
         with self._database.reading() as connection:

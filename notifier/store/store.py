@@ -23,7 +23,7 @@ from sqlalchemy import (
 
 from notifier.config import LONGEST_DEDUPE_WINDOW
 from notifier.ids import first_id
-from notifier.incidents import IncidentState
+from notifier.incidents import IncidentState, Kind
 from notifier.store.bulk import BulkInsert
 from notifier.store.database import Database
 from notifier.store.followup import Receipts, Replies
@@ -382,6 +382,7 @@ class Store(Database):
         """Return when messages went to *phones* after *since*, in order; what is on its way counts as gone."""
         statement = select(messages.c.phone, func.coalesce(messages.c.finished_at, messages.c.due_at)).where(
             messages.c.phone.in_(list(phones)),
+            messages.c.kind != Kind.ANSWER,
             messages.c.state.in_(_GONE),
             func.coalesce(messages.c.finished_at, messages.c.due_at) > since,
         )
@@ -448,6 +449,11 @@ class Store(Database):
                         .where(messages.c.id.in_(chunk), messages.c.state == MessageState.QUEUED)
                         .values(state=MessageState.MERGED, merged_into=digest.id)
                     ).rowcount
+                    connection.execute(  # what was merged into one of them before goes along
+                        update(messages)
+                        .where(messages.c.merged_into.in_(chunk))
+                        .values(merged_into=digest.id)
+                    )
                 if merged != len(ids):
                     attempt.rollback()
                     return False
