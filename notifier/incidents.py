@@ -135,7 +135,6 @@ class Taking(Generic[T]):
     """A step that is taken: whom it pages; which comes next, and when. *due_at* is None after the last."""
 
     whom: tuple[T, ...]
-    number: int
     step: int
     round: int
     due_at: datetime | None
@@ -165,9 +164,9 @@ def take(
         found = whom(policy.steps[number].notify)
         next_step, next_round, due_at = _following(policy, number, round_, now)
         if found:
-            return Taking(tuple(found), number, next_step, next_round, due_at)
+            return Taking(tuple(found), next_step, next_round, due_at)
         if due_at is None or next_round > round_:
-            return Taking((), step, *first)
+            return Taking((), *first)
         number = next_step
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
@@ -79,20 +80,14 @@ class Desk:
             StoreUnavailable: it cannot be written down now.
         """
         now = self._clock()
-        for _ in range(_ATTEMPTS):
-            incident = self._store.incidents.get(incident_id)
-            if incident is None:
-                return Verdict.UNKNOWN
-            if incident.state is IncidentState.RESOLVED:
-                return Verdict.RESOLVED
-            change = self.acknowledgement(incident, by, via, phone, now)
-            if self._store.incidents.change([change], now).result()[0]:
-                if change.events:
-                    self._metrics.acknowledgements.labels(via).inc()
-                log.info("incident acknowledged", incident=incident.number, by=by, via=via)
-                self._sender.expect()
-                return Verdict.DONE
-        raise RuntimeError("the incident changes all the time")
+        done = self._change(incident_id, now, lambda one: self.acknowledgement(one, by, via, phone, now))
+        if isinstance(done, Verdict):
+            return done
+        if done.events:
+            self._metrics.acknowledgements.labels(via).inc()
+        log.info("incident acknowledged", incident=done.incident.number, by=by, via=via)
+        self._sender.expect()
+        return Verdict.DONE
 
     def escalate(self, incident_id: str, by: str, via: Via) -> Verdict:
         """Have the next step of an incident taken at once, whoever has it.
@@ -101,19 +96,28 @@ class Desk:
             StoreUnavailable: it cannot be written down now.
         """
         now = self._clock()
+        done = self._change(incident_id, now, lambda one: self.passing_on(one, by, via, now))
+        if isinstance(done, Verdict):
+            return done
+        log.info("incident passed on", incident=done.incident.number, by=by, via=via)
+        self._escalator.wake()
+        return Verdict.DONE
+
+    def _change(
+        self, incident_id: str, now: datetime, propose: Callable[[Incident], IncidentChange | None]
+    ) -> IncidentChange | Verdict:
+        """Write down what *propose* makes of an incident, anew if others changed it meanwhile; say why not."""
         for _ in range(_ATTEMPTS):
             incident = self._store.incidents.get(incident_id)
             if incident is None:
                 return Verdict.UNKNOWN
             if incident.state is IncidentState.RESOLVED:
                 return Verdict.RESOLVED
-            change = self.passing_on(incident, by, via, now)
+            change = propose(incident)
             if change is None:
                 return Verdict.EXHAUSTED
             if self._store.incidents.change([change], now).result()[0]:
-                log.info("incident passed on", incident=incident.number, by=by, via=via)
-                self._escalator.wake()
-                return Verdict.DONE
+                return change
         raise RuntimeError("the incident changes all the time")
 
     def acknowledgement(

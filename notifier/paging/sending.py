@@ -335,8 +335,8 @@ class Sender(Worker):
     def _merge(self, rest: Sequence[Message], now: datetime) -> None:
         configuration = self._current.runtime.configuration
         contact = next((c for c in configuration.contacts if c.name == rest[0].contact), None)
-        receivers = [r for m in rest[:1] if (r := configuration.receiver(m.receiver)) is not None]
-        max_parts = max((r.max_parts for r in receivers), default=2)
+        receiver = configuration.receiver(rest[0].receiver)
+        max_parts = receiver.max_parts if receiver is not None else 2
         told = digest([m.gist for m in rest if m.gist], contact.language if contact else "en", max_parts)
         others = dict.fromkeys(m.text for m in rest if not m.gist)  # what people did, which is no alert
         text = shorten("; ".join(filter(None, (told, *others))), max_parts)
