@@ -5,8 +5,6 @@ import json
 import random
 import re
 import signal
-import subprocess
-import sys
 import threading
 import time
 
@@ -15,6 +13,7 @@ import requests
 
 from notifier.ovh.emulator import Emulation, Emulator, Fault, FaultKind
 from tests.conftest import Files, alert, webhook
+from tests.faults.nursery import Nursery
 
 KILLS = 25  # by each of two services at once
 
@@ -51,13 +50,6 @@ class Load:
             thread.join(60)
 
 
-def serve(file):
-    return subprocess.Popen(
-        [sys.executable, "-m", "notifier", "serve", "--config", str(file), "--log-level", "error"],
-        stderr=subprocess.DEVNULL,
-    )
-
-
 def ready(url):
     for _ in range(2000):
         try:
@@ -75,7 +67,7 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def killed(directory, seed, results):
+def killed(nursery, directory, seed, results):
     chance = random.Random(seed)
     with Emulator(Emulation(credits=1e9)).running() as emulator:
         port = free_port()
@@ -83,14 +75,13 @@ def killed(directory, seed, results):
         file = files.write(web={"listen_address": f"127.0.0.1:{port}"}, limits={"per_contact": None})
         load = Load(f"http://127.0.0.1:{port}")
         for _ in range(KILLS):
-            process = serve(file)
+            process = nursery.serve(file)
             ready(load.url)
             for _ in range(chance.randrange(3)):
                 emulator.faults.add(Fault(kind=FaultKind.RESET_AFTER))
             time.sleep(chance.uniform(0.02, 0.6))
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-        process = serve(file)
+            process.kill()
+        process = nursery.serve(file)
         load.finish()
         missing = set(load.posted)
         for _ in range(900):
@@ -105,21 +96,22 @@ def killed(directory, seed, results):
         seen = collections.Counter(
             re.search(r"host-\d+x\d+", sms.message)[0] for sms in list(emulator.emulation.accepted)
         )
-        process.terminate()
+        process.send_signal(signal.SIGTERM)
         code = process.wait(60)
         results[seed] = (len(load.posted), missing, [host for host, times in seen.items() if times > 1], code)
 
 
 @pytest.mark.timeout(280)
 def test_every_alert_is_paged_and_none_twice(tmp_path):
-    results = {}
+    results, nursery = {}, Nursery()
     threads = []
     for seed in (1, 2):
         (tmp_path / str(seed)).mkdir()
-        threads.append(threading.Thread(target=killed, args=(tmp_path / str(seed), seed, results)))
+        threads.append(threading.Thread(target=killed, args=(nursery, tmp_path / str(seed), seed, results)))
         threads[-1].start()
     for thread in threads:
         thread.join()
+    nursery.close()
     assert sorted(results) == [1, 2]
     for posted, lost, twice, code in results.values():
         assert posted > 100

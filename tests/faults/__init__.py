@@ -1,0 +1,1 @@
+"""Faults: the service as a real process, what is done to it, and what became of every alert."""
