@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 import requests
+from urllib3.exceptions import HTTPError
 
 from notifier.schedules import Shift
 
@@ -59,7 +60,7 @@ def fetch(source: str) -> bytes:
     """
     try:
         data = _download(source) if "://" in source else _read(Path(source))
-    except OSError as error:  # requests' errors are of these
+    except (OSError, HTTPError) as error:  # requests' errors are of the former
         reason = getattr(error, "strerror", None) or type(error).__name__
         raise CalendarError(f"cannot be fetched: {reason}") from None
     if len(data) > MAX_BYTES:
@@ -77,7 +78,8 @@ def _download(url: str) -> bytes:
     with requests.get(url, stream=True, timeout=(5.0, 10.0)) as answer:
         if not answer.ok:
             raise CalendarError(f"cannot be fetched: the server answers {answer.status_code}")
-        for chunk in answer.iter_content(_CHUNK):
+        # What has come, however little: to wait for a whole chunk would be to wait as long as the server likes.
+        while chunk := answer.raw.read1(_CHUNK, decode_content=True):
             data += chunk
             if time_.monotonic() > deadline:
                 raise CalendarError(f"cannot be fetched: it takes longer than {_FETCH_TIMEOUT:.0f} seconds")
@@ -203,6 +205,8 @@ def _main(zone_name: str, start: str, end: str) -> None:
         ):
             if number == _MAX_EVENTS:
                 raise SystemExit(f"it holds more than {_MAX_EVENTS} events")
+            if str(component.get("STATUS", "")).upper() == "CANCELLED":
+                continue
             begins, ends = (_instant(component[name].dt, zone) for name in ("DTSTART", "DTEND"))
             if ends > begins:
                 found.append((begins.isoformat(), ends.isoformat(), _names(component)))

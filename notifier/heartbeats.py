@@ -35,11 +35,22 @@ class Silence:
     down_until: datetime | None = None
 
 
-def summary(silence: Silence, now: datetime) -> str:
+_SUMMARIES = {
+    "en": (
+        "not seen for {unseen}: Prometheus, Alertmanager or the road between is down",
+        "not seen for {unseen}; Notifier itself was down for {down} of it",
+    ),
+    "fr": (
+        "plus vu depuis {unseen} : Prometheus, Alertmanager ou le réseau entre eux est en panne",
+        "plus vu depuis {unseen} ; Notifier lui-même était arrêté pendant {down}",
+    ),
+}
+
+
+def summary(silence: Silence, now: datetime, language: str = "en") -> str:
     """Return what to tell of *silence* besides its name and time, in few words."""
+    blaming, was_down = _SUMMARIES.get(language, _SUMMARIES["en"])
+    unseen = brief_duration(now - silence.since)
     if silence.down_from is not None and silence.down_until is not None:
-        down = brief_duration(silence.down_until - silence.down_from)
-        return (
-            f"not seen for {brief_duration(now - silence.since)}; Notifier itself was down for {down} of it"
-        )
-    return f"not seen for {brief_duration(now - silence.since)}: Prometheus, Alertmanager or the road between is down"
+        return was_down.format(unseen=unseen, down=brief_duration(silence.down_until - silence.down_from))
+    return blaming.format(unseen=unseen)

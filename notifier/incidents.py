@@ -48,9 +48,10 @@ PAGING = (Kind.PAGE, Kind.UPDATE, Kind.REMINDER)
 class Incident:
     """A group of alerts that fires for a receiver, from when it opened until it is resolved.
 
-    *alerts* are the keys of all that ever fired in it. *step* and *round* are those to be taken next, at
-    *due_at*; *taken* counts those that were. While it is acknowledged, *due_at* is when that lapses.
-    *version* tells whether it was changed since it was read.
+    *alerts* are the keys of all that ever fired in it, *firing* of those that did when last heard of.
+    *step* and *round* are those to be taken next, at *due_at*; *taken* counts those that were. While it is
+    acknowledged, *due_at* is when that lapses. *heard_at* is when what joined while it was muted is to be
+    told. *version* tells whether it was changed since it was read.
     """
 
     id: str
@@ -67,11 +68,13 @@ class Incident:
     round: int = 0
     taken: int = 0
     due_at: datetime | None = None
+    heard_at: datetime | None = None
     acknowledged_by: str | None = None
     acknowledged_via: str | None = None
     acknowledged_at: datetime | None = None
     resolved_at: datetime | None = None
     version: int = 0
+    firing: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +95,19 @@ class Change(StrEnum):
 
     OPENED = "opened"
     JOINED = "joined"
+    REPLACED = "replaced"
+    """All that somebody acknowledged is over, and something else fires."""
     REPEATED = "repeated"
+    SHIFTED = "shifted"
+    """What fires is not what fired when last heard of, but none of it is new."""
     RESOLVED = "resolved"
     NOTHING = "nothing"
 
 
-def decide(incident: Incident | None, firing: Collection[str]) -> Change:
-    """Return what it means that the alerts with the keys *firing* fire, and none else of the group.
+def decide(incident: Incident | None, firing: Collection[str], *, is_whole: bool = True) -> Change:
+    """Return what it means that the alerts with the keys *firing* fire.
 
+    None else of the group does, unless that is not the *whole* of it: Alertmanager may cut off the rest.
     Two Alertmanagers of a cluster may know of different alerts for a while, so an alert that was known
     once is not new when it shows up again.
     """
@@ -107,7 +115,11 @@ def decide(incident: Incident | None, firing: Collection[str]) -> Change:
         return Change.NOTHING if incident is None else Change.RESOLVED
     if incident is None:
         return Change.OPENED
-    return Change.REPEATED if incident.alerts.issuperset(firing) else Change.JOINED
+    if not incident.alerts.issuperset(firing):
+        is_other = is_whole and incident.alerts and incident.alerts.isdisjoint(firing)
+        is_taken = incident.state is IncidentState.ACKNOWLEDGED
+        return Change.REPLACED if is_other and is_taken else Change.JOINED
+    return Change.REPEATED if incident.firing == firing else Change.SHIFTED
 
 
 # -- escalation ---------------------------------------------------------------------------------------------
@@ -154,20 +166,21 @@ def take(
     """Return what taking *step* in *round_* comes to.
 
     *whom* says whom names mean now. A step that means nobody, since its schedules have holes, gives way
-    to the next one at once; where that goes for all that are left, ``whom`` is empty and the steps go on
-    in their time.
+    to the next one at once, in the next round too; where that goes for all of them, ``whom`` is empty and
+    the steps go on in their time.
     """
     step = min(step, len(policy.steps) - 1)
     first = _following(policy, step, round_, now)
     number = step
-    while True:
+    for _ in policy.steps:
         found = whom(policy.steps[number].notify)
         next_step, next_round, due_at = _following(policy, number, round_, now)
         if found:
             return Taking(tuple(found), next_step, next_round, due_at)
-        if due_at is None or next_round > round_:
-            return Taking((), *first)
-        number = next_step
+        if due_at is None:
+            break
+        number, round_ = next_step, next_round
+    return Taking((), *first)
 
 
 def escalated(incident: Incident, taking: Taking[T]) -> Incident:
@@ -214,7 +227,7 @@ def reopened(incident: Incident) -> Incident:
 
 def resolved(incident: Incident, now: datetime) -> Incident:
     """Return *incident* after all of its alerts are over."""
-    return replace(incident, state=IncidentState.RESOLVED, resolved_at=now, due_at=None)
+    return replace(incident, state=IncidentState.RESOLVED, resolved_at=now, due_at=None, heard_at=None)
 
 
 MOST_NUMBERS = 999

@@ -136,8 +136,15 @@ def _named(word: str, names: tuple[str, ...], what: str, base: int) -> int:
     lowered = word.strip().lower()
     if lowered in names:
         return names.index(lowered) + base
-    if base and lowered.isascii() and lowered.isdecimal() and 1 <= int(lowered[:4]) <= len(names):
-        return int(lowered)
+    number = lowered.lstrip("0")
+    if (
+        base
+        and lowered.isascii()
+        and lowered.isdecimal()
+        and len(number) < 3
+        and 1 <= int(lowered) <= len(names)
+    ):
+        return int(number)
     raise ValueError(f'"{word}" is not a {what}; write {names[0]}, ... or {names[-1]}')
 
 

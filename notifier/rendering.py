@@ -239,13 +239,19 @@ def notification(
 
 
 def remembered(
-    title: str, labels: Mapping[str, str], since: datetime, receiver: str, group_key: str
+    title: str,
+    labels: Mapping[str, str],
+    since: datetime,
+    receiver: str,
+    group_key: str,
+    ended_at: datetime | None = None,
 ) -> Notification:
     """Return what is told of an incident of which no webhook can be had: its *title*, *labels* and *since* when."""
-    alert = ShownAlert("firing", {"alertname": title, **_mapping(labels)}, {}, since, None, "", "")
+    status: Status = "firing" if ended_at is None else "resolved"
+    alert = ShownAlert(status, {"alertname": title, **_mapping(labels)}, {}, since, ended_at, "", "")
     return Notification(
         receiver=receiver,
-        status="firing",
+        status=status,
         alerts=(replace(alert, labels={**alert.labels, "alertname": title}),),
         unseen=0,
         group_labels={},

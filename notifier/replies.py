@@ -4,26 +4,43 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
 
 from notifier.durations import parse_duration
 
 _LONGEST = 160
-_ACK = frozenset({"ack", "acked", "acknowledge", "acknowledged", "ok", "okay", "okey", "oki", "oke", "0k"})
-_NEXT = frozenset({"next", "nxt", "escalate"})
-_WHO = frozenset({"who", "whos"})
-_MUTE = frozenset({"mute", "silence"})
+_MOST_NUMBERS, _HIGHEST = 10, 999_999
+_ACK = frozenset(
+    {"ack", "acked", "acknowledge", "acknowledged", "ok", "okay", "okey", "oki", "oke", "0k", "k"}
+    | {"yes", "yep", "mine", "oui", "vu", "pris"}
+)
+_TAKE = frozenset({"take", "prends", "reprends"})
+_NEXT = frozenset({"next", "nxt", "escalate", "suivant"})
+_WHO = frozenset({"who", "whos", "qui"})
+_MUTE = frozenset({"mute", "silence", "sourdine"})
+_POLITE = frozenset({"thanks", "thank", "you", "thx", "please", "pls", "merci", "svp", "stp"})
+_PHRASES = {"i m on it": "ok", "got it": "ok", "on it": "ok", "je m en occupe": "ok"}
 _THUMBS = ("👍", "👌", "✅")
+_NO_NUMBER = re.compile(r"\?|\d\s*[-:./+]\s*\d|\+\s*\d|\b0\d")
+"""What makes of digits a time, a range, a telephone number or a question."""
 _DURATION = re.compile(r"(?:\d+\s*(?:mins?|hrs?|min|ms|[smhdw])\s*)+$")
 _UNITS = (("mins", "m"), ("min", "m"), ("hrs", "h"), ("hr", "h"))
 
 
+_KNOWN = _ACK | _TAKE | _NEXT | _WHO | _POLITE
+
+
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """The sender has the incidents of these *numbers*; without any, the last they were paged for."""
+    """The sender has the incidents of these *numbers*; without any, the last they were paged for.
+
+    What somebody else has already is left to them, unless the sender says to take it *over*.
+    """
 
     numbers: tuple[int, ...] = ()
+    over: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,34 +75,47 @@ def parse_reply(text: str) -> Command:
     """Return what *text* means.
 
     Case, punctuation, spaces of any kind, doubled letters and missing spaces (``ACK7``, ``#7 ok!!``)
-    do not matter. What holds any other word means nothing: a page must not count as taken by mistake.
+    do not matter, nor do a few polite words. What holds any other word, a question, a time or a telephone
+    number means nothing: a page must not count as taken by mistake.
     """
     if len(text) > _LONGEST:
         return Unclear()
     given = unicodedata.normalize("NFKC", text).casefold()
     if any(thumb in given for thumb in _THUMBS):
         given = re.sub("[^\\w\\s#]", " ", given) + (" ok" if not re.search(r"[a-z]", given) else "")
+    is_unclear = _NO_NUMBER.search(given) is not None
     given = " ".join(re.sub(r"[^\w\s]|_", " ", given).split())
+    for phrase, word in _PHRASES.items():
+        given = re.sub(rf"\b{phrase}\b", word, given)
+    if given in _WHO:
+        return Who()
+    if is_unclear:
+        return Unclear()
     if (mute := _mute(given)) is not None:
         return mute
     words, numbers = [], []
     for token in re.findall(r"0k|\d+|[^\W\d]+", given):
         if token.isdecimal():
-            if len(token) > 6:
-                return Unclear()
-            numbers.append(int(token))
-        else:
-            words.append(re.sub(r"(.)\1+", r"\1", token) if token not in _ACK | _WHO | _NEXT else token)
-    kinds = {_kind(word) for word in words}
-    if len(kinds) > 1 or len(words) > 2 or len(numbers) > 10 or not (words or numbers):
+            numbers.append(int(token[:7]))
+        elif token not in _POLITE:
+            words.append(token if token in _KNOWN else re.sub(r"(.)\1+", r"\1", token))
+    if len(numbers) > _MOST_NUMBERS or any(number > _HIGHEST for number in numbers):
         return Unclear()
-    found = tuple(dict.fromkeys(numbers))
+    return _command({_kind(word) for word in words}, tuple(dict.fromkeys(numbers)), len(words))
+
+
+def _command(kinds: Collection[str], numbers: tuple[int, ...], words: int) -> Command:
+    """Return what one or two *words* of these *kinds* mean, with *numbers*."""
+    if len(kinds) > 1 or words > 2 or not (kinds or numbers):
+        return Unclear()
     match next(iter(kinds), "ack"):
         case "ack":
-            return Ack(found)
+            return Ack(numbers)
+        case "take":
+            return Ack(numbers, over=True)
         case "next":
-            return Next(found)
-        case "who" if not found:
+            return Next(numbers)
+        case "who" if not numbers:
             return Who()
     return Unclear()
 
@@ -93,13 +123,15 @@ def parse_reply(text: str) -> Command:
 def _kind(word: str) -> str:
     if word in _ACK:
         return "ack"
+    if word in _TAKE:
+        return "take"
     if word in _NEXT:
         return "next"
     return "who" if word in _WHO else "unknown"
 
 
 def _mute(given: str) -> Mute | None:
-    words = re.sub(r"\b(mute|silence)(?=\d)", r"\1 ", given).split()
+    words = [w for w in re.sub(r"\b(mute|silence)(?=\d)", r"\1 ", given).split() if w not in _POLITE]
     if not _MUTE.intersection(words):
         return None
     rest = " ".join(word for word in words if word not in _MUTE)

@@ -65,6 +65,14 @@ def test_an_incident_is_acknowledged_and_the_others_are_told(running, phones):
     assert [(event["kind"], event["by"], event["via"]) for event in shown["events"]] == [
         ("opened", None, None), ("acknowledged", "alice", "api"),
     ]  # fmt: skip
+    page_, *_ = sorted(shown["messages"], key=lambda one: (one["created_at"], one["to"]))
+    assert (page_["kind"], page_["to"], page_["phone"], page_["state"]) == (
+        "page",
+        "alice",
+        "+336••••0001",
+        "accepted",
+    )
+    assert page_["text"].startswith("FIRING #1 A db-1")
     running.post(webhook(alert("A", status="resolved"), key="1"))
     phones.wait(5)
     assert ask(running, "/api/v1/incidents/1/ack", "POST").status_code == 409
@@ -162,3 +170,13 @@ def test_commands_say_what_is_wrong(files, run, tmp_path):
 
 def test_something_else_at_the_address_is_told(emulator):
     assert "not as a notifier does" in command("incidents", "--url", emulator.url).stderr
+
+
+def test_a_shift_that_began_long_ago_is_in_the_calendar(files, run):
+    long_ = {
+        **ROTA,
+        "rotations": [{"start": "2026-01-05T09:00", "every": "12w", "contacts": ["alice", "bob"]}],
+    }
+    running = run(files.write(schedules=[long_]), clock=lambda: datetime(2026, 2, 24, tzinfo=UTC))
+    events = ICalendar.from_ical(ask(running, "/oncall/alice.ics").text).walk("VEVENT")
+    assert min(event.start for event in events) == datetime(2026, 1, 5, 8, tzinfo=UTC)

@@ -156,7 +156,6 @@ def test_what_is_missing_huge_or_slow_is_a_clear_error(server, tmp_path, monkeyp
     with pytest.raises(CalendarError, match="larger than 5 MiB"):
         fetch(server.url)
     monkeypatch.setattr(calendars, "_FETCH_TIMEOUT", 0.2)
-    monkeypatch.setattr(calendars, "_CHUNK", 10)
     server.answer = 200, trickle
     with pytest.raises(CalendarError, match="takes longer"):
         fetch(server.url)
@@ -164,6 +163,19 @@ def test_what_is_missing_huge_or_slow_is_a_clear_error(server, tmp_path, monkeyp
         fetch(str(tmp_path / "none.ics"))
     with pytest.raises(CalendarError, match="ConnectionError"):
         fetch("http://127.0.0.1:1/a.ics")
+
+
+def test_an_event_that_was_cancelled_does_not_count():
+    def event(name, more=""):
+        return (
+            f"BEGIN:VEVENT\r\nUID:{name}\r\nDTSTAMP:20260101T000000Z\r\nDTSTART:20260105T080000Z\r\n"
+            f"DTEND:20260112T080000Z\r\nSUMMARY:{name}\r\n{more}END:VEVENT\r\n"
+        )
+
+    events = event("bob") + event("alice", "STATUS:CANCELLED\r\n")
+    data = f"BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:x\r\n{events}END:VCALENDAR\r\n".encode()
+    found = parse(data, PARIS, at("2026-01-01T00:00"), at("2026-02-01T00:00"))
+    assert [one.names for one in found] == [("bob",)]
 
 
 def test_what_is_subscribed_to_can_be_read_back():

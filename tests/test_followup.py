@@ -9,7 +9,7 @@ from notifier.ovh.emulator import Fault, FaultKind
 from notifier.paging.receipts import GIVE_UP, next_look
 from notifier.store.schema import replies
 from tests.conftest import ALICE, BOB, alert, webhook
-from tests.test_incidents import CAROL, NAMES, firing, over, team, the_incident, told
+from tests.test_incidents import CAROL, firing, later, over, team, the_incident, told
 
 
 @pytest.fixture
@@ -199,8 +199,17 @@ def test_ten_replies_a_second_cost_few_answers(answering, emulator):
     assert len(said_to(emulator, ALICE)) == 1 + 6
 
 
+def test_one_reply_gets_few_answers(answering, emulator):
+    pager = answering(**team())
+    pager.post(firing("A"))
+    pager.turn()
+    reply(pager, emulator, ALICE, "ack 901 902 903 904 905")
+    assert sorted(said_to(emulator, ALICE)[1:]) == ["No open incident #901.", "No open incident #902."]
+
+
 def test_replies_are_read_once_and_only_while_something_is_open(answering, emulator):
     pager = answering(**team())
+    pager.hand.move(minutes=16)
     emulator.requests.clear()
     pager.listen()
     assert emulator.requests == []
@@ -213,6 +222,7 @@ def test_replies_are_read_once_and_only_while_something_is_open(answering, emula
     pager.post(over("A"))
     pager.turn()
     pager.listen()
+    pager.hand.move(minutes=16)
     emulator.requests.clear()
     pager.listen()
     assert emulator.requests == []
@@ -220,6 +230,112 @@ def test_replies_are_read_once_and_only_while_something_is_open(answering, emula
     pager.replies.hint()
     pager.listen()
     assert outcomes(pager) == ["nobody further", "who"]
+
+
+def test_half_an_emoji_holds_up_no_reply(answering, emulator):
+    pager = answering(**team())
+    pager.post(firing("A"))
+    pager.turn()
+    emulator.emulation.reply("+33639980009", "no \ud83d\0")
+    reply(pager, emulator, ALICE, "ack 1")
+    assert the_incident(pager).acknowledged_by == "alice"
+    assert outcomes(pager) == ["stranger", "done"]
+
+
+def test_a_clock_that_is_wrong_hides_no_reply(answering, emulator, hand):
+    pager = answering(**team())
+    pager.post(firing("A"))
+    pager.turn()
+    for minutes in (15, -15):
+        emulator.emulation.clock = lambda minutes=minutes: hand().timestamp() - 60 * minutes
+        pager.current.runtime.api.forget_clock()
+        pager.current.runtime.api.refresh_clock()
+        pager.listen()
+        reply(pager, emulator, ALICE, "who")
+    assert outcomes(pager) == ["who", "who"]
+
+
+def test_a_number_means_nothing_that_came_after_the_reply(answering, emulator):
+    pager = answering(**team())
+    emulator.emulation.reply(ALICE, "1")
+    pager.hand.move(seconds=30)
+    pager.post(firing("A"))
+    pager.turn()
+    pager.listen()
+    assert the_incident(pager).state == "open"
+    assert outcomes(pager) == ["no_incident"]
+
+
+def test_an_old_reply_is_not_answered(answering, emulator):
+    pager = answering(**team())
+    pager.hand.move(hours=1)
+    emulator.emulation.reply(ALICE, "ok thanks all good")
+    pager.hand.move(hours=45)
+    pager.post(firing("A"))
+    pager.turn()
+    pager.listen()
+    pager.turn()
+    assert len(said_to(emulator, ALICE)) == 1
+
+
+def test_a_second_ack_takes_the_next_and_says_so(answering, emulator):
+    pager = answering(**team())
+    for name in "AB":
+        later(pager, firing(name, key=name), minutes=1)
+    reply(pager, emulator, ALICE, "ack")
+    assert said_to(emulator, ALICE)[-1] == "You have #2 B db-1. Open still: #1"
+    reply(pager, emulator, ALICE, "ack")
+    assert {one.state for one in pager.store.incidents.page(9)} == {"acknowledged"}
+    assert len(said_to(emulator, ALICE)) == 3
+
+
+def test_a_polite_ok_takes_nothing_from_whoever_has_it(answering, emulator):
+    pager = answering(**team(notify=["alice", "bob"]))
+    pager.post(firing("A"))
+    pager.turn()
+    reply(pager, emulator, ALICE, "ack")
+    reply(pager, emulator, BOB, "ok")
+    assert the_incident(pager).acknowledged_by == "alice"
+    assert said_to(emulator, BOB)[-1] == "alice has #1 already. To take it over: take 1"
+    reply(pager, emulator, BOB, "take 1")
+    assert the_incident(pager).acknowledged_by == "bob"
+    assert said_to(emulator, ALICE)[-1] == "bob has it: #1 A db-1"
+
+
+def test_whoever_was_not_paged_is_told_what_a_number_took(answering, emulator):
+    pager = answering(**team())
+    pager.post(firing("A"))
+    pager.turn()
+    reply(pager, emulator, BOB, "1")
+    assert said_to(emulator, BOB) == ["You have #1 A db-1"]
+
+
+def test_ack_means_what_was_sent_last_though_it_was_settled_later(answering, emulator):
+    pager = answering(**team())
+    later(pager, firing("OLD", key="old"), seconds=0)
+    emulator.faults.add(Fault(kind=FaultKind.RESET_AFTER))
+    emulator.faults.add(Fault(kind=FaultKind.ERROR, method="GET", path="/outgoing", status=500, times=3))
+    later(pager, firing("NEW", key="new"), minutes=1)
+    pager.hand.move(seconds=5)
+    emulator.emulation.reply(ALICE, "ack")
+    pager.run(60, step=5)
+    pager.listen()
+    states = {one.title: one.state.value for one in pager.store.incidents.page(9)}
+    assert states == {"OLD db-1": "open", "NEW db-1": "acknowledged"}
+
+
+def test_what_alerts_hardly_share_is_not_muted(answering, emulator):
+    pager = answering(alertmanager={"url": "http://127.0.0.1:9"}, **team())
+    pager.post(
+        webhook(
+            alert("A", severity="critical"),
+            alert("B", severity="critical"),
+            commonLabels={"severity": "critical"},
+        )
+    )
+    pager.turn()
+    reply(pager, emulator, ALICE, "mute 2h")
+    assert said_to(emulator, ALICE)[-1] == "#1 was not muted: its alerts share only severity=critical"
 
 
 def test_replies_to_a_sender_that_takes_none_are_not_asked_for(make, emulator):
@@ -388,7 +504,6 @@ def test_callbacks_are_hints(files, run, phones, emulator):
     until(lambda: running.metric('notifier_sms_total{outcome="delivered",receiver="ops"}') == 1)
     emulator.reply(ALICE, "ok")
     until(lambda: running.metric('notifier_incidents{receiver="ops",state="acknowledged"}') == 1)
-    assert NAMES[ALICE] == "alice"
 
 
 def until(condition):

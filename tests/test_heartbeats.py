@@ -9,7 +9,7 @@ import pytest
 from notifier.paging.watchdog import Watchdog
 from notifier.store.schema import notifications
 from tests.conftest import alert, webhook
-from tests.test_incidents import firing, team, the_incident, told
+from tests.test_incidents import team, the_incident, told
 
 BEAT = {"name": "watchdog", "matchers": ['alertname="Watchdog"'], "timeout": "10m", "receiver": "ops"}
 
@@ -54,7 +54,11 @@ def test_when_none_comes_the_monitoring_is_silent_and_when_it_does_it_is_back(ma
                   "Alertmanager or the road between is down"),
     ]  # fmt: skip
     pager.run(620, step=5)
-    assert told(emulator)[1] == ("bob", "FIRING #1 critical MonitoringSilent watchdog since 12:30")
+    who, text = told(emulator)[1]
+    assert who == "bob"
+    assert text.endswith(
+        "since 12:20: not seen for 20m: Prometheus, Alertmanager or the road between is down"
+    )
     beat(pager)
     pager.turn()
     assert sorted(told(emulator)[2:]) == [
@@ -103,6 +107,44 @@ def test_a_notifier_that_was_down_itself_says_so(make, emulator):
     pager.run(20, step=5)
     (text,) = (text for _, text in told(emulator))
     assert text.endswith("not seen for 2h11m; Notifier itself was down for 2h of it")
+
+
+def test_a_second_restart_does_not_forget_that_it_was_down(make, emulator):
+    pager = make(**beating())
+    beat(pager)
+    pager.run(60, step=5)
+    pager.hand.move(hours=2)
+    pager.reopen()
+    pager.run(30, step=5)
+    pager.reopen()
+    pager.run(580, step=5)
+    (text,) = (text for _, text in told(emulator))
+    assert text.endswith("Notifier itself was down for 2h of it")
+
+
+def test_a_clock_that_was_set_back_hides_no_silence(make, emulator):
+    pager = make(**beating())
+    beat(pager)
+    pager.run(60, step=5)
+    pager.hand.move(hours=-24)
+    pager.run(700, step=5)
+    assert [text.split(" ")[0] for _, text in told(emulator)] == ["FIRING"]
+    beat(pager)
+    pager.turn()
+    assert [text.split(" ")[0] for _, text in told(emulator)] == ["FIRING", "RESOLVED"]
+
+
+def test_a_heartbeat_that_waits_to_be_planned_counts(make, emulator):
+    pager = make(**beating())
+    beat(pager)
+    for _ in range(12):
+        pager.heartbeats.work()
+        pager.hand.move(seconds=50)
+    pager.hand.move(seconds=20)
+    pager.post(webhook(alert("Watchdog", starts_at="2026-11-22T10:00:00Z"), key="watchdog"))
+    pager.heartbeats.work()
+    pager.turn()
+    assert told(emulator) == []
 
 
 def test_a_notifier_that_was_down_blames_nobody_when_the_heartbeat_is_there(make, emulator):
@@ -203,4 +245,3 @@ def test_the_watchdog_is_told_that_this_service_lives(make, switch):
 def test_without_a_watchdog_nothing_is_called(make):
     pager = make(**team())
     assert Watchdog(pager.store, pager.current, pager.hand, pager.metrics).work() == 5.0
-    assert firing("A")

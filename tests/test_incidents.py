@@ -17,7 +17,7 @@ from notifier.incidents import (
 )
 from notifier.paging.desk import Verdict, Via
 from tests.conftest import ALICE, BOB, alert, webhook
-from tests.pager import ONE, texts
+from tests.pager import ONE
 
 CAROL = "+33639980003"
 NAMES = {ALICE: "alice", BOB: "bob", CAROL: "carol"}
@@ -283,7 +283,7 @@ def test_an_alert_that_fires_anew_within_the_incident_is_told(make, emulator):
     pager.turn()
     later(pager, webhook(alert("A"), alert("B", status="resolved")), minutes=5)
     later(pager, webhook(alert("A"), alert("B", starts_at="2026-11-22T12:40:00Z")), minutes=20)
-    assert [text.split(" ")[0] for _, text in told(emulator)] == ["FIRING", "STILL", "UPDATE"]
+    assert [text.split(" ")[0] for _, text in told(emulator)] == ["FIRING", "UPDATE"]
 
 
 def test_two_alertmanagers_that_know_different_alerts_do_not_make_news(make, emulator):
@@ -387,9 +387,10 @@ def test_whoever_is_reached_through_two_receivers_has_both_incidents(make, emula
     assert sorted(who for who, _ in told(emulator)) == ["alice", "bob"]
     assert sorted(pager.states()) == ["accepted", "accepted", "merged"]
     pager.hand.move(seconds=5)
-    found = pager.store.incidents.latest_of(ALICE, pager.hand())
+    found = pager.store.incidents.latest_of(ALICE, pager.hand(), IncidentState.OPEN)
     assert [incident.receiver for incident in found] == ["ops", "db"]
-    assert [incident.receiver for incident in pager.store.incidents.latest_of(BOB, pager.hand())] == ["db"]
+    (bobs,) = pager.store.incidents.latest_of(BOB, pager.hand(), IncidentState.OPEN)
+    assert bobs.receiver == "db"
     assert [i.number for i in pager.store.incidents.told_with(found[0], ALICE)] == [1, 2]
 
 
@@ -499,6 +500,181 @@ def test_what_fires_beyond_what_was_sent_still_fires(make, emulator):
     assert told(emulator)[0][1].startswith("FIRING #1")
 
 
+# -- what changes meanwhile --------------------------------------------------------------------------------
+
+
+def renamed(name, *steps):
+    changes = team(*steps)
+    changes["receivers"][0]["name"] = name
+    return changes
+
+
+def test_the_end_is_told_though_the_receiver_was_renamed(make, emulator):
+    pager = make(**team(("10m", ["bob"])))
+    pager.post(firing("A"))
+    pager.turn()
+    pager.reload(**renamed("ops2", ("10m", ["bob"])))
+    later(pager, over("A"), minutes=5)
+    assert [text.split(" ")[0] for _, text in told(emulator)] == ["FIRING", "RESOLVED"]
+    pager.run(1200, step=60)
+    assert len(told(emulator)) == 2
+
+
+def test_what_reaches_others_now_is_closed_without_a_word(make, emulator):
+    pager = make(**team(("10m", ["bob"])))
+    pager.post(firing("A"))
+    pager.turn()
+    pager.reload(**renamed("ops2"))
+    later(pager, firing("A"), minutes=5)
+    assert {one.receiver: one.state for one in pager.store.incidents.page(9)} == {
+        "ops": "resolved",
+        "ops2": "open",
+    }
+    assert [text.split(" ")[0] for _, text in told(emulator)] == ["FIRING", "FIRING"]
+    pager.run(1200, step=60)
+    assert len(told(emulator)) == 2
+
+
+def test_what_another_address_told_of_is_no_concern_of_this_one(make, emulator):
+    changes = team()
+    changes["receivers"].append({"name": "db", "notify": ["bob"]})
+    pager = make(**changes)
+    pager.post(firing("A"), posted_to="ops")
+    pager.post(firing("A"), posted_to="db")
+    pager.turn()
+    later(pager, over("A"), minutes=3)  # told of to neither
+    assert {one.state for one in pager.store.incidents.page(9) if one.receiver == "db"} == {"open"}
+    pager.post(over("A"), posted_to="ops")
+    pager.turn()
+    assert {one.receiver: one.state for one in pager.store.incidents.page(9)} == {
+        "ops": "resolved",
+        "db": "open",
+    }
+
+
+def test_a_webhook_that_cannot_be_planned_keeps_its_place_before_others_of_its_group(
+    make, emulator, monkeypatch
+):
+    pager = make(**team())
+    real, failing = pager.planner._plan, [True]
+
+    def plan(stored, *rest):
+        if failing[0]:
+            raise RuntimeError("a fault")
+        return real(stored, *rest)
+
+    monkeypatch.setattr(pager.planner, "_plan", plan)
+    now = [1000.0]
+    monkeypatch.setattr("notifier.paging.planning.time.monotonic", lambda: now[0])
+    pager.post(firing("A"))
+    pager.turn()
+    failing[0] = False
+    pager.post(over("A"))
+    pager.post(firing("B", key="other"))
+    pager.turn()
+    assert [one.title for one in pager.store.incidents.page(9)] == ["B db-1"]
+    now[0] += 31
+    pager.turn(3)
+    assert sorted((one.title, one.state.value) for one in pager.store.incidents.page(9)) == [
+        ("A db-1", "resolved"),
+        ("B db-1", "open"),
+    ]
+
+
+def test_a_corrected_number_is_used_at_once(make, emulator):
+    changes = team()
+    changes["contacts"] = [{"name": "alice", "phone": "+33639980009"}, *CONTACTS[1:]]
+    pager = make(**changes)
+    pager.post(firing("A"))
+    pager.turn()
+    pager.reload(**team())
+    later(pager, firing("A", "B"), minutes=5)
+    assert [sms.receiver for sms in emulator.emulation.accepted] == ["+33639980009", ALICE]
+
+
+def test_a_hole_in_the_last_step_goes_to_the_first_while_rounds_are_left():
+    policy = Policy((Step(timedelta(), ("a",)), Step(timedelta(minutes=5), ("b",))), repeat=1)
+    taking = take(policy, 1, 0, NOW, whom("b"))
+    assert (taking.whom, taking.step, taking.round) == (("a",), 1, 1)
+    assert take(policy, 1, 1, NOW, whom("b")).whom == ()
+    assert take(policy, 0, 0, NOW, whom("a", "b")).whom == ()
+
+
+def test_an_acknowledgement_is_of_what_fires_then(make, emulator):
+    pager = make(**team(("10m", ["bob"])))
+    pager.post(firing("A"))
+    pager.turn()
+    pager.desk.acknowledge(the_incident(pager).id, "alice", Via.API)
+    later(pager, firing("A", "B"), minutes=5)
+    assert the_incident(pager).state == "acknowledged"  # A fires still
+    later(pager, firing("C"), hours=9)
+    assert the_incident(pager).state == "open"
+    assert told(emulator)[-1] == ("alice", "FIRING #1 critical C db-1 since 12:13")
+
+
+def test_some_of_it_over_is_no_reminder(make, emulator):
+    pager = make(**team())
+    pager.post(firing("A", "B", "C"))
+    pager.turn()
+    later(pager, firing("A", "B"), minutes=5)
+    later(pager, firing("A"), minutes=5)
+    assert len(told(emulator)) == 1
+    later(pager, firing("A"), hours=4)
+    assert told(emulator)[-1][1].startswith("STILL FIRING #1 critical A db-1")
+
+
+def test_a_page_that_was_not_sent_yet_is_withdrawn_by_an_acknowledgement(make, emulator):
+    from notifier.ovh.emulator import Fault, FaultKind
+
+    pager = make(**team(notify=["alice", "bob"]))
+    emulator.faults.add(Fault(kind=FaultKind.ERROR, status=409, times=None))
+    pager.post(firing("A"))
+    pager.turn()
+    pager.desk.acknowledge(the_incident(pager).id, "alice", Via.API)
+    emulator.faults.clear()
+    pager.run(300, step=10)
+    assert sorted(pager.states()) == ["accepted", "withdrawn", "withdrawn"]
+    assert "FIRING" not in str(told(emulator))
+
+
+def test_the_end_goes_in_place_of_a_page_that_was_not_sent_yet(make, emulator):
+    from notifier.ovh.emulator import Fault, FaultKind
+
+    pager = make(**team())
+    emulator.faults.add(Fault(kind=FaultKind.ERROR, status=409, times=None))
+    pager.post(firing("A"))
+    pager.turn()
+    later(pager, over("A"), minutes=8)
+    emulator.faults.clear()
+    pager.run(300, step=10)
+    ((who, text),) = told(emulator)
+    assert (who, text.split(" ")[0]) == ("alice", "RESOLVED")
+    assert pager.states() == ["withdrawn", "accepted"]
+
+
+def test_without_a_word_of_the_end_a_late_page_goes_all_the_same(make, emulator):
+    from notifier.ovh.emulator import Fault, FaultKind
+
+    pager = make(**team(send_resolved=False))
+    emulator.faults.add(Fault(kind=FaultKind.ERROR, status=409, times=None))
+    pager.post(firing("A"))
+    pager.turn()
+    later(pager, over("A"), minutes=8)
+    emulator.faults.clear()
+    pager.run(300, step=10)
+    assert ["FIRING" in text for _, text in told(emulator)] == [True]
+
+
+def test_whoever_has_it_learns_that_it_was_passed_on(make, emulator):
+    pager = make(**team(("10m", ["bob"]), ("10m", ["carol"])))
+    pager.post(firing("A"))
+    pager.turn()
+    pager.desk.acknowledge(the_incident(pager).id, "alice", Via.API)
+    pager.desk.escalate(the_incident(pager).id, "bob", Via.API)
+    pager.turn(2)
+    assert ("alice", "bob passed it on: #1 A db-1") in told(emulator)
+
+
 # -- a whole night -----------------------------------------------------------------------------------------
 
 NIGHT = [
@@ -551,4 +727,3 @@ def test_a_whole_night(make, emulator, restarting):
             pager.hand.move(seconds=10)
     assert found == EXPECTED
     assert set(pager.states()) == {"accepted"}
-    assert texts(emulator)

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from notifier.config import IntervalConfig, load
-from tests.conftest import ALICE, alert, program, webhook
-from tests.test_incidents import over, team, the_incident, told
+from tests.conftest import alert, program, webhook
+from tests.test_incidents import team, the_incident, told
 
 
 def at(text):
@@ -245,5 +245,29 @@ def test_escalation_waits_for_the_mute_to_be_over(make, emulator, hand):
     assert [who for who, _ in told(emulator)] == ["alice"]
     pager.run(10 * 60, step=60)
     assert [who for who, _ in told(emulator)] == ["alice", "bob"]
-    assert over("A")
-    assert ALICE
+
+
+def test_a_mute_takes_no_step_before_its_time_and_what_joined_is_told_after_it(make, emulator, hand):
+    hand.move(minutes=-25)  # 11:55
+    pager = make(**muted(("3h", ["bob"])))
+    pager.post(info("A"))
+    pager.turn()
+    pager.hand.move(minutes=10)
+    pager.post(info("A", "B"))
+    pager.run(70 * 60, step=60)
+    assert [(who, " B " in text) for who, text in told(emulator)] == [("alice", False), ("alice", True)]
+    pager.run(105 * 60, step=60)
+    assert [who for who, _ in told(emulator)] == ["alice", "alice", "bob"]
+
+
+def test_what_joins_an_acknowledged_incident_in_a_mute_is_told_after_it(make, emulator, hand):
+    hand.move(minutes=-25)  # 11:55
+    pager = make(**muted())
+    pager.post(info("A"))
+    pager.turn()
+    pager.desk.acknowledge(the_incident(pager).id, "alice", "api")
+    pager.hand.move(minutes=10)
+    pager.post(info("A", "B"))
+    pager.run(70 * 60, step=60)
+    assert [text.split(" ")[0] for _, text in told(emulator)] == ["FIRING", "UPDATE"]
+    assert the_incident(pager).state == "acknowledged"

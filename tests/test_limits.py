@@ -30,16 +30,19 @@ def test_the_first_half_goes_one_by_one():
     assert burst(DEFAULT) == 10
     assert burst(PerContact(messages=1)) == 1
     assert burst(PerContact(messages=20, per="1m")) == 19
-    assert pace([], 10, False, DEFAULT, NOW).rest_at is None
-    assert pace([], 11, False, DEFAULT, NOW).singles == 10
+    assert pace([], 10, 10, DEFAULT, NOW).rest_at is None
+    assert pace([], 11, 0, DEFAULT, NOW).singles == 10
+    assert pace([], 15, 15, DEFAULT, NOW).singles == 14  # some more are kept for what is critical
+    assert pace([NOW] * 10, 5, 1, DEFAULT, NOW).singles == 1
+    assert pace([], 5, 0, PerContact(messages=1), NOW).singles == 1
 
 
 def test_what_is_critical_waits_for_a_minute_at_most_and_the_rest_ever_longer():
-    sent = [NOW] * 10
-    assert pace(sent, 5, True, DEFAULT, NOW).rest_at == NOW + SHORTEST_WAIT
-    waits = []
+    sent = [NOW] * 14
+    assert pace(sent, 5, 1, DEFAULT, NOW).rest_at == NOW + SHORTEST_WAIT
+    waits, sent = [], [NOW] * 10
     for _ in range(4):
-        rest_at = pace(sent, 5, False, DEFAULT, sent[-1]).rest_at
+        rest_at = pace(sent, 5, 0, DEFAULT, sent[-1]).rest_at
         waits.append((rest_at - sent[-1]) // timedelta(minutes=1))
         sent.append(rest_at)
     assert waits == [1, 2, 4, 8]
@@ -68,9 +71,11 @@ def test_the_limit_holds_whatever_comes(messages, minutes, arrivals):
         if not waiting:
             continue
         recent = [at for at in sent if at > now - limit.per]
-        paced = pace(recent, waiting, critical > 0, limit, now)
+        paced = pace(recent, waiting, critical, limit, now, critical_since)
         if paced.singles:
             sent += [now] * paced.singles
+            if critical:
+                critical_sent.add(now)
             waiting, critical = waiting - paced.singles, max(0, critical - paced.singles)
         elif paced.rest_at <= now:
             sent.append(now)
@@ -114,26 +119,27 @@ def test_a_digest_names_the_most_severe_first():
 # -- a contact in a storm ----------------------------------------------------------------------------------
 
 
-def test_a_storm_of_three_thousand_costs_no_more_than_twenty(make, emulator):
+@pytest.mark.parametrize(("severity", "each", "first"), [("warning", 50, 10), ("critical", 10, 14)])
+def test_a_storm_of_thousands_costs_no_more_than_twenty(make, emulator, severity, each, first):
     pager = make(**team())
-    start = pager.hand()
+    start, count = pager.hand(), 60 * each
     first_at = None
     for second in range(60):
-        storm(pager, [f"A{second}x{n}" for n in range(50)])
+        storm(pager, [f"A{second}x{n}" for n in range(each)], severity)
         pager.turn(4)
         if first_at is None and told(emulator):
             first_at = pager.hand()
         pager.hand.move(seconds=1)
     pager.run(540, step=15)
     assert first_at - start < timedelta(seconds=2)
-    assert 10 < len(told(emulator)) <= 20
-    assert sum(int(text.split()[0]) for _, text in told(emulator)[10:]) == 2990
+    assert first < len(told(emulator)) <= 20
+    assert sum(int(text.split()[0]) for _, text in told(emulator)[first:]) == count - first
     with pager.store.reading() as connection:
-        assert len(connection.execute(webhooks.select()).all()) == 3000
-    assert len(pager.store.incidents.page(5000)) == 3000
+        assert len(connection.execute(webhooks.select()).all()) == count
+    assert len(pager.store.incidents.page(5000)) == count
     assert sorted(set(pager.states())) == ["accepted", "merged"]
     assert pager.store.queue().messages["queued"] == 0
-    assert pager.count('notifier_sms_merged_total{receiver="ops"}') == 2990
+    assert pager.count('notifier_sms_merged_total{receiver="ops"}') == count - first
 
 
 def test_what_is_critical_overtakes_and_waits_for_a_minute_at_most(make, emulator):
@@ -141,15 +147,14 @@ def test_what_is_critical_overtakes_and_waits_for_a_minute_at_most(make, emulato
     storm(pager, [f"Load{n}" for n in range(40)])
     pager.turn(5)
     assert len(told(emulator)) == 10
-    pager.run(61, step=1)
-    assert len(told(emulator)) == 11
-    storm(pager, [f"More{n}" for n in range(5)])
-    pager.turn(2)
-    pager.run(70, step=1)
-    assert len(told(emulator)) == 11  # two minutes this time
     storm(pager, ["Disk"], severity="critical")
     pager.turn(2)
-    assert told(emulator)[-1][1].startswith("6 more alerts: critical Disk; warning More0")
+    assert told(emulator)[10][1].startswith("FIRING #41 critical Disk")  # a place was kept for it
+    storm(pager, [f"Disk{n}" for n in range(5)], severity="critical")
+    pager.turn(2)
+    assert len(told(emulator)) == 14
+    pager.run(61, step=1)
+    assert told(emulator)[14][1].startswith("32 more alerts: critical Disk")
 
 
 def test_a_single_one_that_waited_goes_as_it_is(make, emulator):
@@ -231,6 +236,43 @@ def test_a_digest_that_reaches_nobody_escalates_all_it_told_of(make, emulator):
     assert sum(who == "bob" for who, _ in told(emulator)) == 3
 
 
+def test_a_digest_stands_for_what_was_said_once_for_several_receivers(make, emulator):
+    steps = [{"after": "10h", "notify": ["bob"]}]
+    pager = make(
+        contacts=CONTACTS,
+        receivers=[
+            {"name": "ops", "notify": ["alice"], "escalate": steps},
+            {"name": "db", "notify": ["alice"], "escalate": steps},
+        ],
+        route={"receiver": "ops", "routes": [{"receiver": "ops", "continue": True}, {"receiver": "db"}]},
+    )
+    storm(pager, [f"A{n}" for n in range(12)])
+    pager.turn(5)
+    assert len(told(emulator)) == 10  # each told once for both
+    emulator.emulation.invalid_numbers.add(ALICE)
+    pager.run(70, step=1)
+    escalated = {one.title for one in pager.store.incidents.page(50) if one.taken == 2}
+    of_both = [one.receiver for one in pager.store.incidents.page(50) if one.title in escalated]
+    assert sorted(of_both) == ["db", "db", "ops", "ops"]
+
+
+def test_answers_cost_no_page_its_place(make, emulator, by_hand):  # noqa: F811
+    pager = make(ovh={"sender": ..., "sender_for_response": True}, **team())
+    pager.listen()
+    storm(pager, ["A"])
+    pager.turn()
+    for _ in range(5):
+        pager.hand.move(seconds=2)
+        emulator.emulation.reply(ALICE, "who")
+        pager.hand.move(seconds=2)
+        pager.listen()
+        pager.turn()
+    assert len(told(emulator)) == 6
+    storm(pager, [f"B{n}" for n in range(9)])
+    pager.turn(3)
+    assert len(told(emulator)) == 15
+
+
 def test_what_is_over_is_told_in_the_digest_too(make, emulator):
     pager = make(**team())
     storm(pager, [f"A{n}" for n in range(12)])
@@ -282,6 +324,15 @@ def test_beyond_the_credits_only_what_is_critical_goes_and_admins_are_told_once(
     assert " critical G " in told(emulator)[4][1]
     pager.run(700, step=20)
     assert [who for who, _ in told(emulator)[5:]] == ["alice"] * 3  # what was held goes when it may
+
+
+def test_admins_are_told_of_the_limit_once_in_its_time(make, emulator):
+    contacts = [*CONTACTS[:1], {**CONTACTS[1], "admin": True}]
+    pager = make(**{**team(), "contacts": contacts, "limits": {"credits": {"amount": 4, "per": "10m"}}})
+    for minute in range(20):
+        storm(pager, [f"A{minute}x{n}" for n in range(2)])
+        pager.run(60, step=10)
+    assert 1 <= [who for who, _ in told(emulator)].count("bob") <= 2
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
 import ovh
@@ -20,7 +20,7 @@ import requests
 from oauthlib.oauth2 import BackendApplicationClient
 from ovh.exceptions import APIError, InvalidConfiguration, InvalidResponse
 from ovh.oauth2 import RefreshOAuth2Session
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError
 
 from notifier.config import Ovh
 from notifier.ovh.errors import CallFailed, Failure, Fate, from_exception, from_response
@@ -59,12 +59,17 @@ class Outgoing(_Answer):
     delivered_at: datetime | None = Field(default=None, alias="deliveredAt")
 
 
+def _storable(text: str) -> str:
+    """Return *text* without what no text may hold: half an emoji, as of a reply that was cut in two, and NUL."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "")
+
+
 class Incoming(_Answer):
     """A reply."""
 
     id: int
     sender: str
-    message: str = ""
+    message: Annotated[str, AfterValidator(_storable)] = ""
     creation_datetime: datetime = Field(alias="creationDatetime")
 
 
@@ -317,13 +322,12 @@ class Api:
 
     def outgoing_since(self, since: datetime, receipt: int) -> set[int]:
         """Return the ids of the history since *since* whose ``deliveryReceipt`` is *receipt*."""
-        path = self._path(
-            "outgoing", **{"creationDatetime.from": _written(since), "deliveryReceipt": str(receipt)}
-        )
+        written = _written(self.their_time(since))
+        path = self._path("outgoing", **{"creationDatetime.from": written, "deliveryReceipt": str(receipt)})
         return set(self._ids("/sms/{serviceName}/outgoing", path))
 
     def incoming_ids(self, since: datetime) -> list[int]:
-        """Return the ids of the replies since *since*."""
+        """Return the ids of the replies since *since*, by OVHcloud's clock."""
         path = self._path("incoming", **{"creationDatetime.from": _written(since)})
         return self._ids("/sms/{serviceName}/incoming", path)
 
@@ -342,6 +346,10 @@ class Api:
         """Return the instant of our clock at which OVHcloud's shows *theirs*."""
         aware = theirs if theirs.tzinfo else theirs.replace(tzinfo=UTC)
         return aware.astimezone(UTC) - timedelta(seconds=self._clock.delta or 0)
+
+    def their_time(self, ours: datetime) -> datetime:
+        """Return what OVHcloud's clock shows when ours shows *ours*."""
+        return ours + timedelta(seconds=self._clock.delta or 0)
 
     # the account
 

@@ -52,17 +52,27 @@ def burst(limit: PerContact) -> int:
 
 
 def pace(
-    sent: Sequence[datetime], waiting: int, has_critical: bool, limit: PerContact, now: datetime
+    sent: Sequence[datetime],
+    waiting: int,
+    critical: int,
+    limit: PerContact,
+    now: datetime,
+    critical_since: datetime | None = None,
 ) -> Pace:
     """Return what becomes of *waiting* messages for a contact.
 
     *sent* are the times of those that went within the last ``limit.per``, in order. The last slots are
-    kept for what is critical, which never waits for longer than a minute.
+    kept for what is critical: it goes at once while there are some, and never waits for longer than a
+    minute. *critical* of those that wait are, the oldest of them since *critical_since*.
     """
     first, kept = burst(limit), min(max(1, limit.messages // 5), limit.messages - 1)
-    singles = min(waiting, max(0, first - len(sent)))
+    has_critical = critical > 0
+    room, critical_room = (max(0, slots - len(sent)) for slots in (first, min(first + kept, limit.messages)))
+    singles = min(waiting, max(room, min(critical_room, critical)))
     if singles == waiting:
         return Pace(waiting)
+    if critical_since is not None and now - critical_since >= SHORTEST_WAIT:
+        return Pace(0, now)
     if singles or not sent:
         return Pace(singles, now + SHORTEST_WAIT)
     if has_critical:

@@ -15,8 +15,8 @@ from notifier.ids import new_id
 from notifier.incidents import Event, Incident, IncidentState, Kind, acknowledged, reopened
 from notifier.metrics import Metrics
 from notifier.notices import notice
-from notifier.paging.escalation import Escalator, receiver_of
-from notifier.paging.planning import recipients_of
+from notifier.paging.escalation import Escalator
+from notifier.paging.planning import receiver_of, recipients_of
 from notifier.paging.pressure import Pressure
 from notifier.paging.sending import Sender
 from notifier.runtime import Current
@@ -139,9 +139,14 @@ class Desk:
         if incident.step >= len(policy.steps):
             return None
         open_ = incident
+        told: tuple[NewMessage, ...] = ()
         if incident.state is IncidentState.ACKNOWLEDGED:
             open_ = replace(reopened(incident), step=incident.step, round=incident.round)
-        return IncidentChange(replace(open_, due_at=now), events=(Event("next", by=by, via=via),))
+            if incident.acknowledged_by != by:  # who has it must know that it is out of their hands
+                told = self._notices("escalated", incident, by, None, now)
+        return IncidentChange(
+            replace(open_, due_at=now), events=(Event("next", by=by, via=via),), messages=told
+        )
 
     def _notices(
         self, name: str, incident: Incident, by: str, phone: str | None, now: datetime

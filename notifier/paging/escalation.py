@@ -2,23 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 import structlog
 
-from notifier.alertmanager import WebhookError, parse_webhook
+from notifier.alertmanager import Webhook, WebhookError, parse_webhook
 from notifier.clock import Clock
 from notifier.config import Receiver, Recipient
-from notifier.incidents import Event, Incident, IncidentState, Kind, Taking, escalated, reopened, take
+from notifier.incidents import (
+    Change,
+    Event,
+    Incident,
+    IncidentState,
+    Kind,
+    Taking,
+    decide,
+    escalated,
+    reopened,
+    take,
+)
 from notifier.metrics import Metrics
-from notifier.paging.planning import Part, divide, new_messages, pages, report_failures
+from notifier.paging.heartbeats import silence_of, told_of, written_for
+from notifier.paging.planning import (
+    Part,
+    divide,
+    new_messages,
+    plan,
+    receiver_of,
+    recipients_of,
+    report_failures,
+)
 from notifier.paging.pressure import Pressure
 from notifier.paging.sending import Sender
 from notifier.paging.worker import Worker
-from notifier.rendering import remembered
+from notifier.rendering import Notification, remembered
 from notifier.runtime import Current, Runtime
-from notifier.store.records import IncidentChange
+from notifier.store.incidents import HEARTBEATS
+from notifier.store.records import IncidentChange, NewMessage
 from notifier.store.store import Store
 
 log = structlog.get_logger(__name__)
@@ -54,17 +76,20 @@ class Escalator(Worker):
         """Take the steps that are due longest."""
         now = self._clock()
         due = self._store.incidents.due(now, _BATCH)
-        if not due:
+        heard = self._store.incidents.heard(now, _BATCH)
+        if not due and not heard:
             return None
         with self._pressure.giving_way():
             taken: list[tuple[Incident, IncidentChange]] = []
-            for incident in due:
+            known = {incident.id for incident in heard}
+            for incident in (*heard, *(one for one in due if one.id not in known)):
+                decide_on = self._hear if incident.id in known else self._change
                 try:
-                    taken.append((incident, self._change(incident, now)))
+                    taken.append((incident, decide_on(incident, now)))
                 except Exception:
                     # Whatever is wrong with one incident must not hold up the others.
                     log.exception("escalation failed, will try again", incident=incident.number)
-                    later = replace(incident, due_at=now + _AFTER_FAULT)
+                    later = replace(incident, due_at=now + _AFTER_FAULT, heard_at=None)
                     self._store.incidents.change([IncidentChange(later)], now).result()
             done = self._store.incidents.change([change for _, change in taken], now).result()
         self._sender.expect()
@@ -73,10 +98,33 @@ class Escalator(Worker):
                 self._report(before, change)
         return 0.0
 
+    def _hear(self, incident: Incident, now: datetime) -> IncidentChange:
+        """Return what tells of the alerts that joined *incident* while it was muted."""
+        runtime = self._current.runtime
+        receiver = receiver_of(runtime, incident)
+        unmuted = replace(incident, heard_at=None)
+        last = last_part(runtime, self._store, incident, receiver, now)
+        if last is None:
+            return IncidentChange(unmuted)
+        webhook, part = last
+        if part.muted_by:
+            return IncidentChange(replace(incident, heard_at=part.muted_until))
+        if decide(incident, part.firing, is_whole=part.is_whole) not in (Change.JOINED, Change.REPLACED):
+            return IncidentChange(unmuted)
+        involved = recipients_of(runtime, self._store.incidents.involved(incident.id))
+        planned = plan(runtime, webhook, part, unmuted, involved, None, now)
+        report_failures(self._metrics, planned.pages, incident=incident.number)
+        after = planned.incident or unmuted
+        messages: tuple[NewMessage, ...] = ()
+        if planned.told is not None:
+            messages = new_messages(runtime, receiver, after, planned.told, planned.pages, now, now)
+        return IncidentChange(after, events=(Event(planned.change),), messages=messages)
+
     def _change(self, incident: Incident, now: datetime) -> IncidentChange:
         runtime = self._current.runtime
         receiver = receiver_of(runtime, incident)
-        part = last_part(runtime, self._store, incident, receiver, now)
+        last = last_part(runtime, self._store, incident, receiver, now)
+        part = last[1] if last is not None else None
         if part is not None and part.muted_by:
             return IncidentChange(replace(incident, due_at=part.muted_until))
         has_lapsed = incident.state is IncidentState.ACKNOWLEDGED
@@ -92,14 +140,10 @@ class Escalator(Worker):
         )
         whom = taking.whom or runtime.anybody(receiver, now)
         after = escalated(current, taking)
-        told = part.told if part is not None else None
-        if told is None or told.status != "firing":
-            told = remembered(
-                incident.title, incident.labels, incident.opened_at, incident.receiver, incident.group_key
-            )
         kind = "reopened" if has_lapsed else "heard" if is_first else "escalated"
-        told = replace(told, number=incident.number, reason=_REASONS[kind])
-        written = pages(runtime, receiver, told, whom, Kind.PAGE, now)
+        told_in = self._telling(incident, part, _REASONS[kind], now)
+        told = told_in("en")
+        written = written_for(runtime, receiver, told_in, whom, Kind.PAGE, now)
         report_failures(self._metrics, written, incident=incident.number)
         names = ", ".join(recipient.name or "a number" for recipient in whom)
         detail = names if taking.whom else f"nobody is on call; {names}"
@@ -109,11 +153,29 @@ class Escalator(Worker):
             messages=new_messages(runtime, receiver, after, told, written, now, now),
         )
 
+    def _telling(
+        self, incident: Incident, part: Part | None, reason: str, now: datetime
+    ) -> Callable[[str], Notification]:
+        """Return what returns, for a language, what is told of *incident*, of which *part* was heard last."""
+        number, name = incident.number, incident.group_key.removeprefix(HEARTBEATS)
+        for heartbeat in self._current.runtime.configuration.heartbeats:
+            if incident.group_key.startswith(HEARTBEATS) and heartbeat.name == name:
+                silence = silence_of(self._store, name, incident.opened_at)
+                return lambda language: replace(
+                    told_of(heartbeat, silence, now, language), number=number, reason=reason
+                )
+        told = part.told if part is not None else None
+        if told is None or told.status != "firing":
+            told = remembered(
+                incident.title, incident.labels, incident.opened_at, incident.receiver, incident.group_key
+            )
+        return lambda _: replace(told, number=number, reason=reason)
+
     def _report(self, before: Incident, change: IncidentChange) -> None:
         if not change.events:
             log.info("incident is muted still", incident=before.number, receiver=before.receiver)
             return
-        if before.taken:
+        if change.events[0].kind == "escalated":
             self._metrics.escalations.labels(before.receiver).inc()
         log.warning(
             f"incident {change.events[0].kind}",
@@ -126,21 +188,17 @@ class Escalator(Worker):
         )
 
 
-def receiver_of(runtime: Runtime, incident: Incident) -> Receiver:
-    """Return the receiver of *incident*; the first one where it was removed since: somebody must be told."""
-    return runtime.configuration.receiver(incident.receiver) or runtime.configuration.receivers[0]
-
-
 def last_part(
     runtime: Runtime, store: Store, incident: Incident, receiver: Receiver, now: datetime
-) -> Part | None:
-    """Return what the last webhook said of *incident* to *receiver*; None where that cannot be had any more."""
+) -> tuple[Webhook, Part] | None:
+    """Return the last webhook of *incident* and what it said to *receiver*; None where that cannot be had."""
     found = store.incidents.webhook(incident)
     if found is None:
         return None
     body, posted_to = found
     try:
-        parts = divide(runtime, parse_webhook(body), posted_to, now)
+        webhook = parse_webhook(body)
+        parts = divide(runtime, webhook, posted_to, now)
     except WebhookError:
         return None
-    return next((part for part in parts if part.receiver.name == receiver.name), None)
+    return next(((webhook, part) for part in parts if part.receiver.name == receiver.name), None)

@@ -7,7 +7,7 @@ place of blaming Prometheus.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -19,11 +19,11 @@ from notifier.heartbeats import SEEN, Silence, summary
 from notifier.ids import new_id
 from notifier.incidents import Event, Incident, IncidentState, Kind, escalated, resolved, take
 from notifier.metrics import Metrics
-from notifier.paging.planning import new_messages, pages, recipients_of, report_failures
+from notifier.paging.planning import Page, new_messages, pages, recipients_of, report_failures
 from notifier.paging.sending import Sender
 from notifier.paging.worker import Worker
 from notifier.rendering import Notification, ShownAlert, title
-from notifier.runtime import Current
+from notifier.runtime import Current, Runtime
 from notifier.store.incidents import HEARTBEATS
 from notifier.store.records import IncidentChange
 from notifier.store.store import Store
@@ -32,17 +32,23 @@ log = structlog.get_logger(__name__)
 
 WAITED_FOR, ALIVE = "heartbeat-from/", "alive"
 """The marks besides `SEEN`: since when each is waited for, and when this service was last there."""
+DOWN_FROM, DOWN_UNTIL = "down-from", "down-until"
+"""The marks of when it was last not there."""
 GAP = timedelta(minutes=1)
 """A service that was not there for longer than this was down, or its clock was moved."""
 
 _TICK = 2.0  # seconds
 _ALIVE_EVERY = timedelta(seconds=10)
+_BACKLOG_WAIT = timedelta(minutes=1)
+"""For how long what waits to be planned may put off a verdict: a heartbeat may be among it."""
 
 
-def told_of(heartbeat: HeartbeatConfig, silence: Silence, now: datetime, *, is_over: bool) -> Notification:
+def told_of(
+    heartbeat: HeartbeatConfig, silence: Silence, now: datetime, language: str, *, is_over: bool = False
+) -> Notification:
     """Return what the receiver of *heartbeat* is told of its *silence*, or when that *is_over*."""
     labels = {"alertname": "MonitoringSilent", "severity": "critical", "heartbeat": heartbeat.name}
-    annotations = {} if is_over else {"summary": summary(silence, now)}
+    annotations = {} if is_over else {"summary": summary(silence, now, language)}
     alert = ShownAlert(
         "resolved" if is_over else "firing",
         {**labels, "target": heartbeat.name},
@@ -68,6 +74,30 @@ def told_of(heartbeat: HeartbeatConfig, silence: Silence, now: datetime, *, is_o
     )
 
 
+def silence_of(store: Store, name: str, since: datetime) -> Silence:
+    """Return how long the heartbeat *name* has been silent, *since* when at the latest."""
+    seen = store.marks.get(SEEN + name)
+    since = since if seen is None else min(seen, since)
+    down_from, down_until = store.marks.get(DOWN_FROM), store.marks.get(DOWN_UNTIL)
+    if down_from is None or down_until is None or down_until <= since:
+        return Silence(since)
+    return Silence(since, down_from, down_until)
+
+
+def written_for(
+    runtime: Runtime,
+    receiver: Receiver,
+    told: Callable[[str], Notification],
+    whom: Iterable[Recipient],
+    kind: Kind,
+    now: datetime,
+) -> tuple[Page, ...]:
+    """Return the messages that tell *whom* what *told* returns for their languages."""
+    return tuple(
+        page for one in whom for page in pages(runtime, receiver, told(one.language), (one,), kind, now)
+    )
+
+
 class Heartbeats(Worker):
     """Waits for heartbeats, and pages when one does not come."""
 
@@ -83,7 +113,7 @@ class Heartbeats(Worker):
         self._clock = clock
         self._sender = sender
         self._alive_at: datetime | None = None
-        self._down: tuple[datetime, datetime] | None = None
+        self._set_back_at: datetime | None = None
         self._known: tuple[HeartbeatConfig, ...] | None = None
 
     def work(self) -> float | None:
@@ -97,6 +127,12 @@ class Heartbeats(Worker):
         seen, waited = self._store.marks.all(SEEN), self._store.marks.all(WAITED_FOR)
         if new := {WAITED_FOR + one.name: now for one in configured if one.name not in {*seen, *waited}}:
             self._store.marks.set(new).result()
+        ahead = {SEEN + name: now for name, at in seen.items() if at > now + GAP}
+        ahead |= {WAITED_FOR + name: now for name, at in waited.items() if at > now + GAP}
+        if ahead:  # the clock was set back: what is to come cannot have been seen
+            self._store.marks.set(ahead).result()
+            self._set_back_at = now
+            return None
         for one in configured:
             last = seen.get(one.name)
             if last is not None:
@@ -110,9 +146,9 @@ class Heartbeats(Worker):
         last = self._alive_at or self._store.marks.get(ALIVE)
         if last is not None and not -GAP <= now - last <= GAP:
             log.warning("was not there to see heartbeats", since=last.isoformat(), until=now.isoformat())
-            self._down = (min(last, now), now)
             waited = {WAITED_FOR + one.name: now for one in configured}
-            self._store.marks.set({**waited, ALIVE: now}).result()
+            down = {DOWN_FROM: min(last, now), DOWN_UNTIL: now}
+            self._store.marks.set({**waited, **down, ALIVE: now}).result()
             self._alive_at = now
         elif last is None or self._alive_at is None or now - self._alive_at >= _ALIVE_EVERY or now < last:
             self._store.marks.set({ALIVE: now}).result()
@@ -123,21 +159,24 @@ class Heartbeats(Worker):
         if receiver is None:  # the configuration was checked
             raise LookupError(one.receiver)
         key = receiver.name, HEARTBEATS + one.name
-        incident = self._store.incidents.find([key]).get(key)
+        incident = self._store.incidents.find([key[1]]).get(key)
         is_silent = now - waited_from > one.timeout
-        down_from, down_until = self._down or (None, None)
-        if down_until is None or down_until <= since:
-            down_from = down_until = None
-        silence = Silence(since, down_from, down_until)
+        if is_silent and now - waited_from <= one.timeout + _BACKLOG_WAIT and self._store.queue().unplanned:
+            return
         if is_silent and incident is None:
-            self._page(one, receiver, silence, now)
-        elif incident is not None and since > incident.opened_at:
+            self._page(one, receiver, since, now)
+        elif incident is not None and since > min(incident.opened_at, self._set_back_at or now):
             self._resolve(one, receiver, incident, now)
 
-    def _page(self, one: HeartbeatConfig, receiver: Receiver, silence: Silence, now: datetime) -> None:
+    def _page(self, one: HeartbeatConfig, receiver: Receiver, since: datetime, now: datetime) -> None:
         runtime = self._current.runtime
         (number,) = self._store.incidents.numbers(1)
-        told = replace(told_of(one, silence, now, is_over=False), number=number)
+        silence = silence_of(self._store, one.name, since)
+
+        def told_in(language: str) -> Notification:
+            return replace(told_of(one, silence, now, language), number=number)
+
+        told = told_in("en")
         taking = take(runtime.policy(receiver), 0, 0, now, lambda names: runtime.recipients(names, now))
         incident = escalated(
             Incident(
@@ -155,29 +194,31 @@ class Heartbeats(Worker):
             taking,
         )
         whom: tuple[Recipient, ...] = taking.whom or runtime.anybody(receiver, now)
-        self._write(receiver, incident, told, whom, Kind.PAGE, now, is_new=True)
+        self._write(receiver, incident, told_in, whom, Kind.PAGE, now, is_new=True)
         log.error("heartbeat lost", heartbeat=one.name, last_seen=silence.since.isoformat(), incident=number)
 
     def _resolve(self, one: HeartbeatConfig, receiver: Receiver, incident: Incident, now: datetime) -> None:
-        told = told_of(one, Silence(incident.opened_at), now, is_over=True)
-        told = replace(told, number=incident.number)
+        def told_in(language: str) -> Notification:
+            told = told_of(one, Silence(incident.opened_at), now, language, is_over=True)
+            return replace(told, number=incident.number)
+
         whom = recipients_of(self._current.runtime, self._store.incidents.involved(incident.id))
-        self._write(receiver, resolved(incident, now), told, whom, Kind.RESOLVED, now)
+        self._write(receiver, resolved(incident, now), told_in, whom, Kind.RESOLVED, now)
         log.info("heartbeat is back", heartbeat=one.name, incident=incident.number)
 
     def _write(
         self,
         receiver: Receiver,
         incident: Incident,
-        told: Notification,
+        told_in: Callable[[str], Notification],
         whom: tuple[Recipient, ...],
         kind: Kind,
         now: datetime,
         *,
         is_new: bool = False,
     ) -> None:
-        runtime = self._current.runtime
-        written = pages(runtime, receiver, told, whom, kind, now)
+        runtime, told = self._current.runtime, told_in("en")
+        written = written_for(runtime, receiver, told_in, whom, kind, now)
         report_failures(self._metrics, written, incident=incident.number)
         messages = new_messages(runtime, receiver, incident, told, written, now, now)
         event = Event("opened" if is_new else "resolved", detail=told.alerts[0].annotations.get("summary"))

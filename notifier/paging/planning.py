@@ -7,7 +7,8 @@ changed one when the plan is written down, it is made anew.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import blake2b
@@ -21,6 +22,7 @@ from notifier.durations import brief_duration
 from notifier.heartbeats import SEEN, beats, seen_in
 from notifier.ids import new_id
 from notifier.incidents import (
+    PAGING,
     Change,
     Event,
     Incident,
@@ -36,9 +38,19 @@ from notifier.metrics import Metrics
 from notifier.paging.pressure import Pressure
 from notifier.paging.sending import Sender
 from notifier.paging.worker import Worker
-from notifier.rendering import Notification, Text, compose, gist, notification, title, urgency
+from notifier.rendering import (
+    Notification,
+    Text,
+    compose,
+    gist,
+    notification,
+    remembered,
+    title,
+    urgency,
+)
 from notifier.runtime import Current, Runtime
-from notifier.store.incidents import Involved
+from notifier.store.engine import StoreUnavailable
+from notifier.store.incidents import HEARTBEATS, Involved
 from notifier.store.records import IncidentChange, NewMessage, NewNotification, StoredWebhook
 from notifier.store.store import Store
 
@@ -48,6 +60,8 @@ _BATCH = 16
 _BATCH_BYTES = 4 * 1024 * 1024
 _FEW_BYTES = 64 * 1024
 _AFTER_FAULT = 30.0  # seconds
+_WAITED_FOR = 3
+"""So often planning a webhook is tried before others of its group are planned without it."""
 _LONGEST_KEY = 500
 _LOOK_AHEAD = timedelta(hours=1)
 
@@ -71,6 +85,8 @@ class Part:
     """The time intervals that mute all of it that fires now, or else all of it."""
     muted_until: datetime | None = None
     """When that is to be looked at again: some of it may be heard then."""
+    is_whole: bool = True
+    """Whether the webhook told of all alerts of its group: Alertmanager may cut off some."""
 
     @property
     def key(self) -> Key:
@@ -96,6 +112,7 @@ class Plan:
     incident: Incident | None
     told: Notification | None
     pages: tuple[Page, ...] = ()
+    detail: str | None = None
 
 
 def alert_key(alert: Alert) -> str:
@@ -139,7 +156,10 @@ def divide(runtime: Runtime, webhook: Webhook, posted_to: str | None, now: datet
         if told is not None and not firing and webhook.status == "firing" and webhook.truncated_alerts:
             told, firing = replace(told, status="firing"), frozenset({"truncated"})  # what fires was cut off
         muted_by = tuple(dict.fromkeys(one for names in muted.values() for one in names)) if until else ()
-        parts.append(Part(receiver, group_key(webhook), tuple(positions), told, firing, muted_by, until))
+        is_whole = not webhook.truncated_alerts
+        parts.append(
+            Part(receiver, group_key(webhook), tuple(positions), told, firing, muted_by, until, is_whole)
+        )
     return parts
 
 
@@ -180,7 +200,7 @@ def plan(
     *incident* is the one it belongs to, of which *involved* were told, or None; a new one gets *number*,
     and none at all if that is None.
     """
-    change = decide(incident, part.firing)
+    change = decide(incident, part.firing, is_whole=part.is_whole)
     told = part.told
     if part.muted_by:
         return _muted_plan(part, change, incident, number, now)
@@ -193,30 +213,87 @@ def plan(
         return Plan(part, change, incident, told, pages(runtime, part.receiver, told, whom, Kind.PAGE, now))
     if incident is None or change is Change.NOTHING:
         return Plan(part, Change.NOTHING, None, told)
-    if change is Change.RESOLVED:
-        if told is not None:
-            told = replace(told, number=incident.number)
-        tell = involved if told is not None and part.receiver.send_resolved else ()
-        written = pages(runtime, part.receiver, told, tell, Kind.RESOLVED, now) if told is not None else ()
-        return Plan(part, change, resolved(incident, now), told, written)
-    if change is Change.JOINED:
-        new = [p for p in part.positions if alert_key(webhook.alerts[p]) in part.firing - incident.alerts]
-        told = notification(webhook, new, part.receiver.name)
-        kind, tell = Kind.UPDATE, involved
-        incident = replace(incident, alerts=incident.alerts | part.firing)
-        if not incident.taken:
-            incident = replace(incident, due_at=now)  # it was muted: now the first step comes at once
-        elif not tell:
-            told, tell = part.told, _instead(runtime, part, incident, now)
-    else:
-        is_open = incident.state is IncidentState.OPEN
-        kind, tell = Kind.REMINDER, involved if is_open else ()
-        if is_open and incident.taken and not tell:
-            tell = _instead(runtime, part, incident, now)
-    if told is None:  # which cannot be, since something fires
-        return Plan(part, change, incident, told)
-    told = replace(told, number=incident.number, reason=kind.value)
+    if told is not None:
+        told = replace(told, number=incident.number)
+    match change:
+        case Change.RESOLVED:
+            tell = involved if part.receiver.send_resolved else ()
+            return _telling(runtime, part, change, resolved(incident, now), told, tell, Kind.RESOLVED, now)
+        case Change.JOINED:
+            return _joining_plan(runtime, webhook, part, incident, involved, now)
+        case Change.REPEATED if incident.state is IncidentState.OPEN and incident.taken:
+            tell = involved or _instead(runtime, part, incident, now)
+            return _telling(runtime, part, change, _joined(incident, part), told, tell, Kind.REMINDER, now)
+        case Change.REPLACED:  # nobody has what fires now: it is paged like something new
+            return Plan(part, change, replace(_joined(incident, part), due_at=now), told)
+    return Plan(part, change, _joined(incident, part), told)
+
+
+def _joining_plan(
+    runtime: Runtime,
+    webhook: Webhook,
+    part: Part,
+    incident: Incident,
+    involved: Sequence[Recipient],
+    now: datetime,
+) -> Plan:
+    """Return what becomes of a part with alerts that are new to *incident*: those involved are told of them."""
+    after = _joined(incident, part)
+    if not incident.taken and incident.state is IncidentState.OPEN:
+        # It was muted: now the first step comes at once, and tells of all.
+        return Plan(part, Change.JOINED, replace(after, due_at=now), part.told)
+    keys = part.firing - incident.alerts
+    new = [position for position in part.positions if alert_key(webhook.alerts[position]) in keys]
+    told, tell = notification(webhook, new, part.receiver.name), involved
+    if not tell:
+        told, tell = part.told, _instead(runtime, part, incident, now)
+    if told is not None:
+        told = replace(told, number=incident.number)
+    return _telling(runtime, part, Change.JOINED, after, told, tell, Kind.UPDATE, now)
+
+
+def _telling(
+    runtime: Runtime,
+    part: Part,
+    change: Change,
+    incident: Incident,
+    told: Notification | None,
+    tell: Sequence[Recipient],
+    kind: Kind,
+    now: datetime,
+) -> Plan:
+    """Return a plan that has *tell* told of *incident*, by messages of *kind*."""
+    if told is None:
+        return Plan(part, change, incident, None)
+    if kind in PAGING:
+        told = replace(told, reason=kind.value)
     return Plan(part, change, incident, told, pages(runtime, part.receiver, told, tell, kind, now))
+
+
+def left(
+    runtime: Runtime, webhook: Webhook, incident: Incident, involved: Sequence[Recipient], now: datetime
+) -> Plan:
+    """Return what becomes of *incident* when *webhook*, of its group, has no alert for its receiver.
+
+    Its alerts are over, or since a change of the configuration they reach others: then nobody is told.
+    """
+    receiver = receiver_of(runtime, incident)
+    firing = {alert_key(alert) for alert in webhook.alerts if alert.status == "firing"}
+    told = remembered(
+        incident.title, incident.labels, incident.opened_at, receiver.name, incident.group_key, ended_at=now
+    )
+    told = replace(told, number=incident.number)
+    part = Part(receiver, incident.group_key, (), told, frozenset())
+    if firing & incident.alerts:
+        detail = "its alerts reach other receivers now"
+        return Plan(part, Change.RESOLVED, resolved(incident, now), told, detail=detail)
+    tell = involved if receiver.send_resolved else ()
+    return _telling(runtime, part, Change.RESOLVED, resolved(incident, now), told, tell, Kind.RESOLVED, now)
+
+
+def receiver_of(runtime: Runtime, incident: Incident) -> Receiver:
+    """Return the receiver of *incident*; the first one where it was removed since: somebody must be told."""
+    return runtime.configuration.receiver(incident.receiver) or runtime.configuration.receivers[0]
 
 
 def _instead(runtime: Runtime, part: Part, incident: Incident, now: datetime) -> Sequence[Recipient]:
@@ -235,10 +312,26 @@ def _muted_plan(
         return Plan(part, change, replace(opened, due_at=part.muted_until), part.told)
     if change is Change.RESOLVED and incident is not None:
         return Plan(part, change, resolved(incident, now), part.told)
-    if change is Change.JOINED and incident is not None and incident.state is IncidentState.OPEN:
-        due_at = min(filter(None, (incident.due_at, part.muted_until)))
-        incident = replace(incident, due_at=due_at)
-    return Plan(part, change if incident is not None else Change.NOTHING, incident, part.told)
+    if incident is None:
+        return Plan(part, Change.NOTHING, None, part.told)
+    if change in (Change.JOINED, Change.REPLACED):  # whose alerts stay unknown until they are heard
+        if incident.taken or incident.state is IncidentState.ACKNOWLEDGED:
+            change = change if incident.heard_at is None else Change.REPEATED
+            incident = replace(incident, heard_at=part.muted_until)
+        else:
+            due_at = min(filter(None, (incident.due_at, part.muted_until)))
+            incident = replace(_joined(incident, part), due_at=due_at)
+    return Plan(part, change, incident, part.told)
+
+
+def _joined(incident: Incident, part: Part) -> Incident:
+    """Return *incident* with the alerts of *part*, its labels those that all of them share."""
+    labels = incident.labels
+    if part.told is not None:
+        shared = {**part.told.common_labels, **part.told.group_labels}
+        labels = {name: value for name, value in labels.items() if shared.get(name) == value}
+    alerts = incident.alerts | part.firing
+    return replace(incident, alerts=alerts, firing=part.firing, labels=labels, heard_at=None)
 
 
 def _opened(part: Part, told: Notification, number: int, now: datetime) -> Incident:
@@ -251,6 +344,7 @@ def _opened(part: Part, told: Notification, number: int, now: datetime) -> Incid
         title=title(told),
         labels={**told.common_labels, **told.group_labels},
         alerts=part.firing,
+        firing=part.firing,
         webhook_id=None,
         opened_at=now,
     )
@@ -328,6 +422,14 @@ def report_failures(metrics: Metrics, written: Iterable[Page], **about: object) 
             )
 
 
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    """That a webhook is not to be planned *until* then (monotonic), nor others of its *group* if that is given."""
+
+    until: float
+    group: str | None
+
+
 class Planner(Worker):
     """Plans what the intake stored."""
 
@@ -349,11 +451,12 @@ class Planner(Worker):
         self._clock = clock
         self._pressure = pressure
         self._sender = sender
-        self._faulty: dict[str, float] = {}  # by id, until when (monotonic) not to try again
+        self._faulty: dict[str, _Fault] = {}
+        self._failures: Counter[str] = Counter()
 
     def work(self) -> float | None:
         """Plan the oldest webhooks."""
-        self._faulty = {id_: until for id_, until in self._faulty.items() if until > time.monotonic()}
+        self._faulty = {id_: fault for id_, fault in self._faulty.items() if fault.until > time.monotonic()}
         todo = self._store.unplanned(_BATCH, _BATCH_BYTES, without=self._faulty)
         now = self._clock()
         batch = self._read(todo)
@@ -365,8 +468,11 @@ class Planner(Worker):
                 try:
                     planned.append((stored.id, self._plan(stored, webhook, parts, open_, numbers, now)))
                     seen |= dict.fromkeys(self._beats(webhook), stored.received_at)
+                    self._failures.pop(stored.id, None)
+                except StoreUnavailable:
+                    raise
                 except Exception:
-                    self._choke(stored)
+                    self._choke(stored, webhook)
         if planned:
             with self._pressure.giving_way():
                 refused = self._store.add_plans(planned, self._clock(), seen).result()
@@ -377,20 +483,31 @@ class Planner(Worker):
         is_all = len(todo) < _BATCH and sum(len(stored.body) for stored in todo) < _FEW_BYTES
         return None if is_all and len(planned) == len(todo) and not (planned and refused) else 0.0
 
-    def _choke(self, stored: StoredWebhook) -> None:
-        # Whatever is wrong with one page must not hold up the others; it stays in the store.
+    def _choke(self, stored: StoredWebhook, webhook: Webhook | None) -> None:
+        # Whatever is wrong with one page must not hold up the others; it stays in the store. Only those of
+        # its group wait for it a while, since what they come to depends on it.
         log.exception("planning failed, will try again", webhook=stored.id)
-        self._faulty[stored.id] = time.monotonic() + _AFTER_FAULT
+        self._failures[stored.id] += 1
+        group = group_key(webhook) if webhook and self._failures[stored.id] < _WAITED_FOR else None
+        self._faulty[stored.id] = _Fault(time.monotonic() + _AFTER_FAULT, group)
 
     def _read(self, todo: Sequence[StoredWebhook]) -> list[tuple[StoredWebhook, Webhook | None, list[Part]]]:
-        """Return what the webhooks say, up to the first that touches an incident which one before it touches."""
+        """Return what the webhooks say, up to the first that is of the same group as one before it."""
         runtime = self._current.runtime
         batch: list[tuple[StoredWebhook, Webhook | None, list[Part]]] = []
-        touched: set[Key] = set()
+        touched: set[str] = set()
+        held = {fault.group: fault.until for fault in self._faulty.values() if fault.group is not None}
         for stored in todo:
+            webhook = None
             with self._pressure.giving_way():
                 try:
                     webhook = parse_webhook(stored.body)
+                    group = group_key(webhook)
+                    if group in touched:
+                        break
+                    if group in held:
+                        self._faulty[stored.id] = _Fault(held[group], None)
+                        continue
                     parts = divide(runtime, webhook, stored.posted_to, self._clock())
                 except WebhookError as error:
                     log.error(
@@ -399,12 +516,9 @@ class Planner(Worker):
                     batch.append((stored, None, []))
                     continue
                 except Exception:
-                    self._choke(stored)
+                    self._choke(stored, webhook)
                     continue
-            keys = {part.key for part in parts}
-            if touched & keys:
-                break
-            touched |= keys
+            touched.add(group)
             batch.append((stored, webhook, parts))
         return batch
 
@@ -413,9 +527,10 @@ class Planner(Worker):
     ) -> tuple[Mapping[Key, Incident], dict[Key, int]]:
         """Return the incidents that are open, and numbers for those that will be."""
         parts = [part for _, _, parts in batch for part in parts]
-        if not parts:
+        groups = {group_key(webhook) for _, webhook, _ in batch if webhook is not None}
+        if not groups:
             return {}, {}
-        open_ = self._store.incidents.find([part.key for part in parts])
+        open_ = self._store.incidents.find(groups)
         new = [part.key for part in parts if part.firing and part.key not in open_]
         return open_, dict(zip(new, self._store.incidents.numbers(len(new)) if new else (), strict=True))
 
@@ -445,7 +560,36 @@ class Planner(Worker):
                 notes.append(note)
             if not planned.pages:
                 log.info("nothing to send", webhook=stored.id, receiver=part.key[0], change=planned.change)
+        for incident in self._strays(stored, webhook, parts, open_):
+            involved = self._involved(incident)
+            planned = left(runtime, webhook, incident, involved, now)
+            note = self._stored_form(stored, planned, said, now)
+            if note is not None:
+                notes.append(note)
         return notes
+
+    def _strays(
+        self,
+        stored: StoredWebhook,
+        webhook: Webhook,
+        parts: Iterable[Part],
+        open_: Mapping[Key, Incident],
+    ) -> Iterator[Incident]:
+        """Return the incidents of the same group that *webhook* has no alerts for any more.
+
+        Those that another address or another of Alertmanager's receivers has told of are not meant.
+        """
+        if webhook.truncated_alerts:
+            return
+        group, keys = group_key(webhook), {part.key for part in parts}
+        for key, incident in open_.items():
+            if key[1] != group or key in keys or group.startswith(HEARTBEATS):
+                continue
+            last = self._store.incidents.webhook(incident)
+            if last is None or last[1] != stored.posted_to:
+                continue
+            if parse_webhook(last[0]).receiver == webhook.receiver:
+                yield incident
 
     def _beats(self, webhook: Webhook | None) -> set[str]:
         configured = self._current.runtime.configuration.heartbeats
@@ -477,7 +621,7 @@ class Planner(Worker):
                 written = tuple(_said_once(message, part, said) for message in written)
             muted = "muted by " + ", ".join(part.muted_by) if part.muted_by else None
             is_news = planned.change is not Change.REPEATED
-            events = (Event(planned.change.value, detail=muted),) if is_news else ()
+            events = (Event(planned.change.value, detail=planned.detail or muted),) if is_news else ()
             change = IncidentChange(incident, planned.change is Change.OPENED, events)
         new = NewNotification(
             id=new_id(now),
@@ -525,12 +669,15 @@ def _said_once(message: NewMessage, part: Part, said: dict[tuple[object, ...], s
 
 
 def recipients_of(runtime: Runtime, involved: Iterable[Involved]) -> tuple[Recipient, ...]:
-    """Return how to write to those who were paged; whoever is no contact any more is written to as a number."""
+    """Return how to write to those who were paged: contacts at the number they have now.
+
+    Whoever is no contact any more is written to as a number.
+    """
     found: dict[str, Recipient] = {}
     for one in involved:
         try:
             recipient = runtime.configuration.recipient(one.contact or one.phone)
         except ValueError:
             recipient = runtime.configuration.recipient(one.phone)
-        found.setdefault(one.phone, replace(recipient, phone=one.phone))
+        found.setdefault(recipient.phone, recipient)
     return tuple(found.values())

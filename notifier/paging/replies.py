@@ -24,7 +24,9 @@ from notifier.phones import mask
 from notifier.replies import Ack, Mute, Next, Unclear, Who, parse_reply
 from notifier.runtime import Current
 from notifier.silences import SilenceRefused, make_silence
+from notifier.store.engine import StoreUnavailable
 from notifier.store.followup import REPLIES_SEEN, ReplyRead
+from notifier.store.incidents import HEARTBEATS
 from notifier.store.records import IncidentChange
 from notifier.store.store import Store
 
@@ -42,8 +44,12 @@ _MOST_MUTED = 10
 _MOST_AT_ONCE = 2
 """How many answers one reply gets at most."""
 _ATTEMPTS = 5
-_SKEW = timedelta(seconds=2)
+_SKEW = timedelta(seconds=1)
 """OVHcloud's times are whole seconds."""
+_LINGER = timedelta(minutes=15)
+"""For how long after the last incident is resolved replies are still read."""
+_TOO_OLD_TO_ANSWER = timedelta(minutes=15)
+_MOST_NAMED = 3
 _AFTER_FAILURE = 15.0  # seconds
 
 
@@ -55,6 +61,9 @@ class _Meaning:
     changes: list[IncidentChange] = field(default_factory=list)
     answers: list[str] = field(default_factory=list)
     is_help: bool = False
+
+
+_Act = Callable[[_Meaning, Incident, Recipient, datetime], None]
 
 
 class Replies(Worker):
@@ -81,7 +90,7 @@ class Replies(Worker):
         self._sender = sender
         self._escalator = escalator
         self._is_hinted = False
-        self._was_open = True  # until it is known better
+        self._open_until: datetime | None = None
 
     def hint(self) -> None:
         """Read now: OVHcloud says that there is a reply."""
@@ -93,11 +102,11 @@ class Replies(Worker):
         settings = self._current.runtime.configuration.ovh
         interval = settings.replies.poll_interval.total_seconds()
         hinted, self._is_hinted = self._is_hinted, False
-        is_open = settings.takes_replies and self._store.incidents.any_open()
-        # Once more after the last is resolved: its reply may have come meanwhile.
-        is_wanted = hinted or is_open or (settings.takes_replies and self._was_open)
-        self._was_open = is_open
-        if not is_wanted:
+        now = self._clock()
+        if self._open_until is None or self._store.incidents.any_open():
+            self._open_until = now
+        is_wanted = hinted or abs(now - self._open_until) < _LINGER
+        if not is_wanted or not settings.takes_replies:
             return interval
         try:
             more = self.read()
@@ -112,19 +121,25 @@ class Replies(Worker):
         Raises:
             CallFailed: OVHcloud cannot be asked.
         """
-        api, now = self._current.runtime.api, self._clock()
+        api = self._current.runtime.api
+        now = api.their_time(self._clock())  # a clock of ours that is wrong must not hide a reply
         mark = self._store.marks.get(REPLIES_SEEN)
         if mark is None or mark > now:  # the first time, or the clock was set back
             mark = now
         new = self._store.replies.unread(api.incoming_ids(mark - OVERLAP))
-        failed: list[CallFailed] = []
+        failed: list[Exception] = []
         for id_ in new[:_MOST]:
             try:
                 self._take(api.incoming(id_))
+            except StoreUnavailable:
+                raise
             except CallFailed as error:  # the others are read all the same
                 log.warning("reply cannot be read, will try again", reply=id_, error=str(error))
                 failed.append(error)
-        if failed and len(failed) == len(new):
+            except Exception as error:
+                log.exception("reply met a fault, will try again", reply=id_)
+                failed.append(error)
+        if failed and len(failed) == len(new) and isinstance(failed[0], CallFailed):
             raise failed[0]
         if len(new) <= _MOST and (not failed or now - mark > _GIVE_UP):
             self._store.marks.set({REPLIES_SEEN: now}).result()
@@ -142,7 +157,8 @@ class Replies(Worker):
                 reply.id, at, phone, person.name if person else None, reply.message, meaning.outcome
             )
             answers, marks = [], []
-            if person is not None and meaning.answers and self._may_answer(person, meaning, now):
+            is_fresh = now - at < _TOO_OLD_TO_ANSWER
+            if person is not None and meaning.answers and is_fresh and self._may_answer(person, meaning, now):
                 answers = [self._desk.message(person, text, Kind.ANSWER, now) for text in meaning.answers]
                 marks = [_help_mark(person)] if meaning.is_help else []
             if self._store.replies.write(read, meaning.changes, answers, now, marks).result():
@@ -184,8 +200,8 @@ class Replies(Worker):
         if person is None:
             return _Meaning("stranger")
         match parse_reply(text):
-            case Ack(numbers):
-                return self._for_each(person, numbers, at, now, self._acknowledge)
+            case Ack(numbers, over):
+                return self._for_each(person, numbers, at, now, partial(self._acknowledge, over))
             case Next(numbers):
                 return self._for_each(person, numbers, at, now, self._pass_on)
             case Who():
@@ -203,16 +219,18 @@ class Replies(Worker):
         numbers: tuple[int, ...],
         at: datetime,
         now: datetime,
-        act: Callable[[_Meaning, Incident, Recipient, datetime], None],
+        act: _Act,
     ) -> _Meaning:
         meaning = _Meaning("done")
         incidents: list[Incident] = []
         if not numbers:
-            incidents = self._store.incidents.latest_of(person.phone, at + _SKEW)
+            incidents = self._meant(person, at + _SKEW, act)
             if not incidents:
                 return _Meaning("nothing open", answers=[notice("nothing_open", person.language)])
         for number in numbers:
             found = self._store.incidents.numbered(number)
+            if found is not None and found.opened_at > at + _SKEW:
+                found = None  # whoever wrote this cannot have meant it
             if found is None or found.state is IncidentState.RESOLVED:
                 name = "no_incident" if found is None else "resolved_already"
                 meaning.outcome = name
@@ -221,10 +239,57 @@ class Replies(Worker):
                 incidents += self._store.incidents.told_with(found, person.phone)
         for incident in {one.id: one for one in incidents}.values():
             act(meaning, incident, person, now)
+        self._say_what_was_meant(meaning, person, is_named=bool(numbers))
         meaning.answers = list(dict.fromkeys(meaning.answers))[:_MOST_AT_ONCE]
         return meaning
 
-    def _acknowledge(self, meaning: _Meaning, incident: Incident, person: Recipient, now: datetime) -> None:
+    def _meant(self, person: Recipient, before: datetime, act: _Act) -> list[Incident]:
+        """Return what *person* means by no number: the last page that nobody has, or else the last at all."""
+        latest = self._store.incidents.latest_of
+        is_ack = isinstance(act, partial) and act.func == self._acknowledge
+        if is_ack and (found := latest(person.phone, before, IncidentState.OPEN)):
+            return found
+        return latest(person.phone, before, IncidentState.OPEN, IncidentState.ACKNOWLEDGED)
+
+    def _say_what_was_meant(self, meaning: _Meaning, person: Recipient, *, is_named: bool) -> None:
+        """Have *person* told what they took, where they may have meant something else."""
+        taken = [
+            change.incident
+            for change in meaning.changes
+            if change.events and change.events[0].kind == "acknowledged"
+        ]
+        if not taken or meaning.answers:
+            return
+        first = taken[0]
+        if is_named:
+            involved = self._store.incidents.involved(first.id)
+            if all(one.phone != person.phone for one in involved):
+                said = notice("you_have", person.language, number=first.number, title=first.title)
+                meaning.answers.append(said)
+            return
+        ids = {incident.id for incident in taken}
+        others = [
+            f"#{one.number}"
+            for one in self._store.incidents.open_of(person.phone, len(ids) + _MOST_NAMED + 1)
+            if one.id not in ids
+        ]
+        if others:
+            more = ", ..." if len(others) > _MOST_NAMED else ""
+            named = ", ".join(others[:_MOST_NAMED]) + more
+            said = notice(
+                "you_have_of", person.language, number=first.number, title=first.title, others=named
+            )
+            meaning.answers.append(said)
+
+    def _acknowledge(
+        self, over: bool, meaning: _Meaning, incident: Incident, person: Recipient, now: datetime
+    ) -> None:
+        holder = incident.acknowledged_by
+        if incident.state is IncidentState.ACKNOWLEDGED and holder not in (None, person.name) and not over:
+            meaning.outcome = "somebody else has it"
+            said = notice("has_it", person.language, by=holder, number=incident.number)
+            meaning.answers.append(said)
+            return
         meaning.changes.append(self._desk.acknowledgement(incident, person.name, Via.SMS, person.phone, now))
 
     def _pass_on(self, meaning: _Meaning, incident: Incident, person: Recipient, now: datetime) -> None:
@@ -248,6 +313,12 @@ class Replies(Worker):
         """Have Alertmanager be silent about *incident*; who mutes it has it."""
         if incident.id not in silences and len(silences) >= _MOST_MUTED:
             silences[incident.id] = SilenceRefused("too many at once; name it")
+        if incident.group_key.startswith(HEARTBEATS):
+            silences[incident.id] = SilenceRefused("it is no alert of Alertmanager's")
+        elif "alertname" not in incident.labels:
+            shared = ", ".join(f"{name}={value}" for name, value in incident.labels.items())
+            reason = f"its alerts share only {shared}" if shared else "its alerts have no label in common"
+            silences[incident.id] = SilenceRefused(reason)
         if incident.id not in silences:
             comment = f"incident {incident.number} of Notifier: {incident.title}"
             try:
@@ -266,7 +337,10 @@ class Replies(Worker):
         until = self._shown(now + duration, person, now)
         event = Event("muted", by=person.name, via=Via.SMS, detail=f"silence {made} until {until}")
         change = self._desk.acknowledgement(incident, person.name, Via.SMS, person.phone, now)
-        meaning.changes.append(replace(change, events=(*change.events, event)))
+        after = change.incident
+        if after.due_at is not None:
+            after = replace(after, due_at=max(after.due_at, now + duration))
+        meaning.changes.append(replace(change, incident=after, events=(*change.events, event)))
         meaning.answers.append(notice("muted", person.language, number=incident.number, time=until))
 
     @staticmethod

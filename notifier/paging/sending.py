@@ -53,6 +53,9 @@ _CREDITS_TOLD = "credits-told"
 _BEFORE_EXPIRY = timedelta(seconds=30)
 _CREDITS_LOOK = timedelta(minutes=1)
 
+_MOST_NOTICES = 2
+"""So many notices of what people did a digest holds; of others it says how many there are."""
+
 _FIRST_TRIAL = 2.0  # seconds
 _LONGEST_TRIAL = 30.0
 _MAX_THREADS = 64
@@ -235,13 +238,24 @@ class Sender(Worker):
             expired = [message for message in due if message.expires_at <= now]
             if expired:
                 self._expire(expired, now)
-            due = self._calmed([m for m in due if m.expires_at > now], now)
+            due = self._needed([m for m in due if m.expires_at > now], now)
+            due = self._calmed(due, now)
             chosen = [self._made_late(message, now) for message in due]
             jobs = gather(chosen, room, now)
             claimed = self._store.claim(jobs).result() if jobs else []
             for job in claimed:
                 self._submit(job, self._send)
         return bool(claimed)
+
+    def _needed(self, waiting: Sequence[Message], now: datetime) -> list[Message]:
+        """Return those of *waiting* that are needed still; the others are withdrawn."""
+        gone = set(self._store.overtaken(waiting))
+        if gone:
+            self._store.withdraw(gone, now).result()
+        for message in waiting:
+            if message.id in gone:
+                log.info("message is not needed any more", **_about(message))
+        return [message for message in waiting if message.id not in gone]
 
     def _calmed(self, due: Sequence[Message], now: datetime) -> list[Message]:
         """Return those of *due* that go now; the rest is put off, or gathered into digests."""
@@ -265,11 +279,8 @@ class Sender(Worker):
         if limit is None:
             return due
         used = self._store.parts_since(now - limit.per)
-        is_told = self._store.marks.get(_CREDITS_TOLD) is not None
-        if used < limit.amount and is_told:
-            log.info("within limits.credits again", used=used)
-            self._store.marks.forget(_CREDITS_TOLD).result()
-            is_told = False
+        told_at = self._store.marks.get(_CREDITS_TOLD)
+        is_told = told_at is not None and timedelta() <= now - told_at < limit.per
         going, held = [], []
         for message in due:
             is_free = message.urgency == CRITICAL or message.kind in (Kind.ANSWER, Kind.NOTICE)
@@ -312,16 +323,18 @@ class Sender(Worker):
     ) -> Sequence[Message]:
         """Return which messages to *phone*, of which *waiting* are due, go now."""
         was_hurried = self._hurried.get(phone, False)
-        has_critical = was_hurried or any(message.urgency == CRITICAL for message in waiting)
-        pacing = _in_time(pace(sent, len(waiting), has_critical, limit, now), waiting)
+        critical, since = _critical(waiting)
+        has_critical = was_hurried or critical > 0
+        pacing = _in_time(pace(sent, len(waiting), critical or int(was_hurried), limit, now, since), waiting)
         if pacing.rest_at is None:
             return waiting
         if not pacing.singles and pacing.rest_at > now and has_critical == was_hurried:
             self._store.park([message.id for message in waiting], pacing.rest_at).result()
             return ()
         every = [m for m in self._store.waiting_for(phone) if m.kind not in _FREE and m.expires_at > now]
-        has_critical = any(message.urgency == CRITICAL for message in every)
-        pacing = _in_time(pace(sent, len(every), has_critical, limit, now), every)
+        every = self._needed(every, now)
+        critical, since = _critical(every)
+        pacing = _in_time(pace(sent, len(every), critical, limit, now, since), every)
         first, rest = every[: pacing.singles], every[pacing.singles :]
         if pacing.rest_at is not None and pacing.rest_at > now:
             self._hurried[phone] = any(message.urgency == CRITICAL for message in rest)
@@ -338,7 +351,9 @@ class Sender(Worker):
         receiver = configuration.receiver(rest[0].receiver)
         max_parts = receiver.max_parts if receiver is not None else 2
         told = digest([m.gist for m in rest if m.gist], contact.language if contact else "en", max_parts)
-        others = dict.fromkeys(m.text for m in rest if not m.gist)  # what people did, which is no alert
+        others = list(dict.fromkeys(m.text for m in rest if not m.gist))  # what people did, which is no alert
+        if len(others) > _MOST_NOTICES:
+            others[_MOST_NOTICES:] = [f"+{len(others) - _MOST_NOTICES}"]
         text = shorten("; ".join(filter(None, (told, *others))), max_parts)
         new = NewMessage(
             id=new_id(now),
@@ -358,8 +373,8 @@ class Sender(Worker):
             self.expect()
 
     def _made_late(self, message: Message, now: datetime) -> Message:
-        if now - message.received_at < LATE_AFTER:
-            return message
+        if now - message.received_at < LATE_AFTER or message.kind == Kind.RESOLVED:
+            return message  # what is over says itself when it was
         configuration = self._current.runtime.configuration
         receiver = configuration.receiver(message.receiver)
         contact = next((c for c in configuration.contacts if c.name == message.contact), None)
@@ -605,6 +620,12 @@ def _in_time(pacing: Pace, waiting: Sequence[Message]) -> Pace:
         return pacing
     last = min(message.expires_at for message in waiting) - _BEFORE_EXPIRY
     return replace(pacing, rest_at=min(pacing.rest_at, last))
+
+
+def _critical(waiting: Sequence[Message]) -> tuple[int, datetime | None]:
+    """Return how many of those *waiting* are critical, and since when the oldest of them is."""
+    since = [message.received_at for message in waiting if message.urgency == CRITICAL]
+    return len(since), min(since, default=None)
 
 
 def _is_past(instant: datetime | None, now: datetime) -> bool:

@@ -14,7 +14,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, t
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool, QueuePool
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest revision of the schema that this program knows."""
 
 REFUSED = 3

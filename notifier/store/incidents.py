@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Row, bindparam, exists, func, insert, or_, se
 from notifier.ids import new_id
 from notifier.incidents import PAGING, Incident, IncidentState, Kind, next_number
 from notifier.store.database import Database
-from notifier.store.records import IncidentChange, NewMessage
+from notifier.store.records import IncidentChange, NewMessage, SentMessage
 from notifier.store.schema import FAILED, MessageState, events, incidents, messages, webhooks
 
 HEARTBEATS = "heartbeat/"
@@ -24,10 +24,8 @@ ADD_MESSAGES = insert(messages)
 
 _COLUMNS = tuple(incidents.c)
 _UNRESOLVED = incidents.c.state != IncidentState.RESOLVED
-_OPEN_ONE = select(*_COLUMNS).where(
-    _UNRESOLVED,
-    incidents.c.receiver == bindparam("receiver"),
-    incidents.c.group_key == bindparam("group_key"),
+_OF_GROUPS = select(*_COLUMNS).where(
+    _UNRESOLVED, incidents.c.group_key.in_(bindparam("group_keys", expanding=True))
 )
 _BY_ID = select(*_COLUMNS).where(incidents.c.id == bindparam("id"))
 _NUMBERS = select(incidents.c.number).where(_UNRESOLVED)
@@ -36,6 +34,12 @@ _DUE = (
     select(*_COLUMNS)
     .where(incidents.c.due_at.is_not(None), incidents.c.due_at <= bindparam("now"))
     .order_by(incidents.c.due_at)
+    .limit(bindparam("most"))
+)
+_HEARD = (
+    select(*_COLUMNS)
+    .where(incidents.c.heard_at.is_not(None), incidents.c.heard_at <= bindparam("now"))
+    .order_by(incidents.c.heard_at)
     .limit(bindparam("most"))
 )
 _ADD = insert(incidents)
@@ -51,9 +55,9 @@ _CHANGE = (
     )
 )
 _ADD_EVENTS = insert(events)
-_SENT_AT = func.coalesce(messages.c.finished_at, messages.c.due_at)
 _SEEN = (MessageState.SENDING, MessageState.UNSETTLED, MessageState.ACCEPTED, MessageState.DELIVERED)
 """The states of messages that somebody may have read."""
+_UNREACHED = (*FAILED, MessageState.WITHDRAWN)
 _INVOLVED = (
     select(messages.c.contact, messages.c.phone, messages.c.state)
     .where(messages.c.incident_id == bindparam("incident"), messages.c.kind.in_(PAGING))
@@ -90,14 +94,11 @@ class Incidents:
 
     # reading
 
-    def find(self, keys: Collection[tuple[str, str]]) -> dict[tuple[str, str], Incident]:
-        """Return the incidents that are not resolved, of those with these receivers and group keys."""
+    def find(self, group_keys: Collection[str]) -> dict[tuple[str, str], Incident]:
+        """Return the incidents of these groups that are not resolved, by receiver and group key."""
         with self._database.reading() as connection:
-            found = (
-                connection.execute(_OPEN_ONE, {"receiver": receiver, "group_key": group_key}).first()
-                for receiver, group_key in keys
-            )
-            return {(row.receiver, row.group_key): _incident(row) for row in found if row is not None}
+            found = connection.execute(_OF_GROUPS, {"group_keys": list(group_keys)})
+            return {(row.receiver, row.group_key): _incident(row) for row in found}
 
     def numbers(self, count: int) -> list[int]:
         """Return *count* numbers for new incidents."""
@@ -143,6 +144,11 @@ class Incidents:
         with self._database.reading() as connection:
             return [_incident(row) for row in connection.execute(_DUE, {"now": now, "most": limit})]
 
+    def heard(self, now: datetime, limit: int) -> list[Incident]:
+        """Return the incidents of which something that joined while they were muted is to be told."""
+        with self._database.reading() as connection:
+            return [_incident(row) for row in connection.execute(_HEARD, {"now": now, "most": limit})]
+
     def counts(self) -> dict[tuple[str, str], int]:
         """Return how many incidents are not resolved, by receiver and state."""
         statement = (
@@ -169,7 +175,7 @@ class Incidents:
         with self._database.reading() as connection:
             rows = connection.execute(_INVOLVED, {"incident": incident_id}).all()
         return list(
-            dict.fromkeys(Involved(row.contact, row.phone) for row in rows if row.state not in FAILED)
+            dict.fromkeys(Involved(row.contact, row.phone) for row in rows if row.state not in _UNREACHED)
         )
 
     def history(self, incident_id: str) -> Sequence[HappenedEvent]:
@@ -182,36 +188,70 @@ class Incidents:
         with self._database.reading() as connection:
             return [HappenedEvent(*row) for row in connection.execute(statement)]
 
-    def latest_of(self, phone: str, before: datetime) -> list[Incident]:
-        """Return the incident of the last page that went to *phone* before *before* and is not resolved.
+    def messages(self, incident_id: str) -> list[SentMessage]:
+        """Return the messages of an incident, in the order in which they came to be."""
+        columns = (messages.c[field.name] for field in fields(SentMessage))
+        statement = (
+            select(*columns)
+            .where(messages.c.incident_id == incident_id)
+            .order_by(messages.c.created_at, messages.c.id)
+        )
+        with self._database.reading() as connection:
+            return [SentMessage(*row) for row in connection.execute(statement)]
+
+    def latest_of(self, phone: str, before: datetime, *states: IncidentState) -> list[Incident]:
+        """Return the incident, in one of *states*, of the last page that went to *phone* before *before*.
 
         Where that page told of others too, they are returned after it.
         """
+        wanted = incidents.c.state.in_(states)
         page = (
             select(messages.c.id, messages.c.incident_id)
             .where(
                 messages.c.phone == phone,
-                before >= _SENT_AT,
+                messages.c.sent_at <= before,
                 messages.c.kind.in_((*PAGING, Kind.DIGEST)),
                 messages.c.state.in_(_SEEN),
                 or_(
-                    exists().where(incidents.c.id == messages.c.incident_id, _UNRESOLVED),
-                    messages.c.id.in_(
-                        select(_MERGED.c.merged_into).where(
-                            _MERGED.c.merged_into.is_not(None),
-                            exists().where(incidents.c.id == _MERGED.c.incident_id, _UNRESOLVED),
-                        )
+                    exists().where(incidents.c.id == messages.c.incident_id, wanted),
+                    exists().where(
+                        _MERGED.c.merged_into == messages.c.id,
+                        incidents.c.id == _MERGED.c.incident_id,
+                        wanted,
                     ),
                 ),
             )
-            .order_by(_SENT_AT.desc(), messages.c.id.desc())
+            .order_by(messages.c.sent_at.desc(), messages.c.id.desc())
             .limit(1)
         )
         with self._database.reading() as connection:
             last = connection.execute(page).first()
             if last is None:
                 return []
-            return self._told_by(connection, last.id, last.incident_id)
+            merged = select(messages.c.incident_id).where(messages.c.merged_into == last.id)
+            rows = connection.execute(
+                select(*_COLUMNS)
+                .where(wanted, or_(incidents.c.id == last.incident_id, incidents.c.id.in_(merged)))
+                .order_by(incidents.c.id)
+            )
+            return sorted(map(_incident, rows), key=lambda incident: incident.id != last.incident_id)
+
+    def open_of(self, phone: str, limit: int) -> list[Incident]:
+        """Return up to *limit* incidents for which *phone* was paged and that nobody has, newest first."""
+        page = exists().where(
+            messages.c.incident_id == incidents.c.id,
+            messages.c.phone == phone,
+            messages.c.kind.in_(PAGING),
+            messages.c.state.in_((*_SEEN, MessageState.MERGED)),
+        )
+        statement = (
+            select(*_COLUMNS)
+            .where(incidents.c.state != IncidentState.RESOLVED, incidents.c.state == IncidentState.OPEN, page)
+            .order_by(incidents.c.id.desc())
+            .limit(limit)
+        )
+        with self._database.reading() as connection:
+            return [_incident(row) for row in connection.execute(statement)]
 
     def told_with(self, incident: Incident, phone: str) -> list[Incident]:
         """Return *incident*, and those of which *phone* was told by its messages."""
@@ -227,15 +267,6 @@ class Incidents:
                 .order_by(incidents.c.id)
             )
             return [incident, *map(_incident, merged)]
-
-    def _told_by(self, connection: Connection, message_id: str, incident_id: str | None) -> list[Incident]:
-        merged = select(messages.c.incident_id).where(messages.c.merged_into == message_id)
-        rows = connection.execute(
-            select(*_COLUMNS)
-            .where(_UNRESOLVED, or_(incidents.c.id == incident_id, incidents.c.id.in_(merged)))
-            .order_by(incidents.c.id)
-        )
-        return sorted(map(_incident, rows), key=lambda incident: incident.id != incident_id)
 
     def webhook(self, incident: Incident) -> tuple[bytes, str | None] | None:
         """Return the last webhook that told of *incident*, and the receiver it was posted for."""
@@ -325,6 +356,17 @@ class Incidents:
             )
             .values(due_at=now, version=incidents.c.version + 1)
         )
+        connection.execute(  # after the last step, what expired before it went out is to be tried anew
+            update(incidents)
+            .where(
+                incidents.c.id.in_(failed.where(messages.c.state == MessageState.EXPIRED)),
+                incidents.c.state == IncidentState.OPEN,
+                incidents.c.due_at.is_(None),
+                incidents.c.step > 0,
+                ~reaching,
+            )
+            .values(due_at=now, step=incidents.c.step - 1, version=incidents.c.version + 1)
+        )
 
 
 _MERGED = messages.alias("merged")
@@ -360,12 +402,13 @@ def message_row(
 
 def _row(incident: Incident) -> dict[str, Any]:
     row: dict[str, Any] = {column.name: getattr(incident, column.name) for column in incidents.c}
-    return row | {"labels": json.dumps(dict(incident.labels)), "alerts": " ".join(sorted(incident.alerts))}
+    keys = {name: " ".join(sorted(getattr(incident, name))) for name in ("alerts", "firing")}
+    return row | keys | {"labels": json.dumps(dict(incident.labels))}
 
 
 def _incident(row: Row[Any]) -> Incident:
     values = dict(row._mapping)
     values["state"] = IncidentState(values["state"])
     values["labels"] = json.loads(values["labels"])
-    values["alerts"] = frozenset(values["alerts"].split())
+    values |= {name: frozenset(values[name].split()) for name in ("alerts", "firing")}
     return Incident(**values)

@@ -99,6 +99,25 @@ class Message:
     kind: str = Kind.PAGE
     urgency: int = 2
     gist: str | None = None
+    incident_state: str | None = None
+    """The state of its incident."""
+
+
+@dataclass(frozen=True, slots=True)
+class SentMessage:
+    """A message as people look at it afterwards: to whom, what, how it stands, and when it got there."""
+
+    id: str
+    kind: str
+    contact: str
+    phone: str
+    text: str
+    parts: int
+    state: str
+    created_at: datetime
+    sent_at: datetime | None
+    delivered_at: datetime | None
+    error: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,6 +68,8 @@ class MessageState(StrEnum):
     EXPIRED = "expired"
     MERGED = "merged"
     """Its text goes out with that of another message."""
+    WITHDRAWN = "withdrawn"
+    """What it asks for was done before it went out."""
     DELIVERED = "delivered"
     UNDELIVERED = "undelivered"
 
@@ -130,12 +132,14 @@ incidents = Table(
     Column("title", Text, nullable=False),
     Column("labels", Text, nullable=False),
     Column("alerts", Text, nullable=False),
+    Column("firing", Text, nullable=False, server_default=""),
     Column("webhook_id", Text),
     Column("opened_at", Instant, nullable=False),
     Column("step", Integer, nullable=False),
     Column("round", Integer, nullable=False),
     Column("taken", Integer, nullable=False),
     Column("due_at", Instant),
+    Column("heard_at", Instant),
     Column("acknowledged_by", Text),
     Column("acknowledged_via", Text),
     Column("acknowledged_at", Instant),
@@ -144,6 +148,8 @@ incidents = Table(
     _partial("incidents_open", "receiver", "group_key", where="state != 'resolved'", unique=True),
     _partial("incidents_numbers", "number", where="state != 'resolved'", unique=True),
     _partial("incidents_due", "due_at", where="due_at IS NOT NULL"),
+    _partial("incidents_heard", "heard_at", where="heard_at IS NOT NULL"),
+    _partial("incidents_group", "group_key", where="state != 'resolved'"),
 )
 
 events = Table(
@@ -228,6 +234,7 @@ messages = Table(
     Column("received_at", Instant, nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("due_at", Instant, nullable=False),
+    Column("sent_at", Instant),
     Column("expires_at", Instant, nullable=False),
     Column("attempts", Integer, nullable=False, default=0),
     Column("tag", Text, ForeignKey("jobs.tag"), index=True),
@@ -238,7 +245,9 @@ messages = Table(
     _partial(
         "messages_under_way", "state", "received_at", where="state IN ('queued', 'sending', 'unsettled')"
     ),
-    Index("messages_phone", "phone", "created_at"),
+    Index("messages_phone", "phone", "sent_at"),
+    _partial("messages_waiting", "phone", where="state = 'queued'"),
+    _partial("messages_sent", "sent_at", where="sent_at IS NOT NULL"),
     _partial("messages_merged", "merged_into", where="merged_into IS NOT NULL"),
     _partial("messages_receipts", "receipt_due_at", where="receipt_due_at IS NOT NULL"),
 )

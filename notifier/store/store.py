@@ -18,12 +18,13 @@ from sqlalchemy import (
     insert,
     or_,
     select,
+    true,
     update,
 )
 
 from notifier.config import LONGEST_DEDUPE_WINDOW
 from notifier.ids import first_id
-from notifier.incidents import IncidentState, Kind
+from notifier.incidents import PAGING, IncidentState, Kind
 from notifier.store.bulk import BulkInsert
 from notifier.store.database import Database
 from notifier.store.followup import Receipts, Replies
@@ -72,6 +73,8 @@ _MESSAGE = (
     messages.c.urgency,
     messages.c.gist,
 )
+_WITH_STATE = (*_MESSAGE, incidents.c.state.label("incident_state"))
+_OF_INCIDENTS = messages.outerjoin(incidents, incidents.c.id == messages.c.incident_id)
 
 _GONE = (
     MessageState.SENDING,
@@ -80,8 +83,6 @@ _GONE = (
     MessageState.DELIVERED,
     MessageState.UNDELIVERED,
 )
-_LONGEST_WAY = timedelta(days=1)
-"""Longer than any message is under way."""
 _MOST_VALUES = 500
 """How many values a statement holds at most."""
 
@@ -112,7 +113,8 @@ _PLAN = (
 _ADD_NOTIFICATIONS = insert(notifications)
 _ADD_JOB = insert(jobs)
 _DUE = (
-    select(*_MESSAGE)
+    select(*_WITH_STATE)
+    .select_from(_OF_INCIDENTS)
     .where(messages.c.state == MessageState.QUEUED, messages.c.due_at <= bindparam("now"))
     .order_by(messages.c.due_at, messages.c.id)
     .limit(bindparam("most"))
@@ -123,7 +125,12 @@ _TAKE = (
         messages.c.id.in_(bindparam("ids", expanding=True)),
         messages.c.state == MessageState.QUEUED,
     )
-    .values(state=MessageState.SENDING, tag=bindparam("job"), attempts=messages.c.attempts + 1)
+    .values(
+        state=MessageState.SENDING,
+        tag=bindparam("job"),
+        attempts=messages.c.attempts + 1,
+        sent_at=bindparam("now"),
+    )
 )
 _END = (
     update(messages)
@@ -147,7 +154,9 @@ _RELEASE = (
         messages.c.tag == bindparam("job"),
         messages.c.state.in_((MessageState.SENDING, MessageState.UNSETTLED)),
     )
-    .values(state=MessageState.QUEUED, tag=None, due_at=bindparam("due"), error=bindparam("why"))
+    .values(
+        state=MessageState.QUEUED, tag=None, sent_at=None, due_at=bindparam("due"), error=bindparam("why")
+    )
 )
 _CLOSE_JOB = (
     update(jobs)
@@ -312,7 +321,8 @@ class Store(Database):
                 "patience": 0,
             },
         )
-        taken = connection.execute(_TAKE, {"ids": [message.id for message in job.messages], "job": job.tag})
+        ids = [message.id for message in job.messages]
+        taken = connection.execute(_TAKE, {"ids": ids, "job": job.tag, "now": job.attempted_at})
         if taken.rowcount == len(job.messages):
             return True
         self._release(connection, job.tag, job.attempted_at, "was taken elsewhere", None)
@@ -380,11 +390,11 @@ class Store(Database):
 
     def sent_to(self, phones: Collection[str], since: datetime) -> dict[str, list[datetime]]:
         """Return when messages went to *phones* after *since*, in order; what is on its way counts as gone."""
-        statement = select(messages.c.phone, func.coalesce(messages.c.finished_at, messages.c.due_at)).where(
+        statement = select(messages.c.phone, messages.c.sent_at).where(
             messages.c.phone.in_(list(phones)),
             messages.c.kind != Kind.ANSWER,
             messages.c.state.in_(_GONE),
-            func.coalesce(messages.c.finished_at, messages.c.due_at) > since,
+            messages.c.sent_at > since,
         )
         found: dict[str, list[datetime]] = {phone: [] for phone in phones}
         with self.reading() as connection:
@@ -394,9 +404,8 @@ class Store(Database):
 
     def parts_since(self, since: datetime) -> int:
         """Return how many parts went out after *since*; what is on its way counts as gone."""
-        gone_at = func.coalesce(messages.c.finished_at, messages.c.due_at)
         statement = select(func.coalesce(func.sum(messages.c.parts), 0)).where(
-            messages.c.id >= first_id(since - _LONGEST_WAY), messages.c.state.in_(_GONE), gone_at > since
+            messages.c.sent_at > since, messages.c.state.in_(_GONE)
         )
         with self.reading() as connection:
             return int(connection.execute(statement).scalar_one())
@@ -415,12 +424,62 @@ class Store(Database):
     def waiting_for(self, phone: str) -> list[Message]:
         """Return the messages to *phone* that are queued, due or not: the most severe first, then the oldest."""
         statement = (
-            select(*_MESSAGE)
+            select(*_WITH_STATE)
+            .select_from(_OF_INCIDENTS)
             .where(messages.c.phone == phone, messages.c.state == MessageState.QUEUED)
             .order_by(messages.c.urgency, messages.c.created_at, messages.c.id)
         )
         with self.reading() as connection:
             return [Message(**row._mapping) for row in connection.execute(statement)]
+
+    def overtaken(self, waiting: Sequence[Message]) -> list[str]:
+        """Return the ids of those *waiting* that need not go any more.
+
+        Nobody needs to be paged for what somebody has acknowledged, nor to be told that something fires
+        whose end they are told of.
+        """
+        ids = [
+            message.id
+            for message in waiting
+            if message.kind in PAGING and message.incident_state == IncidentState.RESOLVED
+        ]
+        taken = [
+            message.id
+            for message in waiting
+            if message.kind in (Kind.PAGE, Kind.REMINDER)
+            and message.incident_state == IncidentState.ACKNOWLEDGED
+        ]
+        if not ids and not taken:
+            return []
+        end, other = messages.alias("end"), messages.alias("other")
+        is_told = exists().where(
+            end.c.incident_id == messages.c.incident_id,
+            end.c.phone == messages.c.phone,
+            end.c.kind == Kind.RESOLVED,
+            end.c.state.not_in(FAILED),
+        )
+        stands_for_others = exists().where(other.c.merged_into == messages.c.id)
+        found: list[str] = []
+        with self.reading() as connection:
+            for chunk, is_enough in ((ids, is_told), (taken, true())):
+                for some in _chunks(chunk):
+                    found += connection.execute(
+                        select(messages.c.id).where(messages.c.id.in_(some), is_enough, ~stands_for_others)
+                    ).scalars()
+        return found
+
+    def withdraw(self, ids: Collection[str], now: datetime) -> Future[None]:
+        """Write down that the queued messages *ids* are not to be sent any more."""
+
+        def operation(connection: Connection) -> None:
+            for chunk in _chunks(list(ids)):
+                connection.execute(
+                    update(messages)
+                    .where(messages.c.id.in_(chunk), messages.c.state == MessageState.QUEUED)
+                    .values(state=MessageState.WITHDRAWN, finished_at=now)
+                )
+
+        return self.submit(operation)
 
     def park(self, ids: Collection[str], until: datetime) -> Future[None]:
         """Have the queued messages *ids* wait until then."""

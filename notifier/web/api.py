@@ -7,7 +7,7 @@ import base64
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from starlette.requests import Request
@@ -18,15 +18,19 @@ from notifier import calendars
 from notifier.clock import Clock
 from notifier.incidents import Incident, IncidentState
 from notifier.paging.desk import Desk, Verdict, Via
+from notifier.phones import mask
 from notifier.runtime import Current
 from notifier.schedules import Schedule, Shift, shift_json
 from notifier.store.engine import StoreUnavailable
+from notifier.store.records import SentMessage
 from notifier.store.store import Store
 from notifier.values import parse_moment
 from notifier.web.gate import Gate
 
 _MOST = 500
 _MAX_BODY = 64 * 1024
+_LONGEST_SHIFT = timedelta(days=400)
+"""Shifts are looked for so far back, since one that began long ago may last still."""
 _FEED_TYPE = "text/calendar; charset=utf-8"
 
 
@@ -59,6 +63,23 @@ def incident_json(incident: Incident) -> dict[str, Any]:
         "acknowledged_at": rfc3339(incident.acknowledged_at),
         "next_step_at": rfc3339(incident.due_at) if incident.state is IncidentState.OPEN else None,
         "resolved_at": rfc3339(incident.resolved_at),
+    }
+
+
+def message_json(message: SentMessage) -> dict[str, Any]:
+    """Return *message* as the API shows it; numbers are masked."""
+    return {
+        "id": message.id,
+        "kind": message.kind,
+        "to": message.contact or None,
+        "phone": mask(message.phone),
+        "text": message.text,
+        "parts": message.parts,
+        "state": message.state,
+        "error": message.error,
+        "created_at": rfc3339(message.created_at),
+        "sent_at": rfc3339(message.sent_at),
+        "delivered_at": rfc3339(message.delivered_at),
     }
 
 
@@ -113,13 +134,14 @@ class Api:
         return _listed([incident_json(one) for one in found], limit)
 
     def incident(self, request: Request, _: bytes) -> Response:
-        """Return one incident, by its id or number, with what happened to it."""
+        """Return one incident, by its id or number, with what happened to it and whom it was told."""
         incident = self._incident(request)
         history = [
             {"at": rfc3339(e.at), "kind": e.kind, "by": e.by, "via": e.via, "detail": e.detail}
             for e in self.store.incidents.history(incident.id)
         ]
-        return JSONResponse({**incident_json(incident), "events": history})
+        sent = [message_json(one) for one in self.store.incidents.messages(incident.id)]
+        return JSONResponse({**incident_json(incident), "events": history, "messages": sent})
 
     def acknowledge(self, request: Request, body: bytes) -> Response:
         """Acknowledge an incident in the name of whom the body says: ``{"by": "alice"}``."""
@@ -167,7 +189,7 @@ class Api:
         """Return a calendar to subscribe to: a schedule's, or all the shifts of a contact."""
         name, now = str(request.path_params["name"]), self.clock()
         schedules = self.current.runtime.rota.schedules
-        start, end = now - calendars.BEHIND, now + calendars.AHEAD
+        start, end = now - _LONGEST_SHIFT, now + calendars.AHEAD
         if name in schedules:
             shifts, title = schedules[name].shifts(start, end), f"On call: {name}"
         elif any(contact.name == name for contact in self.current.runtime.configuration.contacts):
@@ -175,7 +197,9 @@ class Api:
             shifts, title = [shift for shift in every if shift.contact == name], f"{name} on call"
         else:
             raise Refused(404, f'there is no schedule or contact "{name[:100]}"')
-        whole = [shift for shift in shifts if shift.start > start and shift.end < end]  # not those cut off
+        whole = [  # not those cut off
+            shift for shift in shifts if shift.start > start and now - calendars.BEHIND < shift.end < end
+        ]
         return Response(calendars.feed(title, whole, now), media_type=_FEED_TYPE)
 
 
