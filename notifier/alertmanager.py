@@ -147,6 +147,12 @@ def identity(webhook: Envelope | Webhook, posted_to: str | None = None) -> bytes
     return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
 
+def group_hash(webhook: Envelope | Webhook) -> int:
+    """Return 64 signed bits that webhooks of the same group have in common."""
+    digest = hashlib.blake2b(webhook.group_key.encode("utf-8", "replace"), digest_size=8).digest()
+    return int.from_bytes(digest, signed=True)
+
+
 def fingerprint(labels: Mapping[str, str]) -> str:
     """Return what stands in for the fingerprint where a sender leaves it out."""
     return hashlib.blake2b(json.dumps(sorted(labels.items())).encode(), digest_size=8).hexdigest()

@@ -30,6 +30,7 @@ from pydantic import (
     StrictBool,
     ValidationError,
 )
+from sqlalchemy import URL, make_url
 
 from notifier.durations import format_duration, parse_duration
 from notifier.intervals import Interval
@@ -144,12 +145,15 @@ class Storage(_Section):
     """Where everything is kept."""
 
     url: StorageUrl = "sqlite:///var/lib/notifier/notifier.db"
-    """The SQLite file: sqlite:///absolute/path, or sqlite:///name.db for a file beside this one."""
+    """The SQLite file: sqlite:///absolute/path, or sqlite:///name.db for a file beside this one; or a PostgreSQL
+    database for any number of replicas: postgresql://user:password@host/database."""
     retention: PositiveDuration = timedelta(days=90)
     """For how long the history is kept."""
 
-    def path(self, beside: Path) -> Path:
-        """Return the database file; a bare name stands for one in the directory *beside*."""
+    def place(self, beside: Path) -> Path | URL:
+        """Return the database's file, or its URL; a bare name stands for a file in the directory *beside*."""
+        if not self.url.startswith("sqlite:"):
+            return make_url(self.url)
         path = self.url.removeprefix("sqlite:///").lstrip("/")
         return beside / path if "/" not in path else Path("/", path)
 
@@ -481,6 +485,9 @@ class Configuration(_Section):
             if secret is not None:
                 yield secret.get_secret_value()
         yield from self.web.basic_auth_users.values()
+        if "@" in self.storage.url:
+            yield self.storage.url
+            yield make_url(self.storage.url).password or self.storage.url
         if self.watchdog is not None:
             yield self.watchdog.url
         if self.alertmanager is not None and "@" in self.alertmanager.url:

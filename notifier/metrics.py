@@ -127,6 +127,7 @@ class Metrics:
         self.template_errors = counter(
             "template_errors_total", "Messages whose template failed; they went out without it.", "template"
         )
+        self.replicas = gauge("replicas", "Replicas that work on the database, this one among them.")
         self.store_errors = counter("store_errors_total", "Failures to read or write the store.")
         self.authentication_failures = counter(
             "authentication_failures_total", "Requests refused for want of the right credentials."

@@ -31,6 +31,7 @@ from notifier.paging.intake import Intake
 from notifier.paging.planning import Planner
 from notifier.paging.pressure import Pressure
 from notifier.paging.receipts import Receipts
+from notifier.paging.replicas import Replicas
 from notifier.paging.replies import Replies
 from notifier.paging.retention import Retention
 from notifier.paging.sending import Sender
@@ -86,7 +87,8 @@ class Service:
         self.current = Current(prepare(loading, templates, self.metrics.observe_call, known), known)
         self._loaded(True, clock)
         self._clock = clock
-        self.store = Store(self.configuration.storage.path(file.parent))
+        self.store = Store(self.configuration.storage.place(file.parent))
+        self.metrics.replicas.set(1)
         self.pressure = pressure = Pressure()
         shared = (self.store, self.current, clock, self.metrics, pressure)
         self.sender = Sender(*shared)
@@ -101,7 +103,14 @@ class Service:
         self.watchdog = Watchdog(self.store, self.current, clock, self.metrics)
         self.account = AccountWatch(self.current, self.metrics)
         self.calendars = CalendarWatch(self.store, self.current, clock, self.metrics)
+        self.replicas = (
+            Replicas(self.store, self.current, clock, self.metrics, self.sender)
+            if self.store.backend.is_shared
+            else None
+        )
+        self._listener = self.store.listen(self._ring)
         self._workers: tuple[Worker, ...] = (
+            *((self.replicas,) if self.replicas is not None else ()),
             self.planner,
             self.sender,
             self.escalator,
@@ -177,6 +186,12 @@ class Service:
         self.calendars.wake()
         return None
 
+    def _ring(self, name: str) -> None:
+        """Wake the worker of that name: another replica has something for it."""
+        for worker in self._workers:
+            if worker.name == name:
+                worker.wake()
+
     def _keep_private(self, configuration: Configuration) -> None:
         self._redaction.keep_secret(configuration.secrets())
         self._redaction.mask_numbers(configuration.numbers())
@@ -201,7 +216,11 @@ class Service:
         """
         self.store.start()
         with contextlib.suppress(StoreUnavailable):  # it is tried again
+            if self.replicas is not None:
+                self.replicas.work()  # before it takes work, others must know of it
             self.calendars.recall()
+        if self._listener is not None:
+            self._listener.start()
         for worker in self._workers:
             worker.start()
 
@@ -210,6 +229,11 @@ class Service:
         for worker in self._workers:
             worker.stop()
         ended = [worker.join(deadline - time.monotonic()) for worker in self._workers]
+        if self._listener is not None:
+            self._listener.stop()
+        if self.replicas is not None and all(ended):
+            with contextlib.suppress(StoreUnavailable, TimeoutError):
+                self.replicas.leave()
         self.store.stop()
         self._gate.close()
         return all(ended)
@@ -258,7 +282,7 @@ class Service:
         _spare_the_collector()
         port = listener.getsockname()[1]
         url = config.listen_url(web, port)
-        log.info("notifier started", version=__version__, url=url, database=str(self.store.path))
+        log.info("notifier started", version=__version__, url=url, database=self.store.name)
         server.on_started = lambda: on_ready(port)
         try:
             await server.serve([listener])

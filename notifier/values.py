@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 from notifier import intervals
 from notifier.durations import PATTERN, format_duration, parse_duration
@@ -88,12 +91,33 @@ def _listen_address(value: Any) -> Any:
 
 def _storage_url(value: Any) -> Any:
     scheme, _, rest = _text(value).partition(":")
-    if scheme.split("+")[0] in ("postgresql", "postgres"):
-        raise ValueError(
-            "PostgreSQL is not in this version of Notifier; write sqlite:///var/lib/notifier/notifier.db"
-        )
+    if scheme in ("postgresql", "postgres"):
+        return _postgresql_url(f"postgresql:{rest}")
     if scheme != "sqlite" or not rest.startswith("///") or not rest.strip("/"):
-        raise ValueError(f'"{value}" is not a storage URL; write sqlite:///var/lib/notifier/notifier.db')
+        raise ValueError(
+            f'"{mask_password(value)}" is not a storage URL; write sqlite:///var/lib/notifier/notifier.db'
+            " or postgresql://user:password@host/database"
+        )
+    return value
+
+
+def mask_password(url: str) -> str:
+    """Return *url* without the password that it may hold."""
+    return re.sub(r"(://[^:/@\s]*):[^@/]*@", r"\1:•••@", url)
+
+
+def _postgresql_url(value: str) -> str:
+    try:
+        url = make_url(value)
+        port = url.port
+    except (ArgumentError, ValueError):
+        url, port = None, None
+    if url is None or not (url.host or "host" in url.query) or not url.database or port == 0:
+        raise ValueError(
+            f'"{mask_password(value)}" is not a PostgreSQL URL; write postgresql://user:password@host/database'
+        )
+    if importlib.util.find_spec("psycopg") is None:
+        raise ValueError("PostgreSQL needs a driver; run: pip install 'notifier[postgres]'")
     return value
 
 

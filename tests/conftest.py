@@ -7,7 +7,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from notifier.ovh.emulator import Emulator, Sms
 from notifier.service import Service
 from notifier.store.migrations import __main__ as migrations
 
-pytest_plugins = ["tests.pager"]
+pytest_plugins = ["tests.pager", "tests.postgres"]
 PAYLOADS = Path(__file__).parent / "payloads"
 ALICE, BOB = "+33639980001", "+33639980002"
 
@@ -72,13 +72,13 @@ class Files:
 
     directory: Path
     emulator: Emulator | None = None
-    values: dict[str, Any] = field(default_factory=dict)
+    storage: str = "sqlite:///notifier.db"
 
     def configuration(self, **changes: Any) -> dict[str, Any]:
         keys = self.emulator.emulation.credentials if self.emulator else None
         base: dict[str, Any] = {
             "web": {"listen_address": "127.0.0.1:0"},
-            "storage": {"url": "sqlite:///notifier.db"},
+            "storage": {"url": self.storage},
             "ovh": {
                 "endpoint": self.emulator.url if self.emulator else "ovh-eu",
                 "application_key": keys.application_key if keys else "key",
@@ -115,8 +115,17 @@ def blank(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def files(tmp_path: Path, emulator: Emulator, blank: Path) -> Files:
-    shutil.copy(blank, tmp_path / "notifier.db")
+def engine_name() -> str:
+    """The engine of the database; `both_engines` has a test run on each."""
+    return "sqlite"
+
+
+@pytest.fixture
+def files(tmp_path: Path, emulator: Emulator, engine_name: str, request: pytest.FixtureRequest) -> Files:
+    if engine_name == "postgresql":
+        url = request.getfixturevalue("postgres")
+        return Files(tmp_path, emulator, url.render_as_string(hide_password=False))
+    shutil.copy(request.getfixturevalue("blank"), tmp_path / "notifier.db")
     return Files(tmp_path, emulator)
 
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from notifier.alertmanager import identity, parse_envelope
+from notifier.alertmanager import group_hash, identity, parse_envelope
 from notifier.ids import new_id
 from notifier.metrics import Metrics
 from notifier.paging.desk import Desk
@@ -36,8 +36,9 @@ class Pager:
 
     def open(self):
         self.current = Current(self.runtime(**self.changes))
-        self.store = Store(self.current.runtime.configuration.storage.path(self.files.directory))
+        self.store = Store(self.current.runtime.configuration.storage.place(self.files.directory))
         self.store.start()
+        self.store.members.beat(self.store.replica, self.hand()).result(10)
         self.restart()
 
     def runtime(self, **changes):
@@ -51,6 +52,7 @@ class Pager:
 
     def reopen(self):
         """Begin anew from the file, as another process would."""
+        self.store.members.leave(self.store.replica).result(10)
         self.store.stop()
         self.open()
 
@@ -73,9 +75,9 @@ class Pager:
         now, batch = self.hand(), []
         for body in bodies:
             data = body if isinstance(body, bytes) else json.dumps(body).encode()
-            batch.append(
-                NewWebhook(new_id(now), identity(parse_envelope(data), posted_to), now, posted_to, data)
-            )
+            envelope = parse_envelope(data)
+            digest = identity(envelope, posted_to)
+            batch.append(NewWebhook(new_id(now), digest, now, posted_to, data, group_hash(envelope)))
         return self.store.add_webhooks(batch, timedelta(minutes=2)).result(10)
 
     def turn(self, times=1):
@@ -113,7 +115,7 @@ class Pager:
         self.turn()
 
     def rows(self):
-        with self.store._engine.connect().execution_options(read_only=True) as connection:
+        with self.store.reading() as connection:
             return [
                 dict(row._mapping) for row in connection.execute(messages.select().order_by(messages.c.id))
             ]

@@ -97,7 +97,7 @@ def test_the_smallest_file_is_good(tmp_path):
         (GOOD + "web: {max_body: big}\n", '11:17: web.max_body: "big" is not a size'),
         (GOOD + "web: {basic_auth_users: {ops: secret}}\n", "11:31: web.basic_auth_users.ops: is not a bcrypt hash"),
         (GOOD + "web: {tls_server_config: {cert_file: no.crt, key_file: no.key}}\n", "11:38: web.tls_server_config.cert_file: "),
-        (GOOD + "storage: {url: 'postgresql://x/y'}\n", "11:16: storage.url: PostgreSQL is not in this version of Notifier"),
+        (GOOD + "storage: {url: 'postgresql://u:secret@/'}\n", '11:16: storage.url: "postgresql://u:•••@/" is not a PostgreSQL URL; write postgresql://'),
         (GOOD + "storage: {url: 'mysql://x/y'}\n", '11:16: storage.url: "mysql://x/y" is not a storage URL'),
         (GOOD + "templates: [none/*.j2]\n", "11:13: templates[0]: "),
         (GOOD + "receivers: []\n", '11:1: receivers: the key "receivers" stands here twice; keep one'),
@@ -307,7 +307,7 @@ def test_where_the_database_is(tmp_path):
 
     def path(url):
         file.write_text(GOOD + f"storage: {{url: '{url}'}}\n")
-        return load(file).configuration.storage.path(tmp_path)
+        return load(file).configuration.storage.place(tmp_path)
 
     assert path("sqlite:///var/lib/notifier/notifier.db") == Path("/var/lib/notifier/notifier.db")
     assert path("sqlite:////srv/notifier.db") == Path("/srv/notifier.db")

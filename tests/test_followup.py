@@ -9,6 +9,7 @@ from notifier.ovh.emulator import Fault, FaultKind
 from notifier.paging.receipts import GIVE_UP, next_look
 from notifier.store.schema import replies
 from tests.conftest import ALICE, BOB, alert, webhook
+from tests.postgres import both_engines
 from tests.test_incidents import CAROL, firing, later, over, team, the_incident, told
 
 
@@ -24,7 +25,8 @@ def answering(make, by_hand):
     """Make a pager to which people can reply."""
 
     def making(**changes):
-        ovh = {"sender": ..., "sender_for_response": True, **changes.pop("ovh", {})}
+        ovh = {"sender": ..., "sender_for_response": True, "replies": {"poll_interval": "5s"}}
+        ovh |= changes.pop("ovh", {})
         pager = make(ovh=ovh, **changes)
         pager.listen()
         return pager
@@ -52,6 +54,7 @@ def said_to(emulator, phone, start=0):
 # -- replies -----------------------------------------------------------------------------------------------
 
 
+@both_engines
 @pytest.mark.parametrize("text", ["1", "ack", "ACK 1", "ok", "Ok!", "#1 ok"])
 def test_a_reply_acknowledges(answering, emulator, text):
     pager = answering(**team(("5m", ["bob"])))
@@ -87,6 +90,7 @@ def test_a_stranger_changes_nothing_and_is_told_nothing(answering, emulator):
     assert len(told(emulator)) == 1
 
 
+@both_engines
 def test_ack_without_a_number_means_the_latest_that_is_open(answering, emulator):
     pager = answering(**team())
     for number, name in enumerate("ABC", 1):
@@ -232,6 +236,7 @@ def test_replies_are_read_once_and_only_while_something_is_open(answering, emula
     assert outcomes(pager) == ["nobody further", "who"]
 
 
+@both_engines
 def test_half_an_emoji_holds_up_no_reply(answering, emulator):
     pager = answering(**team())
     pager.post(firing("A"))
@@ -422,6 +427,7 @@ def test_delivery_is_followed_to_the_handset(make, emulator, by_hand):
     assert emulator.requests == []
 
 
+@both_engines
 @pytest.mark.parametrize(
     ("ptt", "reason"),
     [
@@ -447,6 +453,7 @@ def test_a_receipt_that_fails_says_why_and_has_the_next_step_come_at_once(make, 
     assert [who for who, _ in told(emulator)[2:]] == ["bob"]  # alice was not reached
 
 
+@both_engines
 def test_many_receipts_are_asked_for_by_lists(make, emulator):
     pager = make(receivers=[{"name": "ops", "notify": [f"+336399800{n:02}" for n in range(1, 31)]}])
     emulator.emulation.receipts["+33639980007"] = (16, 29)

@@ -9,6 +9,7 @@ import pytest
 from notifier.paging.watchdog import Watchdog
 from notifier.store.schema import notifications
 from tests.conftest import alert, webhook
+from tests.postgres import both_engines
 from tests.test_incidents import team, the_incident, told
 
 BEAT = {"name": "watchdog", "matchers": ['alertname="Watchdog"'], "timeout": "10m", "receiver": "ops"}
@@ -109,6 +110,7 @@ def test_a_notifier_that_was_down_itself_says_so(make, emulator):
     assert text.endswith("not seen for 2h11m; Notifier itself was down for 2h of it")
 
 
+@both_engines
 def test_a_second_restart_does_not_forget_that_it_was_down(make, emulator):
     pager = make(**beating())
     beat(pager)

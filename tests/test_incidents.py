@@ -18,6 +18,7 @@ from notifier.incidents import (
 from notifier.paging.desk import Verdict, Via
 from tests.conftest import ALICE, BOB, alert, webhook
 from tests.pager import ONE
+from tests.postgres import both_engines
 
 CAROL = "+33639980003"
 NAMES = {ALICE: "alice", BOB: "bob", CAROL: "carol"}
@@ -153,6 +154,7 @@ def test_groups_and_receivers_have_incidents_of_their_own(make):
     assert sorted(i.number for i in pager.store.incidents.page(10)) == [1, 2, 3]
 
 
+@both_engines
 def test_nobody_answers_and_the_next_is_paged(make, emulator):
     pager = make(**team(("10m", ["bob"]), ("15m", ["carol", "alice"])))
     pager.post(firing("A"))
@@ -376,6 +378,7 @@ def test_taking_over_is_told_and_taking_twice_is_not(make, emulator):
 # -- one message for several incidents ---------------------------------------------------------------------
 
 
+@both_engines
 def test_whoever_is_reached_through_two_receivers_has_both_incidents(make, emulator):
     pager = make(
         contacts=CONTACTS,
@@ -509,6 +512,7 @@ def renamed(name, *steps):
     return changes
 
 
+@both_engines
 def test_the_end_is_told_though_the_receiver_was_renamed(make, emulator):
     pager = make(**team(("10m", ["bob"])))
     pager.post(firing("A"))
@@ -637,6 +641,7 @@ def test_a_page_that_was_not_sent_yet_is_withdrawn_by_an_acknowledgement(make, e
     assert "FIRING" not in str(told(emulator))
 
 
+@both_engines
 def test_the_end_goes_in_place_of_a_page_that_was_not_sent_yet(make, emulator):
     from notifier.ovh.emulator import Fault, FaultKind
 
@@ -704,6 +709,7 @@ EXPECTED = [
 ]
 
 
+@both_engines
 @pytest.mark.parametrize("restarting", [False, True])
 def test_a_whole_night(make, emulator, restarting):
     pager = make(**team(("10m", ["bob"]), ("60m", ["carol"]), reopen_after="1h"))

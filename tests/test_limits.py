@@ -12,6 +12,7 @@ from notifier.paging.calm import SHORTEST_WAIT, burst, digest, pace
 from notifier.sms import measure
 from notifier.store.schema import webhooks
 from tests.conftest import ALICE, alert, webhook
+from tests.postgres import both_engines
 from tests.test_followup import by_hand  # noqa: F401 (a fixture)
 from tests.test_incidents import CONTACTS, over, team, told
 
@@ -180,6 +181,7 @@ def test_one_contact_in_a_storm_holds_up_no_other(make, emulator):
     assert [who for who, _ in told(emulator)].count("bob") == 1
 
 
+@both_engines
 def test_ack_takes_all_that_a_digest_told_of(make, emulator, by_hand):  # noqa: F811
     pager = make(ovh={"sender": ..., "sender_for_response": True}, **team(("30m", ["bob"])))
     storm(pager, [f"A{n}" for n in range(15)])
@@ -273,6 +275,7 @@ def test_answers_cost_no_page_its_place(make, emulator, by_hand):  # noqa: F811
     assert len(told(emulator)) == 15
 
 
+@both_engines
 def test_what_is_over_is_told_in_the_digest_too(make, emulator):
     pager = make(**team())
     storm(pager, [f"A{n}" for n in range(12)])
@@ -307,6 +310,7 @@ def test_a_restart_forgets_nothing_of_the_limit(make, emulator):
 # -- credits -----------------------------------------------------------------------------------------------
 
 
+@both_engines
 def test_beyond_the_credits_only_what_is_critical_goes_and_admins_are_told_once(make, emulator):
     contacts = [*CONTACTS[:1], {**CONTACTS[1], "admin": True}]
     changes = {**team(), "contacts": contacts, "limits": {"credits": {"amount": 3, "per": "10m"}}}

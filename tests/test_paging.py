@@ -21,6 +21,7 @@ from notifier.store.records import Job, Message
 from notifier.store.schema import MessageState
 from tests.conftest import ALICE, BOB, alert, payload, webhook
 from tests.pager import ONE, texts
+from tests.postgres import both_engines
 
 # -- planning ----------------------------------------------------------------------------------------------
 
@@ -205,6 +206,7 @@ def test_what_is_found_is_matched_by_tag_or_failing_that_by_text(hand):
 # -- when sending fails ------------------------------------------------------------------------------------
 
 
+@both_engines
 @pytest.mark.parametrize(
     "fault",
     [
@@ -292,7 +294,7 @@ def test_a_process_killed_in_the_middle_of_a_call_asks_before_it_sends_again(mak
     pager.post(ONE)
     while pager.planner.work() is not None:
         pass
-    (due,) = pager.store.due_messages(pager.hand(), 1)
+    (due,) = pager.store.hand_out(lambda outbox: outbox.due(pager.hand(), 1)).result(10)
     job = Job(new_id(pager.hand()), due.text, pager.hand(), (due,))
     pager.store.claim([job]).result(10)
     pager.current.runtime.api.send(job.text, [due.phone], job.tag)  # and here it is killed
@@ -307,7 +309,7 @@ def test_a_process_killed_before_a_call_sends(make, emulator):
     pager.post(ONE)
     while pager.planner.work() is not None:
         pass
-    (due,) = pager.store.due_messages(pager.hand(), 1)
+    (due,) = pager.store.hand_out(lambda outbox: outbox.due(pager.hand(), 1)).result(10)
     pager.store.claim([Job(new_id(pager.hand()), due.text, pager.hand(), (due,))]).result(10)
     pager.restart()
     pager.run(30)
@@ -414,6 +416,7 @@ def test_a_message_that_nobody_takes_is_given_up_after_an_hour_and_what_still_fi
     assert text.endswith("FIRING #1 critical InstanceDown db-1 since 12:13")
 
 
+@both_engines
 def test_what_came_before_a_long_absence_is_paged_after_it(make, emulator):
     pager = make()
     pager.post(ONE)

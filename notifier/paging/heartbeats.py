@@ -143,7 +143,12 @@ class Heartbeats(Worker):
 
     def _stay_alive(self, now: datetime, configured: Iterable[HeartbeatConfig]) -> None:
         """Write down that this service is there; after a gap, wait for every heartbeat anew."""
-        last = self._alive_at or self._store.marks.get(ALIVE)
+        # That another replica was there is as good: it wrote down what came.
+        last = (
+            self._store.marks.get(ALIVE)
+            if self._store.backend.is_shared or not self._alive_at
+            else self._alive_at
+        )
         if last is not None and not -GAP <= now - last <= GAP:
             log.warning("was not there to see heartbeats", since=last.isoformat(), until=now.isoformat())
             waited = {WAITED_FOR + one.name: now for one in configured}

@@ -73,7 +73,14 @@ class Intake:
         if self._waiting_bytes + len(body) > _MAX_WAITING_BYTES:
             raise StoreUnavailable("more webhooks wait to be stored than can be held")
         now = self._clock()
-        new = NewWebhook(new_id(now), alertmanager.identity(webhook, posted_to), now, posted_to, body)
+        new = NewWebhook(
+            new_id(now),
+            alertmanager.identity(webhook, posted_to),
+            now,
+            posted_to,
+            body,
+            alertmanager.group_hash(webhook),
+        )
         self._waiting.append((new, answer))
         self._waiting_bytes += len(body)
         if not self._is_writing:

@@ -62,6 +62,11 @@ class Pressure:
             if self.is_high:
                 self._wait_for(self._thread_time() - start)
 
+    def repay(self, spent: float) -> None:
+        """Wait as long as it takes to keep to the share after *spent* seconds of another thread's computing."""
+        if self.is_high:
+            self._wait_for(spent)
+
     def _wait_for(self, spent: float) -> None:
         now = self._monotonic()
         with self._lock:

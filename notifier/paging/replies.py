@@ -37,6 +37,7 @@ OVERLAP = timedelta(minutes=10)
 HELP_EVERY = timedelta(hours=1)
 MOST_ANSWERS, ANSWERS_PER = 6, timedelta(minutes=10)
 
+_TURN = "turn/replies"
 _MOST = 100
 _GIVE_UP = timedelta(hours=6)
 """For how long a reply that cannot be read is tried."""
@@ -91,6 +92,7 @@ class Replies(Worker):
         self._escalator = escalator
         self._is_hinted = False
         self._open_until: datetime | None = None
+        self._has_more = False
 
     def hint(self) -> None:
         """Read now: OVHcloud says that there is a reply."""
@@ -108,12 +110,21 @@ class Replies(Worker):
         is_wanted = hinted or abs(now - self._open_until) < _LINGER
         if not is_wanted or not settings.takes_replies:
             return interval
+        if not hinted and not self._is_our_turn(now, settings.replies.poll_interval):
+            return interval / 2
         try:
             more = self.read()
         except CallFailed as error:
             log.warning("replies cannot be read, will try again", error=str(error))
             return max(interval, _AFTER_FAILURE)
+        self._has_more = more
         return 0.0 if more else interval
+
+    def _is_our_turn(self, now: datetime, every: timedelta) -> bool:
+        """Whether no other replica reads them."""
+        if not self._store.backend.is_shared or self._has_more:
+            return True
+        return self._store.marks.take_turn(_TURN, now, every * 0.9).result()
 
     def read(self) -> bool:
         """Read the replies that were not read yet; return whether there are more.

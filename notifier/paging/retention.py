@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import structlog
 
 from notifier.clock import Clock
@@ -44,6 +46,10 @@ class Retention(Worker):
         if self._pressure.is_high:
             return 1.0
         now, configuration = self._clock(), self._current.runtime.configuration
+        if self._store.backend.is_shared and not self._deleted:  # one replica at a time does
+            every = timedelta(seconds=_ROUND * 0.9)
+            if not self._store.marks.take_turn("turn/retention", now, every).result():
+                return None
         gone = self._store.delete_before(now - configuration.storage.retention, _CHUNK).result()
         self._deleted += gone
         if gone:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TypeVar
 
 import structlog
@@ -35,6 +37,7 @@ from notifier.rendering import LATE_AFTER, say_late
 from notifier.runtime import Current
 from notifier.sms import measure, shorten
 from notifier.store.engine import StoreUnavailable
+from notifier.store.outbox import Outbox
 from notifier.store.records import Due, Ending, Job, Message, NewMessage
 from notifier.store.schema import MessageState
 from notifier.store.store import Store
@@ -53,6 +56,8 @@ _CREDITS_TOLD = "credits-told"
 _BEFORE_EXPIRY = timedelta(seconds=30)
 _CREDITS_LOOK = timedelta(minutes=1)
 
+_LONGEST_CLAIM = 3.0
+"""Seconds within which a job must begin: less than after how many a silent replica's jobs are taken over."""
 _MOST_NOTICES = 2
 """So many notices of what people did a digest holds; of others it says how many there are."""
 
@@ -117,6 +122,20 @@ class Paused:
     trials: int
 
 
+@dataclass(slots=True)
+class Handed:
+    """What a look into the outbox came to: the jobs that are to be sent now, and what became of the rest."""
+
+    jobs: list[Job] = field(default_factory=list)
+    expired: list[Message] = field(default_factory=list)
+    withdrawn: list[Message] = field(default_factory=list)
+    merged: list[tuple[NewMessage, Sequence[Message]]] = field(default_factory=list)
+    hurried: dict[str, bool] = field(default_factory=dict)
+    credits_held: int = 0
+    spent: float = 0.0
+    """Seconds of computing that it took."""
+
+
 class Sender(Worker):
     """Sends what is queued, up to ``max_concurrency`` jobs at once, each on a thread of its own."""
 
@@ -155,7 +174,7 @@ class Sender(Worker):
         """Hand out what is due to as many threads as there may be."""
         now = self._clock()
         if not self._has_begun:
-            orphans = self._store.unsettle_orphans(now, retry.LISTING_DELAY).result()
+            orphans = self._store.free_orphans(now, retry.LISTING_DELAY).result()
             if orphans:
                 log.warning("jobs of unknown outcome found, asking OVHcloud", jobs=orphans)
         if not self._has_begun or (self._last is not None and now < self._last):
@@ -228,59 +247,73 @@ class Sender(Worker):
             if (now < self.paused.until and not is_far) or self._in_hand[self._send]:
                 return False
             room = 1  # a trial
-        with self._pressure.giving_way():
-            if self._pressure.is_high:
-                room = min(room, 2)
-            limit = room * 4 + 16
-            due = self._store.due_messages(now, limit)
-            if len(due) == limit and due[-1].text in {message.text for message in due[:room]}:
-                due = self._store.due_messages(now, limit + 2 * MAX_RECIPIENTS)
-            expired = [message for message in due if message.expires_at <= now]
-            if expired:
-                self._expire(expired, now)
-            due = self._needed([m for m in due if m.expires_at > now], now)
-            due = self._calmed(due, now)
-            chosen = [self._made_late(message, now) for message in due]
-            jobs = gather(chosen, room, now)
-            claimed = self._store.claim(jobs).result() if jobs else []
-            for job in claimed:
-                self._submit(job, self._send)
-        return bool(claimed)
+        if self._pressure.is_high:
+            room = min(room, 2)
+        asked_at = time.monotonic()
+        handed = self._store.hand_out(lambda outbox: self._choose(outbox, room, now)).result()
+        self._tell(handed)
+        for job in handed.jobs:
+            self._submit(job, partial(self._send_in_time, asked_at), self._send)
+        self._pressure.repay(handed.spent)
+        return bool(handed.jobs)
 
-    def _needed(self, waiting: Sequence[Message], now: datetime) -> list[Message]:
+    # what goes now: in the transaction that writes it down, which may be run again
+
+    def _choose(self, outbox: Outbox, room: int, now: datetime) -> Handed:
+        """Choose up to *room* jobs from the *outbox*, and write down what becomes of all that was looked at."""
+        handed, begun = Handed(), time.thread_time()
+        limit = room * 4 + 16
+        due = outbox.due(now, limit)
+        if len(due) == limit and due[-1].text in {message.text for message in due[:room]}:
+            due = outbox.due(now, limit + 2 * MAX_RECIPIENTS)
+        free = outbox.lock(f"phone/{message.phone}" for message in due) if due else set()
+        due = [message for message in due if f"phone/{message.phone}" in free]
+        handed.expired = [message for message in due if message.expires_at <= now]
+        if handed.expired:
+            outbox.expire(handed.expired, now)
+        due = self._needed(outbox, handed, [m for m in due if m.expires_at > now], now)
+        due = self._calmed(outbox, handed, due, now)
+        chosen = [self._made_late(message, now) for message in due]
+        handed.jobs = outbox.claim(gather(chosen, room, now))
+        handed.spent = time.thread_time() - begun
+        return handed
+
+    def _needed(
+        self, outbox: Outbox, handed: Handed, waiting: Sequence[Message], now: datetime
+    ) -> list[Message]:
         """Return those of *waiting* that are needed still; the others are withdrawn."""
-        gone = set(self._store.overtaken(waiting))
+        gone = set(outbox.overtaken(waiting))
         if gone:
-            self._store.withdraw(gone, now).result()
-        for message in waiting:
-            if message.id in gone:
-                log.info("message is not needed any more", **_about(message))
+            outbox.withdraw(gone, now)
+        handed.withdrawn += [message for message in waiting if message.id in gone]
         return [message for message in waiting if message.id not in gone]
 
-    def _calmed(self, due: Sequence[Message], now: datetime) -> list[Message]:
+    def _calmed(self, outbox: Outbox, handed: Handed, due: Sequence[Message], now: datetime) -> list[Message]:
         """Return those of *due* that go now; the rest is put off, or gathered into digests."""
         limit = self._current.runtime.configuration.limits.per_contact
-        due = self._afforded(due, now)
+        due = self._afforded(outbox, handed, due, now)
         bound: dict[str, list[Message]] = {}
         for message in due:
             if message.kind not in _FREE:
                 bound.setdefault(message.phone, []).append(message)
         if limit is None or not bound:
             return list(due)
-        sent = self._store.sent_to(bound, now - limit.per)
+        sent = outbox.sent_to(bound, now - limit.per)
         going = [message for message in due if message.kind in _FREE]
         for phone, waiting in bound.items():
-            going += self._calm(phone, waiting, sent[phone], limit, now)
+            going += self._calm(outbox, handed, waiting, sent[phone], limit, now)
         return going
 
-    def _afforded(self, due: Sequence[Message], now: datetime) -> Sequence[Message]:
+    def _afforded(
+        self, outbox: Outbox, handed: Handed, due: Sequence[Message], now: datetime
+    ) -> Sequence[Message]:
         """Return those of *due* that may be paid for; beyond the limit that is what is critical."""
         limit = self._current.runtime.configuration.limits.credits
-        if limit is None:
+        if limit is None or not due:
             return due
-        used = self._store.parts_since(now - limit.per)
-        told_at = self._store.marks.get(_CREDITS_TOLD)
-        is_told = told_at is not None and timedelta() <= now - told_at < limit.per
+        if not outbox.lock(["credits"]):  # another replica spends them now
+            return [message for message in due if message.urgency == CRITICAL]
+        used = outbox.parts_since(now - limit.per)
         going, held = [], []
         for message in due:
             is_free = message.urgency == CRITICAL or message.kind in (Kind.ANSWER, Kind.NOTICE)
@@ -290,14 +323,15 @@ class Sender(Worker):
             else:
                 held.append(message.id)
         if held:
-            self._store.park(held, now + _CREDITS_LOOK).result()
-            if not is_told:
-                self._tell_of_credits(limit, len(held), now)
+            outbox.park(held, now + _CREDITS_LOOK)
+            told_at = outbox.mark(_CREDITS_TOLD)
+            if told_at is None or not timedelta() <= now - told_at < limit.per:
+                outbox.add_notices(self._notices_of_credits(limit, now), _CREDITS_TOLD, now)
+                handed.credits_held = len(held)
         return going
 
-    def _tell_of_credits(self, limit: CreditLimit, held: int, now: datetime) -> None:
+    def _notices_of_credits(self, limit: CreditLimit, now: datetime) -> list[NewMessage]:
         configuration = self._current.runtime.configuration
-        log.error("limits.credits reached, only what is critical goes", amount=limit.amount, held=held)
         notices = []
         for contact in configuration.contacts:
             if not contact.admin:
@@ -310,18 +344,19 @@ class Sender(Worker):
             notices.append(
                 NewMessage(new_id(now), admin.name, admin.phone, text, parts, expires_at, Kind.NOTICE)
             )
-        self._store.add_notices(notices, _CREDITS_TOLD, now).result()
-        self.expect()
+        return notices
 
     def _calm(
         self,
-        phone: str,
+        outbox: Outbox,
+        handed: Handed,
         waiting: Sequence[Message],
         sent: Sequence[datetime],
         limit: PerContact,
         now: datetime,
     ) -> Sequence[Message]:
-        """Return which messages to *phone*, of which *waiting* are due, go now."""
+        """Return which messages to one number, of which *waiting* are due, go now."""
+        phone = waiting[0].phone
         was_hurried = self._hurried.get(phone, False)
         critical, since = _critical(waiting)
         has_critical = was_hurried or critical > 0
@@ -329,23 +364,27 @@ class Sender(Worker):
         if pacing.rest_at is None:
             return waiting
         if not pacing.singles and pacing.rest_at > now and has_critical == was_hurried:
-            self._store.park([message.id for message in waiting], pacing.rest_at).result()
+            outbox.park([message.id for message in waiting], pacing.rest_at)
             return ()
-        every = [m for m in self._store.waiting_for(phone) if m.kind not in _FREE and m.expires_at > now]
-        every = self._needed(every, now)
+        every = [m for m in outbox.waiting_for(phone) if m.kind not in _FREE and m.expires_at > now]
+        every = self._needed(outbox, handed, every, now)
         critical, since = _critical(every)
         pacing = _in_time(pace(sent, len(every), critical, limit, now, since), every)
         first, rest = every[: pacing.singles], every[pacing.singles :]
         if pacing.rest_at is not None and pacing.rest_at > now:
-            self._hurried[phone] = any(message.urgency == CRITICAL for message in rest)
-            self._store.park([message.id for message in rest], pacing.rest_at).result()
+            handed.hurried[phone] = any(message.urgency == CRITICAL for message in rest)
+            outbox.park([message.id for message in rest], pacing.rest_at)
             return first
         if len(rest) > 1:
-            self._merge(rest, now)
+            digest_ = self._digest(rest, now)
+            if outbox.merge(digest_, rest[0].receiver, now, [message.id for message in rest], now):
+                handed.hurried[phone] = False
+                handed.merged.append((digest_, rest))
             return first
         return every
 
-    def _merge(self, rest: Sequence[Message], now: datetime) -> None:
+    def _digest(self, rest: Sequence[Message], now: datetime) -> NewMessage:
+        """Return one message in place of *rest*."""
         configuration = self._current.runtime.configuration
         contact = next((c for c in configuration.contacts if c.name == rest[0].contact), None)
         receiver = configuration.receiver(rest[0].receiver)
@@ -355,7 +394,7 @@ class Sender(Worker):
         if len(others) > _MOST_NOTICES:
             others[_MOST_NOTICES:] = [f"+{len(others) - _MOST_NOTICES}"]
         text = shorten("; ".join(filter(None, (told, *others))), max_parts)
-        new = NewMessage(
+        return NewMessage(
             id=new_id(now),
             contact=rest[0].contact,
             phone=rest[0].phone,
@@ -365,12 +404,6 @@ class Sender(Worker):
             kind=Kind.DIGEST,
             urgency=rest[0].urgency,
         )
-        ids = [message.id for message in rest]
-        if self._store.merge(new, rest[0].receiver, now, ids, now).result():
-            self._hurried.pop(rest[0].phone, None)
-            self._metrics.sms_merged.labels(rest[0].receiver).inc(len(rest))
-            log.warning("messages merged into a digest", message=new.id, merged=len(rest), **_to(rest[0]))
-            self.expect()
 
     def _made_late(self, message: Message, now: datetime) -> Message:
         if now - message.received_at < LATE_AFTER or message.kind == Kind.RESOLVED:
@@ -386,15 +419,32 @@ class Sender(Worker):
         )
         return replace(message, text=text, parts=measure(text).parts)
 
-    def _expire(self, expired: Sequence[Message], now: datetime) -> None:
-        self._store.expire(expired, now).result()
-        for message in expired:
+    def _tell(self, handed: Handed) -> None:
+        """Log and count what was written down."""
+        for message in handed.expired:
             self._metrics.sms.labels(message.receiver, "expired").inc()
             log.error("message expired, given up", **_about(message))
+        for message in handed.withdrawn:
+            log.info("message is not needed any more", **_about(message))
+        for new, rest in handed.merged:
+            self._metrics.sms_merged.labels(rest[0].receiver).inc(len(rest))
+            log.warning("messages merged into a digest", message=new.id, merged=len(rest), **_to(rest[0]))
+        if handed.credits_held:
+            log.error("limits.credits reached, only what is critical goes", held=handed.credits_held)
+        for phone, is_hurried in handed.hurried.items():
+            if is_hurried:
+                self._hurried[phone] = True
+            else:
+                self._hurried.pop(phone, None)
+        if handed.merged or handed.credits_held:
+            self.expect()
 
-    def _submit(self, job: Job, work: Callable[[Job], None]) -> None:
+    def _submit(
+        self, job: Job, work: Callable[[Job], None], kind: Callable[[Job], None] | None = None
+    ) -> None:
+        kind = kind or work
         with self._lock:
-            self._in_hand[work].add(job.tag)
+            self._in_hand[kind].add(job.tag)
 
         def run() -> None:
             try:
@@ -406,7 +456,7 @@ class Sender(Worker):
 
         def ended(_: object = None) -> None:
             with self._lock:
-                self._in_hand[work].discard(job.tag)
+                self._in_hand[kind].discard(job.tag)
             self.wake()
 
         try:
@@ -437,6 +487,15 @@ class Sender(Worker):
                 if self.is_stopping:
                     raise
                 patience.wait(0.5)
+
+    def _send_in_time(self, claimed_at: float, job: Job) -> None:
+        """Send *job*, but not where another replica may hold this one for gone, and the job for its own."""
+        if self._store.backend.is_shared and time.monotonic() - claimed_at > _LONGEST_CLAIM:
+            now = self._clock()
+            log.warning("job not begun in time, going back to the queue", job=job.tag)
+            self._write(lambda: self._store.requeue(job, now, "not begun in time", now))
+            return
+        self._send(job)
 
     def _send(self, job: Job) -> None:
         try:
@@ -511,7 +570,8 @@ class Sender(Worker):
                 self._requeue(job, now, failure)
 
     def _requeue(self, job: Job, due_at: datetime, failure: Failure) -> None:
-        self._write(lambda: self._store.requeue(job, due_at, str(failure), failure.query_id))
+        now = self._clock()
+        self._write(lambda: self._store.requeue(job, due_at, str(failure), now, failure.query_id))
 
     def _split(self, job: Job, failure: Failure) -> None:
         now = self._clock()

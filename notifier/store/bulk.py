@@ -24,22 +24,27 @@ class BulkInsert:
         """
         self._columns = [column.name for column in table.columns]
         self._build = build
-        self._compiled: dict[tuple[str, int], str] = {}
+        self._compiled: dict[tuple[str, int], tuple[str, list[str] | None]] = {}
 
     def __call__(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> int:
         """Insert *rows*, each with the values of all columns in order; return how many rows were changed."""
         changed = 0
         for start in range(0, len(rows), MAX_ROWS):
             chunk = rows[start : start + MAX_ROWS]
-            values = tuple(value for row in chunk for value in row)
-            changed += connection.exec_driver_sql(self._statement(connection, len(chunk)), values).rowcount
+            statement, names = self._statement(connection, len(chunk))
+            values = (value for row in chunk for value in row)
+            given = tuple(values) if names is None else dict(zip(names, values, strict=True))
+            changed += connection.exec_driver_sql(statement, given).rowcount
         return changed
 
-    def _statement(self, connection: Connection, rows: int) -> str:
+    def _statement(self, connection: Connection, rows: int) -> tuple[str, list[str] | None]:
+        """Return the statement for so many rows, and the names of its parameters where it goes by names."""
         key = (connection.dialect.name, rows)
         if key not in self._compiled:
             parameters: list[dict[str, Any]] = [
                 {column: bindparam(f"{column}_{row}") for column in self._columns} for row in range(rows)
             ]
-            self._compiled[key] = str(self._build(parameters).compile(dialect=connection.dialect))
+            compiled = self._build(parameters).compile(dialect=connection.dialect)
+            names = [f"{column}_{row}" for row in range(rows) for column in self._columns]
+            self._compiled[key] = str(compiled), None if compiled.positional else names
         return self._compiled[key]

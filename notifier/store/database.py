@@ -2,41 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection
+from sqlalchemy import URL, Connection
 from sqlalchemy.exc import DBAPIError
 
-from notifier.store.engine import ProcessLock, StoreUnavailable, migrate, open_engine, reason
+from notifier.store.engine import Backend, Listener, StoreUnavailable, migrate, reason
+from notifier.store.sqlite import SQLite
 from notifier.store.writer import Writer
 
 T = TypeVar("T")
 
 
+def open_backend(place: Path | URL) -> Backend:
+    """Return what works on the SQLite file or the PostgreSQL database at *place*; nothing is opened yet.
+
+    Raises:
+        StoreRefused: PostgreSQL's driver is not installed.
+    """
+    if isinstance(place, Path):
+        return SQLite(place)
+    from notifier.store.postgresql import PostgreSQL  # whoever has SQLite need not pay for it
+
+    return PostgreSQL(place)
+
+
 class Database:
     """A database, open or waiting to be."""
 
-    def __init__(self, path: Path, on_opened: Callable[[Connection], None]) -> None:
-        """Take the database at *path* for this process, making its directory if need be.
+    def __init__(self, place: Path | URL, on_opened: Callable[[Connection], None] = lambda _: None) -> None:
+        """Take the database at *place* for this process, where it is for one alone.
 
         *on_opened* may read it first whenever it is opened.
 
         Raises:
-            StoreRefused: another process works on it.
+            StoreRefused: another process works on it, or there is no driver.
             StoreUnavailable: its directory cannot be made or written.
         """
-        try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreUnavailable(f"{path.parent} cannot be made: {error.strerror}") from error
-        self.path = path
-        self._lock = ProcessLock(path)
-        self._engine = open_engine(path)
-        self._writer = Writer(self._engine, path, on_opened)
+        self.backend = open_backend(place)
+        self.backend.take()
+        self._writer = Writer(self.backend, on_opened)
+        self._reader = self.backend.engine.execution_options(**_READING[self.backend.is_shared])
+
+    @property
+    def name(self) -> str:
+        """What people know it by."""
+        return self.backend.name
 
     def start(self) -> None:
         """Bring the schema up to date and begin to write.
@@ -47,7 +62,7 @@ class Database:
             StoreRefused: the schema is newer than this program.
         """
         try:
-            migrate(self._engine)
+            migrate(self.backend)
             self._writer.outage = None
         except StoreUnavailable as error:
             self._writer.outage = str(error)
@@ -56,8 +71,8 @@ class Database:
     def stop(self) -> None:
         """Write what was handed in before, then close."""
         self._writer.stop()
-        self._engine.dispose()
-        self._lock.release()
+        self.backend.engine.dispose()
+        self.backend.release()
 
     @property
     def outage(self) -> str | None:
@@ -72,15 +87,26 @@ class Database:
             StoreUnavailable: it cannot be read now.
         """
         try:
-            with self._engine.connect().execution_options(read_only=True) as connection:
+            with self._reader.connect() as connection:
                 yield connection
         except DBAPIError as error:
             raise StoreUnavailable(reason(error)) from error
 
-    def submit(self, operation: Callable[[Connection], T]) -> Future[T]:
+    def listen(self, on_ring: Callable[[str], None]) -> Listener | None:
+        """Return what calls *on_ring* when another process wakes a worker; None where there are no others."""
+        return self.backend.listener(on_ring)
+
+    def submit(self, operation: Callable[[Connection], T], rings: Collection[str] = ()) -> Future[T]:
         """Run *operation* in the next transaction, perhaps with others, perhaps more than once.
 
-        The future is done once it is on disk.
+        The future is done once it is on disk; then the workers named by *rings* are woken in other
+        processes that work on the same database.
         """
-        future: Future[Any] = self._writer.submit(operation)
+        future: Future[Any] = self._writer.submit(operation, rings)
         return future
+
+
+_READING: dict[bool, dict[str, Any]] = {
+    False: {"read_only": True},
+    True: {"isolation_level": "AUTOCOMMIT"},  # each statement sees what is committed, without a BEGIN for it
+}

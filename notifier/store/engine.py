@@ -1,26 +1,27 @@
-"""Opening a SQLite database, bringing its schema up to date, and telling what its errors mean."""
+"""What the engines have in common: the revision of the schema, and what their errors come to.
+
+What differs between them is in `notifier.store.sqlite` and `notifier.store.postgresql`, behind `Backend`.
+"""
 
 from __future__ import annotations
 
-import fcntl
-import os
-import sqlite3
 import subprocess
 import sys
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Collection, Sequence
+from datetime import timedelta
+from typing import Protocol
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy import Connection, Engine, inspect, text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import NullPool, QueuePool
 
-HEAD = "0003"
+from notifier.store.records import NewWebhook
+
+HEAD = "0004"
 """The newest revision of the schema that this program knows."""
 
 REFUSED = 3
 """The exit code of ``python -m notifier.store.migrations`` for a schema that is newer than this program."""
 
-_BUSY_TIMEOUT = 5.0  # seconds
 _MIGRATION_TIMEOUT = 300.0  # seconds
 
 
@@ -32,50 +33,78 @@ class StoreRefused(Exception):
     """The store is not for this program or this process; it will not pass by itself."""
 
 
-def open_engine(path: Path, *, readers: int = 4) -> Engine:
-    """Return an engine on the SQLite file at *path*, in WAL mode with full synchronisation.
+class Repetitions(Protocol):
+    """Tells which webhooks repeat one that was stored a moment ago."""
 
-    Every transaction takes the write lock when it begins, unless its connection was opened with the
-    execution option ``read_only``. Nothing is opened yet.
-    """
-    engine = create_engine(
-        URL.create("sqlite+pysqlite", database=str(path)),
-        poolclass=QueuePool if readers else NullPool,
-        pool_size=max(readers, 1),
-        max_overflow=4,
-        connect_args={"timeout": _BUSY_TIMEOUT, "check_same_thread": False},
-    )
+    def fresh(
+        self, connection: Connection, batch: Sequence[NewWebhook], window: timedelta
+    ) -> list[NewWebhook]:
+        """Return those of *batch* that repeat none stored within *window*, and take them for stored."""
 
-    def prepare(connection: Any, _: object) -> None:
-        connection.isolation_level = None  # transactions begin where `begin` says
-        pragmas = {
-            "journal_mode": "WAL",
-            "synchronous": "FULL",
-            "foreign_keys": "ON",
-            "cache_size": -1000,  # KiB, for each of a few connections
-            "wal_autocheckpoint": 4000,  # pages: 16 MB, so that a storm fits between two
-        }
-        for name, value in pragmas.items():
-            connection.execute(f"PRAGMA {name}={value}").close()
+    def forget(self, batch: Sequence[NewWebhook]) -> None:
+        """Undo the taking of *batch*, whose transaction was rolled back."""
 
-    def begin(connection: Connection) -> None:
-        read_only = connection.get_execution_options().get("read_only", False)
-        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+    def remember(self, connection: Connection) -> None:
+        """Learn from a database just opened what is recent."""
 
-    event.listen(engine, "connect", prepare)
-    event.listen(engine, "begin", begin)
-    return engine
+
+class Listener(Protocol):
+    """Hears what other processes ring."""
+
+    def start(self) -> None:
+        """Begin to listen."""
+
+    def stop(self) -> None:
+        """End within some seconds."""
+
+
+class Backend(Protocol):
+    """A kind of database: how it is opened, what its errors mean, and what it has of its own."""
+
+    engine: Engine
+    name: str
+    """What people know it by; without a password."""
+    is_shared: bool
+    """Whether other processes may work on it."""
+    place: str
+    """What `notifier.store.migrations` finds it by; it may hold a password."""
+
+    def take(self) -> None:
+        """Take it for this process, where it is for one alone."""
+
+    def release(self) -> None:
+        """Let others have it."""
+
+    def prepare(self) -> None:
+        """Make what must be there before it can be opened."""
+
+    def identity(self) -> object:
+        """Return what changes when another database is put in its place."""
+
+    def is_outage(self, error: DBAPIError) -> bool:
+        """Whether the database as a whole is hindered (full, locked, gone), not one statement wrong."""
+
+    def is_clash(self, error: DBAPIError) -> bool:
+        """Whether the transaction met another one, and is to be tried again."""
+
+    def repetitions(self) -> Repetitions:
+        """Return what tells repetitions."""
+
+    def ring(self, connection: Connection, names: Collection[str]) -> None:
+        """Have the workers of these *names* woken wherever they are, once the transaction is done."""
+
+    def listener(self, on_ring: Callable[[str], None]) -> Listener | None:
+        """Return what calls *on_ring* with each name that another process rings; None where none does."""
+
+    def lock(self, connection: Connection, names: Collection[str]) -> set[str]:
+        """Take those *names* that no other transaction has; return them. The transaction's end frees them."""
 
 
 def reason(error: BaseException) -> str:
     """Say in a few words what the database is complaining of, without statement or values."""
     original = error.orig if isinstance(error, DBAPIError) else error
-    return f"{original}" or type(original).__name__
-
-
-def is_outage(error: DBAPIError) -> bool:
-    """Whether the store as a whole is hindered (full, locked, corrupt, gone), not one statement wrong."""
-    return not isinstance(error.orig, sqlite3.IntegrityError | sqlite3.ProgrammingError | sqlite3.DataError)
+    diagnosis = getattr(getattr(original, "diag", None), "message_primary", None)
+    return " ".join(f"{diagnosis or original}".split()) or type(original).__name__
 
 
 def revision(engine: Engine) -> str | None:
@@ -86,7 +115,7 @@ def revision(engine: Engine) -> str | None:
         return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
 
 
-def migrate(engine: Engine) -> None:
+def migrate(backend: Backend) -> None:
     """Bring the schema to `HEAD`, if it is not there yet.
 
     That is done by a process of its own: Alembic would stay in this one's memory, ten megabytes of it.
@@ -95,21 +124,23 @@ def migrate(engine: Engine) -> None:
         StoreRefused: the schema is newer than this program.
         StoreUnavailable: the database cannot be read or written.
     """
-    file = str(engine.url.database)
     try:
-        os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))  # it holds numbers, for its owner alone
-        if revision(engine) == HEAD:
+        backend.prepare()
+        if revision(backend.engine) == HEAD:
             return
     except DBAPIError as error:
         raise StoreUnavailable(reason(error)) from error
-    except OSError as error:
-        raise StoreUnavailable(f"{file} cannot be opened: {error.strerror}") from error
     finally:
-        engine.dispose()
-    command = [sys.executable, "-P", "-m", "notifier.store.migrations", file]
+        backend.engine.dispose()
+    command = [sys.executable, "-P", "-m", "notifier.store.migrations"]
     try:
         ended = subprocess.run(  # noqa: S603 (our own)
-            command, capture_output=True, text=True, check=False, timeout=_MIGRATION_TIMEOUT
+            command,
+            input=backend.place,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_MIGRATION_TIMEOUT,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise StoreUnavailable(f"its schema cannot be brought up to date: {error}") from error
@@ -118,31 +149,3 @@ def migrate(engine: Engine) -> None:
     if ended.returncode != 0:
         detail = ended.stdout.strip() or ended.stderr.strip().rpartition("\n")[2]
         raise StoreUnavailable(f"its schema cannot be brought up to date: {detail}")
-
-
-class ProcessLock:
-    """Keeps a second process from working on the same database: each would send what the other sends."""
-
-    def __init__(self, database: Path) -> None:
-        """Lock *database* until `release` or the process ends.
-
-        Raises:
-            StoreRefused: another process holds it.
-            StoreUnavailable: the lock file cannot be written.
-        """
-        self._path = database.with_name(database.name + ".lock")
-        try:
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise StoreUnavailable(f"{self._path} cannot be written: {error.strerror}") from error
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(self._file)
-            raise StoreRefused(
-                f"another process works on {database}; stop it, or give this one a database of its own"
-            ) from None
-
-    def release(self) -> None:
-        """Let others have the database."""
-        os.close(self._file)

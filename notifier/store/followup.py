@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
 from notifier.incidents import Kind
 from notifier.store.database import Database
@@ -34,6 +35,29 @@ _DUE = (
     .order_by(messages.c.receipt_due_at)
     .limit(bindparam("most"))
 )
+_LEASE = timedelta(seconds=30)
+_TAKE_DUE = (
+    update(messages)
+    .where(
+        messages.c.id.in_(
+            select(messages.c.id)
+            .where(messages.c.receipt_due_at.is_not(None), messages.c.receipt_due_at <= bindparam("now"))
+            .order_by(messages.c.receipt_due_at)
+            .limit(bindparam("most"))
+            .with_for_update(skip_locked=True)
+        )
+    )
+    .values(receipt_due_at=bindparam("later"))
+    .returning(
+        messages.c.id,
+        messages.c.ovh_id,
+        messages.c.receiver,
+        messages.c.contact,
+        messages.c.phone,
+        messages.c.finished_at,
+        messages.c.received_at,
+    )
+)
 _FOLLOW = (
     update(messages)
     .where(messages.c.id == bindparam("message"), messages.c.state == MessageState.ACCEPTED)
@@ -44,6 +68,7 @@ _FOLLOW = (
         error=bindparam("error"),
         delivered_at=bindparam("delivered_at"),
         receipt_due_at=bindparam("due"),
+        receipt_at=bindparam("seen"),
     )
 )
 
@@ -95,7 +120,14 @@ class Receipts:
         self._incidents = incidents
 
     def due(self, now: datetime, limit: int) -> list[Followed]:
-        """Return the messages whose receipts are to be asked for, those due longest first."""
+        """Return the messages whose receipts are to be asked for, those due longest first.
+
+        Where other processes ask, too, they are not given the same for half a minute.
+        """
+        if self._database.backend.is_shared:
+            given = {"now": now, "most": limit, "later": now + _LEASE}
+            taken = self._database.submit(lambda connection: connection.execute(_TAKE_DUE, given).all())
+            return [Followed(*row) for row in taken.result()]
         with self._database.reading() as connection:
             return [Followed(*row) for row in connection.execute(_DUE, {"now": now, "most": limit})]
 
@@ -130,6 +162,7 @@ class Receipts:
                         "error": one.error,
                         "delivered_at": one.delivered_at,
                         "due": one.due_at,
+                        "seen": now,
                     }
                     for one in seen
                 ],
@@ -143,7 +176,7 @@ class Receipts:
                 )
                 self._incidents.hasten(connection, failed, now)
 
-        return self._database.submit(operation)
+        return self._database.submit(operation, rings=("escalator",))
 
 
 class Replies:
@@ -187,20 +220,6 @@ class Replies:
         """
 
         def operation(connection: Connection) -> bool:
-            with connection.begin_nested() as attempt:
-                if connection.execute(select(replies.c.id).where(replies.c.id == reply.id)).first():
-                    return True
-                if not all(self._incidents.put(connection, change, now) for change in changes):
-                    attempt.rollback()
-                    return False
-            rows = [
-                message_row(message, change.incident.receiver, now, now, None)
-                for change in changes
-                for message in change.messages
-            ]
-            rows += [message_row(answer, "", now, now, None) for answer in answers]
-            if rows:
-                connection.execute(ADD_MESSAGES, rows)
             row = {
                 "id": reply.id,
                 "at": reply.at,
@@ -209,9 +228,31 @@ class Replies:
                 "text": reply.text[:_LONGEST_TEXT],
                 "outcome": reply.outcome,
             }
-            connection.execute(insert(replies), row)
+            try:
+                with connection.begin_nested():
+                    connection.execute(insert(replies), row)
+            except IntegrityError:  # it was read before
+                return True
+            try:
+                with connection.begin_nested() as attempt:
+                    is_done = all(self._incidents.put(connection, change, now) for change in changes)
+                    if not is_done:
+                        attempt.rollback()
+            except IntegrityError:
+                is_done = False
+            if not is_done:
+                connection.execute(delete(replies).where(replies.c.id == reply.id))
+                return False
+            rows = [
+                message_row(message, change.incident.receiver, now, now, None)
+                for change in changes
+                for message in change.messages
+            ]
+            rows += [message_row(answer, "", now, now, None) for answer in answers]
+            if rows:
+                connection.execute(ADD_MESSAGES, rows)
             for name in marks:
                 set_mark(connection, name, now)
             return True
 
-        return self._database.submit(operation)
+        return self._database.submit(operation, rings=("sender", "escalator"))

@@ -10,12 +10,13 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, exists, func, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
 
 from notifier.ids import new_id
 from notifier.incidents import PAGING, Incident, IncidentState, Kind, next_number
 from notifier.store.database import Database
 from notifier.store.records import IncidentChange, NewMessage, SentMessage
-from notifier.store.schema import FAILED, MessageState, events, incidents, messages, webhooks
+from notifier.store.schema import FAILED, MessageState, events, incidents, messages, webhooks, word
 
 HEARTBEATS = "heartbeat/"
 """How the group keys begin of incidents that are of heartbeats."""
@@ -23,7 +24,7 @@ HEARTBEATS = "heartbeat/"
 ADD_MESSAGES = insert(messages)
 
 _COLUMNS = tuple(incidents.c)
-_UNRESOLVED = incidents.c.state != IncidentState.RESOLVED
+_UNRESOLVED = incidents.c.state != word(IncidentState.RESOLVED)
 _OF_GROUPS = select(*_COLUMNS).where(
     _UNRESOLVED, incidents.c.group_key.in_(bindparam("group_keys", expanding=True))
 )
@@ -246,7 +247,7 @@ class Incidents:
         )
         statement = (
             select(*_COLUMNS)
-            .where(incidents.c.state != IncidentState.RESOLVED, incidents.c.state == IncidentState.OPEN, page)
+            .where(_UNRESOLVED, incidents.c.state == IncidentState.OPEN, page)
             .order_by(incidents.c.id.desc())
             .limit(limit)
         )
@@ -283,7 +284,11 @@ class Incidents:
         def operation(connection: Connection) -> list[bool]:
             done = []
             for change in changes:
-                is_done = self.put(connection, change, now)
+                try:
+                    with connection.begin_nested():
+                        is_done = self.put(connection, change, now)
+                except IntegrityError:  # another replica opened the same, or took the same number
+                    is_done = False
                 if is_done and change.messages:
                     receiver = change.incident.receiver
                     rows = [message_row(message, receiver, now, now, None) for message in change.messages]
@@ -291,7 +296,7 @@ class Incidents:
                 done.append(is_done)
             return done
 
-        return self._database.submit(operation)
+        return self._database.submit(operation, rings=("sender", "escalator"))
 
     def put(self, connection: Connection, change: IncidentChange, now: datetime) -> bool:
         """Write down the incident of *change* and what happened to it, unless others changed it meanwhile."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import Future
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, Table, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Table, bindparam, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
 from notifier.store.database import Database
 from notifier.store.schema import calendars, marks
@@ -24,7 +25,7 @@ class Marks:
     def get(self, name: str) -> datetime | None:
         """Return the time remembered as *name*."""
         with self._database.reading() as connection:
-            return connection.execute(_MARK, {"mark": name}).scalar()
+            return get_mark(connection, name)
 
     def all(self, prefix: str) -> dict[str, datetime]:
         """Return the times whose names begin with *prefix*, without it."""
@@ -41,11 +42,18 @@ class Marks:
 
         return self._database.submit(operation)
 
-    def forget(self, name: str) -> Future[None]:
-        """Forget the time remembered as *name*."""
+    def take_turn(self, name: str, now: datetime, every: timedelta) -> Future[bool]:
+        """Return whether nobody has taken a turn at *name* within *every*, and if so take it."""
 
-        def operation(connection: Connection) -> None:
-            connection.execute(delete(marks).where(marks.c.name == name))
+        def operation(connection: Connection) -> bool:
+            last = get_mark(connection, name)
+            if last is None:
+                _put(connection, marks, "name", name, {"at": now})
+                return True
+            if abs(now - last) < every:
+                return False
+            turn = update(marks).where(marks.c.name == name, marks.c.at == last).values(at=now)
+            return connection.execute(turn).rowcount == 1
 
         return self._database.submit(operation)
 
@@ -65,12 +73,23 @@ class Marks:
         return self._database.submit(operation)
 
 
+def get_mark(connection: Connection, name: str) -> datetime | None:
+    """Return the time remembered as *name*, in the transaction of *connection*."""
+    at: datetime | None = connection.execute(_MARK, {"mark": name}).scalar()
+    return at
+
+
 def set_mark(connection: Connection, name: str, at: datetime) -> None:
     """Remember *at* as *name*, in the transaction of *connection*."""
     _put(connection, marks, "name", name, {"at": at})
 
 
 def _put(connection: Connection, table: Table, key: str, name: str, values: Mapping[str, object]) -> None:
-    changed = connection.execute(update(table).where(table.c[key] == name).values(dict(values)))
-    if not changed.rowcount:
-        connection.execute(insert(table).values({key: name, **values}))
+    change = update(table).where(table.c[key] == name).values(dict(values))
+    if connection.execute(change).rowcount:
+        return
+    try:
+        with connection.begin_nested():
+            connection.execute(insert(table).values({key: name, **values}))
+    except IntegrityError:  # another replica was first
+        connection.execute(change)

@@ -8,8 +8,15 @@ works on a SQLite database, and one thread writes to it.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, func, select
+
+from notifier.config import LONGEST_DEDUPE_WINDOW
+from notifier.ids import first_id
+from notifier.store.records import NewWebhook
+from notifier.store.schema import from_microseconds, webhooks
 
 _SLICES = 16
 _MOST = 500_000
@@ -48,6 +55,30 @@ class Recent:
         self._note(key, now, length)
         return True
 
+    def fresh(
+        self,
+        connection: Connection,  # noqa: ARG002
+        batch: Sequence[NewWebhook],
+        window: timedelta,
+    ) -> list[NewWebhook]:
+        """Return those of *batch* that repeat none taken within *window*, and take them."""
+        return [new for new in batch if self.take(new.identity, new.received_at, window)]
+
+    def remember(self, connection: Connection) -> None:
+        """Learn from a database just opened what is recent."""
+        newest = connection.execute(select(func.max(webhooks.c.received_at))).scalar()
+        self.clear()
+        if newest is None:
+            return
+        since = from_microseconds(newest) - LONGEST_DEDUPE_WINDOW
+        rows = connection.execute(
+            select(webhooks.c.identity, webhooks.c.received_at)
+            .where(webhooks.c.id >= first_id(since))
+            .order_by(webhooks.c.id)
+        )
+        for identity, received_at in rows:
+            self.learn(bytes(identity), from_microseconds(received_at), LONGEST_DEDUPE_WINDOW)
+
     def learn(self, identity: bytes, received_at: datetime, window: timedelta) -> None:
         """Take *identity* for stored, whatever came before, and keep it for *window*."""
         length = window // timedelta(milliseconds=1)
@@ -60,10 +91,10 @@ class Recent:
         self._order[-1][1].append(key)
         self._drop(now, length)
 
-    def forget(self, identities: Iterable[bytes]) -> None:
-        """Undo the taking of *identities*, which were not stored after all."""
-        for identity in identities:
-            self._received_at.pop(_key(identity), None)
+    def forget(self, batch: Sequence[NewWebhook]) -> None:
+        """Undo the taking of *batch*, which was not stored after all."""
+        for new in batch:
+            self._received_at.pop(_key(new.identity), None)
 
     def _drop(self, now: int, length: int) -> None:
         known = self._received_at

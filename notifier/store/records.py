@@ -18,6 +18,8 @@ class NewWebhook(NamedTuple):
     received_at: datetime
     posted_to: str | None
     body: bytes
+    group_hash: int = 0
+    """What webhooks of the same group have in common: they are planned in their order."""
 
 
 @dataclass(frozen=True, slots=True)

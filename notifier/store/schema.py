@@ -2,8 +2,9 @@
 
 A webhook is stored as it came. Planning turns it into notifications (one per receiver) and messages
 (one per recipient) of an incident (one per receiver and group of alerts while any of them fires); sending
-gathers messages into jobs, one attempt each, whose ``tag`` OVHcloud keeps. ``events`` is what happened to
-an incident besides, ``marks`` are times remembered by name.
+gathers messages into jobs, one attempt each, whose ``tag`` OVHcloud keeps; ``attempts`` says which messages
+each was for. ``events`` is what happened to an incident besides, ``marks`` are times remembered by name.
+``replicas`` are the processes that work on the database, ``identities`` the webhooks that they stored lately.
 Times are microseconds since 1970 in UTC.
 """
 
@@ -16,6 +17,7 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     Column,
+    ColumnElement,
     Dialect,
     ForeignKey,
     Index,
@@ -25,6 +27,7 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    literal_column,
     text,
 )
 
@@ -87,6 +90,24 @@ class JobState(StrEnum):
     DONE = "done"
 
 
+def word(value: StrEnum) -> ColumnElement[str]:
+    """Return *value* as a literal of SQL, so that an index on the rows with that value is known to do."""
+    return literal_column(f"'{value.value}'", Text)
+
+
+class Words(TypeDecorator[str]):
+    """Text, without what PostgreSQL cannot keep: NUL, and halves of surrogate pairs."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """Store a text."""
+        if value is None or value.isprintable():
+            return value
+        return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
 metadata = MetaData()
 
 
@@ -101,9 +122,11 @@ webhooks = Table(
     Column("id", Text, primary_key=True),
     Column("identity", LargeBinary, nullable=False),
     Column("received_at", BigInteger, nullable=False),
-    Column("posted_to", Text),
+    Column("posted_to", Words),
     Column("body", LargeBinary, nullable=False),
     Column("planned_at", Instant),
+    Column("group_hash", BigInteger),
+    Column("taken_by", Text),
     _partial("webhooks_unplanned", "id", where="planned_at IS NULL"),
 )
 
@@ -114,7 +137,7 @@ notifications = Table(
     Column("webhook_id", Text, ForeignKey("webhooks.id", ondelete="CASCADE"), nullable=False, index=True),
     Column("receiver", Text, nullable=False),
     Column("status", Text, nullable=False),
-    Column("group_key", Text, nullable=False),
+    Column("group_key", Words, nullable=False),
     Column("alerts", Integer, nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("incident_id", Text, index=True),
@@ -127,9 +150,9 @@ incidents = Table(
     Column("id", Text, primary_key=True),
     Column("number", Integer, nullable=False),
     Column("receiver", Text, nullable=False),
-    Column("group_key", Text, nullable=False),
+    Column("group_key", Words, nullable=False),
     Column("state", Text, nullable=False),
-    Column("title", Text, nullable=False),
+    Column("title", Words, nullable=False),
     Column("labels", Text, nullable=False),
     Column("alerts", Text, nullable=False),
     Column("firing", Text, nullable=False, server_default=""),
@@ -149,6 +172,7 @@ incidents = Table(
     _partial("incidents_numbers", "number", where="state != 'resolved'", unique=True),
     _partial("incidents_due", "due_at", where="due_at IS NOT NULL"),
     _partial("incidents_heard", "heard_at", where="heard_at IS NOT NULL"),
+    _partial("incidents_resolved", "resolved_at", where="resolved_at IS NOT NULL"),
     _partial("incidents_group", "group_key", where="state != 'resolved'"),
 )
 
@@ -159,9 +183,9 @@ events = Table(
     Column("incident_id", Text, ForeignKey("incidents.id", ondelete="CASCADE"), nullable=False, index=True),
     Column("at", Instant, nullable=False),
     Column("kind", Text, nullable=False),
-    Column("by", Text),
+    Column("by", Words),
     Column("via", Text),
-    Column("detail", Text),
+    Column("detail", Words),
 )
 
 replies = Table(
@@ -170,8 +194,8 @@ replies = Table(
     Column("id", BigInteger, primary_key=True, autoincrement=False),
     Column("at", Instant, nullable=False, index=True),
     Column("phone", Text, nullable=False),
-    Column("contact", Text),
-    Column("text", Text, nullable=False),
+    Column("contact", Words),
+    Column("text", Words, nullable=False),
     Column("outcome", Text, nullable=False),
 )
 
@@ -195,14 +219,31 @@ jobs = Table(
     metadata,
     Column("tag", Text, primary_key=True),
     Column("state", Text, nullable=False),
-    Column("text", Text, nullable=False),
+    Column("text", Words, nullable=False),
     Column("attempted_at", Instant, nullable=False),
     Column("due_at", Instant, nullable=False),
     Column("looks", Integer, nullable=False, default=0),
     Column("patience", BigInteger, nullable=False, default=0),
-    Column("error", Text),
+    Column("error", Words),
     Column("query_id", Text),
+    Column("owner", Text),
+    Column("answered_at", Instant),
     _partial("jobs_open", "due_at", where="state != 'done'"),
+)
+
+replicas = Table(
+    "replicas",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("beats", BigInteger, nullable=False),
+    Column("seen_at", Instant, nullable=False),
+)
+
+identities = Table(
+    "identities",
+    metadata,
+    Column("identity", LargeBinary, primary_key=True),
+    Column("received_at", BigInteger, nullable=False, index=True),
 )
 
 messages = Table(
@@ -219,16 +260,17 @@ messages = Table(
     Column("kind", Text, nullable=False, server_default="page"),
     Column("step", Integer),
     Column("urgency", Integer, nullable=False, server_default="2"),
-    Column("gist", Text),
+    Column("gist", Words),
     Column("merged_into", Text),
     Column("receipt", Integer),
     Column("ptt", Integer),
     Column("delivered_at", Instant),
     Column("receipt_due_at", Instant),
+    Column("receipt_at", Instant),
     Column("receiver", Text, nullable=False),
-    Column("contact", Text, nullable=False),
+    Column("contact", Words, nullable=False),
     Column("phone", Text, nullable=False),
-    Column("text", Text, nullable=False),
+    Column("text", Words, nullable=False),
     Column("parts", Integer, nullable=False),
     Column("state", Text, nullable=False),
     Column("received_at", Instant, nullable=False),
@@ -239,7 +281,7 @@ messages = Table(
     Column("attempts", Integer, nullable=False, default=0),
     Column("tag", Text, ForeignKey("jobs.tag"), index=True),
     Column("ovh_id", BigInteger),
-    Column("error", Text),
+    Column("error", Words),
     Column("finished_at", Instant),
     _partial("messages_queued", "due_at", "id", where="state = 'queued'"),
     _partial(
@@ -248,6 +290,14 @@ messages = Table(
     Index("messages_phone", "phone", "sent_at"),
     _partial("messages_waiting", "phone", where="state = 'queued'"),
     _partial("messages_sent", "sent_at", where="sent_at IS NOT NULL"),
+    _partial("messages_ovh_id", "ovh_id", where="ovh_id IS NOT NULL"),
     _partial("messages_merged", "merged_into", where="merged_into IS NOT NULL"),
     _partial("messages_receipts", "receipt_due_at", where="receipt_due_at IS NOT NULL"),
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("tag", Text, ForeignKey("jobs.tag", ondelete="CASCADE"), primary_key=True),
+    Column("message_id", Text, ForeignKey("messages.id", ondelete="CASCADE"), primary_key=True, index=True),
 )

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import (
+    URL,
     Connection,
     bindparam,
     delete,
@@ -18,25 +19,26 @@ from sqlalchemy import (
     insert,
     or_,
     select,
-    true,
     update,
 )
+from sqlalchemy.exc import IntegrityError
 
-from notifier.config import LONGEST_DEDUPE_WINDOW
-from notifier.ids import first_id
-from notifier.incidents import PAGING, IncidentState, Kind
+from notifier.clock import utc_now
+from notifier.ids import first_id, new_id
+from notifier.incidents import IncidentState
 from notifier.store.bulk import BulkInsert
 from notifier.store.database import Database
 from notifier.store.followup import Receipts, Replies
 from notifier.store.incidents import ADD_MESSAGES, Incidents, message_row
 from notifier.store.marks import Marks, set_mark
-from notifier.store.recent import Recent
+from notifier.store.members import Members, free_orphans
+from notifier.store.outbox import MESSAGE, Outbox
 from notifier.store.records import (
     Due,
     Ending,
+    IncidentChange,
     Job,
     Message,
-    NewMessage,
     NewNotification,
     NewWebhook,
     Queue,
@@ -47,7 +49,9 @@ from notifier.store.schema import (
     UNDER_WAY,
     JobState,
     MessageState,
+    attempts,
     from_microseconds,
+    identities,
     incidents,
     jobs,
     messages,
@@ -55,36 +59,10 @@ from notifier.store.schema import (
     replies,
     to_microseconds,
     webhooks,
+    word,
 )
 
-_MESSAGE = (
-    messages.c.id,
-    messages.c.notification_id,
-    messages.c.receiver,
-    messages.c.contact,
-    messages.c.phone,
-    messages.c.text,
-    messages.c.parts,
-    messages.c.received_at,
-    messages.c.expires_at,
-    messages.c.attempts,
-    messages.c.incident_id,
-    messages.c.kind,
-    messages.c.urgency,
-    messages.c.gist,
-)
-_WITH_STATE = (*_MESSAGE, incidents.c.state.label("incident_state"))
-_OF_INCIDENTS = messages.outerjoin(incidents, incidents.c.id == messages.c.incident_id)
-
-_GONE = (
-    MessageState.SENDING,
-    MessageState.UNSETTLED,
-    MessageState.ACCEPTED,
-    MessageState.DELIVERED,
-    MessageState.UNDELIVERED,
-)
-_MOST_VALUES = 500
-"""How many values a statement holds at most."""
+T = TypeVar("T")
 
 # The statements of every page, built once: SQLAlchemy takes longer to build one than SQLite to run it.
 
@@ -105,6 +83,30 @@ _UNPLANNED = (
     .where((_WAITING.c.total <= bindparam("max_bytes")) | (_WAITING.c.total == _WAITING.c.size))
     .order_by(webhooks.c.id)
 )
+_EARLIER = webhooks.alias("earlier")
+_TAKE_UNPLANNED = (
+    update(webhooks)
+    .where(
+        webhooks.c.id.in_(
+            select(webhooks.c.id)
+            .where(
+                webhooks.c.planned_at.is_(None),
+                webhooks.c.id.not_in(bindparam("without", expanding=True)),
+                or_(webhooks.c.taken_by.is_(None), webhooks.c.taken_by == bindparam("replica")),
+                ~exists().where(
+                    _EARLIER.c.planned_at.is_(None),
+                    _EARLIER.c.group_hash == webhooks.c.group_hash,
+                    _EARLIER.c.id < webhooks.c.id,
+                ),
+            )
+            .order_by(webhooks.c.id)
+            .limit(bindparam("most"))
+            .with_for_update(skip_locked=True)
+        )
+    )
+    .values(taken_by=bindparam("replica"))
+    .returning(webhooks.c.id, webhooks.c.received_at, webhooks.c.posted_to, webhooks.c.body)
+)
 _PLAN = (
     update(webhooks)
     .where(webhooks.c.id == bindparam("webhook"), webhooks.c.planned_at.is_(None))
@@ -112,18 +114,12 @@ _PLAN = (
 )
 _ADD_NOTIFICATIONS = insert(notifications)
 _ADD_JOB = insert(jobs)
-_DUE = (
-    select(*_WITH_STATE)
-    .select_from(_OF_INCIDENTS)
-    .where(messages.c.state == MessageState.QUEUED, messages.c.due_at <= bindparam("now"))
-    .order_by(messages.c.due_at, messages.c.id)
-    .limit(bindparam("most"))
-)
+_ADD_ATTEMPTS = insert(attempts)
 _TAKE = (
     update(messages)
     .where(
         messages.c.id.in_(bindparam("ids", expanding=True)),
-        messages.c.state == MessageState.QUEUED,
+        messages.c.state == word(MessageState.QUEUED),
     )
     .values(
         state=MessageState.SENDING,
@@ -134,9 +130,13 @@ _TAKE = (
 )
 _END = (
     update(messages)
-    .where(messages.c.id == bindparam("message"))
+    .where(
+        messages.c.id == bindparam("message"),
+        or_(messages.c.tag == bindparam("job"), messages.c.state == word(MessageState.QUEUED)),
+    )
     .values(
         state=bindparam("state"),
+        tag=bindparam("job"),
         ovh_id=bindparam("ovh_id"),
         error=bindparam("error"),
         finished_at=bindparam("now"),
@@ -161,12 +161,17 @@ _RELEASE = (
 _CLOSE_JOB = (
     update(jobs)
     .where(jobs.c.tag == bindparam("job"))
-    .values(state=JobState.DONE, error=bindparam("why"), query_id=bindparam("query"))
+    .values(
+        state=JobState.DONE,
+        error=func.coalesce(bindparam("why"), jobs.c.error),
+        query_id=bindparam("query"),
+        answered_at=bindparam("answered"),
+    )
 )
 _UNSETTLED = (
     select(jobs.c.tag, jobs.c.text, jobs.c.attempted_at, jobs.c.looks, jobs.c.patience)
     .where(
-        jobs.c.state != JobState.DONE,
+        jobs.c.state != word(JobState.DONE),
         jobs.c.state == JobState.UNSETTLED,
         jobs.c.due_at <= bindparam("now"),
     )
@@ -174,9 +179,11 @@ _UNSETTLED = (
     .limit(bindparam("most"))
 )
 _NEXT_DUE = select(
-    select(func.min(messages.c.due_at)).where(messages.c.state == MessageState.QUEUED).scalar_subquery(),
+    select(func.min(messages.c.due_at))
+    .where(messages.c.state == word(MessageState.QUEUED))
+    .scalar_subquery(),
     select(func.min(jobs.c.due_at))
-    .where(jobs.c.state != JobState.DONE, jobs.c.state == JobState.UNSETTLED)
+    .where(jobs.c.state != word(JobState.DONE), jobs.c.state == JobState.UNSETTLED)
     .scalar_subquery(),
 )
 
@@ -188,68 +195,70 @@ class Store(Database):
     that is done once it is on disk.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Take the database at *path*, as `Database` does."""
-        super().__init__(path, self._remember)
-        self._recent = Recent()
+    def __init__(self, place: Path | URL) -> None:
+        """Take the database at *place*, as `Database` does."""
+        super().__init__(place, self._remember)
+        self._repetitions = self.backend.repetitions()
         self._insert_webhooks = BulkInsert(webhooks, lambda rows: insert(webhooks).values(rows))
+        self.replica = new_id(utc_now())
+        """What this process is known by among those that work on the same database."""
+        self.members = Members(self)
         self.incidents = Incidents(self)
         self.marks = Marks(self)
         self.receipts = Receipts(self, self.incidents)
         self.replies = Replies(self, self.incidents)
 
+    def _remember(self, connection: Connection) -> None:
+        self._repetitions.remember(connection)
+
     # intake
 
     def add_webhooks(self, batch: Sequence[NewWebhook], window: timedelta) -> Future[set[str]]:
         """Store *batch*, but for those that repeat one stored within *window*; return the repetitions' ids."""
-        taken: list[bytes] = []
+        taken: list[NewWebhook] = []
 
         def operation(connection: Connection) -> set[str]:
-            self._recent.forget(taken)  # of an earlier run of this operation, that was rolled back
-            taken.clear()
-            fresh = []
-            for new in batch:
-                if self._recent.take(new.identity, new.received_at, window):
-                    taken.append(new.identity)
-                    fresh.append(new)
-            self._insert_webhooks(connection, [_webhook_row(new) for new in fresh])
-            return {new.id for new in batch}.difference(new.id for new in fresh)
+            self._repetitions.forget(taken)  # of an earlier run of this operation, that was rolled back
+            taken[:] = self._repetitions.fresh(connection, batch, window)
+            self._insert_webhooks(connection, [_webhook_row(new) for new in taken])
+            return {new.id for new in batch}.difference(new.id for new in taken)
 
-        written = self.submit(operation)
+        written = self.submit(operation, rings=("planner",))
 
         def settle(done: Future[set[str]]) -> None:
             if done.exception() is not None:
-                self._recent.forget(taken)
+                self._repetitions.forget(taken)
 
         written.add_done_callback(settle)
         return written
-
-    def _remember(self, connection: Connection) -> None:
-        """Learn from a database just opened which webhooks are recent."""
-        newest = connection.execute(select(func.max(webhooks.c.received_at))).scalar()
-        self._recent.clear()
-        if newest is not None:
-            since = newest - LONGEST_DEDUPE_WINDOW // timedelta(microseconds=1)
-            rows = connection.execute(
-                select(webhooks.c.identity, webhooks.c.received_at)
-                .where(webhooks.c.id >= first_id(from_microseconds(since)))
-                .order_by(webhooks.c.id)
-            )
-            for identity, received_at in rows:
-                self._recent.learn(bytes(identity), from_microseconds(received_at), LONGEST_DEDUPE_WINDOW)
 
     # planning
 
     def unplanned(self, limit: int, max_bytes: int, without: Collection[str] = ()) -> list[StoredWebhook]:
         """Return the oldest webhooks to be planned, of at most *max_bytes* together unless one is larger.
 
-        Those whose ids are in *without* are passed over.
+        Those whose ids are in *without* are passed over. Where other processes plan, too, they are taken: nobody
+        else is given them, nor later ones of the same groups, until they are planned or this process has ended.
         """
+        if self.backend.is_shared:
+            return self._take_unplanned(limit, max_bytes, without)
         with self.reading() as connection:
             rows = connection.execute(
                 _UNPLANNED, {"without": list(without), "most": limit, "max_bytes": max_bytes}
             )
             return [StoredWebhook(i, from_microseconds(at), to, bytes(body)) for i, at, to, body in rows]
+
+    def _take_unplanned(self, limit: int, max_bytes: int, without: Collection[str]) -> list[StoredWebhook]:
+        given = {"without": list(without), "most": limit, "replica": self.replica}
+        rows = self.submit(lambda connection: connection.execute(_TAKE_UNPLANNED, given).all()).result()
+        found: list[StoredWebhook] = []
+        for row in sorted(rows, key=lambda row: row.id):
+            max_bytes -= len(row.body)
+            if found and max_bytes < 0:
+                break  # it stays ours, for the next time
+            at = from_microseconds(row.received_at)
+            found.append(StoredWebhook(row.id, at, row.posted_to, bytes(row.body)))
+        return found
 
     def add_plans(
         self,
@@ -266,13 +275,10 @@ class Store(Database):
         def operation(connection: Connection) -> list[str]:
             refused, notes, texts = [], [], []
             for webhook_id, plans in planned:
-                with connection.begin_nested() as attempt:
-                    taken = connection.execute(_PLAN, {"webhook": webhook_id, "now": now}).rowcount == 1
-                    changes = [plan.change for plan in plans if plan.change is not None]
-                    if not taken or not all(self.incidents.put(connection, c, now) for c in changes):
-                        attempt.rollback()
-                        refused.append(webhook_id)
-                        continue
+                changes = [plan.change for plan in plans if plan.change is not None]
+                if not self._plan(connection, webhook_id, changes, now):
+                    refused.append(webhook_id)
+                    continue
                 for plan in plans:
                     notes.append(_notification_row(plan, now))
                     texts += [
@@ -286,24 +292,44 @@ class Store(Database):
                 connection.execute(ADD_MESSAGES, texts)
             return refused
 
-        return self.submit(operation)
+        return self.submit(operation, rings=("sender",))
+
+    def _plan(
+        self, connection: Connection, webhook_id: str, changes: Sequence[IncidentChange], now: datetime
+    ) -> bool:
+        """Write down that a webhook is planned and what becomes of incidents; return whether all of it could be."""
+        try:
+            with connection.begin_nested() as attempt:
+                taken = connection.execute(_PLAN, {"webhook": webhook_id, "now": now}).rowcount == 1
+                if taken and all(self.incidents.put(connection, change, now) for change in changes):
+                    return True
+                attempt.rollback()
+        except IntegrityError:  # another replica opened the same, or took the same number
+            pass
+        return False
 
     # sending
 
-    def due_messages(self, now: datetime, limit: int) -> list[Message]:
-        """Return the messages that are due to be sent, those due longest first."""
-        with self.reading() as connection:
-            return [Message(**row._mapping) for row in connection.execute(_DUE, {"now": now, "most": limit})]
+    def hand_out(self, choose: Callable[[Outbox], T]) -> Future[T]:
+        """Have *choose* say what of the outbox goes now, in one transaction; return what it returns.
+
+        It may be called more than once; what it does counts once.
+        """
+        return self.submit(lambda connection: choose(self._outbox(connection)), rings=())
+
+    def _outbox(self, connection: Connection) -> Outbox:
+        return Outbox(connection, self.backend, self._claim, self._end)
 
     def claim(self, claimed: Sequence[Job]) -> Future[list[Job]]:
         """Write down that *claimed* are about to be sent; return those whose messages were all still queued."""
-        return self.submit(lambda connection: [job for job in claimed if self._claim(connection, job)])
+        return self.hand_out(lambda outbox: outbox.claim(claimed))
 
     def split(self, job: Job, halves: Sequence[Job], error: str) -> Future[list[Job]]:
         """Write down that *job* was refused, and that *halves* of it are about to be sent in its place."""
 
         def operation(connection: Connection) -> list[Job]:
-            self._release(connection, job.tag, job.attempted_at, error, None)
+            now = halves[0].attempted_at
+            self._release(connection, job.tag, now, error, None, answered_at=now)
             return [half for half in halves if self._claim(connection, half)]
 
         return self.submit(operation)
@@ -319,13 +345,16 @@ class Store(Database):
                 "due_at": job.attempted_at,
                 "looks": 0,
                 "patience": 0,
+                "owner": self.replica,
             },
         )
         ids = [message.id for message in job.messages]
         taken = connection.execute(_TAKE, {"ids": ids, "job": job.tag, "now": job.attempted_at})
         if taken.rowcount == len(job.messages):
+            connection.execute(_ADD_ATTEMPTS, [{"tag": job.tag, "message_id": id_} for id_ in ids])
             return True
-        self._release(connection, job.tag, job.attempted_at, "was taken elsewhere", None)
+        now = job.attempted_at
+        self._release(connection, job.tag, now, "was taken elsewhere", None, answered_at=now)
         return False
 
     def finish(
@@ -334,12 +363,15 @@ class Store(Database):
         """Write down how messages of *job* ended; those that are not named go back to the queue, due now."""
 
         def operation(connection: Connection) -> None:
-            self._end(connection, endings, now)
-            self._release(connection, job.tag, now, None, query_id)
+            self._end(connection, endings, now, job.tag)
+            self._release(connection, job.tag, now, None, query_id, answered_at=now)
 
         return self.submit(operation)
 
-    def _end(self, connection: Connection, endings: Sequence[Ending], now: datetime) -> None:
+    def _end(
+        self, connection: Connection, endings: Sequence[Ending], now: datetime, tag: str | None = None
+    ) -> None:
+        """Write down *endings*, unless another job than that of *tag* has the message in hand by now."""
         if not endings:
             return
         connection.execute(
@@ -347,6 +379,7 @@ class Store(Database):
             [
                 {
                     "message": e.message_id,
+                    "job": tag,
                     "state": e.state,
                     "ovh_id": e.ovh_id,
                     "error": e.error,
@@ -362,164 +395,28 @@ class Store(Database):
         if failed:
             self.incidents.hasten(connection, failed, now)
 
-    def requeue(self, job: Job, due_at: datetime, error: str, query_id: str | None = None) -> Future[None]:
+    def requeue(
+        self, job: Job, due_at: datetime, error: str, now: datetime, query_id: str | None = None
+    ) -> Future[None]:
         """Write down that *job* was not taken; its messages go back to the queue, due at *due_at*."""
-        return self.submit(lambda connection: self._release(connection, job.tag, due_at, error, query_id))
+
+        def operation(connection: Connection) -> None:
+            self._release(connection, job.tag, due_at, error, query_id, answered_at=now)
+
+        return self.submit(operation)
 
     @staticmethod
     def _release(
-        connection: Connection, tag: str, due_at: datetime, error: str | None, query_id: str | None
+        connection: Connection,
+        tag: str,
+        due_at: datetime,
+        error: str | None,
+        query_id: str | None,
+        *,
+        answered_at: datetime,
     ) -> None:
         connection.execute(_RELEASE, {"job": tag, "due": due_at, "why": error})
-        connection.execute(_CLOSE_JOB, {"job": tag, "why": error, "query": query_id})
-
-    def expire(self, expired: Sequence[Message], now: datetime) -> Future[None]:
-        """Write down that *expired* are given up."""
-
-        def operation(connection: Connection) -> None:
-            queued = select(messages.c.id).where(
-                messages.c.id.in_([message.id for message in expired]),
-                messages.c.state == MessageState.QUEUED,
-            )
-            still = list(connection.execute(queued).scalars())
-            self._end(connection, [Ending(id_, MessageState.EXPIRED) for id_ in still], now)
-
-        return self.submit(operation)
-
-    # keeping calm
-
-    def sent_to(self, phones: Collection[str], since: datetime) -> dict[str, list[datetime]]:
-        """Return when messages went to *phones* after *since*, in order; what is on its way counts as gone."""
-        statement = select(messages.c.phone, messages.c.sent_at).where(
-            messages.c.phone.in_(list(phones)),
-            messages.c.kind != Kind.ANSWER,
-            messages.c.state.in_(_GONE),
-            messages.c.sent_at > since,
-        )
-        found: dict[str, list[datetime]] = {phone: [] for phone in phones}
-        with self.reading() as connection:
-            for phone, at in connection.execute(statement):
-                found[phone].append(at)
-        return {phone: sorted(times) for phone, times in found.items()}
-
-    def parts_since(self, since: datetime) -> int:
-        """Return how many parts went out after *since*; what is on its way counts as gone."""
-        statement = select(func.coalesce(func.sum(messages.c.parts), 0)).where(
-            messages.c.sent_at > since, messages.c.state.in_(_GONE)
-        )
-        with self.reading() as connection:
-            return int(connection.execute(statement).scalar_one())
-
-    def add_notices(self, notices: Sequence[NewMessage], mark: str, now: datetime) -> Future[None]:
-        """Have *notices* sent, and remember *now* as *mark*."""
-
-        def operation(connection: Connection) -> None:
-            set_mark(connection, mark, now)
-            if notices:
-                rows = [message_row(message, "", now, now, None) for message in notices]
-                connection.execute(ADD_MESSAGES, rows)
-
-        return self.submit(operation)
-
-    def waiting_for(self, phone: str) -> list[Message]:
-        """Return the messages to *phone* that are queued, due or not: the most severe first, then the oldest."""
-        statement = (
-            select(*_WITH_STATE)
-            .select_from(_OF_INCIDENTS)
-            .where(messages.c.phone == phone, messages.c.state == MessageState.QUEUED)
-            .order_by(messages.c.urgency, messages.c.created_at, messages.c.id)
-        )
-        with self.reading() as connection:
-            return [Message(**row._mapping) for row in connection.execute(statement)]
-
-    def overtaken(self, waiting: Sequence[Message]) -> list[str]:
-        """Return the ids of those *waiting* that need not go any more.
-
-        Nobody needs to be paged for what somebody has acknowledged, nor to be told that something fires
-        whose end they are told of.
-        """
-        ids = [
-            message.id
-            for message in waiting
-            if message.kind in PAGING and message.incident_state == IncidentState.RESOLVED
-        ]
-        taken = [
-            message.id
-            for message in waiting
-            if message.kind in (Kind.PAGE, Kind.REMINDER)
-            and message.incident_state == IncidentState.ACKNOWLEDGED
-        ]
-        if not ids and not taken:
-            return []
-        end, other = messages.alias("end"), messages.alias("other")
-        is_told = exists().where(
-            end.c.incident_id == messages.c.incident_id,
-            end.c.phone == messages.c.phone,
-            end.c.kind == Kind.RESOLVED,
-            end.c.state.not_in(FAILED),
-        )
-        stands_for_others = exists().where(other.c.merged_into == messages.c.id)
-        found: list[str] = []
-        with self.reading() as connection:
-            for chunk, is_enough in ((ids, is_told), (taken, true())):
-                for some in _chunks(chunk):
-                    found += connection.execute(
-                        select(messages.c.id).where(messages.c.id.in_(some), is_enough, ~stands_for_others)
-                    ).scalars()
-        return found
-
-    def withdraw(self, ids: Collection[str], now: datetime) -> Future[None]:
-        """Write down that the queued messages *ids* are not to be sent any more."""
-
-        def operation(connection: Connection) -> None:
-            for chunk in _chunks(list(ids)):
-                connection.execute(
-                    update(messages)
-                    .where(messages.c.id.in_(chunk), messages.c.state == MessageState.QUEUED)
-                    .values(state=MessageState.WITHDRAWN, finished_at=now)
-                )
-
-        return self.submit(operation)
-
-    def park(self, ids: Collection[str], until: datetime) -> Future[None]:
-        """Have the queued messages *ids* wait until then."""
-
-        def operation(connection: Connection) -> None:
-            for chunk in _chunks(list(ids)):
-                connection.execute(
-                    update(messages)
-                    .where(messages.c.id.in_(chunk), messages.c.state == MessageState.QUEUED)
-                    .values(due_at=until)
-                )
-
-        return self.submit(operation)
-
-    def merge(
-        self, digest: NewMessage, receiver: str, received_at: datetime, ids: Collection[str], now: datetime
-    ) -> Future[bool]:
-        """Have *digest* sent in place of the queued messages *ids*; return whether all of them still were."""
-
-        def operation(connection: Connection) -> bool:
-            merged = 0
-            with connection.begin_nested() as attempt:
-                for chunk in _chunks(list(ids)):
-                    merged += connection.execute(
-                        update(messages)
-                        .where(messages.c.id.in_(chunk), messages.c.state == MessageState.QUEUED)
-                        .values(state=MessageState.MERGED, merged_into=digest.id)
-                    ).rowcount
-                    connection.execute(  # what was merged into one of them before goes along
-                        update(messages)
-                        .where(messages.c.merged_into.in_(chunk))
-                        .values(merged_into=digest.id)
-                    )
-                if merged != len(ids):
-                    attempt.rollback()
-                    return False
-            connection.execute(ADD_MESSAGES, message_row(digest, receiver, received_at, now, None))
-            return True
-
-        return self.submit(operation)
+        connection.execute(_CLOSE_JOB, {"job": tag, "why": error, "query": query_id, "answered": answered_at})
 
     # settling
 
@@ -538,7 +435,7 @@ class Store(Database):
         """
 
         def operation(connection: Connection) -> None:
-            self._end(connection, found, now)
+            self._end(connection, found, now, job.tag)
             connection.execute(
                 update(jobs)
                 .where(jobs.c.tag == job.tag)
@@ -558,28 +455,12 @@ class Store(Database):
 
         return self.submit(operation)
 
-    def unsettle_orphans(self, now: datetime, patience: timedelta) -> Future[int]:
-        """Take up the jobs that were being sent when the process ended: what became of them is to be asked."""
+    def free_orphans(self, now: datetime, patience: timedelta) -> Future[int]:
+        """Take up the jobs that were being sent by processes that have ended: OVHcloud is to be asked for them.
 
-        def operation(connection: Connection) -> int:
-            connection.execute(
-                update(messages)
-                .where(messages.c.state == MessageState.SENDING)
-                .values(state=MessageState.UNSETTLED)
-            )
-            return connection.execute(
-                update(jobs)
-                .where(jobs.c.state == JobState.SENDING)
-                .values(
-                    state=JobState.UNSETTLED,
-                    attempted_at=now,  # it may have been sent up to the moment that the process ended
-                    due_at=now,
-                    patience=patience // timedelta(microseconds=1),
-                    error="the process ended before the answer came",
-                )
-            ).rowcount
-
-        return self.submit(operation)
+        Returns how many there are. An answer that there is none such is not believed for *patience*.
+        """
+        return self.submit(lambda connection: free_orphans(connection, now, patience))
 
     def unsettled_jobs(self, now: datetime, limit: int) -> list[Job]:
         """Return the jobs of which OVHcloud is to be asked now."""
@@ -593,7 +474,7 @@ class Store(Database):
                     tuple(
                         Message(**row._mapping)
                         for row in connection.execute(
-                            select(*_MESSAGE).where(
+                            select(*MESSAGE).where(
                                 messages.c.tag == tag, messages.c.state == MessageState.UNSETTLED
                             )
                         )
@@ -608,7 +489,7 @@ class Store(Database):
         """Write down which messages of *job* were found, and that the others are asked for at *due_at*."""
 
         def operation(connection: Connection) -> None:
-            self._end(connection, found, now)
+            self._end(connection, found, now, job.tag)
             connection.execute(
                 update(jobs).where(jobs.c.tag == job.tag).values(due_at=due_at, looks=jobs.c.looks + 1)
             )
@@ -627,7 +508,7 @@ class Store(Database):
         def operation(connection: Connection) -> None:
             connection.execute(
                 update(messages)
-                .where(messages.c.state == MessageState.QUEUED, messages.c.due_at > latest)
+                .where(messages.c.state == word(MessageState.QUEUED), messages.c.due_at > latest)
                 .values(due_at=now)
             )
             connection.execute(
@@ -647,7 +528,7 @@ class Store(Database):
         """Return what is under way."""
         counts = (
             select(messages.c.state, func.count(), func.min(messages.c.received_at))
-            .where(messages.c.state.in_(UNDER_WAY))
+            .where(messages.c.state.in_([word(state) for state in UNDER_WAY]))
             .group_by(messages.c.state)
         )
         waiting = select(func.count(), func.min(webhooks.c.received_at)).where(
@@ -677,9 +558,12 @@ class Store(Database):
             under_way = (
                 select(messages.c.id)
                 .join(notifications, notifications.c.id == messages.c.notification_id)
-                .where(notifications.c.webhook_id == webhooks.c.id, messages.c.state.in_(UNDER_WAY))
+                .where(
+                    notifications.c.webhook_id == webhooks.c.id,
+                    messages.c.state.in_([word(state) for state in UNDER_WAY]),
+                )
             )
-            open_ = select(incidents.c.id).where(incidents.c.state != IncidentState.RESOLVED)
+            open_ = select(incidents.c.id).where(incidents.c.state != word(IncidentState.RESOLVED))
             of_open = select(notifications.c.id).where(
                 notifications.c.webhook_id == webhooks.c.id, notifications.c.incident_id.in_(open_)
             )
@@ -710,28 +594,29 @@ class Store(Database):
             gone += connection.execute(delete(incidents).where(incidents.c.id.in_(over))).rowcount
             read = select(replies.c.id).where(replies.c.at < cutoff).limit(limit)
             gone += connection.execute(delete(replies).where(replies.c.id.in_(read))).rowcount
-            attempts = (
+            done = (
                 select(jobs.c.tag)
                 .where(
-                    jobs.c.attempted_at < cutoff,
+                    jobs.c.tag < first_id(cutoff),
                     jobs.c.state == JobState.DONE,
                     ~exists(select(messages.c.id).where(messages.c.tag == jobs.c.tag)),
                 )
                 .limit(limit)
             )
-            gone += connection.execute(delete(jobs).where(jobs.c.tag.in_(attempts))).rowcount
+            gone += connection.execute(delete(jobs).where(jobs.c.tag.in_(done))).rowcount
+            horizon = to_microseconds(cutoff)
+            forgotten = select(identities.c.identity).where(identities.c.received_at < horizon).limit(limit)
+            gone += connection.execute(
+                delete(identities).where(identities.c.identity.in_(forgotten))
+            ).rowcount
             return gone
 
         return self.submit(operation)
 
 
-def _chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(ids), _MOST_VALUES):
-        yield ids[start : start + _MOST_VALUES]
-
-
 def _webhook_row(new: NewWebhook) -> tuple[object, ...]:
-    return new.id, new.identity, to_microseconds(new.received_at), new.posted_to, new.body, None
+    received_at = to_microseconds(new.received_at)
+    return new.id, new.identity, received_at, new.posted_to, new.body, None, new.group_hash, None
 
 
 def _notification_row(plan: NewNotification, now: datetime) -> dict[str, Any]:

@@ -1,33 +1,47 @@
 """The one thread that writes: what is handed in while it commits goes into its next transaction together.
 
 SQLite takes one writer at a time, and each commit costs a flush to the disk. One thread that shares
-commits is both the fastest way to write and the one without waits for locks.
+commits is both the fastest way to write and the one without waits for locks. On PostgreSQL the threads
+of several replicas may meet: then the transaction is run again.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import queue
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import structlog
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from notifier.store.engine import StoreUnavailable, is_outage, migrate, reason
+from notifier.store.engine import Backend, StoreRefused, StoreUnavailable, migrate, reason
 
 T = TypeVar("T")
 Operation = Callable[[Connection], Any]
 
 _MAX_BATCH = 64
 _PROBE_INTERVAL = 1.0  # seconds
+_CLASHES = 8
+"""So often a transaction that meets others is tried."""
 
 log = structlog.get_logger(__name__)
+
+
+class _Task(NamedTuple):
+    """An operation, the future of its result, and whom to wake when it is done."""
+
+    operation: Operation
+    future: Future[Any]
+    rings: Collection[str]
+
+
+class _Clash(Exception):
+    """A transaction met another one."""
 
 
 class Writer:
@@ -37,14 +51,13 @@ class Writer:
     as soon as the cause is gone.
     """
 
-    def __init__(self, engine: Engine, path: Path, on_opened: Callable[[Connection], None]) -> None:
-        """Prepare to write to *engine*, which is open on the file at *path*; *on_opened* may read it first."""
-        self._engine = engine
-        self._path = path
+    def __init__(self, backend: Backend, on_opened: Callable[[Connection], None]) -> None:
+        """Prepare to write to *backend*; *on_opened* may read it first."""
+        self._backend = backend
         self._on_opened = on_opened
-        self._queue: queue.SimpleQueue[tuple[Operation, Future[Any]] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
         self._connection: Connection | None = None
-        self._inode: tuple[int, int] | None = None
+        self._identity: object = None
         self._lock = threading.Lock()
         self._is_stopped = False
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
@@ -62,8 +75,8 @@ class Writer:
             self._queue.put(None)
         self._thread.join()
 
-    def submit(self, operation: Callable[[Connection], T]) -> Future[T]:
-        """Run *operation* in a transaction; the result comes once it is on disk.
+    def submit(self, operation: Callable[[Connection], T], rings: Collection[str] = ()) -> Future[T]:
+        """Run *operation* in a transaction; the result comes once it is on disk, and *rings* are rung.
 
         The operation may be run again when it shared a transaction that failed. The future raises
         `StoreUnavailable` when the store as a whole is hindered, else what the operation raised.
@@ -73,7 +86,7 @@ class Writer:
             if self._is_stopped:
                 future.set_exception(StoreUnavailable("the store is closed"))
             else:
-                self._queue.put((operation, future))
+                self._queue.put(_Task(operation, future, rings))
         return future
 
     def _run(self) -> None:
@@ -86,8 +99,8 @@ class Writer:
                 self._probe()
         self._disconnect()
 
-    def _next_batch(self) -> tuple[list[tuple[Operation, Future[Any]]], bool]:
-        batch: list[tuple[Operation, Future[Any]]] = []
+    def _next_batch(self) -> tuple[list[_Task], bool]:
+        batch: list[_Task] = []
         try:
             timeout = _PROBE_INTERVAL if self.outage is not None else None
             item = self._queue.get(timeout=timeout)
@@ -100,29 +113,40 @@ class Writer:
             return batch, False
         return batch, True
 
-    def _write(self, batch: list[tuple[Operation, Future[Any]]]) -> None:
+    def _write(self, batch: list[_Task], clashes: int = 0) -> None:
         try:
-            results = self._transaction([operation for operation, _ in batch])
+            results = self._transaction(batch)
         except StoreUnavailable as error:
-            for _, future in batch:
-                future.set_exception(error)
+            for task in batch:
+                task.future.set_exception(error)
+        except _Clash as clash:
+            if len(batch) == 1 and clashes == _CLASHES:
+                batch[0].future.set_exception(StoreUnavailable(str(clash)))
+                return
+            if len(batch) == 1:
+                time.sleep(0.002 * 2**clashes)
+            for task in batch:
+                self._write([task], clashes + (len(batch) == 1))
         except Exception as error:
             if len(batch) == 1:
-                batch[0][1].set_exception(error)
+                batch[0].future.set_exception(error)
                 return
-            for item in batch:  # one of them is at fault; the others shall not suffer
-                self._write([item])
+            for task in batch:  # one of them is at fault; the others shall not suffer
+                self._write([task])
         else:
-            for (_, future), result in zip(batch, results, strict=True):
-                future.set_result(result)
+            for task, result in zip(batch, results, strict=True):
+                task.future.set_result(result)
 
-    def _transaction(self, operations: list[Operation]) -> list[Any]:
+    def _transaction(self, batch: list[_Task]) -> list[Any]:
         try:
             connection = self._connect()
             with connection.begin():
-                results = [operation(connection) for operation in operations]
+                results = [task.operation(connection) for task in batch]
+                self._backend.ring(connection, {name for task in batch for name in task.rings})
         except DBAPIError as error:
-            if not is_outage(error):
+            if self._backend.is_clash(error):
+                raise _Clash(reason(error)) from None
+            if not self._backend.is_outage(error):
                 raise
             self._fail(reason(error))
             raise StoreUnavailable(reason(error)) from None
@@ -138,23 +162,19 @@ class Writer:
 
     def _connect(self) -> Connection:
         """Return the connection, made anew when the file was replaced or an error broke the last one."""
-        if self._connection is not None and self._inode == self._identify():
+        if self._connection is not None and self._identity == self._backend.identity():
             return self._connection
         self._disconnect()
-        self._engine.dispose()
-        migrate(self._engine)
-        self._connection = self._engine.connect()
+        self._backend.engine.dispose()
+        try:
+            migrate(self._backend)
+        except StoreRefused as error:  # it was upgraded beneath us
+            raise StoreUnavailable(str(error)) from None
+        self._connection = self._backend.engine.connect()
         with self._connection.begin():
             self._on_opened(self._connection)
-        self._inode = self._identify()
+        self._identity = self._backend.identity()
         return self._connection
-
-    def _identify(self) -> tuple[int, int] | None:
-        try:
-            found = os.stat(self._path)
-        except FileNotFoundError:
-            return None
-        return found.st_dev, found.st_ino
 
     def _disconnect(self) -> None:
         if self._connection is not None:
@@ -164,12 +184,12 @@ class Writer:
 
     def _fail(self, why: str) -> None:
         if self.outage is None:
-            log.error("store unavailable", error=why, database=str(self._path))
+            log.error("store unavailable", error=why, database=self._backend.name)
         self.outage = why
         self._disconnect()
 
     def _probe(self) -> None:
-        self._write([(_touch, Future())])
+        self._write([_Task(_touch, Future(), ())])
 
 
 def _touch(connection: Connection) -> None:

@@ -1,4 +1,7 @@
-"""``python -m notifier.store.migrations FILE``: brings the schema of a database up to date."""
+"""``python -m notifier.store.migrations``: brings the schema of a database up to date.
+
+The database is named on standard input, since its URL may hold a password: a file, or ``postgresql://…``.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,11 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Engine
+from sqlalchemy import Engine, make_url, text
 from sqlalchemy.exc import DBAPIError
 
-from notifier.store.engine import HEAD, REFUSED, StoreRefused, open_engine, reason, revision
+from notifier.store.database import open_backend
+from notifier.store.engine import HEAD, REFUSED, StoreRefused, reason, revision
 
 
 def upgrade(engine: Engine) -> None:
@@ -34,15 +38,18 @@ def upgrade(engine: Engine) -> None:
             "run the version of Notifier that wrote it, or a later one"
         ) from None
     with engine.begin() as connection:
+        if connection.dialect.name == "postgresql":  # another replica may be at it
+            connection.execute(text("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0"))
+            connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('notifier migrations'))"))
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
 
 
-def main(file: str) -> int:
-    """Upgrade the database in *file*; say on standard output what keeps it from being done."""
-    engine = open_engine(Path(file))
+def main(place: str) -> int:
+    """Upgrade the database at *place*; say on standard output what keeps it from being done."""
+    backend = open_backend(make_url(place) if place.startswith("postgresql") else Path(place))
     try:
-        upgrade(engine)
+        upgrade(backend.engine)
     except StoreRefused as error:
         sys.stdout.write(f"{error}\n")
         return REFUSED
@@ -50,9 +57,9 @@ def main(file: str) -> int:
         sys.stdout.write(f"{reason(error)}\n")
         return 1
     finally:
-        engine.dispose()
+        backend.engine.dispose()
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(sys.stdin.read()))

@@ -1,0 +1,108 @@
+"""Who works on the database: each replica shows that it lives, and the work of one that does not is freed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from concurrent.futures import Future
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, bindparam, delete, insert, or_, select, update
+
+from notifier.store.database import Database
+from notifier.store.schema import JobState, MessageState, jobs, messages, replicas, webhooks, word
+
+_BEAT = (
+    update(replicas)
+    .where(replicas.c.id == bindparam("replica"))
+    .values(beats=replicas.c.beats + 1, seen_at=bindparam("now"))
+)
+_ALIVE = select(replicas.c.id)
+_ORPHANED = or_(jobs.c.owner.is_(None), jobs.c.owner.not_in(_ALIVE))
+
+
+class Members:
+    """The replicas of a database."""
+
+    def __init__(self, database: Database) -> None:
+        """Work on *database*."""
+        self._database = database
+
+    def beat(self, replica: str, now: datetime) -> Future[dict[str, int]]:
+        """Show that *replica* lives; return how often each of the others has shown that."""
+
+        def operation(connection: Connection) -> dict[str, int]:
+            if not connection.execute(_BEAT, {"replica": replica, "now": now}).rowcount:
+                connection.execute(insert(replicas), {"id": replica, "beats": 0, "seen_at": now})
+            rows = connection.execute(select(replicas.c.id, replicas.c.beats)).all()
+            return {row.id: row.beats for row in rows if row.id != replica}
+
+        return self._database.submit(operation)
+
+    def bury(self, silent: Mapping[str, int], now: datetime, patience: timedelta) -> Future[int]:
+        """Free the work of the *silent*, unless they have shown a sign of life since so many beats.
+
+        Returns how many jobs of unknown outcome there are now for OVHcloud to be asked about; an answer that
+        there is none such is not believed for *patience*.
+        """
+
+        def operation(connection: Connection) -> int:
+            for replica, beats in sorted(silent.items()):
+                connection.execute(
+                    delete(replicas).where(replicas.c.id == replica, replicas.c.beats == beats)
+                )
+            return free_orphans(connection, now, patience)
+
+        return self._database.submit(operation, rings=("sender", "planner"))
+
+    def leave(self, replica: str) -> Future[None]:
+        """Say that *replica* ends: what it has not ended is free at once."""
+
+        def operation(connection: Connection) -> None:
+            connection.execute(delete(replicas).where(replicas.c.id == replica))
+            connection.execute(
+                update(webhooks)
+                .where(webhooks.c.planned_at.is_(None), webhooks.c.taken_by == replica)
+                .values(taken_by=None)
+            )
+
+        return self._database.submit(operation, rings=("planner",))
+
+
+def free_orphans(connection: Connection, now: datetime, patience: timedelta) -> int:
+    """Free what belongs to no living replica; return how many jobs are to be asked for."""
+    connection.execute(
+        update(webhooks)
+        .where(
+            webhooks.c.planned_at.is_(None),
+            webhooks.c.taken_by.is_not(None),
+            webhooks.c.taken_by.not_in(_ALIVE),
+        )
+        .values(taken_by=None)
+    )
+    tags: Collection[str] = (
+        connection.execute(
+            select(jobs.c.tag).where(
+                jobs.c.state != word(JobState.DONE), jobs.c.state == JobState.SENDING, _ORPHANED
+            )
+        )
+        .scalars()
+        .all()
+    )
+    for tag in tags:
+        connection.execute(
+            update(messages)
+            .where(messages.c.tag == tag, messages.c.state == MessageState.SENDING)
+            .values(state=MessageState.UNSETTLED)
+        )
+        connection.execute(
+            update(jobs)
+            .where(jobs.c.tag == tag, jobs.c.state == JobState.SENDING)
+            .values(
+                state=JobState.UNSETTLED,
+                attempted_at=now,  # it may have been sent up to the moment that the process ended
+                due_at=now,
+                patience=patience // timedelta(microseconds=1),
+                error="the process ended before the answer came",
+            )
+        )
+    return len(tags)

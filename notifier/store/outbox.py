@@ -1,0 +1,211 @@
+"""What waits to be sent, within one transaction: looked at, decided on, and written down.
+
+Whoever hands out messages holds the rows and the numbers that they decide on until the transaction ends;
+what others hold is passed over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection, bindparam, exists, func, select, true, update
+
+from notifier.incidents import PAGING, IncidentState, Kind
+from notifier.store.engine import Backend
+from notifier.store.incidents import ADD_MESSAGES, message_row
+from notifier.store.marks import get_mark, set_mark
+from notifier.store.records import Ending, Job, Message, NewMessage
+from notifier.store.schema import FAILED, MessageState, incidents, messages, word
+
+MESSAGE = (
+    messages.c.id,
+    messages.c.notification_id,
+    messages.c.receiver,
+    messages.c.contact,
+    messages.c.phone,
+    messages.c.text,
+    messages.c.parts,
+    messages.c.received_at,
+    messages.c.expires_at,
+    messages.c.attempts,
+    messages.c.incident_id,
+    messages.c.kind,
+    messages.c.urgency,
+    messages.c.gist,
+)
+_WITH_STATE = (*MESSAGE, incidents.c.state.label("incident_state"))
+_OF_INCIDENTS = messages.outerjoin(incidents, incidents.c.id == messages.c.incident_id)
+
+_GONE = (
+    MessageState.SENDING,
+    MessageState.UNSETTLED,
+    MessageState.ACCEPTED,
+    MessageState.DELIVERED,
+    MessageState.UNDELIVERED,
+)
+_MOST_VALUES = 500
+"""How many values a statement holds at most."""
+
+_DUE = (
+    select(*_WITH_STATE)
+    .select_from(_OF_INCIDENTS)
+    .where(messages.c.state == word(MessageState.QUEUED), messages.c.due_at <= bindparam("now"))
+    .order_by(messages.c.due_at, messages.c.id)
+    .limit(bindparam("most"))
+    .with_for_update(of=messages, skip_locked=True)
+)
+
+
+class Outbox:
+    """The messages that wait to be sent, in one transaction."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        backend: Backend,
+        claim: Callable[[Connection, Job], bool],
+        end: Callable[[Connection, Sequence[Ending], datetime], None],
+    ) -> None:
+        """Work in the transaction of *connection*; *claim* and *end* write jobs and endings."""
+        self._connection = connection
+        self._backend = backend
+        self._claim = claim
+        self._end = end
+
+    def lock(self, names: Iterable[str]) -> set[str]:
+        """Take those *names* that nobody else decides on now; return them."""
+        return self._backend.lock(self._connection, sorted(set(names)))
+
+    def due(self, now: datetime, limit: int) -> list[Message]:
+        """Return the messages that are due to be sent, those due longest first; not those that others hold."""
+        rows = self._connection.execute(_DUE, {"now": now, "most": limit})
+        return [Message(**row._mapping) for row in rows]
+
+    def mark(self, name: str) -> datetime | None:
+        """Return the time remembered as *name*."""
+        return get_mark(self._connection, name)
+
+    def sent_to(self, phones: Collection[str], since: datetime) -> dict[str, list[datetime]]:
+        """Return when messages went to *phones* after *since*, in order; what is on its way counts as gone."""
+        statement = select(messages.c.phone, messages.c.sent_at).where(
+            messages.c.phone.in_(list(phones)),
+            messages.c.kind != Kind.ANSWER,
+            messages.c.state.in_(_GONE),
+            messages.c.sent_at > since,
+        )
+        found: dict[str, list[datetime]] = {phone: [] for phone in phones}
+        for phone, at in self._connection.execute(statement):
+            found[phone].append(at)
+        return {phone: sorted(times) for phone, times in found.items()}
+
+    def parts_since(self, since: datetime) -> int:
+        """Return how many parts went out after *since*; what is on its way counts as gone."""
+        statement = select(func.coalesce(func.sum(messages.c.parts), 0)).where(
+            messages.c.sent_at > since, messages.c.state.in_(_GONE)
+        )
+        return int(self._connection.execute(statement).scalar_one())
+
+    def add_notices(self, notices: Sequence[NewMessage], mark: str, now: datetime) -> None:
+        """Have *notices* sent, and remember *now* as *mark*."""
+        set_mark(self._connection, mark, now)
+        if notices:
+            rows = [message_row(message, "", now, now, None) for message in notices]
+            self._connection.execute(ADD_MESSAGES, rows)
+
+    def waiting_for(self, phone: str) -> list[Message]:
+        """Return the messages to *phone* that are queued, due or not: the most severe first, then the oldest."""
+        statement = (
+            select(*_WITH_STATE)
+            .select_from(_OF_INCIDENTS)
+            .where(messages.c.phone == phone, messages.c.state == word(MessageState.QUEUED))
+            .order_by(messages.c.urgency, messages.c.created_at, messages.c.id)
+        )
+        return [Message(**row._mapping) for row in self._connection.execute(statement)]
+
+    def overtaken(self, waiting: Sequence[Message]) -> list[str]:
+        """Return the ids of those *waiting* that need not go any more.
+
+        Nobody needs to be paged for what somebody has acknowledged, nor to be told that something fires
+        whose end they are told of.
+        """
+        ids = [
+            message.id
+            for message in waiting
+            if message.kind in PAGING and message.incident_state == IncidentState.RESOLVED
+        ]
+        taken = [
+            message.id
+            for message in waiting
+            if message.kind in (Kind.PAGE, Kind.REMINDER)
+            and message.incident_state == IncidentState.ACKNOWLEDGED
+        ]
+        if not ids and not taken:
+            return []
+        end, other = messages.alias("end"), messages.alias("other")
+        is_told = exists().where(
+            end.c.incident_id == messages.c.incident_id,
+            end.c.phone == messages.c.phone,
+            end.c.kind == Kind.RESOLVED,
+            end.c.state.not_in(FAILED),
+        )
+        stands_for_others = exists().where(other.c.merged_into == messages.c.id)
+        found: list[str] = []
+        for chunk, is_enough in ((ids, is_told), (taken, true())):
+            for some in _chunks(chunk):
+                found += self._connection.execute(
+                    select(messages.c.id).where(messages.c.id.in_(some), is_enough, ~stands_for_others)
+                ).scalars()
+        return found
+
+    def expire(self, expired: Collection[Message], now: datetime) -> None:
+        """Write down that *expired* are given up."""
+        self._end(self._connection, [Ending(one.id, MessageState.EXPIRED) for one in expired], now)
+
+    def claim(self, claimed: Iterable[Job]) -> list[Job]:
+        """Write down that *claimed* are about to be sent; return those whose messages were all still queued."""
+        return [job for job in claimed if self._claim(self._connection, job)]
+
+    def withdraw(self, ids: Collection[str], now: datetime) -> None:
+        """Write down that the queued messages *ids* are not to be sent any more."""
+        for chunk in _chunks(list(ids)):
+            self._connection.execute(
+                update(messages)
+                .where(messages.c.id.in_(chunk), messages.c.state == word(MessageState.QUEUED))
+                .values(state=MessageState.WITHDRAWN, finished_at=now)
+            )
+
+    def park(self, ids: Collection[str], until: datetime) -> None:
+        """Have the queued messages *ids* wait until then."""
+        for chunk in _chunks(list(ids)):
+            self._connection.execute(
+                update(messages)
+                .where(messages.c.id.in_(chunk), messages.c.state == word(MessageState.QUEUED))
+                .values(due_at=until)
+            )
+
+    def merge(
+        self, digest: NewMessage, receiver: str, received_at: datetime, ids: Collection[str], now: datetime
+    ) -> bool:
+        """Have *digest* sent in place of the queued messages *ids*; return whether all of them still were."""
+        merged = 0
+        with self._connection.begin_nested() as attempt:
+            for chunk in _chunks(list(ids)):
+                merged += self._connection.execute(
+                    update(messages)
+                    .where(messages.c.id.in_(chunk), messages.c.state == word(MessageState.QUEUED))
+                    .values(state=MessageState.MERGED, merged_into=digest.id)
+                ).rowcount
+                self._connection.execute(  # what was merged into one of them before goes along
+                    update(messages).where(messages.c.merged_into.in_(chunk)).values(merged_into=digest.id)
+                )
+            if merged != len(ids):
+                attempt.rollback()
+                return False
+        self._connection.execute(ADD_MESSAGES, message_row(digest, receiver, received_at, now, None))
+        return True
+
+
+def _chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(ids), _MOST_VALUES):
+        yield ids[start : start + _MOST_VALUES]

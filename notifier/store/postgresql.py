@@ -1,0 +1,190 @@
+"""PostgreSQL: a database that any number of replicas work on at once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Sequence
+from datetime import timedelta
+from hashlib import blake2b
+from typing import Any
+
+import structlog
+from sqlalchemy import URL, Connection, bindparam, create_engine, func, select, text
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import DBAPIError
+
+from notifier.store.engine import Listener, Repetitions, StoreRefused
+from notifier.store.records import NewWebhook
+from notifier.store.schema import identities, to_microseconds
+
+log = structlog.get_logger(__name__)
+
+CHANNEL = "notifier"
+"""The channel on which replicas wake each other."""
+
+_SETTINGS: dict[str, Any] = {
+    "connect_timeout": 5,
+    # A network that is cut must be noticed within seconds, on a connection that waits for an answer too.
+    "keepalives": 1,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 8000,
+    "application_name": "notifier",
+    # And the server must let go of what a replica holds that it cannot hear any more.
+    "options": (
+        "-c statement_timeout=10000 -c lock_timeout=5000 -c idle_in_transaction_session_timeout=10000"
+        " -c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3"
+    ),
+}
+_CLASHES = frozenset({"40001", "40P01", "55P03"})
+"""Serialisation failure, deadlock, a lock that was not to be had in time."""
+_FAULTS = frozenset({"22", "23", "42"})
+"""The classes of errors that are about one statement: its data, a constraint, its syntax."""
+
+
+class PostgreSQL:
+    """A database on a server."""
+
+    is_shared = True
+
+    def __init__(self, url: URL) -> None:
+        """Prepare to work on the database at *url*; nothing is opened yet.
+
+        Raises:
+            StoreRefused: the driver is not installed.
+        """
+        self.url = url.set(drivername="postgresql+psycopg")
+        self.name = url.set(query={}).render_as_string(hide_password=True)
+        self.place = self.url.render_as_string(hide_password=False)
+        given = {name: value for name, value in _SETTINGS.items() if name not in url.query}
+        try:
+            self.engine = create_engine(
+                self.url, pool_size=5, max_overflow=5, pool_pre_ping=True, connect_args=given
+            )
+        except ImportError:
+            raise StoreRefused("PostgreSQL needs a driver: pip install 'notifier[postgres]'") from None
+
+    def take(self) -> None:
+        """Take nothing: others may work on it, too."""
+
+    def release(self) -> None:
+        """Let go of nothing."""
+
+    def prepare(self) -> None:
+        """Make nothing: the database must be there."""
+
+    def identity(self) -> object:
+        """Return the same always: a server tells by its errors when it is another."""
+        return self.name
+
+    def is_outage(self, error: DBAPIError) -> bool:
+        """Whether the server is gone, going, full or read-only, not one statement wrong."""
+        state = _state(error)
+        return error.connection_invalidated or state is None or state[:2] not in _FAULTS
+
+    def is_clash(self, error: DBAPIError) -> bool:
+        """Whether the transaction met another one, and is to be tried again."""
+        return _state(error) in _CLASHES
+
+    def repetitions(self) -> Repetitions:
+        """Return what tells repetitions, in a table: a cluster of Alertmanagers may post to any replica."""
+        return _Shared()
+
+    def ring(self, connection: Connection, names: Collection[str]) -> None:
+        """Have the workers of these *names* woken in every replica, once the transaction is done."""
+        for name in sorted(names):
+            connection.execute(_RING, {"name": name})
+
+    def listener(self, on_ring: Callable[[str], None]) -> Listener:
+        """Return what calls *on_ring* with each name that another process rings."""
+        return _Ear(self.url, on_ring)
+
+    def lock(self, connection: Connection, names: Collection[str]) -> set[str]:
+        """Take those *names* that no other transaction has; return them."""
+        keys = {
+            name: int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), signed=True)
+            for name in names
+        }
+        return {name for name, key in keys.items() if connection.execute(_LOCK, {"key": key}).scalar()}
+
+
+_RING = select(func.pg_notify(CHANNEL, bindparam("name")))
+_LOCK = text("SELECT pg_try_advisory_xact_lock(:key)")
+
+
+def _state(error: DBAPIError) -> str | None:
+    state: str | None = getattr(error.orig, "sqlstate", None)
+    return state
+
+
+class _Ear:
+    """Hears what replicas ring for each other, on a connection of its own.
+
+    What is rung while that is down is lost; the workers look by themselves now and then.
+    """
+
+    def __init__(self, url: URL, on_ring: Callable[[str], None]) -> None:
+        """Prepare to call *on_ring* with each name that is rung."""
+        self._url = url.set(drivername="postgresql").render_as_string(hide_password=False)
+        self._settings = {name: value for name, value in _SETTINGS.items() if name not in url.query}
+        self._on_ring = on_ring
+        self._is_stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="listener", daemon=True)
+
+    def start(self) -> None:
+        """Begin to listen."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End within a second."""
+        self._is_stopping.set()
+        self._thread.join(5)
+
+    def _run(self) -> None:
+        import psycopg
+
+        while not self._is_stopping.is_set():
+            try:
+                with psycopg.connect(self._url, autocommit=True, **self._settings) as connection:
+                    connection.execute(f"LISTEN {CHANNEL}")
+                    while not self._is_stopping.is_set():
+                        for rung in connection.notifies(timeout=1.0):
+                            self._on_ring(rung.payload)
+                        connection.execute("SELECT 1")  # a connection that is cut says nothing by itself
+            except psycopg.Error as error:
+                log.debug("listening was interrupted", error=" ".join(str(error).split()))
+                self._is_stopping.wait(1.0)
+
+
+class _Shared:
+    """Tells repetitions by a table of digests, whichever replica stored them."""
+
+    def fresh(
+        self, connection: Connection, batch: Sequence[NewWebhook], window: timedelta
+    ) -> list[NewWebhook]:
+        """Return those of *batch* that repeat none stored within *window*, and take them for stored."""
+        first: dict[bytes, NewWebhook] = {}
+        for new in batch:
+            first.setdefault(new.identity, new)
+        rows = [  # in order, so that two replicas do not wait for each other
+            {"identity": identity, "received_at": to_microseconds(new.received_at)}
+            for identity, new in sorted(first.items())
+        ]
+        statement = insert(identities).values(rows)
+        apart = func.abs(identities.c.received_at - statement.excluded.received_at)
+        taken = connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=[identities.c.identity],
+                set_={"received_at": statement.excluded.received_at},
+                where=apart >= window // timedelta(microseconds=1),
+            ).returning(identities.c.identity)
+        )
+        found = {bytes(identity) for identity in taken.scalars()}
+        return [new for identity, new in first.items() if identity in found]
+
+    def forget(self, batch: Sequence[NewWebhook]) -> None:
+        """Forget nothing: the transaction took it back."""
+
+    def remember(self, connection: Connection) -> None:
+        """Learn nothing: the table knows."""

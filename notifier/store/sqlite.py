@@ -1,0 +1,158 @@
+"""SQLite: a file that belongs to one process, in WAL mode with full synchronisation."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import NullPool, QueuePool
+
+from notifier.store.engine import Repetitions, StoreRefused, StoreUnavailable
+from notifier.store.recent import Recent
+
+_BUSY_TIMEOUT = 5.0  # seconds
+
+
+def open_engine(path: Path, *, readers: int = 4) -> Engine:
+    """Return an engine on the SQLite file at *path*, in WAL mode with full synchronisation.
+
+    Every transaction takes the write lock when it begins, unless its connection was opened with the
+    execution option ``read_only``. Nothing is opened yet.
+    """
+    engine = create_engine(
+        URL.create("sqlite+pysqlite", database=str(path)),
+        poolclass=QueuePool if readers else NullPool,
+        pool_size=max(readers, 1),
+        max_overflow=4,
+        connect_args={"timeout": _BUSY_TIMEOUT, "check_same_thread": False},
+    )
+
+    def prepare(connection: Any, _: object) -> None:
+        connection.isolation_level = None  # transactions begin where `begin` says
+        pragmas = {
+            "journal_mode": "WAL",
+            "synchronous": "FULL",
+            "foreign_keys": "ON",
+            "cache_size": -1000,  # KiB, for each of a few connections
+            "wal_autocheckpoint": 4000,  # pages: 16 MB, so that a storm fits between two
+        }
+        for name, value in pragmas.items():
+            connection.execute(f"PRAGMA {name}={value}").close()
+
+    def begin(connection: Connection) -> None:
+        read_only = connection.get_execution_options().get("read_only", False)
+        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+    event.listen(engine, "connect", prepare)
+    event.listen(engine, "begin", begin)
+    return engine
+
+
+class SQLite:
+    """A database in a file."""
+
+    is_shared = False
+
+    def __init__(self, path: Path) -> None:
+        """Prepare to work on the file at *path*; nothing is opened yet."""
+        self.path = path
+        self.name = str(path)
+        self.place = str(path)
+        self.engine = open_engine(path)
+        self._lock: ProcessLock | None = None
+
+    def take(self) -> None:
+        """Take the file for this process, making its directory if need be.
+
+        Raises:
+            StoreRefused: another process works on it.
+            StoreUnavailable: its directory cannot be made or written.
+        """
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreUnavailable(f"{self.path.parent} cannot be made: {error.strerror}") from error
+        self._lock = ProcessLock(self.path)
+
+    def release(self) -> None:
+        """Let others have it."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def prepare(self) -> None:
+        """Make the file, for its owner alone: it holds numbers.
+
+        Raises:
+            StoreUnavailable: it cannot be made.
+        """
+        try:
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+        except OSError as error:
+            raise StoreUnavailable(f"{self.path} cannot be opened: {error.strerror}") from error
+
+    def identity(self) -> object:
+        """Return the file's own number: another file may be put in its place."""
+        try:
+            found = os.stat(self.path)
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def is_outage(self, error: DBAPIError) -> bool:
+        """Whether the database as a whole is hindered (full, locked, corrupt, gone), not one statement wrong."""
+        return not isinstance(
+            error.orig, sqlite3.IntegrityError | sqlite3.ProgrammingError | sqlite3.DataError
+        )
+
+    def is_clash(self, error: DBAPIError) -> bool:  # noqa: ARG002
+        """Whether the transaction met another one: there is one writer."""
+        return False
+
+    def repetitions(self) -> Repetitions:
+        """Return what tells repetitions, in memory: one process stores all there are."""
+        return Recent()
+
+    def ring(self, connection: Connection, names: Collection[str]) -> None:
+        """Wake nobody: there are no other processes."""
+
+    def listener(self, on_ring: Callable[[str], None]) -> None:
+        """Return none: there are no other processes."""
+
+    def lock(self, connection: Connection, names: Collection[str]) -> set[str]:  # noqa: ARG002
+        """Return all *names*: there is one writer."""
+        return set(names)
+
+
+class ProcessLock:
+    """Keeps a second process from working on the same database: each would send what the other sends."""
+
+    def __init__(self, database: Path) -> None:
+        """Lock *database* until `release` or the process ends.
+
+        Raises:
+            StoreRefused: another process holds it.
+            StoreUnavailable: the lock file cannot be written.
+        """
+        self._path = database.with_name(database.name + ".lock")
+        try:
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StoreUnavailable(f"{self._path} cannot be written: {error.strerror}") from error
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._file)
+            raise StoreRefused(
+                f"another process works on {database}; stop it, or give this one a database of its own"
+            ) from None
+
+    def release(self) -> None:
+        """Let others have the database."""
+        os.close(self._file)

