@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import getpass
+import itertools
 import json
 import sys
 import time
 from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+from pydantic import ValidationError
 
 from notifier import __version__, routing
 from notifier.alertmanager import WebhookError, parse_webhook
 from notifier.calendars import AHEAD
 from notifier.client import DEFAULT_URL, Client, ServiceError
 from notifier.clock import utc_now
-from notifier.config import Configuration, ConfigurationError, Loading, Ovh, ovh_for_login
+from notifier.config import Configuration, ConfigurationError, Loading, Ovh, Storage, ovh_for_login
 from notifier.ids import new_id
 from notifier.logs import LogFormat, LogLevel, configure_logging
 from notifier.matchers import MatcherError, parse_label
@@ -31,9 +33,14 @@ from notifier.runtime import Runtime, prepare
 from notifier.schedules import COVER, Rota, Schedule, Shift, shift_json
 from notifier.service import AddressUnavailable, Service, load
 from notifier.sms import Encoding, encode, measure, without_urls
+from notifier.store.database import open_backend
 from notifier.store.engine import StoreRefused, StoreUnavailable
+from notifier.store.transfer import transfer
 from notifier.values import Moment, parse_moment
 from notifier.yaml_source import Problem
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 app = typer.Typer(
     name="notifier",
@@ -44,6 +51,8 @@ app = typer.Typer(
 )
 ovh_app = typer.Typer(help="The OVHcloud account.", no_args_is_help=True)
 app.add_typer(ovh_app, name="ovh")
+storage_app = typer.Typer(help="The database.", no_args_is_help=True)
+app.add_typer(storage_app, name="storage")
 
 
 class Output(StrEnum):
@@ -380,6 +389,100 @@ def _incident_text(incident: dict[str, Any]) -> str:
     if incident["acknowledged_by"] and state != "resolved":
         state = f"{incident['acknowledged_by']} has it"
     return f"#{incident['number']:<4} {opened:%Y-%m-%d %H:%M}  {incident['receiver']}: {incident['title']} ({state})"
+
+
+_MOST_LISTED = 50
+
+
+@app.command()
+def messages(
+    message: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="One message, to read its whole story.")
+    ] = None,
+    state: Annotated[
+        list[str] | None, typer.Option(help="Only those in this state; may be repeated.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = _MOST_LISTED,
+    url: ServiceUrl = DEFAULT_URL,
+    token_file: TokenFile = None,
+    output: OutputFormat = Output.TEXT,
+) -> None:
+    """Print the messages of a running service, newest first; or all that is known of one."""
+    client = Client(url, token_file)
+    try:
+        if message is not None:
+            story = client.message(message)
+            _print_json(story) if output is Output.JSON else _print_story(story)
+            return
+        found = list(itertools.islice(client.messages(tuple(state or ())), limit))
+    except ServiceError as error:
+        _fail(str(error))
+    if output is Output.JSON:
+        _print_json(found)
+        return
+    for one in found:
+        made = datetime.fromisoformat(one["created_at"]).astimezone()
+        to = one["to"] or one["phone"]
+        why = f" ({one['error']})" if one["error"] else ""
+        _say(f"{one['id']}  {made:%Y-%m-%d %H:%M:%S}  {one['state']:<11} {to}: {one['text']}{why}")
+    if not found:
+        _say("no messages")
+
+
+def _print_story(story: dict[str, Any]) -> None:
+    to = story["to"] or story["phone"]
+    _say(f"{story['id']}: {story['kind']} to {to} ({story['phone']}), {story['state']}")
+    for line in story["timeline"]:
+        at = datetime.fromisoformat(line["at"]).astimezone()
+        _say(
+            f"  {at:%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03d}  {line['what']:<12} {line['detail']}".rstrip()
+        )
+
+
+@storage_app.command("copy")
+def storage_copy(
+    source: Annotated[str, typer.Option("--from", help="The storage.url to copy from.")],
+    target: Annotated[str, typer.Option("--to", help="The storage.url to copy to; it must be empty.")],
+    output: OutputFormat = Output.TEXT,
+) -> None:
+    """Move an installation to another database, SQLite or PostgreSQL, and verify what arrived.
+
+    The service must not be running. What was copied from stays as it was.
+    """
+    try:
+        places = [Storage(url=url).place(Path.cwd()) for url in (source, target)]
+    except ValidationError as error:
+        _fail(str(error.errors()[0]["msg"]).removeprefix("Value error, "))
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    try:
+        with Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            console=_console_for_progress(),
+        ) as bars:
+            tasks: dict[tuple[str, str], Any] = {}
+
+            def progress(what: str, table: str, done: int, total: int) -> None:
+                if (what, table) not in tasks:
+                    tasks[what, table] = bars.add_task(f"{what} {table}", total=total)
+                bars.update(tasks[what, table], completed=done)
+
+            counts = transfer(open_backend(places[0]), open_backend(places[1]), progress)
+    except (StoreRefused, StoreUnavailable) as error:
+        _fail(f"nothing was copied: {error}")
+    if output is Output.JSON:
+        _print_json(counts)
+    else:
+        rows = ", ".join(f"{count} {table}" for table, count in counts.items() if count) or "nothing"
+        _say(f"copied and verified: {rows}; now set storage.url")
+
+
+def _console_for_progress() -> Console:
+    from rich.console import Console
+
+    return Console(stderr=True)
 
 
 @app.command()

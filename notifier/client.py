@@ -38,10 +38,21 @@ class Client:
 
     def incidents(self, states: tuple[str, ...]) -> Iterator[dict[str, Any]]:
         """Yield the incidents in any of *states* (all if there are none), newest first."""
+        return self._all("/api/v1/incidents", states)
+
+    def messages(self, states: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+        """Yield the messages in any of *states* (all if there are none), newest first."""
+        return self._all("/api/v1/messages", states)
+
+    def message(self, id_: str) -> dict[str, Any]:
+        """Return one message, with its whole story."""
+        return self._ask("GET", f"/api/v1/messages/{quote(id_, safe='')}")
+
+    def _all(self, path: str, states: tuple[str, ...]) -> Iterator[dict[str, Any]]:
         cursor: str | None = None
         while True:
             query = {"state": states, "limit": _PAGE, **({"cursor": cursor} if cursor else {})}
-            answer = self._ask("GET", "/api/v1/incidents", params=query)
+            answer = self._ask("GET", path, params=query)
             yield from answer["items"]
             cursor = answer["next"]
             if cursor is None:

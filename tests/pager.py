@@ -32,13 +32,13 @@ class Pager:
         self.files, self.hand, self.changes = files, hand, changes
         self.metrics = Metrics()
         self.pressure = Pressure()
+        self.replica = ""
         self.open()
 
     def open(self):
         self.current = Current(self.runtime(**self.changes))
         self.store = Store(self.current.runtime.configuration.storage.place(self.files.directory))
         self.store.start()
-        self.store.members.beat(self.store.replica, self.hand()).result(10)
         self.restart()
 
     def runtime(self, **changes):
@@ -52,12 +52,17 @@ class Pager:
 
     def reopen(self):
         """Begin anew from the file, as another process would."""
-        self.store.members.leave(self.store.replica).result(10)
         self.store.stop()
         self.open()
 
     def restart(self):
-        """Begin anew from the store, as after a kill."""
+        """Begin anew from the store, as after a kill that others have noticed."""
+        if self.store.backend.is_shared:
+            self.store.members.leave(self.replica).result(10)
+            self.store.replica = self.replica = new_id(self.hand())
+            self.store.members.beat(self.replica, self.hand()).result(10)
+        else:
+            self.store.replica = new_id(self.hand())
         shared = (self.store, self.current, self.hand, self.metrics, self.pressure)
         self.sender = Sender(*shared, chance=lambda: 1.0)
         self.planner = Planner(*shared, self.sender)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from notifier.ids import new_id
 from notifier.incidents import PAGING, Incident, IncidentState, Kind, next_number
 from notifier.store.database import Database
-from notifier.store.records import IncidentChange, NewMessage, SentMessage
+from notifier.store.records import IncidentChange, NewMessage
 from notifier.store.schema import FAILED, MessageState, events, incidents, messages, webhooks, word
 
 HEARTBEATS = "heartbeat/"
@@ -188,17 +188,6 @@ class Incidents:
         )
         with self._database.reading() as connection:
             return [HappenedEvent(*row) for row in connection.execute(statement)]
-
-    def messages(self, incident_id: str) -> list[SentMessage]:
-        """Return the messages of an incident, in the order in which they came to be."""
-        columns = (messages.c[field.name] for field in fields(SentMessage))
-        statement = (
-            select(*columns)
-            .where(messages.c.incident_id == incident_id)
-            .order_by(messages.c.created_at, messages.c.id)
-        )
-        with self._database.reading() as connection:
-            return [SentMessage(*row) for row in connection.execute(statement)]
 
     def latest_of(self, phone: str, before: datetime, *states: IncidentState) -> list[Incident]:
         """Return the incident, in one of *states*, of the last page that went to *phone* before *before*.

@@ -13,9 +13,12 @@ from sqlalchemy import URL, Connection, bindparam, create_engine, func, select, 
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 
+from notifier.config import LONGEST_DEDUPE_WINDOW
+from notifier.ids import first_id
 from notifier.store.engine import Listener, Repetitions, StoreRefused
+from notifier.store.recent import NEWEST
 from notifier.store.records import NewWebhook
-from notifier.store.schema import identities, to_microseconds
+from notifier.store.schema import from_microseconds, identities, to_microseconds, webhooks
 
 log = structlog.get_logger(__name__)
 
@@ -164,6 +167,8 @@ class _Shared:
         self, connection: Connection, batch: Sequence[NewWebhook], window: timedelta
     ) -> list[NewWebhook]:
         """Return those of *batch* that repeat none stored within *window*, and take them for stored."""
+        if not batch:
+            return []
         first: dict[bytes, NewWebhook] = {}
         for new in batch:
             first.setdefault(new.identity, new)
@@ -187,4 +192,15 @@ class _Shared:
         """Forget nothing: the transaction took it back."""
 
     def remember(self, connection: Connection) -> None:
-        """Learn nothing: the table knows."""
+        """Learn what the table does not know: what was stored before the database was moved here."""
+        newest = connection.execute(NEWEST).scalar()
+        if newest is None:
+            return
+        recent = (
+            select(webhooks.c.identity, func.max(webhooks.c.received_at))
+            .where(webhooks.c.id >= first_id(from_microseconds(newest) - LONGEST_DEDUPE_WINDOW))
+            .group_by(webhooks.c.identity)
+        )
+        connection.execute(
+            insert(identities).from_select(["identity", "received_at"], recent).on_conflict_do_nothing()
+        )

@@ -11,12 +11,15 @@ from collections import deque
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, select
 
 from notifier.config import LONGEST_DEDUPE_WINDOW
 from notifier.ids import first_id
 from notifier.store.records import NewWebhook
 from notifier.store.schema import from_microseconds, webhooks
+
+NEWEST = select(webhooks.c.received_at).order_by(webhooks.c.id.desc()).limit(1)
+"""When the last webhook came in."""
 
 _SLICES = 16
 _MOST = 500_000
@@ -66,7 +69,7 @@ class Recent:
 
     def remember(self, connection: Connection) -> None:
         """Learn from a database just opened what is recent."""
-        newest = connection.execute(select(func.max(webhooks.c.received_at))).scalar()
+        newest = connection.execute(NEWEST).scalar()
         self.clear()
         if newest is None:
             return

@@ -106,23 +106,6 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
-class SentMessage:
-    """A message as people look at it afterwards: to whom, what, how it stands, and when it got there."""
-
-    id: str
-    kind: str
-    contact: str
-    phone: str
-    text: str
-    parts: int
-    state: str
-    created_at: datetime
-    sent_at: datetime | None
-    delivered_at: datetime | None
-    error: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class Job:
     """One attempt to send one text to up to 500 recipients; *tag* names it at OVHcloud."""
 

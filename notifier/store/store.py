@@ -30,6 +30,7 @@ from notifier.store.bulk import BulkInsert
 from notifier.store.database import Database
 from notifier.store.followup import Receipts, Replies
 from notifier.store.incidents import ADD_MESSAGES, Incidents, message_row
+from notifier.store.ledger import Ledger
 from notifier.store.marks import Marks, set_mark
 from notifier.store.members import Members, free_orphans
 from notifier.store.outbox import MESSAGE, Outbox
@@ -207,6 +208,7 @@ class Store(Database):
         self.marks = Marks(self)
         self.receipts = Receipts(self, self.incidents)
         self.replies = Replies(self, self.incidents)
+        self.ledger = Ledger(self, self.incidents)
 
     def _remember(self, connection: Connection) -> None:
         self._repetitions.remember(connection)

@@ -22,8 +22,10 @@ from notifier.phones import mask
 from notifier.runtime import Current
 from notifier.schedules import Schedule, Shift, shift_json
 from notifier.store.engine import StoreUnavailable
-from notifier.store.records import SentMessage
+from notifier.store.ledger import LedgerMessage, Story
+from notifier.store.schema import MessageState
 from notifier.store.store import Store
+from notifier.stories import timeline
 from notifier.values import parse_moment
 from notifier.web.gate import Gate
 
@@ -66,10 +68,12 @@ def incident_json(incident: Incident) -> dict[str, Any]:
     }
 
 
-def message_json(message: SentMessage) -> dict[str, Any]:
+def message_json(message: LedgerMessage) -> dict[str, Any]:
     """Return *message* as the API shows it; numbers are masked."""
     return {
         "id": message.id,
+        "incident": message.incident_id,
+        "receiver": message.receiver,
         "kind": message.kind,
         "to": message.contact or None,
         "phone": mask(message.phone),
@@ -77,9 +81,38 @@ def message_json(message: SentMessage) -> dict[str, Any]:
         "parts": message.parts,
         "state": message.state,
         "error": message.error,
+        "attempts": message.attempts,
+        "ovh_id": message.ovh_id,
+        "ptt": message.ptt,
+        "merged_into": message.merged_into,
         "created_at": rfc3339(message.created_at),
         "sent_at": rfc3339(message.sent_at),
+        "accepted_at": rfc3339(message.finished_at) if message.ovh_id is not None else None,
         "delivered_at": rfc3339(message.delivered_at),
+    }
+
+
+def story_json(story: Story) -> dict[str, Any]:
+    """Return the whole *story* of a message as the API shows it."""
+    return {
+        **message_json(story.message),
+        "webhook": story.origin and story.origin.webhook_id,
+        "tries": [
+            {
+                "tag": one.tag,
+                "at": rfc3339(one.at),
+                "answered_at": rfc3339(one.answered_at),
+                "state": one.state,
+                "text": one.text,
+                "error": one.error,
+                "query_id": one.query_id,
+            }
+            for one in story.attempts
+        ],
+        "merged": [message_json(one) for one in story.merged],
+        "timeline": [
+            {"at": rfc3339(line.at), "what": line.what, "detail": line.detail} for line in timeline(story)
+        ],
     }
 
 
@@ -99,6 +132,8 @@ class Api:
             Route("/api/v1/incidents", self._guarded(self.incidents), methods=["GET"]),
             Route("/api/v1/incidents/{id}", self._guarded(self.incident), methods=["GET"]),
             Route("/api/v1/incidents/{id}/ack", self._guarded(self.acknowledge), methods=["POST"]),
+            Route("/api/v1/messages", self._guarded(self.messages), methods=["GET"]),
+            Route("/api/v1/messages/{id}", self._guarded(self.message), methods=["GET"]),
             Route("/api/v1/oncall", self._guarded(self.on_call), methods=["GET"]),
             Route("/oncall/{name}.ics", self._guarded(self.feed), methods=["GET"]),
         ]
@@ -140,8 +175,29 @@ class Api:
             {"at": rfc3339(e.at), "kind": e.kind, "by": e.by, "via": e.via, "detail": e.detail}
             for e in self.store.incidents.history(incident.id)
         ]
-        sent = [message_json(one) for one in self.store.incidents.messages(incident.id)]
+        told = self.store.ledger.page(_MOST, incident_id=incident.id)
+        sent = [message_json(one) for one in reversed(told)]
         return JSONResponse({**incident_json(incident), "events": history, "messages": sent})
+
+    # messages
+
+    def messages(self, request: Request, _: bytes) -> Response:
+        """Return the messages, newest first."""
+        states = request.query_params.getlist("state")
+        for state in states:
+            if state not in tuple(MessageState):
+                raise Refused(400, f'"{state}" is not a state; known are {", ".join(MessageState)}')
+        limit, query = _limit(request), request.query_params
+        found = self.store.ledger.page(limit + 1, query.get("cursor"), states, query.get("receiver"))
+        return _listed([message_json(one) for one in found], limit)
+
+    def message(self, request: Request, _: bytes) -> Response:
+        """Return one message, with its whole story."""
+        given = str(request.path_params["id"])
+        story = self.store.ledger.story(given)
+        if story is None:
+            raise Refused(404, f'there is no message "{given[:40]}"')
+        return JSONResponse(story_json(story))
 
     def acknowledge(self, request: Request, body: bytes) -> Response:
         """Acknowledge an incident in the name of whom the body says: ``{"by": "alice"}``."""

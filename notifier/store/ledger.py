@@ -1,0 +1,182 @@
+"""The ledger: the whole story of a message, from what came in to who acknowledged it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, fields
+from datetime import datetime
+
+from sqlalchemy import select
+
+from notifier.incidents import Incident
+from notifier.store.database import Database
+from notifier.store.incidents import HappenedEvent, Incidents
+from notifier.store.schema import (
+    attempts,
+    from_microseconds,
+    jobs,
+    messages,
+    notifications,
+    webhooks,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerMessage:
+    """A message, as it stands."""
+
+    id: str
+    kind: str
+    receiver: str
+    contact: str
+    phone: str
+    text: str
+    parts: int
+    state: str
+    created_at: datetime
+    due_at: datetime
+    expires_at: datetime
+    sent_at: datetime | None
+    finished_at: datetime | None
+    delivered_at: datetime | None
+    receipt_at: datetime | None
+    receipt: int | None
+    ptt: int | None
+    attempts: int
+    ovh_id: int | None
+    error: str | None
+    step: int | None
+    incident_id: str | None
+    notification_id: str | None
+    merged_into: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """An attempt to send it: the job's tag at OVHcloud, the text as it was sent, and what became of it."""
+
+    tag: str
+    at: datetime
+    answered_at: datetime | None
+    state: str
+    text: str
+    error: str | None
+    query_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The webhook that it is of, and what that came to for its receiver."""
+
+    webhook_id: str
+    received_at: datetime
+    planned_at: datetime | None
+    posted_to: str | None
+    notification_id: str
+    receiver: str
+    status: str
+    group_key: str
+    alerts: int
+    muted_by: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """All that is known of a message."""
+
+    message: LedgerMessage
+    origin: Origin | None
+    attempts: tuple[Attempt, ...]
+    merged: tuple[LedgerMessage, ...]
+    """Those that went out with it."""
+    incident: Incident | None
+    events: tuple[HappenedEvent, ...]
+
+
+_COLUMNS = tuple(messages.c[field.name] for field in fields(LedgerMessage))
+
+
+class Ledger:
+    """The messages of a database, with all that belongs to them."""
+
+    def __init__(self, database: Database, incidents: Incidents) -> None:
+        """Read *database*."""
+        self._database = database
+        self._incidents = incidents
+
+    def page(
+        self,
+        limit: int,
+        before: str | None = None,
+        states: Collection[str] = (),
+        receiver: str | None = None,
+        incident_id: str | None = None,
+    ) -> list[LedgerMessage]:
+        """Return up to *limit* messages, newest first, from the one after the id *before* on."""
+        statement = select(*_COLUMNS).order_by(messages.c.id.desc()).limit(limit)
+        if before is not None:
+            statement = statement.where(messages.c.id < before)
+        if states:
+            statement = statement.where(messages.c.state.in_(list(states)))
+        if receiver is not None:
+            statement = statement.where(messages.c.receiver == receiver)
+        if incident_id is not None:
+            statement = statement.where(messages.c.incident_id == incident_id)
+        with self._database.reading() as connection:
+            return [LedgerMessage(*row) for row in connection.execute(statement)]
+
+    def story(self, message_id: str) -> Story | None:
+        """Return the story of a message; None where there is none of that id."""
+        with self._database.reading() as connection:
+            row = connection.execute(select(*_COLUMNS).where(messages.c.id == message_id)).first()
+            if row is None:
+                return None
+            message = LedgerMessage(*row)
+            carrier = message.merged_into or message.id  # what went out in its place was tried for it
+            tried = connection.execute(
+                select(
+                    jobs.c.tag,
+                    jobs.c.attempted_at,
+                    jobs.c.answered_at,
+                    jobs.c.state,
+                    jobs.c.text,
+                    jobs.c.error,
+                    jobs.c.query_id,
+                )
+                .join(attempts, attempts.c.tag == jobs.c.tag)
+                .where(attempts.c.message_id == carrier)
+                .order_by(jobs.c.tag)
+            ).all()
+            merged = connection.execute(
+                select(*_COLUMNS).where(messages.c.merged_into == message_id).order_by(messages.c.id)
+            ).all()
+            source = connection.execute(
+                select(
+                    webhooks.c.id,
+                    webhooks.c.received_at,
+                    webhooks.c.planned_at,
+                    webhooks.c.posted_to,
+                    notifications.c.id,
+                    notifications.c.receiver,
+                    notifications.c.status,
+                    notifications.c.group_key,
+                    notifications.c.alerts,
+                    notifications.c.muted_by,
+                )
+                .join(notifications, notifications.c.webhook_id == webhooks.c.id)
+                .where(notifications.c.id == message.notification_id)
+            ).first()
+        origin = None
+        if source is not None:
+            id_, received_at, *rest = source
+            origin = Origin(id_, from_microseconds(received_at), *rest)
+        incident = self._incidents.get(message.incident_id) if message.incident_id else None
+        events = self._incidents.history(incident.id) if incident is not None else ()
+        return Story(
+            message,
+            origin,
+            tuple(Attempt(*one) for one in tried),
+            tuple(LedgerMessage(*one) for one in merged),
+            incident,
+            tuple(events),
+        )
