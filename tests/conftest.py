@@ -253,3 +253,14 @@ def webhook(
         "truncatedAlerts": 0,
         **more,
     }
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print the table of faults."""
+    reports = [*terminalreporter.stats.get("passed", ()), *terminalreporter.stats.get("failed", ())]
+    rows = [value for report in reports for name, value in report.user_properties if name == "fault"]
+    if rows:
+        terminalreporter.section("faults")
+        terminalreporter.write_line(f"{'what happens':<58} {'alerts':>6} {'lost':>5} {'twice':>6}  exit")
+        for row in rows:
+            terminalreporter.write_line(row)

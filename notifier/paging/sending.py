@@ -22,6 +22,7 @@ import structlog
 from notifier.clock import Clock
 from notifier.config import CreditLimit, PerContact
 from notifier.durations import format_duration
+from notifier.faults import reach
 from notifier.ids import new_id
 from notifier.incidents import Kind
 from notifier.metrics import Metrics
@@ -498,8 +499,10 @@ class Sender(Worker):
         self._send(job)
 
     def _send(self, job: Job) -> None:
+        reach("before-call")
         try:
             outcome = self._current.runtime.api.send(job.text, [m.phone for m in job.messages], job.tag)
+            reach("after-call")
         except CallFailed as error:
             self._failed(job, error.failure)
             return

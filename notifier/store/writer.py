@@ -19,6 +19,7 @@ import structlog
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from notifier.faults import reach
 from notifier.store.engine import Backend, StoreRefused, StoreUnavailable, migrate, reason
 
 T = TypeVar("T")
@@ -143,6 +144,8 @@ class Writer:
             with connection.begin():
                 results = [task.operation(connection) for task in batch]
                 self._backend.ring(connection, {name for task in batch for name in task.rings})
+                reach("before-commit")
+            reach("after-commit")
         except DBAPIError as error:
             if self._backend.is_clash(error):
                 raise _Clash(reason(error)) from None

@@ -33,6 +33,10 @@ class Child:
         self.send_signal(signal.SIGKILL)
         self.wait()
 
+    @property
+    def has_ended(self) -> bool:
+        return self._ended.done()
+
     def wait(self, timeout: float = 60) -> int:
         """Return the exit code, negative for the signal that ended it."""
         return self._ended.result(timeout)

