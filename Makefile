@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check bench schema clean
+.PHONY: run test check faults bench schema clean
 
 run: $(VENV)/ready
 	$(BIN)/notifier demo
@@ -16,6 +16,9 @@ check: $(VENV)/ready
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --cov --cov-report=term:skip-covered
+
+faults: $(VENV)/ready
+	NOTIFIER_FAULTS=full $(BIN)/python -m pytest -n 2 --dist loadgroup --timeout 900 tests/faults
 
 bench: $(VENV)/ready
 	$(BIN)/python -m tests.bench
