@@ -2,6 +2,8 @@ import itertools
 import re
 import shutil
 import sqlite3
+import subprocess
+import sys
 import threading
 from concurrent.futures import Future
 from datetime import timedelta
@@ -13,6 +15,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import event, text
+from sqlalchemy.exc import OperationalError
 
 from notifier.ids import first_id, new_id
 from notifier.incidents import IncidentState
@@ -536,6 +539,37 @@ def test_what_is_handed_in_after_the_end_fails_at_once(path, hand):
     store.stop()
     with pytest.raises(StoreUnavailable, match="closed"):
         add(store, new(hand()))
+
+
+def test_looking_after_the_file_lets_go_of_no_lock(in_file, path, hand):
+    """Whoever else looks into the file must not take it for one that nobody uses, and clear away its log."""
+    add(in_file, new(hand()))
+    look = (
+        f"import sqlite3; c = sqlite3.connect({str(path)!r}); c.execute('SELECT 1 FROM webhooks'); c.close()"
+    )
+    with in_file.reading() as connection:
+        connection.execute(text("SELECT 1 FROM webhooks")).all()
+        in_file.backend.prepare()
+        subprocess.run([sys.executable, "-c", look], check=True)
+        assert Path(f"{path}-wal").exists()
+        assert connection.execute(text("SELECT count(*) FROM webhooks")).scalar() == 1
+
+
+def test_a_connection_that_met_an_outage_is_not_used_again(in_file):
+    seen = []
+
+    def meet(trouble=None):
+        with in_file.reading() as connection:
+            seen.append(connection.connection.dbapi_connection)
+            if trouble is not None:
+                raise OperationalError("SELECT", {}, trouble)
+
+    with pytest.raises(StoreUnavailable, match="disk I/O error"):
+        meet(sqlite3.OperationalError("disk I/O error"))
+    meet()
+    meet()
+    assert seen[0] is not seen[1]
+    assert seen[1] is seen[2]
 
 
 def test_reading_does_not_take_the_write_lock(in_file, path):

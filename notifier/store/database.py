@@ -88,7 +88,12 @@ class Database:
         """
         try:
             with self._reader.connect() as connection:
-                yield connection
+                try:
+                    yield connection
+                except DBAPIError as error:
+                    if self.backend.is_outage(error):
+                        connection.invalidate(error)  # the next look is with another, which may be better
+                    raise
         except DBAPIError as error:
             raise StoreUnavailable(reason(error)) from error
 

