@@ -252,12 +252,12 @@ def test_a_kill_between_any_two_writes(files, emulator, nursery, engine_name, re
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of a few megabytes."""
+    """A small file system, but one that SQLite's log of 16 MB fits into."""
     place = tmp_path / "disk"
     place.mkdir()
     if (
         os.geteuid() != 0
-        or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", place]).returncode
+        or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", place]).returncode
     ):
         pytest.skip("a file system can be mounted by root alone")
     yield place
@@ -272,9 +272,11 @@ def test_a_disk_that_is_full_and_then_freed(small_disk, nursery, blank, request)
         stage.load.begin()
         time.sleep(0.5)
         ballast = small_disk / "ballast"
-        with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as full:
-            while True:
-                full.write(b"x" * 4096)
+        with ballast.open("wb", buffering=0) as full:
+            for size in (65536, 4096):
+                with contextlib.suppress(OSError):
+                    while full.write(b"x" * size) == size:
+                        pass
         until(
             lambda: ask("GET", stage.urls[0] + "/-/ready").status_code == 503,
             30,
