@@ -6,8 +6,9 @@ from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy import Column, Connection, Select, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from notifier.incidents import Kind
@@ -21,42 +22,33 @@ REPLIES_SEEN = "replies"
 """The mark up to which replies were read."""
 
 _LONGEST_TEXT = 1000
-_DUE = (
-    select(
-        messages.c.id,
-        messages.c.ovh_id,
-        messages.c.receiver,
-        messages.c.contact,
-        messages.c.phone,
-        messages.c.finished_at,
-        messages.c.received_at,
-    )
-    .where(messages.c.receipt_due_at.is_not(None), messages.c.receipt_due_at <= bindparam("now"))
-    .order_by(messages.c.receipt_due_at)
-    .limit(bindparam("most"))
+_FOLLOWED = (
+    messages.c.id,
+    messages.c.ovh_id,
+    messages.c.receiver,
+    messages.c.contact,
+    messages.c.phone,
+    messages.c.finished_at,
+    messages.c.received_at,
 )
+
+
+def _due(*columns: Column[Any]) -> Select[Any]:
+    return (
+        select(*columns)
+        .where(messages.c.receipt_due_at.is_not(None), messages.c.receipt_due_at <= bindparam("now"))
+        .order_by(messages.c.receipt_due_at)
+        .limit(bindparam("most"))
+    )
+
+
+_DUE = _due(*_FOLLOWED)
 _LEASE = timedelta(seconds=30)
 _TAKE_DUE = (
     update(messages)
-    .where(
-        messages.c.id.in_(
-            select(messages.c.id)
-            .where(messages.c.receipt_due_at.is_not(None), messages.c.receipt_due_at <= bindparam("now"))
-            .order_by(messages.c.receipt_due_at)
-            .limit(bindparam("most"))
-            .with_for_update(skip_locked=True)
-        )
-    )
+    .where(messages.c.id.in_(_due(messages.c.id).with_for_update(skip_locked=True)))
     .values(receipt_due_at=bindparam("later"))
-    .returning(
-        messages.c.id,
-        messages.c.ovh_id,
-        messages.c.receiver,
-        messages.c.contact,
-        messages.c.phone,
-        messages.c.finished_at,
-        messages.c.received_at,
-    )
+    .returning(*_FOLLOWED)
 )
 _FOLLOW = (
     update(messages)
