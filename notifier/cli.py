@@ -65,6 +65,10 @@ class Output(StrEnum):
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="The configuration file, notifier.yml.")]
 OutputFormat = Annotated[Output, typer.Option("--output", "-o", help="How to print: text or json.")]
 
+AccountName = Annotated[
+    str | None, typer.Option("--account", help="The account, by its service_name; the first one if left out.")
+]
+
 
 def main() -> None:
     """Run the command that the arguments name."""
@@ -170,7 +174,7 @@ def check(
         problems += read_calendars(loading, rota, now, now + COVER, urls=ask_online)
         problems += look_over(loading, templates, rota, now)
         if ask_online:
-            findings = online(Api(loading.configuration.ovh), loading.configuration.ovh)
+            findings = online([Api(account) for account in loading.configuration.accounts])
     problems.sort(key=lambda problem: (problem.file or "", problem.position))
     is_good = loading.configuration is not None and all(finding.is_good for finding in findings)
     if output is Output.JSON:
@@ -513,16 +517,18 @@ def send(
     to: Annotated[str, typer.Option("--to", help="A contact's name, or a mobile number.")],
     text: Annotated[str, typer.Argument(help="What to send.")],
     wait: Annotated[bool, typer.Option("--wait", help="Follow it to its receipt.")] = False,
+    account: AccountName = None,
     output: OutputFormat = Output.TEXT,
 ) -> None:
     """Send a test message through OVHcloud, without the service."""
     _, configuration, _ = _usable(config)
+    settings = _account(configuration, account)
     try:
         recipient = configuration.recipient(to)
     except ValueError as error:
         _fail(str(error))
-    api, tag, message = Api(configuration.ovh), new_id(utc_now()), encode(text, Encoding.GSM).strip()
-    if configuration.ovh.sender_for_response:
+    api, tag, message = Api(settings), new_id(utc_now()), encode(text, Encoding.GSM).strip()
+    if settings.sender_for_response:
         message = without_urls(message)  # OVHcloud would block it
     if not message:
         _fail("the text is empty")
@@ -587,36 +593,59 @@ def _follow(api: Api, tag: str, *, quiet: bool) -> Outgoing | None:
     return last
 
 
+def _account(configuration: Configuration, name: str | None) -> Ovh:
+    """Return the account of that name, the first one where none is given; there must be one."""
+    for account in configuration.accounts:
+        if name in (None, account.name):
+            return account
+    known = ", ".join(account.name for account in configuration.accounts if account.name)
+    _fail(f'there is no account "{name}" under ovh; known are {known or "none by name"}')
+
+
 @ovh_app.command("account")
-def ovh_account(config: ConfigFile, output: OutputFormat = Output.TEXT) -> None:
-    """Print the SMS account, its senders and the credits left."""
+def ovh_account(config: ConfigFile, account: AccountName = None, output: OutputFormat = Output.TEXT) -> None:
+    """Print the SMS account, its senders and the credits left; each of them where ovh is a list."""
     _, configuration, _ = _usable(config)
-    api = Api(configuration.ovh)
-    try:
-        name, account = api.service_name(), api.account()
-        senders = [api.sender(sender) for sender in api.senders()]
-    except CallFailed as error:
-        _fail(f"OVHcloud cannot be asked: {error}")
-    if output is Output.JSON:
-        _print_json(
-            {
-                "service_name": name,
-                "status": account.status,
-                "credits_left": account.credits_left,
-                "senders": [{"sender": s.sender, "status": s.status} for s in senders],
-            }
-        )
-        return
-    left = "unknown" if account.credits_left is None else f"{account.credits_left:g}"
-    _say(f"{name}: status {account.status}, credits left {left}")
-    for sender in senders:
-        _say(f"sender {sender.sender}: {sender.status}")
+    accounts = [_account(configuration, account)] if account else configuration.accounts
+    told, failed = [], []
+    for settings in accounts:
+        try:
+            told.append(_account_told(Api(settings)))
+        except CallFailed as error:
+            failed.append(f"{f'{settings.name}: ' if settings.name else ''}OVHcloud cannot be asked: {error}")
+    if output is Output.JSON and not failed:
+        _print_json(told[0] if len(accounts) == 1 else told)
+    elif output is Output.TEXT:
+        for one in told:
+            left = "unknown" if one["credits_left"] is None else f"{one['credits_left']:g}"
+            _say(f"{one['service_name']}: status {one['status']}, credits left {left}")
+            for sender in one["senders"]:
+                _say(f"sender {sender['sender']}: {sender['status']}")
+    if failed:
+        _fail("\n".join(failed))
+
+
+def _account_told(api: Api) -> dict[str, Any]:
+    """Return what OVHcloud says of an account.
+
+    Raises:
+        CallFailed: it cannot be asked.
+    """
+    name, account = api.service_name(), api.account()
+    senders = [api.sender(sender) for sender in api.senders()]
+    return {
+        "service_name": name,
+        "status": account.status,
+        "credits_left": account.credits_left,
+        "senders": [{"sender": s.sender, "status": s.status} for s in senders],
+    }
 
 
 @ovh_app.command("login")
 def ovh_login(
     config: ConfigFile,
     wait: Annotated[bool, typer.Option(help="Wait until the key has been validated.")] = True,
+    account: AccountName = None,
     output: OutputFormat = Output.TEXT,
 ) -> None:
     """Obtain a consumer key with the rights that Notifier needs, and no more.
@@ -625,7 +654,7 @@ def ovh_login(
     consumer_key_file that it names is written.
     """
     try:
-        settings, key_file = ovh_for_login(config)
+        settings, key_file = ovh_for_login(config, account)
     except ConfigurationError as error:
         sys.stderr.write(f"{error}\n")
         raise typer.Exit(1) from None

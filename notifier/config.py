@@ -12,7 +12,7 @@ import os
 import re
 import ssl
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -176,8 +176,17 @@ class Replies(_Polling):
     """How often OVHcloud is asked for replies, while an incident is not resolved."""
 
 
+class Rate(_Section):
+    """How fast an account may send."""
+
+    messages: Annotated[int, Field(ge=1), BeforeValidator(count)]
+    """How many messages."""
+    per: PositiveDuration = timedelta(seconds=1)
+    """Within which time."""
+
+
 class Ovh(_Section):
-    """The OVHcloud account that sends."""
+    """An OVHcloud account that sends."""
 
     endpoint: Endpoint = "ovh-eu"
     """A region (ovh-eu, ovh-ca, ovh-us), or the base URL of an API (https://.../1.0)."""
@@ -203,6 +212,8 @@ class Ovh(_Section):
     """For how long OVHcloud is asked what became of a job whose answer was lost, before it is sent again."""
     max_concurrency: Annotated[int, Field(ge=1, le=64), BeforeValidator(count)] = 16
     """How many jobs are sent at once."""
+    rate: Rate | None = None
+    """How fast it may send, all replicas together; as fast as OVHcloud takes it if left out."""
     receipts: Receipts = Field(default_factory=Receipts)
     replies: Replies = Field(default_factory=Replies)
     callback_secret: SecretStr | None = None
@@ -212,6 +223,19 @@ class Ovh(_Section):
     def takes_replies(self) -> bool:
         """Whether people can reply to what is sent."""
         return self.sender_for_response or self.virtual_number is not None
+
+    @property
+    def name(self) -> str:
+        """What the account is known by here: its service name, empty where that is left for OVHcloud to tell."""
+        return self.service_name or ""
+
+
+def _listed(value: Any) -> Any:
+    """Read what stands in place of a list as the list of it."""
+    return value if isinstance(value, list | tuple) else [value]
+
+
+Accounts = Annotated[tuple[Ovh, ...], Field(min_length=1), BeforeValidator(_listed)]
 
 
 class Contact(_Section):
@@ -424,7 +448,8 @@ class Configuration(_Section):
     global_: Global = Field(default_factory=Global, alias="global")
     web: Web = Field(default_factory=Web)
     storage: Storage = Field(default_factory=Storage)
-    ovh: Ovh
+    accounts: Accounts = Field(alias="ovh")
+    """The OVHcloud account that sends, or a list of accounts: they take turns, and stand in for each other."""
     templates: tuple[str, ...] = ()
     """Files of templates, or patterns such as templates/*.j2, beside this file."""
     contacts: tuple[Contact, ...] = ()
@@ -462,6 +487,11 @@ class Configuration(_Section):
         """Return for how long a page of *receiver* is tried."""
         return receiver.expire_after or self.global_.expire_after
 
+    @property
+    def sends_urls(self) -> bool:
+        """Whether messages may hold URLs, whichever account sends them."""
+        return not any(account.sender_for_response for account in self.accounts)
+
     def numbers(self) -> Iterator[str]:
         """Yield every phone number in the configuration as it is written, and as E.164."""
         for written in (
@@ -476,10 +506,16 @@ class Configuration(_Section):
         """Yield every secret that the configuration holds, so that logs can leave them out."""
         for secret in (
             self.web.bearer_token,
-            self.ovh.application_secret,
-            self.ovh.consumer_key,
-            self.ovh.client_secret,
-            self.ovh.callback_secret,
+            *(
+                secret
+                for account in self.accounts
+                for secret in (
+                    account.application_secret,
+                    account.consumer_key,
+                    account.client_secret,
+                    account.callback_secret,
+                )
+            ),
             self.alertmanager.bearer_token if self.alertmanager is not None else None,
         ):
             if secret is not None:
@@ -576,17 +612,29 @@ def load(file: Path, environment: Mapping[str, str] = os.environ) -> Loading:
     return loading
 
 
-def ovh_for_login(file: Path, environment: Mapping[str, str] = os.environ) -> tuple[Ovh, Path | None]:
-    """Return what *file* says of the account, without a consumer key, and the file that is to hold one.
+def ovh_for_login(
+    file: Path, name: str | None = None, environment: Mapping[str, str] = os.environ
+) -> tuple[Ovh, Path | None]:
+    """Return what *file* says of an account, without a consumer key, and the file that is to hold one.
+
+    It is the account whose service name is *name*; the first one where none is given.
 
     Raises:
-        ConfigurationError: the application's key or secret is missing, or cannot be read.
+        ConfigurationError: there is no such account, or the application's key or secret is missing, or
+            cannot be read.
     """
     source = read_source(file, environment)
     if not isinstance(source.value, dict):
         raise ConfigurationError(file, source.problems)
-    section = source.value.get("ovh")
-    section = dict(section) if isinstance(section, dict) else {}
+    sections = _listed(source.value.get("ovh"))
+    sections = [one for one in sections if isinstance(one, dict)] if isinstance(sections, list) else []
+    if name is not None:
+        known = ", ".join(str(one.get("service_name")) for one in sections)
+        sections = [one for one in sections if one.get("service_name") == name]
+        if not sections:
+            message = f'there is no account "{name}"; known are {known or "none"}'
+            raise ConfigurationError(file, [Problem(source.position(("ovh",)), ("ovh",), message)])
+    section = dict(sections[0]) if sections else {}
     key_file = section.pop("consumer_key_file", None)
     section.pop("consumer_key", None)
     source.value["ovh"] = section
@@ -600,7 +648,7 @@ def ovh_for_login(file: Path, environment: Mapping[str, str] = os.environ) -> tu
         settings = Ovh.model_validate(section)
     except ValidationError as error:
         for detail in error.errors(include_url=False):
-            raw.report_invalid({**detail, "loc": ("ovh", *detail["loc"])})
+            raw.report_invalid({**detail, "loc": ("ovh", 0, *detail["loc"])})
     errors = [
         problem
         for problem in source.problems
@@ -628,6 +676,7 @@ def json_schema() -> dict[str, Any]:
         Global,
         Storage,
         Ovh,
+        Rate,
         Receipts,
         Replies,
         Receiver,
@@ -639,6 +688,10 @@ def json_schema() -> dict[str, Any]:
         for name, info in model.model_fields.items():
             if isinstance(info.default, timedelta):
                 schema["$defs"][model.__name__]["properties"][name]["default"] = format_duration(info.default)
+    accounts = schema["properties"]["ovh"]
+    accounts.pop("type")
+    many = {key: accounts.pop(key) for key in ("items", "minItems")}
+    accounts["anyOf"] = [many["items"], {"type": "array", **many}]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
@@ -664,7 +717,8 @@ def _everywhere(model: type[BaseModel], path: str = "") -> Iterator[tuple[str, s
         yield key, path
         section, is_list = _section_of(annotation)
         if section is not None and section is not model:
-            yield from _everywhere(section, f"{path}.{key}".lstrip(".") + ("[]" if is_list else ""))
+            mark = "[]" if is_list and key != "ovh" else ""  # one account is written without a list
+            yield from _everywhere(section, f"{path}.{key}".lstrip(".") + mark)
 
 
 def _names(items: Any) -> list[str]:
@@ -711,13 +765,22 @@ class _Raw:
         section = self._value.get(name)
         return section if isinstance(section, dict) else {}
 
+    def _sections(self, name: str) -> Iterator[tuple[Path_, dict[str, Any]]]:
+        """Yield the sections of that name with their paths: the one, or each of a list."""
+        value = self._value.get(name)
+        if isinstance(value, dict):
+            yield (name,), value
+        else:
+            yield from self._items(name)
+
     # unknown keys
 
     def refuse_unknown_keys(self, value: Any, model: type[BaseModel], path: Path_) -> None:
         if not isinstance(value, dict):
             return
         known = _fields(model)
-        secrets = _SECRETS.get(str(path[0]), ()) if len(path) == 1 else ()
+        is_section = len(path) == 1 or (len(path) == 2 and isinstance(path[1], int))
+        secrets = _SECRETS.get(str(path[0]), ()) if is_section else ()
         for key in list(value):
             here = (*path, key)
             if key in known:
@@ -754,6 +817,8 @@ class _Raw:
 
     def report_invalid(self, detail: Any) -> None:
         path: Path_ = tuple(detail["loc"])
+        if path[:1] == ("ovh",) and not isinstance(self._value.get("ovh"), list):
+            path = ("ovh", *path[2:])  # one account is written without a list
         if any(path[: len(refused)] == refused for refused in self._refused):
             return
         kind, context, given = detail["type"], detail.get("ctx", {}), detail.get("input")
@@ -779,14 +844,14 @@ class _Raw:
 
     def read_secret_files(self) -> None:
         for name, secrets in _SECRETS.items():
-            section = self._section(name)
-            for secret in secrets:
-                if f"{secret}_file" in section:
-                    path = (name, f"{secret}_file")
-                    text = self._secret(path, section.pop(f"{secret}_file"))
-                    if secret in section:
-                        self._refuse_key(path, f"give {secret} or {secret}_file, not both")
-                    section[secret] = text
+            for path, section in self._sections(name):
+                for secret in secrets:
+                    if f"{secret}_file" in section:
+                        here = (*path, f"{secret}_file")
+                        text = self._secret(here, section.pop(f"{secret}_file"))
+                        if secret in section:
+                            self._refuse_key(here, f"give {secret} or {secret}_file, not both")
+                        section[secret] = text
 
     def _secret(self, path: Path_, file: Any) -> str:
         if not isinstance(file, str):
@@ -880,9 +945,10 @@ class _Raw:
         self._heartbeats(receivers)
         self._unique("time_intervals")
         self._route(self._value.get("route"), ("route",), receivers)
-        virtual_number = self._section("ovh").get("virtual_number")
-        if isinstance(virtual_number, str):
-            self._virtual_number(virtual_number)
+        for path, account in self._sections("ovh"):
+            virtual_number = account.get("virtual_number")
+            if isinstance(virtual_number, str):
+                self._virtual_number((*path, "virtual_number"), virtual_number)
 
     def _items(self, name: str) -> Iterator[tuple[Path_, dict[str, Any]]]:
         items = self._value.get(name)
@@ -968,9 +1034,9 @@ class _Raw:
             near = _nearest(item, names) or "; add it under contacts"
             self._problem(path, f'"{item}" is no schedule, contact or number{near}')
 
-    def _virtual_number(self, number: str) -> None:
+    def _virtual_number(self, path: Path_, number: str) -> None:
         if not re.fullmatch(r"(\+|00)\d{6,15}", re.sub(r"[ .()-]", "", number)):
-            self._problem(("ovh", "virtual_number"), f'"{number}" is not a number; write +33 and the rest')
+            self._problem(path, f'"{number}" is not a number; write +33 and the rest')
 
     def _route(self, route: Any, path: Path_, receivers: list[str]) -> None:
         if not isinstance(route, dict):
@@ -999,45 +1065,59 @@ class _Raw:
 
     def check_sections(self) -> None:
         self.check_secrets()
-        if isinstance(self._value.get("ovh"), dict):
-            self._check_sender()
-            self._check_credentials()
+        accounts = list(self._sections("ovh"))
+        for path, account in accounts:
+            self._check_sender(path, account)
+            self._check_credentials(path, account)
+        if len(accounts) > 1:
+            self._check_names(accounts)
         web = self._section("web")
         address = web.get("listen_address", "127.0.0.1:9876")
         if isinstance(address, str) and not _is_loopback(address.rpartition(":")[0].strip("[]")):
             self._check_guarded(web)
 
-    def _check_sender(self) -> None:
-        section = self._section("ovh")
+    def _check_names(self, accounts: Sequence[tuple[Path_, dict[str, Any]]]) -> None:
+        """Accounts that stand beside each other are told apart by their service names."""
+        seen: dict[str, int] = {}
+        for path, account in accounts:
+            name = account.get("service_name")
+            if name is None:
+                message = 'the key "service_name" is missing; one of several accounts is named by it'
+                self._problem(path, message)
+            elif isinstance(name, str):
+                here = (*path, "service_name")
+                if name in seen:
+                    self._problem(here, f'"{name}" is already named in line {seen[name]}; remove one')
+                seen.setdefault(name, self._source.position(here).line)
+
+    def _check_sender(self, path: Path_, section: dict[str, Any]) -> None:
         ways = [key for key in ("sender", "sender_for_response", "virtual_number") if section.get(key)]
         if not ways:
-            self._problem(("ovh",), "name a sender, or set sender_for_response: true or a virtual_number")
+            self._problem(path, "name a sender, or set sender_for_response: true or a virtual_number")
         for key in ways[1:]:
-            self._problem(("ovh", key), f"{ways[0]} and {key} exclude each other; keep one")
+            self._problem((*path, key), f"{ways[0]} and {key} exclude each other; keep one")
 
-    def _check_credentials(self) -> None:
-        section = self._section("ovh")
+    def _check_credentials(self, path: Path_, section: dict[str, Any]) -> None:
         keys = ("application_key", "application_secret", "consumer_key")
         oauth = ("client_id", "client_secret")
         has_keys, has_oauth = [k for k in keys if k in section], [k for k in oauth if k in section]
         if has_keys and has_oauth:
-            self._problem(("ovh", has_oauth[0]), f"{has_oauth[0]} and {has_keys[0]} exclude each other")
+            self._problem((*path, has_oauth[0]), f"{has_oauth[0]} and {has_keys[0]} exclude each other")
         elif not has_keys and not has_oauth:
-            self._problem(
-                ("ovh",), f"credentials are missing; give {', '.join(keys)} (see: notifier ovh login)"
-            )
+            message = f"credentials are missing; give {', '.join(keys)} (see: notifier ovh login)"
+            self._problem(path, message)
         else:
             for key in oauth if has_oauth else keys:
                 if key not in section:
                     hint = "; obtain one with: notifier ovh login" if key == "consumer_key" else ""
-                    self._problem(("ovh",), f'the key "{key}" is missing{hint}')
+                    self._problem(path, f'the key "{key}" is missing{hint}')
 
     def check_secrets(self) -> None:
         for name, secrets in _SECRETS.items():
-            section = self._section(name)
-            for secret in secrets:
-                if section.get(secret) == "":
-                    self._problem((name, secret), f"{secret} is empty; give it, or leave the key out")
+            for path, section in self._sections(name):
+                for secret in secrets:
+                    if section.get(secret) == "":
+                        self._problem((*path, secret), f"{secret} is empty; give it, or leave the key out")
 
     def _check_guarded(self, web: dict[str, Any]) -> None:
         if not web.get("bearer_token") and not web.get("basic_auth_users"):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from notifier import calendars
 from notifier.alertmanager import parse_webhook
 from notifier.calendars import CalendarError
-from notifier.config import Loading, Ovh
+from notifier.config import Loading
 from notifier.ovh.api import Account, Api
 from notifier.ovh.errors import CallFailed
 from notifier.rendering import Notification, Templates, notification, sample_failures
@@ -59,7 +59,7 @@ def look_over(loading: Loading, templates: Templates, rota: Rota, now: datetime)
             )
             for failure in sample_failures(templates, name, samples())
         ]
-        if configuration.ovh.sender_for_response:
+        if not configuration.sends_urls:
             problems += _urls(templates, name)
     return problems
 
@@ -132,8 +132,17 @@ class Finding:
     message: str
 
 
-def online(api: Api, settings: Ovh) -> list[Finding]:
-    """Ask OVHcloud about credentials, rights, account, sender and credits; nothing is sent or changed."""
+def online(apis: Sequence[Api]) -> list[Finding]:
+    """Ask OVHcloud about credentials, rights, account, sender and credits; nothing is sent or changed.
+
+    Of several accounts, each finding names its own.
+    """
+    if len(apis) == 1:
+        return _found_of(apis[0])
+    return [replace(one, subject=f"{api.name}: {one.subject}") for api in apis for one in _found_of(api)]
+
+
+def _found_of(api: Api) -> list[Finding]:
     findings = []
     try:
         name = api.service_name()
@@ -143,8 +152,8 @@ def online(api: Api, settings: Ovh) -> list[Finding]:
     findings.append(Finding("credentials", True, f"they reach {name}"))
     findings.append(_rights(api))
     findings += _account(name, account)
-    if settings.sender is not None:
-        findings.append(_sender(api, settings.sender))
+    if api.settings.sender is not None:
+        findings.append(_sender(api, api.settings.sender))
     return findings
 
 

@@ -5,7 +5,7 @@ A reload replaces it whole, between two pieces of work.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -26,12 +26,25 @@ class Runtime:
     configuration: Configuration
     routing: Routing
     templates: Templates
-    api: Api
+    apis: Mapping[str, Api]
+    """The accounts, by their names."""
     rota: Rota
+
+    @property
+    def api(self) -> Api:
+        """The first account."""
+        return next(iter(self.apis.values()))
+
+    def api_of(self, account: str) -> Api | None:
+        """Return the client of the account of that name; None where it is not configured any more.
+
+        One whose name is left for OVHcloud to tell may be any; what is of no name is of the first.
+        """
+        return self.apis.get(account) or (self.apis.get("") if account else self.api)
 
     def style(self, receiver: Receiver) -> Style:
         """Return how *receiver* wants its messages written."""
-        urls = not self.configuration.ovh.sender_for_response
+        urls = self.configuration.sends_urls
         return Style(receiver.template, receiver.max_parts, receiver.encoding, urls)
 
     def recipients(self, notify: Iterable[str], now: datetime) -> tuple[Recipient, ...]:
@@ -92,6 +105,6 @@ def prepare(
         configuration,
         Routing.of(configuration),
         templates,
-        Api(configuration.ovh, observe),
+        {account.name: Api(account, observe) for account in configuration.accounts},
         Rota.of(configuration, {} if calendars is None else calendars),
     )

@@ -101,7 +101,7 @@ class Service:
         )
         self.heartbeats = Heartbeats(self.store, self.current, clock, self.metrics, self.sender)
         self.watchdog = Watchdog(self.store, self.current, clock, self.metrics)
-        self.account = AccountWatch(self.current, self.metrics)
+        self.account = AccountWatch(self.current, self.metrics, self.sender.accounts)
         self.calendars = CalendarWatch(self.store, self.current, clock, self.metrics)
         self.replicas = (
             Replicas(self.store, self.current, clock, self.metrics, self.sender)
@@ -147,16 +147,28 @@ class Service:
 
     def readiness(self) -> Readiness:
         """Return whether webhooks can be stored, and what hinders sending."""
-        warnings = []
-        if (paused := self.sender.paused) is not None:
-            warnings.append(f"sending is paused ({paused.reason}): {self._redaction.hide(paused.message)}")
-        elif (problem := self.account.problem) is not None:
-            warnings.append(self._redaction.hide(problem))
+        warnings = self._account_warnings()
         for name, problem in self.calendars.problems.items():
             warnings.append(f'the calendar of "{name}" {self._redaction.hide(problem)}; its last copy holds')
-        if (problem := self.watchdog.problem) is not None:
-            warnings.append(f"the watchdog cannot be called: {problem}")
+        if self.watchdog.problem is not None:
+            warnings.append(f"the watchdog cannot be called: {self.watchdog.problem}")
         return Readiness(self.store.outage, tuple(warnings))
+
+    def _account_warnings(self) -> list[str]:
+        """Return what hinders each account, and whether that hinders sending."""
+        standings = self.sender.accounts.all(self.current.runtime.apis)
+        warnings = []
+        for name, standing in standings.items():
+            of = f"{name}: " if len(standings) > 1 else ""
+            if (paused := standing.paused) is not None:
+                message = f"{of}sending is paused ({paused.reason}): {paused.message}"
+                warnings.append(self._redaction.hide(message))
+            elif standing.problem is not None:
+                message = of + standing.problem
+                warnings.append(self._redaction.hide(message))
+        if 0 < len(warnings) < len(standings):
+            warnings.append("the other accounts send instead")
+        return warnings
 
     # reloading
 

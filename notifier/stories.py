@@ -23,7 +23,8 @@ def timeline(story: Story) -> list[Line]:
     message = story.message
     lines = [*_origin(story), Line(message.created_at, "rendered", _rendered(message))]
     for attempt in story.attempts:
-        lines.append(Line(attempt.at, "tried", f"as {attempt.tag}"))
+        account = f" by {attempt.account}" if attempt.account else ""
+        lines.append(Line(attempt.at, "tried", f"as {attempt.tag}{account}"))
         if attempt.answered_at is not None:
             asked = f" (query {attempt.query_id})" if attempt.query_id else ""
             lines.append(Line(attempt.answered_at, "answered", (attempt.error or "taken") + asked))

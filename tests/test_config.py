@@ -27,6 +27,13 @@ receivers:
     notify: [alice]
 """
 
+ACCOUNTS = """\
+ovh:
+  - {application_key: key, application_secret: hush, consumer_key: ck, sender: ACME, service_name: sms-a-1}
+  - {application_key: key, application_secret: hush, consumer_key: ck, sender: ACME, service_name: sms-b-1}
+receivers: [{name: a, notify: ['+33639980001']}]
+"""
+
 
 def problems(tmp_path, text, environment=None, name="notifier.yml"):
     file = tmp_path / name
@@ -35,13 +42,21 @@ def problems(tmp_path, text, environment=None, name="notifier.yml"):
     return [problem.render(name) for problem in loading.problems]
 
 
-def changed(old, new):
-    assert old in GOOD
-    return GOOD.replace(old, new)
+def changed(old, new, text=GOOD):
+    assert old in text
+    return text.replace(old, new)
 
 
 def test_the_smallest_file_is_good(tmp_path):
     assert problems(tmp_path, GOOD) == []
+
+
+def test_there_may_be_several_accounts(tmp_path):
+    assert problems(tmp_path, ACCOUNTS) == []
+    loaded = load(tmp_path / "notifier.yml").configuration
+    assert [one.name for one in loaded.accounts] == ["sms-a-1", "sms-b-1"]
+    jsonschema.validate(yaml.safe_load(ACCOUNTS), json_schema())
+    jsonschema.validate(yaml.safe_load(GOOD), json_schema())
 
 
 @pytest.mark.parametrize(
@@ -68,6 +83,21 @@ def test_the_smallest_file_is_good(tmp_path):
         (changed("  sender: ACME", "  sender: ACME\n  max_concurrency: many"), "6:20: ovh.max_concurrency: must be a whole number"),
         (changed("  sender: ACME", "  sender: ACME\n  client_id: x"), "6:14: ovh.client_id: client_id and application_key exclude"),
         (changed("  consumer_key: consumer\n", ""), '2:3: ovh: the key "consumer_key" is missing; obtain one with: notifier ovh login'),
+        (changed("sms-b-1", "sms-a-1", ACCOUNTS), '3:100: ovh[1].service_name: "sms-a-1" is already named in line 2; remove one'),
+        (changed(", service_name: sms-b-1", "", ACCOUNTS), '3:5: ovh[1]: the key "service_name" is missing; one of several'),
+        (changed("sender: ACME, service_name: sms-b", "service_name: sms-b", ACCOUNTS), "3:5: ovh[1]: name a sender, or set"),
+        (changed("ACME, service_name: sms-b", "'1', service_name: sms-b", ACCOUNTS), '3:80: ovh[1].sender: "1" is no sender'),
+        (changed("consumer_key: ck, sender: ACME, service_name: sms-b", "sender: ACME, service_name: sms-b", ACCOUNTS),
+         '3:5: ovh[1]: the key "consumer_key" is missing; obtain one'),
+        (changed("sender: ACME, service_name: sms-b-1", "sendr: ACME, service_name: sms-b-1", ACCOUNTS),
+         '3:72: ovh[1].sendr: unknown key "sendr"; did you mean "sender"?'),
+        (changed("consumer_key: ck, sender: ACME, service_name: sms-b", "consumer_key_file: nowhere, sender: ACME, service_name: sms-b",
+                 ACCOUNTS), "3:73: ovh[1].consumer_key_file: "),
+        (changed("service_name: sms-b-1", "service_name: sms-b-1, rate: {messages: 0}", ACCOUNTS), "3:126: ovh[1].rate.messages: "),
+        (changed("service_name: sms-b-1", "service_name: sms-b-1, rate: 30", ACCOUNTS), "3:115: ovh[1].rate: must be a mapping of keys"),
+        ("ovh: []\nreceivers: [{name: a, notify: ['+33639980001']}]\n", "1:6: ovh: must have at least one item"),
+        ("ovh: ACME\nreceivers: [{name: a, notify: ['+33639980001']}]\n", '1:6: ovh: must be a mapping of keys, is "ACME"'),
+        (changed("receivers:", "sender: ACME\nreceivers:", ACCOUNTS), '4:1: sender: unknown key "sender" here; it belongs under ovh'),
         ("ovh: {sender: A}\nreceivers: [{name: a, notify: ['+33639980001']}]\n", "1:6: ovh: credentials are missing"),
         (changed("contacts:", "contacts:\n  - {name: alice, phone: '+33639980002'}"), '8:12: contacts[1].name: "alice" is already named in line 7'),
         (GOOD + "  - {name: ops, notify: [alice]}\n", '11:12: receivers[1].name: "ops" is already named in line 9'),
@@ -204,7 +234,7 @@ def test_variables_and_dollars_in_any_string(tmp_path):
     file = tmp_path / "n.yml"
     file.write_text(changed("hush-hush", "a${X}b$$c${X}"))
     configuration = load(file, {"X": "1"}).configuration
-    assert configuration.ovh.application_secret.get_secret_value() == "a1b$c1"
+    assert configuration.accounts[0].application_secret.get_secret_value() == "a1b$c1"
 
 
 def test_secrets_from_files_and_a_warning_where_everyone_can_read_them(tmp_path):
@@ -218,8 +248,8 @@ def test_secrets_from_files_and_a_warning_where_everyone_can_read_them(tmp_path)
     file = tmp_path / "notifier.yml"
     file.write_text(text)
     loading = load(file)
-    assert loading.configuration.ovh.application_secret.get_secret_value() == "from-file"
-    assert loading.configuration.ovh.consumer_key.get_secret_value() == "ck"
+    assert loading.configuration.accounts[0].application_secret.get_secret_value() == "from-file"
+    assert loading.configuration.accounts[0].consumer_key.get_secret_value() == "ck"
     (warning,) = loading.problems
     assert warning.is_warning
     assert warning.render("f").startswith("f:3:28: warning: ovh.application_secret_file: ")

@@ -638,9 +638,9 @@ def test_a_start_without_a_zone_pages_all_the_same(make, emulator):
 
 def test_the_account_is_watched(make, emulator):
     pager = make()
-    watch = AccountWatch(pager.current, pager.metrics)
+    watch = AccountWatch(pager.current, pager.metrics, pager.sender.accounts)
     watch.work()
-    assert watch.problem is None
+    assert watch.problems == {}
     assert pager.count('notifier_ovh_credits_left{service_name="sms-emu12345-1"}') == 1000
     for change, words in (
         ({"senders": {"ACME": "refused"}}, "is not enabled: its status is refused"),
@@ -652,7 +652,7 @@ def test_the_account_is_watched(make, emulator):
         for name, value in change.items():
             setattr(emulator.emulation, name, value)
         watch.work()
-        assert words in watch.problem
+        assert words in watch.problems[""]
     emulator.emulation.senders = {"ACME": "enable"}
     emulator.emulation.is_valid_credential, emulator.emulation.status, emulator.emulation.credits = (
         True,
@@ -660,7 +660,7 @@ def test_the_account_is_watched(make, emulator):
         5,
     )
     watch.work()
-    assert watch.problem is None
+    assert watch.problems == {}
 
 
 def test_retention_goes_little_by_little(make, hand):
@@ -715,7 +715,7 @@ def test_a_trial_waits_for_the_one_under_way(make, emulator):
     pager.turn()
     paused = pager.sender.paused
     pager.hand.move(seconds=60)
-    pager.sender._in_hand[pager.sender._send].add("another")
+    pager.sender._in_hand[pager.sender._send]["another"] = ""
     pager.sender.work()
     assert pager.sender.paused == paused
-    pager.sender._in_hand[pager.sender._send].discard("another")
+    pager.sender._in_hand[pager.sender._send].pop("another")

@@ -142,6 +142,7 @@ def verdict(**changes):
         "patience": LISTING_DELAY,
         "settle_timeout": timedelta(minutes=2),
         "looks": 0,
+        "is_replaceable": False,
         "chance": 1.0,
     }
     return settle(**{**facts, **changes})

@@ -334,7 +334,7 @@ def test_finishing_ends_those_named_and_queues_the_others(store, hand):
     assert (kept[alice.id]["state"], kept[alice.id]["ovh_id"]) == ("accepted", 7)
     assert rows(store, jobs)[0]["state"] == JobState.DONE
     assert rows(store, jobs)[0]["query_id"] == "q"
-    assert store.accepted_ids([7, 8]) == {7}
+    assert store.accepted_ids([7, 8], "") == {7}
 
 
 def test_a_job_put_back_is_due_later(store, hand):
@@ -384,6 +384,9 @@ LOOKS = {
     "what waits for a number": lambda store, now: store.hand_out(lambda outbox: outbox.waiting_for(ALICE)),
     "what went to a number": lambda store, now: store.hand_out(lambda outbox: outbox.sent_to([ALICE], now)),
     "what was spent": lambda store, now: store.hand_out(lambda outbox: outbox.parts_since(now)),
+    "what an account sent": lambda store, now: store.hand_out(
+        lambda outbox: outbox.sent_by("sms-a", now, 10)
+    ),
     "unplanned": lambda store, now: store.unplanned(10, 1000),
     "unsettled jobs": lambda store, now: store.unsettled_jobs(now, 10),
     "orphans": lambda store, now: store.free_orphans(now, WINDOW),
@@ -397,7 +400,7 @@ LOOKS = {
     "latest page": lambda store, now: store.incidents.latest_of(ALICE, now, IncidentState.OPEN),
     "receipts due": lambda store, now: store.receipts.due(now, 10),
     "next receipt": lambda store, now: store.receipts.next_due(),
-    "ids known": lambda store, now: store.accepted_ids([1, 2]),
+    "ids known": lambda store, now: store.accepted_ids([1, 2], "sms-a"),
     "retention": lambda store, now: store.delete_before(now, 10),
     "an ending": lambda store, now: store.finish(
         Job("t", "", now, ()),

@@ -232,7 +232,7 @@ class Api:
 
     def __init__(self, settings: Ovh, observe: Observer = lambda call: None) -> None:
         """Prepare to call as *settings* say; nothing is called yet."""
-        self._settings = settings
+        self.settings = settings
         self._observe = observe
         self._clock = _ServerClock()
         self._threads = threading.local()
@@ -240,6 +240,11 @@ class Api:
         self._lock = threading.Lock()
         self._generation = 0
         _make_known(settings.endpoint)
+
+    @property
+    def name(self) -> str:
+        """What the account is known by here."""
+        return self.settings.name
 
     # sending
 
@@ -252,12 +257,12 @@ class Api:
             "priority": "high",
             "tag": tag,
         }
-        if not self._settings.virtual_number:
+        if not self.settings.virtual_number:
             parameters["noStopClause"] = True
-            if self._settings.sender_for_response:
+            if self.settings.sender_for_response:
                 parameters["senderForResponse"] = True
             else:
-                parameters["sender"] = self._settings.sender
+                parameters["sender"] = self.settings.sender
         try:
             route, path = self._jobs()
         except CallFailed as error:
@@ -272,8 +277,8 @@ class Api:
 
     def _jobs(self) -> tuple[str, str]:
         """Return the route and path that jobs are posted to."""
-        if self._settings.virtual_number:
-            number = quote(e164(self._settings.virtual_number), safe="")
+        if self.settings.virtual_number:
+            number = quote(e164(self.settings.virtual_number), safe="")
             route = "/sms/{serviceName}/virtualNumbers/{number}/jobs"
             return route, self._path(f"virtualNumbers/{number}/jobs")
         return "/sms/{serviceName}/jobs", self._path("jobs")
@@ -364,7 +369,7 @@ class Api:
                 names = self.service_names()
                 if len(names) != 1:
                     found = f"there are {len(names)} ({', '.join(names)})" if names else "there is none"
-                    message = f"{found} SMS accounts; set ovh.service_name"
+                    message = f"{found} SMS accounts; set service_name under ovh"
                     raise CallFailed(Failure(Fate.ANSWERED, message, code="SERVICE_NAME"))
                 self._service_name = names[0]
             return self._service_name
@@ -385,7 +390,7 @@ class Api:
 
     def request_consumer_key(self) -> ConsumerKey:
         """Ask for a consumer key with the rights that Notifier needs and no more."""
-        rules = [{"method": method, "path": path} for method, path in rights(self._settings)]
+        rules = [{"method": method, "path": path} for method, path in rights(self.settings)]
         return self._read(
             "POST",
             "/auth/credential",
@@ -397,7 +402,7 @@ class Api:
 
     def refresh_clock(self) -> None:
         """Ask OVHcloud for its time, so that no page need wait for that."""
-        if self._settings.application_key:
+        if self.settings.application_key:
             client = self._client()
             with _failing(client, preparing=True):
                 client.ask_time()
@@ -418,14 +423,14 @@ class Api:
         try:
             yield
         except APIError as error:
-            if self._settings.client_id and getattr(error.response, "status_code", None) == 401:
+            if self.settings.client_id and getattr(error.response, "status_code", None) == 401:
                 self._generation += 1
             raise
 
     def _client(self) -> _Client:
         client: _Client | None = getattr(self._threads, "client", None)
         if client is None or self._threads.generation != self._generation:
-            settings, secret = self._settings, _plain
+            settings, secret = self.settings, _plain
             timeout = settings.timeout.total_seconds()
             try:
                 client = _Client(
@@ -464,7 +469,7 @@ class Api:
         client = self._client()
         if is_signed:
             with _failing(client, preparing=True):
-                if self._settings.client_id:
+                if self.settings.client_id:
                     client.ensure_token()
                 else:
                     _ = client.time_delta

@@ -1,11 +1,13 @@
-"""Watching the account: the credits left and OVHcloud's clock, so that no page is the first to find out."""
+"""Watching the accounts: the credits left and OVHcloud's clock, so that no page is the first to find out."""
 
 from __future__ import annotations
 
 import structlog
 
 from notifier.metrics import Metrics
+from notifier.ovh.api import Api
 from notifier.ovh.errors import CallFailed
+from notifier.paging.accounts import Accounts
 from notifier.paging.worker import Worker
 from notifier.runtime import Current
 
@@ -15,50 +17,56 @@ _ROUND = 60.0  # seconds
 
 
 class AccountWatch(Worker):
-    """Asks OVHcloud every minute how the account stands."""
+    """Asks OVHcloud every minute how each account stands."""
 
     name = "account"
 
-    def __init__(self, current: Current, metrics: Metrics) -> None:
-        """Prepare to ask."""
+    def __init__(self, current: Current, metrics: Metrics, accounts: Accounts) -> None:
+        """Prepare to ask; what is found is told to *accounts*."""
         super().__init__(metrics, idle=_ROUND)
         self._current = current
-        self.problem: str | None = None
-        """What OVHcloud, or the way to it, is found to lack."""
+        self._accounts = accounts
+
+    @property
+    def problems(self) -> dict[str, str]:
+        """What OVHcloud, or the way to it, is found to lack, by account."""
+        standings = self._accounts.all(self._current.runtime.apis)
+        return {name: one.problem for name, one in standings.items() if one.problem is not None}
 
     def work(self) -> float | None:
         """Ask once."""
-        api = self._current.runtime.api
+        for name, api in self._current.runtime.apis.items():
+            problem = self._look(api)
+            before = self._accounts.find(name, problem)
+            about = {"account": name} if name else {}
+            if problem is not None and problem != before:
+                log.warning("account problem", error=problem, **about)
+            elif problem is None and before is not None:
+                log.info("account problem is over", **about)
+        return None
+
+    def _look(self, api: Api) -> str | None:
+        """Return what is wrong with the account of *api*."""
         try:
             api.refresh_clock()
             account, name = api.account(), api.service_name()
         except CallFailed as error:
-            self._found(f"OVHcloud cannot be asked: {error}")
-            return None
+            return f"OVHcloud cannot be asked: {error}"
         if account.credits_left is not None:
             self._metrics.ovh_credits_left.labels(name).set(account.credits_left)
         if account.status != "enable":
-            self._found(f"the account {name} is not enabled: its status is {account.status}")
-        elif account.credits_left is not None and account.credits_left < 1:
-            self._found(f"the account {name} has no credits left")
-        else:
-            self._found(self._sender_problem())
+            return f"the account {name} is not enabled: its status is {account.status}"
+        if account.credits_left is not None and account.credits_left < 1:
+            return f"the account {name} has no credits left"
+        return _sender_problem(api)
+
+
+def _sender_problem(api: Api) -> str | None:
+    name = api.settings.sender
+    if name is None:
         return None
-
-    def _sender_problem(self) -> str | None:
-        runtime = self._current.runtime
-        name = runtime.configuration.ovh.sender
-        if name is None:
-            return None
-        try:
-            status = runtime.api.sender(name).status
-        except CallFailed as error:
-            return f'the sender "{name}" is not declared' if error.failure.status == 404 else None
-        return None if status == "enable" else f'the sender "{name}" is not enabled: its status is {status}'
-
-    def _found(self, problem: str | None) -> None:
-        if problem is not None and problem != self.problem:
-            log.warning("account problem", error=problem)
-        elif problem is None and self.problem is not None:
-            log.info("account problem is over")
-        self.problem = problem
+    try:
+        status = api.sender(name).status
+    except CallFailed as error:
+        return f'the sender "{name}" is not declared' if error.failure.status == 404 else None
+    return None if status == "enable" else f'the sender "{name}" is not enabled: its status is {status}'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from itertools import groupby
 
 import structlog
 
@@ -56,7 +57,12 @@ GIVE_UP = timedelta(hours=76)
 _BATCH = 500
 _ONE_BY_ONE = 10
 _MARGIN = timedelta(hours=1)
-_AFTER_FAILURE = 30.0  # seconds
+_AFTER_FAILURE = timedelta(seconds=30)
+_UNKNOWN_ACCOUNT = timedelta(hours=1)
+
+
+def _account(one: Followed) -> str:
+    return one.account
 
 
 def next_look(age: timedelta, poll_interval: timedelta) -> timedelta | None:
@@ -102,17 +108,33 @@ class Receipts(Worker):
         if not due:
             following = self._store.receipts.next_due()
             return None if following is None else max(0.1, (following - now).total_seconds())
-        api = self._current.runtime.api
+        for account, group in groupby(sorted(due, key=_account), key=_account):
+            asked = list(group)
+            seen = self._ask(account, asked, now)
+            self._store.receipts.write(seen, now).result()
+            self._report(asked, seen)
+        return 0.0 if len(due) == _BATCH else 0.1
+
+    def _ask(self, account: str, due: Sequence[Followed], now: datetime) -> list[ReceiptSeen]:
+        """Return what the receipts of one account's messages say; those that cannot be had are put off."""
+        api = self._current.runtime.api_of(account)
+        if api is None:
+            log.warning("receipts cannot be asked for, the account is not configured", account=account)
+            return [
+                self._put_off(one, now, next_look(now - one.accepted_at, _UNKNOWN_ACCOUNT)) for one in due
+            ]
         try:
-            seen = (
+            return (
                 self._one_by_one(api, due, now) if len(due) <= _ONE_BY_ONE else self._by_lists(api, due, now)
             )
         except CallFailed as error:
             log.warning("receipts cannot be asked for, will try again", error=str(error))
-            return _AFTER_FAILURE
-        self._store.receipts.write(seen, now).result()
-        self._report(due, seen)
-        return 0.0 if len(due) == _BATCH else 0.1
+            return [self._put_off(one, now, _AFTER_FAILURE) for one in due]
+
+    @staticmethod
+    def _put_off(one: Followed, now: datetime, wait: timedelta | None) -> ReceiptSeen:
+        error, due_at = (None, now + wait) if wait is not None else ("no receipt came", None)
+        return ReceiptSeen(one.id, MessageState.ACCEPTED, None, None, error, None, due_at)
 
     def _one_by_one(self, api: Api, due: Sequence[Followed], now: datetime) -> list[ReceiptSeen]:
         seen: list[ReceiptSeen] = []
@@ -122,8 +144,7 @@ class Receipts(Worker):
                 seen.append(self._seen(api, one, self._find(api, one), now))
             except CallFailed as error:  # the others are asked for all the same
                 failed.append(error)
-                later = now + timedelta(seconds=_AFTER_FAILURE)
-                seen.append(ReceiptSeen(one.id, MessageState.ACCEPTED, None, None, None, None, later))
+                seen.append(self._put_off(one, now, _AFTER_FAILURE))
         if failed and len(failed) == len(due) > 1:
             raise failed[0]
         return seen
@@ -159,7 +180,7 @@ class Receipts(Worker):
         if receipt in (FAILED, FAILED_UNBILLED):
             reason = self._reason(api, ptt)
             return ReceiptSeen(one.id, MessageState.UNDELIVERED, receipt, ptt, reason, None, None)
-        interval = self._current.runtime.configuration.ovh.receipts.poll_interval
+        interval = api.settings.receipts.poll_interval
         wait = next_look(now - one.accepted_at, interval)
         error = None if wait is not None else "no receipt came"
         due_at = None if wait is None else now + wait

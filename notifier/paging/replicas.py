@@ -66,7 +66,8 @@ class Replicas(Worker):
         }
         if silent:
             # It may be only this database that it cannot reach, while a call of its is under way.
-            patience = retry.LISTING_DELAY + self._current.runtime.configuration.ovh.timeout
+            accounts = self._current.runtime.configuration.accounts
+            patience = retry.LISTING_DELAY + max(account.timeout for account in accounts)
             jobs = self._store.members.bury(silent, now, patience).result()
             log.warning("replicas are gone, their work is taken over", replicas=sorted(silent), jobs=jobs)
             self._sender.wake()

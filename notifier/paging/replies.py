@@ -14,7 +14,7 @@ from notifier.config import AlertmanagerConfig, Recipient
 from notifier.incidents import Event, Incident, IncidentState, Kind
 from notifier.metrics import Metrics
 from notifier.notices import notice
-from notifier.ovh.api import Incoming, e164
+from notifier.ovh.api import Api, Incoming, e164
 from notifier.ovh.errors import CallFailed
 from notifier.paging.desk import Desk, Via
 from notifier.paging.escalation import Escalator
@@ -52,6 +52,7 @@ _LINGER = timedelta(minutes=15)
 _TOO_OLD_TO_ANSWER = timedelta(minutes=15)
 _MOST_NAMED = 3
 _AFTER_FAILURE = 15.0  # seconds
+_LONGEST_INTERVAL = timedelta(minutes=10)
 
 
 @dataclass(slots=True)
@@ -101,16 +102,17 @@ class Replies(Worker):
 
     def work(self) -> float | None:
         """Read what is new, if there is anything to reply to."""
-        settings = self._current.runtime.configuration.ovh
-        interval = settings.replies.poll_interval.total_seconds()
+        taking = self._taking()
+        every = min((api.settings.replies.poll_interval for api in taking), default=_LONGEST_INTERVAL)
+        interval = every.total_seconds()
         hinted, self._is_hinted = self._is_hinted, False
         now = self._clock()
         if self._open_until is None or self._store.incidents.any_open():
             self._open_until = now
         is_wanted = hinted or abs(now - self._open_until) < _LINGER
-        if not is_wanted or not settings.takes_replies:
+        if not is_wanted or not taking:
             return interval
-        if not hinted and not self._is_our_turn(now, settings.replies.poll_interval):
+        if not hinted and not self._is_our_turn(now, every):
             return interval / 2
         try:
             more = self.read()
@@ -126,22 +128,38 @@ class Replies(Worker):
             return True
         return self._store.marks.take_turn(_TURN, now, every * 0.9).result()
 
+    def _taking(self) -> list[Api]:
+        """Return the accounts that people can reply to."""
+        return [api for api in self._current.runtime.apis.values() if api.settings.takes_replies]
+
     def read(self) -> bool:
         """Read the replies that were not read yet; return whether there are more.
 
         Raises:
-            CallFailed: OVHcloud cannot be asked.
+            CallFailed: none of the accounts can be asked.
         """
-        api = self._current.runtime.api
+        taking, failed, more = self._taking(), [], False
+        for api in taking:
+            try:
+                more |= self._read(api)
+            except CallFailed as error:  # the others are asked all the same
+                failed.append(error)
+                if len(failed) == len(taking):
+                    raise
+                log.warning("replies cannot be read, will try again", account=api.name, error=str(error))
+        return more
+
+    def _read(self, api: Api) -> bool:
         now = api.their_time(self._clock())  # a clock of ours that is wrong must not hide a reply
-        mark = self._store.marks.get(REPLIES_SEEN)
+        seen = f"{REPLIES_SEEN}/{api.name}" if api.name else REPLIES_SEEN
+        mark = self._store.marks.get(seen) or self._store.marks.get(REPLIES_SEEN)
         if mark is None or mark > now:  # the first time, or the clock was set back
             mark = now
-        new = self._store.replies.unread(api.incoming_ids(mark - OVERLAP))
+        new = self._store.replies.unread(api.name, api.incoming_ids(mark - OVERLAP))
         failed: list[Exception] = []
         for id_ in new[:_MOST]:
             try:
-                self._take(api.incoming(id_))
+                self._take(api, api.incoming(id_))
             except StoreUnavailable:
                 raise
             except CallFailed as error:  # the others are read all the same
@@ -153,20 +171,19 @@ class Replies(Worker):
         if failed and len(failed) == len(new) and isinstance(failed[0], CallFailed):
             raise failed[0]
         if len(new) <= _MOST and (not failed or now - mark > _GIVE_UP):
-            self._store.marks.set({REPLIES_SEEN: now}).result()
+            self._store.marks.set({seen: now}).result()
         return len(new) > _MOST and not failed
 
-    def _take(self, reply: Incoming) -> None:
+    def _take(self, api: Api, reply: Incoming) -> None:
         runtime, now = self._current.runtime, self._clock()
-        phone, at = e164(reply.sender), min(runtime.api.local_time(reply.creation_datetime), now)
+        phone, at = e164(reply.sender), min(api.local_time(reply.creation_datetime), now)
         people = (runtime.configuration.recipient(contact.name) for contact in runtime.configuration.contacts)
         person = next((one for one in people if one.phone == phone), None)
         silences: dict[str, str | SilenceRefused] = {}
         for _ in range(_ATTEMPTS):
             meaning = self._meaning(reply.message, person, at, now, silences)
-            read = ReplyRead(
-                reply.id, at, phone, person.name if person else None, reply.message, meaning.outcome
-            )
+            name = person.name if person else None
+            read = ReplyRead(api.name, reply.id, at, phone, name, reply.message, meaning.outcome)
             answers, marks = [], []
             is_fresh = now - at < _TOO_OLD_TO_ANSWER
             if person is not None and meaning.answers and is_fresh and self._may_answer(person, meaning, now):

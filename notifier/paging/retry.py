@@ -151,6 +151,11 @@ def _before_the_call(failure: Failure, after: timedelta, attempts: int) -> Decis
     return Retry(after)
 
 
+def is_about_sender(failure: Failure) -> bool:
+    """Whether it is the sender that was refused, which another account may be allowed."""
+    return bool(_SENDER.search(failure.message))
+
+
 def _is_about_time(failure: Failure) -> bool:
     return bool(re.search(r"timestamp|out of time|query.?time", failure.message, re.IGNORECASE))
 
@@ -196,6 +201,7 @@ def settle(
     patience: timedelta,
     settle_timeout: timedelta,
     looks: int,
+    is_replaceable: bool,
     chance: float,
 ) -> Verdict:
     """Return what became of a job whose answer was lost.
@@ -208,6 +214,7 @@ def settle(
         patience: for how long after the attempt a job may be missing from the lists.
         settle_timeout: for how long after the attempt it is waited for OVHcloud's lists.
         looks: how often OVHcloud was asked before.
+        is_replaceable: whether another account could send it.
         chance: a random number from 0 to 1, for the jitter.
     """
     if failure is None and not missing:
@@ -221,7 +228,7 @@ def settle(
         failure is not None
         and not found
         and since >= max(settle_timeout, patience)
-        and not _bars_sending(failure)
+        and (is_replaceable or not _bars_sending(failure))
     ):
         return NotTaken(is_certain=False)
     wait = min(backoff(looks + 1, chance), timedelta(seconds=10))

@@ -10,7 +10,8 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -27,9 +28,10 @@ from notifier.ids import new_id
 from notifier.incidents import Kind
 from notifier.metrics import Metrics
 from notifier.notices import notice
-from notifier.ovh.api import Outcome, Outgoing, e164
-from notifier.ovh.errors import CallFailed, Failure
+from notifier.ovh.api import Api, Outcome, Outgoing, e164
+from notifier.ovh.errors import CallFailed, Failure, Fate
 from notifier.paging import retry
+from notifier.paging.accounts import Accounts, Paused, assign, rooms, turns
 from notifier.paging.calm import CRITICAL, Pace, digest, pace
 from notifier.paging.pressure import Pressure
 from notifier.paging.worker import Worker
@@ -56,14 +58,13 @@ _FREE = frozenset({Kind.ANSWER, Kind.DIGEST})
 _CREDITS_TOLD = "credits-told"
 _BEFORE_EXPIRY = timedelta(seconds=30)
 _CREDITS_LOOK = timedelta(minutes=1)
+_RATE_LOOK = timedelta(milliseconds=50)
 
 _LONGEST_CLAIM = 3.0
 """Seconds within which a job must begin: less than after how many a silent replica's jobs are taken over."""
 _MOST_NOTICES = 2
 """So many notices of what people did a digest holds; of others it says how many there are."""
 
-_FIRST_TRIAL = 2.0  # seconds
-_LONGEST_TRIAL = 30.0
 _MAX_THREADS = 64
 _MAX_PENDING = 100
 _IDLE = 0.5
@@ -113,16 +114,6 @@ def matching(job: Job, found: Sequence[Outgoing]) -> list[Ending]:
     ]
 
 
-@dataclass(frozen=True, slots=True)
-class Paused:
-    """Nothing is sent until what *message* tells of is mended; the next trial is at *until*."""
-
-    reason: retry.PauseReason
-    message: str
-    until: datetime
-    trials: int
-
-
 @dataclass(slots=True)
 class Handed:
     """What a look into the outbox came to: the jobs that are to be sent now, and what became of the rest."""
@@ -133,6 +124,8 @@ class Handed:
     merged: list[tuple[NewMessage, Sequence[Message]]] = field(default_factory=list)
     hurried: dict[str, bool] = field(default_factory=dict)
     credits_held: int = 0
+    exhausted: dict[str, datetime] = field(default_factory=dict)
+    """The accounts whose rate is used up, and until when."""
     spent: float = 0.0
     """Seconds of computing that it took."""
 
@@ -160,20 +153,23 @@ class Sender(Worker):
         self._chance = chance
         self._pool = ThreadPoolExecutor(_MAX_THREADS, thread_name_prefix="sending")
         self._lock = threading.Lock()
-        self._in_hand: dict[Callable[[Job], None], set[str]] = {self._send: set(), self._settle: set()}
-        self._held_until: datetime | None = None
+        self._in_hand: dict[Callable[[Job], None], dict[str, str]] = {self._send: {}, self._settle: {}}
+        self._last_turn: str | None = None
         self._has_begun = False
         self._is_expecting = False
         self._hurried: dict[str, bool] = {}  # by number, whether something critical waits for the next digest
         self._last: datetime | None = None
-        self.paused: Paused | None = None
-        """What hinders sending, for `/-/ready` to tell."""
+        self._counted = current.runtime
+        self.accounts = Accounts()
+        """How it stands with each account."""
 
     # the dispatcher
 
     def work(self) -> float | None:
         """Hand out what is due to as many threads as there may be."""
         now = self._clock()
+        if self._counted is not self._current.runtime:
+            self._count_pauses()  # of the accounts that there are now
         if not self._has_begun:
             orphans = self._store.free_orphans(now, retry.LISTING_DELAY).result()
             if orphans:
@@ -181,14 +177,14 @@ class Sender(Worker):
         if not self._has_begun or (self._last is not None and now < self._last):
             # The clock may have been set back; what is due later than anything is ever put off is due now.
             self._store.hasten(now, now + retry.LONGEST_RETRY_AFTER).result()
-            self._held_until = None
+            self.accounts.forget_times()
         self._has_begun, self._last = True, now
         is_expecting, self._is_expecting = self._is_expecting, False
         due = Due(now, None) if is_expecting else self._store.next_due()
-        most = self._current.runtime.configuration.ovh.max_concurrency
+        most = sum(account.max_concurrency for account in self._current.runtime.configuration.accounts)
         begun = False
-        if _is_past(due.message, now) and (room := most - len(self._in_hand[self._send])) > 0:
-            begun |= self._hand_out_due(now, room)
+        if _is_past(due.message, now):
+            begun |= self._hand_out_due(now)
         # Asking has places of its own, lest lost answers keep new pages waiting.
         if _is_past(due.job, now) and (room := max(1, most // 2) - len(self._in_hand[self._settle])) > 0:
             begun |= self._hand_out_unsettled(now, room)
@@ -221,48 +217,68 @@ class Sender(Worker):
             waited += 0.05
         return not self.is_busy
 
+    @property
+    def paused(self) -> Paused | None:
+        """What hinders sending: how the first account is paused, where all of them are."""
+        standings = self.accounts.all(self._current.runtime.apis)
+        pauses = [standing.paused for standing in standings.values()]
+        return pauses[0] if all(pauses) else None
+
     def _until(self, due: Due, now: datetime) -> float | None:
-        instant = min((at for at in due if at is not None), default=None)
-        if instant is None:
+        times = [] if due.job is None else [due.job]
+        if due.message is not None:
+            standings = self.accounts.all(self._current.runtime.apis)
+            times.append(max(due.message, min(one.ready_at(now) for one in standings.values())))
+        if not times:
             return None
-        for until in (self._held_until, self.paused.until if self.paused else None):
-            instant = max(instant, until) if until is not None else instant
-        wait = (instant - now).total_seconds()
+        wait = (min(times) - now).total_seconds()
         # What is due and yet was not handed out is in hand, or its like is: the next wake-up sees to it.
         return max(wait, 0.001) if wait > 0 else _IDLE
 
     def _hand_out_unsettled(self, now: datetime, room: int) -> bool:
         with self._lock:
-            in_hand = set().union(*self._in_hand.values())
+            in_hand = {tag for tags in self._in_hand.values() for tag in tags}
         jobs = self._store.unsettled_jobs(now, room + len(in_hand))
         chosen = [job for job in jobs if job.tag not in in_hand][:room]
         for job in chosen:
             self._submit(job, self._settle)
         return bool(chosen)
 
-    def _hand_out_due(self, now: datetime, room: int) -> bool:
-        if self._held_until is not None and now < self._held_until:
-            return False
-        if self.paused is not None:
-            is_far = self.paused.until > now + timedelta(seconds=_LONGEST_TRIAL)  # the clock was set back
-            if (now < self.paused.until and not is_far) or self._in_hand[self._send]:
-                return False
-            room = 1  # a trial
+    def _hand_out_due(self, now: datetime) -> bool:
+        order = self._turns(now)
         if self._pressure.is_high:
-            room = min(room, 2)
+            order = order[:2]
+        if not order:
+            return False
         asked_at = time.monotonic()
-        handed = self._store.hand_out(lambda outbox: self._choose(outbox, room, now)).result()
+        handed = self._store.hand_out(lambda outbox: self._choose(outbox, order, now)).result()
         self._tell(handed)
+        if handed.jobs:
+            self._last_turn = handed.jobs[-1].account
         for job in handed.jobs:
             self._submit(job, partial(self._send_in_time, asked_at), self._send)
         self._pressure.repay(handed.spent)
         return bool(handed.jobs)
 
+    def _turns(self, now: datetime) -> list[str]:
+        """Return which accounts may begin a job now, in turn."""
+        apis = self._current.runtime.apis
+        most = {name: api.settings.max_concurrency for name, api in apis.items()}
+        with self._lock:
+            under_way = Counter(self._in_hand[self._send].values())
+        busy = {name: under_way[name] for name in apis}
+        return turns(rooms(self.accounts.all(apis), most, busy, now), self._last_turn)
+
+    def _has_other(self, account: str, now: datetime) -> bool:
+        """Whether another account than that may send instead of it."""
+        others = [name for name in self._current.runtime.apis if name != account]
+        return any(standing.is_sound(now) for standing in self.accounts.all(others).values())
+
     # what goes now: in the transaction that writes it down, which may be run again
 
-    def _choose(self, outbox: Outbox, room: int, now: datetime) -> Handed:
-        """Choose up to *room* jobs from the *outbox*, and write down what becomes of all that was looked at."""
-        handed, begun = Handed(), time.thread_time()
+    def _choose(self, outbox: Outbox, order: Sequence[str], now: datetime) -> Handed:
+        """Choose jobs from the *outbox*, one for each turn, and write down what becomes of all that was looked at."""
+        handed, begun, room = Handed(), time.thread_time(), len(order)
         limit = room * 4 + 16
         due = outbox.due(now, limit)
         if len(due) == limit and due[-1].text in {message.text for message in due[:room]}:
@@ -275,9 +291,29 @@ class Sender(Worker):
         due = self._needed(outbox, handed, [m for m in due if m.expires_at > now], now)
         due = self._calmed(outbox, handed, due, now)
         chosen = [self._made_late(message, now) for message in due]
-        handed.jobs = outbox.claim(gather(chosen, room, now))
+        if chosen:
+            allowed = self._allowed(outbox, handed, set(order), now)
+            handed.jobs = outbox.claim(assign(gather(chosen, room, now), order, allowed))
         handed.spent = time.thread_time() - begun
         return handed
+
+    def _allowed(
+        self, outbox: Outbox, handed: Handed, accounts: Iterable[str], now: datetime
+    ) -> dict[str, int]:
+        """Return how many messages each of the *accounts* that have a rate may send now."""
+        allowed = {}
+        for name, api in self._current.runtime.apis.items():
+            rate = api.settings.rate
+            if name not in accounts or rate is None:
+                continue
+            if not outbox.lock([f"rate/{name}"]):  # another replica sends by it now
+                allowed[name], handed.exhausted[name] = 0, now + _RATE_LOOK
+                continue
+            sent = outbox.sent_by(name, now - rate.per, rate.messages)
+            allowed[name] = rate.messages - len(sent)
+            if not allowed[name]:
+                handed.exhausted[name] = sent[-1] + rate.per
+        return allowed
 
     def _needed(
         self, outbox: Outbox, handed: Handed, waiting: Sequence[Message], now: datetime
@@ -437,6 +473,8 @@ class Sender(Worker):
                 self._hurried[phone] = True
             else:
                 self._hurried.pop(phone, None)
+        for name, until in handed.exhausted.items():
+            self.accounts.hold(name, until)
         if handed.merged or handed.credits_held:
             self.expect()
 
@@ -445,7 +483,7 @@ class Sender(Worker):
     ) -> None:
         kind = kind or work
         with self._lock:
-            self._in_hand[kind].add(job.tag)
+            self._in_hand[kind][job.tag] = job.account
 
         def run() -> None:
             try:
@@ -457,7 +495,7 @@ class Sender(Worker):
 
         def ended(_: object = None) -> None:
             with self._lock:
-                self._in_hand[kind].discard(job.tag)
+                self._in_hand[kind].pop(job.tag, None)
             self.wake()
 
         try:
@@ -501,7 +539,7 @@ class Sender(Worker):
     def _send(self, job: Job) -> None:
         reach("before-call")
         try:
-            outcome = self._current.runtime.api.send(job.text, [m.phone for m in job.messages], job.tag)
+            outcome = self._api(job).send(job.text, [m.phone for m in job.messages], job.tag)
             reach("after-call")
         except CallFailed as error:
             self._failed(job, error.failure)
@@ -515,7 +553,7 @@ class Sender(Worker):
             log.warning("answer incomplete, asking OVHcloud", job=job.tag, query=outcome.query_id)
             due_at = now + retry.FIRST_BACKOFF
             self._write(lambda: self._store.unsettle(job, now, due_at, retry.LISTING_DELAY, reason, found))
-        self._resume()
+        self._resume(job)
         self._ended(job, found, now, outcome.query_id)
         self._metrics.sms_credits.inc(max(0.0, outcome.sent.total_credits_removed))
         if outcome.sent.credits_left is not None and outcome.service_name is not None:
@@ -546,30 +584,38 @@ class Sender(Worker):
             "decision": type(decision).__name__.lower(),
         }
         log.warning("job failed", **about, attempts=attempts)
+        name, api = job.account, self._current.runtime.api_of(job.account)
         match decision:
             case retry.Retry(after):
                 if failure.status == 429:
-                    self._held_until = now + after
-                self._requeue(job, now + after, failure)
+                    self.accounts.hold(name, now + after)
+                else:
+                    self.accounts.shun(name, now)
+                self._requeue(job, now if self._has_other(name, now) else now + after, failure)
             case retry.Ask(after, patience):
+                self.accounts.shun(name, now)
                 self._write(lambda: self._store.unsettle(job, now, now + after, patience, str(failure)))
+            case retry.Reject() if retry.is_about_sender(failure) and self._has_other(name, now):
+                self.accounts.shun(name, now)
+                self._requeue(job, now, failure)
             case retry.Reject():
                 found = [
                     Ending(message.id, MessageState.REJECTED, error=str(failure)) for message in job.messages
                 ]
                 self._write(lambda: self._store.finish(job, found, now, query_id=failure.query_id))
-                self._resume()
+                self._resume(job)
                 self._ended(job, found, now, failure.query_id)
             case retry.Split():
-                self._resume()
+                self._resume(job)
                 self._split(job, failure)
             case retry.Pause(reason):
-                if reason is retry.PauseReason.CLOCK:
-                    self._current.runtime.api.forget_clock()
-                self._pause(reason, failure, now)
+                if reason is retry.PauseReason.CLOCK and api is not None:
+                    api.forget_clock()
+                self._pause(job, reason, failure, now)
                 self._requeue(job, now, failure)
             case retry.Resynchronise():
-                self._current.runtime.api.forget_clock()
+                if api is not None:
+                    api.forget_clock()
                 self._requeue(job, now, failure)
 
     def _requeue(self, job: Job, due_at: datetime, failure: Failure) -> None:
@@ -580,36 +626,49 @@ class Sender(Worker):
         now = self._clock()
         middle = len(job.messages) // 2
         halves = [
-            Job(new_id(now), job.text, now, part) for part in (job.messages[:middle], job.messages[middle:])
+            Job(new_id(now), job.text, now, part, account=job.account)
+            for part in (job.messages[:middle], job.messages[middle:])
         ]
         for half in self._write(lambda: self._store.split(job, halves, str(failure))):
             self._submit(half, self._send)
 
-    def _pause(self, reason: retry.PauseReason, failure: Failure, now: datetime) -> None:
-        trials = self.paused.trials if self.paused else 0
-        if self.paused is not None and now >= self.paused.until:
-            trials += 1  # else it was under way already when the pause began
-        wait = min(_FIRST_TRIAL * 2.0 ** min(trials, 8), _LONGEST_TRIAL)
-        if self.paused is None:
-            log.error("sending paused", reason=reason, error=str(failure))
-        elif self.paused.reason is not reason:
-            self._metrics.sending_paused.labels(self.paused.reason).set(0)
-        self._metrics.sending_paused.labels(reason).set(1)
-        self.paused = Paused(reason, str(failure), now + timedelta(seconds=wait), trials)
+    def _api(self, job: Job) -> Api:
+        """Return the client of the account that *job* is of.
 
-    def _resume(self) -> None:
-        paused = self.paused
-        if paused is not None:
-            self.paused = None
-            self._metrics.sending_paused.labels(paused.reason).set(0)
-            log.info("sending resumed", after=paused.reason)
+        Raises:
+            CallFailed: it is not in the configuration any more.
+        """
+        api = self._current.runtime.api_of(job.account)
+        if api is None:
+            message = f"the account {job.account} is not in the configuration any more"
+            raise CallFailed(Failure(Fate.ANSWERED, message, code="UNKNOWN_ACCOUNT", is_preparing=True))
+        return api
+
+    def _pause(self, job: Job, reason: retry.PauseReason, failure: Failure, now: datetime) -> None:
+        before = self.accounts.pause(job.account, reason, str(failure), now)
+        if before is None:
+            log.error("sending paused", reason=reason, error=str(failure), **_by(job))
+        self._count_pauses()
+
+    def _resume(self, job: Job) -> None:
+        before = self.accounts.resume(job.account)
+        if before is not None:
+            self._count_pauses()
+            log.info("sending resumed", after=before.reason, **_by(job))
+
+    def _count_pauses(self) -> None:
+        self._counted = self._current.runtime
+        standings = self.accounts.all(self._counted.apis)
+        paused = Counter(one.paused.reason for one in standings.values() if one.paused is not None)
+        for reason in retry.PauseReason:
+            self._metrics.sending_paused.labels(reason).set(paused[reason])
 
     # settling
 
     def _settle(self, job: Job) -> None:
         found, failure = self._find(job)
         if failure is not None and isinstance(retry.decide(failure, 1, 1, 0.0), retry.Resynchronise):
-            self._current.runtime.api.forget_clock()
+            self._api(job).forget_clock()
         now = self._clock()
         missing = [m for m in job.messages if m.id not in {ending.message_id for ending in found}]
         verdict = retry.settle(
@@ -618,8 +677,9 @@ class Sender(Worker):
             failure=failure,
             since=now - job.attempted_at,
             patience=job.patience,
-            settle_timeout=self._current.runtime.configuration.ovh.settle_timeout,
+            settle_timeout=self._settle_timeout(job),
             looks=job.looks,
+            is_replaceable=self._has_other(job.account, now),
             chance=self._chance(),
         )
         about = {
@@ -656,14 +716,14 @@ class Sender(Worker):
 
         What was found before a call failed is returned with the failure.
         """
-        api = self._current.runtime.api
         known: list[Outgoing] = []
         try:
-            for id_ in self._unknown(api.outgoing_ids(job.tag)):
+            api = self._api(job)
+            for id_ in self._unknown(job, api.outgoing_ids(job.tag)):
                 known.append(api.outgoing(id_))  # noqa: PERF401 (one that fails leaves those before it)
             if len(matching(job, known)) < len(job.messages):
                 seen = {sms.id for sms in known}
-                newest = sorted(self._unknown(set(api.pending_ids()) - seen), reverse=True)
+                newest = sorted(self._unknown(job, set(api.pending_ids()) - seen), reverse=True)
                 for id_ in newest[:_MAX_PENDING]:
                     if (sms := api.pending(id_)) is not None:
                         known.append(sms)  # noqa: PERF401 (likewise)
@@ -671,9 +731,13 @@ class Sender(Worker):
             return matching(job, known), error.failure
         return matching(job, known), None
 
-    def _unknown(self, ids: Collection[int]) -> list[int]:
-        """Return those of OVHcloud's *ids* that no message is known to have."""
-        known = self._store.accepted_ids(ids)
+    def _settle_timeout(self, job: Job) -> timedelta:
+        runtime = self._current.runtime
+        return (runtime.api_of(job.account) or runtime.api).settings.settle_timeout
+
+    def _unknown(self, job: Job, ids: Collection[int]) -> list[int]:
+        """Return those of the *ids* of the account of *job* that no message is known to have."""
+        known = self._store.accepted_ids(ids, job.account)
         return [id_ for id_ in ids if id_ not in known]
 
 
@@ -689,6 +753,10 @@ def _critical(waiting: Sequence[Message]) -> tuple[int, datetime | None]:
     """Return how many of those *waiting* are critical, and since when the oldest of them is."""
     since = [message.received_at for message in waiting if message.urgency == CRITICAL]
     return len(since), min(since, default=None)
+
+
+def _by(job: Job) -> dict[str, object]:
+    return {"account": job.account} if job.account else {}
 
 
 def _is_past(instant: datetime | None, now: datetime) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Column, Connection, Select, bindparam, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from notifier.incidents import Kind
@@ -16,10 +16,10 @@ from notifier.store.database import Database
 from notifier.store.incidents import ADD_MESSAGES, Incidents, message_row
 from notifier.store.marks import set_mark
 from notifier.store.records import IncidentChange, NewMessage
-from notifier.store.schema import MessageState, messages, replies
+from notifier.store.schema import MessageState, jobs, messages, replies
 
 REPLIES_SEEN = "replies"
-"""The mark up to which replies were read."""
+"""The mark up to which replies were read; of an account that has a name, with that behind it."""
 
 _LONGEST_TEXT = 1000
 _FOLLOWED = (
@@ -30,10 +30,11 @@ _FOLLOWED = (
     messages.c.phone,
     messages.c.finished_at,
     messages.c.received_at,
+    select(jobs.c.account).where(jobs.c.tag == messages.c.tag).scalar_subquery().label("account"),
 )
 
 
-def _due(*columns: Column[Any]) -> Select[Any]:
+def _due(*columns: ColumnElement[Any]) -> Select[Any]:
     return (
         select(*columns)
         .where(messages.c.receipt_due_at.is_not(None), messages.c.receipt_due_at <= bindparam("now"))
@@ -76,6 +77,7 @@ class Followed:
     phone: str
     accepted_at: datetime
     received_at: datetime
+    account: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +95,9 @@ class ReceiptSeen:
 
 @dataclass(frozen=True, slots=True)
 class ReplyRead:
-    """A reply, from whom, and what it came to."""
+    """A reply, which account it came to, from whom, and what it came to."""
 
+    account: str
     id: int
     at: datetime
     phone: str
@@ -179,13 +182,15 @@ class Replies:
         self._database = database
         self._incidents = incidents
 
-    def unread(self, ids: Collection[int]) -> list[int]:
-        """Return those of OVHcloud's *ids* that were not read yet, oldest first."""
+    def unread(self, account: str, ids: Collection[int]) -> list[int]:
+        """Return those of the *ids* of *account* that were not read yet, oldest first."""
         known: set[int] = set()
         with self._database.reading() as connection:
             given = sorted(ids)
             for start in range(0, len(given), 500):
-                statement = select(replies.c.id).where(replies.c.id.in_(given[start : start + 500]))
+                statement = select(replies.c.id).where(
+                    replies.c.id.in_(given[start : start + 500]), replies.c.account.in_((account, ""))
+                )
                 known.update(connection.execute(statement).scalars())
         return [id_ for id_ in given if id_ not in known]
 
@@ -213,6 +218,7 @@ class Replies:
 
         def operation(connection: Connection) -> bool:
             row = {
+                "account": reply.account,
                 "id": reply.id,
                 "at": reply.at,
                 "phone": reply.phone,
@@ -233,7 +239,9 @@ class Replies:
             except IntegrityError:
                 is_done = False
             if not is_done:
-                connection.execute(delete(replies).where(replies.c.id == reply.id))
+                connection.execute(
+                    delete(replies).where(replies.c.account == reply.account, replies.c.id == reply.id)
+                )
                 return False
             rows = [
                 message_row(message, change.incident.receiver, now, now, None)

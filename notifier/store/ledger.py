@@ -62,6 +62,7 @@ class Attempt:
     text: str
     error: str | None
     query_id: str | None
+    account: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +143,7 @@ class Ledger:
                     jobs.c.text,
                     jobs.c.error,
                     jobs.c.query_id,
+                    jobs.c.account,
                 )
                 .join(attempts, attempts.c.tag == jobs.c.tag)
                 .where(attempts.c.message_id == carrier)

@@ -16,7 +16,7 @@ from notifier.store.engine import Backend
 from notifier.store.incidents import ADD_MESSAGES, message_row
 from notifier.store.marks import get_mark, set_mark
 from notifier.store.records import Ending, Job, Message, NewMessage
-from notifier.store.schema import FAILED, MessageState, incidents, messages, word
+from notifier.store.schema import FAILED, MessageState, incidents, jobs, messages, word
 
 MESSAGE = (
     messages.c.id,
@@ -98,6 +98,17 @@ class Outbox:
         for phone, at in self._connection.execute(statement):
             found[phone].append(at)
         return {phone: sorted(times) for phone, times in found.items()}
+
+    def sent_by(self, account: str, since: datetime, most: int) -> list[datetime]:
+        """Return when *account* sent messages after *since*, the last first, *most* at most."""
+        statement = (
+            select(messages.c.sent_at)
+            .join(jobs, jobs.c.tag == messages.c.tag)
+            .where(messages.c.sent_at > since, jobs.c.account == account)
+            .order_by(messages.c.sent_at.desc())
+            .limit(most)
+        )
+        return list(self._connection.execute(statement).scalars())
 
     def parts_since(self, since: datetime) -> int:
         """Return how many parts went out after *since*; what is on its way counts as gone."""

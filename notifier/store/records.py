@@ -117,6 +117,8 @@ class Job:
     """How often OVHcloud was asked what became of it."""
     patience: timedelta = timedelta()
     """For how long after the attempt an answer that there is no such job is not believed."""
+    account: str = ""
+    """The account that it goes to."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -191,6 +191,7 @@ events = Table(
 replies = Table(
     "replies",
     metadata,
+    Column("account", Text, primary_key=True, server_default=""),
     Column("id", BigInteger, primary_key=True, autoincrement=False),
     Column("at", Instant, nullable=False, index=True),
     Column("phone", Text, nullable=False),
@@ -228,6 +229,7 @@ jobs = Table(
     Column("query_id", Text),
     Column("owner", Text),
     Column("answered_at", Instant),
+    Column("account", Text, nullable=False, server_default=""),
     _partial("jobs_open", "due_at", where="state != 'done'"),
 )
 

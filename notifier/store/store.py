@@ -19,6 +19,7 @@ from sqlalchemy import (
     insert,
     or_,
     select,
+    tuple_,
     update,
 )
 from sqlalchemy.exc import IntegrityError
@@ -170,7 +171,7 @@ _CLOSE_JOB = (
     )
 )
 _UNSETTLED = (
-    select(jobs.c.tag, jobs.c.text, jobs.c.attempted_at, jobs.c.looks, jobs.c.patience)
+    select(jobs.c.tag, jobs.c.text, jobs.c.attempted_at, jobs.c.looks, jobs.c.patience, jobs.c.account)
     .where(
         jobs.c.state != word(JobState.DONE),
         jobs.c.state == JobState.UNSETTLED,
@@ -348,6 +349,7 @@ class Store(Database):
                 "looks": 0,
                 "patience": 0,
                 "owner": self.replica,
+                "account": job.account,
             },
         )
         ids = [message.id for message in job.messages]
@@ -483,8 +485,9 @@ class Store(Database):
                     ),
                     looks,
                     timedelta(microseconds=patience),
+                    account,
                 )
-                for tag, text, attempted_at, looks, patience in found
+                for tag, text, attempted_at, looks, patience, account in found
             ]
 
     def look_again(self, job: Job, due_at: datetime, found: Sequence[Ending], now: datetime) -> Future[None]:
@@ -498,9 +501,13 @@ class Store(Database):
 
         return self.submit(operation)
 
-    def accepted_ids(self, ids: Iterable[int]) -> set[int]:
-        """Return which of OVHcloud's *ids* belong to messages that are known to be accepted."""
-        statement = select(messages.c.ovh_id).where(messages.c.ovh_id.in_(list(ids)))
+    def accepted_ids(self, ids: Iterable[int], account: str) -> set[int]:
+        """Return which of the *ids* of an account belong to messages that are known to be accepted."""
+        statement = (
+            select(messages.c.ovh_id)
+            .join(jobs, jobs.c.tag == messages.c.tag)
+            .where(messages.c.ovh_id.in_(list(ids)), jobs.c.account.in_((account, "")))
+        )
         with self.reading() as connection:
             return {int(row[0]) for row in connection.execute(statement)}
 
@@ -594,8 +601,9 @@ class Store(Database):
             gone += connection.execute(delete(messages).where(messages.c.id.in_(ours))).rowcount
             over = select(incidents.c.id).where(incidents.c.resolved_at < cutoff).limit(limit)
             gone += connection.execute(delete(incidents).where(incidents.c.id.in_(over))).rowcount
-            read = select(replies.c.id).where(replies.c.at < cutoff).limit(limit)
-            gone += connection.execute(delete(replies).where(replies.c.id.in_(read))).rowcount
+            key = tuple_(replies.c.account, replies.c.id)
+            read = select(replies.c.account, replies.c.id).where(replies.c.at < cutoff).limit(limit)
+            gone += connection.execute(delete(replies).where(key.in_(read))).rowcount
             done = (
                 select(jobs.c.tag)
                 .where(

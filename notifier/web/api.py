@@ -106,6 +106,7 @@ def story_json(story: Story) -> dict[str, Any]:
                 "text": one.text,
                 "error": one.error,
                 "query_id": one.query_id,
+                "account": one.account or None,
             }
             for one in story.attempts
         ],

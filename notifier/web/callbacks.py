@@ -34,9 +34,11 @@ class Callbacks:
         return self._answer(request, self.on_reply)
 
     def _answer(self, request: Request, hint: Callable[[], None]) -> Response:
-        secret = self.current.runtime.configuration.ovh.callback_secret
+        accounts = self.current.runtime.configuration.accounts
+        secrets = [one.callback_secret.get_secret_value() for one in accounts if one.callback_secret]
         given = str(request.path_params["secret"]).encode()
-        if secret is None or not hmac.compare_digest(given, secret.get_secret_value().encode()):
+        matches = [hmac.compare_digest(given, secret.encode()) for secret in secrets]
+        if not any(matches):
             return PlainTextResponse("Not Found", 404)
         hint()
         return PlainTextResponse("ok")

@@ -1,0 +1,175 @@
+"""Accounts: which of them may send now. They take turns, and stand in for each other."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from notifier.paging import retry
+from notifier.store.records import Job
+
+_FIRST_TRIAL = timedelta(seconds=2)
+_LONGEST_TRIAL = timedelta(seconds=30)
+_FIRST_SHUNNING = timedelta(seconds=2)
+_LONGEST_SHUNNING = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """Nothing is sent until what *message* tells of is mended; the next trial is at *until*."""
+
+    reason: retry.PauseReason
+    message: str
+    until: datetime
+    trials: int
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How it stands with an account."""
+
+    held_until: datetime | None = None
+    """It may not send before: OVHcloud asked for that, or its rate is used up."""
+    paused: Paused | None = None
+    shunned_until: datetime | None = None
+    """It has failed; others are preferred until then."""
+    failures: int = 0
+    """How often in a row."""
+    problem: str | None = None
+    """What the watch over accounts has found."""
+
+    def ready_at(self, now: datetime) -> datetime:
+        """Return from when on it may send; *now* where it may already."""
+        times = [now]
+        if self.held_until is not None:
+            times.append(self.held_until)
+        if (
+            self.paused is not None and self.paused.until <= now + _LONGEST_TRIAL
+        ):  # else the clock was set back
+            times.append(self.paused.until)
+        return max(times)
+
+    def is_sound(self, now: datetime) -> bool:
+        """Whether nothing speaks against sending by it."""
+        is_shunned = self.shunned_until is not None and now < self.shunned_until
+        is_held = self.held_until is not None and now < self.held_until
+        return self.paused is None and self.problem is None and not is_shunned and not is_held
+
+
+def rooms(
+    standings: Mapping[str, Standing], most: Mapping[str, int], busy: Mapping[str, int], now: datetime
+) -> dict[str, int]:
+    """Return how many jobs each account may begin now.
+
+    Those against which something speaks send only while there is no other, but for one job as a trial.
+
+    Args:
+        standings: how it stands with each.
+        most: how many jobs each may have under way.
+        busy: how many it has.
+        now: the time.
+    """
+    ready = {name: standing for name, standing in standings.items() if standing.ready_at(now) <= now}
+    has_sound = any(standing.is_sound(now) for standing in standings.values())
+    found = {}
+    for name, standing in ready.items():
+        if standing.paused is not None:
+            is_tried = not busy[name] and not (has_sound and standing.problem is not None)
+            found[name] = 1 if is_tried else 0
+        elif standing.is_sound(now) or not has_sound:
+            found[name] = max(0, most[name] - busy[name])
+    return {name: room for name, room in found.items() if room}
+
+
+def turns(room: Mapping[str, int], after: str | None) -> list[str]:
+    """Return the accounts as they take turns, each as often as it has room, beginning with the one after *after*."""
+    names = list(room)
+    start = names.index(after) + 1 if after in names else 0
+    order = names[start:] + names[:start]
+    rounds = max(room.values(), default=0)
+    return [name for number in range(rounds) for name in order if room[name] > number]
+
+
+def assign(jobs: Iterable[Job], order: Sequence[str], free: Mapping[str, int]) -> list[Job]:
+    """Give each of *jobs* an account, in *order*; what none is left for is not among those returned.
+
+    *free* holds how many messages an account with a rate may send now; a job is cut down to that, and the
+    others of its messages wait.
+    """
+    left, remaining, found = dict(free), list(order), []
+    for job in jobs:
+        name = next((name for name in remaining if left.get(name, 1) > 0), None)
+        if name is None:
+            break
+        remaining.remove(name)
+        messages = job.messages[: left.get(name)]
+        if name in left:
+            left[name] -= len(messages)
+        found.append(replace(job, messages=messages, account=name))
+    return found
+
+
+class Accounts:
+    """What is known of each account, for all threads; it outlasts a reload."""
+
+    def __init__(self) -> None:
+        """Know nothing against any."""
+        self._standings: dict[str, Standing] = {}
+        self._lock = threading.Lock()
+
+    def all(self, names: Iterable[str]) -> dict[str, Standing]:
+        """Return how it stands with the accounts of those *names*, in their order."""
+        with self._lock:
+            return {name: self._standings.get(name, Standing()) for name in names}
+
+    def hold(self, name: str, until: datetime) -> None:
+        """Have it send nothing until then."""
+        with self._lock:
+            self._standings[name] = replace(self._standings.get(name, Standing()), held_until=until)
+
+    def shun(self, name: str, now: datetime) -> None:
+        """Prefer others for a while, longer with each failure."""
+        with self._lock:
+            standing = self._standings.get(name, Standing())
+            if standing.shunned_until is not None and now < standing.shunned_until:
+                return  # it was under way already when the first failed
+            wait = min(_FIRST_SHUNNING * (1 << min(standing.failures, 10)), _LONGEST_SHUNNING)
+            self._standings[name] = replace(
+                standing, shunned_until=now + wait, failures=standing.failures + 1
+            )
+
+    def pause(self, name: str, reason: retry.PauseReason, message: str, now: datetime) -> Paused | None:
+        """Have it send nothing but trials, ever less often; return how it was paused before."""
+        with self._lock:
+            standing = self._standings.get(name, Standing())
+            before = standing.paused
+            trials = before.trials if before is not None else 0
+            if before is not None and now >= before.until:
+                trials += 1  # else it was under way already when the pause began
+            wait = min(_FIRST_TRIAL * (1 << min(trials, 8)), _LONGEST_TRIAL)
+            self._standings[name] = replace(standing, paused=Paused(reason, message, now + wait, trials))
+            return before
+
+    def resume(self, name: str) -> Paused | None:
+        """Forget what spoke against it, since it has sent; return how it was paused."""
+        with self._lock:
+            standing = self._standings.get(name)
+            if standing is None:
+                return None
+            self._standings[name] = Standing(standing.held_until, problem=standing.problem)
+            return standing.paused
+
+    def find(self, name: str, problem: str | None) -> str | None:
+        """Remember what the watch has found; return what it had found before."""
+        with self._lock:
+            standing = self._standings.get(name, Standing())
+            self._standings[name] = replace(standing, problem=problem)
+            return standing.problem
+
+    def forget_times(self) -> None:
+        """Let nobody wait for what was reckoned by a clock that was set back."""
+        with self._lock:
+            for name, standing in self._standings.items():
+                self._standings[name] = replace(standing, held_until=None, shunned_until=None)
