@@ -41,6 +41,7 @@ from notifier.store.records import (
     IncidentChange,
     Job,
     Message,
+    NewMessage,
     NewNotification,
     NewWebhook,
     Queue,
@@ -65,6 +66,9 @@ from notifier.store.schema import (
 )
 
 T = TypeVar("T")
+
+_WINDOW = 5
+"""Among how many jobs those without messages are looked for, in rows to be deleted."""
 
 # The statements of every page, built once: SQLAlchemy takes longer to build one than SQLite to run it.
 
@@ -310,6 +314,15 @@ class Store(Database):
         except IntegrityError:  # another replica opened the same, or took the same number
             pass
         return False
+
+    def add_messages(self, new: Sequence[NewMessage], now: datetime) -> Future[None]:
+        """Have messages sent that belong to no webhook and no incident."""
+        rows = [message_row(message, "", now, now, None) for message in new]
+
+        def operation(connection: Connection) -> None:
+            connection.execute(ADD_MESSAGES, rows)
+
+        return self.submit(operation, rings=("sender",))
 
     # sending
 
@@ -604,16 +617,21 @@ class Store(Database):
             key = tuple_(replies.c.account, replies.c.id)
             read = select(replies.c.account, replies.c.id).where(replies.c.at < cutoff).limit(limit)
             gone += connection.execute(delete(replies).where(key.in_(read))).rowcount
-            done = (
+            # The oldest are those of the messages just deleted; to look for others would take all of them.
+            oldest = (
                 select(jobs.c.tag)
-                .where(
-                    jobs.c.tag < first_id(cutoff),
+                .where(jobs.c.tag < first_id(cutoff))
+                .order_by(jobs.c.tag)
+                .limit(_WINDOW * limit)
+                .scalar_subquery()
+            )
+            gone += connection.execute(
+                delete(jobs).where(
+                    jobs.c.tag.in_(oldest),
                     jobs.c.state == JobState.DONE,
                     ~exists(select(messages.c.id).where(messages.c.tag == jobs.c.tag)),
                 )
-                .limit(limit)
-            )
-            gone += connection.execute(delete(jobs).where(jobs.c.tag.in_(done))).rowcount
+            ).rowcount
             horizon = to_microseconds(cutoff)
             forgotten = select(identities.c.identity).where(identities.c.received_at < horizon).limit(limit)
             gone += connection.execute(
