@@ -45,6 +45,7 @@ from notifier.store.store import Store
 from notifier.web.api import Api
 from notifier.web.app import Readiness, build
 from notifier.web.callbacks import Callbacks
+from notifier.web.connections import Connections, places
 from notifier.web.gate import Gate
 from notifier.web.protocol import serving
 from notifier.web.webhook import WebhookEndpoint
@@ -137,6 +138,7 @@ class Service:
         self.metrics.watch_queue(self.store.queue, clock)
         self.metrics.watch_on_call(lambda: self.current.runtime.rota.now(clock()))
         self.metrics.watch_incidents(self.store.incidents.counts)
+        self.connections = Connections(places())
         self.ask_to_stop: Callable[[], object] = lambda: None
         """Ends `run`, from any thread."""
 
@@ -262,7 +264,8 @@ class Service:
         tls = web.tls_server_config
         settings = uvicorn.Config(
             self.app,
-            http=serving(self._webhook),
+            http=serving(self._webhook, self.connections),
+            ws="none",
             log_config=None,
             access_log=False,
             lifespan="off",

@@ -15,7 +15,7 @@ from starlette.routing import Route
 from notifier.metrics import Metrics
 from notifier.web.api import Api
 from notifier.web.callbacks import Callbacks
-from notifier.web.gate import Gate
+from notifier.web.gate import Gate, is_foreign
 from notifier.web.webhook import WebhookEndpoint
 
 
@@ -55,6 +55,8 @@ def build(
         return Response(text, media_type=CONTENT_TYPE_LATEST)
 
     async def reloading(request: Request) -> Response:
+        if is_foreign(request.scope):
+            return PlainTextResponse("a page of another site may not do that\n", 403)
         if not await gate.admits(request.scope):
             return PlainTextResponse(
                 "give the right credentials\n", 401, {"www-authenticate": 'Bearer realm="notifier"'}

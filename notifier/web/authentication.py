@@ -43,7 +43,10 @@ class Authentication:
         """Return whether *header* is right, None where only `verify` can tell. Takes the same time for all."""
         scheme, _, value = header.partition(b" ")
         if scheme.lower() == b"bearer":
-            return self.token is not None and hmac.compare_digest(value.strip(), self.token)
+            # By digests, so that it takes the same time for any length.
+            return self.token is not None and hmac.compare_digest(
+                self._digest(value), self._digest(self.token)
+            )
         if scheme.lower() == b"basic" and self.users:
             return True if self._digest(value) in self._right else None
         return False

@@ -14,6 +14,19 @@ from notifier.web.authentication import Authentication, verifier
 log = structlog.get_logger(__name__)
 
 
+def is_foreign(scope: Scope) -> bool:
+    """Whether a browser sends the request for a page of another site, which may know no credentials but use them.
+
+    Source: Fetch Metadata Request Headers (W3C), and ``Origin`` for browsers that send none.
+    """
+    headers = dict(scope["headers"])
+    site = headers.get(b"sec-fetch-site")
+    if site is not None:
+        return site not in (b"same-origin", b"none")
+    origin = headers.get(b"origin")
+    return origin is not None and origin.partition(b"://")[2] != headers.get(b"host")
+
+
 class Gate:
     """Asks each request for its credentials, as the configuration in force demands."""
 

@@ -15,12 +15,19 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from notifier.alertmanager import WebhookError
 from notifier.store.engine import StoreUnavailable
+from notifier.web.connections import LONGEST_WAIT, MAX_HEADERS, Connections
 
 if TYPE_CHECKING:
     from notifier.paging.intake import Receipt
     from notifier.web.webhook import WebhookEndpoint
 
-_PHRASES = {200: b"OK", 400: b"Bad Request", 503: b"Service Unavailable"}
+_PHRASES = {
+    200: b"OK",
+    400: b"Bad Request",
+    408: b"Request Timeout",
+    431: b"Request Header Fields Too Large",
+    503: b"Service Unavailable",
+}
 
 
 class _Stored:
@@ -45,10 +52,32 @@ class WebhookProtocol(HttpToolsProtocol):
     """One connection. `serving` makes the class for an endpoint."""
 
     endpoint: WebhookEndpoint
+    places: Connections
     _body: bytearray | None = None
     """The body of a webhook on its short way, while it comes in."""
+    _length = 0
+    """How long that is to be."""
+    _header_bytes = 0
+    """How much came in of a request whose headers are not complete yet."""
+    _is_silent = True
+    """Whether nothing has come in since the last answer."""
     _is_storing = False
     _closes = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take a place."""
+        super().connection_made(transport)
+        self.places.open(self, self.loop.time())
+
+    def data_received(self, data: bytes) -> None:
+        """Take in what comes."""
+        if self._is_silent:
+            self._is_silent = False
+            self.places.expect(self, self.loop.time())
+        self._header_bytes += len(data)
+        super().data_received(data)
+        if self._header_bytes > MAX_HEADERS and not self.transport.is_closing():
+            self._refuse(431, f"the request's headers are larger than {MAX_HEADERS} bytes\n")
 
     def on_message_begin(self) -> None:
         """Begin a request, for which nothing is made ready until it is known what it is."""
@@ -59,6 +88,7 @@ class WebhookProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Choose the way."""
+        self._header_bytes = -(1 << 62)  # what comes now is the body
         if self.url == b"/alert" and self._is_plain():
             self._body = bytearray()
             self._closes = not self.parser.should_keep_alive()
@@ -77,8 +107,21 @@ class WebhookProtocol(HttpToolsProtocol):
             and not self._is_storing
             and (self.cycle is None or self.cycle.response_complete)
             and not self.parser.should_upgrade()
-            and self.endpoint.takes_at_once(self.headers)
+            and self._takes_at_once()
         )
+
+    def _takes_at_once(self) -> bool:
+        length = self.endpoint.takes_at_once(self.headers)
+        if length is None:
+            return False
+        self._length = length
+        self.endpoint.coming += length
+        return True
+
+    def _forget_body(self) -> None:
+        self._body = None
+        self.endpoint.coming -= self._length
+        self._length = 0
 
     def on_body(self, body: bytes) -> None:
         """Take in a piece of the body."""
@@ -89,10 +132,13 @@ class WebhookProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Store the webhook."""
+        self._header_bytes = 0
+        self.places.receive(self)
         if self._body is None:
             super().on_message_complete()
             return
-        body, self._body = bytes(self._body), None
+        body = bytes(self._body)
+        self._forget_body()
         self._is_storing = True
         try:
             self.endpoint.store_soon(body, self._stored)
@@ -134,9 +180,41 @@ class WebhookProtocol(HttpToolsProtocol):
         else:
             super()._start_asgi_task(cycle, app)
 
+    def on_response_complete(self) -> None:
+        """Wait for the next request."""
+        self._is_silent = True
+        if not self.transport.is_closing():
+            self.places.expect(self, self.loop.time())
+        super().on_response_complete()
+
+    # when it takes too long, or too much
+
+    def _refuse(self, status: int, text: str) -> None:
+        body = text.encode()
+        head = b"HTTP/1.1 %d %s\r\ncontent-type: text/plain; charset=utf-8\r\nconnection: close\r\n"
+        self.transport.write(head % (status, _PHRASES[status]))
+        self.transport.write(b"content-length: %d\r\n\r\n%s" % (len(body), body))
+        self.transport.close()
+
+    def time_out(self) -> None:
+        """End it: its request did not come in time."""
+        if self._is_silent or self.scheme == "https":
+            self.transport.abort()
+        else:
+            self._refuse(408, f"the request did not come in within {LONGEST_WAIT:.0f} s\n")
+
+    def give_way(self) -> None:
+        """End it at once: another needs the place."""
+        self.transport.abort()
+
+    def is_stuck(self) -> bool:
+        """Whether its client does not take the answer."""
+        return self.transport.get_write_buffer_size() > 0
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget what was coming in; what is being stored is stored."""
-        self._body = None
+        self.places.close(self)
+        self._forget_body()
         super().connection_lost(exc)
 
     def shutdown(self) -> None:
@@ -149,6 +227,6 @@ class WebhookProtocol(HttpToolsProtocol):
             super().shutdown()
 
 
-def serving(endpoint: WebhookEndpoint) -> type[asyncio.Protocol]:
-    """Return the protocol whose webhooks go to *endpoint*."""
-    return type("WebhookProtocol", (WebhookProtocol,), {"endpoint": endpoint})
+def serving(endpoint: WebhookEndpoint, connections: Connections) -> type[asyncio.Protocol]:
+    """Return the protocol whose webhooks go to *endpoint*, for no more than there may be *connections*."""
+    return type("WebhookProtocol", (WebhookProtocol,), {"endpoint": endpoint, "places": connections})

@@ -16,7 +16,7 @@ from notifier.paging.intake import Intake, Receipt
 from notifier.paging.pressure import Pressure
 from notifier.runtime import Current
 from notifier.store.engine import StoreUnavailable
-from notifier.web.gate import Gate
+from notifier.web.gate import Gate, is_foreign
 
 _TEXT = (b"content-type", b"text/plain; charset=utf-8")
 _STORED: Message = {
@@ -24,6 +24,9 @@ _STORED: Message = {
     "status": 200,
     "headers": [(b"content-length", b"0")],
 }
+_MAX_COMING = 128 * 1024 * 1024
+"""How many bytes of webhooks are received at the same time."""
+_FOR_THE_LONG_WAY = frozenset({b"transfer-encoding", b"content-encoding", b"origin", b"sec-fetch-site"})
 _EMPTY: Message = {"type": "http.response.body", "body": b""}
 
 
@@ -48,22 +51,24 @@ class WebhookEndpoint:
         self._metrics = metrics
         self._pressure = pressure
         self._count_stored = metrics.webhooks.labels("200")
+        self.coming = 0
+        """How many bytes of webhooks are being received, or are announced."""
 
     # the short way, for `notifier.web.protocol`
 
-    def takes_at_once(self, headers: list[tuple[bytes, bytes]]) -> bool:
-        """Whether nothing in *headers* asks for more than reading the body and storing it."""
+    def takes_at_once(self, headers: list[tuple[bytes, bytes]]) -> int | None:
+        """Return how long the body is, where nothing in *headers* asks for more than reading and storing it."""
         credentials, length = b"", -1
         for name, value in headers:
             if name == b"content-length":
                 length = int(value) if value.isdigit() else -1
             elif name == b"authorization":
                 credentials = value
-            elif name in (b"transfer-encoding", b"content-encoding"):
-                return False
-        return 0 <= length <= self._current.runtime.configuration.web.max_body and self._gate.admits_at_once(
-            credentials
-        )
+            elif name in _FOR_THE_LONG_WAY:
+                return None
+        is_small = 0 <= length <= self._current.runtime.configuration.web.max_body
+        has_room = self.coming + length <= _MAX_COMING
+        return length if is_small and has_room and self._gate.admits_at_once(credentials) else None
 
     def store_soon(self, body: bytes, answer: Callable[[Receipt | StoreUnavailable], None]) -> None:
         """Store *body* and call *answer*.
@@ -109,6 +114,8 @@ class WebhookEndpoint:
             await self._refuse(send, *refusal)
 
     async def _take(self, scope: Scope, receive: Receive) -> tuple[int, str] | None:
+        if is_foreign(scope):
+            return 403, "a page of another site may not post here\n"
         if not await self._gate.admits(scope):
             return 401, "give the right credentials: Authorization: Bearer TOKEN, or basic\n"
         posted_to = scope["path_params"].get("receiver") if "path_params" in scope else None
@@ -116,7 +123,7 @@ class WebhookEndpoint:
             return 404, f'there is no receiver "{posted_to}"\n'
         most = self._current.runtime.configuration.web.max_body
         try:
-            body = await _read(scope, receive, most)
+            body = await self._read(scope, receive, most)
             self.count_stored(await self._intake.store(body, posted_to))
         except _TooLarge:
             return (
@@ -126,6 +133,29 @@ class WebhookEndpoint:
         except (WebhookError, StoreUnavailable) as error:
             return self._explain(error)
         return None
+
+    async def _read(self, scope: Scope, receive: Receive, most: int) -> bytes:
+        for name, value in scope["headers"]:
+            if name == b"content-length" and value.isdigit() and int(value) > most:
+                raise _TooLarge
+        chunks: list[bytes] = []
+        size, more = 0, True
+        try:
+            while more:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise _Gone
+                chunks.append(message.get("body", b""))
+                more = message.get("more_body", False)
+                size += len(chunks[-1])
+                self.coming += len(chunks[-1])
+                if size > most:
+                    raise _TooLarge
+                if self.coming > _MAX_COMING:
+                    raise StoreUnavailable("more is being posted than can be held")
+        finally:
+            self.coming -= size
+        return b"".join(chunks)
 
     def _explain(self, error: WebhookError | StoreUnavailable) -> tuple[int, str]:
         if isinstance(error, WebhookError):
@@ -143,21 +173,3 @@ class WebhookEndpoint:
             headers.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
-
-
-async def _read(scope: Scope, receive: Receive, most: int) -> bytes:
-    for name, value in scope["headers"]:
-        if name == b"content-length" and value.isdigit() and int(value) > most:
-            raise _TooLarge
-    chunks: list[bytes] = []
-    size, more = 0, True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise _Gone
-        chunks.append(message.get("body", b""))
-        more = message.get("more_body", False)
-        size += len(chunks[-1])
-        if size > most:
-            raise _TooLarge
-    return b"".join(chunks)
