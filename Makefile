@@ -3,19 +3,22 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check faults bench schema clean
+.PHONY: run test check audit faults bench schema clean
 
 run: $(VENV)/ready
 	$(BIN)/notifier demo
 
 test: $(VENV)/ready
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 3 --dist loadgroup
 
 check: $(VENV)/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -n 3 --dist loadgroup --cov --cov-report=term:skip-covered
+
+audit: $(VENV)/ready
+	$(BIN)/python -m tests.audit
 
 faults: $(VENV)/ready
 	NOTIFIER_FAULTS=full $(BIN)/python -m pytest -n 2 --dist loadgroup --timeout 900 tests/faults

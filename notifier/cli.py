@@ -26,13 +26,14 @@ from notifier.logs import LogFormat, LogLevel, configure_logging
 from notifier.matchers import MatcherError, parse_label
 from notifier.ovh.api import Api, Outgoing
 from notifier.ovh.errors import CallFailed, Fate
+from notifier.paging.desk import sendable
 from notifier.paging.planning import Page, preview
 from notifier.preflight import Finding, look_over, online, read_calendars
 from notifier.rendering import Templates
 from notifier.runtime import Runtime, prepare
 from notifier.schedules import COVER, Rota, Schedule, Shift, shift_json
 from notifier.service import AddressUnavailable, Service, load
-from notifier.sms import Encoding, encode, measure, without_urls
+from notifier.sms import measure
 from notifier.store.database import open_backend
 from notifier.store.engine import StoreRefused, StoreUnavailable
 from notifier.store.transfer import transfer
@@ -527,14 +528,11 @@ def send(
         recipient = configuration.recipient(to)
     except ValueError as error:
         _fail(str(error))
-    api, tag, message = Api(settings), new_id(utc_now()), encode(text, Encoding.GSM).strip()
-    if settings.sender_for_response:
-        message = without_urls(message)  # OVHcloud would block it
-    if not message:
-        _fail("the text is empty")
-    size = measure(message)
-    if size.parts > 6:
-        _fail(f"the text takes {size.parts} parts; OVHcloud sends at most 6")
+    try:
+        message = sendable(text, urls=not settings.sender_for_response)
+    except ValueError as error:
+        _fail(str(error))
+    api, tag, size = Api(settings), new_id(utc_now()), measure(message)
     try:
         sent = api.send(message, [recipient.phone], tag).sent
     except CallFailed as error:

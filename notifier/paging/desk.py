@@ -19,8 +19,9 @@ from notifier.paging.escalation import Escalator
 from notifier.paging.planning import receiver_of, recipients_of
 from notifier.paging.pressure import Pressure
 from notifier.paging.sending import Sender
+from notifier.phones import mask
 from notifier.runtime import Current
-from notifier.sms import measure
+from notifier.sms import MAX_PARTS, Encoding, encode, measure, without_urls
 from notifier.store.records import IncidentChange, NewMessage
 from notifier.store.store import Store
 
@@ -47,6 +48,31 @@ class Verdict(StrEnum):
     """It is over already."""
     EXHAUSTED = "exhausted"
     """There is no further step."""
+
+
+class Unreachable(Exception):
+    """There is nobody of that name to write to; *is_nobody* where it is a schedule that nobody has now."""
+
+    def __init__(self, message: str, *, is_nobody: bool = False) -> None:
+        """Say why."""
+        super().__init__(message)
+        self.is_nobody = is_nobody
+
+
+def sendable(text: str, *, urls: bool) -> str:
+    """Return *text* as it can be sent: in GSM letters, and without URLs unless they may be in it.
+
+    Raises:
+        ValueError: nothing is left of it, or it is too long.
+    """
+    message = encode(text, Encoding.GSM).strip()
+    if not urls:
+        message = without_urls(message).strip()  # OVHcloud would block it
+    if not message:
+        raise ValueError("the text is empty")
+    if (parts := measure(message).parts) > MAX_PARTS:
+        raise ValueError(f"the text takes {parts} parts; OVHcloud sends at most {MAX_PARTS}")
+    return message
 
 
 class Desk:
@@ -102,6 +128,28 @@ class Desk:
         log.info("incident passed on", incident=done.incident.number, by=by, via=via)
         self._escalator.wake()
         return Verdict.DONE
+
+    def send(self, to: str, text: str) -> NewMessage:
+        """Have *text* sent to a contact, to who is on call in a schedule, or to a number; return the message.
+
+        Raises:
+            Unreachable: there is nobody of that name.
+            ValueError: the text cannot be sent.
+            StoreUnavailable: it cannot be written down now.
+        """
+        now, runtime = self._clock(), self._current.runtime
+        body = sendable(text, urls=runtime.configuration.sends_urls)
+        try:
+            people = runtime.recipients([to], now)
+        except ValueError:
+            raise Unreachable(f'"{to[:40]}" is no contact, schedule or mobile number') from None
+        if not people:
+            raise Unreachable(f'nobody is on call in "{to}"', is_nobody=True)
+        message = self.message(people[0], body, Kind.NOTICE, now)
+        self._store.add_messages([message], now).result()
+        log.info("message asked for", message=message.id, to=people[0].name or mask(people[0].phone))
+        self._sender.expect()
+        return message
 
     def _change(
         self, incident_id: str, now: datetime, propose: Callable[[Incident], IncidentChange | None]

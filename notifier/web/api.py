@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from notifier import calendars
 from notifier.clock import Clock
 from notifier.incidents import Incident, IncidentState
-from notifier.paging.desk import Desk, Verdict, Via
+from notifier.paging.desk import Desk, Unreachable, Verdict, Via
 from notifier.phones import mask
 from notifier.runtime import Current
 from notifier.schedules import Schedule, Shift, shift_json
@@ -27,9 +27,9 @@ from notifier.store.schema import MessageState
 from notifier.store.store import Store
 from notifier.stories import timeline
 from notifier.values import parse_moment
-from notifier.web.gate import Gate
+from notifier.web import openapi
+from notifier.web.gate import Gate, is_foreign
 
-_MOST = 500
 _MAX_BODY = 64 * 1024
 _LONGEST_SHIFT = timedelta(days=400)
 """Shifts are looked for so far back, since one that began long ago may last still."""
@@ -135,6 +135,8 @@ class Api:
             Route("/api/v1/incidents/{id}/ack", self._guarded(self.acknowledge), methods=["POST"]),
             Route("/api/v1/messages", self._guarded(self.messages), methods=["GET"]),
             Route("/api/v1/messages/{id}", self._guarded(self.message), methods=["GET"]),
+            Route("/api/v1/send", self._guarded(self.send), methods=["POST"]),
+            Route("/api/v1/openapi.json", self.describe, methods=["GET"]),
             Route("/api/v1/oncall", self._guarded(self.on_call), methods=["GET"]),
             Route("/oncall/{name}.ics", self._guarded(self.feed), methods=["GET"]),
         ]
@@ -143,6 +145,8 @@ class Api:
         self, handler: Callable[[Request, bytes], Response]
     ) -> Callable[[Request], Awaitable[Response]]:
         async def guarded(request: Request) -> Response:
+            if request.method == "POST" and is_foreign(request.scope):
+                return JSONResponse({"error": "a page of another site may not do that"}, 403)
             if not await self.gate.admits(request.scope):
                 answer = JSONResponse({"error": "give the right credentials"}, 401)
                 answer.headers["www-authenticate"] = 'Basic realm="notifier"'
@@ -154,6 +158,8 @@ class Api:
                 return JSONResponse({"error": str(refused)}, refused.status)
             except StoreUnavailable as error:
                 return JSONResponse({"error": f"the store is unavailable: {error}"}, 503)
+            except ClientDisconnect:
+                return Response(status_code=400)  # nobody reads it
 
         return guarded
 
@@ -176,7 +182,7 @@ class Api:
             {"at": rfc3339(e.at), "kind": e.kind, "by": e.by, "via": e.via, "detail": e.detail}
             for e in self.store.incidents.history(incident.id)
         ]
-        told = self.store.ledger.page(_MOST, incident_id=incident.id)
+        told = self.store.ledger.page(openapi.MOST, incident_id=incident.id)
         sent = [message_json(one) for one in reversed(told)]
         return JSONResponse({**incident_json(incident), "events": history, "messages": sent})
 
@@ -202,7 +208,7 @@ class Api:
 
     def acknowledge(self, request: Request, body: bytes) -> Response:
         """Acknowledge an incident in the name of whom the body says: ``{"by": "alice"}``."""
-        by = _text(_object(body), "by") or _user(request) or "the API"
+        by = _text(_object(body, "by"), "by") or _user(request) or "the API"
         incident = self._incident(request)
         contact = next((c for c in self.current.runtime.configuration.contacts if c.name == by), None)
         phone = self.current.runtime.configuration.recipient(by).phone if contact is not None else None
@@ -213,6 +219,27 @@ class Api:
                 raise Refused(409, f"incident {incident.number} is resolved already")
         after = self.store.incidents.get(incident.id)
         return JSONResponse(incident_json(after or incident))
+
+    def send(self, request: Request, body: bytes) -> Response:  # noqa: ARG002
+        """Send somebody a message: ``{"to": "alice", "text": "hello"}``."""
+        values = _object(body, "to", "text")
+        to, text = _text(values, "to"), _text(values, "text", openapi.LONGEST_TEXT)
+        if to is None or text is None:
+            raise Refused(400, 'say whom to send what: {"to": "alice", "text": "hello"}')
+        try:
+            sent = self.desk.send(to, text)
+        except Unreachable as error:
+            raise Refused(409 if error.is_nobody else 404, str(error)) from None
+        except ValueError as error:
+            raise Refused(400, str(error)) from None
+        story = self.store.ledger.story(sent.id)
+        if story is None:
+            raise Refused(409, "it was deleted at once; storage.retention is too short")
+        return JSONResponse(message_json(story.message))
+
+    async def describe(self, request: Request) -> Response:  # noqa: ARG002
+        """Return the description of the API."""
+        return JSONResponse(openapi.document())
 
     def _incident(self, request: Request) -> Incident:
         given = str(request.path_params["id"]).removeprefix("#")
@@ -269,7 +296,7 @@ async def _body(request: Request) -> bytes:
     return bytes(body)
 
 
-def _object(body: bytes) -> Mapping[str, Any]:
+def _object(body: bytes, *known: str) -> Mapping[str, Any]:
     if not body.strip():
         return {}
     try:
@@ -277,14 +304,18 @@ def _object(body: bytes) -> Mapping[str, Any]:
     except (ValueError, RecursionError):
         raise Refused(400, "the body is not JSON") from None
     if not isinstance(value, dict):
-        raise Refused(400, 'the body is no object; send {"by": "alice"}')
+        raise Refused(400, f"the body is no object with {' and '.join(known)}")
+    for key in value:
+        if key not in known:
+            raise Refused(400, f'"{key[:40]}" is not known; known are {", ".join(known)}')
     return value
 
 
-def _text(values: Mapping[str, Any], name: str) -> str | None:
+def _text(values: Mapping[str, Any], name: str, longest: int = 100) -> str | None:
     value = values.get(name)
-    if value is not None and (not isinstance(value, str) or not value.strip() or len(value) > 100):
-        raise Refused(400, f"{name} must be a text of up to 100 characters")
+    is_left_out = name not in values
+    if not is_left_out and (not isinstance(value, str) or not value.strip() or len(value) > longest):
+        raise Refused(400, f"{name} must be a text of up to {longest} characters")
     return None if value is None else " ".join(value.split())
 
 
@@ -298,8 +329,8 @@ def _user(request: Request) -> str | None:
 
 def _limit(request: Request) -> int:
     given = request.query_params.get("limit", "100")
-    if not (given.isascii() and given.isdecimal() and 1 <= int(given[:9]) <= _MOST):
-        raise Refused(400, f"limit must be a number from 1 to {_MOST}")
+    if not (given.isascii() and given.isdecimal() and 1 <= int(given[:9]) <= openapi.MOST):
+        raise Refused(400, f"limit must be a number from 1 to {openapi.MOST}")
     return int(given)
 
 

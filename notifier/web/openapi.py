@@ -1,0 +1,380 @@
+"""The description of everything that is answered over HTTP, as OpenAPI 3.1: ``GET /api/v1/openapi.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from notifier import __version__
+from notifier.incidents import IncidentState, Kind
+from notifier.store.schema import MessageState
+
+MOST = 500
+"""How many items a list holds at most."""
+LONGEST_TEXT = 1000
+"""How many characters a text to be sent has at most."""
+
+Json = dict[str, Any]
+
+_TEXT: Json = {"type": "string"}
+_TIME: Json = {"type": "string", "format": "date-time", "description": "RFC 3339 in UTC."}
+_COUNT: Json = {"type": "integer", "minimum": 0}
+_NUMBER: Json = {"type": "integer", "minimum": 1, "maximum": 999}
+
+
+def _or_null(schema: Json) -> Json:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def _object(properties: Json, **more: Any) -> Json:
+    return {"type": "object", "properties": properties, "required": list(properties), **more}
+
+
+def _ref(name: str) -> Json:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _list_of(name: str) -> Json:
+    return _object({"items": {"type": "array", "items": _ref(name)}, "next": _or_null(_TEXT)})
+
+
+_INCIDENT: Json = {
+    "id": _TEXT,
+    "number": _NUMBER,
+    "receiver": _TEXT,
+    "group_key": _TEXT,
+    "state": {"enum": [state.value for state in IncidentState]},
+    "title": _TEXT,
+    "labels": {"type": "object", "additionalProperties": _TEXT, "description": "Those its alerts share."},
+    "opened_at": _TIME,
+    "acknowledged_by": _or_null(_TEXT),
+    "acknowledged_via": _or_null({"enum": ["sms", "api", "web"]}),
+    "acknowledged_at": _or_null(_TIME),
+    "next_step_at": _or_null(_TIME),
+    "resolved_at": _or_null(_TIME),
+}
+_MESSAGE: Json = {
+    "id": _TEXT,
+    "incident": _or_null(_TEXT),
+    "receiver": _TEXT,
+    "kind": {"enum": [kind.value for kind in Kind]},
+    "to": _or_null(_TEXT),
+    "phone": {"type": "string", "description": "Masked."},
+    "text": _TEXT,
+    "parts": _COUNT,
+    "state": {"enum": [state.value for state in MessageState]},
+    "error": _or_null(_TEXT),
+    "attempts": _COUNT,
+    "ovh_id": _or_null({"type": "integer"}),
+    "ptt": _or_null({"type": "integer"}),
+    "merged_into": _or_null(_TEXT),
+    "created_at": _TIME,
+    "sent_at": _or_null(_TIME),
+    "accepted_at": _or_null(_TIME),
+    "delivered_at": _or_null(_TIME),
+}
+_TRY: Json = {
+    "tag": _TEXT,
+    "at": _TIME,
+    "answered_at": _or_null(_TIME),
+    "state": {"enum": ["sending", "unsettled", "done"]},
+    "text": _TEXT,
+    "error": _or_null(_TEXT),
+    "query_id": _or_null(_TEXT),
+    "account": _or_null(_TEXT),
+}
+_EVENT: Json = {
+    "at": _TIME,
+    "kind": _TEXT,
+    "by": _or_null(_TEXT),
+    "via": _or_null(_TEXT),
+    "detail": _or_null(_TEXT),
+}
+_LINE: Json = {"at": _TIME, "what": _TEXT, "detail": _TEXT}
+_SHIFT: Json = {"schedule": _TEXT, "contact": _or_null(_TEXT), "start": _TEXT, "end": _TEXT}
+
+_SCHEMAS: Json = {
+    "Error": _object({"error": _TEXT}),
+    "Incident": _object(_INCIDENT),
+    "IncidentStory": _object(
+        {
+            **_INCIDENT,
+            "events": {"type": "array", "items": _object(_EVENT)},
+            "messages": {"type": "array", "items": _ref("Message")},
+        }
+    ),
+    "Message": _object(_MESSAGE),
+    "MessageStory": _object(
+        {
+            **_MESSAGE,
+            "webhook": _or_null(_TEXT),
+            "tries": {"type": "array", "items": _object(_TRY)},
+            "merged": {"type": "array", "items": _ref("Message")},
+            "timeline": {"type": "array", "items": _object(_LINE)},
+        }
+    ),
+    "Shift": _object(_SHIFT, description="Who is on call from when until when; contact null is nobody."),
+    "Webhook": {
+        "type": "object",
+        "description": "Alertmanager's webhook, version 4; what else it holds is let through.",
+        "required": ["receiver", "status", "alerts"],
+        "properties": {
+            "receiver": _TEXT,
+            "status": {"enum": ["firing", "resolved"]},
+            "groupKey": _TEXT,
+            "alerts": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "required": ["status", "labels", "startsAt"],
+                    "properties": {
+                        "status": {"enum": ["firing", "resolved"]},
+                        "labels": {"type": "object", "additionalProperties": _TEXT},
+                        "startsAt": {"type": "string", "format": "date-time"},
+                        "fingerprint": _TEXT,
+                    },
+                },
+            },
+        },
+    },
+}
+
+
+def _answer(description: str, schema: Json | None = None, kind: str = "application/json") -> Json:
+    return {"description": description, **({"content": {kind: {"schema": schema}}} if schema else {})}
+
+
+def _plain(description: str) -> Json:
+    return _answer(description, _TEXT, "text/plain; charset=utf-8")
+
+
+def _operation(summary: str, answers: Mapping[str, Json], **more: Any) -> Json:
+    return {"summary": summary, "responses": dict(answers), **more}
+
+
+def _api(summary: str, schema: Json, errors: Sequence[str] = (), **more: Any) -> Json:
+    words = {
+        "400": "what is asked cannot be understood",
+        "403": "asked by a page of another site",
+        "404": "there is none such",
+        "409": "it cannot be done as things are",
+        "413": "the body is too large",
+    }
+    answers = {"200": _answer("as asked", schema)}
+    answers |= {code: _answer(words[code], _ref("Error")) for code in errors}
+    answers["401"] = _answer("no or wrong credentials", _ref("Error"))
+    answers["503"] = _answer("the store is unavailable", _ref("Error"))
+    return _operation(summary, answers, security=_GUARDED, **more)
+
+
+_GUARDED: list[Json] = [{"bearer": []}, {"basic": []}, {}]
+
+
+def _parameter(name: str, schema: Json, description: str, *, place: str = "query") -> Json:
+    return {
+        "name": name,
+        "in": place,
+        "schema": schema,
+        "description": description,
+        **({"required": True} if place == "path" else {}),
+    }
+
+
+def _body(schema: Json, *, is_required: bool) -> Json:
+    return {"required": is_required, "content": {"application/json": {"schema": schema}}}
+
+
+def _states(values: Sequence[str]) -> Json:
+    return _parameter(
+        "state", {"type": "array", "items": {"enum": list(values)}}, "Only those; may be repeated."
+    )
+
+
+_PAGED = [
+    _parameter(
+        "limit", {"type": "integer", "minimum": 1, "maximum": MOST, "default": 100}, "How many at most."
+    ),
+    _parameter("cursor", _TEXT, "The next of the page before."),
+]
+_ID = _parameter(
+    "id", {"type": "string", "minLength": 1}, "The id, or for an incident its number.", place="path"
+)
+_STORED = {
+    "200": _answer("stored, or stored moments ago"),
+    "400": _plain("it is no webhook; the text says why"),
+    "401": _plain("no or wrong credentials"),
+    "403": _plain("posted by a page of another site"),
+    "413": _plain("larger than web.max_body"),
+    "503": _plain("it could not be stored; post it again"),
+}
+_ACK: Json = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {"by": {"type": "string", "minLength": 1, "maxLength": 100, "pattern": r"\S"}},
+}
+_SEND: Json = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["to", "text"],
+    "properties": {
+        "to": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 100,
+            "pattern": r"\S",
+            "description": "A contact, a schedule, or a mobile number.",
+        },
+        "text": {"type": "string", "minLength": 1, "maxLength": LONGEST_TEXT, "pattern": r"\S"},
+    },
+}
+_MOMENT = {"type": "string", "description": "RFC 3339, or a local time in the schedule's zone."}
+
+_PATHS: Json = {
+    "/alert": {
+        "post": _operation(
+            "Take Alertmanager's webhook",
+            _STORED,
+            requestBody=_body(_ref("Webhook"), is_required=True),
+            security=_GUARDED,
+        )
+    },
+    "/alert/{receiver}": {
+        "post": _operation(
+            "Take Alertmanager's webhook for a receiver, past the routing tree",
+            {**_STORED, "404": _plain("there is no such receiver")},
+            parameters=[_parameter("receiver", _TEXT, "Its name.", place="path")],
+            requestBody=_body(_ref("Webhook"), is_required=True),
+            security=_GUARDED,
+        )
+    },
+    "/api/v1/incidents": {
+        "get": _api(
+            "List incidents, newest first",
+            _list_of("Incident"),
+            ["400"],
+            parameters=[_states([state.value for state in IncidentState]), *_PAGED],
+        )
+    },
+    "/api/v1/incidents/{id}": {
+        "get": _api(
+            "Tell all of an incident",
+            _ref("IncidentStory"),
+            ["404"],
+            parameters=[_ID],
+        )
+    },
+    "/api/v1/incidents/{id}/ack": {
+        "post": _api(
+            "Acknowledge an incident",
+            _ref("Incident"),
+            ["400", "403", "404", "409", "413"],
+            parameters=[_ID],
+            requestBody=_body(_ACK, is_required=False),
+        )
+    },
+    "/api/v1/messages": {
+        "get": _api(
+            "List messages, newest first",
+            _list_of("Message"),
+            ["400"],
+            parameters=[
+                _states([state.value for state in MessageState]),
+                _parameter("receiver", _TEXT, "Only of this receiver."),
+                *_PAGED,
+            ],
+        )
+    },
+    "/api/v1/messages/{id}": {
+        "get": _api("Tell the whole story of a message", _ref("MessageStory"), ["404"], parameters=[_ID])
+    },
+    "/api/v1/oncall": {
+        "get": _api(
+            "Tell who is on call",
+            _list_of("Shift"),
+            ["400", "404"],
+            parameters=[
+                _parameter("schedule", _TEXT, "Only this one."),
+                _parameter("at", _MOMENT, "When; now if left out."),
+                _parameter("until", _MOMENT, "Every shift up to then."),
+            ],
+        )
+    },
+    "/api/v1/send": {
+        "post": _api(
+            "Send somebody a message; it is answered once that is stored",
+            _ref("Message"),
+            ["400", "403", "404", "409", "413"],
+            requestBody=_body(_SEND, is_required=True),
+        )
+    },
+    "/api/v1/openapi.json": {
+        "get": _operation("Describe all this", {"200": _answer("this document", {"type": "object"})})
+    },
+    "/oncall/{name}.ics": {
+        "get": _operation(
+            "Give the calendar of a schedule, or of a contact's shifts",
+            {
+                "200": _answer("an iCalendar", _TEXT, "text/calendar; charset=utf-8"),
+                "401": _answer("no or wrong credentials", _ref("Error")),
+                "404": _answer("there is no such schedule or contact", _ref("Error")),
+                "503": _answer("the store is unavailable", _ref("Error")),
+            },
+            parameters=[_parameter("name", {"type": "string", "minLength": 1}, "Its name.", place="path")],
+            security=_GUARDED,
+        )
+    },
+    "/ovh/receipt/{secret}": {
+        "get": _operation(
+            "Hear from OVHcloud that something was delivered",
+            {"200": _plain("heard"), "404": _plain("the secret is wrong")},
+            parameters=[_parameter("secret", _TEXT, "ovh.callback_secret", place="path")],
+        )
+    },
+    "/ovh/reply/{secret}": {
+        "get": _operation(
+            "Hear from OVHcloud that somebody replied",
+            {"200": _plain("heard"), "404": _plain("the secret is wrong")},
+            parameters=[_parameter("secret", _TEXT, "ovh.callback_secret", place="path")],
+        )
+    },
+    "/metrics": {"get": _operation("Tell Prometheus", {"200": _answer("metrics in its text format")})},
+    "/-/healthy": {"get": _operation("Tell that the process lives", {"200": _plain("it does")})},
+    "/-/ready": {
+        "get": _operation(
+            "Tell whether webhooks can be stored",
+            {"200": _plain("they can; warnings follow"), "503": _plain("they cannot")},
+        )
+    },
+    "/-/reload": {
+        "post": _operation(
+            "Read the configuration again",
+            {
+                "200": _plain("it is in force"),
+                "401": _plain("no or wrong credentials"),
+                "403": _plain("asked by a page of another site"),
+                "500": _plain("what is wrong with it; the one before stays in force"),
+            },
+            security=_GUARDED,
+        )
+    },
+}
+
+
+def document() -> Json:
+    """Return the description."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Notifier",
+            "version": __version__,
+            "description": "An on-call pager for Alertmanager that sends SMS through OVHcloud.",
+        },
+        "paths": _PATHS,
+        "components": {
+            "schemas": _SCHEMAS,
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "basic": {"type": "http", "scheme": "basic"},
+            },
+        },
+    }

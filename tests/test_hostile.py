@@ -1,0 +1,585 @@
+"""Hostile input over real HTTP: nothing is answered 5xx, nothing hangs, nothing grows, nobody gets in."""
+
+import asyncio
+import io
+import json
+import re
+import resource
+import socket
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+import requests
+import schemathesis
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from schemathesis.specs.openapi.checks import negative_data_rejection
+from starlette.routing import Route
+
+from notifier.alertmanager import parse_webhook
+from notifier.config import Recipient, Web
+from notifier.logs import LogLevel, configure_logging
+from notifier.ovh.emulator import Emulator
+from notifier.rendering import Style, Templates, compose, notification
+from notifier.web import openapi
+from notifier.web.authentication import Authentication
+from notifier.web.connections import LONGEST_WAIT, Connections
+from notifier.web.gate import is_foreign
+from tests.conftest import ALICE, Files, alert, payload, start, webhook
+from tests.test_web import request, talk
+
+# The service, in threads of this process, uses chance while examples are made.
+pytestmark = pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisDeprecationWarning")
+
+SECRET = "a-long-enough-callback-secret"
+ROTA = {
+    "name": "platform",
+    "rotations": [{"start": "2026-01-05T09:00", "every": "1w", "contacts": ["alice", "bob"]}],
+}
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """A service that all of these tests share, as whoever is hostile does."""
+    with Emulator().running() as emulator:
+        files = Files(tmp_path_factory.mktemp("hostile"), emulator)
+        file = files.write(
+            schedules=[ROTA],
+            ovh={"callback_secret": SECRET},
+            limits={"per_contact": {"messages": 1000, "per": "1s"}},
+        )
+        running = start(file)
+        running.post(payload("firing-one"))
+        yield running
+        running.stop()
+
+
+def ready(served):
+    return "Notifier is ready." in served.get("/-/ready")
+
+
+# -- as the description says -------------------------------------------------------------------------------
+
+SCHEMA = schemathesis.openapi.from_dict(openapi.document())
+
+
+@SCHEMA.parametrize()
+@settings(max_examples=25, deadline=None, derandomize=True)
+def test_what_is_asked_is_answered_as_described(case, served):
+    # A webhook is refused only when it cannot page anybody: what is refused is lost.
+    is_lenient = case.operation.path.startswith("/alert")
+    excluded = [negative_data_rejection] if is_lenient else None
+    case.call_and_validate(base_url=served.url, timeout=10, excluded_checks=excluded)
+
+
+def test_the_description_holds_every_path(served):
+    """And what each answers is held against it by the test before."""
+    described = {
+        (path, method.upper()) for path, methods in openapi.document()["paths"].items() for method in methods
+    }
+    routes = {
+        (route.path.replace(":path", ""), method)
+        for route in served.service.app.routes
+        if isinstance(route, Route)
+        for method in route.methods or {"POST"}
+        if method not in ("HEAD", "PUT")
+    }
+    assert described == routes
+    assert requests.get(served.url + "/api/v1/openapi.json", timeout=10).json() == openapi.document()
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+mutated = st.fixed_dictionaries(
+    {},
+    optional={
+        "receiver": json_values,
+        "status": st.sampled_from(["firing", "resolved", "", None]),
+        "groupKey": json_values,
+        "groupLabels": json_values,
+        "commonLabels": json_values,
+        "commonAnnotations": json_values,
+        "externalURL": json_values,
+        "truncatedAlerts": json_values,
+        "alerts": json_values
+        | st.lists(
+            st.fixed_dictionaries(
+                {
+                    "status": st.sampled_from(["firing", "resolved"]),
+                    "labels": st.dictionaries(st.text(), st.text(), max_size=4),
+                    "startsAt": st.sampled_from(
+                        ["2026-11-22T12:13:30Z", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"]
+                    ),
+                },
+                optional={
+                    "annotations": json_values,
+                    "endsAt": json_values,
+                    "fingerprint": json_values,
+                    "generatorURL": json_values,
+                },
+            ),
+            max_size=3,
+        ),
+    },
+)
+
+
+@settings(max_examples=150)
+@given(
+    st.binary(max_size=200)
+    | json_values.map(json.dumps).map(str.encode)
+    | mutated.map(lambda m: {**webhook(alert()), **m}).map(json.dumps).map(str.encode)
+)
+def test_any_webhook_is_stored_or_refused_and_what_is_stored_is_planned(served, body):
+    assert served.post(body).status_code in (200, 400)
+
+
+def test_all_of_it_was_planned(served):
+    deadline = time.monotonic() + 20
+    while served.service.store.queue().unplanned and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert served.service.store.queue().unplanned == 0
+    assert ready(served)
+
+
+# -- too much ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"[" * 100_000, 400),
+        (b'{"a":' * 100_000, 400),
+        (json.dumps(webhook(alert(), extra=0)).replace("0}", "[" * 100 + "]" * 100 + "}").encode(), 200),
+        (json.dumps(webhook(alert(**{f"l{n}": "v" for n in range(100_000)}))).encode(), 200),
+        (json.dumps(webhook(*[alert(instance=f"i{n}") for n in range(10_000)])).encode(), 200),
+        (json.dumps(webhook(alert(instance="x" * 3_000_000))).encode(), 200),
+        (json.dumps(webhook(alert())).replace('"firing"', '"firing", "status": "firing"', 1).encode(), 200),
+    ],
+    ids=["deep lists", "deep objects", "deep and let through", "many labels", "many alerts", "a long label", "twice the same key"],
+)  # fmt: skip
+def test_what_is_deep_wide_or_long_is_stored_or_refused(served, body, status):
+    assert served.post(body).status_code == status
+    test_all_of_it_was_planned(served)
+
+
+def test_a_hundred_megabytes_are_refused_without_being_held(served):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    head = b"POST /alert HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    host, port = served.url.removeprefix("http://").split(":")
+    chunk = b"100000\r\n" + b"x" * 0x100000 + b"\r\n"
+    answer, sent = b"", 0
+    with socket.create_connection((host, int(port)), 10) as connection:
+        connection.sendall(head)
+        try:
+            for _ in range(100):
+                connection.sendall(chunk)
+                sent += 1
+            answer = connection.recv(1000)
+        except OSError:
+            pass  # it was hung up on
+    assert sent < 100 or b"413" in answer
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown < 40_000, f"{grown} KB"
+    assert ready(served)
+
+
+@pytest.mark.parametrize(
+    "flood",
+    [
+        b"GET / HTTP/1.1\r\n" + b"X-A: b\r\n" * 200_000,
+        b"GET / HTTP/1.1\r\nX-A: " + b"b" * 1_000_000,
+        b"GET /" + b"a" * 1_000_000,
+        b"POST /alert HTTP/1.1\r\nContent-Length: 10\r\n" + b"X-A: b\r\n" * 200_000,
+    ],
+    ids=["many headers", "a long header", "a long line", "of a webhook"],
+)
+def test_a_flood_of_headers_is_hung_up_on(served, flood):
+    host, port = served.url.removeprefix("http://").split(":")
+    answer = b""
+    with socket.create_connection((host, int(port)), 10) as connection:
+        try:
+            connection.sendall(flood)
+            answer = connection.recv(1000)
+        except OSError:
+            pass
+    assert answer == b"" or re.match(rb"HTTP/1\.1 (431|400) ", answer)
+    assert ready(served)
+
+
+def test_a_request_may_have_many_headers_all_the_same(served):
+    body = payload("firing-one")
+    headers = b"".join(b"X-%d: %s\r\n" % (n, b"v" * 50) for n in range(100))
+    assert b" 200 " in talk(served.url, request(body, headers=headers))
+    assert b" 200 " in talk(served.url, request(body + b" " * 3_000_000, headers=headers))
+
+
+def test_thousands_of_idle_connections_keep_nobody_out(served):
+    host, port = served.url.removeprefix("http://").split(":")
+    most = 200  # in place of thousands, which this process could not open itself
+    held = []
+    connections = served.service.connections
+    before, connections.most = connections.most, most
+    try:
+        for number in range(3 * most):
+            held.append(socket.create_connection((host, int(port)), 10))
+            if number % 2:
+                held[-1].sendall(b"POST /alert HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+        for _ in range(5):
+            assert served.post(payload("firing-one")).status_code == 200
+    finally:
+        connections.most = before
+        for connection in held:
+            connection.close()
+    assert ready(served)
+
+
+class Conn:
+    def __init__(self, log, name, stuck=False):
+        self.log, self.name, self.stuck = log, name, stuck
+
+    def time_out(self):
+        self.log.append(("timed out", self.name))
+
+    def give_way(self):
+        self.log.append(("gave way", self.name))
+
+    def is_stuck(self):
+        return self.stuck
+
+
+def test_what_waits_longest_is_ended_first():
+    async def scenario():
+        log, calls = [], []
+        connections = Connections(3, lambda seconds, call: calls.append(call))
+        a, b, c, d, e = (Conn(log, name) for name in "abcde")
+        connections.open(a, 0)
+        connections.open(b, 1)
+        connections.open(c, 2)
+        connections.receive(a)  # its request is complete, it waits for us
+        connections.open(d, 3)
+        assert log == [("gave way", "b")]
+        connections.expect(c, 10)  # the first byte of a request
+        connections.sweep(3 + LONGEST_WAIT)
+        assert log[1:] == [("timed out", "d")]
+        connections.sweep(10 + LONGEST_WAIT)
+        assert log[2:] == [("timed out", "c")]
+        connections.open(c, 80)
+        connections.open(d, 80)
+        for one in (c, d):
+            connections.receive(one)
+        connections.open(e, 81)
+        assert log[3:] == [("gave way", "e")], "nobody else waits: there is no place"
+        c.stuck = True
+        connections.open(e, 82)
+        assert log[4:] == [("gave way", "c")]
+        connections.close(e)
+        connections.sweep(200)
+        assert len(calls) >= 2
+
+    asyncio.run(scenario())
+
+
+def test_a_body_that_comes_little_by_little_is_not_waited_for(served):
+    host, port = served.url.removeprefix("http://").split(":")
+    slow = [socket.create_connection((host, int(port)), 10) for _ in range(3)]
+    slow[0].sendall(b"POST /alert HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+    slow[1].sendall(b"POST /alert/ops HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+    slow[2].sendall(b"POST /api/v1/send HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+    served.get("/-/healthy")  # by now they have been heard
+    service = served.service
+    loop = next(iter(service.connections._all)).loop
+    loop.call_soon_threadsafe(lambda: service.connections.sweep(loop.time() + LONGEST_WAIT))
+    for connection in slow:
+        assert b"408 Request Timeout" in connection.recv(1000)
+        assert connection.recv(1000) == b""
+        connection.close()
+    assert ready(served)
+    assert service._webhook.coming == 0
+
+
+def test_more_than_can_be_held_is_put_off(served, monkeypatch):
+    monkeypatch.setattr("notifier.web.webhook._MAX_COMING", 1000)
+    host, port = served.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), 10) as first:
+        first.sendall(b"POST /alert HTTP/1.1\r\nHost: x\r\nContent-Length: 900\r\n\r\n{")
+        served.get("/-/healthy")
+        answer = served.post(payload("firing-one"))
+        assert answer.status_code == 503
+        assert "more is being posted than can be held" in answer.text
+    deadline = time.monotonic() + 10
+    while served.service._webhook.coming and time.monotonic() < deadline:
+        time.sleep(0.01)
+    monkeypatch.undo()
+    assert served.post(payload("firing-one")).status_code == 200
+
+
+def test_half_a_request_of_any_kind_does_no_harm(served):
+    whole = request(payload("firing-one"))
+    for end in (1, 10, 30, 60, len(whole) // 2, len(whole) - 1):
+        talk_and_go(served.url, whole[:end])
+    for nonsense in (b"\x16\x03\x01\x02\x00\x01\x00", b"\r\n" * 100, b"GET\r\n\r\n", b"POST /alert HTTP/9.9\r\n\r\n",
+                     b"POST /alert HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+                     b"POST /alert HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
+                     b"POST /alert HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+                     b"GET /\xff HTTP/1.1\r\n\r\n", b"GET /%ff%00 HTTP/1.1\r\nHost: x\r\n\r\n",
+                     b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"):  # fmt: skip
+        talk_and_go(served.url, nonsense)
+    assert ready(served)
+    assert served.service._webhook.coming == 0
+
+
+def talk_and_go(url, data):
+    host, port = url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), 10) as connection:
+        connection.sendall(data)
+        connection.shutdown(socket.SHUT_WR)
+        answer = b""
+        try:
+            while chunk := connection.recv(65536):
+                answer += chunk
+        except OSError:
+            pass
+    assert not re.match(rb"HTTP/1\.1 5", answer), answer
+
+
+# -- who gets in -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+    ],
+)
+def test_a_page_of_another_site_can_do_nothing(served, headers):
+    for path, body in (
+        ("/alert", payload("firing-one")),
+        ("/alert/ops", payload("firing-one")),
+        ("/api/v1/incidents/1/ack", b""),
+        ("/api/v1/send", b'{"to": "alice", "text": "x"}'),
+        ("/-/reload", b""),
+    ):
+        assert served.post(body, path, headers=headers).status_code == 403, path
+
+
+def test_a_page_of_ours_can(served):
+    host = served.url.removeprefix("http://")
+    for headers in ({"Origin": served.url}, {"Sec-Fetch-Site": "same-origin", "Origin": "http://x"}, {}):
+        assert served.post(payload("firing-one"), headers=headers).status_code == 200
+    assert not is_foreign({"headers": [(b"origin", b"http://" + host.encode()), (b"host", host.encode())]})
+
+
+@pytest.mark.parametrize(
+    "given", ["", "x", SECRET[:-1], SECRET + "x", SECRET.upper(), "%00", "..", SECRET + "%2fx", "é"]
+)
+def test_callbacks_with_a_wrong_secret_are_not_found(served, given):
+    for kind in ("receipt", "reply"):
+        assert requests.get(f"{served.url}/ovh/{kind}/{given}", timeout=10).status_code == 404
+        assert requests.get(f"{served.url}/ovh/{kind}/{SECRET}", timeout=10).status_code == 200
+
+
+def test_callbacks_are_not_found_where_there_is_no_secret(files, run):
+    running = run(files.write())
+    assert requests.get(f"{running.url}/ovh/receipt/None", timeout=10).status_code == 404
+
+
+def test_a_token_is_compared_whole_whatever_its_length(monkeypatch):
+    """By digests: neither the length nor the beginning of what is given makes a difference to the comparison."""
+    compared = []
+    real = __import__("hmac").compare_digest
+    monkeypatch.setattr(
+        "notifier.web.authentication.hmac.compare_digest",
+        lambda a, b: compared.append((len(a), len(b))) or real(a, b),
+    )
+    checking = Authentication.of(Web(bearer_token="right-token"))
+    given = [b"", b"r", b"right-token", b"right-tokem", b"x" * 5000]
+    assert [checking.known(b"Bearer " + token) for token in given] == [False, False, True, False, False]
+    assert set(compared) == {(32, 32)}
+
+
+def test_refusals_are_logged_with_the_address_of_the_peer_and_no_secret(files, run):
+    written = io.StringIO()
+    configure_logging(level=LogLevel.WARNING, stream=written)
+    running = run(files.write(web={"bearer_token": "the-right-token"}))
+    for token in ("the-wrong-token", "the-right-toke"):
+        assert running.post(b"{}", headers={"Authorization": f"Bearer {token}"}).status_code == 401
+    configure_logging(level=LogLevel.WARNING)
+    told = written.getvalue()
+    assert told.count('event="credentials refused" peer=127.0.0.1 path=/alert') == 2
+    assert "token" not in told.replace("bearer_token", "")
+    assert running.metric("notifier_authentication_failures_total") == 2
+
+
+# -- sending by the API ------------------------------------------------------------------------------------
+
+
+def test_a_message_can_be_sent(files, run, phones):
+    running = run(files.write(schedules=[ROTA]))
+    sent = running.post({"to": "alice", "text": "Hello  {{ 7 * 7 }}\u202e"}, "/api/v1/send")
+    assert sent.status_code == 200
+    assert (sent.json()["state"], sent.json()["to"]) == ("queued", "alice")
+    (sms,) = phones.wait(1)
+    assert sms.message == "Hello {{ 7 * 7 }}"
+    assert running.post({"to": "platform", "text": "x"}, "/api/v1/send").json()["to"] in ("alice", "bob")
+    assert running.post({"to": "+33 6 39 98 00 07", "text": "x"}, "/api/v1/send").json()["to"] is None
+    assert {sms.receiver for sms in phones.wait(3)} >= {"+33639980007"}
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "words"),
+    [
+        ({}, 400, "say whom to send what"),
+        ({"to": "alice"}, 400, "say whom to send what"),
+        ({"to": "alice", "text": ""}, 400, "text must be a text"),
+        ({"to": "alice", "text": "\u202e"}, 400, "the text is empty"),
+        ({"to": "alice", "text": "x" * 1000}, 400, "OVHcloud sends at most 6"),
+        ({"to": "nobody", "text": "x"}, 404, '"nobody" is no contact, schedule or mobile number'),
+        ({"to": "+33 1 99 00 00 01", "text": "x"}, 404, "is no contact"),
+        ({"to": "alice", "text": "x", "when": 1}, 400, '"when" is not known; known are to, text'),
+        ({"to": "empty", "text": "x"}, 409, 'nobody is on call in "empty"'),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_sent_is_said(files, run, body, status, words):
+    empty = {
+        "name": "empty",
+        "rotations": [{"start": "2099-01-05T09:00", "every": "1w", "contacts": ["bob"]}],
+    }
+    running = run(files.write(schedules=[empty]))
+    answer = running.post(body, "/api/v1/send")
+    assert (answer.status_code, words in answer.json()["error"]) == (status, True), answer.text
+
+
+# -- templates and calendars -------------------------------------------------------------------------------
+
+WATCHED = {
+    "open",
+    "os.listdir",
+    "socket.connect",
+    "socket.getaddrinfo",
+    "subprocess.Popen",
+    "os.system",
+}
+SEEN: list[list[tuple[str, str]]] = []
+
+
+def _watch(event, arguments):
+    if SEEN and event in WATCHED:
+        SEEN[-1].append((event, str(arguments[0])[:200]))
+
+
+sys.addaudithook(_watch)  # it cannot be taken away again, so it only looks while there is a list for it
+
+ESCAPES = [
+    "{{ ''.__class__.__mro__[1].__subclasses__() }}",
+    "{{ ''|attr('__class__') }}",
+    "{{ ''|attr('__cla' ~ 'ss__')|attr('__mro__') }}",
+    "{{ ['']|map(attribute='__class__')|list }}",
+    "{{ [{}]|map(attribute='__init__')|list }}",
+    "{{ '{0.__class__.__init__.__globals__}'.format(contact) }}",
+    "{{ '{0.__class__}'|format(contact) }}{{ '%(a)s'|format(a=contact.__class__) }}",
+    "{{ 'x'.format_map({}.__class__) }}",
+    "{{ lipsum.__globals__['os'].popen('id').read() }}",
+    "{{ cycler.__init__.__globals__.os.system('id') }}",
+    "{{ joiner.__init__.__globals__ }}",
+    "{{ namespace.__init__.__globals__ }}",
+    "{{ self.__init__.__globals__ }}",
+    "{{ self._TemplateReference__context.parent }}",
+    "{% set x = self._TemplateReference__context %}{{ x.environment.loader }}",
+    "{{ alerts[0].labels.update({'a': 1}) }}",
+    "{{ alerts[0].model_copy.__globals__ }}",
+    "{{ contact.__reduce__() }}",
+    "{{ first_seen.__globals__ }}{{ (1).real.__class__ }}",
+    "{% include '/etc/passwd' %}",
+    "{% include '../../../../etc/passwd' %}",
+    "{% extends '/etc/passwd' %}",
+    "{% import '/etc/passwd' as x %}{{ x }}",
+    "{% from '/etc/passwd' import y %}{{ y }}",
+    "{{ range(10**9)|list }}",
+    "{{ url_for.__globals__ }}{{ config }}{{ request }}",
+    "{{ open('/etc/passwd').read() }}",
+    "{{ __import__('os') }}",
+    "{{ ''['__class__'] }}",
+    "{% debug %}",
+    "{% do x %}",
+    "{{ loop.__class__ }}",
+    "{% call(x) alerts[0].__init__() %}{% endcall %}",
+]
+
+
+@pytest.mark.parametrize("source", ESCAPES)
+def test_a_template_reaches_nothing_outside_of_it(tmp_path, source):
+    (tmp_path / "page.j2").write_text("SECRET-MARK " + source)
+    templates = Templates({"page.j2": tmp_path / "page.j2"})
+    message = notification(parse_webhook(payload("firing-one")), (0,), "ops")
+    recipient = Recipient("alice", ALICE, "en", ZoneInfo("UTC"))
+    now = datetime(2026, 11, 22, 12, 20, tzinfo=UTC)
+    compose(templates, message, recipient, Style(), now)  # whatever is loaded once is loaded now
+    touched = []
+    SEEN.append(touched)
+    try:
+        result = compose(templates, message, recipient, Style(), now)
+    finally:
+        SEEN.clear()
+    assert touched == []
+    for leaked in ("<class", "root:", "uid=", "<function", "<module", "built-in", "Environment", "/etc"):
+        assert leaked not in result.text
+    assert "InstanceDown" in result.text or result.failure is None
+
+
+def test_a_calendar_reaches_nothing_outside_of_it(tmp_path):
+    server = socket.create_server(("127.0.0.1", 0))
+    port = server.getsockname()[1]
+    lines = [
+        f"ATTACH:http://127.0.0.1:{port}/x",
+        "ATTACH;VALUE=URI:file:///etc/passwd",
+        f"URL:http://127.0.0.1:{port}/x",
+        'SUMMARY;ALTREP="file:///etc/passwd":alice',
+        f"X-WR-RELCALID:http://127.0.0.1:{port}/x",
+        "DTSTART;TZID=../../../../etc/passwd:20260105T090000",
+        "DTEND;TZID=/etc/passwd:20260105T100000",
+    ]
+    data = ("BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:t\r\nBEGIN:VEVENT\r\nUID:1\r\nDTSTAMP:20260101T000000Z\r\n"
+            + "\r\n".join(lines) + "\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n").encode()  # fmt: skip
+    start, end = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC)
+    probe = (
+        "import sys\n"
+        "seen = []\n"
+        "sys.addaudithook(lambda e, a: seen.append(str(a[0])) if e in ('open', 'socket.connect') else None)\n"
+        "from notifier import calendars\n"
+        "try:\n"
+        "    calendars._main('UTC', *sys.argv[1:])\n"
+        "except SystemExit as error:\n"
+        "    sys.stdout.write(str(error))\n"
+        "sys.stderr.write('\\n'.join(seen))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", probe, start.isoformat(), end.isoformat()],
+        input=data, capture_output=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert b"zoneinfo" in done.stderr, "what is opened is seen"
+    assert b"/etc/passwd" not in done.stderr
+    server.settimeout(0.1)
+    with pytest.raises(TimeoutError):
+        server.accept()
+    server.close()
+
+
+@pytest.mark.parametrize(
+    "call", ["socket.socket().connect(('127.0.0.1', 9))", "subprocess.run(['true'])", "os.system('true')"]
+)
+def test_the_process_that_reads_calendars_may_call_nobody(call):
+    probe = f"import sys, socket, subprocess, os\nfrom notifier import calendars\nsys.addaudithook(calendars._refuse_calls)\n{call}"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, timeout=60)
+    assert "PermissionError: a calendar may not do that" in done.stderr
