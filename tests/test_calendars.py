@@ -96,7 +96,7 @@ def test_a_broken_calendar_is_a_clear_error(data, reason, monkeypatch):
     assert "Traceback" not in str(caught.value)
 
 
-@settings(max_examples=8)
+@settings(max_examples=4)
 @given(st.binary(max_size=300))
 def test_whatever_a_calendar_holds_it_is_read_or_refused(noise):
     try:

@@ -120,7 +120,7 @@ def test_a_digest_names_the_most_severe_first():
 # -- a contact in a storm ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("severity", "each", "first"), [("warning", 50, 10), ("critical", 10, 14)])
+@pytest.mark.parametrize(("severity", "each", "first"), [("warning", 25, 10), ("critical", 10, 14)])
 def test_a_storm_of_thousands_costs_no_more_than_twenty(make, emulator, severity, each, first):
     pager = make(**team())
     start, count = pager.hand(), 60 * each

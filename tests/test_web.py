@@ -12,10 +12,10 @@ import bcrypt
 import pytest
 import requests
 
-from notifier.ovh.emulator import Fault, FaultKind
+from notifier.ovh.emulator import Emulator, Fault, FaultKind
 from notifier.store.engine import StoreUnavailable
 from notifier.web.authentication import Authentication
-from tests.conftest import PAYLOADS, alert, payload, program, webhook
+from tests.conftest import PAYLOADS, Files, alert, payload, program, start, webhook
 
 TOKEN = "a-long-enough-token"
 HASH = bcrypt.hashpw(b"pass word", bcrypt.gensalt(4)).decode()
@@ -183,9 +183,13 @@ def test_whoever_goes_away_before_the_answer_has_posted_all_the_same(files, run,
 # -- credentials -------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def guarded(files, run):
-    return run(files.write(web={"bearer_token": TOKEN, "basic_auth_users": {"ops": HASH}}))
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory):
+    with Emulator().running() as emulator:
+        files = Files(tmp_path_factory.mktemp("guarded"), emulator)
+        running = start(files.write(web={"bearer_token": TOKEN, "basic_auth_users": {"ops": HASH}}))
+        yield running
+        running.stop()
 
 
 def basic(text):
@@ -218,10 +222,11 @@ def test_the_right_credentials_pass(guarded, path):
 )
 @pytest.mark.parametrize("path", ["/alert", "/alert/ops", "/-/reload"])
 def test_wrong_credentials_are_refused_and_counted(guarded, headers, path):
+    before = guarded.metric("notifier_authentication_failures_total")
     answer = guarded.post(payload("firing-one"), path, headers=headers)
     assert answer.status_code == 401
     assert "Bearer" in answer.headers["www-authenticate"]
-    assert guarded.metric("notifier_authentication_failures_total") == 1
+    assert guarded.metric("notifier_authentication_failures_total") == before + 1
 
 
 def test_probes_and_metrics_need_no_credentials(guarded):
