@@ -129,6 +129,21 @@ def files(tmp_path: Path, emulator: Emulator, engine_name: str, request: pytest.
     return Files(tmp_path, emulator)
 
 
+def account(emulator: Emulator, **more: Any) -> dict[str, Any]:
+    """Return the account of *emulator*, as one of several in the configuration."""
+    keys = emulator.emulation.credentials
+    return {
+        "endpoint": emulator.url,
+        "application_key": keys.application_key,
+        "application_secret": keys.application_secret,
+        "consumer_key": keys.consumer_key,
+        "service_name": emulator.emulation.service_name,
+        "sender": "ACME",
+        "timeout": "1s",
+        **more,
+    }
+
+
 class Phones:
     """The messages that the emulator accepted, to be waited for."""
 

@@ -15,7 +15,7 @@ from notifier.paging.account import AccountWatch
 from notifier.paging.accounts import Accounts, Paused, Standing, assign, rooms, turns
 from notifier.paging.retry import PauseReason
 from notifier.store.records import Job, Message
-from tests.conftest import ALICE, BOB, alert, webhook
+from tests.conftest import ALICE, BOB, account, alert, webhook
 from tests.pager import ONE, texts
 from tests.postgres import both_engines
 
@@ -28,20 +28,6 @@ FIRST, OTHER = "sms-emu12345-1", "sms-other-1"
 def other():
     with Emulator(Emulation(service_name=OTHER)).running() as running:
         yield running
-
-
-def account(emulator, **more):
-    keys = emulator.emulation.credentials
-    return {
-        "endpoint": emulator.url,
-        "application_key": keys.application_key,
-        "application_secret": keys.application_secret,
-        "consumer_key": keys.consumer_key,
-        "service_name": emulator.emulation.service_name,
-        "sender": "ACME",
-        "timeout": "1s",
-        **more,
-    }
 
 
 def pages(pager, count, name="db"):

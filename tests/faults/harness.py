@@ -55,6 +55,7 @@ class Load:
     def __init__(self, urls: list[str], threads: int = 3, pause: float = 0.02) -> None:
         self.urls = urls
         self.posted: list[str] = []
+        self.offset = 0  # of the numbers in the names of hosts, where another load has posted before
         self._pause = pause
         self.is_over = threading.Event()
         self._threads = [threading.Thread(target=self._post, args=(n,), daemon=True) for n in range(threads)]
@@ -66,7 +67,7 @@ class Load:
     def _post(self, worker: int) -> None:
         number = 0
         while not self.is_over.is_set():
-            host = f"host-{worker}x{number}"
+            host = f"host-{self.offset + worker}x{number}"
             body = json.dumps(webhook(alert(instance=host), key=host)).encode()
             attempt = worker
             while True:
@@ -126,6 +127,8 @@ class Stage:
     count: int = 1
     changes: dict[str, Any] = field(default_factory=dict)
     children: dict[int, Child] = field(default_factory=dict)
+    others: tuple[Emulator, ...] = ()
+    """The emulators of further accounts."""
 
     def __post_init__(self) -> None:
         files = Files(self.directory, self.emulator, self.storage)
@@ -161,7 +164,8 @@ class Stage:
         return self.children[number].has_ended
 
     def seen(self) -> collections.Counter[str]:
-        found = (_HOST.search(sms.message) for sms in list(self.emulator.emulation.accepted))
+        accepted = (sms for one in (self.emulator, *self.others) for sms in list(one.emulation.accepted))
+        found = (_HOST.search(sms.message) for sms in accepted)
         return collections.Counter(match[0] for match in found if match)
 
     def settle(self, line: str, timeout: float = 90) -> Outcome:

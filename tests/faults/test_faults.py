@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import shutil
 import signal
 import sqlite3
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,7 +19,8 @@ from pathlib import Path
 import pytest
 
 from notifier.faults import VARIABLE
-from notifier.ovh.emulator import Fault, FaultKind
+from notifier.ovh.emulator import Emulation, Emulator, Fault, FaultKind
+from tests.conftest import account
 from tests.faults.harness import Outcome, Stage, ask, new_emulator, until
 from tests.faults.nursery import Nursery
 
@@ -171,6 +174,84 @@ def played(
 @pytest.mark.parametrize("line", LINES)
 def test_a_fault_loses_and_doubles_nothing(played, line, request):
     told(played[line].result(270), request)
+
+
+def test_accounts_fail_in_turn(tmp_path, nursery, blank, request):
+    shutil.copy(blank, tmp_path / "notifier.db")
+    with (
+        new_emulator().running() as first,
+        Emulator(Emulation(service_name="sms-other-1")).running() as second,
+    ):
+        pair = (first, second)
+        stage = Stage(
+            tmp_path, nursery, first, changes={"ovh": [account(one) for one in pair]}, others=(second,)
+        )
+        stage.start()
+        stage.load.begin()
+        for number in range(8 if IS_FULL else 3):
+            one = pair[number % 2]
+            one.faults.add(Fault(kind=FaultKind.RESET_AFTER))
+            one.emulation.credits = 0.0
+            time.sleep(0.6)
+            one.emulation.credits = 1e9
+            one.emulation.status = "disable"
+            time.sleep(0.6)
+            one.emulation.status = "enable"
+            time.sleep(0.6)
+        outcome = stage.settle("two accounts, one out of credit or disabled in turn")
+        assert all(one.emulation.accepted for one in pair)
+        told(outcome, request)
+
+
+def run_notifier(*arguments: object) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "notifier", *map(str, arguments)], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_an_operator_outgrows_one_machine(tmp_path, nursery, blank, postgres, request):
+    """From SQLite to PostgreSQL, to a second replica, and on without the first, in the middle of a storm."""
+    shutil.copy(blank, tmp_path / "notifier.db")
+    url = postgres.render_as_string(hide_password=False)
+    with new_emulator().running() as emulator:
+        before = Stage(tmp_path, nursery, emulator)
+        before.start()
+        before.load.begin()
+        time.sleep(0.5)
+        early = before.settle("on SQLite")
+        told(early, request)
+        copied = run_notifier("storage", "copy", "--from", f"sqlite://{tmp_path}/notifier.db", "--to", url)
+        assert "messages" in copied
+
+        stage = Stage(tmp_path, nursery, emulator, url, count=2)
+        stage.load.posted += before.load.posted  # what was on its way must not come again
+        stage.load.offset = 10
+        stage.start(0)
+        stage.load.begin()
+        time.sleep(0.5)
+        stage.start(1)
+        time.sleep(0.5)
+        stage.children[0].kill()
+        killed_at = len(stage.load.posted)
+        until(lambda: len(stage.load.posted) > killed_at + 20, 60, "the other replica does not take over")
+        stage.load.finish()
+        until(lambda: set(stage.load.posted) <= set(stage.seen()), 60, "a page is lost")
+        client = ("--url", stage.urls[1], "--output", "json")
+
+        def messages():
+            return json.loads(run_notifier("messages", "--limit", 10_000, *client))
+
+        ended = {"accepted", "delivered"}
+        until(lambda: {one["state"] for one in messages()} <= ended, 60, "what the first had in hand is left")
+        listed = messages()
+        assert len(listed) == len(stage.load.posted)
+        story = json.loads(run_notifier("messages", listed[-1]["id"], *client))  # one of SQLite's days
+        told_of = {line["what"] for line in story["timeline"]}
+        assert {"received", "routed", "rendered", "tried", "answered", "accepted"} <= told_of
+        del stage.children[0]
+        told(stage.settle("moved to PostgreSQL, a second replica, the first killed"), request)
 
 
 # -- killed ------------------------------------------------------------------------------------------------
