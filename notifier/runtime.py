@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from notifier.config import Configuration, Loading, Receiver, Recipient
 from notifier.incidents import Policy, Step
@@ -29,6 +30,8 @@ class Runtime:
     apis: Mapping[str, Api]
     """The accounts, by their names."""
     rota: Rota
+    written: Mapping[str, Any] = field(default_factory=dict)
+    """The configuration as it is written, its secrets hidden."""
 
     @property
     def api(self) -> Api:
@@ -38,9 +41,13 @@ class Runtime:
     def api_of(self, account: str) -> Api | None:
         """Return the client of the account of that name; None where it is not configured any more.
 
-        One whose name is left for OVHcloud to tell may be any; what is of no name is of the first.
+        What is of no name is of the first.
         """
-        return self.apis.get(account) or (self.apis.get("") if account else self.api)
+        if not account:
+            return self.api
+        nameless = self.apis.get("")
+        is_it = nameless is not None and nameless.known_name in (None, account)
+        return self.apis.get(account) or (nameless if is_it else None)
 
     def style(self, receiver: Receiver) -> Style:
         """Return how *receiver* wants its messages written."""
@@ -107,4 +114,5 @@ def prepare(
         templates,
         {account.name: Api(account, observe) for account in configuration.accounts},
         Rota.of(configuration, {} if calendars is None else calendars),
+        loading.written,
     )

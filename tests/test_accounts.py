@@ -82,7 +82,9 @@ def paused(until, reason=PauseReason.CREDITS):
         ({"a": Standing(problem="no credits"), "b": Standing()}, {}, {"b": 4}),
         ({"a": Standing(problem="no credits"), "b": Standing(problem="no sender")}, {}, {"a": 4, "b": 4}),
         ({"a": Standing(shunned_until=NOW + SECOND), "b": Standing()}, {}, {"b": 4}),
-        ({"a": Standing(shunned_until=NOW + SECOND)}, {}, {"a": 4}),
+        ({"a": Standing(shunned_until=NOW + SECOND)}, {}, {}),
+        ({"a": Standing(spent_until=NOW + SECOND), "b": Standing(problem="x")}, {}, {"b": 4}),
+        ({"a": Standing(paused=paused(NOW), shunned_until=NOW + SECOND), "b": Standing()}, {}, {"b": 4}),
         ({"a": Standing(shunned_until=NOW), "b": Standing()}, {}, {"a": 4, "b": 4}),
         ({"a": Standing(held_until=NOW + SECOND), "b": Standing()}, {}, {"b": 4}),
         ({"a": Standing(held_until=NOW + SECOND), "b": Standing(problem="x")}, {}, {"b": 4}),
@@ -108,9 +110,20 @@ def test_who_fails_is_passed_over_for_longer_each_time():
         until = accounts.all(["a"])["a"].shunned_until
         waits.append((until - now).total_seconds())
         now = until
-    assert waits == [2, 4, 8, 16, 32, 60, 60, 60]
+    assert waits == [2, 4, 8, 10, 10, 10, 10, 10]
     accounts.resume("a")
     assert accounts.all(["a"])["a"] == Standing()
+    accounts.hold("a", NOW + timedelta(seconds=60))
+    accounts.hold("a", NOW + SECOND)
+    assert accounts.all(["a"])["a"].held_until == NOW + timedelta(seconds=60)
+
+
+def test_a_trial_that_fails_puts_off_the_next_one():
+    accounts = Accounts()
+    accounts.pause("a", PauseReason.CREDITS, "none left", NOW)
+    until = accounts.all(["a"])["a"].paused.until
+    accounts.shun("a", until)
+    assert accounts.all(["a"])["a"].paused.until - until == timedelta(seconds=4)
 
 
 # -- sending -----------------------------------------------------------------------------------------------
@@ -219,6 +232,87 @@ def test_what_the_watch_finds_keeps_pages_from_an_account(make, emulator, other)
     assert len(texts(emulator)) == 1
 
 
+BUSY = {"status": 429, "headers": {"Retry-After": "2"}}
+
+
+def test_what_one_account_refuses_waits_for_one_that_is_only_busy(make, emulator, other):
+    emulator.emulation.senders = {}
+    other.faults.add(Fault(kind=FaultKind.ERROR, **BUSY))
+    pager = make(ovh=[account(other), account(emulator)])
+    pages(pager, 1)
+    pager.run(10)
+    assert pager.states() == ["accepted"]
+    assert len(texts(other)) == 1
+
+
+def test_what_one_account_refuses_goes_by_another_against_which_something_speaks(make, emulator, other):
+    emulator.emulation.senders = {}
+    pager = make(ovh=[account(emulator), account(other)])
+    pager.sender.accounts.find(OTHER, "it was away a moment ago")
+    pages(pager, 3)
+    pager.run(5)
+    assert pager.states() == ["accepted"] * 3
+    assert len(texts(other)) == 3
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        {"message": "[senderForResponse] is not available for this account"},
+        {"message": "[receivers] this account may not send to this country"},
+    ],
+)
+def test_whatever_one_account_refuses_is_tried_by_the_others(make, emulator, other, refusal):
+    fault = Fault(kind=FaultKind.ERROR, status=400, error_class="Client::BadRequest", times=None, **refusal)
+    emulator.faults.add(fault)
+    pager = make(ovh=[account(emulator), account(other)])
+    pages(pager, 2)
+    pager.run(3)
+    assert pager.states() == ["accepted"] * 2
+    other.faults.add(fault.model_copy())
+    pages(pager, 1, "web")
+    pager.run(3)
+    assert pager.states() == ["accepted"] * 2 + ["rejected"]
+
+
+def test_a_number_that_one_account_holds_for_invalid_is_tried_by_another(make, emulator, other):
+    """As when its owner has replied STOP to that account."""
+    emulator.emulation.invalid_numbers.add(ALICE)
+    pager = make(ovh=[account(emulator), account(other)])
+    pages(pager, 2)
+    pager.run(3)
+    assert pager.states() == ["accepted"] * 2
+    other.emulation.invalid_numbers.add(ALICE)
+    pages(pager, 1, "web")
+    pager.run(3)
+    assert pager.states() == ["accepted"] * 2 + ["rejected"]
+
+
+def test_a_page_does_not_wait_as_long_as_the_account_that_failed(make, emulator, other):
+    other.faults.add(Fault(kind=FaultKind.ERROR, **BUSY))
+    emulator.faults.add(Fault(kind=FaultKind.ERROR, status=429, headers={"Retry-After": "300"}))
+    pager = make(ovh=[account(other), account(emulator)])
+    pages(pager, 1)
+    pager.run(5)
+    assert pager.states() == ["accepted"]
+    assert len(texts(other)) == 1
+
+
+def test_an_account_that_fails_its_trials_is_left_alone(make, emulator, other):
+    pager = make(ovh=[account(emulator), account(other)])
+    emulator.emulation.rules = [("GET", "/*")]
+    pages(pager, 2)
+    pager.run(3)
+    emulator.emulation.rules = [("*", "/*")]
+    emulator.faults.add(Fault(kind=FaultKind.RESET_BEFORE, times=None))
+    before = len([one for one in emulator.requests if one[0] == "POST"])
+    for second in range(60):
+        pages(pager, 1, f"s{second}x")
+        pager.turn()
+        pager.hand.move(seconds=1)
+    assert len([one for one in emulator.requests if one[0] == "POST"]) - before <= 8
+
+
 # -- in doubt ----------------------------------------------------------------------------------------------
 
 
@@ -274,6 +368,29 @@ def test_an_account_keeps_to_its_rate(make, emulator):
         sent.append(len(texts(emulator)))
         pager.hand.move(seconds=1)
     assert sent == [2] * 10 + [4] * 10 + [5] * 5
+
+
+def test_a_clock_that_was_ahead_does_not_use_up_a_rate(make, emulator):
+    pager = make(ovh=[account(emulator, rate={"messages": 1})])
+    pager.hand.move(minutes=20)
+    pages(pager, 1)
+    pager.turn()
+    pager.hand.move(minutes=-20)
+    pages(pager, 1, "web")
+    pager.run(5)
+    assert pager.states() == ["accepted"] * 2
+
+
+def test_a_rate_that_is_raised_holds_at_once(make, emulator):
+    pager = make(ovh=[account(emulator, rate={"messages": 1, "per": "1h"})])
+    pages(pager, 1)
+    pager.turn()
+    pages(pager, 1, "web")
+    pager.turn()
+    assert "queued" in pager.states()
+    pager.reload(ovh=[account(emulator, rate={"messages": 9, "per": "1h"})])
+    pager.turn(2)
+    assert pager.states() == ["accepted"] * 2
 
 
 @pytest.mark.parametrize("engine_name", ["postgresql"])
@@ -433,6 +550,66 @@ def test_jobs_of_an_account_without_a_name_are_found_by_one_with_a_name(make, em
     assert len(texts(emulator)) == 1
 
 
+def nameless(emulator, **more):
+    return {key: value for key, value in account(emulator, **more).items() if key != "service_name"}
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_what_was_sent_without_a_name_is_looked_for_at_its_own_account(make, emulator, other, is_first):
+    """One account that grows into a list, at either end of it."""
+    pager = make(ovh=nameless(emulator))
+    emulator.faults.add(Fault(kind=FaultKind.RESET_AFTER))
+    pager.post(ONE)
+    pager.turn()
+    both = [account(emulator), account(other)]
+    pager.reload(ovh=both if is_first else both[::-1])
+    pager.run(60)
+    assert pager.states() == ["accepted"]
+    assert (len(texts(emulator)), len(texts(other))) == (1, 0)
+    other.emulation.receipts[ALICE] = (2, 23)
+    pager.follow()
+    assert pager.states() == ["delivered"]
+
+
+def test_another_account_that_has_no_name_is_not_taken_for_the_one_that_is_gone(make, emulator, other):
+    pager = make(ovh=[account(emulator, settle_timeout="1m")])
+    emulator.faults.add(Fault(kind=FaultKind.RESET_AFTER))
+    pager.post(ONE)
+    pager.turn()
+    pager.reload(ovh=nameless(other, settle_timeout="1m"))
+    pager.current.runtime.api.service_name()  # as the watch does first
+    pager.run(30)
+    assert pager.states() == ["unsettled"], "it is not known that it was not taken"
+    pager.run(60)
+    assert pager.count("notifier_sms_resent_unsettled_total") == 1
+
+
+def test_a_reply_counts_once_though_the_account_gets_a_name(make, emulator, hand, monkeypatch):
+    emulator.emulation.clock = lambda: hand().timestamp()
+    monkeypatch.setattr("notifier.ovh.api.time.time", lambda: hand().timestamp())
+    steps = [{"after": "10m", "notify": ["bob"]}, {"after": "10m", "notify": ["+33639980003"]}]
+
+    def taking(make_one):
+        made = make_one(emulator, sender_for_response=True)
+        del made["sender"]
+        return [made]
+
+    pager = make(ovh=taking(account), receivers=[{"name": "ops", "notify": ["alice"], "escalate": steps}])
+    pager.post(ONE)
+    pager.turn()
+    pager.listen()
+    hand.move(seconds=5)
+    emulator.emulation.reply(ALICE, "next")
+    for configured in (account, nameless, account):
+        pager.reload(
+            ovh=taking(configured), receivers=[{"name": "ops", "notify": ["alice"], "escalate": steps}]
+        )
+        hand.move(seconds=20)
+        pager.listen()
+        pager.turn()
+    assert sorted({sms.receiver for sms in emulator.emulation.accepted}) == [ALICE, BOB]
+
+
 def test_a_job_keeps_its_account_when_it_is_split(make, emulator, other):
     numbers = [f"+3363998{n:04}" for n in range(4)]
     take = emulator.emulation.send
@@ -446,8 +623,8 @@ def test_a_job_keeps_its_account_when_it_is_split(make, emulator, other):
     pager = make(ovh=[account(emulator), account(other)], receivers=[{"name": "ops", "notify": numbers}])
     pager.post(ONE)
     pager.run(2)
-    assert sorted(pager.states()) == ["accepted"] * 3 + ["rejected"]
-    assert len(texts(emulator)) == 3
+    assert pager.states() == ["accepted"] * 4
+    assert [sms.receiver for sms in other.emulation.accepted] == [numbers[1]]
 
 
 def test_ids_are_of_their_account(make, emulator, other):

@@ -243,8 +243,13 @@ class Api:
 
     @property
     def name(self) -> str:
-        """What the account is known by here."""
+        """What the account is known by in the configuration."""
         return self.settings.name
+
+    @property
+    def known_name(self) -> str | None:
+        """The account's name, as far as it is configured or OVHcloud has told it."""
+        return self._service_name
 
     # sending
 

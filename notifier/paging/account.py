@@ -26,6 +26,9 @@ class AccountWatch(Worker):
         super().__init__(metrics, idle=_ROUND)
         self._current = current
         self._accounts = accounts
+        self.credits: dict[str, float] = {}
+        """The credits left, by account, as far as they were told."""
+        self._told: dict[str, str] = {}
 
     @property
     def problems(self) -> dict[str, str]:
@@ -35,7 +38,11 @@ class AccountWatch(Worker):
 
     def work(self) -> float | None:
         """Ask once."""
-        for name, api in self._current.runtime.apis.items():
+        apis = self._current.runtime.apis
+        for name in set(self.credits) - set(apis):
+            self._metrics.ovh_credits_left.remove(self._told.pop(name))
+            del self.credits[name]
+        for name, api in apis.items():
             problem = self._look(api)
             before = self._accounts.find(name, problem)
             about = {"account": name} if name else {}
@@ -54,6 +61,7 @@ class AccountWatch(Worker):
             return f"OVHcloud cannot be asked: {error}"
         if account.credits_left is not None:
             self._metrics.ovh_credits_left.labels(name).set(account.credits_left)
+            self.credits[api.name], self._told[api.name] = account.credits_left, name
         if account.status != "enable":
             return f"the account {name} is not enabled: its status is {account.status}"
         if account.credits_left is not None and account.credits_left < 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -13,7 +13,7 @@ from notifier.store.records import Job
 _FIRST_TRIAL = timedelta(seconds=2)
 _LONGEST_TRIAL = timedelta(seconds=30)
 _FIRST_SHUNNING = timedelta(seconds=2)
-_LONGEST_SHUNNING = timedelta(minutes=1)
+_LONGEST_SHUNNING = timedelta(seconds=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +31,12 @@ class Standing:
     """How it stands with an account."""
 
     held_until: datetime | None = None
-    """It may not send before: OVHcloud asked for that, or its rate is used up."""
+    """It may not send before: OVHcloud asked for that."""
+    spent_until: datetime | None = None
+    """Its rate is used up until then."""
     paused: Paused | None = None
     shunned_until: datetime | None = None
-    """It has failed; others are preferred until then."""
+    """It has failed; others send until then. Of one account alone, this is not held against it."""
     failures: int = 0
     """How often in a row."""
     problem: str | None = None
@@ -42,20 +44,15 @@ class Standing:
 
     def ready_at(self, now: datetime) -> datetime:
         """Return from when on it may send; *now* where it may already."""
-        times = [now]
-        if self.held_until is not None:
-            times.append(self.held_until)
-        if (
-            self.paused is not None and self.paused.until <= now + _LONGEST_TRIAL
-        ):  # else the clock was set back
+        times = [now, *filter(None, (self.held_until, self.spent_until, self.shunned_until))]
+        # One that is farther away than a trial ever is was reckoned by a clock that has been set back.
+        if self.paused is not None and self.paused.until <= now + _LONGEST_TRIAL:
             times.append(self.paused.until)
         return max(times)
 
     def is_sound(self, now: datetime) -> bool:
         """Whether nothing speaks against sending by it."""
-        is_shunned = self.shunned_until is not None and now < self.shunned_until
-        is_held = self.held_until is not None and now < self.held_until
-        return self.paused is None and self.problem is None and not is_shunned and not is_held
+        return self.paused is None and self.problem is None and self.ready_at(now) <= now
 
 
 def rooms(
@@ -83,6 +80,11 @@ def rooms(
     return {name: room for name, room in found.items() if room}
 
 
+def reserve(standings: Mapping[str, Standing], busy: Mapping[str, int], now: datetime) -> list[str]:
+    """Return the accounts that may be tried, one job each, with what the others have refused."""
+    return [name for name, standing in standings.items() if standing.ready_at(now) <= now and not busy[name]]
+
+
 def turns(room: Mapping[str, int], after: str | None) -> list[str]:
     """Return the accounts as they take turns, each as often as it has room, beginning with the one after *after*."""
     names = list(room)
@@ -92,23 +94,41 @@ def turns(room: Mapping[str, int], after: str | None) -> list[str]:
     return [name for number in range(rounds) for name in order if room[name] > number]
 
 
-def assign(jobs: Iterable[Job], order: Sequence[str], free: Mapping[str, int]) -> list[Job]:
+def assign(
+    jobs: Iterable[Job], order: Sequence[str], free: Mapping[str, int], others: Iterable[str] = ()
+) -> list[Job]:
     """Give each of *jobs* an account, in *order*; what none is left for is not among those returned.
+
+    An account gets nothing that it has refused. What those in *order* have refused goes to the *others*, against
+    which something speaks.
 
     *free* holds how many messages an account with a rate may send now; a job is cut down to that, and the
     others of its messages wait.
     """
-    left, remaining, found = dict(free), list(order), []
+    left, remaining, spare, found = dict(free), list(order), list(others), []
     for job in jobs:
-        name = next((name for name in remaining if left.get(name, 1) > 0), None)
+        refusing = job.messages[0].refusing
+        name = _first(remaining, left, refusing)
+        if name is not None:
+            remaining.remove(name)
+        elif refusing and (name := _first(spare, left, refusing)) is not None:
+            spare.remove(name)
         if name is None:
-            break
-        remaining.remove(name)
+            continue
         messages = job.messages[: left.get(name)]
         if name in left:
             left[name] -= len(messages)
         found.append(replace(job, messages=messages, account=name))
     return found
+
+
+def _first(names: Iterable[str], left: Mapping[str, int], refusing: Collection[str]) -> str | None:
+    """Return the first of *names* that may send something, and has not refused it."""
+    return next((name for name in names if left.get(name, 1) > 0 and name not in refusing), None)
+
+
+def _trial_wait(trials: int) -> timedelta:
+    return min(_FIRST_TRIAL * (1 << min(trials, 8)), _LONGEST_TRIAL)
 
 
 class Accounts:
@@ -125,19 +145,36 @@ class Accounts:
             return {name: self._standings.get(name, Standing()) for name in names}
 
     def hold(self, name: str, until: datetime) -> None:
-        """Have it send nothing until then."""
+        """Have it send nothing until then, or longer if that was asked for before."""
         with self._lock:
-            self._standings[name] = replace(self._standings.get(name, Standing()), held_until=until)
+            standing = self._standings.get(name, Standing())
+            until = max(until, standing.held_until or until)
+            self._standings[name] = replace(standing, held_until=until)
+
+    def spend(self, name: str, until: datetime) -> None:
+        """Have it send nothing until its rate allows it."""
+        with self._lock:
+            self._standings[name] = replace(self._standings.get(name, Standing()), spent_until=until)
+
+    def forget_rates(self) -> None:
+        """Reckon anew what rates allow: they may be others."""
+        with self._lock:
+            for name, standing in self._standings.items():
+                self._standings[name] = replace(standing, spent_until=None)
 
     def shun(self, name: str, now: datetime) -> None:
-        """Prefer others for a while, longer with each failure."""
+        """Have others send for a while, longer with each failure; a trial that fails is one, too."""
         with self._lock:
             standing = self._standings.get(name, Standing())
             if standing.shunned_until is not None and now < standing.shunned_until:
                 return  # it was under way already when the first failed
             wait = min(_FIRST_SHUNNING * (1 << min(standing.failures, 10)), _LONGEST_SHUNNING)
+            paused = standing.paused
+            if paused is not None:
+                trials = paused.trials + 1
+                paused = replace(paused, until=now + _trial_wait(trials), trials=trials)
             self._standings[name] = replace(
-                standing, shunned_until=now + wait, failures=standing.failures + 1
+                standing, shunned_until=now + wait, failures=standing.failures + 1, paused=paused
             )
 
     def pause(self, name: str, reason: retry.PauseReason, message: str, now: datetime) -> Paused | None:
@@ -148,8 +185,8 @@ class Accounts:
             trials = before.trials if before is not None else 0
             if before is not None and now >= before.until:
                 trials += 1  # else it was under way already when the pause began
-            wait = min(_FIRST_TRIAL * (1 << min(trials, 8)), _LONGEST_TRIAL)
-            self._standings[name] = replace(standing, paused=Paused(reason, message, now + wait, trials))
+            paused = Paused(reason, message, now + _trial_wait(trials), trials)
+            self._standings[name] = replace(standing, paused=paused)
             return before
 
     def resume(self, name: str) -> Paused | None:
@@ -158,7 +195,7 @@ class Accounts:
             standing = self._standings.get(name)
             if standing is None:
                 return None
-            self._standings[name] = Standing(standing.held_until, problem=standing.problem)
+            self._standings[name] = replace(standing, paused=None, shunned_until=None, failures=0)
             return standing.paused
 
     def find(self, name: str, problem: str | None) -> str | None:
@@ -172,4 +209,6 @@ class Accounts:
         """Let nobody wait for what was reckoned by a clock that was set back."""
         with self._lock:
             for name, standing in self._standings.items():
-                self._standings[name] = replace(standing, held_until=None, shunned_until=None)
+                self._standings[name] = replace(
+                    standing, held_until=None, spent_until=None, shunned_until=None
+                )

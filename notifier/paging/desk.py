@@ -145,7 +145,7 @@ class Desk:
             raise Unreachable(f'"{to[:40]}" is no contact, schedule or mobile number') from None
         if not people:
             raise Unreachable(f'nobody is on call in "{to}"', is_nobody=True)
-        message = self.message(people[0], body, Kind.NOTICE, now)
+        message = self.message(people[0], body, Kind.TEXT, now)
         self._store.add_messages([message], now).result()
         log.info("message asked for", message=message.id, to=people[0].name or mask(people[0].phone))
         self._sender.expect()

@@ -58,7 +58,7 @@ _BATCH = 500
 _ONE_BY_ONE = 10
 _MARGIN = timedelta(hours=1)
 _AFTER_FAILURE = timedelta(seconds=30)
-_UNKNOWN_ACCOUNT = timedelta(hours=1)
+_UNKNOWN_ACCOUNT = timedelta(minutes=5)
 
 
 def _account(one: Followed) -> str:
@@ -142,9 +142,13 @@ class Receipts(Worker):
         for one in due:
             try:
                 seen.append(self._seen(api, one, self._find(api, one), now))
-            except CallFailed as error:  # the others are asked for all the same
+            except (
+                CallFailed
+            ) as error:  # the others are asked for all the same, if there is an answer to be had
                 failed.append(error)
                 seen.append(self._put_off(one, now, _AFTER_FAILURE))
+                if error.failure.status is None:
+                    return seen + [self._put_off(two, now, _AFTER_FAILURE) for two in due[len(seen) :]]
         if failed and len(failed) == len(due) > 1:
             raise failed[0]
         return seen

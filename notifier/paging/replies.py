@@ -151,11 +151,12 @@ class Replies(Worker):
 
     def _read(self, api: Api) -> bool:
         now = api.their_time(self._clock())  # a clock of ours that is wrong must not hide a reply
-        seen = f"{REPLIES_SEEN}/{api.name}" if api.name else REPLIES_SEEN
-        mark = self._store.marks.get(seen) or self._store.marks.get(REPLIES_SEEN)
+        account = api.service_name()
+        seen = REPLIES_SEEN + account
+        mark = self._store.marks.get(seen)
         if mark is None or mark > now:  # the first time, or the clock was set back
             mark = now
-        new = self._store.replies.unread(api.name, api.incoming_ids(mark - OVERLAP))
+        new = self._store.replies.unread(account, api.incoming_ids(mark - OVERLAP))
         failed: list[Exception] = []
         for id_ in new[:_MOST]:
             try:
@@ -183,7 +184,7 @@ class Replies(Worker):
         for _ in range(_ATTEMPTS):
             meaning = self._meaning(reply.message, person, at, now, silences)
             name = person.name if person else None
-            read = ReplyRead(api.name, reply.id, at, phone, name, reply.message, meaning.outcome)
+            read = ReplyRead(api.service_name(), reply.id, at, phone, name, reply.message, meaning.outcome)
             answers, marks = [], []
             is_fresh = now - at < _TOO_OLD_TO_ANSWER
             if person is not None and meaning.answers and is_fresh and self._may_answer(person, meaning, now):

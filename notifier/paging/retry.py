@@ -80,8 +80,8 @@ class Resynchronise:
 Decision = Retry | Ask | Reject | Split | Pause | Resynchronise
 
 _CREDIT = re.compile(r"\bcredits?\b", re.IGNORECASE)
-_SENDER = re.compile(r"\bsenders?\b", re.IGNORECASE)
-_OF_THE_JOB = re.compile(r"\bsenders?\b|\[(message|tag|charset|priority|noStopClause)\]", re.IGNORECASE)
+_SENDER = re.compile(r"\bsender", re.IGNORECASE)
+_OF_THE_JOB = re.compile(r"\bsender|\[(message|tag|charset|priority|noStopClause)\]", re.IGNORECASE)
 """What is wrong with the whole job, not with one of its recipients."""
 _PAUSES = {
     "NOT_GRANTED_CALL": PauseReason.RIGHTS,
@@ -149,11 +149,6 @@ def _before_the_call(failure: Failure, after: timedelta, attempts: int) -> Decis
         if isinstance(decision, Pause):
             return decision
     return Retry(after)
-
-
-def is_about_sender(failure: Failure) -> bool:
-    """Whether it is the sender that was refused, which another account may be allowed."""
-    return bool(_SENDER.search(failure.message))
 
 
 def _is_about_time(failure: Failure) -> bool:

@@ -31,7 +31,7 @@ from notifier.notices import notice
 from notifier.ovh.api import Api, Outcome, Outgoing, e164
 from notifier.ovh.errors import CallFailed, Failure, Fate
 from notifier.paging import retry
-from notifier.paging.accounts import Accounts, Paused, assign, rooms, turns
+from notifier.paging.accounts import Accounts, Paused, assign, reserve, rooms, turns
 from notifier.paging.calm import CRITICAL, Pace, digest, pace
 from notifier.paging.pressure import Pressure
 from notifier.paging.worker import Worker
@@ -59,13 +59,15 @@ _CREDITS_TOLD = "credits-told"
 _BEFORE_EXPIRY = timedelta(seconds=30)
 _CREDITS_LOOK = timedelta(minutes=1)
 _RATE_LOOK = timedelta(milliseconds=50)
+_SKEW = timedelta(seconds=5)
+"""By how much the clocks of replicas may differ."""
 
 _LONGEST_CLAIM = 3.0
 """Seconds within which a job must begin: less than after how many a silent replica's jobs are taken over."""
 _MOST_NOTICES = 2
 """So many notices of what people did a digest holds; of others it says how many there are."""
 
-_MAX_THREADS = 64
+_MAX_THREADS = 256
 _MAX_PENDING = 100
 _IDLE = 0.5
 
@@ -73,16 +75,18 @@ _IDLE = 0.5
 def gather(due: Sequence[Message], most: int, now: datetime) -> list[Job]:
     """Return up to *most* jobs for the *due* messages, oldest first: those of the same text go together.
 
-    A number stands in a job once; a second message to it with the same text waits for the next.
+    A number stands in a job once; a second message to it with the same text waits for the next. What different
+    accounts have refused is kept apart.
     """
-    groups: dict[str, dict[str, Message]] = {}
+    groups: dict[tuple[str, frozenset[str]], dict[str, Message]] = {}
     for message in due:
-        if message.text not in groups and len(groups) == most:
+        key = message.text, message.refusing
+        if key not in groups and len(groups) == most:
             continue
-        group = groups.setdefault(message.text, {})
+        group = groups.setdefault(key, {})
         if len(group) < MAX_RECIPIENTS:
             group.setdefault(message.phone, message)
-    return [Job(new_id(now), text, now, tuple(group.values())) for text, group in groups.items()]
+    return [Job(new_id(now), text, now, tuple(group.values())) for (text, _), group in groups.items()]
 
 
 def endings(job: Job, outcome: Outcome) -> list[Ending]:
@@ -170,6 +174,7 @@ class Sender(Worker):
         now = self._clock()
         if self._counted is not self._current.runtime:
             self._count_pauses()  # of the accounts that there are now
+            self.accounts.forget_rates()
         if not self._has_begun:
             orphans = self._store.free_orphans(now, retry.LISTING_DELAY).result()
             if orphans:
@@ -245,40 +250,58 @@ class Sender(Worker):
         return bool(chosen)
 
     def _hand_out_due(self, now: datetime) -> bool:
-        order = self._turns(now)
+        order, others = self._turns(now)
         if self._pressure.is_high:
             order = order[:2]
-        if not order:
+        if not order and not others:
             return False
         asked_at = time.monotonic()
-        handed = self._store.hand_out(lambda outbox: self._choose(outbox, order, now)).result()
+        handed = self._store.hand_out(lambda outbox: self._choose(outbox, order, others, now)).result()
         self._tell(handed)
         if handed.jobs:
-            self._last_turn = handed.jobs[-1].account
+            self._last_turn = self._name(handed.jobs[-1])
         for job in handed.jobs:
             self._submit(job, partial(self._send_in_time, asked_at), self._send)
         self._pressure.repay(handed.spent)
         return bool(handed.jobs)
 
-    def _turns(self, now: datetime) -> list[str]:
-        """Return which accounts may begin a job now, in turn."""
+    def _turns(self, now: datetime) -> tuple[list[str], list[str]]:
+        """Return which accounts may begin a job now, in turn, and which may where those have refused it."""
         apis = self._current.runtime.apis
         most = {name: api.settings.max_concurrency for name, api in apis.items()}
         with self._lock:
             under_way = Counter(self._in_hand[self._send].values())
         busy = {name: under_way[name] for name in apis}
-        return turns(rooms(self.accounts.all(apis), most, busy, now), self._last_turn)
+        standings = self.accounts.all(apis)
+        room = rooms(standings, most, busy, now)
+        others = [name for name in reserve(standings, busy, now) if name not in room]
+        return turns(room, self._last_turn), others if len(apis) > 1 else []
 
-    def _has_other(self, account: str, now: datetime) -> bool:
-        """Whether another account than that may send instead of it."""
-        others = [name for name in self._current.runtime.apis if name != account]
+    def _name(self, job: Job) -> str:
+        """Return what the account of *job* is known by in the configuration."""
+        api = self._current.runtime.api_of(job.account)
+        return job.account if api is None else api.name
+
+    def _named(self, job: Job) -> Job:
+        """Return *job* with the name of its account, which a call has OVHcloud tell where it is not configured."""
+        api = self._current.runtime.api_of(job.account)
+        return job if job.account or api is None else replace(job, account=api.known_name or "")
+
+    def _has_other(self, job: Job, now: datetime) -> bool:
+        """Whether another account may send instead of that of *job*."""
+        others = [name for name in self._current.runtime.apis if name != self._name(job)]
         return any(standing.is_sound(now) for standing in self.accounts.all(others).values())
+
+    def _for_others(self, job: Job) -> list[Message]:
+        """Return which messages of *job*, refused by its account, there is another account for."""
+        names = {api.known_name or name for name, api in self._current.runtime.apis.items()}
+        return [message for message in job.messages if names - message.refusing - {job.account}]
 
     # what goes now: in the transaction that writes it down, which may be run again
 
-    def _choose(self, outbox: Outbox, order: Sequence[str], now: datetime) -> Handed:
+    def _choose(self, outbox: Outbox, order: Sequence[str], others: Sequence[str], now: datetime) -> Handed:
         """Choose jobs from the *outbox*, one for each turn, and write down what becomes of all that was looked at."""
-        handed, begun, room = Handed(), time.thread_time(), len(order)
+        handed, begun, room = Handed(), time.thread_time(), len(order) + len(others)
         limit = room * 4 + 16
         due = outbox.due(now, limit)
         if len(due) == limit and due[-1].text in {message.text for message in due[:room]}:
@@ -292,8 +315,15 @@ class Sender(Worker):
         due = self._calmed(outbox, handed, due, now)
         chosen = [self._made_late(message, now) for message in due]
         if chosen:
-            allowed = self._allowed(outbox, handed, set(order), now)
-            handed.jobs = outbox.claim(assign(gather(chosen, room, now), order, allowed))
+            named = {name: api.known_name or name for name, api in self._current.runtime.apis.items()}
+            allowed = self._allowed(outbox, handed, {*order, *others}, now)
+            made = assign(
+                gather(chosen, room, now),
+                [named[name] for name in order],
+                {named[name]: count for name, count in allowed.items()},
+                [named[name] for name in others],
+            )
+            handed.jobs = outbox.claim(made)
         handed.spent = time.thread_time() - begun
         return handed
 
@@ -309,10 +339,11 @@ class Sender(Worker):
             if not outbox.lock([f"rate/{name}"]):  # another replica sends by it now
                 allowed[name], handed.exhausted[name] = 0, now + _RATE_LOOK
                 continue
-            sent = outbox.sent_by(name, now - rate.per, rate.messages)
+            # What was sent by a clock that was ahead, and was set back since, does not count.
+            sent = outbox.sent_by(api.known_name or name, now - rate.per, now + _SKEW, rate.messages)
             allowed[name] = rate.messages - len(sent)
             if not allowed[name]:
-                handed.exhausted[name] = sent[-1] + rate.per
+                handed.exhausted[name] = min(sent[-1], now) + rate.per
         return allowed
 
     def _needed(
@@ -474,7 +505,7 @@ class Sender(Worker):
             else:
                 self._hurried.pop(phone, None)
         for name, until in handed.exhausted.items():
-            self.accounts.hold(name, until)
+            self.accounts.spend(name, until)
         if handed.merged or handed.credits_held:
             self.expect()
 
@@ -483,7 +514,7 @@ class Sender(Worker):
     ) -> None:
         kind = kind or work
         with self._lock:
-            self._in_hand[kind][job.tag] = job.account
+            self._in_hand[kind][job.tag] = self._name(job)
 
         def run() -> None:
             try:
@@ -542,12 +573,17 @@ class Sender(Worker):
             outcome = self._api(job).send(job.text, [m.phone for m in job.messages], job.tag)
             reach("after-call")
         except CallFailed as error:
-            self._failed(job, error.failure)
+            self._failed(self._named(job), error.failure)
             return
-        now = self._clock()
+        now, job = self._clock(), self._named(job)
         found = endings(job, outcome)
         if len(found) == len(job.messages):
-            self._write(lambda: self._store.finish(job, found, now, query_id=outcome.query_id))
+            rejected = {one.message_id for one in found if one.state is MessageState.REJECTED}
+            refused = [message for message in self._for_others(job) if message.id in rejected]
+            found = [one for one in found if one.message_id not in {message.id for message in refused}]
+            self._write(
+                lambda: self._store.finish(job, found, now, query_id=outcome.query_id, refused=refused)
+            )
         else:
             reason = "OVHcloud's answer does not mention the number"
             log.warning("answer incomplete, asking OVHcloud", job=job.tag, query=outcome.query_id)
@@ -584,25 +620,31 @@ class Sender(Worker):
             "decision": type(decision).__name__.lower(),
         }
         log.warning("job failed", **about, attempts=attempts)
-        name, api = job.account, self._current.runtime.api_of(job.account)
+        name, api = self._name(job), self._current.runtime.api_of(job.account)
+        is_alone = len(self._current.runtime.apis) == 1
         match decision:
             case retry.Retry(after):
                 if failure.status == 429:
                     self.accounts.hold(name, now + after)
-                else:
+                elif not is_alone:
                     self.accounts.shun(name, now)
-                self._requeue(job, now if self._has_other(name, now) else now + after, failure)
+                # Of several accounts, it is the one that failed that waits, not the page.
+                self._requeue(job, now + after if is_alone else now, failure)
             case retry.Ask(after, patience):
-                self.accounts.shun(name, now)
+                if not is_alone:
+                    self.accounts.shun(name, now)
                 self._write(lambda: self._store.unsettle(job, now, now + after, patience, str(failure)))
-            case retry.Reject() if retry.is_about_sender(failure) and self._has_other(name, now):
-                self.accounts.shun(name, now)
-                self._requeue(job, now, failure)
             case retry.Reject():
+                refused = self._for_others(job)
                 found = [
-                    Ending(message.id, MessageState.REJECTED, error=str(failure)) for message in job.messages
+                    Ending(message.id, MessageState.REJECTED, error=str(failure))
+                    for message in job.messages
+                    if message not in refused
                 ]
-                self._write(lambda: self._store.finish(job, found, now, query_id=failure.query_id))
+                query, why = failure.query_id, str(failure)
+                self._write(
+                    lambda: self._store.finish(job, found, now, query_id=query, refused=refused, error=why)
+                )
                 self._resume(job)
                 self._ended(job, found, now, failure.query_id)
             case retry.Split():
@@ -645,13 +687,13 @@ class Sender(Worker):
         return api
 
     def _pause(self, job: Job, reason: retry.PauseReason, failure: Failure, now: datetime) -> None:
-        before = self.accounts.pause(job.account, reason, str(failure), now)
+        before = self.accounts.pause(self._name(job), reason, str(failure), now)
         if before is None:
             log.error("sending paused", reason=reason, error=str(failure), **_by(job))
         self._count_pauses()
 
     def _resume(self, job: Job) -> None:
-        before = self.accounts.resume(job.account)
+        before = self.accounts.resume(self._name(job))
         if before is not None:
             self._count_pauses()
             log.info("sending resumed", after=before.reason, **_by(job))
@@ -679,7 +721,7 @@ class Sender(Worker):
             patience=job.patience,
             settle_timeout=self._settle_timeout(job),
             looks=job.looks,
-            is_replaceable=self._has_other(job.account, now),
+            is_replaceable=self._has_other(job, now),
             chance=self._chance(),
         )
         about = {
@@ -714,30 +756,37 @@ class Sender(Worker):
     def _find(self, job: Job) -> tuple[list[Ending], Failure | None]:
         """Return which messages of *job* OVHcloud knows: in its history, or else among its pending jobs.
 
-        What was found before a call failed is returned with the failure.
+        What was found before a call failed is returned with the failure. Where it is not known which account the
+        job went to, all of them are asked.
         """
         known: list[Outgoing] = []
         try:
-            api = self._api(job)
-            for id_ in self._unknown(job, api.outgoing_ids(job.tag)):
-                known.append(api.outgoing(id_))  # noqa: PERF401 (one that fails leaves those before it)
-            if len(matching(job, known)) < len(job.messages):
-                seen = {sms.id for sms in known}
-                newest = sorted(self._unknown(job, set(api.pending_ids()) - seen), reverse=True)
-                for id_ in newest[:_MAX_PENDING]:
-                    if (sms := api.pending(id_)) is not None:
-                        known.append(sms)  # noqa: PERF401 (likewise)
+            apis = [self._api(job)] if job.account else list(self._current.runtime.apis.values())
+            for api in apis:
+                self._look(api, job, known)
         except CallFailed as error:
             return matching(job, known), error.failure
         return matching(job, known), None
+
+    def _look(self, api: Api, job: Job, known: list[Outgoing]) -> None:
+        """Add to *known* what the account of *api* has of *job*."""
+        account = api.service_name()
+        for id_ in self._unknown(account, api.outgoing_ids(job.tag)):
+            known.append(api.outgoing(id_))  # noqa: PERF401 (one that fails leaves those before it)
+        if len(matching(job, known)) < len(job.messages):
+            seen = {sms.id for sms in known}
+            newest = sorted(self._unknown(account, set(api.pending_ids()) - seen), reverse=True)
+            for id_ in newest[:_MAX_PENDING]:
+                if (sms := api.pending(id_)) is not None:
+                    known.append(sms)  # noqa: PERF401 (likewise)
 
     def _settle_timeout(self, job: Job) -> timedelta:
         runtime = self._current.runtime
         return (runtime.api_of(job.account) or runtime.api).settings.settle_timeout
 
-    def _unknown(self, job: Job, ids: Collection[int]) -> list[int]:
-        """Return those of the *ids* of the account of *job* that no message is known to have."""
-        known = self._store.accepted_ids(ids, job.account)
+    def _unknown(self, account: str, ids: Collection[int]) -> list[int]:
+        """Return those of the *ids* of *account* that no message is known to have."""
+        known = self._store.accepted_ids(ids, account)
         return [id_ for id_ in ids if id_ not in known]
 
 

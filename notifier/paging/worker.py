@@ -39,6 +39,11 @@ class Worker:
         """Begin to work."""
         self._thread.start()
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether its thread runs."""
+        return self._thread.is_alive()
+
     def stop(self) -> None:
         """Finish the piece of work in hand, then end."""
         self.is_stopping = True

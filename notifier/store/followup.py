@@ -18,8 +18,8 @@ from notifier.store.marks import set_mark
 from notifier.store.records import IncidentChange, NewMessage
 from notifier.store.schema import MessageState, jobs, messages, replies
 
-REPLIES_SEEN = "replies"
-"""The mark up to which replies were read; of an account that has a name, with that behind it."""
+REPLIES_SEEN = "replies/"
+"""The mark up to which the replies of an account were read, with its name behind it."""
 
 _LONGEST_TEXT = 1000
 _FOLLOWED = (
@@ -189,7 +189,7 @@ class Replies:
             given = sorted(ids)
             for start in range(0, len(given), 500):
                 statement = select(replies.c.id).where(
-                    replies.c.id.in_(given[start : start + 500]), replies.c.account.in_((account, ""))
+                    replies.c.id.in_(given[start : start + 500]), replies.c.account == account
                 )
                 known.update(connection.execute(statement).scalars())
         return [id_ for id_ in given if id_ not in known]

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, fields
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import BigInteger, func, or_, select, type_coerce
 
 from notifier.incidents import Incident
 from notifier.store.database import Database
@@ -17,8 +17,12 @@ from notifier.store.schema import (
     jobs,
     messages,
     notifications,
+    to_microseconds,
     webhooks,
 )
+
+_DAY = 86_400 * 1_000_000
+"""Microseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +116,12 @@ class Ledger:
         states: Collection[str] = (),
         receiver: str | None = None,
         incident_id: str | None = None,
+        contains: str | None = None,
     ) -> list[LedgerMessage]:
-        """Return up to *limit* messages, newest first, from the one after the id *before* on."""
+        """Return up to *limit* messages, newest first, from the one after the id *before* on.
+
+        *contains* is sought in their texts, in upper or lower case, and is who they are to.
+        """
         statement = select(*_COLUMNS).order_by(messages.c.id.desc()).limit(limit)
         if before is not None:
             statement = statement.where(messages.c.id < before)
@@ -123,8 +131,34 @@ class Ledger:
             statement = statement.where(messages.c.receiver == receiver)
         if incident_id is not None:
             statement = statement.where(messages.c.incident_id == incident_id)
+        if contains is not None:
+            is_in = func.lower(messages.c.text).contains(contains.lower(), autoescape=True)
+            statement = statement.where(or_(is_in, func.lower(messages.c.contact) == contains.lower()))
         with self._database.reading() as connection:
             return [LedgerMessage(*row) for row in connection.execute(statement)]
+
+    def by_day(self, first: str, start: datetime) -> dict[tuple[int, str], int]:
+        """Return how many messages from the id *first* on there are, by (days after *start*, state)."""
+        since = type_coerce(messages.c.created_at, BigInteger) - to_microseconds(start)
+        day = (since // _DAY).label("day")
+        statement = (
+            select(day, messages.c.state, func.count())
+            .where(messages.c.id >= first)
+            .group_by(day, messages.c.state)
+        )
+        with self._database.reading() as connection:
+            return {(int(number), state): count for number, state, count in connection.execute(statement)}
+
+    def parts_by_account(self, since: datetime) -> dict[str, int]:
+        """Return how many parts each account has sent since then."""
+        statement = (
+            select(jobs.c.account, func.sum(messages.c.parts))
+            .join(jobs, jobs.c.tag == messages.c.tag)
+            .where(messages.c.sent_at > since, messages.c.ovh_id.is_not(None))
+            .group_by(jobs.c.account)
+        )
+        with self._database.reading() as connection:
+            return {account: int(parts) for account, parts in connection.execute(statement)}
 
     def story(self, message_id: str) -> Story | None:
         """Return the story of a message; None where there is none of that id."""

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from concurrent.futures import Future
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, bindparam, delete, insert, or_, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, or_, select, update
 
 from notifier.store.database import Database
 from notifier.store.schema import JobState, MessageState, jobs, messages, replicas, webhooks, word
@@ -37,6 +37,11 @@ class Members:
             return {row.id: row.beats for row in rows if row.id != replica}
 
         return self._database.submit(operation)
+
+    def count(self) -> int:
+        """Return how many there are."""
+        with self._database.reading() as connection:
+            return int(connection.execute(select(func.count()).select_from(replicas)).scalar_one())
 
     def bury(self, silent: Mapping[str, int], now: datetime, patience: timedelta) -> Future[int]:
         """Free the work of the *silent*, unless they have shown a sign of life since so many beats.

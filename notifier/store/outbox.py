@@ -33,6 +33,7 @@ MESSAGE = (
     messages.c.kind,
     messages.c.urgency,
     messages.c.gist,
+    messages.c.refused_by,
 )
 _WITH_STATE = (*MESSAGE, incidents.c.state.label("incident_state"))
 _OF_INCIDENTS = messages.outerjoin(incidents, incidents.c.id == messages.c.incident_id)
@@ -99,12 +100,12 @@ class Outbox:
             found[phone].append(at)
         return {phone: sorted(times) for phone, times in found.items()}
 
-    def sent_by(self, account: str, since: datetime, most: int) -> list[datetime]:
-        """Return when *account* sent messages after *since*, the last first, *most* at most."""
+    def sent_by(self, account: str, since: datetime, until: datetime, most: int) -> list[datetime]:
+        """Return when *account* sent messages after *since*, and not after *until*; the last first, *most* at most."""
         statement = (
             select(messages.c.sent_at)
             .join(jobs, jobs.c.tag == messages.c.tag)
-            .where(messages.c.sent_at > since, jobs.c.account == account)
+            .where(messages.c.sent_at > since, messages.c.sent_at <= until, jobs.c.account == account)
             .order_by(messages.c.sent_at.desc())
             .limit(most)
         )
@@ -163,7 +164,7 @@ class Outbox:
         stands_for_others = exists().where(other.c.merged_into == messages.c.id)
         found: list[str] = []
         for chunk, is_enough in ((ids, is_told), (taken, true())):
-            for some in _chunks(chunk):
+            for some in chunks(chunk):
                 found += self._connection.execute(
                     select(messages.c.id).where(messages.c.id.in_(some), is_enough, ~stands_for_others)
                 ).scalars()
@@ -179,7 +180,7 @@ class Outbox:
 
     def withdraw(self, ids: Collection[str], now: datetime) -> None:
         """Write down that the queued messages *ids* are not to be sent any more."""
-        for chunk in _chunks(list(ids)):
+        for chunk in chunks(list(ids)):
             self._connection.execute(
                 update(messages)
                 .where(messages.c.id.in_(chunk), messages.c.state == word(MessageState.QUEUED))
@@ -188,7 +189,7 @@ class Outbox:
 
     def park(self, ids: Collection[str], until: datetime) -> None:
         """Have the queued messages *ids* wait until then."""
-        for chunk in _chunks(list(ids)):
+        for chunk in chunks(list(ids)):
             self._connection.execute(
                 update(messages)
                 .where(messages.c.id.in_(chunk), messages.c.state == word(MessageState.QUEUED))
@@ -201,7 +202,7 @@ class Outbox:
         """Have *digest* sent in place of the queued messages *ids*; return whether all of them still were."""
         merged = 0
         with self._connection.begin_nested() as attempt:
-            for chunk in _chunks(list(ids)):
+            for chunk in chunks(list(ids)):
                 merged += self._connection.execute(
                     update(messages)
                     .where(messages.c.id.in_(chunk), messages.c.state == word(MessageState.QUEUED))
@@ -217,6 +218,7 @@ class Outbox:
         return True
 
 
-def _chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+def chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Yield *ids* in pieces that a statement can hold."""
     for start in range(0, len(ids), _MOST_VALUES):
         yield ids[start : start + _MOST_VALUES]

@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 from sqlalchemy import URL, Connection, bindparam, create_engine, func, select, text
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DataError, DBAPIError
 
 from notifier.config import LONGEST_DEDUPE_WINDOW
 from notifier.ids import first_id
@@ -84,6 +84,8 @@ class PostgreSQL:
     def is_outage(self, error: DBAPIError) -> bool:
         """Whether the server is gone, going, full or read-only, not one statement wrong."""
         state = _state(error)
+        if isinstance(error, DataError) and not error.connection_invalidated:
+            return False  # refused before it was sent, then there is no state
         return error.connection_invalidated or state is None or state[:2] not in _FAULTS
 
     def is_clash(self, error: DBAPIError) -> bool:

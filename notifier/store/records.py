@@ -101,8 +101,15 @@ class Message:
     kind: str = Kind.PAGE
     urgency: int = 2
     gist: str | None = None
+    refused_by: str | None = None
+    """The accounts that refused it, with spaces between."""
     incident_state: str | None = None
     """The state of its incident."""
+
+    @property
+    def refusing(self) -> frozenset[str]:
+        """The accounts that refused it."""
+        return frozenset(self.refused_by.split(" ")) if self.refused_by is not None else frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,7 +163,7 @@ incidents = Table(
     Column("taken", Integer, nullable=False),
     Column("due_at", Instant),
     Column("heard_at", Instant),
-    Column("acknowledged_by", Text),
+    Column("acknowledged_by", Words),
     Column("acknowledged_via", Text),
     Column("acknowledged_at", Instant),
     Column("resolved_at", Instant),
@@ -284,6 +284,7 @@ messages = Table(
     Column("tag", Text, ForeignKey("jobs.tag"), index=True),
     Column("ovh_id", BigInteger),
     Column("error", Words),
+    Column("refused_by", Text),
     Column("finished_at", Instant),
     _partial("messages_queued", "due_at", "id", where="state = 'queued'"),
     _partial(

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import (
     URL,
+    ColumnElement,
     Connection,
     bindparam,
     delete,
@@ -34,7 +35,7 @@ from notifier.store.incidents import ADD_MESSAGES, Incidents, message_row
 from notifier.store.ledger import Ledger
 from notifier.store.marks import Marks, set_mark
 from notifier.store.members import Members, free_orphans
-from notifier.store.outbox import MESSAGE, Outbox
+from notifier.store.outbox import MESSAGE, Outbox, chunks
 from notifier.store.records import (
     Due,
     Ending,
@@ -67,8 +68,6 @@ from notifier.store.schema import (
 
 T = TypeVar("T")
 
-_WINDOW = 5
-"""Among how many jobs those without messages are looked for, in rows to be deleted."""
 
 # The statements of every page, built once: SQLAlchemy takes longer to build one than SQLite to run it.
 
@@ -164,6 +163,11 @@ _RELEASE = (
         state=MessageState.QUEUED, tag=None, sent_at=None, due_at=bindparam("due"), error=bindparam("why")
     )
 )
+_REFUSE = (
+    update(messages)
+    .where(messages.c.id == bindparam("message"), messages.c.tag == bindparam("job"))
+    .values(refused_by=bindparam("accounts"))
+)
 _CLOSE_JOB = (
     update(jobs)
     .where(jobs.c.tag == bindparam("job"))
@@ -172,6 +176,7 @@ _CLOSE_JOB = (
         error=func.coalesce(bindparam("why"), jobs.c.error),
         query_id=bindparam("query"),
         answered_at=bindparam("answered"),
+        account=func.coalesce(bindparam("by"), jobs.c.account),
     )
 )
 _UNSETTLED = (
@@ -375,13 +380,27 @@ class Store(Database):
         return False
 
     def finish(
-        self, job: Job, endings: Sequence[Ending], now: datetime, *, query_id: str | None = None
+        self,
+        job: Job,
+        endings: Sequence[Ending],
+        now: datetime,
+        *,
+        query_id: str | None = None,
+        refused: Collection[Message] = (),
+        error: str | None = None,
     ) -> Future[None]:
-        """Write down how messages of *job* ended; those that are not named go back to the queue, due now."""
+        """Write down how messages of *job* ended; those that are not named go back to the queue, due now.
+
+        Of those, its account has *refused* some, for the reason *error*: another is to send them.
+        """
 
         def operation(connection: Connection) -> None:
             self._end(connection, endings, now, job.tag)
-            self._release(connection, job.tag, now, None, query_id, answered_at=now)
+            for message in refused:
+                accounts = " ".join(sorted({*message.refusing, job.account}))
+                given = {"message": message.id, "job": job.tag, "accounts": accounts}
+                connection.execute(_REFUSE, given)
+            self._release(connection, job.tag, now, error, query_id, answered_at=now, account=job.account)
 
         return self.submit(operation)
 
@@ -431,9 +450,13 @@ class Store(Database):
         query_id: str | None,
         *,
         answered_at: datetime,
+        account: str | None = None,
     ) -> None:
         connection.execute(_RELEASE, {"job": tag, "due": due_at, "why": error})
-        connection.execute(_CLOSE_JOB, {"job": tag, "why": error, "query": query_id, "answered": answered_at})
+        connection.execute(
+            _CLOSE_JOB,
+            {"job": tag, "why": error, "query": query_id, "answered": answered_at, "by": account},
+        )
 
     # settling
 
@@ -462,6 +485,7 @@ class Store(Database):
                     due_at=due_at,
                     patience=patience // timedelta(microseconds=1),
                     error=error,
+                    account=job.account,
                 )
             )
             connection.execute(
@@ -519,7 +543,7 @@ class Store(Database):
         statement = (
             select(messages.c.ovh_id)
             .join(jobs, jobs.c.tag == messages.c.tag)
-            .where(messages.c.ovh_id.in_(list(ids)), jobs.c.account.in_((account, "")))
+            .where(messages.c.ovh_id.in_(list(ids)), jobs.c.account == account)
         )
         with self.reading() as connection:
             return {int(row[0]) for row in connection.execute(statement)}
@@ -600,7 +624,10 @@ class Store(Database):
                 .order_by(webhooks.c.id)
                 .limit(limit)
             )
-            gone = connection.execute(delete(webhooks).where(webhooks.c.id.in_(old))).rowcount
+            ids = connection.execute(old).scalars().all()
+            theirs = select(notifications.c.id).where(notifications.c.webhook_id.in_(ids))
+            tags = _tags_of(connection, messages.c.notification_id.in_(theirs))
+            gone = connection.execute(delete(webhooks).where(webhooks.c.id.in_(ids))).rowcount
             ours = (  # of escalation, answers, digests
                 select(messages.c.id)
                 .where(
@@ -611,27 +638,25 @@ class Store(Database):
                 )
                 .limit(limit)
             )
-            gone += connection.execute(delete(messages).where(messages.c.id.in_(ours))).rowcount
+            ids = connection.execute(ours).scalars().all()
+            tags |= _tags_of(connection, messages.c.id.in_(ids))
+            gone += connection.execute(delete(messages).where(messages.c.id.in_(ids))).rowcount
             over = select(incidents.c.id).where(incidents.c.resolved_at < cutoff).limit(limit)
             gone += connection.execute(delete(incidents).where(incidents.c.id.in_(over))).rowcount
             key = tuple_(replies.c.account, replies.c.id)
             read = select(replies.c.account, replies.c.id).where(replies.c.at < cutoff).limit(limit)
             gone += connection.execute(delete(replies).where(key.in_(read))).rowcount
-            # The oldest are those of the messages just deleted; to look for others would take all of them.
-            oldest = (
-                select(jobs.c.tag)
-                .where(jobs.c.tag < first_id(cutoff))
-                .order_by(jobs.c.tag)
-                .limit(_WINDOW * limit)
-                .scalar_subquery()
-            )
-            gone += connection.execute(
-                delete(jobs).where(
-                    jobs.c.tag.in_(oldest),
-                    jobs.c.state == JobState.DONE,
-                    ~exists(select(messages.c.id).where(messages.c.tag == jobs.c.tag)),
-                )
-            ).rowcount
+            # Those of what was just deleted, and among the oldest those that never had messages.
+            oldest = select(jobs.c.tag).where(jobs.c.tag < first_id(cutoff)).order_by(jobs.c.tag).limit(limit)
+            tags |= set(connection.execute(oldest).scalars())
+            for some in chunks(sorted(tags)):
+                gone += connection.execute(
+                    delete(jobs).where(
+                        jobs.c.tag.in_(some),
+                        jobs.c.state == JobState.DONE,
+                        ~exists(select(messages.c.id).where(messages.c.tag == jobs.c.tag)),
+                    )
+                ).rowcount
             horizon = to_microseconds(cutoff)
             forgotten = select(identities.c.identity).where(identities.c.received_at < horizon).limit(limit)
             gone += connection.execute(
@@ -640,6 +665,12 @@ class Store(Database):
             return gone
 
         return self.submit(operation)
+
+
+def _tags_of(connection: Connection, of: ColumnElement[bool]) -> set[str]:
+    """Return the tags of all attempts to send the messages that *of* selects."""
+    statement = select(attempts.c.tag).where(attempts.c.message_id.in_(select(messages.c.id).where(of)))
+    return set(connection.execute(statement).scalars())
 
 
 def _webhook_row(new: NewWebhook) -> tuple[object, ...]:

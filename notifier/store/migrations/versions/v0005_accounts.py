@@ -11,6 +11,8 @@ def upgrade() -> None:
     """Add the columns; what was there is of the account that has no name."""
     with op.batch_alter_table("jobs") as table:
         table.add_column(sa.Column("account", sa.Text, nullable=False, server_default=""))
+    with op.batch_alter_table("messages") as table:
+        table.add_column(sa.Column("refused_by", sa.Text))
     op.create_table(
         "replies_of_accounts",
         sa.Column("account", sa.Text, primary_key=True, server_default=""),
