@@ -38,6 +38,8 @@ class Kind(StrEnum):
     """To a reply."""
     DIGEST = "digest"
     """In place of many."""
+    TEXT = "text"
+    """What somebody had sent."""
 
 
 PAGING = (Kind.PAGE, Kind.UPDATE, Kind.REMINDER)

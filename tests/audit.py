@@ -38,6 +38,9 @@ def main() -> int:
         known = [package for package in packages if "skip_reason" not in package]
         if not known:
             reason = reason or next((package["skip_reason"] for package in packages), "nothing was said")
+            if "No module named" in reason:
+                print(f"pip-audit is not installed: {reason}")
+                return 1
             print(f"audit skipped, the data of {service} cannot be had: {reason}")
             continue
         found = [(package, one) for package in known for one in package["vulns"]]

@@ -28,7 +28,7 @@ from notifier.store.store import Store
 from notifier.stories import timeline
 from notifier.values import parse_moment
 from notifier.web import openapi
-from notifier.web.gate import Gate, is_foreign
+from notifier.web.gate import FOREIGN, Gate, is_foreign
 
 _MAX_BODY = 64 * 1024
 _LONGEST_SHIFT = timedelta(days=400)
@@ -145,8 +145,12 @@ class Api:
         self, handler: Callable[[Request, bytes], Response]
     ) -> Callable[[Request], Awaitable[Response]]:
         async def guarded(request: Request) -> Response:
-            if request.method == "POST" and is_foreign(request.scope):
-                return JSONResponse({"error": "a page of another site may not do that"}, 403)
+            if request.method == "POST" and is_foreign(
+                request.scope, self.current.runtime.configuration.origin
+            ):
+                return JSONResponse({"error": FOREIGN}, 403)
+            if "\0" in request.url.path or "%00" in request.url.query:
+                return JSONResponse({"error": "NUL is in no name and no text"}, 400)
             if not await self.gate.admits(request.scope):
                 answer = JSONResponse({"error": "give the right credentials"}, 401)
                 answer.headers["www-authenticate"] = 'Basic realm="notifier"'
@@ -234,7 +238,7 @@ class Api:
             raise Refused(400, str(error)) from None
         story = self.store.ledger.story(sent.id)
         if story is None:
-            raise Refused(409, "it was deleted at once; storage.retention is too short")
+            raise Refused(409, "it is on its way, but its record is deleted; storage.retention is too short")
         return JSONResponse(message_json(story.message))
 
     async def describe(self, request: Request) -> Response:  # noqa: ARG002
@@ -307,7 +311,7 @@ def _object(body: bytes, *known: str) -> Mapping[str, Any]:
         raise Refused(400, f"the body is no object with {' and '.join(known)}")
     for key in value:
         if key not in known:
-            raise Refused(400, f'"{key[:40]}" is not known; known are {", ".join(known)}')
+            raise Refused(400, f'"{_shown(key)}" is not known; known are {", ".join(known)}')
     return value
 
 
@@ -316,7 +320,16 @@ def _text(values: Mapping[str, Any], name: str, longest: int = 100) -> str | Non
     is_left_out = name not in values
     if not is_left_out and (not isinstance(value, str) or not value.strip() or len(value) > longest):
         raise Refused(400, f"{name} must be a text of up to {longest} characters")
-    return None if value is None else " ".join(value.split())
+    if value is None:
+        return None
+    if _shown(value, longest) != value:
+        raise Refused(400, f"{name} holds what no text may: NUL, or half of a character")
+    return " ".join(value.split())
+
+
+def _shown(text: str, longest: int = 40) -> str:
+    """Return the beginning of *text* without what cannot be written down."""
+    return text[:longest].replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
 def _user(request: Request) -> str | None:

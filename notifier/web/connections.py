@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import resource
-from collections.abc import Callable
 from typing import Protocol
 
 LONGEST_WAIT = 75.0
@@ -33,7 +32,7 @@ class Connection(Protocol):
         """Whether its client does not take the answer."""
 
 
-def places() -> int:
+def most_connections() -> int:
     """Return how many connections there may be: half of the files that the process may open."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return _MOST if soft == resource.RLIM_INFINITY else max(16, min(_MOST, soft // 2))
@@ -42,12 +41,11 @@ def places() -> int:
 class Connections:
     """The connections of one server; belongs to its event loop."""
 
-    def __init__(self, most: int, later: Callable[[float, Callable[[], None]], object] | None = None) -> None:
-        """Let there be *most*; *later* calls a function after so many seconds, on the running loop by default."""
+    def __init__(self, most: int) -> None:
+        """Let there be *most*."""
         self.most = most
         self._all: set[Connection] = set()
-        self._waiting: dict[Connection, float] = {}  # since when, the longest first
-        self._later = later
+        self._waiting: dict[Connection, float] = {}  # for their clients, since when; the longest first
         self._is_sweeping = False
 
     def open(self, connection: Connection, now: float) -> None:
@@ -55,22 +53,27 @@ class Connections:
         if len(self._all) >= self.most:
             oldest = next(iter(self._waiting), None) or next((c for c in self._all if c.is_stuck()), None)
             (oldest or connection).give_way()
-            self.close(oldest or connection)
             if oldest is None:
                 return
+            self.receive(oldest)
         self._all.add(connection)
         self.expect(connection, now)
 
     def expect(self, connection: Connection, now: float) -> None:
-        """Begin to wait for a request of *connection*, or for the rest of it."""
+        """Begin to wait for a request of *connection*, or anew for the rest of it."""
         self._waiting.pop(connection, None)
         self._waiting[connection] = now
         if not self._is_sweeping:
             self._is_sweeping = True
             self._call_later()
 
+    def await_still(self, connection: Connection, now: float) -> None:
+        """Go on to wait for *connection*, or begin to."""
+        if connection not in self._waiting:
+            self.expect(connection, now)
+
     def receive(self, connection: Connection) -> None:
-        """A request of *connection* is complete."""
+        """Wait for nothing of *connection* any more: it is ours to answer, or it is being ended."""
         self._waiting.pop(connection, None)
 
     def close(self, connection: Connection) -> None:
@@ -83,7 +86,7 @@ class Connections:
         for connection, since in list(self._waiting.items()):
             if now - since < LONGEST_WAIT:
                 break
-            self.close(connection)
+            self.receive(connection)
             connection.time_out()
         self._is_sweeping = bool(self._waiting)
         if self._is_sweeping:
@@ -91,5 +94,4 @@ class Connections:
 
     def _call_later(self) -> None:
         loop = asyncio.get_running_loop()
-        later = self._later or loop.call_later
-        later(_SWEEP, lambda: self.sweep(loop.time()))
+        loop.call_later(_SWEEP, lambda: self.sweep(loop.time()))

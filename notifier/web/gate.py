@@ -11,11 +11,27 @@ from notifier.config import Web
 from notifier.metrics import Metrics
 from notifier.web.authentication import Authentication, verifier
 
+_MOST_VERIFIED = 32
+"""How many passwords may wait to be verified; each takes a while, and what is beyond that is refused."""
+
 log = structlog.get_logger(__name__)
 
 
-def is_foreign(scope: Scope) -> bool:
-    """Whether a browser sends the request for a page of another site, which may know no credentials but use them.
+def is_from_a_page(scope: Scope) -> bool:
+    """Whether a browser says which page the request comes from, as all do that post a form."""
+    return any(name in (b"sec-fetch-site", b"origin") for name, _ in scope["headers"])
+
+
+FOREIGN = (
+    "a page of another site may not do that; where a proxy stands before Notifier, have it pass the Host on, or set "
+    "global.external_url"
+)
+
+
+def is_foreign(scope: Scope, own: str | None = None) -> bool:
+    """Whether a browser sends the request for a page of another site (cross-site request forgery).
+
+    *own* is the host by which people reach this service where a proxy does not pass that on.
 
     Source: Fetch Metadata Request Headers (W3C), and ``Origin`` for browsers that send none.
     """
@@ -24,7 +40,16 @@ def is_foreign(scope: Scope) -> bool:
     if site is not None:
         return site not in (b"same-origin", b"none")
     origin = headers.get(b"origin")
-    return origin is not None and origin.partition(b"://")[2] != headers.get(b"host")
+    if origin is None:
+        return False
+    scheme, _, host = origin.partition(b"://")
+    known = {headers.get(b"host", b""), (own or "").encode()}
+    return _bare(host, scheme) not in {_bare(one, scheme) for one in known if one}
+
+
+def _bare(host: bytes, scheme: bytes) -> bytes:
+    """Return *host* without the port that *scheme* has anyway."""
+    return host.lower().removesuffix(b":443" if scheme == b"https" else b":80")
 
 
 class Gate:
@@ -34,6 +59,7 @@ class Gate:
         """Begin with the credentials of *web*."""
         self._metrics = metrics
         self._verifier = verifier()
+        self._verifying = 0
         self.admit_as(web)
 
     def admit_as(self, web: Web) -> None:
@@ -51,14 +77,18 @@ class Gate:
             return True
         header = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
         is_right = authentication.known(header)
-        if is_right is None:
+        if is_right is None and self._verifying < _MOST_VERIFIED:
+            self._verifying += 1
             loop = asyncio.get_running_loop()
-            is_right = await loop.run_in_executor(self._verifier, authentication.verify, header)
+            try:
+                is_right = await loop.run_in_executor(self._verifier, authentication.verify, header)
+            finally:
+                self._verifying -= 1
         if not is_right:
             self._metrics.authentication_failures.inc()
             client = scope.get("client")
             log.warning("credentials refused", peer=client and client[0], path=scope["path"])
-        return is_right
+        return bool(is_right)
 
     def close(self) -> None:
         """Verify no more."""

@@ -7,7 +7,8 @@ from typing import Any
 
 from notifier import __version__
 from notifier.incidents import IncidentState, Kind
-from notifier.store.schema import MessageState
+from notifier.paging.desk import Via
+from notifier.store.schema import JobState, MessageState
 
 MOST = 500
 """How many items a list holds at most."""
@@ -48,7 +49,7 @@ _INCIDENT: Json = {
     "labels": {"type": "object", "additionalProperties": _TEXT, "description": "Those its alerts share."},
     "opened_at": _TIME,
     "acknowledged_by": _or_null(_TEXT),
-    "acknowledged_via": _or_null({"enum": ["sms", "api", "web"]}),
+    "acknowledged_via": _or_null({"enum": [via.value for via in Via]}),
     "acknowledged_at": _or_null(_TIME),
     "next_step_at": _or_null(_TIME),
     "resolved_at": _or_null(_TIME),
@@ -77,7 +78,7 @@ _TRY: Json = {
     "tag": _TEXT,
     "at": _TIME,
     "answered_at": _or_null(_TIME),
-    "state": {"enum": ["sending", "unsettled", "done"]},
+    "state": {"enum": [state.value for state in JobState]},
     "text": _TEXT,
     "error": _or_null(_TEXT),
     "query_id": _or_null(_TEXT),
@@ -224,10 +225,27 @@ _SEND: Json = {
             "pattern": r"\S",
             "description": "A contact, a schedule, or a mobile number.",
         },
-        "text": {"type": "string", "minLength": 1, "maxLength": LONGEST_TEXT, "pattern": r"\S"},
+        "text": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": LONGEST_TEXT,
+            "pattern": r"\S",
+            "description": "Sent in GSM letters; line breaks become spaces.",
+        },
     },
 }
 _MOMENT = {"type": "string", "description": "RFC 3339, or a local time in the schedule's zone."}
+
+_RELOAD = _operation(
+    "Read the configuration again",
+    {
+        "200": _plain("it is in force"),
+        "401": _plain("no or wrong credentials"),
+        "403": _plain("asked by a page of another site"),
+        "500": _plain("what is wrong with it; the one before stays in force"),
+    },
+    security=_GUARDED,
+)
 
 _PATHS: Json = {
     "/alert": {
@@ -259,7 +277,7 @@ _PATHS: Json = {
         "get": _api(
             "Tell all of an incident",
             _ref("IncidentStory"),
-            ["404"],
+            ["400", "404"],
             parameters=[_ID],
         )
     },
@@ -285,7 +303,9 @@ _PATHS: Json = {
         )
     },
     "/api/v1/messages/{id}": {
-        "get": _api("Tell the whole story of a message", _ref("MessageStory"), ["404"], parameters=[_ID])
+        "get": _api(
+            "Tell the whole story of a message", _ref("MessageStory"), ["400", "404"], parameters=[_ID]
+        )
     },
     "/api/v1/oncall": {
         "get": _api(
@@ -316,6 +336,7 @@ _PATHS: Json = {
             {
                 "200": _answer("an iCalendar", _TEXT, "text/calendar; charset=utf-8"),
                 "401": _answer("no or wrong credentials", _ref("Error")),
+                "400": _answer("the name cannot be one", _ref("Error")),
                 "404": _answer("there is no such schedule or contact", _ref("Error")),
                 "503": _answer("the store is unavailable", _ref("Error")),
             },
@@ -345,18 +366,7 @@ _PATHS: Json = {
             {"200": _plain("they can; warnings follow"), "503": _plain("they cannot")},
         )
     },
-    "/-/reload": {
-        "post": _operation(
-            "Read the configuration again",
-            {
-                "200": _plain("it is in force"),
-                "401": _plain("no or wrong credentials"),
-                "403": _plain("asked by a page of another site"),
-                "500": _plain("what is wrong with it; the one before stays in force"),
-            },
-            security=_GUARDED,
-        )
-    },
+    "/-/reload": {"post": _RELOAD, "put": _RELOAD},
 }
 
 

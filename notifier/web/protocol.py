@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from notifier.paging.intake import Receipt
     from notifier.web.webhook import WebhookEndpoint
 
+_FAREWELL = 5.0
+"""Seconds for which an answer that ends a connection is given the time to go out."""
 _PHRASES = {
     200: b"OK",
     400: b"Bad Request",
@@ -57,10 +59,13 @@ class WebhookProtocol(HttpToolsProtocol):
     """The body of a webhook on its short way, while it comes in."""
     _length = 0
     """How long that is to be."""
-    _header_bytes = 0
-    """How much came in of a request whose headers are not complete yet."""
+    _overhead = 0
+    """How many bytes of the request came in that are not its body: its headers, trailers, and the sizes of chunks."""
+    _body_bytes = 0
+    _has_headers = False
+    """Whether the headers of the request are complete."""
     _is_silent = True
-    """Whether nothing has come in since the last answer."""
+    """Whether nothing has come in since the last answer, or since the request that it was an answer to."""
     _is_storing = False
     _closes = False
 
@@ -74,10 +79,27 @@ class WebhookProtocol(HttpToolsProtocol):
         if self._is_silent:
             self._is_silent = False
             self.places.expect(self, self.loop.time())
-        self._header_bytes += len(data)
+        self._overhead += len(data)
         super().data_received(data)
-        if self._header_bytes > MAX_HEADERS and not self.transport.is_closing():
+        if self.transport.is_closing():
+            return
+        if self._overhead > MAX_HEADERS + self._body_bytes:
             self._refuse(431, f"the request's headers are larger than {MAX_HEADERS} bytes\n")
+        self._reckon()
+
+    def _reckon(self) -> None:
+        """Have it known who is waited for: the client, or us."""
+        cycle = self.cycle
+        is_answered = cycle is None or cycle.response_complete or cycle.more_body
+        if is_answered and not self._is_storing and not self.pipeline:
+            self.places.await_still(self, self.loop.time())
+        else:
+            self.places.receive(self)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take in a header; what comes after the body is let go by."""
+        if not self._has_headers:
+            super().on_header(name, value)
 
     def on_message_begin(self) -> None:
         """Begin a request, for which nothing is made ready until it is known what it is."""
@@ -88,7 +110,7 @@ class WebhookProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Choose the way."""
-        self._header_bytes = -(1 << 62)  # what comes now is the body
+        self._has_headers = True
         if self.url == b"/alert" and self._is_plain():
             self._body = bytearray()
             self._closes = not self.parser.should_keep_alive()
@@ -115,16 +137,18 @@ class WebhookProtocol(HttpToolsProtocol):
         if length is None:
             return False
         self._length = length
-        self.endpoint.coming += length
+        self.endpoint.reserve(length)
         return True
 
     def _forget_body(self) -> None:
         self._body = None
-        self.endpoint.coming -= self._length
+        self.endpoint.release(self._length)
         self._length = 0
 
     def on_body(self, body: bytes) -> None:
         """Take in a piece of the body."""
+        self._overhead -= len(body)
+        self._body_bytes += len(body)
         if self._body is None:
             super().on_body(body)
         else:
@@ -132,9 +156,9 @@ class WebhookProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Store the webhook."""
-        self._header_bytes = 0
-        self.places.receive(self)
+        self._overhead, self._body_bytes, self._has_headers = 0, 0, False
         if self._body is None:
+            self._is_silent = self.cycle.response_complete  # it was answered before it was complete
             super().on_message_complete()
             return
         body = bytes(self._body)
@@ -186,6 +210,8 @@ class WebhookProtocol(HttpToolsProtocol):
         if not self.transport.is_closing():
             self.places.expect(self, self.loop.time())
         super().on_response_complete()
+        if not self.transport.is_closing():
+            self._reckon()
 
     # when it takes too long, or too much
 
@@ -195,10 +221,11 @@ class WebhookProtocol(HttpToolsProtocol):
         self.transport.write(head % (status, _PHRASES[status]))
         self.transport.write(b"content-length: %d\r\n\r\n%s" % (len(body), body))
         self.transport.close()
+        self.loop.call_later(_FAREWELL, self.transport.abort)  # should the client not take the answer
 
     def time_out(self) -> None:
         """End it: its request did not come in time."""
-        if self._is_silent or self.scheme == "https":
+        if self._is_silent or self.is_stuck() or self.scheme == "https":
             self.transport.abort()
         else:
             self._refuse(408, f"the request did not come in within {LONGEST_WAIT:.0f} s\n")

@@ -16,7 +16,7 @@ from notifier.paging.intake import Intake, Receipt
 from notifier.paging.pressure import Pressure
 from notifier.runtime import Current
 from notifier.store.engine import StoreUnavailable
-from notifier.web.gate import Gate, is_foreign
+from notifier.web.gate import FOREIGN, Gate, is_foreign
 
 _TEXT = (b"content-type", b"text/plain; charset=utf-8")
 _STORED: Message = {
@@ -24,8 +24,8 @@ _STORED: Message = {
     "status": 200,
     "headers": [(b"content-length", b"0")],
 }
-_MAX_COMING = 128 * 1024 * 1024
-"""How many bytes of webhooks are received at the same time."""
+MAX_RESERVED = 128 * 1024 * 1024
+"""How many bytes may be set aside for the bodies of webhooks that come in."""
 _FOR_THE_LONG_WAY = frozenset({b"transfer-encoding", b"content-encoding", b"origin", b"sec-fetch-site"})
 _EMPTY: Message = {"type": "http.response.body", "body": b""}
 
@@ -51,8 +51,7 @@ class WebhookEndpoint:
         self._metrics = metrics
         self._pressure = pressure
         self._count_stored = metrics.webhooks.labels("200")
-        self.coming = 0
-        """How many bytes of webhooks are being received, or are announced."""
+        self._reserved = 0
 
     # the short way, for `notifier.web.protocol`
 
@@ -67,8 +66,21 @@ class WebhookEndpoint:
             elif name in _FOR_THE_LONG_WAY:
                 return None
         is_small = 0 <= length <= self._current.runtime.configuration.web.max_body
-        has_room = self.coming + length <= _MAX_COMING
+        has_room = self._reserved + length <= MAX_RESERVED
         return length if is_small and has_room and self._gate.admits_at_once(credentials) else None
+
+    @property
+    def reserved(self) -> int:
+        """The bytes that are set aside for the bodies of webhooks that come in."""
+        return self._reserved
+
+    def reserve(self, size: int) -> None:
+        """Set *size* bytes aside."""
+        self._reserved += size
+
+    def release(self, size: int) -> None:
+        """Give *size* bytes back."""
+        self._reserved -= size
 
     def store_soon(self, body: bytes, answer: Callable[[Receipt | StoreUnavailable], None]) -> None:
         """Store *body* and call *answer*.
@@ -114,8 +126,8 @@ class WebhookEndpoint:
             await self._refuse(send, *refusal)
 
     async def _take(self, scope: Scope, receive: Receive) -> tuple[int, str] | None:
-        if is_foreign(scope):
-            return 403, "a page of another site may not post here\n"
+        if is_foreign(scope, self._current.runtime.configuration.origin):
+            return 403, FOREIGN + "\n"
         if not await self._gate.admits(scope):
             return 401, "give the right credentials: Authorization: Bearer TOKEN, or basic\n"
         posted_to = scope["path_params"].get("receiver") if "path_params" in scope else None
@@ -148,13 +160,13 @@ class WebhookEndpoint:
                 chunks.append(message.get("body", b""))
                 more = message.get("more_body", False)
                 size += len(chunks[-1])
-                self.coming += len(chunks[-1])
+                self.reserve(len(chunks[-1]))
                 if size > most:
                     raise _TooLarge
-                if self.coming > _MAX_COMING:
+                if self._reserved > MAX_RESERVED:
                     raise StoreUnavailable("more is being posted than can be held")
         finally:
-            self.coming -= size
+            self.release(size)
         return b"".join(chunks)
 
     def _explain(self, error: WebhookError | StoreUnavailable) -> tuple[int, str]:
