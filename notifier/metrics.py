@@ -148,6 +148,10 @@ class Metrics:
         """Have each scrape tell who is on call, as (schedule, contact)."""
         self.registry.register(_OnCallCollector(on_call))
 
+    def watch_holes(self, holes: Callable[[], Mapping[str, datetime]]) -> None:
+        """Have each scrape tell when nobody is on call next, by schedule."""
+        self.registry.register(_HoleCollector(holes))
+
     def watch_incidents(self, count: Callable[[], Mapping[tuple[str, str], int]]) -> None:
         """Have each scrape tell how many incidents are not resolved, by receiver and state."""
         self.registry.register(_IncidentCollector(count))
@@ -184,6 +188,24 @@ class _OnCallCollector(Collector):
         )
         for labels in self._on_call():
             family.add_metric(labels, 1)
+        yield family
+
+
+class _HoleCollector(Collector):
+    def __init__(self, holes: Callable[[], Mapping[str, datetime]]) -> None:
+        self._holes = holes
+
+    def describe(self) -> Iterable[Metric]:
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        family = GaugeMetricFamily(
+            "notifier_oncall_next_hole_timestamp_seconds",
+            "When nobody is on call next; no series where somebody is for the next two weeks.",
+            labels=("schedule",),
+        )
+        for schedule, at in self._holes().items():
+            family.add_metric((schedule,), at.timestamp())
         yield family
 
 

@@ -20,6 +20,8 @@ from notifier.config import Configuration, RotationConfig, ScheduleConfig
 COVER = timedelta(days=90)
 """How far ahead `notifier check` looks for holes."""
 
+_SOON = timedelta(days=14)
+"""How far ahead metrics tell of holes."""
 _DAY = timedelta(days=1)
 _SLACK = timedelta(days=2)
 """More than a zone's offset, and the change of one, ever move a wall-clock time."""
@@ -331,6 +333,14 @@ class Rota:
         for name, schedule in self.schedules.items():
             if (contact := schedule.on_call(instant)) is not None:
                 yield name, contact
+
+    def holes(self, instant: datetime) -> dict[str, datetime]:
+        """Return when nobody is on call next after *instant*, by schedule, within two weeks."""
+        found = {}
+        for name, schedule in self.schedules.items():
+            if holes := schedule.holes(instant, instant + _SOON):
+                found[name] = holes[0].start
+        return found
 
     def __getitem__(self, name: str) -> Schedule:
         """Return the schedule of that name."""

@@ -1,0 +1,23 @@
+# docker build -t notifier . && docker run --read-only --tmpfs /tmp -v notifier:/var/lib/notifier \
+#   -v ./notifier.yml:/etc/notifier/notifier.yml:ro -p 9876:9876 notifier
+FROM python:3.13-slim AS build
+WORKDIR /src
+COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY notifier notifier
+COPY templates templates
+COPY config config
+RUN python -m venv /opt/notifier \
+    && /opt/notifier/bin/pip install --no-cache-dir --constraint constraints.txt '.[postgres]'
+
+FROM python:3.13-slim
+COPY --from=build /opt/notifier /opt/notifier
+RUN useradd --system --uid 10001 --home-dir /var/lib/notifier --create-home notifier
+USER 10001
+WORKDIR /var/lib/notifier
+VOLUME /var/lib/notifier
+EXPOSE 9876
+ENV PATH=/opt/notifier/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+HEALTHCHECK --interval=15s --timeout=5s --start-period=20s \
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:9876/-/healthy', timeout=4)"]
+ENTRYPOINT ["notifier"]
+CMD ["serve", "--config", "/etc/notifier/notifier.yml", "--log-format", "json"]

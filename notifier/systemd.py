@@ -1,0 +1,39 @@
+"""What systemd is told of a service of ``Type=notify``: that it is ready, reloads, stops, and still lives.
+
+Source: sd_notify(3) and sd_watchdog_enabled(3). Nothing is told where systemd did not start the process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import time
+
+
+def tell(*lines: str) -> None:
+    """Tell systemd *lines* such as ``READY=1``; without systemd, or where it does not listen, do nothing."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    with (
+        contextlib.suppress(OSError),
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as to,
+    ):
+        to.sendto("\n".join(lines).encode(), address)
+
+
+def reloading() -> None:
+    """Tell that a reload begins; `tell` ``READY=1`` when it is over."""
+    tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+
+def watchdog_interval() -> float | None:
+    """Return after how many seconds to show that the process lives; None where nobody wants to know."""
+    wanted = os.environ.get("WATCHDOG_USEC", "")
+    owner = os.environ.get("WATCHDOG_PID", str(os.getpid()))
+    if not wanted.isdecimal() or int(wanted) == 0 or owner != str(os.getpid()):
+        return None
+    return int(wanted) / 2_000_000
