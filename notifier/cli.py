@@ -147,11 +147,15 @@ def demo(
         int, typer.Option(help="The port to listen on; another is taken if it is not free.")
     ] = 9876,
     once: Annotated[bool, typer.Option("--once", help="Stop when the first message has arrived.")] = False,
+    browser: Annotated[
+        bool | None, typer.Option(help="Open the phones in a browser; by default on a terminal.")
+    ] = None,
 ) -> None:
     """Try it all without an account: the emulator, the service, a sample alert, and the SMS it becomes."""
     from notifier.demo import run
 
-    raise typer.Exit(run(port, once=once))
+    is_wanted = sys.stdout.isatty() if browser is None else browser
+    raise typer.Exit(run(port, once=once, browser=is_wanted))
 
 
 # -- looking at a configuration -----------------------------------------------------------------------------

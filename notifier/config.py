@@ -7,6 +7,7 @@ written; `Configuration.recipient` finds out whom a name means.
 from __future__ import annotations
 
 import contextlib
+import copy
 import difflib
 import os
 import re
@@ -18,6 +19,7 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import (
@@ -83,6 +85,14 @@ def _dedupe_window(value: timedelta) -> timedelta:
     return value
 
 
+def _max_body(value: int) -> int:
+    if value > _LARGEST_BODY:
+        raise ValueError("must be at most 64MiB; set max_alerts in Alertmanager")
+    return value
+
+
+_LARGEST_BODY = 64 * 1024 * 1024
+MaxBody = Annotated[Size, AfterValidator(_max_body)]
 DedupeWindow = Annotated[Duration, AfterValidator(_dedupe_window)]
 
 
@@ -91,6 +101,8 @@ class Global(_Section):
 
     time_zone: TimeZone = Field(default=ZoneInfo("UTC"), json_schema_extra={"default": "UTC"})
     """The time zone of the times in messages, by its IANA name."""
+    external_url: HttpUrl | None = None
+    """Where people reach this service, such as https://pager.example.net, if a proxy stands before it."""
     default_region: Region | None = None
     """The country whose national phone numbers are understood, such as FR for "06 39 98 00 01"."""
     dedupe_window: DedupeWindow = timedelta(minutes=2)
@@ -117,8 +129,8 @@ class Web(_Section):
 
     listen_address: ListenAddress = "127.0.0.1:9876"
     """Address and port to listen on."""
-    max_body: Size = 4 * 1024 * 1024
-    """The largest body that is read, in bytes or as 4MiB."""
+    max_body: MaxBody = 4 * 1024 * 1024
+    """The largest body that is read, in bytes or as 4MiB; at most 64MiB."""
     bearer_token: SecretStr | None = None
     """The token that callers present as "Authorization: Bearer ..."."""
     basic_auth_users: dict[str, BcryptHash] = Field(default_factory=dict)
@@ -179,7 +191,7 @@ class Replies(_Polling):
 class Rate(_Section):
     """How fast an account may send."""
 
-    messages: Annotated[int, Field(ge=1), BeforeValidator(count)]
+    messages: Annotated[int, Field(ge=1, le=1_000_000), BeforeValidator(count)]
     """How many messages."""
     per: PositiveDuration = timedelta(seconds=1)
     """Within which time."""
@@ -488,6 +500,12 @@ class Configuration(_Section):
         return receiver.expire_after or self.global_.expire_after
 
     @property
+    def origin(self) -> str | None:
+        """The host, and port, of `external_url`."""
+        url = self.global_.external_url
+        return urlsplit(url).netloc if url is not None else None
+
+    @property
     def sends_urls(self) -> bool:
         """Whether messages may hold URLs, whichever account sends them."""
         return not any(account.sender_for_response for account in self.accounts)
@@ -533,9 +551,9 @@ class Configuration(_Section):
 
 # -- loading ---------------------------------------------------------------------------------------------
 
-_NOT_YET = {
-    "global.external_url": "serving pages is",
-}
+HIDDEN = "[secret]"
+"""What stands in place of a secret."""
+
 _ALERTMANAGERS = frozenset({"group_by", "group_wait", "group_interval", "repeat_interval"})
 _DEPRECATED = {
     "match": "write it as matchers: ['label=\"value\"']",
@@ -574,6 +592,8 @@ class Loading:
     problems: list[Problem] = field(default_factory=list)
     template_files: dict[str, Path] = field(default_factory=dict)
     """The files that ``templates`` names, by their names (``page.fr.j2``)."""
+    written: dict[str, Any] = field(default_factory=dict)
+    """The file as plain values, its secrets hidden."""
     position: Callable[[Path_], Position] = lambda path: Position(1, 1)
     """Where the value at a path of the file is written."""
 
@@ -595,6 +615,7 @@ def load(file: Path, environment: Mapping[str, str] = os.environ) -> Loading:
     raw = _Raw(source, file.parent)
     raw.refuse_unknown_keys(source.value, Configuration, ())
     raw.read_secret_files()
+    loading.written = raw.written()
     raw.find_certificates()
     raw.find_calendars()
     loading.template_files = raw.template_files()
@@ -795,16 +816,11 @@ class _Raw:
                 del value[key]
 
     def _unknown(self, key: str, path: Path_, known: list[str]) -> str:
-        general = ".".join(p for p in path[:-1] if isinstance(p, str))
-        lists = "[]" if general in ("receivers", "contacts") else ""
-        not_yet = _NOT_YET.get(f"{general}{lists}.{key}".lstrip("."))
-        if not_yet is None and path[0] == "route":
+        if path[0] == "route":
             if key in _ALERTMANAGERS:
                 return f"{key} is Alertmanager's own work; leave it in alertmanager.yml"
             if key in _DEPRECATED:
                 return f'"{key}" is deprecated; {_DEPRECATED[key]}'
-        if not_yet is not None:
-            return f"{not_yet} not in this version of Notifier; remove {key}"
         message = f'unknown key "{key}"'
         if near := _nearest(key, known):
             return message + near
@@ -852,6 +868,19 @@ class _Raw:
                         if secret in section:
                             self._refuse_key(here, f"give {secret} or {secret}_file, not both")
                         section[secret] = text
+
+    def written(self) -> dict[str, Any]:
+        """Return the file's values without the secrets, for people to read."""
+        hidden = copy.deepcopy(self._value)
+        copied = _Raw(self._source, self._directory)
+        copied._value = hidden
+        for name, secrets in _SECRETS.items():
+            for _, section in copied._sections(name):
+                section.update({key: HIDDEN for key in secrets if key in section})
+        users = copied._section("web").get("basic_auth_users")
+        if isinstance(users, dict):
+            users.update(dict.fromkeys(users, HIDDEN))
+        return hidden
 
     def _secret(self, path: Path_, file: Any) -> str:
         if not isinstance(file, str):

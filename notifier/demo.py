@@ -11,6 +11,7 @@ import textwrap
 import threading
 import urllib.error
 import urllib.request
+import webbrowser
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,8 +23,15 @@ from notifier.service import Service
 _WIDTH = 44
 
 
-def run(port: int, *, once: bool = False) -> int:
-    """Run the demo until it is interrupted, or with *once* until the first SMS; return the exit code."""
+PHONES = {"alice": "+33639980001", "bob": "+33639980002"}
+"""Whose phones are drawn: those of the contacts in ``config/demo.yml``."""
+
+
+def run(port: int, *, once: bool = False, browser: bool = False) -> int:
+    """Run the demo until it is interrupted, or with *once* until the first SMS; return the exit code.
+
+    With *browser*, the phones are opened in one.
+    """
     configure_logging(level=LogLevel.WARNING)
     arrived = threading.Event()
     with tempfile.TemporaryDirectory(prefix="notifier-demo-") as directory, Emulator().running() as emulator:
@@ -34,6 +42,8 @@ def run(port: int, *, once: bool = False) -> int:
             arrived.set()
 
         emulator.on_accepted = show
+        emulator.owners = PHONES
+        emulator.emulation.delivery_delay = 1.0
         keys = emulator.emulation.credentials
         os.environ |= {
             "NOTIFIER_DEMO_ADDRESS": f"127.0.0.1:{_free(port)}",
@@ -48,14 +58,20 @@ def run(port: int, *, once: bool = False) -> int:
 
         def tour(bound: int) -> None:
             url = f"http://127.0.0.1:{bound}"
+            sample = Sample(url)
+            emulator.pages, emulator.on_alert = url, sample.post
+            drawn = f"http://127.0.0.1:{emulator.port}/phone"
             try:
                 _say(f"Notifier listens on {url}, against an emulator of OVHcloud on {emulator.url}.")
+                _say(f"Pages: {url}   Phones, to reply and to make things fail: {drawn}")
                 _say("A sample alert goes to its webhook; this is what the phone shows:\n")
-                post(url)
+                sample.post("firing")
                 if not arrived.wait(30):
                     failed.append("no message arrived within 30 seconds")
                 elif not once:
                     _say(advice(url))
+                    if browser:
+                        webbrowser.open(drawn)
             except OSError as error:
                 failed.append(f"the webhook cannot be reached: {error}")
             if failed or once:
@@ -67,18 +83,38 @@ def run(port: int, *, once: bool = False) -> int:
     return 1 if failed else 0
 
 
-def post(url: str) -> None:
-    """Fire the sample alert at the service at *url*, as Alertmanager would.
+class Sample:
+    """The sample alert: fires on one host after the other, and is resolved where it fired last."""
 
-    Raises:
-        OSError: it cannot be reached, or refused it.
-    """
-    sample = json.loads((shipped.CONFIG / "sample-alert.json").read_text(encoding="utf-8"))
-    for alert in sample["alerts"]:
-        alert["startsAt"] = datetime.now(UTC).isoformat()
-    request = urllib.request.Request(f"{url}/alert", json.dumps(sample).encode(), method="POST")  # noqa: S310
-    with urllib.request.urlopen(request, timeout=10):  # noqa: S310 (our own address)
-        pass
+    def __init__(self, url: str) -> None:
+        """Prepare to post to the service at *url*."""
+        self._url = url
+        self._fired: list[tuple[int, str]] = []
+
+    def post(self, status: str) -> None:
+        """Post it with *status*, firing or resolved, as Alertmanager would.
+
+        Raises:
+            OSError: the service cannot be reached, or refused it.
+        """
+        if status == "firing":
+            last = self._fired[-1][0] if self._fired else 0
+            self._fired.append((last + 1, datetime.now(UTC).isoformat()))
+        elif not self._fired:
+            return
+        number, began = self._fired[-1] if status == "firing" else self._fired.pop()
+        sample = json.loads((shipped.CONFIG / "sample-alert.json").read_text(encoding="utf-8"))
+        host = f"db-{number}.gra1.example.net:9100"
+        sample |= {"status": status, "groupKey": f"{sample['groupKey']}/{number}"}
+        sample["commonLabels"]["instance"] = host
+        for alert in sample["alerts"]:
+            alert |= {"status": status, "startsAt": began, "fingerprint": f"{number:016x}"}
+            alert["labels"]["instance"] = host
+            if status == "resolved":
+                alert["endsAt"] = datetime.now(UTC).isoformat()
+        request = urllib.request.Request(f"{self._url}/alert", json.dumps(sample).encode(), method="POST")  # noqa: S310
+        with urllib.request.urlopen(request, timeout=10):  # noqa: S310 (our own address)
+            pass
 
 
 def phone(sms: Sms) -> str:

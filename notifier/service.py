@@ -12,12 +12,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import structlog
 import uvicorn
 
-from notifier import __version__, config
+from notifier import __version__, config, systemd
 from notifier.clock import Clock, utc_now
 from notifier.config import Configuration, ConfigurationError, Loading
 from notifier.logs import Redaction
@@ -45,13 +46,16 @@ from notifier.store.store import Store
 from notifier.web.api import Api
 from notifier.web.app import Readiness, build
 from notifier.web.callbacks import Callbacks
-from notifier.web.connections import Connections, places
+from notifier.web.connections import Connections, most_connections
 from notifier.web.gate import Gate
+from notifier.web.pages import Pages
 from notifier.web.protocol import serving
 from notifier.web.webhook import WebhookEndpoint
 
 log = structlog.get_logger(__name__)
 
+_LONG_WAIT = timedelta(seconds=10)
+"""For so long nothing may be sent, by OVHcloud's wish or an account's rate, before it is told at `/-/ready`."""
 _SWITCH_INTERVAL = 0.0005
 """Seconds after which a thread that computes lets another one in: the event loop must not wait for 5 ms."""
 
@@ -126,6 +130,16 @@ class Service:
         self._gate = Gate(self.configuration.web, self.metrics)
         intake = Intake(self.store, self.current, clock, self.planner.wake)
         self._webhook = WebhookEndpoint(self.current, intake, self._gate, self.metrics, pressure)
+        self.pages = Pages(
+            self.store,
+            self.current,
+            self.desk,
+            self._gate,
+            clock,
+            self.account,
+            self.readiness,
+            self._redaction,
+        )
         self.app = build(
             webhook=self._webhook,
             gate=self._gate,
@@ -134,11 +148,14 @@ class Service:
             reload=self.reload,
             callbacks=Callbacks(self.current, self.receipts.hint, self.replies.hint),
             api=Api(self.store, self.current, self.desk, self._gate, clock),
+            pages=self.pages.routes(),
+            origin=lambda: self.configuration.origin,
         )
         self.metrics.watch_queue(self.store.queue, clock)
         self.metrics.watch_on_call(lambda: self.current.runtime.rota.now(clock()))
+        self.metrics.watch_holes(lambda: self.current.runtime.rota.holes(clock()))
         self.metrics.watch_incidents(self.store.incidents.counts)
-        self.connections = Connections(places())
+        self.connections = Connections(most_connections())
         self.ask_to_stop: Callable[[], object] = lambda: None
         """Ends `run`, from any thread."""
 
@@ -168,14 +185,27 @@ class Service:
             elif standing.problem is not None:
                 message = of + standing.problem
                 warnings.append(self._redaction.hide(message))
-        if 0 < len(warnings) < len(standings):
+        now = self._clock()
+        ready = min(standing.ready_at(now) for standing in standings.values())
+        if warnings and any(standing.is_sound(now) for standing in standings.values()):
             warnings.append("the other accounts send instead")
+        elif ready > now + _LONG_WAIT and self.sender.paused is None:
+            warnings.append(
+                f"nothing is sent until {ready:%H:%M:%S} UTC: OVHcloud asked for that, or the rate is used up"
+            )
         return warnings
 
     # reloading
 
     async def reload(self) -> str | None:
         """Read the file again and put it in force; return what is wrong with it, in which case nothing changes."""
+        systemd.reloading()
+        try:
+            return await self._reload()
+        finally:
+            systemd.tell("READY=1")
+
+    async def _reload(self) -> str | None:
         loop = asyncio.get_running_loop()
         loading, templates = await loop.run_in_executor(None, load, self._file)
         if loading.configuration is None:
@@ -298,14 +328,30 @@ class Service:
         port = listener.getsockname()[1]
         url = config.listen_url(web, port)
         log.info("notifier started", version=__version__, url=url, database=self.store.name)
-        server.on_started = lambda: on_ready(port)
+        server.on_started = lambda: self._ready(port, on_ready)
+        server.on_asked = self.pages.stop
+        alive = loop.create_task(self._show_life())
         try:
             await server.serve([listener])
         finally:
+            alive.cancel()
+            systemd.tell("STOPPING=1")
             stopping_at = server.asked_to_stop_at or time.monotonic()
             deadline = stopping_at + self.configuration.global_.shutdown_timeout.total_seconds()
             drained = await loop.run_in_executor(None, self.stop, deadline)
             log.info("notifier stopped", drained=drained)
+
+    def _ready(self, port: int, on_ready: Callable[[int], None]) -> None:
+        systemd.tell("READY=1", f"STATUS=listens on port {port}")
+        on_ready(port)
+
+    async def _show_life(self) -> None:
+        """Show systemd's watchdog that the event loop turns and every worker lives."""
+        interval = systemd.watchdog_interval()
+        while interval is not None:
+            if all(worker.is_alive for worker in self._workers):
+                systemd.tell("WATCHDOG=1")
+            await asyncio.sleep(interval)
 
 
 class _Server(uvicorn.Server):
@@ -313,6 +359,7 @@ class _Server(uvicorn.Server):
 
     asked_to_stop_at: float | None = None
     on_started: Callable[[], None] = staticmethod(lambda: None)
+    on_asked: Callable[[], None] = staticmethod(lambda: None)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -323,6 +370,7 @@ class _Server(uvicorn.Server):
         """Answer what is under way, then end."""
         self.asked_to_stop_at = self.asked_to_stop_at or time.monotonic()
         self.should_exit = True
+        self.on_asked()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen."""

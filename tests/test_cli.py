@@ -356,5 +356,6 @@ def test_the_demo_shows_the_text_as_the_phone_would(tmp_path):
     output, errors = shown.communicate(timeout=60)
     assert shown.returncode == 0, errors
     assert "FIRING #1 critical InstanceDown db-1 (gra1)" in output
-    assert "│ NOTIFIER" in output
+    assert "│ 38180" in output
+    assert "/phone" in output
     assert list(tmp_path.iterdir()) == []

@@ -140,13 +140,6 @@ def test_says_what_is_wrong_where_and_what_would_be_right(tmp_path, text, expect
     assert any(line.startswith(f"notifier.yml:{expected}") for line in found), found
 
 
-def test_what_is_not_there_yet_is_refused_by_name(tmp_path):
-    (line,) = problems(tmp_path, GOOD + "global: {external_url: 'https://pager.example.net'}\n")
-    assert line.endswith(
-        "global.external_url: serving pages is not in this version of Notifier; remove external_url"
-    )
-
-
 def test_repeating_needs_steps_to_repeat(tmp_path):
     (line,) = problems(tmp_path, GOOD + "    repeat: 2\n")
     assert "repeats the steps of escalate, of which there are none" in line

@@ -50,7 +50,7 @@ def test_it_runs_with_the_shipped_configuration(in_this_process, capsys):
 
 
 def test_it_says_when_nothing_arrives(in_this_process, capsys, monkeypatch):
-    monkeypatch.setattr(demo, "post", lambda url: (_ for _ in ()).throw(OSError("refused")))
+    monkeypatch.setattr(demo.Sample, "post", lambda self, status: (_ for _ in ()).throw(OSError("refused")))
     assert in_a_thread(lambda: demo.run(0, once=True)) == [1]
     assert "the webhook cannot be reached: refused" in capsys.readouterr().err
 

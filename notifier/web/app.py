@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -15,7 +15,7 @@ from starlette.routing import Route
 from notifier.metrics import Metrics
 from notifier.web.api import Api
 from notifier.web.callbacks import Callbacks
-from notifier.web.gate import Gate, is_foreign
+from notifier.web.gate import FOREIGN, Gate, is_foreign
 from notifier.web.webhook import WebhookEndpoint
 
 
@@ -36,6 +36,8 @@ def build(
     reload: Callable[[], Awaitable[str | None]],
     api: Api,
     callbacks: Callbacks,
+    pages: Sequence[Route],
+    origin: Callable[[], str | None],
 ) -> Starlette:
     """Return the application. *reload* reloads the configuration and returns what is wrong with it, if anything."""
 
@@ -55,8 +57,8 @@ def build(
         return Response(text, media_type=CONTENT_TYPE_LATEST)
 
     async def reloading(request: Request) -> Response:
-        if is_foreign(request.scope):
-            return PlainTextResponse("a page of another site may not do that\n", 403)
+        if is_foreign(request.scope, origin()):
+            return PlainTextResponse(FOREIGN + "\n", 403)
         if not await gate.admits(request.scope):
             return PlainTextResponse(
                 "give the right credentials\n", 401, {"www-authenticate": 'Bearer realm="notifier"'}
@@ -76,5 +78,6 @@ def build(
             Route("/-/reload", reloading, methods=["POST", "PUT"]),
             *callbacks.routes(),
             *api.routes(),
+            *pages,
         ]
     )

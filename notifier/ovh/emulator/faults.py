@@ -66,6 +66,11 @@ class Faults:
         with self._lock:
             self._faults.clear()
 
+    def count(self) -> int:
+        """Return how many kinds of calls are to fail."""
+        with self._lock:
+            return len(self._faults)
+
     def take(self, method: str, path: str) -> Fault | None:
         """Return the fault that befalls this request, if any."""
         with self._lock:

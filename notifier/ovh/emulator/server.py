@@ -2,7 +2,7 @@
 
 ``POST /emulator/faults`` adds a `Fault`, ``DELETE`` clears them; ``GET /emulator/messages`` lists what
 was accepted; ``POST /emulator/settings`` changes attributes of the account (``credits``, ``status``, …);
-``POST /emulator/replies`` replies to a message.
+``POST /emulator/replies`` replies to a message. ``/phone`` draws the phones that the messages come to.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
@@ -27,7 +28,19 @@ from pydantic import ValidationError
 from notifier.ovh.emulator.account import Emulation, Refusal, Sms, bad_request, not_found
 from notifier.ovh.emulator.faults import Fault, FaultKind, Faults
 
-_CHANGEABLE = ("credits", "status", "clock_offset", "listing_delay", "delivery_delay", "is_valid_credential")
+_CHANGEABLE = (
+    "credits", "status", "clock_offset", "listing_delay", "delivery_delay", "is_valid_credential", "phones_off",
+)  # fmt: skip
+_SITE = Path(__file__).parent / "site"
+_FILES = {
+    "/phone": ("phone.html", "text/html; charset=utf-8"),
+    "/phone/phone.css": ("phone.css", "text/css"),
+    "/phone/phone.js": ("phone.js", "text/javascript"),
+}
+_GUARD = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
+    "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+}
 
 
 class Emulator:
@@ -44,6 +57,12 @@ class Emulator:
         self.latency = latency
         self.requests: list[tuple[str, str]] = []
         self.on_accepted: Callable[[list[Sms]], None] | None = None
+        self.owners: dict[str, str] = {}
+        """Whose phones are drawn, by their names: the numbers."""
+        self.pages: str | None = None
+        """Where the pages of the service are."""
+        self.on_alert: Callable[[str], None] | None = None
+        """Has a sample alert posted, with the status given."""
         self.released = threading.Event()
         self._server = _Server(("127.0.0.1", port), self)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
@@ -152,7 +171,9 @@ class _Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         path = unquote(parts.path)
         try:
-            if path.startswith("/emulator/"):
+            if path in _FILES:
+                self._file(*_FILES[path])
+            elif path.startswith("/emulator/"):
                 self._answer(200, self._control(path.removeprefix("/emulator/"), body))
             else:
                 self._answer(200, self._faulty(path, dict(parse_qsl(parts.query)), body))
@@ -164,6 +185,49 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     do_GET = do_POST = do_PUT = do_DELETE = _handle  # noqa: N815 (names of the standard library's)
+
+    def _file(self, name: str, kind: str) -> None:
+        self._write(200, kind, (_SITE / name).read_bytes(), _GUARD)
+
+    def _state(self) -> dict[str, Any]:
+        """Return what the phones show."""
+        emulator = self.server.emulator
+        emulation = emulator.emulation
+        phones = []
+        for name, number in emulator.owners.items():
+            told: list[dict[str, Any]] = [
+                {
+                    "id": sms.id,
+                    "text": sms.message,
+                    "at": sms.accepted_at,
+                    "sender": sms.sender,
+                    "parts": sms.parts,
+                    "credits": sms.credits,
+                    "is_reply": False,
+                }
+                for sms in list(emulation.accepted)
+                if sms.receiver == number
+            ]
+            said: list[dict[str, Any]] = [
+                {"id": one.id, "text": one.message, "at": one.at, "is_reply": True}
+                for one in list(emulation.replies)
+                if one.sender == number
+            ]
+            messages = sorted(told + said, key=lambda one: (one["at"], one["id"]))
+            phones.append(
+                {
+                    "name": name,
+                    "number": number,
+                    "is_off": number in emulation.phones_off,
+                    "messages": messages,
+                }
+            )
+        return {
+            "credits": emulation.credits,
+            "faults": emulator.faults.count(),
+            "pages": emulator.pages,
+            "phones": phones,
+        }
 
     def _faulty(self, path: str, query: dict[str, str], body: str) -> Any:
         emulator = self.server.emulator
@@ -297,6 +361,10 @@ class _Handler(BaseHTTPRequestHandler):
                 return [
                     {**sms.json(), "acceptedAt": sms.accepted_at} for sms in list(emulator.emulation.accepted)
                 ]
+            case "GET", "state":
+                return self._state()
+            case "POST", "alerts" if emulator.on_alert is not None:
+                emulator.on_alert(str(_mapping(body).get("status", "firing")))
             case "POST", "faults":
                 try:
                     emulator.faults.add(Fault.model_validate_json(body))
@@ -308,7 +376,7 @@ class _Handler(BaseHTTPRequestHandler):
                 for name, value in _mapping(body).items():
                     if name not in _CHANGEABLE:
                         raise bad_request(f"[{name}] is not one of {', '.join(_CHANGEABLE)}")
-                    setattr(emulator.emulation, name, value)
+                    setattr(emulator.emulation, name, set(value) if name == "phones_off" else value)
             case "POST", "replies":
                 reply = _mapping(body)
                 emulator.reply(str(reply.get("phone", "")), str(reply.get("text", "")))

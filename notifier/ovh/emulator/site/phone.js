@@ -1,0 +1,78 @@
+// The phones of the demo: what the emulator has accepted is on their screens, and what is typed is replied.
+"use strict";
+(() => {
+  const byId = (id) => document.getElementById(id);
+  const say = (text) => { byId("said").textContent = text; };
+  const send = async (path, body, method = "POST") => {
+    const answer = await fetch("/emulator/" + path, { method, body: body === undefined ? undefined : JSON.stringify(body) });
+    if (!answer.ok) say("The emulator answers " + answer.status + ".");
+    await refresh();
+  };
+  const make = (name, attributes = {}, ...children) => {
+    const made = document.createElement(name);
+    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+    made.append(...children);
+    return made;
+  };
+  const phones = new Map();
+  const phoneOf = ({ name, number }) => {
+    if (phones.has(number)) return phones.get(number);
+    const screen = make("div", { class: "screen", role: "log", "aria-label": "Messages of " + name, tabindex: "0" });
+    const field = make("input", { "aria-label": "Reply of " + name, placeholder: "ack", autocomplete: "off" });
+    const form = make("form", {}, field, make("button", {}, "Reply"));
+    const power = make("button", { type: "button", class: "second" }, "Switch off");
+    const section = make("section", { class: "phone", "aria-label": "Phone of " + name }, make("h2", {}, name + " " + number, power), screen, form);
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      send("replies", { phone: number, text: field.value || "ack" });
+      field.value = "";
+    });
+    const phone = { screen, section, power, shown: new Set(), isOff: false };
+    power.addEventListener("click", () => {
+      const off = new Set([...phones].filter(([, one]) => one.isOff).map(([key]) => key));
+      if (!off.delete(number)) off.add(number);
+      send("settings", { phones_off: [...off] });
+    });
+    phones.set(number, phone);
+    byId("phones").append(section);
+    return phone;
+  };
+  const show = (phone, key, text, note, isMine) => {
+    if (phone.shown.has(key)) return;
+    phone.shown.add(key);
+    phone.screen.append(make("div", { class: isMine ? "sms mine" : "sms" }, text, make("small", {}, note)));
+    phone.screen.scrollTop = phone.screen.scrollHeight;
+  };
+  const clock = (seconds) => new Date(seconds * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+  const refresh = async () => {
+    const state = await (await fetch("/emulator/state")).json();
+    byId("account").textContent = state.credits + " credits left" + (state.faults ? ", " + state.faults + " calls to fail" : "");
+    byId("pages").href = state.pages || "/";
+    byId("fire").disabled = byId("resolve").disabled = !state.pages;
+    for (const one of state.phones) {
+      const phone = phoneOf(one);
+      phone.isOff = one.is_off;
+      phone.section.classList.toggle("off", one.is_off);
+      phone.power.textContent = one.is_off ? "Switch on" : "Switch off";
+      for (const sms of one.messages) {
+        const parts = sms.parts + (sms.parts === 1 ? " part, " : " parts, ") + sms.credits + (sms.credits === 1 ? " credit" : " credits");
+        if (sms.is_reply) show(phone, "r" + sms.id, sms.text, clock(sms.at), true);
+        else if (!one.is_off) show(phone, "s" + sms.id, sms.text, sms.sender + " · " + clock(sms.at) + " · " + parts, false);
+      }
+    }
+  };
+  byId("fire").addEventListener("click", () => send("alerts", { status: "firing" }));
+  byId("resolve").addEventListener("click", () => send("alerts", { status: "resolved" }));
+  byId("mend").addEventListener("click", async () => {
+    await send("faults", undefined, "DELETE");
+    await send("settings", { credits: 1000, status: "enable" });
+  });
+  for (const button of document.querySelectorAll("[data-fault]")) {
+    button.addEventListener("click", () => send("faults", JSON.parse(button.dataset.fault)));
+  }
+  for (const button of document.querySelectorAll("[data-settings]")) {
+    button.addEventListener("click", () => send("settings", JSON.parse(button.dataset.settings)));
+  }
+  const again = () => refresh().then(() => say(""), () => say("The emulator does not answer; the demo has ended.")).then(() => setTimeout(again, 700));
+  again();
+})();
