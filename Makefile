@@ -28,6 +28,7 @@ bench: $(VENV)/ready
 
 schema: $(VENV)/ready
 	$(BIN)/python -m notifier.schema_file
+	$(BIN)/python -m notifier.reference
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

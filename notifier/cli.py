@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from pydantic import ValidationError
 
-from notifier import __version__, routing
+from notifier import __version__, routing, sachet
 from notifier.alertmanager import WebhookError, parse_webhook
 from notifier.calendars import AHEAD
 from notifier.client import DEFAULT_URL, Client, ServiceError
@@ -54,6 +54,8 @@ ovh_app = typer.Typer(help="The OVHcloud account.", no_args_is_help=True)
 app.add_typer(ovh_app, name="ovh")
 storage_app = typer.Typer(help="The database.", no_args_is_help=True)
 app.add_typer(storage_app, name="storage")
+migrate_app = typer.Typer(help="Moving here from other programs.", no_args_is_help=True)
+app.add_typer(migrate_app, name="migrate")
 
 
 class Output(StrEnum):
@@ -446,6 +448,27 @@ def _print_story(story: dict[str, Any]) -> None:
         _say(
             f"  {at:%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03d}  {line['what']:<12} {line['detail']}".rstrip()
         )
+
+
+@migrate_app.command("sachet")
+def migrate_sachet(
+    file: Annotated[Path, typer.Argument(help="Sachet's config.yaml; - for stdin.")],
+    output: OutputFormat = Output.TEXT,
+) -> None:
+    """Print Sachet's configuration as one for Notifier; say on standard error what to look at."""
+    try:
+        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+        migrated = sachet.migrate(text)
+    except OSError as error:
+        _fail(f"{file} cannot be read: {error.strerror}")
+    except (sachet.SachetError, UnicodeDecodeError) as error:
+        _fail(f"{file}: {error}")
+    if output is Output.JSON:
+        _print_json({"configuration": migrated.text, "notes": migrated.notes})
+        return
+    _say(migrated.text.rstrip())
+    for note in migrated.notes:
+        sys.stderr.write(f"{note}\n")
 
 
 @storage_app.command("copy")

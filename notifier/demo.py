@@ -106,9 +106,15 @@ class Sample:
         sample = json.loads((shipped.CONFIG / "sample-alert.json").read_text(encoding="utf-8"))
         host = f"db-{number}.gra1.example.net:9100"
         sample |= {"status": status, "groupKey": f"{sample['groupKey']}/{number}"}
-        sample["commonLabels"]["instance"] = host
+        summary = {"summary": f"Instance db-{number} unreachable for 5 minutes"}
+        sample["commonLabels"]["instance"], sample["commonAnnotations"] = host, summary
         for alert in sample["alerts"]:
-            alert |= {"status": status, "startsAt": began, "fingerprint": f"{number:016x}"}
+            alert |= {
+                "annotations": summary,
+                "status": status,
+                "startsAt": began,
+                "fingerprint": f"{number:016x}",
+            }
             alert["labels"]["instance"] = host
             if status == "resolved":
                 alert["endsAt"] = datetime.now(UTC).isoformat()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import yaml
 
+from notifier import reference
 from notifier.config import load
 from notifier.schedules import Rota
 
@@ -38,3 +39,35 @@ def test_the_rota_of_the_page_on_call_can_be_used(files):
     assert shifts.on_call(at("2026-01-05T10:00", PARIS)) == "alice"
     assert shifts.on_call(at("2026-01-05T13:00", PARIS)) == "carol"
     assert shifts.on_call(at("2026-12-25T23:00", PARIS)) == "carol"
+
+
+def test_the_reference_is_current():
+    assert reference.FILE.read_text(encoding="utf-8") == reference.text(), "run: make schema"
+
+
+def test_several_accounts_are_written_as_shown(files, tmp_path):
+    (example,) = re.findall(r"```yaml\n(.*?)```", (DOCS / "ovhcloud.md").read_text(), re.DOTALL)
+    shown = yaml.safe_load(example)["ovh"]
+    for name in ("application_secret", "consumer_key", "client_secret"):
+        (tmp_path / name).write_text("hush-hush\n")
+        (tmp_path / name).chmod(0o600)
+    for account in shown:
+        for key, file in account.items():
+            if key.endswith("_file"):
+                account[key] = str(tmp_path / Path(file).name)
+    loading = load(files.write(ovh=shown))
+    assert loading.problems == []
+    assert [one.name for one in loading.configuration.accounts] == ["sms-ab12345-1", "sms-cd67890-1"]
+
+
+def test_links_between_the_documents_lead_somewhere():
+    for file in (DOCS.parent / "README.md", *DOCS.glob("*.md")):
+        for target, anchor in re.findall(
+            r"\]\((?!https?:)([^)#\s]*)(#[^)]*)?\)", file.read_text(encoding="utf-8")
+        ):
+            place = (file.parent / target).resolve() if target else file
+            assert place.exists(), f"{file.name}: {target}"
+            if anchor and place.suffix == ".md":
+                headings = re.findall(r"(?m)^#+ (.+)$", place.read_text(encoding="utf-8"))
+                slugs = {re.sub(r"[^\w\- ]", "", one.lower()).replace(" ", "-") for one in headings}
+                assert anchor[1:] in slugs, f"{file.name}: {target}{anchor}"

@@ -74,6 +74,7 @@ class ShownIncident:
     id: str
     number: int
     title: str
+    severity: str
     state: str
     receiver: str
     group_key: str
@@ -93,6 +94,7 @@ def shown(incident: Incident, viewer: Viewer) -> ShownIncident:
         incident.id,
         incident.number,
         incident.title,
+        incident.labels.get("severity", ""),
         incident.state.value,
         incident.receiver,
         incident.group_key,
