@@ -194,13 +194,41 @@ def check(
         )
     else:
         for problem in problems:
-            _say(problem.render(str(config)))
+            _say_problem(problem, config)
         for finding in findings:
             _say(f"{'ok' if finding.is_good else 'FAILED'}: {finding.subject}: {finding.message}")
         if loading.configuration is not None:
             _say(_summary(loading.configuration, config))
     if not is_good:
         raise typer.Exit(1)
+
+
+def _say_problem(problem: Problem, config: Path) -> None:
+    """Print *problem*; on a terminal in colour, with the line that it is about."""
+    told = problem.render(str(config))
+    if not sys.stdout.isatty():
+        _say(told)
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    style = "yellow" if problem.is_warning else "red"
+    console, (where, _, rest) = Console(highlight=False, soft_wrap=True), told.partition(": ")
+    console.print(Text.assemble((where, "bold"), ": ", (rest, style)))
+    line = _line(Path(problem.file) if problem.file else config, problem.position.line)
+    if line.strip():
+        number = f"{problem.position.line} | "
+        console.print(Text(f"  {number}{line}", "dim"))
+        console.print(Text("  " + " " * (len(number) + problem.position.column - 1) + "^", style))
+
+
+def _line(file: Path, number: int) -> str:
+    """Return the line of that *number*, without tabs, which would move what is below it; empty if there is none."""
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return lines[number - 1].replace("\t", " ") if number <= len(lines) else ""
 
 
 def _problem_json(problem: Problem, config: Path) -> dict[str, Any]:

@@ -1,6 +1,9 @@
 """The commands, as a person types them."""
 
 import json
+import os
+import pty
+import re
 import subprocess
 import sys
 import threading
@@ -359,3 +362,31 @@ def test_the_demo_shows_the_text_as_the_phone_would(tmp_path):
     assert "│ 38180" in output
     assert "/phone" in output
     assert list(tmp_path.iterdir()) == []
+
+
+def test_on_a_terminal_check_shows_the_line_in_colour(files):
+    """In a pseudo-terminal, as a person sees it."""
+    file = files.directory / "broken.yml"
+    file.write_text("ovh: {sender: ACME}\ncontacts:\n  - {name: alice, phon: '+33639980001'}\n")
+    parent, child = pty.openpty()
+    shown = subprocess.Popen(
+        [sys.executable, "-m", "notifier", "check", "--config", str(file)],
+        stdout=child, stderr=child, env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "200"},
+    )  # fmt: skip
+    os.close(child)
+    output = b""
+    while True:
+        try:
+            chunk = os.read(parent, 4096)
+        except OSError:  # its end is closed
+            break
+        if not chunk:
+            break
+        output += chunk
+    assert shown.wait(30) == 1
+    text = output.decode()
+    assert "\x1b[31m" in text
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", text).replace("\r", "")
+    assert "3 |   - {name: alice, phon: '+33639980001'}\n" in plain
+    marks = [line.index("^") for line in plain.splitlines() if line.strip() == "^"]
+    assert len("  3 |   - {name: alice, ") in marks
