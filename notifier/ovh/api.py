@@ -251,6 +251,11 @@ class Api:
         """The account's name, as far as it is configured or OVHcloud has told it."""
         return self._service_name
 
+    @property
+    def account_name(self) -> str:
+        """What the account is written down as: its name, empty while that is not known."""
+        return self._service_name or ""
+
     # sending
 
     def send(self, text: str, receivers: Sequence[str], tag: str) -> Outcome:

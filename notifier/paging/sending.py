@@ -285,7 +285,7 @@ class Sender(Worker):
     def _named(self, job: Job) -> Job:
         """Return *job* with the name of its account, which a call has OVHcloud tell where it is not configured."""
         api = self._current.runtime.api_of(job.account)
-        return job if job.account or api is None else replace(job, account=api.known_name or "")
+        return job if job.account or api is None else replace(job, account=api.account_name)
 
     def _has_other(self, job: Job, now: datetime) -> bool:
         """Whether another account may send instead of that of *job*."""
@@ -294,7 +294,7 @@ class Sender(Worker):
 
     def _for_others(self, job: Job) -> list[Message]:
         """Return which messages of *job*, refused by its account, there is another account for."""
-        names = {api.known_name or name for name, api in self._current.runtime.apis.items()}
+        names = {api.account_name for api in self._current.runtime.apis.values()}
         return [message for message in job.messages if names - message.refusing - {job.account}]
 
     # what goes now: in the transaction that writes it down, which may be run again
@@ -315,7 +315,7 @@ class Sender(Worker):
         due = self._calmed(outbox, handed, due, now)
         chosen = [self._made_late(message, now) for message in due]
         if chosen:
-            named = {name: api.known_name or name for name, api in self._current.runtime.apis.items()}
+            named = {name: api.account_name for name, api in self._current.runtime.apis.items()}
             allowed = self._allowed(outbox, handed, {*order, *others}, now)
             made = assign(
                 gather(chosen, room, now),
@@ -340,7 +340,7 @@ class Sender(Worker):
                 allowed[name], handed.exhausted[name] = 0, now + _RATE_LOOK
                 continue
             # What was sent by a clock that was ahead, and was set back since, does not count.
-            sent = outbox.sent_by(api.known_name or name, now - rate.per, now + _SKEW, rate.messages)
+            sent = outbox.sent_by(api.account_name, now - rate.per, now + _SKEW, rate.messages)
             allowed[name] = rate.messages - len(sent)
             if not allowed[name]:
                 handed.exhausted[name] = min(sent[-1], now) + rate.per

@@ -119,6 +119,13 @@ class Incidents:
             row = connection.execute(_BY_ID, {"id": id_}).first()
             return None if row is None else _incident(row)
 
+    def named(self, given: str) -> Incident | None:
+        """Return the incident that *given* means: its id, or its number as the newest of that number has it."""
+        found = None
+        if given.isascii() and given.isdecimal() and len(given) < 8:
+            found = self.numbered(int(given))
+        return found or self.get(given)
+
     def numbered(self, number: int) -> Incident | None:
         """Return the newest incident of that number."""
         statement = (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from notifier.store.store import Store
 from notifier.stories import timeline
 from notifier.values import parse_moment
 from notifier.web import openapi
-from notifier.web.gate import FOREIGN, Gate, is_foreign
+from notifier.web.gate import FOREIGN, Gate, has_nul, is_foreign, user_of
 
 _MAX_BODY = 64 * 1024
 _LONGEST_SHIFT = timedelta(days=400)
@@ -149,7 +148,7 @@ class Api:
                 request.scope, self.current.runtime.configuration.origin
             ):
                 return JSONResponse({"error": FOREIGN}, 403)
-            if "\0" in request.url.path or "%00" in request.url.query:
+            if has_nul(request):
                 return JSONResponse({"error": "NUL is in no name and no text"}, 400)
             if not await self.gate.admits(request.scope):
                 answer = JSONResponse({"error": "give the right credentials"}, 401)
@@ -212,7 +211,7 @@ class Api:
 
     def acknowledge(self, request: Request, body: bytes) -> Response:
         """Acknowledge an incident in the name of whom the body says: ``{"by": "alice"}``."""
-        by = _text(_object(body, "by"), "by") or _user(request) or "the API"
+        by = _text(_object(body, "by"), "by") or user_of(request) or "the API"
         incident = self._incident(request)
         contact = next((c for c in self.current.runtime.configuration.contacts if c.name == by), None)
         phone = self.current.runtime.configuration.recipient(by).phone if contact is not None else None
@@ -247,10 +246,7 @@ class Api:
 
     def _incident(self, request: Request) -> Incident:
         given = str(request.path_params["id"]).removeprefix("#")
-        found = None
-        if given.isascii() and given.isdecimal() and len(given) < 8:
-            found = self.store.incidents.numbered(int(given))
-        found = found or self.store.incidents.get(given)
+        found = self.store.incidents.named(given)
         if found is None:
             raise Refused(404, f'there is no incident "{given[:40]}"')
         return found
@@ -330,14 +326,6 @@ def _text(values: Mapping[str, Any], name: str, longest: int = 100) -> str | Non
 def _shown(text: str, longest: int = 40) -> str:
     """Return the beginning of *text* without what cannot be written down."""
     return text[:longest].replace("\0", "\ufffd").encode("utf-8", "replace").decode()
-
-
-def _user(request: Request) -> str | None:
-    """Return the name that the credentials give, which the gate has found right."""
-    scheme, _, value = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "basic":
-        return None
-    return base64.b64decode(value).decode("utf-8", "replace").partition(":")[0] or None
 
 
 def _limit(request: Request) -> int:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 
 import structlog
+from starlette.requests import Request
 from starlette.types import Scope
 
 from notifier.config import Web
@@ -15,6 +17,19 @@ _MOST_VERIFIED = 32
 """How many passwords may wait to be verified; each takes a while, and what is beyond that is refused."""
 
 log = structlog.get_logger(__name__)
+
+
+def user_of(request: Request) -> str | None:
+    """Return the name that the credentials give, which the gate has found right; None where they give none."""
+    scheme, _, value = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    return base64.b64decode(value).decode("utf-8", "replace").partition(":")[0] or None
+
+
+def has_nul(request: Request) -> bool:
+    """Whether NUL is in what is asked for: it is in no name and no text, and PostgreSQL cannot even look for it."""
+    return "\0" in request.url.path or "%00" in request.url.query
 
 
 def is_from_a_page(scope: Scope) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import shlex
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -39,7 +38,7 @@ from notifier.store.schema import MessageState
 from notifier.store.store import Store
 from notifier.web import views
 from notifier.web.app import Readiness
-from notifier.web.gate import Gate, is_foreign, is_from_a_page
+from notifier.web.gate import Gate, has_nul, is_foreign, is_from_a_page, user_of
 from notifier.web.views import Viewer
 
 _SITE = Path(__file__).parent / "site"
@@ -133,7 +132,7 @@ class Pages:
         async def answer(request: Request) -> Response:
             if (refused := await self._refused(request)) is not None:
                 return refused
-            if "\0" in request.url.path or "%00" in request.url.query:
+            if has_nul(request):
                 return self._problem(request, 400, "Not found", "NUL is in no name and no text.")
             return await self._in_thread(lambda: self._answer(request, view))
 
@@ -285,10 +284,7 @@ class Pages:
         return self._incident_page(str(request.path_params["id"]), said, request)
 
     def _found(self, given: str) -> Incident:
-        incident = None
-        if given.isascii() and given.isdecimal() and len(given) < 8:
-            incident = self.store.incidents.numbered(int(given))
-        incident = incident or self.store.incidents.get(given)
+        incident = self.store.incidents.named(given)
         if incident is None:
             raise _Missing(f'There is no incident "{given[:40]}"; it may be older than storage.retention.')
         return incident
@@ -477,11 +473,3 @@ class Pages:
 
 def _counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def user_of(request: Request) -> str:
-    """Return the name that the credentials give, which the gate has found right; empty where they give none."""
-    scheme, _, value = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "basic":
-        return ""
-    return base64.b64decode(value).decode("utf-8", "replace").partition(":")[0]
