@@ -5,8 +5,10 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import tracemalloc
 from concurrent.futures import Future
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,8 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy import event, text
 from sqlalchemy.exc import OperationalError
 
@@ -273,6 +277,49 @@ def test_recent_forgets_what_is_old(hand):
         assert recent.take(str(n).encode(), hand(), WINDOW)
         hand.move(seconds=60)
     assert len(recent) <= 4
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 30), st.sampled_from((0, 1, 30, 119, 120, 300)), st.booleans()),
+        max_size=200,
+    )
+)
+def test_recent_knows_each_for_as_long_as_the_window(steps):
+    recent, known, now = Recent(), {}, datetime(2026, 1, 5, tzinfo=UTC)
+    for number, seconds, is_undone in steps:
+        now += timedelta(seconds=seconds)
+        webhook = new(now, blake2b(bytes([number])).digest())
+        before = known.get(number)
+        assert recent.take(webhook.identity, now, WINDOW) == (before is None or now - before >= WINDOW)
+        if before is None or now - before >= WINDOW:
+            known[number] = now
+            if is_undone:
+                recent.forget([webhook])
+                del known[number]
+        assert len(recent) <= 31
+
+
+def test_a_storm_of_webhooks_is_known_in_little_memory(hand):
+    tracemalloc.start()
+    try:
+        recent, digests = Recent(), [blake2b(b"%d" % n, digest_size=16).digest() for n in range(50_000)]
+        before = tracemalloc.get_traced_memory()[0]
+        assert all(recent.take(digest, hand(), WINDOW) for digest in digests)
+        assert tracemalloc.get_traced_memory()[0] - before < 50 * len(digests)
+    finally:
+        tracemalloc.stop()
+    assert not any(recent.take(digest, hand(), WINDOW) for digest in digests)
+
+
+def test_of_more_than_can_be_known_the_latest_are(hand, monkeypatch):
+    monkeypatch.setattr("notifier.store.recent._MOST", 100)
+    recent, digests = Recent(), [blake2b(b"%d" % n).digest() for n in range(1000)]
+    for digest in digests:
+        assert recent.take(digest, hand(), WINDOW)
+        hand.move(seconds=0.05)
+        assert len(recent) <= 400
+    assert not any(recent.take(digest, hand(), WINDOW) for digest in digests[-50:])
 
 
 def test_a_clock_that_is_set_back_makes_no_second_page(hand):

@@ -7,7 +7,7 @@ works on a SQLite database, and one thread writes to it.
 
 from __future__ import annotations
 
-from collections import deque
+from array import array
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -21,41 +21,43 @@ from notifier.store.schema import from_microseconds, webhooks
 NEWEST = select(webhooks.c.received_at).order_by(webhooks.c.id.desc()).limit(1)
 """When the last webhook came in."""
 
-_SLICES = 16
 _MOST = 500_000
+"""So many are known at the most."""
+_SMALLEST = 8
+"""The slots of an empty table."""
+_FREE = _NEVER = 0
+"""The key of a slot that holds none; the time of a digest that is not taken."""
+_MILLISECOND = timedelta(milliseconds=1)
 
 
 class Recent:
     """The digests of the webhooks that were stored lately, each with the time it was received.
 
-    A storm may fill the window, so each is kept small: 64 bits of the digest and a time that those of
-    the same millisecond share, forgotten by slices of a sixteenth of the window.
+    A storm may fill the window, so each is kept small, in a table of open addressing rather than as objects: 63 bits
+    of the digest, and the milliseconds since 1970 at which it was taken, some 24 to 48 bytes in all. The table is
+    made anew, without what is older than the window, when it is two thirds full or a window has passed.
     """
 
     def __init__(self) -> None:
         """Know none."""
-        self._received_at: dict[int, int] = {}
-        self._order: deque[tuple[int, list[int]]] = deque()
-        self._last = 0
+        self.clear()
 
     def __len__(self) -> int:
-        """How many are known."""
-        return len(self._received_at)
+        """How many are known, some of which may be older than the window."""
+        return self._count
 
     def clear(self) -> None:
         """Know none any more."""
-        self._received_at.clear()
-        self._order.clear()
+        self._allocate(_SMALLEST)
+        self._swept_at = 0
 
     def take(self, identity: bytes, received_at: datetime, window: timedelta) -> bool:
         """Return whether *identity* was not taken within *window* before, and if so take it."""
-        key, now = _key(identity), int(received_at.timestamp() * 1000)
-        now = self._last = self._last if self._last == now else now  # one object for equal times
-        length = window // timedelta(milliseconds=1)
-        before = self._received_at.get(key)
-        if before is not None and abs(now - before) < length:
+        key, now = _key(identity), _milliseconds(received_at)
+        slot, length = self._slot(key), window // _MILLISECOND
+        if self._keys[slot] == key and abs(now - self._times[slot]) < length:
             return False
-        self._note(key, now, length)
+        self._put(slot, key, now, length)
         return True
 
     def fresh(
@@ -84,31 +86,65 @@ class Recent:
 
     def learn(self, identity: bytes, received_at: datetime, window: timedelta) -> None:
         """Take *identity* for stored, whatever came before, and keep it for *window*."""
-        length = window // timedelta(milliseconds=1)
-        self._note(_key(identity), int(received_at.timestamp() * 1000), length)
-
-    def _note(self, key: int, now: int, length: int) -> None:
-        self._received_at[key] = now
-        if not self._order or abs(now - self._order[-1][0]) > length // _SLICES:
-            self._order.append((now, []))
-        self._order[-1][1].append(key)
-        self._drop(now, length)
+        key = _key(identity)
+        self._put(self._slot(key), key, _milliseconds(received_at), window // _MILLISECOND)
 
     def forget(self, batch: Sequence[NewWebhook]) -> None:
         """Undo the taking of *batch*, which was not stored after all."""
         for new in batch:
-            self._received_at.pop(_key(new.identity), None)
+            key = _key(new.identity)
+            slot = self._slot(key)
+            if self._keys[slot] == key:
+                self._times[slot] = _NEVER
 
-    def _drop(self, now: int, length: int) -> None:
-        known = self._received_at
-        while len(self._order) > 1 and (self._order[1][0] < now - length or len(known) > _MOST):
-            _, keys = self._order.popleft()
-            for key in keys:
-                taken_at = known.get(key)
-                if taken_at is not None and (abs(now - taken_at) >= length or len(known) > _MOST):
-                    del known[key]
+    # the table
+
+    def _allocate(self, size: int) -> None:
+        self._keys = array("Q", bytes(8 * size))
+        self._times = array("Q", bytes(8 * size))
+        self._count = 0
+
+    def _slot(self, key: int) -> int:
+        """Return where *key* is, or is to be put."""
+        keys, mask = self._keys, len(self._keys) - 1
+        slot = key & mask
+        while keys[slot] not in (key, _FREE):
+            slot = (slot + 1) & mask
+        return slot
+
+    def _put(self, slot: int, key: int, now: int, length: int) -> None:
+        self._count += self._keys[slot] == _FREE
+        self._keys[slot], self._times[slot] = key, now
+        if 3 * self._count > 2 * len(self._keys) or abs(now - self._swept_at) > length:
+            self._sweep(now, length)
+
+    def _sweep(self, now: int, length: int) -> None:
+        """Make the table anew of what is younger than *length*, and if that is too much, of the younger half."""
+        self._swept_at = now
+        times, oldest = self._times, length
+        kept = self._younger(now, oldest)
+        while len(kept) > _MOST:
+            oldest //= 2
+            kept = self._younger(now, oldest)
+        size, keys = _SMALLEST, self._keys
+        while size < 3 * len(kept):
+            size *= 2
+        self._allocate(size)
+        for old in kept:
+            slot = self._slot(keys[old])
+            self._keys[slot], self._times[slot] = keys[old], times[old]
+            self._count += 1
+
+    def _younger(self, now: int, length: int) -> array[int]:
+        """Return the slots of what was taken less than *length* from *now*."""
+        taken = enumerate(self._times)
+        return array("L", (slot for slot, at in taken if at != _NEVER and abs(now - at) < length))
 
 
 def _key(identity: bytes) -> int:
-    """Return 64 bits of a digest: that two of a million are alike is one chance in thirty million."""
-    return int.from_bytes(identity[:8], "little")
+    """Return 63 bits of a digest, marked as used: that two of a million are alike is one chance in 18 million."""
+    return int.from_bytes(identity[:8], "little") | 1 << 63
+
+
+def _milliseconds(instant: datetime) -> int:
+    return int(instant.timestamp() * 1000)
