@@ -2,12 +2,14 @@
 
 import importlib
 import sys
+import warnings
 from importlib.metadata import version
 
 __version__ = version("notifier")
 
-_UNUSED = {"structlog": "rich", "uvicorn": "watchfiles"}
-"""What these load where it is installed, for terminals and developers: megabytes that a service never uses."""
+_UNUSED = {"structlog": "rich", "uvicorn": "watchfiles", "requests": "charset_normalizer"}
+"""What these load where it is installed, for terminals, developers, and pages in unnamed encodings: megabytes that a
+service never uses. What it reads over HTTP is JSON or UTF-8, and to guess at a proxy's long page takes seconds."""
 
 
 def _import_lean() -> None:
@@ -15,7 +17,9 @@ def _import_lean() -> None:
         if extra not in sys.modules:
             sys.modules[extra] = None  # type: ignore[assignment]  # "is not installed", for the moment
             try:
-                importlib.import_module(package)
+                with warnings.catch_warnings():
+                    warnings.filterwarnings("ignore", "Unable to find acceptable character detection")
+                    importlib.import_module(package)
             finally:
                 del sys.modules[extra]
 

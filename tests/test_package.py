@@ -61,3 +61,20 @@ def test_the_constraints_pin_everything_and_name_no_index():
     wanted = [*project["dependencies"], *(one for extra in extras for one in extra)]
     names = {w.split(">")[0].split("[")[0].strip().lower() for w in wanted}
     assert names - {"notifier"} <= pinned
+
+
+def test_what_a_service_does_without_is_not_loaded():
+    unused = {
+        "alembic",
+        "charset_normalizer",
+        "icalendar",
+        "psycopg",
+        "rich",
+        "sqlalchemy.dialects.postgresql",
+        "watchfiles",
+    }
+    code = f"import sys, notifier.cli; print({unused} & set(sys.modules))"
+    shown = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60
+    )
+    assert (shown.stdout, shown.stderr) == ("set()\n", "")

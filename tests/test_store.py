@@ -116,6 +116,18 @@ def test_the_migrations_make_the_schema(store):
     assert revision(store.backend.engine) == HEAD
 
 
+def test_the_migrations_make_partial_indexes_as_the_schema_says(in_file):
+    statement = "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
+    with in_file.reading() as connection:
+        made = {
+            name: re.search("(?i)[)] where (.*)", sql) for name, sql in connection.exec_driver_sql(statement)
+        }
+    said = {
+        index.name: index.info.get("where") for table in metadata.tables.values() for index in table.indexes
+    }
+    assert {name: found and found[1] for name, found in made.items()} == said
+
+
 def test_an_older_database_keeps_what_it_holds(path, hand):
     engine = open_engine(path)
     config = Config()

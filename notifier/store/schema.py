@@ -28,7 +28,6 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     literal_column,
-    text,
 )
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -112,8 +111,8 @@ metadata = MetaData()
 
 
 def _partial(name: str, *columns: str, where: str, unique: bool = False) -> Index:
-    condition = text(where)
-    return Index(name, *columns, unique=unique, sqlite_where=condition, postgresql_where=condition)
+    # As information only, for the migrations make it: options of the engines would load them both, with their types.
+    return Index(name, *columns, unique=unique, info={"where": where})
 
 
 webhooks = Table(
