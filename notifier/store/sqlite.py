@@ -39,7 +39,7 @@ def open_engine(path: Path, *, readers: int = 4) -> Engine:
             "journal_mode": "WAL",
             "synchronous": "FULL",
             "foreign_keys": "ON",
-            "cache_size": -1000,  # KiB, for each of a few connections
+            "cache_size": -200,  # KiB, for each of a few connections: the system keeps the file in memory, too
             "wal_autocheckpoint": 4000,  # pages: 16 MB, so that a storm fits between two
         }
         for name, value in pragmas.items():
