@@ -427,6 +427,23 @@ def test_delivery_is_followed_to_the_handset(make, emulator, by_hand):
 
 
 @both_engines
+def test_what_a_message_cost_is_told_as_soon_as_it_is_known_and_exactly_by_its_receipt(
+    make, emulator, by_hand
+):
+    emulator.emulation.prices[BOB] = 3.0
+    emulator.emulation.delivery_delay = 7
+    pager = make(**team(notify=["alice", "bob"]))
+    pager.post(firing("A"))
+    pager.turn()
+    assert [row["credits"] for row in pager.rows()] == [2.0, 2.0]  # OVHcloud told the sum alone
+    pager.hand.move(seconds=20)
+    pager.follow()
+    assert {row["contact"]: row["credits"] for row in pager.rows()} == {"alice": 1.0, "bob": 3.0}
+    spent = pager.store.ledger.credits_by_account(pager.hand() - timedelta(days=1))
+    assert spent == {emulator.emulation.service_name: 4.0}
+
+
+@both_engines
 @pytest.mark.parametrize(
     ("ptt", "reason"),
     [

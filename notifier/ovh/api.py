@@ -57,6 +57,7 @@ class Outgoing(_Answer):
     delivery_receipt: int | None = Field(default=None, alias="deliveryReceipt")
     ptt: int | None = None
     delivered_at: datetime | None = Field(default=None, alias="deliveredAt")
+    credits: float | None = None
 
 
 def _storable(text: str) -> str:

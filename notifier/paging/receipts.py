@@ -180,10 +180,11 @@ class Receipts(Worker):
         if receipt == DELIVERED and told is not None:
             at = api.local_time(told.delivered_at) if told.delivered_at is not None else now
             at = max(at, one.accepted_at)
-            return ReceiptSeen(one.id, MessageState.DELIVERED, receipt, ptt, None, at, None)
+            return ReceiptSeen(one.id, MessageState.DELIVERED, receipt, ptt, None, at, None, told.credits)
         if receipt in (FAILED, FAILED_UNBILLED):
             reason = self._reason(api, ptt)
-            return ReceiptSeen(one.id, MessageState.UNDELIVERED, receipt, ptt, reason, None, None)
+            cost = told.credits if told is not None else None
+            return ReceiptSeen(one.id, MessageState.UNDELIVERED, receipt, ptt, reason, None, None, cost)
         interval = api.settings.receipts.poll_interval
         wait = next_look(now - one.accepted_at, interval)
         error = None if wait is not None else "no receipt came"

@@ -95,10 +95,13 @@ def endings(job: Job, outcome: Outcome) -> list[Ending]:
     ids: dict[str, int | None] = dict.fromkeys(map(e164, sent.valid_receivers))
     ids.update(zip(map(e164, sent.valid_receivers), sent.ids, strict=False))
     invalid = set(map(e164, sent.invalid_receivers))
+    each = (
+        max(0.0, sent.total_credits_removed) / len(ids) if ids else None
+    )  # until the receipt says it exactly
     found = []
     for message in job.messages:
         if message.phone in ids:
-            found.append(Ending(message.id, MessageState.ACCEPTED, ids[message.phone]))
+            found.append(Ending(message.id, MessageState.ACCEPTED, ids[message.phone], credits=each))
         elif message.phone in invalid:
             error = "OVHcloud holds the number for invalid"
             found.append(Ending(message.id, MessageState.REJECTED, error=error))
@@ -107,14 +110,14 @@ def endings(job: Job, outcome: Outcome) -> list[Ending]:
 
 def matching(job: Job, found: Sequence[Outgoing]) -> list[Ending]:
     """Return which messages of *job* are among those *found* at OVHcloud: by tag, or failing that by text."""
-    ids: dict[str, int] = {}
+    known: dict[str, Outgoing] = {}
     for sms in found:
         if sms.tag == job.tag or (not sms.tag and sms.message == job.text):
-            ids.setdefault(e164(sms.receiver), sms.id)
+            known.setdefault(e164(sms.receiver), sms)
     return [
-        Ending(message.id, MessageState.ACCEPTED, ids[message.phone])
+        Ending(message.id, MessageState.ACCEPTED, of.id, credits=of.credits)
         for message in job.messages
-        if message.phone in ids
+        if (of := known.get(message.phone)) is not None
     ]
 
 

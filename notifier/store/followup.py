@@ -8,7 +8,18 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, bindparam, delete, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Float,
+    Select,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 
 from notifier.incidents import Kind
@@ -62,6 +73,7 @@ _FOLLOW = (
         delivered_at=bindparam("delivered_at"),
         receipt_due_at=bindparam("due"),
         receipt_at=bindparam("seen"),
+        credits=func.coalesce(bindparam("cost", type_=Float), messages.c.credits),
     )
 )
 
@@ -91,6 +103,8 @@ class ReceiptSeen:
     error: str | None
     delivered_at: datetime | None
     due_at: datetime | None
+    credits: float | None = None
+    """What the message has cost, where it is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +172,7 @@ class Receipts:
                         "delivered_at": one.delivered_at,
                         "due": one.due_at,
                         "seen": now,
+                        "cost": one.credits,
                     }
                     for one in seen
                 ],

@@ -53,6 +53,7 @@ class LedgerMessage:
     incident_id: str | None
     notification_id: str | None
     merged_into: str | None
+    credits: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,16 +150,16 @@ class Ledger:
         with self._database.reading() as connection:
             return {(int(number), state): count for number, state, count in connection.execute(statement)}
 
-    def parts_by_account(self, since: datetime) -> dict[str, int]:
-        """Return how many parts each account has sent since then."""
+    def credits_by_account(self, since: datetime) -> dict[str, float]:
+        """Return how many credits each account has spent since then; one a part, where it is not known."""
         statement = (
-            select(jobs.c.account, func.sum(messages.c.parts))
+            select(jobs.c.account, func.sum(func.coalesce(messages.c.credits, messages.c.parts)))
             .join(jobs, jobs.c.tag == messages.c.tag)
             .where(messages.c.sent_at > since, messages.c.ovh_id.is_not(None))
             .group_by(jobs.c.account)
         )
         with self._database.reading() as connection:
-            return {account: int(parts) for account, parts in connection.execute(statement)}
+            return {account: float(spent) for account, spent in connection.execute(statement)}
 
     def story(self, message_id: str) -> Story | None:
         """Return the story of a message; None where there is none of that id."""

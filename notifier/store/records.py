@@ -136,6 +136,8 @@ class Ending:
     state: MessageState
     ovh_id: int | None = None
     error: str | None = None
+    credits: float | None = None
+    """What it has cost, as far as that is known."""
 
 
 class Due(NamedTuple):

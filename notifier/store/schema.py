@@ -19,6 +19,7 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Dialect,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -285,6 +286,7 @@ messages = Table(
     Column("error", Words),
     Column("refused_by", Text),
     Column("finished_at", Instant),
+    Column("credits", Float),
     _partial("messages_queued", "due_at", "id", where="state = 'queued'"),
     _partial(
         "messages_under_way", "state", "received_at", where="state IN ('queued', 'sending', 'unsettled')"

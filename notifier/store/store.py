@@ -146,6 +146,7 @@ _END = (
         error=bindparam("error"),
         finished_at=bindparam("now"),
         receipt_due_at=bindparam("due"),
+        credits=bindparam("credits"),
     )
 )
 _END_MERGED = (
@@ -421,6 +422,7 @@ class Store(Database):
                     "error": e.error,
                     "now": now,
                     "due": now if e.ovh_id is not None else None,
+                    "credits": e.credits,
                 }
                 for e in endings
             ],

@@ -78,6 +78,7 @@ def message_json(message: LedgerMessage) -> dict[str, Any]:
         "phone": mask(message.phone),
         "text": message.text,
         "parts": message.parts,
+        "credits": message.credits,
         "state": message.state,
         "error": message.error,
         "attempts": message.attempts,

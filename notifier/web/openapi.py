@@ -63,6 +63,7 @@ _MESSAGE: Json = {
     "phone": {"type": "string", "description": "Masked."},
     "text": _TEXT,
     "parts": _COUNT,
+    "credits": _or_null({"type": "number", "description": "What it has cost; null until OVHcloud has told."}),
     "state": {"enum": [state.value for state in MessageState]},
     "error": _or_null(_TEXT),
     "attempts": _COUNT,

@@ -236,7 +236,7 @@ class Pages:
         unresolved = [IncidentState.OPEN, IncidentState.ACKNOWLEDGED]
         found = self.store.incidents.page(_MOST_INCIDENTS + 1, None, unresolved)
         queue, ready = self.store.queue(), self.readiness()
-        parts = self.store.ledger.parts_by_account(viewer.now - _RATE_OVER)
+        spent = self.store.ledger.credits_by_account(viewer.now - _RATE_OVER)
         schedules = []
         for schedule in runtime.rota.schedules.values():
             shift = schedule.at(viewer.now)
@@ -251,8 +251,12 @@ class Pages:
             )
         seen = self.store.marks.all(SEEN)
         accounts = [
-            {"name": name, "credits": left, "days": views.lasts(left, parts.get(name, 0), _RATE_OVER)}
-            for name in runtime.apis
+            {
+                "name": name,
+                "credits": left,
+                "days": views.lasts(left, spent.get(api.account_name, 0), _RATE_OVER),
+            }
+            for name, api in runtime.apis.items()
             for left in [self.account.credits.get(name)]
         ]
         return "home.html", {
@@ -409,7 +413,7 @@ class Pages:
             "kind": message.kind,
             "to": message.contact or mask(message.phone),
             "state": message.state,
-            "parts": message.parts,
+            "cost": _cost(message),
             "incident": message.incident_id,
             "text": message.text,
             "error": message.error,
@@ -471,5 +475,10 @@ class Pages:
         ]
 
 
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+def _cost(message: LedgerMessage) -> str:
+    parts = _counted(message.parts, "part")
+    return parts if message.credits is None else f"{parts}, {_counted(message.credits, 'credit')}"
+
+
+def _counted(number: float, noun: str) -> str:
+    return f"{number:g} {noun}{'' if number == 1 else 's'}"

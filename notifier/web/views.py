@@ -376,8 +376,8 @@ def chart(counts: Mapping[tuple[int, str], int], first: datetime, days: int = CH
     return Chart(days * 10, tuple(bars), f"{first:%d %b}", most, words)
 
 
-def lasts(credits_left: float | None, parts: int, over: timedelta) -> int | None:
-    """Return for how many days *credits_left* last where *parts* were sent *over* a time; None if not to be told."""
-    if credits_left is None or parts == 0:
+def lasts(credits_left: float | None, spent: float, over: timedelta) -> int | None:
+    """Return for how many days *credits_left* last where so many were *spent* *over* a time; None if not to be told."""
+    if credits_left is None or spent <= 0:
         return None
-    return math.floor(credits_left / (parts / (over / _DAY)))
+    return math.floor(credits_left / (spent / (over / _DAY)))

@@ -184,6 +184,8 @@ class Emulation:
     )
     virtual_numbers: set[str] = field(default_factory=lambda: {"+33639980099"})
     invalid_numbers: set[str] = field(default_factory=set)
+    prices: dict[str, float] = field(default_factory=dict)
+    """What a part costs to a number, in credits; one if it is not here."""
     phones_off: set[str] = field(default_factory=set)
     receipts: dict[str, tuple[int, int]] = field(default_factory=dict)
     """What becomes of messages to a number, as (deliveryReceipt, ptt); delivered if it is not here."""
@@ -290,15 +292,16 @@ class Emulation:
             raise bad_request(f"[message] takes {parts} parts; {MAX_PARTS} is the most")
         numbers = [f"+{r[2:]}" if str(r).startswith("00") else str(r) for r in receivers]
         valid = [n for n in numbers if _E164.fullmatch(n) and n not in self.invalid_numbers]
-        cost = float(parts * len(valid))
+        costs = [parts * self.prices.get(number, 1.0) for number in valid]
+        cost = sum(costs)
         if cost > self.credits:
             raise Refusal(403, "Client::Forbidden", "Not enough credits on this account", "FORBIDDEN")
         self.credits -= cost
         now = self.clock()
-        for number in valid:
+        for number, credits_ in zip(valid, costs, strict=True):
             is_blocked = is_short and _URL.search(message) is not None
             sms = Sms(
-                next(self._ids), number, message, sender, body.get("tag"), parts, float(parts), now,
+                next(self._ids), number, message, sender, body.get("tag"), parts, credits_, now,
                 now + self.listing_delay,
             )  # fmt: skip
             if is_blocked:
