@@ -35,7 +35,7 @@ from notifier.alertmanager import Alert, Status, Webhook
 from notifier.config import Recipient
 from notifier.durations import brief_duration
 from notifier.shipped import TEMPLATES
-from notifier.sms import Encoding, Size, clean, encode, measure, shorten, without_urls
+from notifier.sms import Encoding, Size, clean, clip, encode, measure, room, shorten, without_urls
 from notifier.yaml_source import Position, Problem
 
 MAX_ALERTS = 300
@@ -110,7 +110,7 @@ class ShownAlert:
     @property
     def name(self) -> str:
         """The alert's name; an alert without one goes by its most telling label."""
-        return _clip(self.labels.get("alertname", ""), _NAME) or self.where or "alert"
+        return clip(self.labels.get("alertname", ""), _NAME) or self.where or "alert"
 
     @property
     def severity(self) -> str:
@@ -120,7 +120,7 @@ class ShownAlert:
     @property
     def where(self) -> str:
         """What the alert is about: its instance, host, pod or the like, short; empty if it says none."""
-        return _clip(short_host(self.target), _NAME)
+        return clip(short_host(self.target), _NAME)
 
     @property
     def target(self) -> str:
@@ -157,7 +157,7 @@ class Notification:
 
 
 def _value(text: str) -> str:
-    return _clip(clean(text[: MAX_VALUE * 4]).replace("\n", " ").strip(), MAX_VALUE)
+    return clip(clean(text[: MAX_VALUE * 4]).replace("\n", " ").strip(), MAX_VALUE)
 
 
 def _mapping(labels: Mapping[str, str]) -> dict[str, str]:
@@ -312,7 +312,7 @@ def _where(alerts: Iterable[ShownAlert]) -> str:
     for short, target in shown:
         targets.setdefault(short, set()).add(target)
     return common_prefix(
-        short if len(targets[short]) == 1 else _clip(target, _NAME) for short, target in shown
+        short if len(targets[short]) == 1 else clip(target, _NAME) for short, target in shown
     )
 
 
@@ -351,14 +351,6 @@ def _local_time(context: Context, value: datetime) -> str:
     return f"{local.day} {month}{year} {local:%H:%M}"
 
 
-def _clip(text: str, length: int) -> str:
-    """Return the words of *text* that fit into *length* characters, then ``...`` if some did not."""
-    if len(text) <= length:
-        return text
-    cut = text[: length - 2].rsplit(" ", 1)[0][: length - 3]
-    return cut.rstrip(" ,;:.-") + "..."
-
-
 class _Environment(ImmutableSandboxedEnvironment):
     def __init__(self, load: Callable[[str], tuple[str, str, None] | None]) -> None:
         super().__init__(
@@ -379,7 +371,8 @@ class _Environment(ImmutableSandboxedEnvironment):
             "by_name": _by_name,
             "since": _since,
             "ended": _ended,
-            "clip": _clip,
+            "clip": clip,
+            "room": room,
         }
 
 
@@ -599,7 +592,7 @@ def _named(alerts: Iterable[ShownAlert]) -> str:
 
 def title(message: Notification) -> str:
     """Return what *message* is about in a few words: names and places of its alerts."""
-    return _clip(_named(message.alerts[:_TITLE_ALERTS]), _TITLE) or "alerts"
+    return clip(_named(message.alerts[:_TITLE_ALERTS]), _TITLE) or "alerts"
 
 
 def gist(message: Notification) -> str:

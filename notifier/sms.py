@@ -127,6 +127,12 @@ def transliterate(text: str) -> str:
     return "".join(map(_nearest, unicodedata.normalize("NFC", text)))
 
 
+def room(text: str) -> int:
+    """Return how many septets are left in the parts that *text* takes in the GSM alphabet."""
+    size = measure(transliterate(text))
+    return size.parts * size.part_length - size.length
+
+
 def encode(text: str, encoding: Encoding) -> str:
     """Return *text* cleaned and as *encoding* wants it on the air.
 
@@ -148,10 +154,29 @@ def shorten(text: str, max_parts: int) -> str:
     """
     if measure(text).parts <= max_parts:
         return text
-    limit = _longest_prefix(text, max_parts)
+    return _cut(text, _longest_prefix(text, max_parts))
+
+
+def clip(text: str, length: int) -> str:
+    """Return *text* if it takes at most *length* septets in the GSM alphabet, or else the words that do, then ``...``.
+
+    A word is cut only when it alone is longer.
+    """
+    used, limit = 0, 0
+    for place, char in enumerate(text):
+        used += 1 if char in _BASIC else sum(_width(near, Coding.GSM) for near in _nearest(char))
+        if used <= length - len("..."):
+            limit = place + 1
+        elif used > length:
+            return _cut(text, limit)
+    return text
+
+
+def _cut(text: str, limit: int) -> str:
+    """Return the words of *text* that end within *limit* characters, then ``...``."""
     ends = [match.end() for match in re.finditer(r"\S(?=\s)", text[: limit + 1])]
     if ends:
-        return text[: ends[-1]].rstrip(" \n,;:-") + "..."
+        return text[: ends[-1]].rstrip(" \n,;:.-") + "..."
     return text[:limit] + "..."
 
 

@@ -1,13 +1,20 @@
 """The examples in the documents are good."""
 
 import re
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
+import pytest
 import yaml
 
 from notifier import reference
-from notifier.config import load
+from notifier.alertmanager import parse_webhook
+from notifier.config import Recipient, load
+from notifier.rendering import Style, Templates, compose, notification
 from notifier.schedules import Rota
+from tests.conftest import payload
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -58,6 +65,38 @@ def test_several_accounts_are_written_as_shown(files, tmp_path):
     loading = load(files.write(ovh=shown))
     assert loading.problems == []
     assert [one.name for one in loading.configuration.accounts] == ["sms-ab12345-1", "sms-cd67890-1"]
+
+
+def examples():
+    """Yield each example of docs/templates.md: its words, its template (the shipped one where there is none), its texts."""
+    section = (
+        (DOCS / "templates.md").read_text(encoding="utf-8").partition("## Examples")[2].partition("\n## ")[0]
+    )
+    shown = re.findall(r"(?ms)^(.+?)\n\n(?:```jinja\n(.*?)```\n\n)?```text\n(.*?)```", section)
+    assert len(shown) == 5
+    payloads: list[str] = []
+    for words, source, texts in shown:
+        payloads = re.findall(r"`([\w-]+)\.json`", words) or payloads
+        yield words, payloads, source, texts
+
+
+@pytest.mark.parametrize(("words", "payloads", "source", "texts"), examples())
+def test_templates_give_what_the_page_shows(words, payloads, source, texts, tmp_path):
+    name = (re.findall(r"`(\w+)(?:\.j2)?`", words.rpartition("\n\n")[2]) or ["page"])[0] if source else "page"
+    (tmp_path / f"{name}.j2").write_text(source, encoding="utf-8")
+    templates = Templates({f"{name}.j2": tmp_path / f"{name}.j2"} if source else {})
+    reader = Recipient(
+        "alice", "+33639980001", "fr" if "`language: fr`" in words else "en", ZoneInfo("Europe/Paris")
+    )
+    now = datetime(2026, 11, 22, 12, 20, tzinfo=UTC)
+    rendered = []
+    for payload_name in payloads:
+        webhook = parse_webhook(payload(payload_name))
+        told = notification(webhook, range(len(webhook.alerts)), "ops")
+        result = compose(templates, replace(told, number=7), reader, Style(template=name), now)
+        assert result.failure is None
+        rendered.append(result.text)
+    assert texts == "\n".join(rendered) + "\n"
 
 
 def test_links_between_the_documents_lead_somewhere():

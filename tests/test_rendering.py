@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -67,6 +68,42 @@ def test_the_shipped_texts(name, english, french):
         assert result.text == expected
         assert result.failure is None
         assert result.size.parts == 1
+
+
+# Names and texts as those of the rules that come with Kubernetes, node_exporter and PostgreSQL, the longest among them.
+ORDINARY = [
+    ("KubePersistentVolumeFillingUp", {"namespace": "payments", "persistentvolumeclaim": "data-postgres-0"},
+     "PersistentVolume is filling up and is expected to fill within four days."),
+    ("KubeDeploymentRolloutStuck", {"namespace": "storefront", "deployment": "checkout-frontend"},
+     "Deployment rollout is not progressing."),
+    ("KubePodCrashLooping", {"namespace": "payments", "pod": "payments-api-7d9f8b6c5-x2x9k", "container": "api"},
+     'Pod payments/payments-api-7d9f8b6c5-x2x9k (api) is in waiting state (reason: "CrashLoopBackOff").'),
+    ("NodeFilesystemAlmostOutOfSpace", {"instance": "db-12.gra1.example.net:9100", "mountpoint": "/var/lib/postgresql"},
+     "Filesystem has less than 3% space left on /dev/mapper/vg0-data {mounted on /var/lib/postgresql}."),
+    ("PostgresqlReplicationLag", {"instance": "pg-replica-2.rbx.example.net:9187"},
+     "Replication lag is 312 s; the replica could not be promoted without a loss of what was written since."),
+    ("HttpErrorRateHigh", {"service": "checkout", "instance": "10.42.117.203:8080"}, ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("cluster", ["", "prod-eu-west-1"])
+@pytest.mark.parametrize("severity", ["critical", "warning"])
+@pytest.mark.parametrize(("name", "labels", "summary"), ORDINARY)
+def test_one_alert_with_ordinary_labels_costs_one_part(name, labels, summary, severity, cluster):
+    where = {**labels, "severity": severity, **({"cluster": cluster} if cluster else {})}
+    for status in ("firing", "resolved"):
+        told_of = alert(name, status=status, starts_at="2026-10-20T12:13:30Z", **where)
+        told_of["annotations"] = {"summary": summary}
+        body = webhook(told_of, commonLabels=told_of["labels"], commonAnnotations=told_of["annotations"])
+        for reason in ("page", "update", "reminder"):
+            for recipient in (ALICE, AMELIE):
+                message = replace(told(body), number=999, reason=reason)
+                result = compose(SHIPPED, message, recipient, Style(), NOW)
+                assert result.failure is None
+                assert (result.size.parts, result.more) == (1, 0), result.text
+                assert f"#999 {severity} {name} " in result.text
+                if status == "firing" and summary:
+                    assert summary[:15] in result.text
 
 
 def test_a_storm_names_what_fits_and_counts_the_rest():
@@ -147,6 +184,14 @@ def test_no_text_exceeds_its_parts_or_fails_to_encode(many, parts, encoding, rec
     result.text.encode("utf-16-le")
     if encoding is Encoding.GSM:
         assert result.size.coding is Coding.GSM
+
+
+@given(alerts, st.text(alphabet="aé{€ ", min_size=1, max_size=300), st.sampled_from([ALICE, AMELIE]))
+def test_what_is_said_of_alerts_costs_no_part_of_its_own(many, summary, recipient):
+    bare = text(webhook(*many), recipient, Style(max_parts=4))
+    noted = [{**one, "annotations": {"summary": summary}} for one in many]
+    told_more = text(webhook(*noted, commonAnnotations={"summary": summary}), recipient, Style(max_parts=4))
+    assert (told_more.size.parts, told_more.shown) == (bare.size.parts, bare.shown)
 
 
 @given(alerts, st.integers(1, 2))

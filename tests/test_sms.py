@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.sms import Coding, Encoding, clean, encode, measure, shorten, transliterate, without_urls
+from notifier.sms import Coding, Encoding, clean, clip, encode, measure, shorten, transliterate, without_urls
 
 TEXT = st.text(max_size=700)
 
@@ -111,3 +111,19 @@ def test_clean_keeps_line_ends_and_folds_other_white_space():
 )
 def test_urls_are_removed(text, expected):
     assert without_urls(text) == expected
+
+
+@given(st.text(max_size=80), st.integers(10, 60))
+def test_clipping_keeps_the_words_that_fit(text, length):
+    clipped = clip(text, length)
+    assert measure(transliterate(clipped)).length <= length
+    if clipped != text:
+        assert clipped.endswith("...")
+        assert text.startswith(clipped.removesuffix("..."))
+
+
+def test_what_counts_twice_is_clipped_as_such():
+    assert clip("{a} {b} {c} {d}", 14) == "{a} {b}..."  # 5 + 1 + 5, and the dots
+    assert clip("one two three", 13) == "one two three"
+    assert clip("one two three", 12) == "one two..."
+    assert clip("unbroken" * 3, 12) == "unbrokenu..."
