@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import itertools
 import json
 import sys
 import time
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -28,6 +30,7 @@ from notifier.ovh.api import Api, Outgoing
 from notifier.ovh.errors import CallFailed, Fate
 from notifier.paging.desk import sendable
 from notifier.paging.planning import Page, preview
+from notifier.paging.receipts import REASONS
 from notifier.preflight import Finding, look_over, online, read_calendars
 from notifier.rendering import Templates
 from notifier.runtime import Runtime, prepare
@@ -622,28 +625,57 @@ def send(
 
 _RECEIPTS = {0: "pending", 1: "delivered", 2: "failed", 4: "pending", 8: "buffered", 16: "failed, not billed"}
 _FOLLOW_FOR = timedelta(minutes=5)
+_VALIDATE_FOR = timedelta(minutes=10)
 
 
 def _follow(api: Api, tag: str, *, quiet: bool) -> Outgoing | None:
     """Ask for the receipt of the message under *tag* until it is final, or for five minutes."""
-    start, shown, last = time.monotonic(), "", None
-    while time.monotonic() - start < _FOLLOW_FOR.total_seconds():
-        try:
-            last = next(iter(api.outgoing_of(tag)), None)
-            state = "not listed yet" if last is None else _RECEIPTS.get(last.delivery_receipt or 0, "unknown")
-        except CallFailed as error:
-            state = f"cannot be asked: {error}"
-        if last is not None and last.ptt is not None:
-            state += f" (ptt {last.ptt})"
-        if state != shown and not quiet:
-            _say(f"{time.monotonic() - start:6.1f}s {state}")
-            shown = state
-        if last is not None and last.delivery_receipt in (1, 2, 16):
-            return last
-        time.sleep(1.0)
-    if not quiet:
-        _say("no receipt within 5 minutes; a phone that is off is tried for 48 to 72 hours")
+    start, told, last = time.monotonic(), "", None
+    with _telling(quiet=quiet) as (tell, show):
+        while (passed := time.monotonic() - start) < _FOLLOW_FOR.total_seconds():
+            try:
+                last = next(iter(api.outgoing_of(tag)), None)
+                state = _state_told(last)
+            except CallFailed as error:
+                state = f"cannot be asked: {error}"
+            if state != told:
+                tell(f"{passed:6.1f}s {state}")
+                told = state
+            if last is not None and last.delivery_receipt in (1, 2, 16):
+                return last
+            show(
+                f"waiting for the receipt, {passed:.0f} s of {_FOLLOW_FOR.total_seconds():.0f} s; now: {state}"
+            )
+            time.sleep(1.0)
+        tell("no receipt within 5 minutes; a phone that is off is tried for 48 to 72 hours")
     return last
+
+
+def _state_told(sms: Outgoing | None) -> str:
+    if sms is None:
+        return "not listed yet"
+    state = _RECEIPTS.get(sms.delivery_receipt or 0, "unknown")
+    if sms.ptt is None:
+        return state
+    why = REASONS.get(sms.ptt, state)
+    return f"{state} (ptt {sms.ptt})" if why == state else f"{state}: {why} (ptt {sms.ptt})"
+
+
+@contextlib.contextmanager
+def _telling(*, quiet: bool) -> Iterator[tuple[Callable[[str], None], Callable[[str], None]]]:
+    """Yield what prints a line, and what shows what is being waited for: beneath the lines, on a terminal alone."""
+    if quiet or not sys.stdout.isatty():
+        yield (lambda line: None) if quiet else _say, lambda waiting: None
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False, soft_wrap=True)
+    with console.status("") as status:
+        yield (
+            lambda line: console.print(Text(line)),
+            lambda waiting: status.update(Text(waiting)),
+        )
 
 
 def _account(configuration: Configuration, name: str | None) -> Ovh:
@@ -716,7 +748,9 @@ def ovh_login(
     except CallFailed as error:
         _fail(f"OVHcloud gave no key: {error}")
     sys.stderr.write(f"Open this page, log in and allow it:\n  {key.validation_url}\n")
-    if wait and not _validated(settings.model_copy(update={"consumer_key": key.secret})):
+    if wait and not _validated(
+        settings.model_copy(update={"consumer_key": key.secret}), quiet=output is Output.JSON
+    ):
         _fail("the key was not validated within 10 minutes; run it again")
     saved = ""
     if key_file is not None:
@@ -737,13 +771,15 @@ def ovh_login(
         _say(f"Put it into {config}, under ovh:\n  consumer_key: {key.consumer_key}")
 
 
-def _validated(settings: Ovh) -> bool:
-    api, deadline = Api(settings), time.monotonic() + 600
-    while time.monotonic() < deadline:
-        try:
-            api.service_names()
-        except CallFailed:
-            time.sleep(2.0)
-        else:
-            return True
+def _validated(settings: Ovh, *, quiet: bool) -> bool:
+    api, start = Api(settings), time.monotonic()
+    with _telling(quiet=quiet) as (_, show):
+        while (passed := time.monotonic() - start) < _VALIDATE_FOR.total_seconds():
+            show(f"waiting for you to allow it, {passed:.0f} s of {_VALIDATE_FOR.total_seconds():.0f} s")
+            try:
+                api.service_names()
+            except CallFailed:
+                time.sleep(2.0)
+            else:
+                return True
     return False

@@ -217,7 +217,10 @@ def test_send_says_what_failed(files, emulator):
     assert "at most 6" in notifier("send", "--config", file, "--to", "alice", "x" * 2000).stderr
     emulator.emulation.receipts[ALICE] = (2, 23)
     failed = notifier("send", "--config", file, "--to", "alice", "x", "--wait")
-    assert (failed.exit_code, "failed (ptt 23)" in failed.output) == (1, True)
+    assert (failed.exit_code, "failed: number invalid, blacklisted or barred (ptt 23)" in failed.output) == (
+        1,
+        True,
+    )
     emulator.emulation.invalid_numbers.add(ALICE)
     assert "for invalid" in notifier("send", "--config", file, "--to", "alice", "x").stderr
     emulator.faults.add(Fault(kind=FaultKind.RESET_AFTER))
@@ -364,13 +367,11 @@ def test_the_demo_shows_the_text_as_the_phone_would(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_on_a_terminal_check_shows_the_line_in_colour(files):
-    """In a pseudo-terminal, as a person sees it."""
-    file = files.directory / "broken.yml"
-    file.write_text("ovh: {sender: ACME}\ncontacts:\n  - {name: alice, phon: '+33639980001'}\n")
+def on_a_terminal(*arguments):
+    """Run a command in a pseudo-terminal, as a person sees it; return its exit code and what it showed."""
     parent, child = pty.openpty()
     shown = subprocess.Popen(
-        [sys.executable, "-m", "notifier", "check", "--config", str(file)],
+        [sys.executable, "-m", "notifier", *map(str, arguments)],
         stdout=child, stderr=child, env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "200"},
     )  # fmt: skip
     os.close(child)
@@ -383,10 +384,26 @@ def test_on_a_terminal_check_shows_the_line_in_colour(files):
         if not chunk:
             break
         output += chunk
-    assert shown.wait(30) == 1
-    text = output.decode()
+    os.close(parent)
+    return shown.wait(30), output.decode()
+
+
+def test_on_a_terminal_check_shows_the_line_in_colour(files):
+    file = files.directory / "broken.yml"
+    file.write_text("ovh: {sender: ACME}\ncontacts:\n  - {name: alice, phon: '+33639980001'}\n")
+    code, text = on_a_terminal("check", "--config", file)
+    assert code == 1
     assert "\x1b[31m" in text
     plain = re.sub(r"\x1b\[[0-9;]*m", "", text).replace("\r", "")
     assert "3 |   - {name: alice, phon: '+33639980001'}\n" in plain
     marks = [line.index("^") for line in plain.splitlines() if line.strip() == "^"]
     assert len("  3 |   - {name: alice, ") in marks
+
+
+def test_on_a_terminal_the_way_of_a_message_is_shown_live(files, emulator):
+    emulator.emulation.delivery_delay = 1.5
+    code, text = on_a_terminal("send", "--config", files.write(), "--to", "alice", "hello", "--wait")
+    assert code == 0, text
+    steps = [text.index(step) for step in ("accepted by OVHcloud", "s pending", "s delivered (ptt 4)")]
+    assert steps == sorted(steps)
+    assert re.search(r"waiting for the receipt, \d+ s of 300 s; now: pending", text)
