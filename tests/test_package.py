@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -12,16 +13,39 @@ from notifier.shipped import TEMPLATES
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("wheel")
-    built = subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", directory, ROOT],
-        capture_output=True, text=True, timeout=200,
-    )  # fmt: skip
-    assert built.returncode == 0, built.stderr
-    (file,) = directory.glob("*.whl")
+def built(directory, *command):
+    """Run what builds a package into *directory*; return its file."""
+    done = subprocess.run(
+        [sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, timeout=200
+    )
+    assert done.returncode == 0, done.stderr
+    (file,) = directory.iterdir()
     return file
+
+
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("sdist")
+    return built(directory, "hatchling", "build", "--target", "sdist", "--directory", str(directory))
+
+
+@pytest.fixture(scope="module", params=["checkout", "sdist"])
+def wheel(request, tmp_path_factory):
+    """A wheel, built from what is checked out and from the source distribution."""
+    directory = tmp_path_factory.mktemp("wheel")
+    source = ROOT if request.param == "checkout" else request.getfixturevalue("sdist")
+    how = ("--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(directory))
+    return built(directory, "pip", "wheel", *how, str(source))
+
+
+def test_the_source_distribution_holds_all_that_is_needed_to_test_and_change_it(sdist):
+    if not (ROOT / ".git").exists():
+        pytest.skip("only a checkout knows what belongs to the project")
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert {name for name in tracked.stdout.splitlines() if not name.startswith(".")} <= names
+    assert not [name for name in names if name.startswith((".venv", "artefacts")) or "__pycache__" in name]
 
 
 def test_the_wheel_holds_templates_and_configuration(wheel):

@@ -15,6 +15,7 @@ import yaml
 from notifier import systemd
 from notifier.shipped import CONFIG
 from tests.conftest import alert, payload, program, webhook
+from tests.test_end_to_end import free_ports
 
 ROOT = CONFIG.parent
 RULES = CONFIG / "prometheus" / "rules.yml"
@@ -129,6 +130,45 @@ def test_the_image_is_good():
         for name in copied.split():
             assert (ROOT / name).exists(), name
     assert re.search(r"(?m)^USER (?!root)", text)
+
+
+def test_what_the_image_does_works(tmp_path, files):
+    """Its steps, in a tree of their own in place of a container: COPY, RUN, then what it runs and how it is probed."""
+    text = (ROOT / "Dockerfile").read_text().replace("\\\n", "")
+    _, build, final = text.split("\nFROM ")
+    source, installed_at = tmp_path / "src", tmp_path / "opt"
+    source.mkdir()
+    ignored = shutil.ignore_patterns("__pycache__", *(ROOT / ".dockerignore").read_text().split())
+    for line in re.findall(r"(?m)^COPY (.+)$", build):
+        *names, target = line.split()
+        for name in names:
+            place = source / (name if target == "./" else target)
+            if (ROOT / name).is_dir():
+                shutil.copytree(ROOT / name, place, ignore=ignored)
+            else:
+                shutil.copy(ROOT / name, place)
+    for line in re.findall(r"(?m)^RUN (.+)$", build):
+        command = line.replace("/opt/notifier", str(installed_at)).replace(
+            "pip --python", f"{sys.executable} -m pip --python"
+        )
+        succeeds("bash", "-c", command, cwd=source)
+    (port,) = free_ports(1)
+    file = files.write(web={"listen_address": f"127.0.0.1:{port}"})
+    entry, arguments = (
+        json.loads(re.search(rf"(?m)^{name} (.+)$", final)[1]) for name in ("ENTRYPOINT", "CMD")
+    )
+    probe = json.loads(re.search(r"(?ms)^HEALTHCHECK.*?CMD (.+?)$", final)[1].replace("9876", str(port)))
+    given = {"PATH": f"{installed_at}/bin", "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [installed_at / "bin" / entry[0], *[str(file) if "/etc" in one else one for one in arguments]]
+    with subprocess.Popen(command, cwd=tmp_path, env=given, stderr=subprocess.PIPE, text=True) as running:
+        try:
+            assert any("notifier started" in line for line in running.stderr)
+            succeeds(installed_at / "bin" / probe[0], *probe[1:], env=given)
+        finally:
+            running.terminate()
+        assert "notifier stopped" in running.stderr.read()
+    assert running.returncode == 0
+    assert not list(installed_at.glob("lib/*/site-packages/pip"))
 
 
 def test_the_manifests_are_good():
