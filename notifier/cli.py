@@ -8,7 +8,7 @@ import itertools
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="notifier",
     help="An on-call pager: Alertmanager's webhook in, SMS through OVHcloud out.",
+    epilog="Exits with 0 when done, 1 when the answer is no or something failed, 2 for usage. "
+    "COMMAND --help has an example of each.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -68,11 +70,27 @@ class Output(StrEnum):
     JSON = "json"
 
 
+def _names(of: Callable[[Configuration], Iterable[str]]) -> Callable[[typer.Context, str], list[str]]:
+    """Return what completes a name of the configuration that the words before it give."""
+
+    def complete(ctx: typer.Context, incomplete: str) -> list[str]:
+        file = ctx.params.get("config")
+        configuration = load(Path(file))[0].configuration if file is not None else None
+        return [name for name in of(configuration) if name.startswith(incomplete)] if configuration else []
+
+    return complete
+
+
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="The configuration file, notifier.yml.")]
 OutputFormat = Annotated[Output, typer.Option("--output", "-o", help="How to print: text or json.")]
 
 AccountName = Annotated[
-    str | None, typer.Option("--account", help="The account, by its service_name; the first one if left out.")
+    str | None,
+    typer.Option(
+        "--account",
+        help="The account, by its service_name; the first one if left out.",
+        autocompletion=_names(lambda found: [account.name for account in found.accounts if account.name]),
+    ),
 ]
 
 
@@ -127,7 +145,7 @@ def _runtime(file: Path) -> Runtime:
 # -- the service ------------------------------------------------------------------------------------------
 
 
-@app.command()
+@app.command(epilog="Example: notifier serve --config /etc/notifier/notifier.yml --log-format json")
 def serve(
     config: ConfigFile,
     log_format: Annotated[LogFormat, typer.Option(help="logfmt or json.")] = LogFormat.LOGFMT,
@@ -146,7 +164,7 @@ def serve(
         _fail(str(error))
 
 
-@app.command()
+@app.command(epilog="Example: notifier demo --port 8080")
 def demo(
     port: Annotated[
         int, typer.Option(help="The port to listen on; another is taken if it is not free.")
@@ -166,7 +184,7 @@ def demo(
 # -- looking at a configuration -----------------------------------------------------------------------------
 
 
-@app.command()
+@app.command(epilog="Example: notifier check --config notifier.yml --online")
 def check(
     config: ConfigFile,
     ask_online: Annotated[
@@ -256,7 +274,7 @@ def _summary(configuration: Configuration, file: Path) -> str:
     return f"{file} is valid: {', '.join(counted)}"
 
 
-@app.command()
+@app.command(epilog="Example: notifier route --config notifier.yml alertname=DiskFull severity=critical")
 def route(
     config: ConfigFile,
     labels: Annotated[list[str], typer.Argument(metavar="LABEL=VALUE...", help="The labels of an alert.")],
@@ -277,13 +295,19 @@ def route(
         _say("\n".join(reached))
 
 
-@app.command()
+@app.command(epilog="Example: notifier render --config notifier.yml --payload webhook.json")
 def render(
     config: ConfigFile,
     payload: Annotated[
         Path, typer.Option("--payload", "-p", help="A file with a webhook's JSON; - for stdin.")
     ],
-    receiver: Annotated[str | None, typer.Option(help="The receiver, past the routing tree.")] = None,
+    receiver: Annotated[
+        str | None,
+        typer.Option(
+            help="The receiver, past the routing tree.",
+            autocompletion=_names(lambda found: [receiver.name for receiver in found.receivers]),
+        ),
+    ] = None,
     output: OutputFormat = Output.TEXT,
 ) -> None:
     """Print the SMS that a webhook would send; send nothing."""
@@ -336,10 +360,16 @@ def _page_text(receiver: str, page: Page) -> str:
 # -- who is on call -----------------------------------------------------------------------------------------
 
 
-@app.command()
+@app.command(epilog="Example: notifier oncall --config notifier.yml platform --until 2027-01-31")
 def oncall(
     config: ConfigFile,
-    schedule: Annotated[str | None, typer.Argument(help="The schedule; all of them if left out.")] = None,
+    schedule: Annotated[
+        str | None,
+        typer.Argument(
+            help="The schedule; all of them if left out.",
+            autocompletion=_names(lambda found: [schedule.name for schedule in found.schedules]),
+        ),
+    ] = None,
     at: Annotated[
         str | None, typer.Option(metavar="TIME", help="When, as 2026-01-05T09:00; now if left out.")
     ] = None,
@@ -404,7 +434,7 @@ TokenFile = Annotated[
 ]
 
 
-@app.command()
+@app.command(epilog="Example: notifier incidents --url https://ops:PASSWORD@pager.example.net --all")
 def incidents(
     url: ServiceUrl = DEFAULT_URL,
     token_file: TokenFile = None,
@@ -436,7 +466,7 @@ def _incident_text(incident: dict[str, Any]) -> str:
 _MOST_LISTED = 50
 
 
-@app.command()
+@app.command(epilog="Example: notifier messages --state undelivered --state rejected --limit 20")
 def messages(
     message: Annotated[
         str | None, typer.Argument(metavar="[ID]", help="One message, to read its whole story.")
@@ -481,7 +511,7 @@ def _print_story(story: dict[str, Any]) -> None:
         )
 
 
-@migrate_app.command("sachet")
+@migrate_app.command("sachet", epilog="Example: notifier migrate sachet config.yaml > notifier.yml")
 def migrate_sachet(
     file: Annotated[Path, typer.Argument(help="Sachet's config.yaml; - for stdin.")],
     output: OutputFormat = Output.TEXT,
@@ -502,7 +532,10 @@ def migrate_sachet(
         sys.stderr.write(f"{note}\n")
 
 
-@storage_app.command("copy")
+@storage_app.command(
+    "copy",
+    epilog="Example: notifier storage copy --from sqlite:///var/lib/notifier/notifier.db --to postgresql://notifier@db/notifier",
+)
 def storage_copy(
     source: Annotated[str, typer.Option("--from", help="The storage.url to copy from.")],
     target: Annotated[str, typer.Option("--to", help="The storage.url to copy to; it must be empty.")],
@@ -548,7 +581,7 @@ def _console_for_progress() -> Console:
     return Console(stderr=True)
 
 
-@app.command()
+@app.command(epilog="Example: notifier ack 7 --by alice")
 def ack(
     incident: Annotated[str, typer.Argument(metavar="ID", help="The incident's number, or its id.")],
     by: Annotated[str | None, typer.Option(help="Who has it; you, if left out.")] = None,
@@ -570,10 +603,17 @@ def ack(
 # -- OVHcloud -----------------------------------------------------------------------------------------------
 
 
-@app.command()
+@app.command(epilog='Example: notifier send --config notifier.yml --to alice "hello" --wait')
 def send(
     config: ConfigFile,
-    to: Annotated[str, typer.Option("--to", help="A contact's name, or a mobile number.")],
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            help="A contact's name, or a mobile number.",
+            autocompletion=_names(lambda found: [contact.name for contact in found.contacts]),
+        ),
+    ],
     text: Annotated[str, typer.Argument(help="What to send.")],
     wait: Annotated[bool, typer.Option("--wait", help="Follow it to its receipt.")] = False,
     account: AccountName = None,
@@ -687,7 +727,7 @@ def _account(configuration: Configuration, name: str | None) -> Ovh:
     _fail(f'there is no account "{name}" under ovh; known are {known or "none by name"}')
 
 
-@ovh_app.command("account")
+@ovh_app.command("account", epilog="Example: notifier ovh account --config notifier.yml")
 def ovh_account(config: ConfigFile, account: AccountName = None, output: OutputFormat = Output.TEXT) -> None:
     """Print the SMS account, its senders and the credits left; each of them where ovh is a list."""
     _, configuration, _ = _usable(config)
@@ -726,7 +766,7 @@ def _account_told(api: Api) -> dict[str, Any]:
     }
 
 
-@ovh_app.command("login")
+@ovh_app.command("login", epilog="Example: notifier ovh login --config notifier.yml")
 def ovh_login(
     config: ConfigFile,
     wait: Annotated[bool, typer.Option(help="Wait until the key has been validated.")] = True,

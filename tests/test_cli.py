@@ -4,12 +4,14 @@ import json
 import os
 import pty
 import re
+import shlex
 import subprocess
 import sys
 import threading
 import time
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from notifier import shipped
@@ -28,6 +30,60 @@ def test_version_and_help():
     assert notifier().exit_code == 2
     assert notifier("nonsense").exit_code == 2
     assert notifier("check").exit_code == 2
+
+
+def commands(group=None, path=()):
+    group = group or typer.main.get_command(app)
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, (*path, name))
+        else:
+            yield (*path, name), command
+
+
+@pytest.mark.parametrize(
+    ("path", "command"), commands(), ids=lambda one: "-".join(one) if isinstance(one, tuple) else ""
+)
+def test_each_command_explains_itself_with_an_example_that_it_understands(path, command):
+    shown = CliRunner().invoke(app, [*path, "--help"], env={"COLUMNS": "200"})
+    assert all(option.help for option in command.params)
+    example = re.search(r"Example: notifier (.+)", shown.output)[1].strip(" │\n").partition(" > ")[0]
+    words = shlex.split(example)
+    assert tuple(words[: len(path)]) == path
+    assert CliRunner().invoke(app, [*words, "--help"]).exit_code == 0
+    assert CliRunner().invoke(app, [*words, "--nonsense", "--help"]).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("notifier ser", {"serve"}),
+        ("notifier storage ", {"copy"}),
+        ("notifier oncall --config {file} pl", {"platform"}),
+        ("notifier send --config {file} --to ", {"alice", "bob"}),
+        ("notifier render --config {file} --receiver o", {"ops"}),
+        ("notifier send --config {missing} --to ", set()),
+    ],
+)
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_complete_commands_and_names_of_the_configuration(files, shell, words, expected):
+    file = files.write(
+        schedules=[
+            {
+                "name": "platform",
+                "rotations": [{"start": "2026-01-05T09:00", "every": "1w", "contacts": ["bob"]}],
+            }
+        ]
+    )
+    words = words.format(file=file, missing=file.with_name("missing.yml"))
+    environment = {
+        "_NOTIFIER_COMPLETE": f"complete_{shell}",
+        "COMP_WORDS": words, "COMP_CWORD": str(words.count(" ")),
+        "_TYPER_COMPLETE_ARGS": words, "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+    }  # fmt: skip
+    shown = CliRunner().invoke(app, [], prog_name="notifier", env=environment).output
+    assert expected <= set(re.findall(r"[\w.-]+", shown))
+    assert ("alice" in shown) is ("alice" in expected)
 
 
 # -- check -------------------------------------------------------------------------------------------------
