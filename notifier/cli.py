@@ -787,7 +787,9 @@ def ovh_login(
         key = Api(settings).request_consumer_key()
     except CallFailed as error:
         _fail(f"OVHcloud gave no key: {error}")
-    sys.stderr.write(f"Open this page, log in and allow it:\n  {key.validation_url}\n")
+    sys.stderr.write(
+        f"Open this page, log in, choose the validity Unlimited, and allow it:\n  {key.validation_url}\n"
+    )
     if wait and not _validated(
         settings.model_copy(update={"consumer_key": key.secret}), quiet=output is Output.JSON
     ):

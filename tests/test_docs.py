@@ -1,20 +1,28 @@
 """The examples in the documents are good."""
 
+import os
 import re
+import shlex
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+import requests
 import yaml
+from typer.testing import CliRunner
 
 from notifier import reference
 from notifier.alertmanager import parse_webhook
+from notifier.cli import app
 from notifier.config import Recipient, load
 from notifier.rendering import Style, Templates, compose, notification
 from notifier.schedules import Rota
-from tests.conftest import payload
+from tests.conftest import payload, program
+from tests.processes import free_ports, running, wait_for
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -80,7 +88,7 @@ def examples():
         yield words, payloads, source, texts
 
 
-@pytest.mark.parametrize(("words", "payloads", "source", "texts"), examples())
+@pytest.mark.parametrize(("words", "payloads", "source", "texts"), list(examples()))
 def test_templates_give_what_the_page_shows(words, payloads, source, texts, tmp_path):
     name = (re.findall(r"`(\w+)(?:\.j2)?`", words.rpartition("\n\n")[2]) or ["page"])[0] if source else "page"
     (tmp_path / f"{name}.j2").write_text(source, encoding="utf-8")
@@ -99,8 +107,90 @@ def test_templates_give_what_the_page_shows(words, payloads, source, texts, tmp_
     assert texts == "\n".join(rendered) + "\n"
 
 
+def blocks(page, language):
+    return re.findall(rf"```{language}\n(.*?)```", (DOCS / page).read_text(encoding="utf-8"), re.DOTALL)
+
+
+@pytest.mark.timeout(120)
+def test_the_first_page_leads_to_a_text_on_the_phone(tmp_path, emulator, phones):
+    """Its files and commands, in their order, against an emulator; the service on a port that is free."""
+    file, alertmanager = blocks("getting-started.md", "yaml")
+    install, login, look, serve, fire = blocks("getting-started.md", "sh")
+    n_port, a_port = free_ports(2)
+    text = file.replace("ovh:\n", f"ovh:\n  endpoint: {emulator.url}\n")
+    (tmp_path / "notifier.yml").write_text(text + f"web: {{listen_address: 127.0.0.1:{n_port}}}\n")
+    quick = alertmanager.replace("9876", str(n_port)).replace("route:\n", "route:\n  group_wait: 1s\n")
+    (tmp_path / "alertmanager.yml").write_text(quick)
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "COLUMNS": "200",
+    }
+    keys = emulator.emulation.credentials
+    environment |= {
+        "OVH_APPLICATION_KEY": keys.application_key,
+        "OVH_APPLICATION_SECRET": keys.application_secret,
+    }
+
+    def typed(command):
+        done = subprocess.run(
+            ["bash", "-ec", command],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    assert "choose the validity Unlimited" in typed(login.partition("\n")[2])
+    told = typed(look)
+    assert "notifier.yml is valid: 1 contact, 1 receiver" in told
+    assert "FAILED" not in told
+    assert "delivered" in told
+    assert phones.wait(1)[0].message == "hello"
+    alone = [
+        "--cluster.listen-address",
+        "",
+        "--storage.path",
+        tmp_path / "am",
+        "--config.file",
+        "alertmanager.yml",
+    ]
+    beside = [program("prometheus-alertmanager"), *alone, "--web.listen-address", f"127.0.0.1:{a_port}"]
+    with (
+        running(shlex.split(serve), tmp_path / "notifier.log", cwd=tmp_path, env=environment),
+        running(beside, tmp_path / "am.log", cwd=tmp_path),
+    ):
+        for port in (a_port, n_port):
+            ready = f"http://127.0.0.1:{port}/-/ready"
+            wait_for(lambda: requests.get(ready, timeout=5).ok, f"{ready} is ready")
+        typed(fire.replace("9093", str(a_port)))
+        assert "critical Test db-1" in phones.wait(2, timeout=60)[1].message
+    assert "pip install ." in install
+
+
+PAGES = (DOCS.parent / "README.md", *sorted(DOCS.glob("*.md")))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_are_written_as_they_are(page):
+    text = page.read_text(encoding="utf-8")
+    inline = re.findall(r"`(notifier [a-z][^`]*)`", text)
+    for written in inline + re.findall(
+        r"(?m)^ {0,4}(notifier [a-z].*)$", "\n".join(re.findall(r"(?s)```sh\n(.*?)```", text))
+    ):
+        for command in written.partition(" > ")[0].replace("ovh login|account", "ovh login").split("|"):
+            words = shlex.split(re.sub(r"[\[\]\\]", "", command.replace("'", "")))
+            if words[:1] == ["notifier"]:
+                shown = CliRunner().invoke(app, [*words[1:], "--help"])
+                assert shown.exit_code == 0, (written, shown.output)
+                assert "Commands" not in shown.output or len(words) == 2, written
+
+
 def test_links_between_the_documents_lead_somewhere():
-    for file in (DOCS.parent / "README.md", *DOCS.glob("*.md")):
+    for file in PAGES:
         for target, anchor in re.findall(
             r"\]\((?!https?:)([^)#\s]*)(#[^)]*)?\)", file.read_text(encoding="utf-8")
         ):

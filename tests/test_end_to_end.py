@@ -3,7 +3,6 @@
 import contextlib
 import http.server
 import json
-import socket
 import subprocess
 import threading
 import time
@@ -12,16 +11,7 @@ import pytest
 import requests
 
 from tests.conftest import ALICE, BOB, program
-
-
-def free_ports(count):
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
+from tests.processes import free_ports, running, wait_for
 
 
 class Target:
@@ -49,30 +39,6 @@ class Target:
     def close(self):
         self._server.shutdown()
         self._server.server_close()
-
-
-@contextlib.contextmanager
-def running(arguments, log):
-    with log.open("wb") as output:
-        process = subprocess.Popen([str(a) for a in arguments], stdout=output, stderr=output)
-        try:
-            yield process
-        finally:
-            process.terminate()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-def wait_for(what, description, seconds=60):
-    for _ in range(seconds * 10):
-        with contextlib.suppress(requests.RequestException, KeyError, IndexError):
-            if found := what():
-                return found
-        time.sleep(0.1)
-    return pytest.fail(f"{description} within {seconds} s")
 
 
 def clustered(port):

@@ -5,7 +5,7 @@ import re
 import requests
 
 from tests.conftest import alert, webhook
-from tests.test_end_to_end import wait_for
+from tests.processes import wait_for
 
 
 def shown(running, path="/"):

@@ -15,7 +15,7 @@ import yaml
 from notifier import systemd
 from notifier.shipped import CONFIG
 from tests.conftest import alert, payload, program, webhook
-from tests.test_end_to_end import free_ports
+from tests.processes import free_ports
 
 ROOT = CONFIG.parent
 RULES = CONFIG / "prometheus" / "rules.yml"
@@ -94,6 +94,13 @@ def test_every_query_asks_for_what_is_there(exposed, tmp_path):
     file = tmp_path / "queries.yml"
     file.write_text(json.dumps({"groups": [{"name": "g", "rules": made}]}))
     succeeds(program("promtool"), "check", "rules", file)
+
+
+def test_the_pages_name_metrics_that_are(exposed):
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for name in _METRIC.findall(page.read_text(encoding="utf-8")):
+            stem = re.sub(r"_(bucket|sum|count|total)$", "", name)
+            assert {name, stem} & exposed, f"{name} in {page.name}"
 
 
 def test_the_dashboard_shows_every_metric_of_note(exposed):
