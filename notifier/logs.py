@@ -11,7 +11,7 @@ from typing import Any, TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from notifier.phones import mask, mask_all
+from notifier.phones import forms, mask, mask_all
 
 
 class LogFormat(StrEnum):
@@ -46,8 +46,7 @@ class Redaction:
     def mask_numbers(self, numbers: Iterable[str]) -> None:
         """Mask *numbers* from now on in every form they are known to take; others are masked by their looks."""
         for number in numbers:
-            digits = number.removeprefix("+")
-            for form in (number, f"00{digits}", digits) if number.startswith("+") else (number,):
+            for form in forms(number):
                 if len(form) > 5:
                     self._numbers[form] = mask(form)
 

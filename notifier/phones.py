@@ -46,6 +46,21 @@ def parse_mobile(text: str, default_region: str | None = None) -> str:
     return e164
 
 
+def forms(number: str) -> list[str]:
+    """Return the ways in which *number* (E.164) is written, longest first: with ``+`` or ``00``, bare, national."""
+    if not number.startswith("+"):
+        return [number]
+    digits = number.removeprefix("+")
+    found = [f"00{digits}", number, digits]
+    try:
+        national = phonenumbers.format_number(
+            phonenumbers.parse(number), phonenumbers.PhoneNumberFormat.NATIONAL
+        )
+    except phonenumbers.NumberParseException:
+        return found
+    return [*found, national, re.sub(r"\D", "", national)]
+
+
 def mask(number: str) -> str:
     """Return *number* with its middle hidden, as logs may hold it: ``+336••••0001``."""
     if len(number) < 9:

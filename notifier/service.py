@@ -147,7 +147,7 @@ class Service:
             readiness=self.readiness,
             reload=self.reload,
             callbacks=Callbacks(self.current, self.receipts.hint, self.replies.hint),
-            api=Api(self.store, self.current, self.desk, self._gate, clock),
+            api=Api(self.store, self.current, self.desk, self._gate, clock, self._redaction.hide),
             pages=self.pages.routes(),
             origin=lambda: self.configuration.origin,
         )

@@ -19,6 +19,10 @@ from notifier.store.recent import Recent
 _BUSY_TIMEOUT = 5.0  # seconds
 
 
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
 def open_engine(path: Path, *, readers: int = 4) -> Engine:
     """Return an engine on the SQLite file at *path*, in WAL mode with full synchronisation.
 
@@ -44,6 +48,8 @@ def open_engine(path: Path, *, readers: int = 4) -> Engine:
         }
         for name, value in pragmas.items():
             connection.execute(f"PRAGMA {name}={value}").close()
+        # SQLite's own knows the letters of ASCII alone; PostgreSQL's knows all.
+        connection.create_function("lower", 1, _lower, deterministic=True)
 
     def begin(connection: Connection) -> None:
         read_only = connection.get_execution_options().get("read_only", False)

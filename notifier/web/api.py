@@ -27,7 +27,7 @@ from notifier.store.store import Store
 from notifier.stories import timeline
 from notifier.values import parse_moment
 from notifier.web import openapi
-from notifier.web.gate import FOREIGN, Gate, has_nul, is_foreign, user_of
+from notifier.web.gate import Gate, has_nul
 
 _MAX_BODY = 64 * 1024
 _LONGEST_SHIFT = timedelta(days=400)
@@ -67,8 +67,8 @@ def incident_json(incident: Incident) -> dict[str, Any]:
     }
 
 
-def message_json(message: LedgerMessage) -> dict[str, Any]:
-    """Return *message* as the API shows it; numbers are masked."""
+def message_json(message: LedgerMessage, hide: Callable[[str], str]) -> dict[str, Any]:
+    """Return *message* as the API shows it; numbers are masked, in its error by *hide*."""
     return {
         "id": message.id,
         "incident": message.incident_id,
@@ -80,7 +80,7 @@ def message_json(message: LedgerMessage) -> dict[str, Any]:
         "parts": message.parts,
         "credits": message.credits,
         "state": message.state,
-        "error": message.error,
+        "error": message.error and hide(message.error),
         "attempts": message.attempts,
         "ovh_id": message.ovh_id,
         "ptt": message.ptt,
@@ -92,10 +92,10 @@ def message_json(message: LedgerMessage) -> dict[str, Any]:
     }
 
 
-def story_json(story: Story) -> dict[str, Any]:
-    """Return the whole *story* of a message as the API shows it."""
+def story_json(story: Story, hide: Callable[[str], str]) -> dict[str, Any]:
+    """Return the whole *story* of a message as the API shows it; numbers are masked, in errors by *hide*."""
     return {
-        **message_json(story.message),
+        **message_json(story.message, hide),
         "webhook": story.origin and story.origin.webhook_id,
         "tries": [
             {
@@ -104,15 +104,16 @@ def story_json(story: Story) -> dict[str, Any]:
                 "answered_at": rfc3339(one.answered_at),
                 "state": one.state,
                 "text": one.text,
-                "error": one.error,
+                "error": one.error and hide(one.error),
                 "query_id": one.query_id,
                 "account": one.account or None,
             }
             for one in story.attempts
         ],
-        "merged": [message_json(one) for one in story.merged],
+        "merged": [message_json(one, hide) for one in story.merged],
         "timeline": [
-            {"at": rfc3339(line.at), "what": line.what, "detail": line.detail} for line in timeline(story)
+            {"at": rfc3339(line.at), "what": line.what, "detail": hide(line.detail)}
+            for line in timeline(story)
         ],
     }
 
@@ -126,6 +127,8 @@ class Api:
     desk: Desk
     gate: Gate
     clock: Clock
+    hide: Callable[[str], str]
+    """Returns a text without secrets, its numbers masked: OVHcloud's errors repeat what was sent."""
 
     def routes(self) -> list[Route]:
         """Return the paths of the API, and the calendars for phones."""
@@ -145,10 +148,8 @@ class Api:
         self, handler: Callable[[Request, bytes], Response]
     ) -> Callable[[Request], Awaitable[Response]]:
         async def guarded(request: Request) -> Response:
-            if request.method == "POST" and is_foreign(
-                request.scope, self.current.runtime.configuration.origin
-            ):
-                return JSONResponse({"error": FOREIGN}, 403)
+            if refusal := self.gate.refusal(request.scope, self.current.runtime.configuration.origin):
+                return JSONResponse({"error": refusal}, 403)
             if has_nul(request):
                 return JSONResponse({"error": "NUL is in no name and no text"}, 400)
             if not await self.gate.admits(request.scope):
@@ -187,7 +188,7 @@ class Api:
             for e in self.store.incidents.history(incident.id)
         ]
         told = self.store.ledger.page(openapi.MOST, incident_id=incident.id)
-        sent = [message_json(one) for one in reversed(told)]
+        sent = [message_json(one, self.hide) for one in reversed(told)]
         return JSONResponse({**incident_json(incident), "events": history, "messages": sent})
 
     # messages
@@ -200,7 +201,7 @@ class Api:
                 raise Refused(400, f'"{state}" is not a state; known are {", ".join(MessageState)}')
         limit, query = _limit(request), request.query_params
         found = self.store.ledger.page(limit + 1, query.get("cursor"), states, query.get("receiver"))
-        return _listed([message_json(one) for one in found], limit)
+        return _listed([message_json(one, self.hide) for one in found], limit)
 
     def message(self, request: Request, _: bytes) -> Response:
         """Return one message, with its whole story."""
@@ -208,11 +209,11 @@ class Api:
         story = self.store.ledger.story(given)
         if story is None:
             raise Refused(404, f'there is no message "{given[:40]}"')
-        return JSONResponse(story_json(story))
+        return JSONResponse(story_json(story, self.hide))
 
     def acknowledge(self, request: Request, body: bytes) -> Response:
         """Acknowledge an incident in the name of whom the body says: ``{"by": "alice"}``."""
-        by = _text(_object(body, "by"), "by") or user_of(request) or "the API"
+        by = _text(_object(body, "by"), "by") or self.gate.user(request) or "the API"
         incident = self._incident(request)
         contact = next((c for c in self.current.runtime.configuration.contacts if c.name == by), None)
         phone = self.current.runtime.configuration.recipient(by).phone if contact is not None else None
@@ -239,7 +240,7 @@ class Api:
         story = self.store.ledger.story(sent.id)
         if story is None:
             raise Refused(409, "it is on its way, but its record is deleted; storage.retention is too short")
-        return JSONResponse(message_json(story.message))
+        return JSONResponse(message_json(story.message, self.hide))
 
     async def describe(self, request: Request) -> Response:  # noqa: ARG002
         """Return the description of the API."""

@@ -15,7 +15,7 @@ from starlette.routing import Route
 from notifier.metrics import Metrics
 from notifier.web.api import Api
 from notifier.web.callbacks import Callbacks
-from notifier.web.gate import FOREIGN, Gate, is_foreign
+from notifier.web.gate import Gate
 from notifier.web.webhook import WebhookEndpoint
 
 
@@ -57,8 +57,8 @@ def build(
         return Response(text, media_type=CONTENT_TYPE_LATEST)
 
     async def reloading(request: Request) -> Response:
-        if is_foreign(request.scope, origin()):
-            return PlainTextResponse(FOREIGN + "\n", 403)
+        if (refusal := gate.refusal(request.scope, origin())) is not None:
+            return PlainTextResponse(refusal + "\n", 403)
         if not await gate.admits(request.scope):
             return PlainTextResponse(
                 "give the right credentials\n", 401, {"www-authenticate": 'Bearer realm="notifier"'}

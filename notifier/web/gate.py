@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import ipaddress
 
 import structlog
 from starlette.requests import Request
@@ -17,14 +18,6 @@ _MOST_VERIFIED = 32
 """How many passwords may wait to be verified; each takes a while, and what is beyond that is refused."""
 
 log = structlog.get_logger(__name__)
-
-
-def user_of(request: Request) -> str | None:
-    """Return the name that the credentials give, which the gate has found right; None where they give none."""
-    scheme, _, value = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "basic":
-        return None
-    return base64.b64decode(value).decode("utf-8", "replace").partition(":")[0] or None
 
 
 def has_nul(request: Request) -> bool:
@@ -62,6 +55,25 @@ def is_foreign(scope: Scope, own: str | None = None) -> bool:
     return _bare(host, scheme) not in {_bare(one, scheme) for one in known if one}
 
 
+STRANGE = "this service has another name; set global.external_url where people reach it by that one"
+
+
+def is_ours(scope: Scope, own: str | None = None) -> bool:
+    """Whether a request is for a name that nobody else can have had moved here (DNS rebinding).
+
+    Such are addresses, ``localhost``, names without a dot, and *own*, the host of `external_url`.
+    """
+    host = dict(scope["headers"]).get(b"host", b"").decode("latin-1").lower()
+    name = host.rpartition("]")[0].removeprefix("[") if host.startswith("[") else host.partition(":")[0]
+    if host == (own or "").lower() or "." not in name or name.endswith(".localhost"):
+        return True
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
 def _bare(host: bytes, scheme: bytes) -> bytes:
     """Return *host* without the port that *scheme* has anyway."""
     return host.lower().removesuffix(b":443" if scheme == b"https" else b":80")
@@ -80,6 +92,24 @@ class Gate:
     def admit_as(self, web: Web) -> None:
         """Demand the credentials of *web* from now on."""
         self._authentication = Authentication.of(web)
+
+    def refusal(self, scope: Scope, own: str | None = None) -> str | None:
+        """Return why a request is refused whatever credentials it has; None where it is not.
+
+        *own* is the host by which people reach this service.
+        """
+        if scope["method"] not in ("GET", "HEAD") and is_foreign(scope, own):
+            return FOREIGN
+        if not self._authentication.is_required and not is_ours(scope, own):
+            return STRANGE
+        return None
+
+    def user(self, request: Request) -> str | None:
+        """Return the name that the credentials of an admitted request give; None where they give or need none."""
+        scheme, _, value = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "basic" or not self._authentication.users:
+            return None
+        return base64.b64decode(value).decode("utf-8", "replace").partition(":")[0] or None
 
     def admits_at_once(self, header: bytes) -> bool:
         """Whether a request with this ``Authorization`` may pass, as far as can be told without waiting."""

@@ -235,7 +235,11 @@ _SEND: Json = {
         },
     },
 }
-_MOMENT = {"type": "string", "description": "RFC 3339, or a local time in the schedule's zone."}
+_MOMENT = {
+    "type": "string",
+    "pattern": r"^20\d\d-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])T([01]\d|2[0-3]):[0-5]\d(:[0-5]\d)?(Z|[+-]\d\d:\d\d)?$",
+    "description": "RFC 3339, or a local time in the schedule's zone.",
+}
 
 _RELOAD = _operation(
     "Read the configuration again",

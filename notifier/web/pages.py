@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlencode
 
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -38,7 +38,7 @@ from notifier.store.schema import MessageState
 from notifier.store.store import Store
 from notifier.web import views
 from notifier.web.app import Readiness
-from notifier.web.gate import Gate, has_nul, is_foreign, is_from_a_page, user_of
+from notifier.web.gate import FOREIGN, Gate, has_nul, is_from_a_page
 from notifier.web.views import Viewer
 
 _SITE = Path(__file__).parent / "site"
@@ -121,6 +121,8 @@ class Pages:
     # how a page is answered
 
     async def _refused(self, request: Request) -> Response | None:
+        if refusal := self.gate.refusal(request.scope, self.current.runtime.configuration.origin):
+            return PlainTextResponse(refusal + "\n", 403, _HEADERS)
         if await self.gate.admits(request.scope):
             return None
         text = "give the right name and password\n"
@@ -213,8 +215,8 @@ class Pages:
             self._streams -= 1
 
     def _fragment(self, request: Request) -> str | None:
-        wanted = urlsplit(request.query_params.get("path", "/"))
-        path, said = wanted.path, parse_qs(wanted.query).get("said", [""])[0]
+        path, _, query = request.query_params.get("path", "/").partition("?")
+        said = parse_qs(query).get("said", [""])[0]
         try:
             if path == "/":
                 name, values = self.home(request)
@@ -312,12 +314,13 @@ class Pages:
                 told,
                 viewer,
                 {m.phone: mask(m.phone) for m in told},
+                self.redaction.hide,
             ),
             "coming": coming,
             "can_escalate": incident.step < len(policy.steps),
             "people": [contact.name for contact in runtime.configuration.contacts],
-            "user": user_of(request),
-            "me": request.cookies.get(_ME, ""),
+            "user": self.gate.user(request),
+            "me": unquote(request.cookies.get(_ME, "")),
             "said": _SAID.get(said),
         }
 
@@ -325,10 +328,8 @@ class Pages:
 
     def _form(self, act: Callable[[Incident, str], str]) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
-            if is_foreign(request.scope, self.current.runtime.configuration.origin) or not is_from_a_page(
-                request.scope
-            ):
-                return PlainTextResponse("only a page of Notifier's own may do that\n", 403, _HEADERS)
+            if not is_from_a_page(request.scope):
+                return PlainTextResponse(FOREIGN + "\n", 403, _HEADERS)
             if (refused := await self._refused(request)) is not None:
                 return refused
             body = bytearray()
@@ -337,14 +338,14 @@ class Pages:
                 if len(body) > _MAX_FORM:
                     return PlainTextResponse("the form is too large\n", 413, _HEADERS)
             values = parse_qs(body.decode("utf-8", "replace"))
-            by = user_of(request) or (values.get("by") or [""])[0]
+            by = self.gate.user(request) or (values.get("by") or [""])[0]
             return await self._in_thread(lambda: self._done(request, by, act))
 
         return answer
 
     def _done(self, request: Request, by: str, act: Callable[[Incident, str], str]) -> Response:
         known = [contact.name for contact in self.current.runtime.configuration.contacts]
-        if by not in known and (not by or by != user_of(request)):
+        if by not in known and (not by or by != self.gate.user(request)):
             message = "Go back and choose who you are: the others are told who has it."
             return self._problem(request, 400, "Who are you?", message)
         try:
@@ -356,7 +357,7 @@ class Pages:
             message = f"{error}. Nothing was done; try again, or reply to the SMS."
             return self._problem(request, 503, "The database cannot be had", message)
         answer = RedirectResponse(f"/incidents/{incident.id}?{urlencode({'said': said})}", 303, _HEADERS)
-        answer.set_cookie(_ME, by, max_age=365 * 86400, httponly=True, samesite="strict")
+        answer.set_cookie(_ME, quote(by), max_age=365 * 86400, httponly=True, samesite="strict")
         return answer
 
     def acknowledge(self, incident: Incident, by: str) -> str:
@@ -406,8 +407,7 @@ class Pages:
             "following": following,
         }
 
-    @staticmethod
-    def _listed(message: LedgerMessage, viewer: Viewer) -> dict[str, Any]:
+    def _listed(self, message: LedgerMessage, viewer: Viewer) -> dict[str, Any]:
         return {
             "at": viewer.moment(message.created_at),
             "kind": message.kind,
@@ -416,7 +416,7 @@ class Pages:
             "cost": _cost(message),
             "incident": message.incident_id,
             "text": message.text,
-            "error": message.error,
+            "error": message.error and self.redaction.hide(message.error),
         }
 
     # the configuration

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo
@@ -157,8 +157,12 @@ def story(
     messages: Iterable[LedgerMessage],
     viewer: Viewer,
     mask: Mapping[str, str],
+    hide: Callable[[str], str],
 ) -> list[Entry]:
-    """Return what happened to an incident and whom it was told, in order; *mask* hides bare numbers."""
+    """Return what happened to an incident and whom it was told, in order.
+
+    *mask* hides bare numbers, *hide* those in errors.
+    """
     found: list[tuple[datetime, Entry]] = []
     for event in events:
         what = _HAPPENED.get(event.kind, event.kind)
@@ -170,7 +174,7 @@ def story(
     for message in messages:
         to = message.contact or mask[message.phone]
         what = f"{_KINDS.get(Kind(message.kind), message.kind)} to {to}"
-        fates = tuple(fates_of(message, viewer))
+        fates = tuple(replace(fate, text=hide(fate.text)) for fate in fates_of(message, viewer))
         found.append(
             (
                 message.created_at,
