@@ -66,6 +66,8 @@ class Incident:
     alerts: frozenset[str]
     webhook_id: str | None
     opened_at: datetime
+    began_at: datetime | None = None
+    """Since when it fires, as its first message says; None where that is not known."""
     step: int = 0
     round: int = 0
     taken: int = 0

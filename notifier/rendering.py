@@ -301,7 +301,7 @@ def common_prefix(hosts: Iterable[str]) -> str:
         if len(members) == 1 or len(prefix) < 2 or not all(tails):
             shared += members
         else:
-            shared.append(prefix + ",".join(tails))
+            shared.append(prefix + ",".join(sorted(tails, key=int)))
     return ", ".join(shared)
 
 
@@ -327,7 +327,7 @@ def _site(labels: Mapping[str, str]) -> str:
     return next((labels[name] for name in _SITE if labels.get(name)), "")
 
 
-def _since(alerts: Sequence[ShownAlert]) -> datetime | None:
+def since(alerts: Sequence[ShownAlert]) -> datetime | None:
     """Return since when the first of *alerts*, and those as severe, last: an old warning must not age a new fault."""
     return min((a.starts_at for a in alerts if a.severity == alerts[0].severity), default=None)
 
@@ -369,7 +369,7 @@ class _Environment(ImmutableSandboxedEnvironment):
             "where": _where,
             "site": _site,
             "by_name": _by_name,
-            "since": _since,
+            "since": since,
             "ended": _ended,
             "clip": clip,
             "room": room,
@@ -591,8 +591,15 @@ def _named(alerts: Iterable[ShownAlert]) -> str:
 
 
 def title(message: Notification) -> str:
-    """Return what *message* is about in a few words: names and places of its alerts."""
-    return clip(_named(message.alerts[:_TITLE_ALERTS]), _TITLE) or "alerts"
+    """Return what *message* is about in a few words: names and places of its alerts, and how many more there are."""
+    named = ""
+    for shown in range(1, min(len(message.alerts), _TITLE_ALERTS) + 1):
+        more = len(message.alerts) - shown + message.unseen
+        longer = _named(message.alerts[:shown]) + (f" +{more}" if more else "")
+        if named and len(longer) > _TITLE:
+            break
+        named = longer
+    return clip(named, _TITLE) or "alerts"
 
 
 def gist(message: Notification) -> str:

@@ -162,7 +162,7 @@ def test_nobody_answers_and_the_next_is_paged(make, emulator):
     pager.run(9 * 60, step=30)
     assert [who for who, _ in told(emulator)] == ["alice"]
     pager.run(61, step=30)
-    assert told(emulator)[1] == ("bob", "FIRING #1 critical A db-1 since 12:13")
+    assert told(emulator)[1] == ("bob", "ESCALATED #1 critical A db-1 since 12:13")
     pager.run(15 * 60, step=30)
     assert sorted(who for who, _ in told(emulator)[2:]) == ["alice", "carol"]
     pager.run(7200, step=60)
@@ -273,7 +273,7 @@ def test_resolution_is_told_to_exactly_those_who_were_paged_once(make, emulator)
     later(pager, over("A"), seconds=10)
     later(pager, over("A"), minutes=3)
     said = [(who, text.split()[0]) for who, text in told(emulator)]
-    assert said[:2] == [("alice", "FIRING"), ("bob", "FIRING")]
+    assert said[:2] == [("alice", "FIRING"), ("bob", "ESCALATED")]
     assert sorted(said[2:]) == [("alice", "RESOLVED"), ("bob", "RESOLVED")]
     pager.run(1200, step=60)
     assert len(told(emulator)) == 4
@@ -333,7 +333,7 @@ def test_an_acknowledgement_lapses(make, emulator):
     pager.run(3590, step=10)
     assert len(told(emulator)) == 1
     pager.run(20, step=10)
-    assert told(emulator)[1] == ("alice", "FIRING #1 critical A db-1 since 12:13")
+    assert told(emulator)[1] == ("alice", "REOPENED #1 critical A db-1 since 12:13")
     assert the_incident(pager).state == "open"
     pager.run(320, step=10)
     assert told(emulator)[2][0] == "bob"
@@ -360,7 +360,11 @@ def test_passing_on_takes_the_next_step_at_once(make, emulator):
     pager.desk.acknowledge(id_, "bob", Via.API)
     assert pager.desk.escalate(id_, "bob", Via.API) is Verdict.DONE
     pager.turn()
-    assert [who for who, text in told(emulator) if text.startswith("FIRING")] == ["alice", "bob", "carol"]
+    assert [who for who, text in told(emulator) if text.startswith(("FIRING", "ESCALATED"))] == [
+        "alice",
+        "bob",
+        "carol",
+    ]
     assert pager.desk.escalate(id_, "carol", Via.API) is Verdict.EXHAUSTED
 
 
@@ -614,7 +618,7 @@ def test_an_acknowledgement_is_of_what_fires_then(make, emulator):
     assert the_incident(pager).state == "acknowledged"  # A fires still
     later(pager, firing("C"), hours=9)
     assert the_incident(pager).state == "open"
-    assert told(emulator)[-1] == ("alice", "FIRING #1 critical C db-1 since 12:13")
+    assert told(emulator)[-1] == ("alice", "REOPENED #1 critical C db-1 since 12:13")
 
 
 def test_some_of_it_over_is_no_reminder(make, emulator):
@@ -696,14 +700,14 @@ NIGHT = [
 EXPECTED = [
     # minute, who, what
     (0, "alice", "FIRING #1 critical A db-1 since 12:13"),
-    (10, "bob", "FIRING #1 critical A db-1 since 12:13"),
+    (10, "bob", "ESCALATED #1 critical A db-1 since 12:13"),
     (12, "alice", "STILL FIRING #1 critical A db-1 since 12:13"),
     (12, "bob", "STILL FIRING #1 critical A db-1 since 12:13"),
     (16, "alice", "bob has it: #1 A db-1"),
     (20, "alice", "UPDATE #1 critical B db-1 since 12:13"),
     (20, "bob", "UPDATE #1 critical B db-1 since 12:13"),
-    (76, "alice", "FIRING #1 critical A db-1; B db-1 since 12:13"),  # bob's acknowledgement lapses
-    (86, "bob", "FIRING #1 critical A db-1; B db-1 since 12:13"),
+    (76, "alice", "REOPENED #1 critical A db-1; B db-1 since 12:13"),  # bob's acknowledgement lapses
+    (86, "bob", "ESCALATED #1 critical A db-1; B db-1 since 12:13"),
     (90, "bob", "alice has it: #1 A db-1"),
     (100, "alice", "RESOLVED #1 critical A db-1; B db-1 at 12:20 after 6m"),
     (100, "bob", "RESOLVED #1 critical A db-1; B db-1 at 12:20 after 6m"),

@@ -19,6 +19,7 @@ from notifier.rendering import (
     plain_text,
     say_late,
     short_host,
+    title,
 )
 from notifier.sms import Coding, Encoding, encode, measure
 from tests.conftest import alert, payload, webhook
@@ -95,7 +96,7 @@ def test_one_alert_with_ordinary_labels_costs_one_part(name, labels, summary, se
         told_of = alert(name, status=status, starts_at="2026-10-20T12:13:30Z", **where)
         told_of["annotations"] = {"summary": summary}
         body = webhook(told_of, commonLabels=told_of["labels"], commonAnnotations=told_of["annotations"])
-        for reason in ("page", "update", "reminder"):
+        for reason in ("page", "update", "reminder", "escalation", "reopened"):
             for recipient in (ALICE, AMELIE):
                 message = replace(told(body), number=999, reason=reason)
                 result = compose(SHIPPED, message, recipient, Style(), NOW)
@@ -386,3 +387,36 @@ def test_an_alert_without_a_name_goes_by_where_it_is():
     body = webhook({**alert(), "labels": {"instance": "db-1:9100"}})
     assert text(body).text == "FIRING db-1 since 13:13"
     assert text(webhook({**alert(), "labels": {}})).text == "FIRING alert since 13:13"
+
+
+def test_a_title_names_what_fits_in_order_and_counts_the_rest():
+    body = webhook(*(alert("NodeUnreachable", instance=f"web-{n}:9100") for n in (3, 30, 7, *range(40, 67))))
+    assert title(told(body)) == "NodeUnreachable web-3,7,30,40,41,42,43,44,45,46 +20"
+    assert title(told(webhook(alert("A", instance="db-2"), alert("A", instance="db-1")))) == "A db-1,2"
+    long = webhook(
+        *(alert("LongNameOfAnAlertThatSaysALot", instance=f"a-rather-long-host-{n}") for n in range(4))
+    )
+    assert title(told(long)) == "LongNameOfAnAlertThatSaysALot a-rather-long-host-0,1,2,3"
+    longer = webhook(alert("A" * 40, instance="h" * 30), alert("B" * 40))
+    assert title(told(longer)).endswith("...")
+
+
+def test_an_escalation_says_that_others_did_not_answer():
+    body = webhook(alert("Down", instance="db-1", severity="critical"))
+    texts = {
+        (reason, who.language): compose(
+            SHIPPED, replace(told(body), reason=reason), who, Style(), NOW
+        ).text.split()[0]
+        for reason in ("page", "escalation", "reopened")
+        for who in (ALICE, AMELIE)
+    }
+    assert [texts[reason, "en"] for reason in ("page", "escalation", "reopened")] == [
+        "FIRING",
+        "ESCALATED",
+        "REOPENED",
+    ]
+    assert [texts[reason, "fr"] for reason in ("page", "escalation", "reopened")] == [
+        "ALERTE",
+        "ESCALADE",
+        "ROUVERT",
+    ]

@@ -141,7 +141,9 @@ class Escalator(Worker):
         whom = taking.whom or runtime.anybody(receiver, now)
         after = escalated(current, taking)
         kind = "reopened" if has_lapsed else "heard" if is_first else "escalated"
-        told_in = self._telling(incident, part, _REASONS[kind], now)
+        # Whoever is the first to be reached need not know that others could not be.
+        is_first_told = kind == "escalated" and not self._store.incidents.involved(incident.id)
+        told_in = self._telling(incident, part, "page" if is_first_told else _REASONS[kind], now)
         told = told_in("en")
         written = written_for(runtime, receiver, told_in, whom, Kind.PAGE, now)
         report_failures(self._metrics, written, incident=incident.number)

@@ -45,6 +45,7 @@ from notifier.rendering import (
     gist,
     notification,
     remembered,
+    since,
     title,
     urgency,
 )
@@ -347,6 +348,7 @@ def _opened(part: Part, told: Notification, number: int, now: datetime) -> Incid
         firing=part.firing,
         webhook_id=None,
         opened_at=now,
+        began_at=min(now, since(told.alerts) or now),
     )
 
 

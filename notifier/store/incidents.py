@@ -43,17 +43,13 @@ _HEARD = (
     .order_by(incidents.c.heard_at)
     .limit(bindparam("most"))
 )
+_FIXED = ("id", "number", "receiver", "group_key", "opened_at", "began_at")
+"""What of an incident never changes."""
 _ADD = insert(incidents)
 _CHANGE = (
     update(incidents)
     .where(incidents.c.id == bindparam("incident"), incidents.c.version == bindparam("read"))
-    .values(
-        {
-            column.name: bindparam(column.name)
-            for column in incidents.c
-            if column.name not in ("id", "number", "receiver", "group_key", "opened_at")
-        }
-    )
+    .values({column.name: bindparam(column.name) for column in incidents.c if column.name not in _FIXED})
 )
 _ADD_EVENTS = insert(events)
 _SEEN = (MessageState.SENDING, MessageState.UNSETTLED, MessageState.ACCEPTED, MessageState.DELIVERED)
@@ -307,7 +303,7 @@ class Incidents:
             connection.execute(_ADD, row)
         else:
             row |= {"incident": row.pop("id"), "read": row["version"], "version": row["version"] + 1}
-            for name in ("number", "receiver", "group_key", "opened_at"):
+            for name in _FIXED[1:]:
                 del row[name]
             if connection.execute(_CHANGE, row).rowcount != 1:
                 return False

@@ -158,6 +158,7 @@ incidents = Table(
     Column("firing", Text, nullable=False, server_default=""),
     Column("webhook_id", Text),
     Column("opened_at", Instant, nullable=False),
+    Column("began_at", Instant),
     Column("step", Integer, nullable=False),
     Column("round", Integer, nullable=False),
     Column("taken", Integer, nullable=False),

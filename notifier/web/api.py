@@ -59,6 +59,7 @@ def incident_json(incident: Incident) -> dict[str, Any]:
         "title": incident.title,
         "labels": dict(incident.labels),
         "opened_at": rfc3339(incident.opened_at),
+        "began_at": rfc3339(incident.began_at),
         "acknowledged_by": incident.acknowledged_by,
         "acknowledged_via": incident.acknowledged_via,
         "acknowledged_at": rfc3339(incident.acknowledged_at),

@@ -48,6 +48,7 @@ _INCIDENT: Json = {
     "title": _TEXT,
     "labels": {"type": "object", "additionalProperties": _TEXT, "description": "Those its alerts share."},
     "opened_at": _TIME,
+    "began_at": _or_null(_TIME),
     "acknowledged_by": _or_null(_TEXT),
     "acknowledged_via": _or_null({"enum": [via.value for via in Via]}),
     "acknowledged_at": _or_null(_TIME),
