@@ -609,6 +609,25 @@ def test_a_hole_in_the_last_step_goes_to_the_first_while_rounds_are_left():
     assert take(policy, 0, 0, NOW, whom("a", "b")).whom == ()
 
 
+@pytest.mark.parametrize("tell_others", [True, False])
+def test_who_has_it_learns_that_another_took_it_though_never_paged(make, emulator, tell_others):
+    pager = make(**team(("10m", ["bob"]), tell_others=tell_others))
+    pager.post(firing("A"))
+    pager.turn()
+    number = the_incident(pager).id
+    pager.desk.acknowledge(number, "carol", Via.WEB)
+    pager.turn()
+    before = len(told(emulator))
+    pager.desk.acknowledge(number, "bob", Via.WEB)
+    pager.turn()
+    assert ("carol", "bob has it: #1 A db-1") in told(emulator)[before:]
+    assert (("alice", "bob has it: #1 A db-1") in told(emulator)[before:]) is tell_others
+    pager.desk.acknowledge(number, "carol", Via.WEB)
+    pager.desk.escalate(number, "alice", Via.WEB)
+    pager.turn()
+    assert ("carol", "alice passed it on: #1 A db-1") in told(emulator)[before:]
+
+
 def test_an_acknowledgement_is_of_what_fires_then(make, emulator):
     pager = make(**team(("10m", ["bob"])))
     pager.post(firing("A"))

@@ -104,7 +104,7 @@ def test_a_digest_fits_and_counts_all(kinds, max_parts):
     assert measure(text).parts <= max_parts
     firing = sum(count for status, _, _, count in kinds if status == "firing")
     if firing:
-        assert text.startswith(f"{firing} more alerts")
+        assert text.startswith(f"{firing} more alert{'s' if firing > 1 else ''}: ")
 
 
 def test_a_digest_names_the_most_severe_first():
@@ -115,6 +115,22 @@ def test_a_digest_names_the_most_severe_first():
         "43 more alerts: critical DiskFull 2, Down; warning HighLoad 40; resolved 3: warning HighLoad 3; ack takes all"
     )
     assert digest(gists[-1:], "fr", 2) == "3 résolues : warning HighLoad 3"
+    assert digest(gists[:1], "fr", 2) == "1 autre alerte : warning HighLoad"
+    assert digest(gists[:1], "en", 2) == "1 more alert: warning HighLoad"
+
+
+def test_what_a_digest_can_hold_in_full_it_does(make, emulator):
+    """Number, place and time, and not how many of which name, where that costs no part more."""
+    pager = make(**team())
+    storm(pager, [f"A{n}" for n in range(12)])
+    pager.turn(5)
+    pager.run(70, step=1)
+    singles, last = [text for _, text in told(emulator)[:-1]], told(emulator)[-1][1]
+    held = last.split("; ")
+    assert len(singles) == 10
+    assert len(held) == 2
+    assert sorted(int(text.split("#")[1].split()[0]) for text in singles + held) == list(range(1, 13))
+    assert all(text.startswith("FIRING #") and text.endswith(" db-1 since 12:13") for text in held)
 
 
 # -- a contact in a storm ----------------------------------------------------------------------------------

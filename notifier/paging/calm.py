@@ -25,14 +25,20 @@ _MOST_KINDS = 60
 """How many kinds of alerts a digest names at most; six parts hold no more."""
 
 _WORDS = {
-    "en": ("{count} more alerts: ", "resolved {count}: ", "+{count} more kinds", "ack takes all"),
+    "en": (
+        ("1 more alert: ", "{count} more alerts: "),
+        ("resolved 1: ", "resolved {count}: "),
+        ("+1 more kind", "+{count} more kinds"),
+        "ack takes all",
+    ),
     "fr": (
-        "{count} autres alertes : ",
-        "{count} résolues : ",
-        "+{count} autres sortes",
+        ("1 autre alerte : ", "{count} autres alertes : "),
+        ("1 résolue : ", "{count} résolues : "),
+        ("+1 autre sorte", "+{count} autres sortes"),
         "ack les prend toutes",
     ),
 }
+"""How many fire, are over, are not named, each of one and of several; and what a reply does where there are several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,18 +98,27 @@ def digest(gists: Iterable[str | None], language: str, max_parts: int) -> str:
         status, counts = json.loads(gist) if gist else ("firing", [])
         for name, severity, count in counts:
             (firing if status == "firing" else over)[name, severity] += count
-    words = _WORDS.get(language, _WORDS["en"])
+    fire, ended, unnamed, takes_all = _WORDS.get(language, _WORDS["en"])
     kinds = _kinds(firing)
-    resolved = words[1].format(count=over.total()) + _listed(_kinds(over)[:3]) if over else ""
+    resolved = _counted(ended, over.total()) + _listed(_kinds(over)[:3]) if over else ""
     for shown in range(min(len(kinds), _MOST_KINDS), -1, -1):
-        more = words[2].format(count=len(kinds) - shown) if shown < len(kinds) else ""
-        head = words[0].format(count=firing.total()) + _listed(kinds[:shown]) if firing else ""
-        text = encode(
-            "; ".join(filter(None, (head, more, resolved, words[3] if firing else ""))), Encoding.GSM
-        )
+        more = _counted(unnamed, len(kinds) - shown) if shown < len(kinds) else ""
+        head = _counted(fire, firing.total()) + _listed(kinds[:shown]) if firing else ""
+        hint = takes_all if firing.total() > 1 else ""
+        text = encode("; ".join(filter(None, (head, more, resolved, hint))), Encoding.GSM)
         if measure(text).parts <= max_parts:
             return text
     return shorten(text, max_parts)
+
+
+def in_full(texts: Iterable[str], most: int) -> str | None:
+    """Return the *texts* of messages one after the other, where they take at most *most* parts together."""
+    text = "; ".join(dict.fromkeys(texts))
+    return text if measure(text).parts <= most else None
+
+
+def _counted(words: tuple[str, str], count: int) -> str:
+    return words[count != 1].format(count=count)
 
 
 def _kinds(counts: Counter[tuple[str, str]]) -> list[tuple[str, str, int]]:

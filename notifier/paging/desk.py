@@ -174,11 +174,13 @@ class Desk:
         """Return what puts *incident* into the hands of *by*; nothing happens yet."""
         receiver = receiver_of(self._current.runtime, incident)
         is_new = incident.acknowledged_by != by or incident.state is IncidentState.OPEN
-        tell = is_new and receiver.tell_others
+        told: tuple[NewMessage, ...] = ()
+        if is_new:  # who had it must know that it is out of their hands, whatever the others want to know
+            told = self._notices("acknowledged", incident, by, phone, now, to_others=receiver.tell_others)
         return IncidentChange(
             acknowledged(incident, by, via, now, receiver.reopen_after),
             events=(Event("acknowledged", by=by, via=via),) if is_new else (),
-            messages=self._notices("acknowledged", incident, by, phone, now) if tell else (),
+            messages=told,
         )
 
     def passing_on(self, incident: Incident, by: str, via: Via, now: datetime) -> IncidentChange | None:
@@ -197,11 +199,26 @@ class Desk:
         )
 
     def _notices(
-        self, name: str, incident: Incident, by: str, phone: str | None, now: datetime
+        self,
+        name: str,
+        incident: Incident,
+        by: str,
+        phone: str | None,
+        now: datetime,
+        *,
+        to_others: bool = True,
     ) -> tuple[NewMessage, ...]:
+        """Return what tells who has *incident*, and *to_others* who were paged for it, what *by* did."""
         runtime = self._current.runtime
-        involved = recipients_of(runtime, self._store.incidents.involved(incident.id))
-        others = [r for r in involved if r.phone != phone and (not r.name or r.name != by)]
+        others: dict[str, Recipient] = {}
+        if to_others:
+            involved = recipients_of(runtime, self._store.incidents.involved(incident.id))
+            others = {r.phone: r for r in involved}
+        holder = incident.acknowledged_by if incident.state is IncidentState.ACKNOWLEDGED else None
+        if any(contact.name == holder for contact in runtime.configuration.contacts):
+            has_it = runtime.configuration.recipient(str(holder))
+            others.setdefault(has_it.phone, has_it)
+        others = {r.phone: r for r in others.values() if r.phone != phone and (not r.name or r.name != by)}
         return tuple(
             self.message(
                 other,
@@ -210,7 +227,7 @@ class Desk:
                 now,
                 incident,
             )
-            for other in others
+            for other in others.values()
         )
 
     def message(

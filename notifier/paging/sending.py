@@ -32,7 +32,7 @@ from notifier.ovh.api import Api, Outcome, Outgoing, e164
 from notifier.ovh.errors import CallFailed, Failure, Fate
 from notifier.paging import retry
 from notifier.paging.accounts import Accounts, Paused, assign, reserve, rooms, turns
-from notifier.paging.calm import CRITICAL, Pace, digest, pace
+from notifier.paging.calm import CRITICAL, Pace, digest, in_full, pace
 from notifier.paging.pressure import Pressure
 from notifier.paging.worker import Worker
 from notifier.phones import mask
@@ -464,7 +464,8 @@ class Sender(Worker):
         others = list(dict.fromkeys(m.text for m in rest if not m.gist))  # what people did, which is no alert
         if len(others) > _MOST_NOTICES:
             others[_MOST_NOTICES:] = [f"+{len(others) - _MOST_NOTICES}"]
-        text = shorten("; ".join(filter(None, (told, *others))), max_parts)
+        counted = shorten("; ".join(filter(None, (told, *others))), max_parts)
+        text = in_full((message.text for message in rest), measure(counted).parts) or counted
         return NewMessage(
             id=new_id(now),
             contact=rest[0].contact,
