@@ -79,6 +79,8 @@ class Incident:
     resolved_at: datetime | None = None
     version: int = 0
     firing: frozenset[str] = frozenset()
+    severity: str = ""
+    """The highest among its alerts so far."""
 
 
 @dataclass(frozen=True, slots=True)

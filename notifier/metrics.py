@@ -121,6 +121,9 @@ class Metrics:
         self.heartbeat_last_seen = gauge(
             "heartbeat_last_seen_timestamp_seconds", "When a heartbeat was last seen.", "heartbeat"
         )
+        self.heartbeat_late = gauge(
+            "heartbeat_late", "1 while a heartbeat has not been seen for its timeout.", "heartbeat"
+        )
         self.watchdog_success_timestamp = gauge(
             "watchdog_last_success_timestamp_seconds", "When the dead man's switch was last told."
         )
@@ -169,6 +172,11 @@ class Metrics:
             for status in ("firing", "resolved"):
                 self.notifications.labels(receiver, status)
             self.page_latency.labels(receiver)
+
+    def expect_templates(self, templates: Iterable[str]) -> None:
+        """Let the series of *templates* be there, at zero: an increase is only seen of one that is."""
+        for template in templates:
+            self.template_errors.labels(template)
 
     def exposition(self) -> bytes:
         """Return all metrics in Prometheus' text format."""

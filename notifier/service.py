@@ -171,7 +171,13 @@ class Service:
             warnings.append(f'the calendar of "{name}" {self._redaction.hide(problem)}; its last copy holds')
         if self.watchdog.problem is not None:
             warnings.append(f"the watchdog cannot be called: {self.watchdog.problem}")
-        return Readiness(self.store.outage, tuple(warnings))
+        now = self._clock()
+        standings = self.sender.accounts.all(self.current.runtime.apis).values()
+        is_hindered = all(
+            one.paused is not None or one.problem is not None or one.ready_at(now) > now + _LONG_WAIT
+            for one in standings
+        )
+        return Readiness(self.store.outage, tuple(warnings), is_hindered)
 
     def _account_warnings(self) -> list[str]:
         """Return what hinders each account, and whether that hinders sending."""
@@ -191,7 +197,8 @@ class Service:
             warnings.append("the other accounts send instead")
         elif ready > now + _LONG_WAIT and self.sender.paused is None:
             warnings.append(
-                f"nothing is sent until {ready:%H:%M:%S} UTC: OVHcloud asked for that, or the rate is used up"
+                f"nothing is sent until {ready.astimezone(self.configuration.global_.time_zone):%H:%M:%S %Z}: "
+                "OVHcloud asked for that, or the rate is used up"
             )
         return warnings
 
@@ -249,6 +256,7 @@ class Service:
         if successful:
             self.metrics.reload_success_timestamp.set(clock().timestamp())
             self.metrics.expect_receivers(r.name for r in self.configuration.receivers)
+            self.metrics.expect_templates(r.template for r in self.configuration.receivers)
 
     # running
 

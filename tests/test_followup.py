@@ -443,8 +443,8 @@ def test_what_a_message_cost_is_told_as_soon_as_it_is_known_and_exactly_by_its_r
     pager.hand.move(seconds=20)
     pager.follow()
     assert {row["contact"]: row["credits"] for row in pager.rows()} == {"alice": 1.0, "bob": 3.0}
-    spent = pager.store.ledger.credits_by_account(pager.hand() - timedelta(days=1))
-    assert spent == {emulator.emulation.service_name: 4.0}
+    spent = pager.store.ledger.spent(pager.hand() - timedelta(days=1))
+    assert {name: one.credits for name, one in spent.items()} == {emulator.emulation.service_name: 4.0}
 
 
 @both_engines

@@ -22,7 +22,7 @@ def test_how_long_the_credits_last_is_told_of_an_account_without_a_name(files, r
     running = run(files.write(ovh={"service_name": ...}))
     running.post(webhook(alert("A"), key="a"))
     phones.wait(1)
-    told = r"about (6993|7000) days at the rate of the last week"  # 999 or 1000 are left, one went in 7 days
+    told = r"more than a year at the rate of the last day"  # 999 or 1000 are left, one went since the start
     wait_for(lambda: re.search(told, shown(running)), "the days are told")
 
 
@@ -137,3 +137,133 @@ def test_what_is_no_page_is_not_kept_current(files, run, path):
     assert answer.status_code in (200, 404)
     if path != "/?%5B":
         assert b"".join(answer.iter_content(1000)) == b""
+
+
+# -- what the page of an incident says ----------------------------------------------------------------------
+
+
+def paged(running, phones, count, name="A", key="a", **labels):
+    before = len(phones.all())
+    running.post(webhook(alert(name, **labels), key=key))
+    phones.wait(before + count)
+
+
+def test_what_was_done_is_said_as_far_as_it_holds(files, run, phones):
+    running = run(
+        files.write(
+            receivers=[{"name": "ops", "notify": ["alice"], "escalate": [{"after": "1h", "notify": ["bob"]}]}]
+        )
+    )
+    paged(running, phones, 1)
+    assert "You have it" not in shown(running, "/incidents/1?did=ack")
+    mine = press(running, "ack", by="alice", holder="", steps="1")
+    assert "You have it.</p>" in mine.text  # nobody else was paged, so nobody is told
+    stale = press(running, "ack", by="bob", holder="", steps="1")
+    assert "Nothing was done: alice has it" in stale.text
+    taken = press(running, "ack", by="bob", holder="alice", steps="1")
+    assert "You have it. alice had it before. alice is told." in taken.text
+    for cookies, expected in (({"notifier-me": "bob"}, True), ({"notifier-me": "alice"}, False), ({}, False)):
+        told = requests.get(taken.url, cookies=cookies, timeout=30).text
+        assert ("You have it" in told) is expected
+    passed = press(running, "escalate", by="bob", holder="bob", steps="1")
+    assert re.search("The next step (is being|was) taken: bob", passed.text)
+    assert "You have it" not in requests.get(taken.url, cookies={"notifier-me": "bob"}, timeout=30).text
+    phones.wait(3)
+    again = press(running, "escalate", by="bob", holder="bob", steps="1")
+    assert "Nothing was done: the next step was taken meanwhile." in again.text
+    last = press(running, "escalate", by="bob")
+    assert "Nothing was done: there is no further step." in last.text
+    running.post(webhook(alert("A", status="resolved"), key="a"))
+    wait_for(lambda: "over at" in shown(running, "/incidents/1"), "it is over")
+    assert "It was over already." in press(running, "ack", by="bob").text
+
+
+def test_what_fires_since_when_and_who_knows_is_told_first(files, run, phones, emulator):
+    emulator.emulation.receipts["+33639980001"] = (2, 24)
+    running = run(files.write(receivers=[{"name": "ops", "notify": ["alice"]}]))
+    paged(running, phones, 1, severity="critical", instance="db-1", starts_at="2026-11-22T12:13:30Z")
+    wait_for(lambda: "Nobody was reached" in shown(running), "it is seen that nobody knows")
+    for path in ("/", "/incidents/1"):
+        told = shown(running, path)
+        assert "nobody further will be paged" in told
+        assert ">critical</strong>" in told
+        assert '<time datetime="2026-11-22T12:13:30Z"' in told
+        assert re.search(r"alice \(<span class=\"bad\">not reached", told)
+    assert "undelivered: absent, phone off (ptt 24)" in shown(running, "/incidents/1")
+
+
+def test_the_worst_that_nobody_has_comes_first_and_none_is_hidden(files, run, phones):
+    running = run(files.write(limits={"per_contact": None}))
+    for number in range(103):
+        running.post(webhook(alert(f"Low{number}", severity="info"), key=f"k{number}"))
+    running.post(webhook(alert("Worst", severity="critical"), key="worst"))
+    for number in range(3):
+        running.post(webhook(alert(f"Late{number}", severity="warning"), key=f"l{number}"))
+    wait_for(lambda: "<title>107 open" in shown(running), "all are known")
+    names = re.findall(r"</b> (\w+)</a>", shown(running))
+    assert (names[0], len(names)) == ("Worst", 100)
+    assert sorted(names[1:4]) == ["Late0", "Late1", "Late2"]
+    assert 'href="/?all=1">7 more' in shown(running)
+    assert len(re.findall(r"</b> (\w+)</a>", shown(running, "/?all=1"))) == 107
+
+
+def test_whether_pages_go_out_is_told_at_once(files, run, phones, emulator):
+    running = run(files.write())
+    assert re.search(r"<strong>Yes\.</strong>", shown(running))
+    emulator.faults.add(Fault(kind=FaultKind.ERROR, status=503, times=None))
+    running.post(webhook(alert("A"), key="a"))
+    wait_for(lambda: "Do pages go out? Late:" in shown(running), "that they are late")
+    assert "503" in shown(running, "/incidents/1")
+    wait_for(lambda: "not taken: 503" in shown(running, "/incidents/1"), "what was tried is told")
+    emulator.faults.clear()
+    emulator.emulation.credits = 0
+    wait_for(lambda: "Do pages go out? No:" in shown(running), "that they do not")
+    assert "<title>1 open · pages do not go out" in shown(running)
+    emulator.emulation.credits = 100
+    phones.wait(1, timeout=60)
+    wait_for(lambda: re.search(r"<strong>Yes\.</strong>", shown(running)), "that they do again")
+
+
+def test_a_page_in_a_digest_shows_what_became_of_that(files, run, phones, emulator):
+    running = run(
+        files.write(
+            limits={"per_contact": {"messages": 2, "per": "10m"}},
+            receivers=[{"name": "ops", "notify": ["alice"]}],
+        )
+    )
+    for number in range(4):
+        running.post(webhook(alert(f"A{number}", severity="critical"), key=f"k{number}"))
+
+    def told():
+        return [shown(running, f"/incidents/{number}") for number in range(1, 5)]
+
+    wait_for(lambda: sum("goes out in a digest with others" in page for page in told()) >= 2, "a digest")
+    wait_for(lambda: all("on the phone" in page for page in told()), "it is on the phone")
+
+
+def test_alerts_are_listed_with_links_that_lead_to_pages_only(files, run, phones):
+    running = run(files.write())
+    fires = alert("A", instance="db-1")
+    fires["annotations"] = {
+        "runbook_url": "https://wiki.example.net/a?b=1",
+        "evil": "javascript:alert(1)",
+        "summary": "It is down",
+    }
+    running.post(webhook(fires, alert("B", instance="db-2"), key="a"))
+    phones.wait(1)
+    told = shown(running, "/incidents/1")
+    assert '<a href="https://wiki.example.net/a?b=1" rel="noopener noreferrer">runbook url</a>' in told
+    assert "javascript:" not in told
+    assert "It is down" in told
+    assert "2 alerts" in told
+
+
+def test_a_heartbeat_that_never_came_is_silent(files, run, phones):
+    beat = {"name": "watchdog", "matchers": ["alertname=Watchdog"], "timeout": "3s", "receiver": "ops"}
+    running = run(files.write(heartbeats=[beat], **{"global": {"dedupe_window": "1s"}}))
+    assert '<li class="good"><b>watchdog</b>: not seen yet</li>' in shown(running)
+    wait_for(
+        lambda: '<li class="bad"><b>watchdog</b>: <strong>silent</strong>, not seen yet' in shown(running),
+        "it is silent",
+    )
+    assert running.metric('notifier_heartbeat_late{heartbeat="watchdog"}') == 1

@@ -166,6 +166,7 @@ class Heartbeats(Worker):
         key = receiver.name, HEARTBEATS + one.name
         incident = self._store.incidents.find([key[1]]).get(key)
         is_silent = now - waited_from > one.timeout
+        self._metrics.heartbeat_late.labels(one.name).set(is_silent)
         if is_silent and now - waited_from <= one.timeout + _BACKLOG_WAIT and self._store.queue().unplanned:
             return
         if is_silent and incident is None:
@@ -195,6 +196,7 @@ class Heartbeats(Worker):
                 alerts=frozenset(),
                 webhook_id=None,
                 opened_at=now,
+                severity=told.severity,
             ),
             taking,
         )

@@ -332,7 +332,11 @@ def _joined(incident: Incident, part: Part) -> Incident:
         shared = {**part.told.common_labels, **part.told.group_labels}
         labels = {name: value for name, value in labels.items() if shared.get(name) == value}
     alerts = incident.alerts | part.firing
-    return replace(incident, alerts=alerts, firing=part.firing, labels=labels, heard_at=None)
+    severities = (incident.severity, part.told.severity if part.told is not None else "")
+    severity = min(filter(None, severities), key=urgency, default="")
+    return replace(
+        incident, alerts=alerts, firing=part.firing, labels=labels, severity=severity, heard_at=None
+    )
 
 
 def _opened(part: Part, told: Notification, number: int, now: datetime) -> Incident:
@@ -349,6 +353,7 @@ def _opened(part: Part, told: Notification, number: int, now: datetime) -> Incid
         webhook_id=None,
         opened_at=now,
         began_at=min(now, since(told.alerts) or now),
+        severity=told.severity,
     )
 
 

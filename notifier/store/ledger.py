@@ -4,25 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, fields
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import BigInteger, func, or_, select, type_coerce
 
-from notifier.incidents import Incident
+from notifier.incidents import PAGING, Incident
 from notifier.store.database import Database
 from notifier.store.incidents import HappenedEvent, Incidents
+from notifier.store.outbox import chunks
 from notifier.store.schema import (
+    UNDER_WAY,
     attempts,
     from_microseconds,
     jobs,
     messages,
     notifications,
-    to_microseconds,
     webhooks,
+    word,
 )
 
-_DAY = 86_400 * 1_000_000
-"""Microseconds."""
+_QUARTER = 15 * 60 * 1_000_000
+"""Of an hour, in microseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,31 @@ class Attempt:
     error: str | None
     query_id: str | None
     account: str
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """An attempt that came to nothing, and why."""
+
+    at: datetime
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Paged:
+    """Who was paged, and the state of the message, or of the digest that it went out in."""
+
+    contact: str
+    phone: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """How many credits were spent, a part counting one where that is not known, and when the first was."""
+
+    credits: float
+    since: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,28 +165,101 @@ class Ledger:
         with self._database.reading() as connection:
             return [LedgerMessage(*row) for row in connection.execute(statement)]
 
-    def by_day(self, first: str, start: datetime) -> dict[tuple[int, str], int]:
-        """Return how many messages from the id *first* on there are, by (days after *start*, state)."""
-        since = type_coerce(messages.c.created_at, BigInteger) - to_microseconds(start)
-        day = (since // _DAY).label("day")
+    def by_quarter(self, first: str) -> dict[tuple[datetime, str], int]:
+        """Return how many messages from the id *first* on there are, by (quarter of an hour they were made in, state).
+
+        Whatever zone a day is of, it begins with one of those.
+        """
+        quarter = (type_coerce(messages.c.created_at, BigInteger) // _QUARTER).label("quarter")
         statement = (
-            select(day, messages.c.state, func.count())
+            select(quarter, messages.c.state, func.count())
             .where(messages.c.id >= first)
-            .group_by(day, messages.c.state)
+            .group_by(quarter, messages.c.state)
         )
         with self._database.reading() as connection:
-            return {(int(number), state): count for number, state, count in connection.execute(statement)}
+            return {
+                (from_microseconds(int(number) * _QUARTER), state): count
+                for number, state, count in connection.execute(statement)
+            }
 
-    def credits_by_account(self, since: datetime) -> dict[str, float]:
-        """Return how many credits each account has spent since then; one a part, where it is not known."""
+    def spent(self, since: datetime) -> dict[str, Spent]:
+        """Return what each account has spent since then."""
         statement = (
-            select(jobs.c.account, func.sum(func.coalesce(messages.c.credits, messages.c.parts)))
+            select(
+                jobs.c.account,
+                func.sum(func.coalesce(messages.c.credits, messages.c.parts)),
+                func.min(type_coerce(messages.c.sent_at, BigInteger)),
+            )
             .join(jobs, jobs.c.tag == messages.c.tag)
             .where(messages.c.sent_at > since, messages.c.ovh_id.is_not(None))
             .group_by(jobs.c.account)
         )
         with self._database.reading() as connection:
-            return {account: float(spent) for account, spent in connection.execute(statement)}
+            return {
+                account: Spent(float(credits_), from_microseconds(int(first)))
+                for account, credits_, first in connection.execute(statement)
+            }
+
+    def waiting_longest(self, now: datetime, late: timedelta) -> LedgerMessage | None:
+        """Return the message that waits for longest of those that failed before or should have gone *late* ago."""
+        statement = (
+            select(*_COLUMNS)
+            .where(
+                messages.c.state.in_([word(state) for state in UNDER_WAY]),
+                or_(messages.c.error.is_not(None), messages.c.due_at < now - late),
+            )
+            .order_by(messages.c.received_at)
+            .limit(1)
+        )
+        with self._database.reading() as connection:
+            row = connection.execute(statement).first()
+            return None if row is None else LedgerMessage(*row)
+
+    def paged(self, incident_ids: Collection[str]) -> dict[str, list[Paged]]:
+        """Return who was paged for each of the incidents, in order, and what became of it."""
+        found: dict[str, list[Paged]] = {}
+        carrier = messages.alias("carrier")
+        with self._database.reading() as connection:
+            for ids in chunks(list(incident_ids)):
+                statement = (
+                    select(
+                        messages.c.incident_id,
+                        messages.c.contact,
+                        messages.c.phone,
+                        func.coalesce(carrier.c.state, messages.c.state),
+                    )
+                    .outerjoin(carrier, carrier.c.id == messages.c.merged_into)
+                    .where(messages.c.incident_id.in_(ids), messages.c.kind.in_(PAGING))
+                    .order_by(messages.c.id)
+                )
+                for incident_id, *rest in connection.execute(statement):
+                    found.setdefault(incident_id, []).append(Paged(*rest))
+        return found
+
+    def of(self, ids: Collection[str]) -> dict[str, LedgerMessage]:
+        """Return the messages of these *ids*."""
+        with self._database.reading() as connection:
+            rows = [
+                LedgerMessage(*row)
+                for some in chunks(list(ids))
+                for row in connection.execute(select(*_COLUMNS).where(messages.c.id.in_(some)))
+            ]
+        return {row.id: row for row in rows}
+
+    def failed_tries(self, ids: Collection[str]) -> dict[str, list[Try]]:
+        """Return which attempts to send the messages of these *ids* came to nothing, in order."""
+        found: dict[str, list[Try]] = {}
+        with self._database.reading() as connection:
+            for some in chunks(list(ids)):
+                statement = (
+                    select(attempts.c.message_id, jobs.c.attempted_at, jobs.c.error)
+                    .join(jobs, jobs.c.tag == attempts.c.tag)
+                    .where(attempts.c.message_id.in_(some), jobs.c.error.is_not(None))
+                    .order_by(jobs.c.tag)
+                )
+                for message_id, at, error in connection.execute(statement):
+                    found.setdefault(message_id, []).append(Try(at, error))
+        return found
 
     def story(self, message_id: str) -> Story | None:
         """Return the story of a message; None where there is none of that id."""

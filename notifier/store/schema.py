@@ -159,6 +159,7 @@ incidents = Table(
     Column("webhook_id", Text),
     Column("opened_at", Instant, nullable=False),
     Column("began_at", Instant),
+    Column("severity", Words, nullable=False, server_default=""),
     Column("step", Integer, nullable=False),
     Column("round", Integer, nullable=False),
     Column("taken", Integer, nullable=False),

@@ -25,6 +25,8 @@ class Readiness:
 
     outage: str | None
     warnings: tuple[str, ...] = ()
+    is_hindered: bool = False
+    """Whether there is no account by which anything can be sent."""
 
 
 def build(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import shlex
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
-from datetime import timedelta
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlencode
@@ -28,28 +29,37 @@ from notifier.logs import Redaction
 from notifier.matchers import MatcherError, parse_label
 from notifier.paging.account import AccountWatch
 from notifier.paging.desk import Desk, Verdict, Via
+from notifier.paging.escalation import last_part
 from notifier.paging.planning import divide, preview, receiver_of
 from notifier.phones import mask
 from notifier.routing import RECEIVER_LABEL
 from notifier.runtime import Current
 from notifier.store.engine import StoreUnavailable
+from notifier.store.incidents import HEARTBEATS
 from notifier.store.ledger import LedgerMessage
 from notifier.store.schema import MessageState
 from notifier.store.store import Store
-from notifier.web import views
 from notifier.web.app import Readiness
+from notifier.web.fragments import REFRESH, Fragments
 from notifier.web.gate import FOREIGN, Gate, has_nul, is_from_a_page
-from notifier.web.views import Viewer
+from notifier.web.views import incidents
+from notifier.web.views.incidents import ShownIncident, Sources
+from notifier.web.views.messages import CHART_DAYS, chart
+from notifier.web.views.moments import Viewer
+from notifier.web.views.oncall import drawn
+from notifier.web.views.sending import LATE, Going, going, lasts
 
 _SITE = Path(__file__).parent / "site"
 _STATIC = {"style.css": "text/css", "live.js": "text/javascript", "icon.svg": "image/svg+xml"}
-_MOST_INCIDENTS = 50
+_MOST_SHOWN = 100
+"""How many incidents are listed, unless all are asked for."""
+_MOST_INCIDENTS = 3000
+_MOST_TOLD = 200
+_MOST_ALERTS = 50
 _MOST_MESSAGES = 50
 _RATE_OVER = timedelta(days=7)
 _MAX_FORM = 4096
 _MAX_STREAMS = 64
-_REFRESH = 2.0
-"""Seconds between two looks whether a page has changed."""
 _KEEP_ALIVE = 15.0
 _ME = "notifier-me"
 _HEADERS = {
@@ -59,13 +69,6 @@ _HEADERS = {
     "referrer-policy": "no-referrer",
     "cache-control": "no-store",
 }
-_SAID = {
-    "ack": "You have it. The others who were paged are told.",
-    "escalate": "The next step is being taken.",
-    "resolved": "It was over already.",
-    "exhausted": "There is no further step: everybody was paged.",
-}
-
 Page = tuple[str, dict[str, Any]]
 """The file of a template, and what it shows."""
 
@@ -100,6 +103,11 @@ class Pages:
     _streams: int = 0
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
+    def __post_init__(self) -> None:
+        """Render on threads of its own: what is asked of the API shall not wait for that."""
+        self._executor = ThreadPoolExecutor(2, thread_name_prefix="pages")
+        self._fragments = Fragments(self._executor)
+
     def routes(self) -> list[Route]:
         """Return the paths of the pages, and of what they are made of."""
         return [
@@ -117,6 +125,7 @@ class Pages:
     def stop(self) -> None:
         """End the streams, which would last as long as their readers like."""
         self._stopping.set()
+        self._executor.shutdown(wait=False)
 
     # how a page is answered
 
@@ -140,9 +149,8 @@ class Pages:
 
         return answer
 
-    @staticmethod
-    async def _in_thread(call: Callable[[], Response]) -> Response:
-        return await asyncio.get_running_loop().run_in_executor(None, call)
+    async def _in_thread(self, call: Callable[[], Response]) -> Response:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, call)
 
     def _answer(self, request: Request, view: Callable[[Request], Page]) -> Response:
         try:
@@ -165,6 +173,8 @@ class Pages:
             "base": base,
             "here": path,
             "is_live": name in ("home.html", "incident.html"),
+            "going": None,
+            "said": None,
             "version": __version__,
             "zone": str(self.current.runtime.configuration.global_.time_zone),
         }
@@ -196,8 +206,11 @@ class Pages:
         self._streams += 1
         try:
             last, silent = None, 0.0
+            key = request.query_params.get("path", "/"), self.gate.user(request), request.cookies.get(_ME)
             while not self._stopping.is_set() and not await request.is_disconnected():
-                text = await asyncio.get_running_loop().run_in_executor(None, self._fragment, request)
+                if await self._refused(request) is not None:  # its credentials are no longer good
+                    return
+                text = await self._fragments.get(key, lambda: self._fragment(request))
                 if text is None:
                     return
                 if text != last:  # at first, too: it may have changed since the page was made
@@ -206,9 +219,9 @@ class Pages:
                 elif silent >= _KEEP_ALIVE:
                     yield ": here\n\n"
                     silent = 0.0
-                last, silent = text, silent + _REFRESH
+                last, silent = text, silent + REFRESH
                 try:
-                    await asyncio.wait_for(self._stopping.wait(), _REFRESH)
+                    await asyncio.wait_for(self._stopping.wait(), REFRESH)
                 except TimeoutError:
                     continue
         finally:
@@ -216,12 +229,11 @@ class Pages:
 
     def _fragment(self, request: Request) -> str | None:
         path, _, query = request.query_params.get("path", "/").partition("?")
-        said = parse_qs(query).get("said", [""])[0]
         try:
             if path == "/":
-                name, values = self.home(request)
-            elif path.startswith("/incidents/"):
-                name, values = self._incident_page(path.removeprefix("/incidents/"), said, request)
+                name, values = self._home_page(is_whole="all" in parse_qs(query))
+            elif path.startswith("/incidents/") and "\0" not in path:
+                name, values = self._incident_page(path.removeprefix("/incidents/"), "", request)
             else:
                 return None
         except StoreUnavailable as error:
@@ -230,43 +242,57 @@ class Pages:
             return None
         return self._rendered("bare.html", name, values, path)
 
+    def _going(self, now: datetime) -> Going:
+        ready = self.readiness()
+        waiting = None
+        if ready.outage is None:
+            waiting = self.store.ledger.waiting_longest(now, LATE)
+            if waiting is not None and waiting.error is not None:
+                waiting = replace(waiting, error=self.redaction.hide(waiting.error))
+        return going(ready.outage, ready.warnings, waiting, now, is_hindered=ready.is_hindered)
+
     # now
 
-    def home(self, request: Request) -> Page:  # noqa: ARG002
+    def home(self, request: Request) -> Page:
         """Return who is on call, what fires, and whether pages go out."""
+        return self._home_page(is_whole="all" in request.query_params)
+
+    def _home_page(self, *, is_whole: bool) -> Page:
         viewer, runtime = self._viewer(), self.current.runtime
         unresolved = [IncidentState.OPEN, IncidentState.ACKNOWLEDGED]
-        found = self.store.incidents.page(_MOST_INCIDENTS + 1, None, unresolved)
-        queue, ready = self.store.queue(), self.readiness()
-        spent = self.store.ledger.credits_by_account(viewer.now - _RATE_OVER)
+        found = self.store.incidents.page(_MOST_INCIDENTS, None, unresolved)
+        shown = sorted(self._shown(found, viewer), key=lambda one: one.rank)
+        queue = self.store.queue()
+        spent = self.store.ledger.spent(viewer.now - _RATE_OVER)
+        silent = {one.group_key for one in self.store.incidents.of_heartbeats()}
+        seen = self.store.marks.all(SEEN)
         schedules = []
         for schedule in runtime.rota.schedules.values():
             shift = schedule.at(viewer.now)
-            following = schedule.on_call(shift.end)
             schedules.append(
                 {
                     "schedule": schedule.name,
                     "contact": shift.contact,
                     "until": viewer.moment(shift.end),
-                    "following": following,
+                    "following": schedule.on_call(shift.end),
                 }
             )
-        seen = self.store.marks.all(SEEN)
         accounts = [
             {
                 "name": name,
                 "credits": left,
-                "days": views.lasts(left, spent.get(api.account_name, 0), _RATE_OVER),
+                "last": lasts(left, spent.get(api.account_name), viewer.now, _RATE_OVER),
             }
             for name, api in runtime.apis.items()
             for left in [self.account.credits.get(name)]
         ]
+        listed = shown if is_whole else shown[:_MOST_SHOWN]
         return "home.html", {
-            "incidents": [views.shown(one, viewer) for one in found[:_MOST_INCIDENTS]],
-            "more": len(found) > _MOST_INCIDENTS,
+            "incidents": listed,
+            "open": sum(one.state == "open" for one in shown),
+            "more": len(shown) - len(listed),
+            "going": self._going(viewer.now),
             "schedules": schedules,
-            "outage": ready.outage,
-            "warnings": ready.warnings,
             "accounts": accounts,
             "waiting": sum(queue.messages.values()) + queue.unplanned,
             "oldest": viewer.maybe(queue.oldest),
@@ -276,57 +302,82 @@ class Pages:
                     "name": one.name,
                     "seen": viewer.maybe(seen.get(one.name)),
                     "timeout": format_duration(one.timeout),
-                    "is_late": one.name in seen and viewer.now - seen[one.name] > one.timeout,
+                    "is_late": HEARTBEATS + one.name in silent
+                    or (one.name in seen and viewer.now - seen[one.name] > one.timeout),
                 }
                 for one in runtime.configuration.heartbeats
             ],
         }
 
+    def _shown(self, found: Sequence[Incident], viewer: Viewer) -> list[ShownIncident]:
+        paged = self.store.ledger.paged([incident.id for incident in found])
+        return [
+            incidents.shown(one, viewer, incidents.reached(paged.get(one.id, ()), mask), self._next(one))
+            for one in found
+        ]
+
+    def _next(self, incident: Incident) -> str | None:
+        """Return whom the next step of *incident* pages, as things stand."""
+        runtime = self.current.runtime
+        if incident.state is not IncidentState.OPEN or incident.due_at is None:
+            return None
+        policy = runtime.policy(receiver_of(runtime, incident))
+        step = policy.steps[min(incident.step, len(policy.steps) - 1)]
+        whom = runtime.recipients(step.notify, incident.due_at)
+        return ", ".join(one.name or mask(one.phone) for one in whom) or None
+
     # one incident
 
     def incident(self, request: Request) -> Page:
         """Return all of one incident."""
-        said = request.query_params.get("said", "")
-        return self._incident_page(str(request.path_params["id"]), said, request)
+        return self._incident_page(
+            str(request.path_params["id"]), request.query_params.get("did", ""), request
+        )
 
     def _found(self, given: str) -> Incident:
         incident = self.store.incidents.named(given)
         if incident is None:
-            raise _Missing(f'There is no incident "{given[:40]}"; it may be older than storage.retention.')
+            raise _Missing(
+                f'There is no incident "{given[:40]}". What was resolved longer ago than storage.retention is deleted.'
+            )
         return incident
 
-    def _incident_page(self, given: str, said: str, request: Request) -> Page:
+    def _incident_page(self, given: str, did: str, request: Request) -> Page:
         incident, viewer, runtime = self._found(given), self._viewer(), self.current.runtime
-        told = self.store.ledger.page(200, incident_id=incident.id)
-        policy = runtime.policy(receiver_of(runtime, incident))
-        coming = []
-        if incident.state is IncidentState.OPEN and incident.due_at is not None:
-            step = policy.steps[min(incident.step, len(policy.steps) - 1)]
-            whom = [one.name or mask(one.phone) for one in runtime.recipients(step.notify, incident.due_at)]
-            at = viewer.moment(incident.due_at)
-            coming.append(
-                {"at": at, "whom": ", ".join(whom) or "nobody who is on call, so the step after it,"}
-            )
+        (one,) = self._shown([incident], viewer)
+        told = self.store.ledger.page(_MOST_TOLD, incident_id=incident.id)
+        carriers = self.store.ledger.of([m.merged_into for m in told if m.merged_into is not None])
+        sources = Sources(
+            events=self.store.incidents.history(incident.id),
+            messages=told,
+            carriers=carriers,
+            tries=self.store.ledger.failed_tries([*(m.id for m in told), *carriers]),
+            mask=mask,
+            hide=self.redaction.hide,
+        )
+        receiver = receiver_of(runtime, incident)
+        last = last_part(runtime, self.store, incident, receiver, viewer.now)
+        alerts = last[1].told.alerts if last is not None and last[1].told is not None else ()
+        user, me = self.gate.user(request), unquote(request.cookies.get(_ME, ""))
         return "incident.html", {
-            "one": views.shown(incident, viewer),
-            "entries": views.story(
-                self.store.incidents.history(incident.id),
-                told,
-                viewer,
-                {m.phone: mask(m.phone) for m in told},
-                self.redaction.hide,
-            ),
-            "coming": coming,
-            "can_escalate": incident.step < len(policy.steps),
+            "one": one,
+            "going": self._going(viewer.now),
+            "entries": incidents.story(sources, viewer),
+            "is_cut": len(told) == _MOST_TOLD,
+            "alerts": incidents.listed(alerts[:_MOST_ALERTS], viewer),
+            "unlisted": max(0, len(alerts) - _MOST_ALERTS),
+            "can_escalate": incident.step < len(runtime.policy(receiver).steps),
             "people": [contact.name for contact in runtime.configuration.contacts],
-            "user": self.gate.user(request),
-            "me": unquote(request.cookies.get(_ME, "")),
-            "said": _SAID.get(said),
+            "user": user,
+            "me": me,
+            "said": incidents.said(did, one, user or me or None, sources),
         }
 
     # what people do on it
 
-    def _form(self, act: Callable[[Incident, str], str]) -> Callable[[Request], Awaitable[Response]]:
+    def _form(
+        self, act: Callable[[Incident, str, Mapping[str, str]], str]
+    ) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
             if not is_from_a_page(request.scope):
                 return PlainTextResponse(FOREIGN + "\n", 403, _HEADERS)
@@ -337,41 +388,52 @@ class Pages:
                 body += chunk
                 if len(body) > _MAX_FORM:
                     return PlainTextResponse("the form is too large\n", 413, _HEADERS)
-            values = parse_qs(body.decode("utf-8", "replace"))
-            by = self.gate.user(request) or (values.get("by") or [""])[0]
-            return await self._in_thread(lambda: self._done(request, by, act))
+            given = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True)
+            values = {name: found[0] for name, found in given.items()}
+            by = self.gate.user(request) or values.get("by", "")
+            return await self._in_thread(lambda: self._done(request, by, values, act))
 
         return answer
 
-    def _done(self, request: Request, by: str, act: Callable[[Incident, str], str]) -> Response:
+    def _done(
+        self,
+        request: Request,
+        by: str,
+        values: Mapping[str, str],
+        act: Callable[[Incident, str, Mapping[str, str]], str],
+    ) -> Response:
         known = [contact.name for contact in self.current.runtime.configuration.contacts]
         if by not in known and (not by or by != self.gate.user(request)):
             message = "Go back and choose who you are: the others are told who has it."
             return self._problem(request, 400, "Who are you?", message)
         try:
             incident = self._found(str(request.path_params["id"]))
-            said = act(incident, by)
+            did = act(incident, by, values)
         except _Missing as missing:
             return self._problem(request, 404, "Not found", str(missing))
         except StoreUnavailable as error:
             message = f"{error}. Nothing was done; try again, or reply to the SMS."
             return self._problem(request, 503, "The database cannot be had", message)
-        answer = RedirectResponse(f"/incidents/{incident.id}?{urlencode({'said': said})}", 303, _HEADERS)
+        answer = RedirectResponse(f"/incidents/{incident.id}?{urlencode({'did': did})}", 303, _HEADERS)
         answer.set_cookie(_ME, quote(by), max_age=365 * 86400, httponly=True, samesite="strict")
         return answer
 
-    def acknowledge(self, incident: Incident, by: str) -> str:
-        """Put *incident* into the hands of *by*; return what to say."""
+    def acknowledge(self, incident: Incident, by: str, values: Mapping[str, str]) -> str:
+        """Put *incident* into the hands of *by*, unless another took it since the page was made; say what was done."""
+        holder = incident.acknowledged_by if incident.state is IncidentState.ACKNOWLEDGED else None
+        if holder not in (None, by, values.get("holder", holder)):
+            return "taken"
         contact = next((c for c in self.current.runtime.configuration.contacts if c.name == by), None)
         phone = self.current.runtime.configuration.recipient(by).phone if contact is not None else None
         verdict = self.desk.acknowledge(incident.id, by, Via.WEB, phone)
         return "ack" if verdict is Verdict.DONE else "resolved"
 
-    def escalate(self, incident: Incident, by: str) -> str:
-        """Have the next step of *incident* taken; return what to say."""
+    def escalate(self, incident: Incident, by: str, values: Mapping[str, str]) -> str:
+        """Have the next step of *incident* taken, unless it was since the page was made; say what was done."""
+        if values.get("steps", str(incident.taken)) != str(incident.taken):
+            return "late"
         verdict = self.desk.escalate(incident.id, by, Via.WEB)
-        says = {Verdict.DONE: "escalate", Verdict.EXHAUSTED: "exhausted"}
-        return says.get(verdict, "resolved")
+        return {Verdict.DONE: "escalate", Verdict.EXHAUSTED: "exhausted"}.get(verdict, "resolved")
 
     # who is on call
 
@@ -380,7 +442,7 @@ class Pages:
         runtime, now = self.current.runtime, self.clock()
         contacts = [contact.name for contact in runtime.configuration.contacts]
         colours = {name: number for number, name in enumerate(contacts)}
-        schedules = [views.drawn(schedule, colours, now) for schedule in runtime.rota.schedules.values()]
+        schedules = [drawn(schedule, colours, now) for schedule in runtime.rota.schedules.values()]
         return "oncall.html", {"schedules": schedules, "contacts": contacts if schedules else []}
 
     # messages
@@ -395,14 +457,13 @@ class Pages:
         if len(found) > _MOST_MESSAGES:
             values = {"q": sought, "state": state, "cursor": found[_MOST_MESSAGES - 1].id}
             following = "/messages?" + urlencode({name: value for name, value in values.items() if value})
-        midnight = viewer.now.astimezone(viewer.zone).replace(hour=0, minute=0, second=0, microsecond=0)
-        first = midnight - timedelta(days=views.CHART_DAYS - 1)
-        counts = self.store.ledger.by_day(first_id(first), first)
+        today = viewer.now.astimezone(viewer.zone).date()
+        counts = self.store.ledger.by_quarter(first_id(viewer.now - timedelta(days=CHART_DAYS + 1)))
         return "messages.html", {
             "q": sought,
             "state": state if states else "",
             "states": [one.value for one in MessageState],
-            "chart": views.chart(counts, first),
+            "chart": chart(counts, viewer.zone, today),
             "messages": [self._listed(one, viewer) for one in found[:_MOST_MESSAGES]],
             "following": following,
         }

@@ -1,32 +1,84 @@
-// Keeps a page current over server-sent events. Everything works without it.
+// Keeps a page current over server-sent events, and says so when it cannot. Everything works without it.
 "use strict";
 (() => {
   const main = document.querySelector("main[data-live]");
   if (!main || !window.EventSource) return;
-  const said = document.getElementById("said");
+  const said = document.getElementById("said"), stale = document.getElementById("stale");
   const path = encodeURIComponent(location.pathname + location.search);
-  const source = new EventSource("/live?path=" + path);
-  const isTyping = () => {
-    const focused = document.activeElement;
-    return focused && main.contains(focused) && focused.matches("select, input, textarea");
+  let source = null, heardAt = new Date(), updates = 0, waiting = null;
+
+  // A part that holds what is being typed or chosen is not taken away: its hidden fields and buttons alone follow.
+  const follow = (old, fresh) => {
+    for (const [selector, set] of [
+      ["input[type=hidden]", (one, other) => { one.value = other.value; }],
+      ["button", (one, other) => { one.textContent = other.textContent; }],
+    ]) {
+      const before = [...old.querySelectorAll(selector)], after = [...fresh.querySelectorAll(selector)];
+      if (before.length !== after.length) return false;
+      before.forEach((one, number) => set(one, after[number]));
+    }
+    return true;
   };
-  source.onmessage = (event) => {
-    if (isTyping()) return;
-    const open = [...main.querySelectorAll("details[open] > summary")].map((one) => one.textContent);
-    const focused = main.contains(document.activeElement) ? document.activeElement : null;
-    const key = focused && (focused.getAttribute("href") || focused.getAttribute("formaction") || focused.type);
-    const chosen = main.querySelector("select") && main.querySelector("select").value;
-    main.innerHTML = event.data;
-    for (const one of main.querySelectorAll("details > summary")) {
+  const swap = (old, fresh) => {
+    if (old.innerHTML === fresh.innerHTML) return;
+    const focused = old.contains(document.activeElement) ? document.activeElement : null;
+    if (focused && focused.matches("select, input, textarea") && follow(old, fresh)) return;
+    const open = [...old.querySelectorAll("details[open] > summary")].map((one) => one.textContent);
+    const select = old.querySelector("select"), chosen = select && select.value;
+    const names = (one) => [one.getAttribute("href"), one.value, one.textContent].find(Boolean);
+    const key = focused && names(focused);
+    old.replaceChildren(...fresh.childNodes);
+    for (const one of old.querySelectorAll("details > summary")) {
       if (open.includes(one.textContent)) one.parentElement.open = true;
     }
-    if (chosen && main.querySelector("select")) main.querySelector("select").value = chosen;
-    if (key) {
-      const again = [...main.querySelectorAll("a, button")].find((one) =>
-        [one.getAttribute("href"), one.getAttribute("formaction"), one.type].includes(key));
-      if (again) again.focus();
-    }
-    const heading = main.querySelector("h1");
-    said.textContent = "Updated: " + (heading ? heading.textContent : "");
+    if (chosen && old.querySelector("select")) old.querySelector("select").value = chosen;
+    const again = key && [...old.querySelectorAll("a, button")].find((one) => names(one) === key);
+    if (again) again.focus();
   };
+  const update = (text) => {
+    const fresh = new DOMParser().parseFromString(text, "text/html").body;
+    const title = fresh.querySelector("[data-title]");
+    if (title) {
+      document.title = title.dataset.title + " \u00b7 Notifier";
+      title.remove();
+    }
+    const parts = (root) => [...root.children].map((one) => one.dataset.part || one.tagName).join();
+    if (parts(fresh) === parts(main)) {
+      [...main.children].forEach((old, number) => swap(old, fresh.children[number]));
+    } else {
+      main.replaceChildren(...fresh.childNodes);
+    }
+    updates += 1;
+    if (updates > 1) {
+      const done = document.getElementById("done");
+      if (done) done.remove();
+      const heading = main.querySelector("h1");
+      said.textContent = "Updated: " + (heading ? heading.textContent.trim() : "");
+    }
+  };
+  const tell = () => {
+    stale.hidden = false;
+    stale.textContent = "Not updated since " + heardAt.toLocaleTimeString() + ": Notifier cannot be reached. Trying again\u2026";
+  };
+  const later = () => {
+    if (waiting === null) waiting = setTimeout(() => { waiting = null; listen(); }, 3000);
+  };
+  const listen = () => {
+    if (source) source.close();
+    source = new EventSource("/live?path=" + path);
+    source.onopen = () => { heardAt = new Date(); stale.hidden = true; };
+    source.onmessage = (event) => { heardAt = new Date(); stale.hidden = true; update(event.data); };
+    source.onerror = () => { source.close(); tell(); later(); };
+  };
+  // A tab that nobody looks at asks for nothing: a browser has few connections to one place.
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) {
+      if (source) source.close();
+      clearTimeout(waiting);
+      waiting = null;
+    } else {
+      listen();
+    }
+  });
+  if (!document.hidden) listen();
 })();

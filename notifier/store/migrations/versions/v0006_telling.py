@@ -1,4 +1,4 @@
-"""What pages tell: the credits that each message has cost, and since when what an incident is about fires."""
+"""What pages tell: the credits that each message has cost, and since when an incident fires, how severe it is."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -13,3 +13,4 @@ def upgrade() -> None:
         table.add_column(sa.Column("credits", sa.Float))
     with op.batch_alter_table("incidents") as table:
         table.add_column(sa.Column("began_at", sa.BigInteger))
+        table.add_column(sa.Column("severity", sa.Text, nullable=False, server_default=""))
