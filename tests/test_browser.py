@@ -17,6 +17,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from notifier import demo
 from notifier.ovh.emulator import Emulator
 from tests.conftest import Files, Phones, alert, program, start, webhook
+from tests.processes import free_ports
 
 pytestmark = pytest.mark.xdist_group("browser")
 
@@ -218,6 +219,50 @@ def test_it_is_acknowledged_with_the_keyboard_and_the_others_see_it(served, tab)
     expect(page.get_by_label("I am")).to_have_value("bob")  # it is remembered
 
 
+def test_a_page_says_that_it_is_stale_and_recovers_by_itself(tmp_path, tab):
+    with Emulator().running() as emulator:
+        files = Files(tmp_path, emulator)
+        (port,) = free_ports(1)
+        file = files.write(web={"listen_address": f"127.0.0.1:{port}"})
+        running = start(file)
+        watched = tab()
+        page = watched.page
+        page.goto(running.url)
+        expect(page.get_by_text("Nothing fires.")).to_be_visible()
+        running.stop()
+        expect(page.get_by_role("alert")).to_contain_text("Not updated since", timeout=15_000)
+        running = start(file)
+        try:
+            running.post(webhook(alert("QueueFull", severity="critical"), key="q"))
+            expect(page.locator("li.incident", has_text="QueueFull")).to_contain_text("open", timeout=20_000)
+            expect(page.locator("#stale")).to_be_hidden()
+            expect(page).to_have_title("1 open · Notifier")
+            page.goto(running.url + "/incidents/1")
+            page.get_by_label("I am").focus()  # what is being chosen is not taken away, and the rest follows
+            requests.post(running.url + "/api/v1/incidents/1/ack", json={"by": "bob"}, timeout=10)
+            expect(page.locator(".lead")).to_contain_text("bob has it", timeout=15_000)
+            expect(page.get_by_label("I am")).to_be_focused()
+            page.get_by_label("I am").select_option("alice")
+            page.get_by_role("button", name="Take it over").click()
+            expect(page.get_by_role("status").first).to_contain_text("bob had it before")
+        finally:
+            running.stop()
+            watched.wrong.clear()  # the browser says that it could not connect
+
+
+def test_many_tabs_of_one_browser_all_open(served, tab):
+    context = tab().context
+    for _ in range(9):
+        page = context.new_page()
+        page.goto(served.url, timeout=10_000)
+        expect(page.get_by_role("heading", level=1)).to_contain_text("Now")
+        # A browser hides a tab when the next one is opened; one without a screen has to be told.
+        page.evaluate(
+            "Object.defineProperty(document, 'hidden', {value: true});"
+            "document.dispatchEvent(new Event('visibilitychange'))"
+        )
+
+
 def test_it_is_escalated_without_javascript(served, tab):
     served.post(webhook(alert("LinkDown", instance="sw-1"), key="l"))
     rings(served, "LinkDown")
@@ -227,7 +272,7 @@ def test_it_is_escalated_without_javascript(served, tab):
     expect(page.locator(".coming")).to_contain_text("then bob will be paged")
     page.get_by_label("I am").select_option("alice")
     page.get_by_role("button", name="Escalate now").click()
-    expect(page.get_by_text(re.compile("The next step (is being|was) taken: bob"))).to_be_visible()
+    expect(page.locator("#done")).to_contain_text(re.compile("The next step (is being|was) taken: bob"))
     expect(page.locator(".timeline")).to_contain_text("Passed on by alice on this page")
 
 

@@ -1,15 +1,26 @@
 """What the pages say, asked for as a browser does, without one."""
 
 import re
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 import requests
 
+from notifier.config import load
 from notifier.ovh.emulator import Fault, FaultKind
+from notifier.schedules import Rota
+from notifier.store.ledger import Spent
 from notifier.web.gate import STRANGE, is_ours
+from notifier.web.views.incidents import Sources, story
+from notifier.web.views.messages import chart
+from notifier.web.views.moments import Viewer
+from notifier.web.views.oncall import drawn
+from notifier.web.views.sending import lasts
 from tests.conftest import alert, webhook
 from tests.postgres import both_engines
 from tests.processes import wait_for
+from tests.test_incidents import team
 
 
 def shown(running, path="/"):
@@ -224,21 +235,128 @@ def test_whether_pages_go_out_is_told_at_once(files, run, phones, emulator):
     wait_for(lambda: re.search(r"<strong>Yes\.</strong>", shown(running)), "that they do again")
 
 
-def test_a_page_in_a_digest_shows_what_became_of_that(files, run, phones, emulator):
-    running = run(
-        files.write(
-            limits={"per_contact": {"messages": 2, "per": "10m"}},
-            receivers=[{"name": "ops", "notify": ["alice"]}],
-        )
+def story_of(pager, number):
+    """Return what the page tells of an incident's messages, as (what, lines)."""
+    ledger, (incident,) = (
+        pager.store.ledger,
+        [one for one in pager.store.incidents.page(50) if one.number == number],
     )
-    for number in range(4):
-        running.post(webhook(alert(f"A{number}", severity="critical"), key=f"k{number}"))
+    told = ledger.page(50, incident_id=incident.id)
+    carriers = ledger.of([one.merged_into for one in told if one.merged_into])
+    tries = ledger.failed_tries([*(one.id for one in told), *carriers])
+    events = pager.store.incidents.history(incident.id)
+    sources = Sources(events, told, carriers, tries, mask=lambda number: "masked", hide=lambda text: text)
+    return [
+        (entry.what, [line.text for line in entry.lines])
+        for entry in story(sources, Viewer(ZoneInfo("UTC"), pager.hand()))
+        if entry.text
+    ]
 
-    def told():
-        return [shown(running, f"/incidents/{number}") for number in range(1, 5)]
 
-    wait_for(lambda: sum("goes out in a digest with others" in page for page in told()) >= 2, "a digest")
-    wait_for(lambda: all("on the phone" in page for page in told()), "it is on the phone")
+@both_engines
+def test_a_page_in_a_digest_shows_what_became_of_that(make, emulator):
+    pager = make(**team())
+    pager.post_all([webhook(alert(f"A{n}", severity="warning"), key=f"k{n}") for n in range(13)])
+    pager.turn(5)
+    pager.run(55)
+    waiting = [
+        number
+        for number in range(1, 14)
+        if story_of(pager, number) == [("Page to alice", ["waits to be sent"])]
+    ]
+    assert len(waiting) == 3
+    emulator.faults.add(Fault(kind=FaultKind.ERROR, status=429, message="slower"))
+    pager.run(90)
+    pager.follow()
+    for number in waiting:
+        ((what, lines),) = story_of(pager, number)
+        assert what == "Page to alice"
+        assert lines[0] == "goes out in a digest with others"
+        assert "not taken: 429" in lines[1]
+        assert lines[2:] == ["accepted by OVHcloud", "on the phone"]
+
+
+# -- what is drawn ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("day", ["2026-10-21", "2026-10-25", "2026-03-25", "2026-03-29", "2026-06-01"])
+@pytest.mark.parametrize("handover", ["23:30", "02:30", "09:00"])
+def test_bars_are_as_wide_as_their_share_of_the_day_however_long_that_is(files, day, handover):
+    """In the week in which the clocks change, too."""
+    rotation = {"start": f"2026-01-05T{handover}", "every": "1d", "contacts": ["alice", "bob"]}
+    loading = load(
+        files.write(schedules=[{"name": "p", "time_zone": "Europe/Paris", "rotations": [rotation]}])
+    )
+    schedule = Rota.of(loading.configuration, {})["p"]
+    shown_ = drawn(schedule, {"alice": 0, "bob": 1}, datetime.fromisoformat(f"{day}T23:50:00+02:00"))
+    hour, minute = map(int, handover.split(":"))
+    for week in shown_.weeks:
+        assert [mark.x for mark in week.days] == [round(n * 50.0, 2) for n in range(7)]
+        assert all(bar.width > 0 for bar in week.bars)
+        assert sum(bar.width for bar in week.bars) == pytest.approx(350)
+        assert all(0 <= bar.x <= 350 and bar.x + bar.width <= 350.01 for bar in week.bars)
+        ordinary = [
+            bar for bar in week.bars if bar.x + bar.width < 299 and bar.x > 0
+        ]  # all but a day of 23 or 25 hours
+        for bar in ordinary:
+            assert (bar.x + bar.width) % 50 == pytest.approx((hour * 60 + minute) / 1440 * 50, abs=0.02)
+
+
+def test_an_override_to_nobody_is_marked_as_one(files):
+    schedule = {
+        "name": "p",
+        "rotations": [{"start": "2026-01-05T09:00", "every": "1w", "contacts": ["alice"]}],
+        "overrides": [{"start": "2026-06-02T09:00", "end": "2026-06-03T09:00", "contact": None}],
+    }
+    rota = Rota.of(load(files.write(schedules=[schedule])).configuration, {})["p"]
+    week = drawn(rota, {"alice": 0}, datetime(2026, 6, 1, tzinfo=UTC)).weeks[0]
+    assert [(bar.kind, bar.told.partition(",")[0]) for bar in week.bars] == [
+        ("shift", "alice"),  # until Monday at nine
+        ("shift", "alice"),
+        ("hole override", "nobody"),
+        ("shift", "alice"),
+    ]
+
+
+def test_messages_are_counted_on_the_day_they_were_made_on_by_the_clocks_of_the_place():
+    paris, today = ZoneInfo("Europe/Paris"), date(2026, 11, 10)
+    at = {
+        datetime(2026, 11, 10, 22, 30, tzinfo=UTC): 29,  # 23:30 today
+        datetime(2026, 11, 9, 23, 15, tzinfo=UTC): 29,  # 00:15 today
+        datetime(2026, 11, 9, 22, 45, tzinfo=UTC): 28,
+        datetime(2026, 10, 24, 22, 0, tzinfo=UTC): 13,  # 00:00 of the day that has 25 hours
+        datetime(2026, 10, 25, 22, 45, tzinfo=UTC): 13,  # 23:45 of it
+        datetime(2026, 10, 12, 21, 45, tzinfo=UTC): 0,
+        datetime(2026, 10, 11, 21, 45, tzinfo=UTC): None,
+    }
+    for instant, day in at.items():
+        drawn_ = chart({(instant, "delivered"): 1}, paris, today)
+        assert (drawn_ and [bar.x // 10 for bar in drawn_.bars]) == ([day] if day is not None else None), (
+            instant
+        )
+
+
+@pytest.mark.parametrize(
+    ("credits_", "spent", "hours", "expected"),
+    [
+        (1000, 100, 1, "about 10 days at the rate of the last day"),
+        (1000, 100, 60, "about 25 days at the rate of the last 3 days"),
+        (1000, 700, 24 * 30, "about 10 days at the rate of the last 7 days"),
+        (1000, 1, 24, "more than a year at the rate of the last day"),
+        (None, 1, 24, None),
+    ],
+)
+def test_how_long_credits_last_goes_by_the_present_rate(credits_, spent, hours, expected):
+    now = datetime(2026, 6, 1, tzinfo=UTC)
+    assert lasts(credits_, Spent(spent, now - timedelta(hours=hours)), now, timedelta(days=7)) == expected
+    assert lasts(credits_, None, now, timedelta(days=7)) is None
+
+
+def test_a_time_of_another_year_has_its_year():
+    viewer = Viewer(ZoneInfo("UTC"), datetime(2026, 11, 24, 12, tzinfo=UTC))
+    assert [viewer.moment(datetime(*day, 9, 5, tzinfo=UTC)).short for day in ((2026, 11, 24), (2026, 7, 1), (2031, 7, 22))] == [
+        "09:05", "01 Jul 09:05", "22 Jul 2031 09:05",
+    ]  # fmt: skip
 
 
 def test_alerts_are_listed_with_links_that_lead_to_pages_only(files, run, phones):

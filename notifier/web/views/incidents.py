@@ -183,7 +183,7 @@ class Entry:
 
 _WAYS = {"sms": "by SMS", "api": "by the API", "web": "on this page"}
 _HAPPENED = {
-    "opened": "It began",
+    "opened": "Alertmanager told of it",
     "joined": "More alerts joined",
     "replaced": "What was acknowledged is over, and something else fires",
     "acknowledged": "Acknowledged",
