@@ -6,7 +6,7 @@ Source: ``cmd/sachet/config.go`` and ``provider/ovh/ovh.go`` of messagebird/sach
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ from notifier.phones import parse_mobile
 from notifier.values import Name, Sender
 
 _KEYS = ("endpoint", "application_key", "application_secret", "consumer_key", "service_name")
+_ENDPOINTS = ("ovh-eu", "ovh-ca", "ovh-us")
 _PLACEHOLDERS = {
     "application_key": "${OVH_APPLICATION_KEY}",
     "application_secret": "${OVH_APPLICATION_SECRET}",
@@ -43,7 +44,7 @@ def migrate(text: str) -> Migrated:
         SachetError: it is none.
     """
     try:
-        source = yaml.safe_load(text)
+        source = yaml.load(text, yaml.BaseLoader)  # noqa: S506 (texts alone, as Sachet's own reading leaves them)
     except yaml.YAMLError as error:
         raise SachetError(f"it is no YAML: {' '.join(str(error).split())}") from None
     receivers = source.get("receivers") if isinstance(source, dict) else None
@@ -52,17 +53,23 @@ def migrate(text: str) -> Migrated:
         raise SachetError("it has no receivers; give Sachet's config.yaml")
     done = Migrated()
     contacts: dict[str, str] = {}
-    made = [_receiver(one, contacts, done.notes) for one in named]
+    made = [_receiver(one, contacts, done.notes) for one in _each_once(named, done.notes)]
     providers = source.get("providers")
     ovh = providers.get("ovh") if isinstance(providers, dict) else None
+    receivers_ = [one for one in made if one is not None]
+    if not receivers_:
+        raise SachetError("none of its receivers has a mobile number under to")
+    if len(receivers_) < len(made):
+        done.notes.append(
+            "receivers: Notifier pages its first one for a name that it does not know; take those that are left out "
+            "out of alertmanager.yml, too"
+        )
     document = {
         "storage": {"url": "sqlite:///notifier.db"},
         "ovh": _account(ovh if isinstance(ovh, dict) else None, named, done.notes),
         "contacts": [{"name": name, "phone": phone} for phone, name in contacts.items()],
-        "receivers": [one for one in made if one is not None],
+        "receivers": receivers_,
     }
-    if not document["receivers"]:
-        raise SachetError("none of its receivers has a mobile number under to")
     if source.get("templates"):
         done.notes.append("templates: they are Go's; Notifier has its own (page), see docs/templates.md")
     done.notes.append(
@@ -75,6 +82,17 @@ def migrate(text: str) -> Migrated:
         document, sort_keys=False, allow_unicode=True, width=100
     )
     return done
+
+
+def _each_once(receivers: Iterable[Mapping[str, Any]], notes: list[str]) -> list[Mapping[str, Any]]:
+    """Return the first receiver of each name, as Sachet takes it."""
+    first: dict[str, Mapping[str, Any]] = {}
+    for one in receivers:
+        name = str(one.get("name", ""))
+        if name in first:
+            notes.append(f'receiver "{name}": there is another of that name before it; left out')
+        first.setdefault(name, one)
+    return list(first.values())
 
 
 def _receiver(one: Mapping[str, Any], contacts: dict[str, str], notes: list[str]) -> dict[str, Any] | None:
@@ -117,7 +135,7 @@ def _phone(given: str) -> str | None:
 
 
 def _account(
-    ovh: Mapping[str, Any] | None, receivers: Iterable[Mapping[str, Any]], notes: list[str]
+    ovh: Mapping[str, Any] | None, receivers: Sequence[Mapping[str, Any]], notes: list[str]
 ) -> dict[str, Any]:
     if ovh is None:
         notes.append("ovh: Sachet sent by others; make an account at OVHcloud, then: notifier ovh login")
@@ -126,14 +144,42 @@ def _account(
         account = {key: str(ovh[key]).replace("$", "$$") for key in _KEYS if ovh.get(key)}
         account |= {key: value for key, value in _PLACEHOLDERS.items() if key not in account}
         notes.append("ovh: move the secrets into files (application_secret_file, consumer_key_file)")
-    senders = list(dict.fromkeys(str(one["from"]) for one in receivers if one.get("from")))
+        if account.get("endpoint", _ENDPOINTS[0]) not in _ENDPOINTS:
+            notes.append(
+                f"ovh: {account['endpoint']} is not OVHcloud's; {_ENDPOINTS[0]} is taken, see to the keys"
+            )
+            account["endpoint"] = _ENDPOINTS[0]
+        if str(ovh.get("no_stop_clause", "true")).lower() != "true":
+            notes.append(
+                "ovh: no_stop_clause is always true here: with the clause, nothing is delivered at night"
+            )
+        if ovh.get("priority") not in (None, "high"):
+            notes.append(f"ovh: priority {ovh['priority']} is left out; pages go with high")
+        if str(ovh.get("sender_for_response", "")).lower() == "true":
+            return account | {"sender_for_response": True}
+    return account | _sender(receivers, notes)
+
+
+def _sender(receivers: Sequence[Mapping[str, Any]], notes: list[str]) -> dict[str, Any]:
+    """Return who sends: the first sender that OVHcloud was given, or else one that it could be."""
+    own = [one for one in receivers if one.get("provider", "ovh") == "ovh"]
+    others = [one for one in receivers if one not in own]
+    senders = list(dict.fromkeys(str(one["from"]) for one in (*own, *others) if one.get("from")))
+    chosen = next((sender for sender in senders if _is_sender(sender)), None)
+    left = ", ".join(sender for sender in senders if sender != chosen)
+    if left:
+        notes.append(f"ovh: an account has one sender; {left} left out")
+    if chosen is not None:
+        return {"sender": chosen}
+    notes.append(
+        "ovh: no sender that OVHcloud could know; a short number that takes replies sends (France only)"
+    )
+    return {"sender_for_response": True}
+
+
+def _is_sender(text: str) -> bool:
     try:
-        account["sender"] = TypeAdapter(Sender).validate_python(senders[0])
-    except (IndexError, ValidationError):
-        account["sender_for_response"] = True
-        notes.append(
-            "ovh: no sender that OVHcloud knows; a short number that takes replies sends (France only)"
-        )
-    if len(senders) > 1:
-        notes.append(f"ovh: an account has one sender; {', '.join(senders[1:])} left out")
-    return account
+        TypeAdapter(Sender).validate_python(text)
+    except ValidationError:
+        return False
+    return True

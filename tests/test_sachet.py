@@ -77,6 +77,66 @@ def test_without_a_sender_a_short_number_sends(tmp_path):
     assert loaded(tmp_path, migrate(theirs).text).accounts[0].sender_for_response
 
 
+def ovh_with(**keys):
+    return SHOWN[0].replace(
+        "    endpoint: ovh-eu\n",
+        "    endpoint: ovh-eu\n" + "".join(f"    {k}: {v}\n" for k, v in keys.items()),
+    )
+
+
+def test_whom_people_can_reply_to_stays(tmp_path):
+    account = loaded(tmp_path, migrate(ovh_with(sender_for_response="true")).text).accounts[0]
+    assert (account.sender_for_response, account.sender) == (True, None)
+
+
+def test_what_ovh_was_told_besides_is_said(tmp_path):
+    notes = "\n".join(migrate(ovh_with(no_stop_clause="false", priority="low")).notes)
+    assert "no_stop_clause is always true here" in notes
+    assert "priority low is left out" in notes
+    migrated = migrate(SHOWN[0].replace("ovh-eu", "soyoustart-eu"))
+    loaded(tmp_path, migrated.text)
+    assert any("soyoustart-eu is not OVHcloud's" in note for note in migrated.notes)
+
+
+@pytest.mark.parametrize("other", ["Foo", "'08039591643'"])
+def test_the_sender_is_that_of_ovh(tmp_path, other):
+    text = f"""
+providers: {{ovh: {{application_key: a}}, messagebird: {{access_key: x}}}}
+receivers:
+  - {{name: a, provider: messagebird, from: {other}, to: ['+33639980001']}}
+  - {{name: b, provider: ovh, from: ACME-OPS, to: ['+33639980002']}}
+"""
+    migrated = migrate(text)
+    assert loaded(tmp_path, migrated.text).accounts[0].sender == "ACME-OPS"
+    assert any(other.strip("'") + " left out" in note for note in migrated.notes)
+
+
+def test_what_is_written_is_what_is_read(tmp_path):
+    """Sachet reads texts where YAML sees numbers and truths."""
+    text = """
+providers: {ovh: {application_key: 0123456701234567, application_secret: 1e5, consumer_key: no}}
+receivers:
+  - {name: no, from: ACME, to: [0033639980001]}
+  - {name: 0123, from: ACME, to: [+33639980002]}
+  - {name: no, from: ACME, to: ['+33639980003']}
+"""
+    migrated = migrate(text)
+    configuration = loaded(tmp_path, migrated.text)
+    assert [one.name for one in configuration.receivers] == ["no", "0123"]
+    assert [one.phone for one in configuration.contacts] == ["+33639980001", "+33639980002"]
+    account = configuration.accounts[0]
+    assert account.application_key == "0123456701234567"
+    assert account.application_secret.get_secret_value() == "1e5"
+    assert any("there is another of that name before it" in note for note in migrated.notes)
+
+
+def test_receivers_that_are_left_out_page_nobody_unseen():
+    migrated = migrate(
+        "receivers: [{name: chat, provider: telegram, to: ['-1']}, {name: ops, from: ACME, to: ['+33639980001']}]"
+    )
+    assert any("take those that are left out out of alertmanager.yml" in note for note in migrated.notes)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
