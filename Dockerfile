@@ -1,5 +1,7 @@
-# docker build -t notifier . && docker run --read-only --tmpfs /tmp -v notifier:/var/lib/notifier \
-#   -v ./notifier.yml:/etc/notifier/notifier.yml:ro -p 9876:9876 notifier
+# docker build -t notifier:0.1.0 . && docker run --read-only --tmpfs /tmp -v notifier:/var/lib/notifier \
+#   -v ./notifier.yml:/etc/notifier/notifier.yml:ro --env-file ./environment -p 127.0.0.1:9876:9876 notifier:0.1.0
+# In notifier.yml: listen_address: 0.0.0.0:9876 with credentials, storage.url: sqlite:///var/lib/notifier/notifier.db,
+# and what OVHcloud gave as ${OVH_…}, which the file "environment" holds as NAME=value, a line each.
 FROM python:3.13-slim AS build
 WORKDIR /src
 COPY pyproject.toml constraints.txt README.md LICENSE ./

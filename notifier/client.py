@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ class Client:
             ServiceError: the file cannot be read.
         """
         self._url = url.rstrip("/")
+        self._shown = re.sub(r"(?<=//)[^/@]*@", "", self._url)
+        self._has_credentials = token_file is not None or self._shown != self._url
         self._session = requests.Session()
         if token_file is not None:
             try:
@@ -66,16 +69,25 @@ class Client:
         try:
             answer = self._session.request(method, self._url + path, timeout=_TIMEOUT, **how)
         except requests.RequestException as error:
+            if isinstance(error, requests.exceptions.InvalidSchema | requests.exceptions.MissingSchema):
+                raise ServiceError(f"{self._shown} is no URL; write http://{self._shown}") from None
             reason = type(error).__name__
-            raise ServiceError(f"{self._url} cannot be reached ({reason}); give --url") from None
+            raise ServiceError(
+                f"{self._shown} cannot be reached ({reason}); does notifier serve run, and is --url where it listens?"
+            ) from None
         if answer.status_code == 401:
-            raise ServiceError(f"{self._url} wants credentials; give --token-file")
+            given = "refuses the credentials given" if self._has_credentials else "wants credentials"
+            raise ServiceError(
+                f"{self._shown} {given}; give the web.bearer_token by --token-file, or --url http://USER:PASSWORD@…"
+            )
         try:
             value = answer.json()
         except ValueError:
             value = None
         if not isinstance(value, Mapping) or (not answer.ok and "error" not in value):
-            raise ServiceError(f"{self._url}{path} answers {answer.status_code}, and not as a notifier does")
+            raise ServiceError(
+                f"{self._shown}{path} answers {answer.status_code}, and not as a notifier does"
+            )
         if not answer.ok:
             raise ServiceError(str(value["error"]))
         return dict(value)

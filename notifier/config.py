@@ -487,6 +487,11 @@ class Configuration(_Section):
         Raises:
             ValueError: it is neither.
         """
+        if notify not in (contact.name for contact in self.contacts) and not any(map(str.isdigit, notify)):
+            known = [contact.name for contact in self.contacts]
+            close = difflib.get_close_matches(notify, known, n=1)
+            hint = f'; did you mean "{close[0]}"?' if close else f"; known are {', '.join(known) or 'none'}"
+            raise ValueError(f'there is no contact "{notify}"{hint}')
         for contact in self.contacts:
             if contact.name == notify:
                 zone = contact.time_zone or self.global_.time_zone
@@ -774,6 +779,7 @@ class _Raw:
         self._value: dict[str, Any] = source.value
         self._directory = directory
         self._refused: set[Path_] = set()
+        self._unread: set[Path_] = set()
 
     def _problem(self, path: Path_, message: str, *, is_warning: bool = False) -> None:
         self._source.problems.append(Problem(self._source.position(path), path, message, is_warning))
@@ -868,6 +874,8 @@ class _Raw:
                         if secret in section:
                             self._refuse_key(here, f"give {secret} or {secret}_file, not both")
                         section[secret] = text
+                        if not text:
+                            self._unread.add((*path, secret))
 
     def written(self) -> dict[str, Any]:
         """Return the file's values without the secrets, for people to read."""
@@ -891,7 +899,9 @@ class _Raw:
             mode = full.stat().st_mode
             text = full.read_text(encoding="utf-8").strip()
         except OSError as error:
-            self._problem(path, f"{full} cannot be read: {error.strerror}")
+            is_to_come = path[-1] == "consumer_key_file" and isinstance(error, FileNotFoundError)
+            hint = "; notifier ovh login writes it" if is_to_come else ""
+            self._problem(path, f"{full} cannot be read: {error.strerror}{hint}")
             return ""
         except UnicodeDecodeError:
             self._problem(path, f"{full} is not a text")
@@ -1145,7 +1155,7 @@ class _Raw:
         for name, secrets in _SECRETS.items():
             for path, section in self._sections(name):
                 for secret in secrets:
-                    if section.get(secret) == "":
+                    if section.get(secret) == "" and (*path, secret) not in self._unread:
                         self._problem((*path, secret), f"{secret} is empty; give it, or leave the key out")
 
     def _check_guarded(self, web: dict[str, Any]) -> None:
@@ -1153,7 +1163,7 @@ class _Raw:
             self._problem(
                 ("web", "listen_address"),
                 "anyone who reaches this address could page you; add under web: "
-                "bearer_token_file: /etc/notifier/token",
+                "bearer_token_file: /etc/notifier/token, for Alertmanager, and basic_auth_users, for people",
             )
 
     def find_certificates(self) -> None:

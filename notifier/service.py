@@ -92,6 +92,7 @@ class Service:
         self.current = Current(prepare(loading, templates, self.metrics.observe_call, known), known)
         self._loaded(True, clock)
         self._clock = clock
+        self._started_with = self.configuration
         self.store = Store(self.configuration.storage.place(file.parent))
         self.metrics.replicas.set(1)
         self.pressure = pressure = Pressure()
@@ -222,7 +223,7 @@ class Service:
             return problems
         self._warn(loading)
         self._keep_private(loading.configuration)
-        old = self.configuration
+        old = self._started_with
         self.current.runtime = prepare(loading, templates, self.metrics.observe_call, self.current.calendars)
         self._gate.admit_as(loading.configuration.web)
         for key in ("listen_address", "tls_server_config"):

@@ -117,7 +117,9 @@ def _postgresql_url(value: str) -> str:
             f'"{mask_password(value)}" is not a PostgreSQL URL; write postgresql://user:password@host/database'
         )
     if importlib.util.find_spec("psycopg") is None:
-        raise ValueError("PostgreSQL needs a driver; run: pip install 'notifier[postgres]'")
+        raise ValueError(
+            "PostgreSQL needs a driver; run in Notifier's environment: pip install 'psycopg[binary]'"
+        )
     return value
 
 

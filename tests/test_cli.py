@@ -268,7 +268,12 @@ def test_send_and_wait_for_the_receipt(files, emulator):
 
 def test_send_says_what_failed(files, emulator):
     file = files.write()
-    assert "is not a phone number" in notifier("send", "--config", file, "--to", "nobody", "x").stderr
+    assert (
+        'there is no contact "alise"; did you mean "alice"?'
+        in notifier("send", "--config", file, "--to", "alise", "x").stderr
+    )
+    assert "known are alice, bob" in notifier("send", "--config", file, "--to", "nobody", "x").stderr
+    assert "is not a phone number" in notifier("send", "--config", file, "--to", "06 39", "x").stderr
     assert "the text is empty" in notifier("send", "--config", file, "--to", "alice", " ").stderr
     assert "at most 6" in notifier("send", "--config", file, "--to", "alice", "x" * 2000).stderr
     emulator.emulation.receipts[ALICE] = (2, 23)

@@ -335,3 +335,13 @@ def test_where_the_database_is(tmp_path):
     assert path("sqlite:///var/lib/notifier/notifier.db") == Path("/var/lib/notifier/notifier.db")
     assert path("sqlite:////srv/notifier.db") == Path("/srv/notifier.db")
     assert path("sqlite:///notifier.db") == tmp_path / "notifier.db"
+
+
+def test_a_secret_file_that_is_not_there_is_one_error_with_the_way_to_it(files):
+    file = files.write(
+        ovh={"consumer_key": ..., "consumer_key_file": "nosuch"}, web={"bearer_token_file": "neither"}
+    )
+    errors = [problem.render("f") for problem in load(file).errors]
+    assert len(errors) == 2
+    assert "nosuch cannot be read: No such file or directory; notifier ovh login writes it" in "".join(errors)
+    assert "is empty" not in "".join(errors)

@@ -38,9 +38,12 @@ def test_the_rota_of_the_first_page_can_be_used(files):
     from tests.test_schedules import PARIS, at
 
     rota = Rota.of(loading.configuration, {})["platform"]
-    assert [rota.on_call(at(day, PARIS)) for day in ("2026-01-05T10:00", "2026-12-25T10:00")] == [
+    assert [
+        rota.on_call(at(day, PARIS)) for day in ("2026-01-05T10:00", "2026-12-22T10:00", "2026-12-25T10:00")
+    ] == [
         "alice",
         "carol",
+        "alice",
     ]
 
 
@@ -169,6 +172,31 @@ def test_the_first_page_leads_to_a_text_on_the_phone(tmp_path, emulator, phones)
         typed(fire.replace("9093", str(a_port)))
         assert "critical Test db-1" in phones.wait(2, timeout=60)[1].message
     assert "pip install ." in install
+
+
+def test_prometheus_takes_what_operating_says(tmp_path):
+    (scraping,) = blocks("operating.md", "yaml")
+    rules = tmp_path / "notifier.rules.yml"
+    rules.write_text((DOCS.parent / "config" / "prometheus" / "rules.yml").read_text())
+    file = tmp_path / "prometheus.yml"
+    file.write_text(scraping.replace("/etc/prometheus/notifier.rules.yml", str(rules)))
+    done = subprocess.run(
+        [program("promtool"), "check", "config", file], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "SUCCESS" in done.stdout
+
+
+def test_the_steps_to_a_service_name_what_is_there():
+    (steps,) = blocks("operating.md", "sh")
+    unit = (DOCS.parent / "config" / "systemd" / "notifier.service").read_text()
+    (user,) = re.findall(r"(?m)^User=(.+)$", unit)
+    assert f"nologin {user}\n" in steps
+    assert f"EnvironmentFile=-{re.search(r'> (/etc/[a-z/]+) ', steps)[1]}\n" in unit
+    for copied in re.findall(r"(?m)^cp (\S+)", steps):
+        assert (DOCS.parent / copied).exists()
+    checked = subprocess.run(["bash", "-n"], input=steps, text=True, capture_output=True, timeout=10)
+    assert checked.returncode == 0, checked.stderr
 
 
 PAGES = (DOCS.parent / "README.md", *sorted(DOCS.glob("*.md")))

@@ -196,6 +196,7 @@ def test_the_configuration_in_the_manifests_is_good(tmp_path):
     environment = {
         **os.environ,
         **{name: value or "x" * 8 for name, value in kinds["Secret"]["stringData"].items()},
+        "PAGES_PASSWORD_HASH": "$2b$04$" + "a" * 53,
     }
     succeeds(sys.executable, "-m", "notifier", "check", "--config", file, env=environment)
 

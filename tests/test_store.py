@@ -128,6 +128,21 @@ def test_the_migrations_make_partial_indexes_as_the_schema_says(in_file):
     assert {name: found and found[1] for name, found in made.items()} == said
 
 
+def test_what_is_stopped_is_whole_in_its_file(in_file, path, hand, tmp_path):
+    """Though a page is being read while it stops: whoever copies the file alone has all of it."""
+    with in_file.reading() as connection:
+        connection.exec_driver_sql("SELECT 1").all()
+        add(in_file, new(hand(), b"kept"))
+        in_file.stop()
+        copied = tmp_path / "copied.db"
+        shutil.copy(path, copied)
+    assert not Path(f"{path}-wal").exists() or not Path(f"{path}-wal").stat().st_size
+    again = Store(copied)
+    again.start()
+    assert len(again.unplanned(10, 10**6)) == 1
+    again.stop()
+
+
 def test_an_older_database_keeps_what_it_holds(path, hand):
     engine = open_engine(path)
     config = Config()

@@ -73,7 +73,7 @@ class Backend(Protocol):
         """Take it for this process, where it is for one alone."""
 
     def release(self) -> None:
-        """Let others have it."""
+        """Close it, so that all is in its own place, and let others have it."""
 
     def prepare(self) -> None:
         """Make what must be there before it can be opened."""

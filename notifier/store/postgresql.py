@@ -66,7 +66,7 @@ class PostgreSQL:
                 self.url, pool_size=5, max_overflow=5, pool_pre_ping=True, connect_args=given
             )
         except ImportError:
-            raise StoreRefused("PostgreSQL needs a driver: pip install 'notifier[postgres]'") from None
+            raise StoreRefused("PostgreSQL needs a driver: pip install 'psycopg[binary]'") from None
 
     def take(self) -> None:
         """Take nothing: others may work on it, too."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import sqlite3
@@ -87,8 +88,15 @@ class SQLite:
         self._lock = ProcessLock(self.path)
 
     def release(self) -> None:
-        """Let others have it."""
+        """Close it, with all that it holds in the file itself rather than in the log beside it; let others have it."""
         if self._lock is not None:
+            self.engine.dispose()
+            if self.path.exists():
+                with (
+                    contextlib.suppress(sqlite3.Error),
+                    contextlib.closing(sqlite3.connect(self.path)) as last,
+                ):
+                    last.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self._lock.release()
             self._lock = None
 
