@@ -12,12 +12,12 @@ import threading
 import urllib.error
 import urllib.request
 import webbrowser
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from notifier import shipped
 from notifier.logs import LogLevel, configure_logging
-from notifier.ovh.emulator import Emulator, Sms
+from notifier.ovh.emulator import Emulation, Emulator, Sms
 from notifier.service import Service
 
 _WIDTH = 44
@@ -34,21 +34,27 @@ def run(port: int, *, once: bool = False, browser: bool = False) -> int:
     """
     configure_logging(level=LogLevel.WARNING)
     arrived = threading.Event()
-    with tempfile.TemporaryDirectory(prefix="notifier-demo-") as directory, Emulator().running() as emulator:
+    with (
+        tempfile.TemporaryDirectory(prefix="notifier-demo-") as directory,
+        Emulator().running() as emulator,
+        Emulator(Emulation(service_name="sms-emu12345-2")).running() as second,
+    ):
 
         def show(accepted: list[Sms]) -> None:
             for sms in accepted:
                 _say(phone(sms))
             arrived.set()
 
-        emulator.on_accepted = show
-        emulator.owners = PHONES
-        emulator.emulation.delivery_delay = 1.0
+        emulator.owners, emulator.beside = PHONES, (second,)
+        for one in (emulator, second):
+            one.on_accepted = show
+            one.emulation.delivery_delay = 1.0
         keys = emulator.emulation.credentials
         os.environ |= {
             "NOTIFIER_DEMO_ADDRESS": f"127.0.0.1:{_free(port)}",
             "NOTIFIER_DEMO_DATABASE": f"sqlite:///{Path(directory, 'notifier.db')}",
             "NOTIFIER_DEMO_ENDPOINT": emulator.url,
+            "NOTIFIER_DEMO_SECOND": second.url,
             "NOTIFIER_DEMO_KEY": keys.application_key,
             "NOTIFIER_DEMO_SECRET": keys.application_secret,
             "NOTIFIER_DEMO_CONSUMER": keys.consumer_key,
@@ -63,7 +69,8 @@ def run(port: int, *, once: bool = False, browser: bool = False) -> int:
             drawn = f"http://127.0.0.1:{emulator.port}/phone"
             try:
                 _say(f"Notifier listens on {url}, against an emulator of OVHcloud on {emulator.url}.")
-                _say(f"Pages: {url}   Phones, to reply and to make things fail: {drawn}")
+                _say(f"Open the phones, to reply and to make things fail: {drawn}")
+                _say(f"Beside them, Notifier's own pages: {url}")
                 _say("A sample alert goes to its webhook; this is what the phone shows:\n")
                 sample.post("firing")
                 if not arrived.wait(30):
@@ -99,7 +106,7 @@ class Sample:
         """
         if status == "firing":
             last = self._fired[-1][0] if self._fired else 0
-            self._fired.append((last + 1, datetime.now(UTC).isoformat()))
+            self._fired.append((last + 1, (datetime.now(UTC) - timedelta(minutes=5)).isoformat()))
         elif not self._fired:
             return
         number, began = self._fired[-1] if status == "firing" else self._fired.pop()
@@ -134,7 +141,8 @@ def phone(sms: Sms) -> str:
 
 
 def advice(url: str) -> str:
-    """Say how to go on: the line that sends another, and what to add to Alertmanager."""
+    """Say how to go on: the line that sends another, what to add to Alertmanager, and where the rest is told."""
+    command = sys.argv[0] if Path(sys.argv[0]).name == "notifier" else "python -m notifier"
     return textwrap.dedent(
         f"""
         Send another:
@@ -149,6 +157,8 @@ def advice(url: str) -> str:
             - name: demo
               webhook_configs:
                 - url: {url}/alert
+
+        With an account at OVHcloud: docs/getting-started.md, and {command} --help.
 
         Metrics: {url}/metrics   Readiness: {url}/-/ready   Stop with Ctrl-C.
         """

@@ -310,7 +310,7 @@ def test_the_demo_from_the_first_alert_to_the_acknowledgement(tab, monkeypatch):
     services, emulators = [], []
     real, emulating = demo.Service, demo.Emulator
     monkeypatch.setattr(demo, "Service", lambda file: services.append(real(file)) or services[-1])
-    monkeypatch.setattr(demo, "Emulator", lambda: emulators.append(emulating()) or emulators[-1])
+    monkeypatch.setattr(demo, "Emulator", lambda *how: emulators.append(emulating(*how)) or emulators[-1])
     environment = dict(os.environ)
     thread = threading.Thread(target=demo.run, args=(0,), daemon=True)
     thread.start()
@@ -320,13 +320,13 @@ def test_the_demo_from_the_first_alert_to_the_acknowledgement(tab, monkeypatch):
             if emulators and emulators[0].pages:
                 break
             deadline.wait(0.05)
-        (emulator,) = emulators
+        emulator = emulators[0]
         page = tab(1280).page
         page.goto(f"http://127.0.0.1:{emulator.port}/phone")
         alice = page.get_by_label("Phone of alice")
         expect(alice).to_contain_text("FIRING #1 critical InstanceDown db-1")
         expect(alice).to_contain_text("1 part, 1 credit")
-        page.get_by_role("button", name="Answers 500, three times").click()
+        page.get_by_role("button", name="Answers 500, once each").click()
         page.get_by_role("button", name="Fire a sample alert").click()
         expect(alice).to_contain_text("#2 critical InstanceDown db-2", timeout=30_000)
         page.screenshot(path=ARTEFACTS / "phones.png")
@@ -337,10 +337,21 @@ def test_the_demo_from_the_first_alert_to_the_acknowledgement(tab, monkeypatch):
         expect(pages.locator("li.incident", has_text="#2")).to_contain_text("alice has it", timeout=20_000)
         bob = page.get_by_label("Phone of bob")
         expect(bob).to_contain_text("#1 critical InstanceDown", timeout=60_000)  # nobody has taken the first
+        pages.goto(emulator.pages + "/incidents/2")
+        expect(pages.locator(".timeline")).to_contain_text("not taken: 500")
+        expect(pages.locator(".timeline")).to_contain_text("on the phone", timeout=20_000)
+        pages.goto(emulator.pages)
+        page.get_by_role("button", name="First account out of credits").click()
+        for number in (3, 4):  # whose turn it is, the other sends
+            page.get_by_role("button", name="Fire a sample alert").click()
+            expect(alice).to_contain_text(f"#{number} critical InstanceDown db-{number}", timeout=30_000)
+            expect(alice.locator(".sms", has_text=f"#{number}")).to_contain_text("by sms-emu12345-2")
+        page.get_by_role("button", name="Mend all").click()
         alice.get_by_role("button", name="Switch off").click()
         expect(alice.get_by_role("button", name="Switch on")).to_be_visible()
+        expect(alice.get_by_label("Reply of alice")).to_be_disabled()
         page.get_by_role("button", name="Resolve it").click()
-        expect(pages.locator("li.incident", has_text="#2")).to_have_count(0, timeout=20_000)
+        expect(pages.locator("li.incident", has_text="#4")).to_have_count(0, timeout=20_000)
     finally:
         services[-1].ask_to_stop()
         thread.join(30)

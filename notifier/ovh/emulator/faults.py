@@ -67,9 +67,9 @@ class Faults:
             self._faults.clear()
 
     def count(self) -> int:
-        """Return how many kinds of calls are to fail."""
+        """Return how many calls are to fail; one of each kind that always does."""
         with self._lock:
-            return len(self._faults)
+            return sum(fault.times or 1 for fault in self._faults)
 
     def take(self, method: str, path: str) -> Fault | None:
         """Return the fault that befalls this request, if any."""

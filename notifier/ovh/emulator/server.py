@@ -37,6 +37,7 @@ _FILES = {
     "/phone/phone.css": ("phone.css", "text/css"),
     "/phone/phone.js": ("phone.js", "text/javascript"),
 }
+_OWN = ("same-origin", "none")
 _GUARD = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
     "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -57,6 +58,8 @@ class Emulator:
         self.latency = latency
         self.requests: list[tuple[str, str]] = []
         self.on_accepted: Callable[[list[Sms]], None] | None = None
+        self.beside: tuple[Emulator, ...] = ()
+        """Those that emulate further accounts, whose messages the same phones show."""
         self.owners: dict[str, str] = {}
         """Whose phones are drawn, by their names: the numbers."""
         self.pages: str | None = None
@@ -173,6 +176,8 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             if path in _FILES:
                 self._file(*_FILES[path])
+            elif path.startswith("/emulator/") and self.headers.get("Sec-Fetch-Site", "none") not in _OWN:
+                raise Refusal(403, "Client::Forbidden", "A page of another site may not do that")
             elif path.startswith("/emulator/"):
                 self._answer(200, self._control(path.removeprefix("/emulator/"), body))
             else:
@@ -193,24 +198,33 @@ class _Handler(BaseHTTPRequestHandler):
         """Return what the phones show."""
         emulator = self.server.emulator
         emulation = emulator.emulation
+        accounts = [one.emulation for one in (emulator, *emulator.beside)]
         phones = []
         for name, number in emulator.owners.items():
             told: list[dict[str, Any]] = [
                 {
-                    "id": sms.id,
+                    "id": f"{account.service_name} {sms.id}",
                     "text": sms.message,
                     "at": sms.accepted_at,
                     "sender": sms.sender,
                     "parts": sms.parts,
                     "credits": sms.credits,
+                    "account": account.service_name,
                     "is_reply": False,
                 }
-                for sms in list(emulation.accepted)
+                for account in accounts
+                for sms in list(account.accepted)
                 if sms.receiver == number
             ]
             said: list[dict[str, Any]] = [
-                {"id": one.id, "text": one.message, "at": one.at, "is_reply": True}
-                for one in list(emulation.replies)
+                {
+                    "id": f"{account.service_name} {one.id}",
+                    "text": one.message,
+                    "at": one.at,
+                    "is_reply": True,
+                }
+                for account in accounts
+                for one in list(account.replies)
                 if one.sender == number
             ]
             messages = sorted(told + said, key=lambda one: (one["at"], one["id"]))
@@ -223,8 +237,8 @@ class _Handler(BaseHTTPRequestHandler):
                 }
             )
         return {
-            "credits": emulation.credits,
-            "faults": emulator.faults.count(),
+            "accounts": [{"name": one.service_name, "credits": one.credits} for one in accounts],
+            "faults": sum(one.faults.count() for one in (emulator, *emulator.beside)),
             "pages": emulator.pages,
             "phones": phones,
         }
@@ -354,6 +368,40 @@ class _Handler(BaseHTTPRequestHandler):
 
     # the emulator's own
 
+    def _reply(self, phone: str, text: str) -> None:
+        """Let *phone* reply to what it got last, by whichever account."""
+        emulator = self.server.emulator
+        if phone in emulator.emulation.phones_off:
+            raise bad_request("[phone] It is switched off")
+
+        def last(one: Emulator) -> float:
+            return max(
+                (sms.accepted_at for sms in list(one.emulation.accepted) if sms.receiver == phone),
+                default=0.0,
+            )
+
+        max((emulator, *emulator.beside), key=last).reply(phone, text)
+
+    @staticmethod
+    def _add_fault(body: str, *emulators: Emulator) -> None:
+        for one in emulators:
+            try:
+                one.faults.add(Fault.model_validate_json(body))
+            except ValidationError as error:
+                raise bad_request(str(error)) from None
+
+    def _change(self, settings: dict[str, Any]) -> None:
+        emulator = self.server.emulator
+        emulations = [one.emulation for one in (emulator, *emulator.beside)]
+        for name, value in settings.items():
+            if name not in _CHANGEABLE:
+                raise bad_request(f"[{name}] is not one of {', '.join(_CHANGEABLE)}")
+            if name == "phones_off":  # whichever account sends to them
+                for emulation in emulations:
+                    emulation.phones_off = set(value)
+            else:
+                setattr(emulator.emulation, name, value)
+
     def _control(self, what: str, body: str) -> Any:
         emulator = self.server.emulator
         match self.command, what:
@@ -366,20 +414,17 @@ class _Handler(BaseHTTPRequestHandler):
             case "POST", "alerts" if emulator.on_alert is not None:
                 emulator.on_alert(str(_mapping(body).get("status", "firing")))
             case "POST", "faults":
-                try:
-                    emulator.faults.add(Fault.model_validate_json(body))
-                except ValidationError as error:
-                    raise bad_request(str(error)) from None
+                self._add_fault(body, emulator)
+            case "POST", "faults/everywhere":
+                self._add_fault(body, emulator, *emulator.beside)
             case "DELETE", "faults":
-                emulator.faults.clear()
+                for one in (emulator, *emulator.beside):
+                    one.faults.clear()
             case "POST", "settings":
-                for name, value in _mapping(body).items():
-                    if name not in _CHANGEABLE:
-                        raise bad_request(f"[{name}] is not one of {', '.join(_CHANGEABLE)}")
-                    setattr(emulator.emulation, name, set(value) if name == "phones_off" else value)
+                self._change(_mapping(body))
             case "POST", "replies":
                 reply = _mapping(body)
-                emulator.reply(str(reply.get("phone", "")), str(reply.get("text", "")))
+                self._reply(str(reply.get("phone", "")), str(reply.get("text", "")))
             case _:
                 raise not_found()
         return None

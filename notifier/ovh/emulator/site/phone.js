@@ -2,11 +2,16 @@
 "use strict";
 (() => {
   const byId = (id) => document.getElementById(id);
-  const say = (text) => { byId("said").textContent = text; };
+  let saidAt = 0;
+  const say = (text) => { byId("said").textContent = text; saidAt = Date.now(); };
   const send = async (path, body, method = "POST") => {
-    const answer = await fetch("/emulator/" + path, { method, body: body === undefined ? undefined : JSON.stringify(body) });
-    if (!answer.ok) say("The emulator answers " + answer.status + ".");
-    await refresh();
+    try {
+      const answer = await fetch("/emulator/" + path, { method, body: body === undefined ? undefined : JSON.stringify(body) });
+      if (!answer.ok) say("The emulator answers " + answer.status + ": " + ((await answer.json()).message || ""));
+      await refresh();
+    } catch {
+      say("The emulator does not answer; the demo has ended.");
+    }
   };
   const make = (name, attributes = {}, ...children) => {
     const made = document.createElement(name);
@@ -27,7 +32,7 @@
       send("replies", { phone: number, text: field.value || "ack" });
       field.value = "";
     });
-    const phone = { screen, section, power, shown: new Set(), isOff: false };
+    const phone = { screen, section, power, form, shown: new Set(), isOff: false };
     power.addEventListener("click", () => {
       const off = new Set([...phones].filter(([, one]) => one.isOff).map(([key]) => key));
       if (!off.delete(number)) off.add(number);
@@ -46,18 +51,21 @@
   const clock = (seconds) => new Date(seconds * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
   const refresh = async () => {
     const state = await (await fetch("/emulator/state")).json();
-    byId("account").textContent = state.credits + " credits left" + (state.faults ? ", " + state.faults + " calls to fail" : "");
+    const left = state.accounts.map((one) => one.name + ": " + one.credits + " credits left");
+    const toFail = state.faults ? state.faults + (state.faults === 1 ? " call" : " calls") + " to fail" : "";
+    byId("account").textContent = [...left, toFail].filter(Boolean).join(" \u00b7 ");
     byId("pages").href = state.pages || "/";
     byId("fire").disabled = byId("resolve").disabled = !state.pages;
     for (const one of state.phones) {
       const phone = phoneOf(one);
       phone.isOff = one.is_off;
       phone.section.classList.toggle("off", one.is_off);
+      for (const part of phone.form.elements) part.disabled = one.is_off;
       phone.power.textContent = one.is_off ? "Switch on" : "Switch off";
       for (const sms of one.messages) {
         const parts = sms.parts + (sms.parts === 1 ? " part, " : " parts, ") + sms.credits + (sms.credits === 1 ? " credit" : " credits");
         if (sms.is_reply) show(phone, "r" + sms.id, sms.text, clock(sms.at), true);
-        else if (!one.is_off) show(phone, "s" + sms.id, sms.text, sms.sender + " · " + clock(sms.at) + " · " + parts, false);
+        else if (!one.is_off) show(phone, "s" + sms.id, sms.text, sms.sender + " · " + clock(sms.at) + " · " + parts + (state.accounts.length > 1 ? " · by " + sms.account : ""), false);
       }
     }
   };
@@ -68,11 +76,20 @@
     await send("settings", { credits: 1000, status: "enable" });
   });
   for (const button of document.querySelectorAll("[data-fault]")) {
-    button.addEventListener("click", () => send("faults", JSON.parse(button.dataset.fault)));
+    const path = "everywhere" in button.dataset ? "faults/everywhere" : "faults";
+    button.addEventListener("click", () => send(path, JSON.parse(button.dataset.fault)));
   }
   for (const button of document.querySelectorAll("[data-settings]")) {
     button.addEventListener("click", () => send("settings", JSON.parse(button.dataset.settings)));
   }
-  const again = () => refresh().then(() => say(""), () => say("The emulator does not answer; the demo has ended.")).then(() => setTimeout(again, 700));
+  const again = async () => {
+    try {
+      await refresh();
+      if (Date.now() - saidAt > 5000) byId("said").textContent = "";
+    } catch {
+      say("The emulator does not answer; the demo has ended.");
+    }
+    setTimeout(again, 700);
+  };
   again();
 })();
