@@ -795,7 +795,8 @@ def ovh_login(
     ):
         _fail("the key was not validated within 10 minutes; run it again")
     saved = ""
-    if key_file is not None:
+    # One that is not validated yet does not take the place of one that may be.
+    if key_file is not None and (wait or not key_file.exists()):
         try:
             key_file.touch(mode=0o600)
             key_file.chmod(0o600)
@@ -810,7 +811,12 @@ def ovh_login(
     elif saved:
         _say(f"The consumer key is in {saved}.")
     else:
-        _say(f"Put it into {config}, under ovh:\n  consumer_key: {key.consumer_key}")
+        into = (
+            str(key_file)
+            if key_file is not None
+            else f"{config}, under ovh, or where that has it from:\n  consumer_key"
+        )
+        _say(f"Put it into {into}: {key.consumer_key}")
 
 
 def _validated(settings: Ovh, *, quiet: bool) -> bool:

@@ -310,6 +310,12 @@ def test_login_obtains_a_key_with_the_rights_needed(files, emulator):
     assert key.stat().st_mode & 0o077 == 0
     file = files.write(ovh={"consumer_key": ...})
     assert "consumer_key: emulator-consumer" in notifier("ovh", "login", "--config", file, "--no-wait").output
+    key.write_text("one-that-works\n")
+    file = files.write(ovh={"consumer_key": ..., "consumer_key_file": "ck"}, receivers=...)
+    result = notifier("ovh", "login", "--config", file, "--no-wait")
+    assert f"Put it into {key}: emulator-consumer" in result.output
+    assert key.read_text() == "one-that-works\n"  # what is not validated yet does not take its place
+    file = files.write(ovh={"consumer_key": ...})
     assert json.loads(notifier("ovh", "login", "--config", file, "--output", "json").stdout)["saved"] is None
 
 

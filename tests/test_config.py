@@ -304,7 +304,8 @@ def test_shipped_files_are_good_fit_the_schema_and_name_it(name, tmp_path):
     variables = {
         "OVH_APPLICATION_KEY": "k", "OVH_APPLICATION_SECRET": "s", "OVH_CONSUMER_KEY": "c",
         "NOTIFIER_DEMO_ADDRESS": "127.0.0.1:0", "NOTIFIER_DEMO_DATABASE": "sqlite:///n.db",
-        "NOTIFIER_DEMO_ENDPOINT": "http://127.0.0.1:1/1.0", "NOTIFIER_DEMO_KEY": "k",
+        "NOTIFIER_DEMO_ENDPOINT": "http://127.0.0.1:1/1.0", "NOTIFIER_DEMO_SECOND": "http://127.0.0.1:2/1.0",
+        "NOTIFIER_DEMO_KEY": "k",
         "NOTIFIER_DEMO_SECRET": "s", "NOTIFIER_DEMO_CONSUMER": "c",
     }  # fmt: skip
     assert load(file, variables).problems == []

@@ -199,6 +199,38 @@ def test_the_steps_to_a_service_name_what_is_there():
     assert checked.returncode == 0, checked.stderr
 
 
+def test_the_emulator_by_itself_does_what_its_page_says(files, tmp_path):
+    (port,) = free_ports(1)
+    section = (DOCS / "ovhcloud.md").read_text(encoding="utf-8").partition("## The emulator")[2]
+    (command,) = re.findall(r"`(python -m notifier\.ovh\.emulator .+?)`", section)
+    (lines,) = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
+    arguments = shlex.split(command.replace("8080", str(port)))[1:]
+    log = tmp_path / "emulator.log"
+    with running([sys.executable, *arguments], log):
+        wait_for(lambda: "To have it fail" in log.read_text(), "it listens")
+        account = yaml.safe_load(log.read_text().partition("For notifier.yml:\n")[2].partition("To have")[0])[
+            "ovh"
+        ]
+        done = subprocess.run(
+            ["bash", "-ec", lines.replace("8080", str(port))], capture_output=True, text=True, timeout=60
+        )
+        assert (done.returncode, done.stdout.rpartition("null")[2].strip()) == (0, "[]")
+        (tmp_path / "notifier.yml").write_text(
+            yaml.safe_dump({
+                "storage": {"url": "sqlite:///n.db"},
+                "ovh": account,
+                "receivers": [{"name": "ops", "notify": ["+33639980001"]}],
+            })
+        )  # fmt: skip
+        file = str(tmp_path / "notifier.yml")
+        refused = CliRunner().invoke(app, ["send", "--config", file, "--to", "+33639980001", "hello"])
+        assert (refused.exit_code, "Not enough credits" in refused.stderr) == (1, True)
+        requests.delete(f"http://127.0.0.1:{port}/emulator/faults", timeout=10)
+        told = CliRunner().invoke(app, ["check", "--config", file, "--online"]).output
+        assert "credits" in told
+        assert requests.get(f"http://127.0.0.1:{port}/emulator/messages", timeout=10).json() == []
+
+
 PAGES = (DOCS.parent / "README.md", *sorted(DOCS.glob("*.md")))
 
 

@@ -138,9 +138,12 @@ def test_every_path_answers(emulator, client):
     with pytest.raises(Exception, match="colour"):
         client.put(service, colour="red")
     assert requests.get(emulator.url.replace("/1.0", "/2.0"), timeout=5).status_code == 404
-    bad = requests.post(emulator.url + "/auth/credential", data="[", timeout=5)
-    assert bad.status_code == 400
-    assert requests.post(emulator.url + "/auth/credential", data="[]", timeout=5).status_code == 400
+    key = {"X-Ovh-Application": emulator.emulation.credentials.application_key}
+    for data in ("[", "[]"):
+        bad = requests.post(emulator.url + "/auth/credential", data=data, headers=key, timeout=5)
+        assert bad.status_code == 400
+    unknown = requests.post(emulator.url + "/auth/credential", data="{}", timeout=5)
+    assert unknown.json()["errorCode"] == "INVALID_KEY"
 
 
 def test_receipts_and_replies_are_called_back(emulator, client):

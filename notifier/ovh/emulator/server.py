@@ -311,6 +311,8 @@ class _Handler(BaseHTTPRequestHandler):
         if path == "/auth/time":
             return int(emulation.server_time())
         if path == "/auth/credential" and self.command == "POST":
+            if self.headers.get("X-Ovh-Application") != emulation.credentials.application_key:
+                raise Refusal(403, "Client::Forbidden", "Invalid application key", "INVALID_KEY")
             return emulation.request_credential(_mapping(body))
         host = self.headers.get("Host", "")
         headers = {name.title(): value for name, value in self.headers.items()}
