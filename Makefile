@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 
 .PHONY: run test check audit faults bench schema clean
 
-run: $(VENV)/ready
+run: $(VENV)/installed
 	$(BIN)/notifier demo
 
 test: $(VENV)/ready
@@ -30,9 +30,17 @@ schema: $(VENV)/ready
 	$(BIN)/python -m notifier.schema_file
 	$(BIN)/python -m notifier.reference
 
-$(VENV)/ready: pyproject.toml constraints.txt
+INSTALL := PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	@echo "Installing Notifier into $(VENV), once; this takes some seconds."
 	$(PYTHON) -m venv $(VENV)
-	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(INSTALL) .
+	touch $@
+
+$(VENV)/ready: $(VENV)/installed
+	@echo "Installing what the tests need, once; this takes a minute."
+	$(INSTALL) '.[dev]'
 	touch $@
 
 clean:
