@@ -592,14 +592,14 @@ def _named(alerts: Iterable[ShownAlert]) -> str:
 
 def title(message: Notification) -> str:
     """Return what *message* is about in a few words: names and places of its alerts, and how many more there are."""
-    named = ""
+    found = ""
     for shown in range(1, min(len(message.alerts), _TITLE_ALERTS) + 1):
         more = len(message.alerts) - shown + message.unseen
-        longer = _named(message.alerts[:shown]) + (f" +{more}" if more else "")
-        if named and len(longer) > _TITLE:
+        named, rest = _named(message.alerts[:shown]), f" +{more}" if more else ""
+        if found and len(named + rest) > _TITLE:
             break
-        named = longer
-    return clip(named, _TITLE) or "alerts"
+        found = clip(named, _TITLE - len(rest)) + rest
+    return found or "alerts"
 
 
 def gist(message: Notification) -> str:

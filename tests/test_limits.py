@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from notifier.config import PerContact
-from notifier.paging.calm import SHORTEST_WAIT, burst, digest, pace
+from notifier.paging.calm import SHORTEST_WAIT, burst, digest, in_full, pace
 from notifier.sms import measure
 from notifier.store.schema import webhooks
 from tests.conftest import ALICE, alert, webhook
@@ -272,6 +272,38 @@ def test_a_digest_stands_for_what_was_said_once_for_several_receivers(make, emul
     escalated = {one.title for one in pager.store.incidents.page(50) if one.taken == 2}
     of_both = [one.receiver for one in pager.store.incidents.page(50) if one.title in escalated]
     assert sorted(of_both) == ["db", "db", "ops", "ops"]
+
+
+@both_engines
+def test_ack_of_a_number_in_a_digest_takes_what_was_told_once_for_several_receivers(make, emulator, by_hand):  # noqa: F811
+    steps = [{"after": "10h", "notify": ["bob"]}]
+    pager = make(
+        contacts=CONTACTS,
+        ovh={"sender": ..., "sender_for_response": True},
+        receivers=[
+            {"name": "ops", "notify": ["alice"], "escalate": steps},
+            {"name": "db", "notify": ["alice"], "escalate": steps},
+        ],
+        route={"receiver": "ops", "routes": [{"receiver": "ops", "continue": True}, {"receiver": "db"}]},
+    )
+    pager.listen()
+    storm(pager, [f"A{n}" for n in range(12)])
+    pager.turn(5)
+    pager.run(70, step=1)
+    line = told(emulator)[-1][1].split("; ")[0]
+    pager.hand.move(seconds=5)
+    emulator.emulation.reply(ALICE, f"ack {line.split('#')[1].split()[0]}")
+    pager.hand.move(seconds=2)
+    pager.listen()
+    taken = [one for one in pager.store.incidents.page(50) if one.state == "acknowledged"]
+    assert sorted(one.receiver for one in taken) == ["db", "ops"]
+    assert len({one.group_key for one in taken}) == 1
+
+
+def test_alike_texts_are_counted_not_told_as_one():
+    assert in_full(["firing Disk", "firing Disk"], 2) is None
+    assert in_full(["firing Disk 1", "firing Disk 2"], 2) == "firing Disk 1; firing Disk 2"
+    assert in_full(["x" * 100, "y" * 100], 1) is None
 
 
 def test_answers_cost_no_page_its_place(make, emulator, by_hand):  # noqa: F811

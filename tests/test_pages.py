@@ -1,6 +1,7 @@
 """What the pages say, asked for as a browser does, without one."""
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -104,7 +105,7 @@ def test_what_is_sought_is_found_whatever_its_letters(files, run, phones, sought
 @pytest.mark.parametrize(
     ("host", "expected"),
     [("127.0.0.1:9876", True), ("[::1]:9876", True), ("localhost", True), ("pager", True), ("a.localhost:1", True),
-     ("pager.example.net", True), ("evil.example:9876", False), ("127.0.0.1.evil.example", False), ("", True)],
+     ("pager.example.net", True), ("PAGER.example.net.:443", True), ("localhost.:9876", True), ("evil.example:9876", False), ("127.0.0.1.evil.example", False), ("", True)],
 )  # fmt: skip
 def test_names_that_others_may_have_moved_here_are_not_ours(host, expected):
     assert is_ours({"headers": [(b"host", host.encode())]}, "pager.example.net") is expected
@@ -187,6 +188,22 @@ def test_what_was_done_is_said_as_far_as_it_holds(files, run, phones):
     running.post(webhook(alert("A", status="resolved"), key="a"))
     wait_for(lambda: "over at" in shown(running, "/incidents/1"), "it is over")
     assert "It was over already." in press(running, "ack", by="bob").text
+
+
+def test_of_two_who_press_at_once_one_has_it_and_the_other_is_told(files, run, phones):
+    running = run(files.write(limits={"per_contact": None}))
+    for number in range(1, 7):
+        paged(running, phones, 1, name=f"A{number}", key=f"k{number}")
+        with ThreadPoolExecutor(2) as pool:
+            answers = list(
+                pool.map(
+                    lambda by: press(running, "ack", number, by, holder="", steps="1").text, ("alice", "bob")
+                )
+            )
+        assert sum("Nothing was done" in answer for answer in answers) == 1
+        incident = requests.get(f"{running.url}/api/v1/incidents/{number}", timeout=30).json()
+        (deed,) = [event for event in incident["events"] if event["kind"] == "acknowledged"]
+        assert deed["by"] == incident["acknowledged_by"]
 
 
 def test_what_fires_since_when_and_who_knows_is_told_first(files, run, phones, emulator):

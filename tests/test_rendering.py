@@ -398,7 +398,8 @@ def test_a_title_names_what_fits_in_order_and_counts_the_rest():
     )
     assert title(told(long)) == "LongNameOfAnAlertThatSaysALot a-rather-long-host-0,1,2,3"
     longer = webhook(alert("A" * 40, instance="h" * 30), alert("B" * 40))
-    assert title(told(longer)).endswith("...")
+    assert title(told(longer)).endswith("... +1")
+    assert len(title(told(longer))) <= 60
 
 
 def test_an_escalation_says_that_others_did_not_answer():

@@ -349,6 +349,32 @@ def test_of_more_than_can_be_known_the_latest_are(hand, monkeypatch):
     assert not any(recent.take(digest, hand(), WINDOW) for digest in digests[-50:])
 
 
+def test_a_clock_that_goes_back_and_forth_makes_no_second_page(hand):
+    recent = Recent()
+    assert recent.take(b"a", hand(), WINDOW)
+    hand.move(seconds=-3600)
+    assert all(recent.take(str(n).encode(), hand(), WINDOW) for n in range(50))
+    hand.move(seconds=3610)
+    assert not recent.take(b"a", hand(), WINDOW)
+
+
+def test_more_than_can_be_known_by_a_clock_that_was_ahead_is_let_go(hand, monkeypatch):
+    monkeypatch.setattr("notifier.store.recent._MOST", 100)
+    recent = Recent()
+    assert all(recent.take(blake2b(b"%d" % n).digest(), hand(), WINDOW) for n in range(150))
+    hand.move(seconds=-3600)
+    assert all(recent.take(blake2b(b"back %d" % n).digest(), hand(), WINDOW) for n in range(300))
+    assert len(recent) <= 400
+
+
+def test_what_was_rolled_back_is_new_whatever_the_clock_says():
+    recent, start = Recent(), datetime(1970, 1, 1, 0, 1, tzinfo=UTC)
+    webhook = new(start, b"a")
+    assert recent.take(b"a", start, WINDOW)
+    recent.forget([webhook])
+    assert recent.take(b"a", start, WINDOW)
+
+
 def test_a_clock_that_is_set_back_makes_no_second_page(hand):
     recent = Recent()
     recent.take(b"a", hand(), WINDOW)

@@ -111,10 +111,13 @@ def digest(gists: Iterable[str | None], language: str, max_parts: int) -> str:
     return shorten(text, max_parts)
 
 
-def in_full(texts: Iterable[str], most: int) -> str | None:
-    """Return the *texts* of messages one after the other, where they take at most *most* parts together."""
-    text = "; ".join(dict.fromkeys(texts))
-    return text if measure(text).parts <= most else None
+def in_full(texts: Sequence[str], most: int) -> str | None:
+    """Return the *texts* of messages one after the other, where they take at most *most* parts together.
+
+    None where they do not, or where some are alike and would be taken for one.
+    """
+    text = "; ".join(texts)
+    return text if measure(text).parts <= most and len(set(texts)) == len(texts) else None
 
 
 def _counted(words: tuple[str, str], count: int) -> str:

@@ -48,6 +48,8 @@ class Verdict(StrEnum):
     """It is over already."""
     EXHAUSTED = "exhausted"
     """There is no further step."""
+    OVERTAKEN = "overtaken"
+    """It is not any more as whoever acts saw it."""
 
 
 class Unreachable(Exception):
@@ -96,8 +98,15 @@ class Desk:
         self._sender = sender
         self._escalator = escalator
 
-    def acknowledge(self, incident_id: str, by: str, via: Via, phone: str | None = None) -> Verdict:
-        """Put an incident into the hands of *by*, who has *phone* if that is known.
+    def acknowledge(
+        self,
+        incident_id: str,
+        by: str,
+        via: Via,
+        phone: str | None = None,
+        holds: Callable[[Incident], bool] = lambda incident: True,
+    ) -> Verdict:
+        """Put an incident into the hands of *by*, who has *phone* if that is known, if *holds* is true of it then.
 
         The others who were paged are told, if its receiver wants that. Whoever has it already only has
         the acknowledgement last longer.
@@ -106,7 +115,9 @@ class Desk:
             StoreUnavailable: it cannot be written down now.
         """
         now = self._clock()
-        done = self._change(incident_id, now, lambda one: self.acknowledgement(one, by, via, phone, now))
+        done = self._change(
+            incident_id, now, lambda one: self.acknowledgement(one, by, via, phone, now), holds
+        )
         if isinstance(done, Verdict):
             return done
         if done.events:
@@ -115,14 +126,20 @@ class Desk:
         self._sender.expect()
         return Verdict.DONE
 
-    def escalate(self, incident_id: str, by: str, via: Via) -> Verdict:
-        """Have the next step of an incident taken at once, whoever has it.
+    def escalate(
+        self,
+        incident_id: str,
+        by: str,
+        via: Via,
+        holds: Callable[[Incident], bool] = lambda incident: True,
+    ) -> Verdict:
+        """Have the next step of an incident taken at once, whoever has it, if *holds* is true of it then.
 
         Raises:
             StoreUnavailable: it cannot be written down now.
         """
         now = self._clock()
-        done = self._change(incident_id, now, lambda one: self.passing_on(one, by, via, now))
+        done = self._change(incident_id, now, lambda one: self.passing_on(one, by, via, now), holds)
         if isinstance(done, Verdict):
             return done
         log.info("incident passed on", incident=done.incident.number, by=by, via=via)
@@ -152,7 +169,11 @@ class Desk:
         return message
 
     def _change(
-        self, incident_id: str, now: datetime, propose: Callable[[Incident], IncidentChange | None]
+        self,
+        incident_id: str,
+        now: datetime,
+        propose: Callable[[Incident], IncidentChange | None],
+        holds: Callable[[Incident], bool],
     ) -> IncidentChange | Verdict:
         """Write down what *propose* makes of an incident, anew if others changed it meanwhile; say why not."""
         for _ in range(_ATTEMPTS):
@@ -161,6 +182,8 @@ class Desk:
                 return Verdict.UNKNOWN
             if incident.state is IncidentState.RESOLVED:
                 return Verdict.RESOLVED
+            if not holds(incident):
+                return Verdict.OVERTAKEN
             change = propose(incident)
             if change is None:
                 return Verdict.EXHAUSTED

@@ -465,7 +465,7 @@ class Sender(Worker):
         if len(others) > _MOST_NOTICES:
             others[_MOST_NOTICES:] = [f"+{len(others) - _MOST_NOTICES}"]
         counted = shorten("; ".join(filter(None, (told, *others))), max_parts)
-        text = in_full((message.text for message in rest), measure(counted).parts) or counted
+        text = in_full([message.text for message in rest], measure(counted).parts) or counted
         return NewMessage(
             id=new_id(now),
             contact=rest[0].contact,

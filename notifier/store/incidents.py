@@ -251,12 +251,21 @@ class Incidents:
         own = select(messages.c.id).where(
             messages.c.incident_id == incident.id, messages.c.phone == phone, messages.c.kind.in_(PAGING)
         )
+        # Of a group that was told once for several receivers, all is in the same digest, if it is in one.
+        digests = select(messages.c.merged_into).where(messages.c.id.in_(own))
         with self._database.reading() as connection:
             merged = connection.execute(
                 select(*_COLUMNS)
                 .distinct()
                 .join(messages, messages.c.incident_id == incidents.c.id)
-                .where(messages.c.merged_into.in_(own), _UNRESOLVED, incidents.c.id != incident.id)
+                .where(
+                    or_(
+                        messages.c.merged_into.in_(own),
+                        (incidents.c.group_key == incident.group_key) & messages.c.merged_into.in_(digests),
+                    ),
+                    _UNRESOLVED,
+                    incidents.c.id != incident.id,
+                )
                 .order_by(incidents.c.id)
             )
             return [incident, *map(_incident, merged)]

@@ -55,7 +55,8 @@ class Recent:
         """Return whether *identity* was not taken within *window* before, and if so take it."""
         key, now = _key(identity), _milliseconds(received_at)
         slot, length = self._slot(key), window // _MILLISECOND
-        if self._keys[slot] == key and abs(now - self._times[slot]) < length:
+        taken_at = self._times[slot]
+        if self._keys[slot] == key and taken_at != _NEVER and abs(now - taken_at) < length:
             return False
         self._put(slot, key, now, length)
         return True
@@ -123,9 +124,10 @@ class Recent:
         self._swept_at = now
         times, oldest = self._times, length
         kept = self._younger(now, oldest)
-        while len(kept) > _MOST:
+        while len(kept) > _MOST and oldest:
             oldest //= 2
             kept = self._younger(now, oldest)
+        kept = kept[:_MOST]  # what is ahead of a clock that was set back is not older than anything
         size, keys = _SMALLEST, self._keys
         while size < 3 * len(kept):
             size *= 2
@@ -136,9 +138,9 @@ class Recent:
             self._count += 1
 
     def _younger(self, now: int, length: int) -> array[int]:
-        """Return the slots of what was taken less than *length* from *now*."""
+        """Return the slots of what was taken less than *length* before *now*, or by a clock that was ahead."""
         taken = enumerate(self._times)
-        return array("L", (slot for slot, at in taken if at != _NEVER and abs(now - at) < length))
+        return array("L", (slot for slot, at in taken if at != _NEVER and now - at < length))
 
 
 def _key(identity: bytes) -> int:

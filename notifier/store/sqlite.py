@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import NullPool, QueuePool
+from sqlalchemy.pool import QueuePool
 
 from notifier.store.engine import Repetitions, StoreRefused, StoreUnavailable
 from notifier.store.recent import Recent
@@ -32,8 +32,8 @@ def open_engine(path: Path, *, readers: int = 4) -> Engine:
     """
     engine = create_engine(
         URL.create("sqlite+pysqlite", database=str(path)),
-        poolclass=QueuePool if readers else NullPool,
-        pool_size=max(readers, 1),
+        poolclass=QueuePool,
+        pool_size=readers,
         max_overflow=4,
         connect_args={"timeout": _BUSY_TIMEOUT, "check_same_thread": False},
     )

@@ -63,15 +63,21 @@ def is_ours(scope: Scope, own: str | None = None) -> bool:
 
     Such are addresses, ``localhost``, names without a dot, and *own*, the host of `external_url`.
     """
-    host = dict(scope["headers"]).get(b"host", b"").decode("latin-1").lower()
-    name = host.rpartition("]")[0].removeprefix("[") if host.startswith("[") else host.partition(":")[0]
-    if host == (own or "").lower() or "." not in name or name.endswith(".localhost"):
+    name = _name(dict(scope["headers"]).get(b"host", b"").decode("latin-1"))
+    if name == _name(own or "") or "." not in name or name.endswith(".localhost"):
         return True
     try:
         ipaddress.ip_address(name)
     except ValueError:
         return False
     return True
+
+
+def _name(host: str) -> str:
+    """Return the name or address in *host*, without its port."""
+    host = host.lower()
+    name = host.rpartition("]")[0].removeprefix("[") if host.startswith("[") else host.partition(":")[0]
+    return name.removesuffix(".")
 
 
 def _bare(host: bytes, scheme: bytes) -> bytes:

@@ -420,20 +420,25 @@ class Pages:
 
     def acknowledge(self, incident: Incident, by: str, values: Mapping[str, str]) -> str:
         """Put *incident* into the hands of *by*, unless another took it since the page was made; say what was done."""
-        holder = incident.acknowledged_by if incident.state is IncidentState.ACKNOWLEDGED else None
-        if holder not in (None, by, values.get("holder", holder)):
-            return "taken"
+
+        def is_as_seen(now: Incident) -> bool:
+            holder = now.acknowledged_by if now.state is IncidentState.ACKNOWLEDGED else None
+            return holder in (None, by, values.get("holder", holder))
+
         contact = next((c for c in self.current.runtime.configuration.contacts if c.name == by), None)
         phone = self.current.runtime.configuration.recipient(by).phone if contact is not None else None
-        verdict = self.desk.acknowledge(incident.id, by, Via.WEB, phone)
-        return "ack" if verdict is Verdict.DONE else "resolved"
+        verdict = self.desk.acknowledge(incident.id, by, Via.WEB, phone, is_as_seen)
+        return {Verdict.DONE: "ack", Verdict.OVERTAKEN: "taken"}.get(verdict, "resolved")
 
     def escalate(self, incident: Incident, by: str, values: Mapping[str, str]) -> str:
         """Have the next step of *incident* taken, unless it was since the page was made; say what was done."""
-        if values.get("steps", str(incident.taken)) != str(incident.taken):
-            return "late"
-        verdict = self.desk.escalate(incident.id, by, Via.WEB)
-        return {Verdict.DONE: "escalate", Verdict.EXHAUSTED: "exhausted"}.get(verdict, "resolved")
+
+        def is_as_seen(now: Incident) -> bool:
+            return values.get("steps", str(now.taken)) == str(now.taken)
+
+        verdict = self.desk.escalate(incident.id, by, Via.WEB, is_as_seen)
+        did = {Verdict.DONE: "escalate", Verdict.EXHAUSTED: "exhausted", Verdict.OVERTAKEN: "late"}
+        return did.get(verdict, "resolved")
 
     # who is on call
 
