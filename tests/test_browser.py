@@ -250,6 +250,18 @@ def test_a_page_says_that_it_is_stale_and_recovers_by_itself(tmp_path, tab):
             watched.wrong.clear()  # the browser says that it could not connect
 
 
+def test_a_connection_that_goes_silent_is_noticed(served, tab):
+    page = tab().page
+    page.clock.install()  # its timers are moved by hand: no sign of life comes for 36 s
+    page.goto(served.url)
+    expect(page.locator("main [data-part=incidents]")).to_be_visible()
+    expect(page.locator("#stale")).to_be_hidden()
+    page.clock.fast_forward(36_000)
+    expect(page.locator("#stale")).to_contain_text("Not updated since")
+    page.clock.fast_forward(4_000)
+    expect(page.locator("#stale")).to_be_hidden()
+
+
 def test_many_tabs_of_one_browser_all_open(served, tab):
     context = tab().context
     for _ in range(9):

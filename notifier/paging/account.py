@@ -8,6 +8,7 @@ from notifier.metrics import Metrics
 from notifier.ovh.api import Api
 from notifier.ovh.errors import CallFailed
 from notifier.paging.accounts import Accounts
+from notifier.paging.retry import PauseReason
 from notifier.paging.worker import Worker
 from notifier.runtime import Current
 
@@ -35,6 +36,13 @@ class AccountWatch(Worker):
         """What OVHcloud, or the way to it, is found to lack, by account."""
         standings = self._accounts.all(self._current.runtime.apis)
         return {name: one.problem for name, one in standings.items() if one.problem is not None}
+
+    def empty(self) -> set[str]:
+        """Return the accounts that have too few credits left, as OVHcloud said when something was to be sent."""
+        standings = self._accounts.all(self._current.runtime.apis)
+        return {
+            name for name, one in standings.items() if one.paused and one.paused.reason == PauseReason.CREDITS
+        }
 
     def work(self) -> float | None:
         """Ask once."""

@@ -82,11 +82,12 @@ class Try:
 
 @dataclass(frozen=True, slots=True)
 class Paged:
-    """Who was paged, and the state of the message, or of the digest that it went out in."""
+    """Who was paged, and the state and error of the message, or of the digest that it went out in."""
 
     contact: str
     phone: str
     state: str
+    error: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +228,7 @@ class Ledger:
                         messages.c.contact,
                         messages.c.phone,
                         func.coalesce(carrier.c.state, messages.c.state),
+                        func.coalesce(carrier.c.error, messages.c.error),
                     )
                     .outerjoin(carrier, carrier.c.id == messages.c.merged_into)
                     .where(messages.c.incident_id.in_(ids), messages.c.kind.in_(PAGING))

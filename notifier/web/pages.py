@@ -21,10 +21,11 @@ from starlette.routing import Route
 from notifier import __version__
 from notifier.alertmanager import Webhook
 from notifier.clock import Clock
+from notifier.config import Recipient
 from notifier.durations import format_duration
 from notifier.heartbeats import SEEN, beats
 from notifier.ids import first_id
-from notifier.incidents import Incident, IncidentState
+from notifier.incidents import Incident, IncidentState, Taking, take
 from notifier.logs import Redaction
 from notifier.matchers import MatcherError, parse_label
 from notifier.paging.account import AccountWatch
@@ -212,12 +213,13 @@ class Pages:
                     return
                 text = await self._fragments.get(key, lambda: self._fragment(request))
                 if text is None:
+                    yield "event: gone\ndata: there is no such page any more\n\n"
                     return
                 if text != last:  # at first, too: it may have changed since the page was made
                     yield "".join(f"data: {line}\n" for line in text.splitlines()) + "\n"
                     silent = 0.0
                 elif silent >= _KEEP_ALIVE:
-                    yield ": here\n\n"
+                    yield "event: alive\ndata:\n\n"
                     silent = 0.0
                 last, silent = text, silent + REFRESH
                 try:
@@ -233,7 +235,8 @@ class Pages:
             if path == "/":
                 name, values = self._home_page(is_whole="all" in parse_qs(query))
             elif path.startswith("/incidents/") and "\0" not in path:
-                name, values = self._incident_page(path.removeprefix("/incidents/"), "", request)
+                did = parse_qs(query).get("did", [""])[0]
+                name, values = self._incident_page(path.removeprefix("/incidents/"), did, request)
             else:
                 return None
         except StoreUnavailable as error:
@@ -264,6 +267,7 @@ class Pages:
         shown = sorted(self._shown(found, viewer), key=lambda one: one.rank)
         queue = self.store.queue()
         spent = self.store.ledger.spent(viewer.now - _RATE_OVER)
+        empty = self.account.empty()
         silent = {one.group_key for one in self.store.incidents.of_heartbeats()}
         seen = self.store.marks.all(SEEN)
         schedules = []
@@ -282,6 +286,7 @@ class Pages:
                 "name": name,
                 "credits": left,
                 "last": lasts(left, spent.get(api.account_name), viewer.now, _RATE_OVER),
+                "is_empty": name in empty,
             }
             for name, api in runtime.apis.items()
             for left in [self.account.credits.get(name)]
@@ -321,9 +326,15 @@ class Pages:
         runtime = self.current.runtime
         if incident.state is not IncidentState.OPEN or incident.due_at is None:
             return None
-        policy = runtime.policy(receiver_of(runtime, incident))
-        step = policy.steps[min(incident.step, len(policy.steps) - 1)]
-        whom = runtime.recipients(step.notify, incident.due_at)
+        receiver, at = receiver_of(runtime, incident), incident.due_at
+        taking: Taking[Recipient] = take(
+            runtime.policy(receiver),
+            incident.step,
+            incident.round,
+            at,
+            lambda names: runtime.recipients(names, at),
+        )
+        whom = taking.whom or runtime.anybody(receiver, at)
         return ", ".join(one.name or mask(one.phone) for one in whom) or None
 
     # one incident
@@ -420,25 +431,27 @@ class Pages:
 
     def acknowledge(self, incident: Incident, by: str, values: Mapping[str, str]) -> str:
         """Put *incident* into the hands of *by*, unless another took it since the page was made; say what was done."""
-
-        def is_as_seen(now: Incident) -> bool:
-            holder = now.acknowledged_by if now.state is IncidentState.ACKNOWLEDGED else None
-            return holder in (None, by, values.get("holder", holder))
-
         contact = next((c for c in self.current.runtime.configuration.contacts if c.name == by), None)
         phone = self.current.runtime.configuration.recipient(by).phone if contact is not None else None
-        verdict = self.desk.acknowledge(incident.id, by, Via.WEB, phone, is_as_seen)
+        verdict = self.desk.acknowledge(
+            incident.id, by, Via.WEB, phone, lambda now: _is_held_as_seen(now, by, values)
+        )
         return {Verdict.DONE: "ack", Verdict.OVERTAKEN: "taken"}.get(verdict, "resolved")
 
     def escalate(self, incident: Incident, by: str, values: Mapping[str, str]) -> str:
         """Have the next step of *incident* taken, unless it was since the page was made; say what was done."""
 
         def is_as_seen(now: Incident) -> bool:
-            return values.get("steps", str(now.taken)) == str(now.taken)
+            is_open = now.state is IncidentState.OPEN
+            is_being_taken = is_open and now.due_at is not None and now.due_at <= self.clock()
+            is_same_step = values.get("steps", str(now.taken)) == str(now.taken)
+            return is_same_step and not is_being_taken and _is_held_as_seen(now, by, values)
 
         verdict = self.desk.escalate(incident.id, by, Via.WEB, is_as_seen)
-        did = {Verdict.DONE: "escalate", Verdict.EXHAUSTED: "exhausted", Verdict.OVERTAKEN: "late"}
-        return did.get(verdict, "resolved")
+        if verdict is Verdict.OVERTAKEN:
+            now = self.store.incidents.get(incident.id)
+            return "late" if now is None or _is_held_as_seen(now, by, values) else "taken"
+        return {Verdict.DONE: "escalate", Verdict.EXHAUSTED: "exhausted"}.get(verdict, "resolved")
 
     # who is on call
 
@@ -539,6 +552,12 @@ class Pages:
             }
             for planned in preview(runtime, webhook, None, now)
         ]
+
+
+def _is_held_as_seen(incident: Incident, by: str, values: Mapping[str, str]) -> bool:
+    """Whether nobody but *by* has *incident*, or who the page said has it."""
+    holder = incident.acknowledged_by if incident.state is IncidentState.ACKNOWLEDGED else None
+    return holder in (None, by, values.get("holder", holder))
 
 
 def _cost(message: LedgerMessage) -> str:

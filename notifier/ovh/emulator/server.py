@@ -199,6 +199,8 @@ class _Handler(BaseHTTPRequestHandler):
         emulator = self.server.emulator
         emulation = emulator.emulation
         accounts = [one.emulation for one in (emulator, *emulator.beside)]
+        for account in accounts:
+            account.settle()
         phones = []
         for name, number in emulator.owners.items():
             told: list[dict[str, Any]] = [
@@ -210,6 +212,7 @@ class _Handler(BaseHTTPRequestHandler):
                     "parts": sms.parts,
                     "credits": sms.credits,
                     "account": account.service_name,
+                    "is_delivered": sms.delivered_at is not None,
                     "is_reply": False,
                 }
                 for account in accounts

@@ -5,7 +5,8 @@
   if (!main || !window.EventSource) return;
   const said = document.getElementById("said"), stale = document.getElementById("stale");
   const path = encodeURIComponent(location.pathname + location.search);
-  let source = null, heardAt = new Date(), updates = 0, waiting = null;
+  const SILENCE = 35000;  // milliseconds; a sign of life comes every 15 s
+  let source = null, heardAt = new Date(), updates = 0, waiting = null, silence = null;
 
   // A part that holds what is being typed or chosen is not taken away: its hidden fields and buttons alone follow.
   const follow = (old, fresh) => {
@@ -50,30 +51,63 @@
     }
     updates += 1;
     if (updates > 1) {
-      const done = document.getElementById("done");
-      if (done) done.remove();
       const heading = main.querySelector("h1");
       said.textContent = "Updated: " + (heading ? heading.textContent.trim() : "");
     }
   };
-  const tell = () => {
+  const tell = (why) => {
+    const time = heardAt.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
     stale.hidden = false;
-    stale.textContent = "Not updated since " + heardAt.toLocaleTimeString() + ": Notifier cannot be reached. Trying again\u2026";
+    stale.textContent = "Not updated since " + time + " by this device's clock: " + why;
+  };
+  // An EventSource does not say why it ended: ask once more, to tell.
+  const explain = async () => {
+    tell("Notifier cannot be reached. Trying again\u2026");
+    const asking = new AbortController();
+    try {
+      const answer = await fetch("/live?path=" + path, { signal: asking.signal });
+      if (answer.status === 401) tell("it wants a name and a password again. Reload this page.");
+      else if (!answer.ok) tell((await answer.text()).trim().slice(0, 200) + " Trying again\u2026");
+    } catch {
+      return;
+    } finally {
+      asking.abort();
+    }
   };
   const later = () => {
     if (waiting === null) waiting = setTimeout(() => { waiting = null; listen(); }, 3000);
   };
+  const hear = () => {
+    heardAt = new Date();
+    stale.hidden = true;
+    clearTimeout(silence);
+    silence = setTimeout(fail, SILENCE);
+  };
+  const fail = () => {
+    if (source) source.close();
+    clearTimeout(silence);
+    explain();
+    later();
+  };
   const listen = () => {
     if (source) source.close();
     source = new EventSource("/live?path=" + path);
-    source.onopen = () => { heardAt = new Date(); stale.hidden = true; };
-    source.onmessage = (event) => { heardAt = new Date(); stale.hidden = true; update(event.data); };
-    source.onerror = () => { source.close(); tell(); later(); };
+    clearTimeout(silence);
+    silence = setTimeout(fail, SILENCE);
+    source.addEventListener("alive", hear);
+    source.onmessage = (event) => { hear(); update(event.data); };
+    source.addEventListener("gone", (event) => {
+      source.close();
+      clearTimeout(silence);
+      tell(event.data + ".");
+    });
+    source.onerror = fail;
   };
   // A tab that nobody looks at asks for nothing: a browser has few connections to one place.
   document.addEventListener("visibilitychange", () => {
     if (document.hidden) {
       if (source) source.close();
+      clearTimeout(silence);
       clearTimeout(waiting);
       waiting = null;
     } else {

@@ -33,20 +33,25 @@ _RANKS: Sequence[tuple[Collection[str], str, str]] = (
     ((MessageState.ACCEPTED,), "other", "sent"),
     (UNDER_WAY, "other", "on its way"),
     (FAILED, "bad", "not reached"),
-    ((MessageState.WITHDRAWN,), "other", "not needed any more"),
+    ((MessageState.WITHDRAWN,), "other", "not sent, since it was not needed any more"),
 )
+_HELD_UP = ("bad", "not sent yet")
 
 
 def reached(paged: Iterable[Paged], mask: Callable[[str], str]) -> tuple[Reach, ...]:
     """Return who was paged, each once with the best that became of their messages; *mask* hides bare numbers."""
-    best: dict[str, int] = {}
+    best: dict[str, tuple[int, str]] = {}
     for one in paged:
         rank = next(
             (number for number, (states, _, _) in enumerate(_RANKS) if one.state in states), len(_RANKS) - 1
         )
         who = one.contact or mask(one.phone)
-        best[who] = min(rank, best.get(who, rank))
-    return tuple(Reach(who, *_RANKS[rank][1:]) for who, rank in best.items())
+        if rank < best.get(who, (len(_RANKS), ""))[0]:
+            best[who] = rank, one.error or ""
+    return tuple(
+        Reach(who, *(_HELD_UP if error and _RANKS[rank][0] is UNDER_WAY else _RANKS[rank][1:]))
+        for who, (rank, error) in best.items()
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +120,7 @@ def shown(incident: Incident, viewer: Viewer, paged: Sequence[Reach], whom: str 
         resolved=viewer.maybe(incident.resolved_at),
         lasted=brief_duration(incident.resolved_at - since) if incident.resolved_at is not None else None,
         paged=tuple(paged),
-        coming=Next(viewer.moment(incident.due_at), whom or "nobody who is on call, so the step after it")
+        coming=Next(viewer.moment(incident.due_at), whom or "nobody")
         if is_open and incident.due_at is not None
         else None,
         rank=(not is_open, urgency(severity)),
@@ -183,7 +188,7 @@ class Entry:
 
 _WAYS = {"sms": "by SMS", "api": "by the API", "web": "on this page"}
 _HAPPENED = {
-    "opened": "Alertmanager told of it",
+    "opened": "Noticed here",
     "joined": "More alerts joined",
     "replaced": "What was acknowledged is over, and something else fires",
     "acknowledged": "Acknowledged",
@@ -245,13 +250,15 @@ def fates_of(message: LedgerMessage, sources: Sources, viewer: Viewer) -> Iterab
     """Yield what became of *message*, and of the digest that it went out in."""
     carrier = sources.carriers.get(message.merged_into or "")
     if message.merged_into is not None:
-        yield Fate("other", "goes out in a digest with others")
+        is_out = carrier is not None and carrier.ovh_id is not None
+        yield Fate("other", f"{'went' if is_out else 'goes'} out in a digest with others")
         if carrier is None:
             return
     sent = carrier or message
     tries = sources.tries.get(sent.id, ())
     if len(tries) > _MOST_TRIES:
-        yield Fate("bad", f"{len(tries) - _MOST_TRIES} attempts before failed as well")
+        before = len(tries) - _MOST_TRIES
+        yield Fate("bad", f"{before} attempt{'' if before == 1 else 's'} before failed as well")
     for one in tries[-_MOST_TRIES:]:
         yield Fate("bad", f"not taken: {sources.hide(one.error)}", viewer.moment(one.at))
     if sent.ovh_id is not None and sent.finished_at is not None:
@@ -286,7 +293,8 @@ def said(did: str, one: ShownIncident, me: str | None, sources: Sources) -> str 
         case "ack" if one.holder is not None and one.holder == me:
             return _yours(sources, me)
         case "taken" if one.holder is not None and one.holder != me:
-            return f"Nothing was done: {one.holder} has it since a moment ago. Press again to take it over."
+            since = f" since {one.taken.short}" if one.taken else ""
+            return f"Nothing was done: {one.holder} has it{since}. Press again to take it over."
         case "escalate":
             return _passed_on(one, sources)
         case "late" if one.state != "resolved":
@@ -312,7 +320,7 @@ def _yours(sources: Sources, me: str | None) -> str | None:
     if before is not None and before.by != me:
         words.append(f"{before.by} had it before.")
     if told:
-        words.append(f"{_and(told)} {'is' if len(told) == 1 else 'are'} told.")
+        words.append(f"{_and(told)} will be told.")
     return " ".join(words)
 
 

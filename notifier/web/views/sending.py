@@ -48,7 +48,7 @@ def going(
         age = brief_duration(max(timedelta(seconds=1), now - waiting.created_at))
         tries = f", after {_attempts(waiting.attempts)}" if waiting.attempts else ""
         error = f": {waiting.error}" if waiting.error else ""
-        return Going("bad", "Late", (f"one has waited for {age}{tries}{error}", *warnings))
+        return Going("bad", "Late", (f"a message has waited for {age}{tries}{error}", *warnings))
     return Going("warn", "Yes, but", warnings) if warnings else Going("good", "Yes")
 
 

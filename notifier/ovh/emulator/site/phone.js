@@ -65,7 +65,7 @@
       for (const sms of one.messages) {
         const parts = sms.parts + (sms.parts === 1 ? " part, " : " parts, ") + sms.credits + (sms.credits === 1 ? " credit" : " credits");
         if (sms.is_reply) show(phone, "r" + sms.id, sms.text, clock(sms.at), true);
-        else if (!one.is_off) show(phone, "s" + sms.id, sms.text, sms.sender + " · " + clock(sms.at) + " · " + parts + (state.accounts.length > 1 ? " · by " + sms.account : ""), false);
+        else if (!one.is_off || sms.is_delivered) show(phone, "s" + sms.id, sms.text, sms.sender + " · " + clock(sms.at) + " · " + parts + (state.accounts.length > 1 ? " · by " + sms.account : ""), false);
       }
     }
   };
