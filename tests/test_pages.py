@@ -195,6 +195,31 @@ def test_what_was_done_is_said_as_far_as_it_holds(files, run, phones):
     assert "It was over already." in press(running, "ack", by="bob").text
 
 
+def test_all_steps_to_come_are_told_with_their_times(files, run, phones):
+    """Who is on call then; what means nobody gives way to the next."""
+    nobody = {"name": "gap", "rotations": [{"start": "2099-01-05T09:00", "every": "1w", "contacts": ["bob"]}]}
+    steps = [
+        {"after": "10m", "notify": ["gap"]},
+        {"after": "20m", "notify": ["bob"]},
+        {"after": "30m", "notify": ["alice", "bob"]},
+    ]
+    ops = {"name": "ops", "notify": ["alice"], "escalate": steps, "repeat": 1}
+    running = run(files.write(schedules=[nobody], receivers=[ops]))
+    paged(running, phones, 1)
+    told = shown(running, "/incidents/1")
+    found = re.findall(
+        r'class="coming"><time datetime="([^"]+)"[^>]*>[^<]*</time> <span>then ([a-z, ]+) will be paged', told
+    )
+    opened = datetime.fromisoformat(
+        requests.get(running.url + "/api/v1/incidents/1", timeout=30).json()["opened_at"]
+    )
+    due = [(round((datetime.fromisoformat(at) - opened).total_seconds() / 60), whom) for at, whom in found]
+    # the step of the hole is taken at once with the next one's people, after which come 30 minutes; then all over again
+    assert due == [(10, "bob"), (40, "alice, bob"), (70, "alice"), (80, "bob"), (110, "alice, bob")]
+    assert "paged alice" in shown(running)
+    assert "bob <time" in shown(running)
+
+
 def test_of_two_who_press_at_once_one_has_it_and_the_other_is_told(files, run, phones):
     running = run(files.write(limits={"per_contact": None}))
     for number in range(1, 7):

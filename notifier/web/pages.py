@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import shlex
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlencode
@@ -25,7 +27,7 @@ from notifier.config import Recipient
 from notifier.durations import format_duration
 from notifier.heartbeats import SEEN, beats
 from notifier.ids import first_id
-from notifier.incidents import Incident, IncidentState, Taking, take
+from notifier.incidents import Incident, IncidentState, take
 from notifier.logs import Redaction
 from notifier.matchers import MatcherError, parse_label
 from notifier.paging.account import AccountWatch
@@ -57,6 +59,7 @@ _MOST_SHOWN = 100
 _MOST_INCIDENTS = 3000
 _MOST_TOLD = 200
 _MOST_ALERTS = 50
+_MOST_STEPS = 8
 _MOST_MESSAGES = 50
 _RATE_OVER = timedelta(days=7)
 _MAX_FORM = 4096
@@ -314,28 +317,29 @@ class Pages:
             ],
         }
 
-    def _shown(self, found: Sequence[Incident], viewer: Viewer) -> list[ShownIncident]:
+    def _shown(self, found: Sequence[Incident], viewer: Viewer, most: int = 1) -> list[ShownIncident]:
+        """Return *found* as they are shown, each with at *most* so many of the steps to come."""
         paged = self.store.ledger.paged([incident.id for incident in found])
         return [
-            incidents.shown(one, viewer, incidents.reached(paged.get(one.id, ()), mask), self._next(one))
+            incidents.shown(
+                one, viewer, incidents.reached(paged.get(one.id, ()), mask), islice(self._ahead(one), most)
+            )
             for one in found
         ]
 
-    def _next(self, incident: Incident) -> str | None:
-        """Return whom the next step of *incident* pages, as things stand."""
-        runtime = self.current.runtime
-        if incident.state is not IncidentState.OPEN or incident.due_at is None:
-            return None
-        receiver, at = receiver_of(runtime, incident), incident.due_at
-        taking: Taking[Recipient] = take(
-            runtime.policy(receiver),
-            incident.step,
-            incident.round,
-            at,
-            lambda names: runtime.recipients(names, at),
-        )
-        whom = taking.whom or runtime.anybody(receiver, at)
-        return ", ".join(one.name or mask(one.phone) for one in whom) or None
+    def _ahead(self, incident: Incident) -> Iterator[tuple[datetime, str]]:
+        """Yield when the next steps of *incident* come and whom they page, as things stand and nobody acknowledges."""
+        runtime, at = self.current.runtime, incident.due_at
+        if incident.state is not IncidentState.OPEN:
+            return
+        receiver = receiver_of(runtime, incident)
+        policy, step, round_ = runtime.policy(receiver), incident.step, incident.round
+        while at is not None:
+            on_call: Callable[[Sequence[str]], tuple[Recipient, ...]] = partial(runtime.recipients, now=at)
+            taking = take(policy, step, round_, at, on_call)
+            whom = taking.whom or runtime.anybody(receiver, at)
+            yield at, ", ".join(one.name or mask(one.phone) for one in whom) or "nobody"
+            step, round_, at = taking.step, taking.round, taking.due_at
 
     # one incident
 
@@ -355,7 +359,7 @@ class Pages:
 
     def _incident_page(self, given: str, did: str, request: Request) -> Page:
         incident, viewer, runtime = self._found(given), self._viewer(), self.current.runtime
-        (one,) = self._shown([incident], viewer)
+        (one,) = self._shown([incident], viewer, _MOST_STEPS)
         told = self.store.ledger.page(_MOST_TOLD, incident_id=incident.id)
         carriers = self.store.ledger.of([m.merged_into for m in told if m.merged_into is not None])
         sources = Sources(

@@ -84,9 +84,15 @@ class ShownIncident:
     resolved: Moment | None
     lasted: str | None
     paged: tuple[Reach, ...]
-    coming: Next | None
+    ahead: tuple[Next, ...]
+    """The steps to come, the next one first."""
     rank: tuple[bool, int]
     """What sorts it: what nobody has first, the most severe first."""
+
+    @property
+    def coming(self) -> Next | None:
+        """The next step."""
+        return self.ahead[0] if self.ahead else None
 
     @property
     def is_unknown(self) -> bool:
@@ -94,8 +100,10 @@ class ShownIncident:
         return self.state == "open" and bool(self.paged) and all(one.kind == "bad" for one in self.paged)
 
 
-def shown(incident: Incident, viewer: Viewer, paged: Sequence[Reach], whom: str | None) -> ShownIncident:
-    """Return *incident* as *viewer* sees it, of which those in *paged* were told; *whom* the next step pages."""
+def shown(
+    incident: Incident, viewer: Viewer, paged: Sequence[Reach], ahead: Iterable[tuple[datetime, str]]
+) -> ShownIncident:
+    """Return *incident* as *viewer* sees it: those *paged* were told, *ahead* are when whom the next steps page."""
     is_open, is_taken = (
         incident.state is state for state in (IncidentState.OPEN, IncidentState.ACKNOWLEDGED)
     )
@@ -120,9 +128,7 @@ def shown(incident: Incident, viewer: Viewer, paged: Sequence[Reach], whom: str 
         resolved=viewer.maybe(incident.resolved_at),
         lasted=brief_duration(incident.resolved_at - since) if incident.resolved_at is not None else None,
         paged=tuple(paged),
-        coming=Next(viewer.moment(incident.due_at), whom or "nobody")
-        if is_open and incident.due_at is not None
-        else None,
+        ahead=tuple(Next(viewer.moment(at), whom) for at, whom in ahead),
         rank=(not is_open, urgency(severity)),
     )
 
