@@ -219,7 +219,8 @@ def check(
         for finding in findings:
             _say(f"{'ok' if finding.is_good else 'FAILED'}: {finding.subject}: {finding.message}")
         if loading.configuration is not None:
-            _say(_summary(loading.configuration, config))
+            told = _summary(loading.configuration, config)
+            _say(told if is_good else f"{told}; but nothing can be sent like this, see above")
     if not is_good:
         raise typer.Exit(1)
 

@@ -148,13 +148,27 @@ def _found_of(api: Api) -> list[Finding]:
         name = api.service_name()
         account = api.account()
     except CallFailed as error:
-        return [Finding("credentials", False, str(error))]
+        return [Finding("credentials", False, f"{error}; {_way_out(api, error)}")]
     findings.append(Finding("credentials", True, f"they reach {name}"))
     findings.append(_rights(api))
     findings += _account(name, account)
     if api.settings.sender is not None:
         findings.append(_sender(api, api.settings.sender))
     return findings
+
+
+def _way_out(api: Api, error: CallFailed) -> str:
+    """Return what to do when OVHcloud does not let the account be asked."""
+    status, code = error.failure.status, error.failure.code or ""
+    if status is None:
+        return f"can {api.settings.endpoint} be reached from here, and is ovh.endpoint right?"
+    if status == 404:
+        return "is ovh.service_name that of an SMS account of this customer?"
+    if "SIGNATURE" in code:
+        return "is ovh.application_secret that of ovh.application_key?"
+    if code == "INVALID_KEY":
+        return "is ovh.application_key that of an application at ovh.endpoint?"
+    return "obtain a key with: notifier ovh login"
 
 
 def _rights(api: Api) -> Finding:

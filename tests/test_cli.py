@@ -168,6 +168,23 @@ def test_check_online_says_what_ovhcloud_lacks(files, emulator, change, words):
     assert words in result.output
 
 
+@pytest.mark.parametrize(
+    ("ovh", "words"),
+    [
+        ({"consumer_key": "wrong"}, "; obtain a key with: notifier ovh login"),
+        ({"application_secret": "wrong-wrong"}, "is ovh.application_secret that of ovh.application_key?"),
+        ({"application_key": "wrong"}, "is ovh.application_key that of an application at ovh.endpoint?"),
+        ({"service_name": "sms-none-1"}, "is ovh.service_name that of an SMS account of this customer?"),
+        ({"endpoint": "http://127.0.0.1:9/1.0"}, "can http://127.0.0.1:9/1.0 be reached from here"),
+    ],
+)
+def test_check_online_says_what_to_do(files, ovh, words):
+    result = notifier("check", "--config", files.write(ovh=ovh), "--online")
+    assert result.exit_code == 1
+    assert words in result.output
+    assert "but nothing can be sent like this" in result.output
+
+
 # -- route and render --------------------------------------------------------------------------------------
 
 
