@@ -220,6 +220,18 @@ def test_all_steps_to_come_are_told_with_their_times(files, run, phones):
     assert "bob <time" in shown(running)
 
 
+def test_a_hole_is_told_where_it_had_another_paged(files, run, phones):
+    nobody = {"name": "gap", "rotations": [{"start": "2099-01-05T09:00", "every": "1w", "contacts": ["bob"]}]}
+    steps = [{"after": "10m", "notify": ["bob"]}]
+    running = run(
+        files.write(schedules=[nobody], receivers=[{"name": "ops", "notify": ["gap"], "escalate": steps}])
+    )
+    paged(running, phones, 1)
+    told = shown(running, "/incidents/1")
+    assert "Noticed here: nobody is on call in gap" in told
+    assert "Page to bob" in told
+
+
 def test_of_two_who_press_at_once_one_has_it_and_the_other_is_told(files, run, phones):
     running = run(files.write(limits={"per_contact": None}))
     for number in range(1, 7):

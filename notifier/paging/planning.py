@@ -211,7 +211,10 @@ def plan(
         told = replace(told, number=number)
         if number is not None:
             incident = escalated(_opened(part, told, number, now), taking)
-        return Plan(part, change, incident, told, pages(runtime, part.receiver, told, whom, Kind.PAGE, now))
+        first = runtime.policy(part.receiver).steps[0].notify
+        gap = None if runtime.recipients(first, now) else f"nobody is on call in {', '.join(first)}"
+        written = pages(runtime, part.receiver, told, whom, Kind.PAGE, now)
+        return Plan(part, change, incident, told, written, detail=gap)
     if incident is None or change is Change.NOTHING:
         return Plan(part, Change.NOTHING, None, told)
     if told is not None:
