@@ -364,6 +364,8 @@ def test_the_demo_from_the_first_alert_to_the_acknowledgement(tab, monkeypatch):
         expect(alice.get_by_label("Reply of alice")).to_be_disabled()
         page.get_by_role("button", name="Resolve it").click()
         expect(pages.locator("li.incident", has_text="#4")).to_have_count(0, timeout=20_000)
+        for open_ in (page, pages):  # else they would say that they cannot connect any more
+            open_.goto("about:blank")
     finally:
         services[-1].ask_to_stop()
         thread.join(30)
