@@ -246,8 +246,9 @@ def test_a_page_says_that_it_is_stale_and_recovers_by_itself(tmp_path, tab):
             page.get_by_role("button", name="Take it over").click()
             expect(page.get_by_role("status").first).to_contain_text("bob had it before")
         finally:
+            page.goto("about:blank")
+            watched.wrong.clear()  # the browser said that it could not connect
             running.stop()
-            watched.wrong.clear()  # the browser says that it could not connect
 
 
 def test_a_connection_that_goes_silent_is_noticed(served, tab):
