@@ -82,6 +82,11 @@ class Incident:
     severity: str = ""
     """The highest among its alerts so far."""
 
+    @property
+    def holder(self) -> str | None:
+        """Who has it; None where nobody does."""
+        return self.acknowledged_by if self.state is IncidentState.ACKNOWLEDGED else None
+
 
 @dataclass(frozen=True, slots=True)
 class Event:

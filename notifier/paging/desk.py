@@ -237,9 +237,8 @@ class Desk:
         if to_others:
             involved = recipients_of(runtime, self._store.incidents.involved(incident.id))
             others = {r.phone: r for r in involved}
-        holder = incident.acknowledged_by if incident.state is IncidentState.ACKNOWLEDGED else None
-        if any(contact.name == holder for contact in runtime.configuration.contacts):
-            has_it = runtime.configuration.recipient(str(holder))
+        if any(contact.name == incident.holder for contact in runtime.configuration.contacts):
+            has_it = runtime.configuration.recipient(str(incident.holder))
             others.setdefault(has_it.phone, has_it)
         others = {r.phone: r for r in others.values() if r.phone != phone and (not r.name or r.name != by)}
         return tuple(

@@ -206,13 +206,19 @@ def plan(
     if part.muted_by:
         return _muted_plan(part, change, incident, number, now)
     if change is Change.OPENED and told is not None:
-        taking = take(runtime.policy(part.receiver), 0, 0, now, lambda names: runtime.recipients(names, now))
+        policy, asked = runtime.policy(part.receiver), dict[Sequence[str], tuple[Recipient, ...]]()
+
+        def on_call(names: Sequence[str]) -> tuple[Recipient, ...]:
+            asked[names] = runtime.recipients(names, now)
+            return asked[names]
+
+        taking = take(policy, 0, 0, now, on_call)
         whom = taking.whom or runtime.anybody(part.receiver, now)
         told = replace(told, number=number)
         if number is not None:
             incident = escalated(_opened(part, told, number, now), taking)
-        first = runtime.policy(part.receiver).steps[0].notify
-        gap = None if runtime.recipients(first, now) else f"nobody is on call in {', '.join(first)}"
+        first = policy.steps[0].notify
+        gap = None if asked[first] else f"nobody is on call in {', '.join(first)}"
         written = pages(runtime, part.receiver, told, whom, Kind.PAGE, now)
         return Plan(part, change, incident, told, written, detail=gap)
     if incident is None or change is Change.NOTHING:

@@ -95,9 +95,8 @@ def endings(job: Job, outcome: Outcome) -> list[Ending]:
     ids: dict[str, int | None] = dict.fromkeys(map(e164, sent.valid_receivers))
     ids.update(zip(map(e164, sent.valid_receivers), sent.ids, strict=False))
     invalid = set(map(e164, sent.invalid_receivers))
-    each = (
-        max(0.0, sent.total_credits_removed) / len(ids) if ids else None
-    )  # until the receipt says it exactly
+    # Until the receipt says it exactly:
+    each = max(0.0, sent.total_credits_removed) / len(ids) if ids else None
     found = []
     for message in job.messages:
         if message.phone in ids:

@@ -560,8 +560,7 @@ class Pages:
 
 def _is_held_as_seen(incident: Incident, by: str, values: Mapping[str, str]) -> bool:
     """Whether nobody but *by* has *incident*, or who the page said has it."""
-    holder = incident.acknowledged_by if incident.state is IncidentState.ACKNOWLEDGED else None
-    return holder in (None, by, values.get("holder", holder))
+    return incident.holder in (None, by, values.get("holder", incident.holder))
 
 
 def _cost(message: LedgerMessage) -> str:

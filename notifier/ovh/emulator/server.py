@@ -71,6 +71,11 @@ class Emulator:
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
 
     @property
+    def accounts(self) -> tuple[Emulator, ...]:
+        """This one, and those beside it."""
+        return (self, *self.beside)
+
+    @property
     def port(self) -> int:
         """The port it listens on."""
         return int(self._server.server_address[1])
@@ -198,7 +203,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Return what the phones show."""
         emulator = self.server.emulator
         emulation = emulator.emulation
-        accounts = [one.emulation for one in (emulator, *emulator.beside)]
+        accounts = [one.emulation for one in emulator.accounts]
         for account in accounts:
             account.settle()
         phones = []
@@ -241,7 +246,7 @@ class _Handler(BaseHTTPRequestHandler):
             )
         return {
             "accounts": [{"name": one.service_name, "credits": one.credits} for one in accounts],
-            "faults": sum(one.faults.count() for one in (emulator, *emulator.beside)),
+            "faults": sum(one.faults.count() for one in emulator.accounts),
             "pages": emulator.pages,
             "phones": phones,
         }
@@ -385,7 +390,7 @@ class _Handler(BaseHTTPRequestHandler):
                 default=0.0,
             )
 
-        max((emulator, *emulator.beside), key=last).reply(phone, text)
+        max(emulator.accounts, key=last).reply(phone, text)
 
     @staticmethod
     def _add_fault(body: str, *emulators: Emulator) -> None:
@@ -397,7 +402,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _change(self, settings: dict[str, Any]) -> None:
         emulator = self.server.emulator
-        emulations = [one.emulation for one in (emulator, *emulator.beside)]
+        emulations = [one.emulation for one in emulator.accounts]
         for name, value in settings.items():
             if name not in _CHANGEABLE:
                 raise bad_request(f"[{name}] is not one of {', '.join(_CHANGEABLE)}")
@@ -421,9 +426,9 @@ class _Handler(BaseHTTPRequestHandler):
             case "POST", "faults":
                 self._add_fault(body, emulator)
             case "POST", "faults/everywhere":
-                self._add_fault(body, emulator, *emulator.beside)
+                self._add_fault(body, *emulator.accounts)
             case "DELETE", "faults":
-                for one in (emulator, *emulator.beside):
+                for one in emulator.accounts:
                     one.faults.clear()
             case "POST", "settings":
                 self._change(_mapping(body))

@@ -122,7 +122,7 @@ def shown(
         taken_steps=incident.taken,
         since=viewer.moment(since),
         opened=viewer.moment(incident.opened_at),
-        holder=incident.acknowledged_by if is_taken else None,
+        holder=incident.holder,
         taken=viewer.maybe(incident.acknowledged_at) if is_taken else None,
         lapses=viewer.maybe(incident.due_at) if is_taken else None,
         resolved=viewer.maybe(incident.resolved_at),
