@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -22,7 +23,11 @@ from pydantic import (
     WrapValidator,
 )
 
+from notifier.clock import clamp
+
 Status = Literal["firing", "resolved"]
+Instant = Annotated[datetime, AfterValidator(clamp)]
+"""A date from JSON. Any date is accepted: Alertmanager passes on whatever a client of its API has sent."""
 
 
 class WebhookError(ValueError):
@@ -43,7 +48,7 @@ class AlertKey(_Model):
 
     status: Status
     labels: dict[str, str]
-    starts_at: datetime = Field(alias="startsAt")
+    starts_at: Instant = Field(alias="startsAt")
     fingerprint: str = ""
 
 
@@ -76,10 +81,10 @@ LenientText = Annotated[str, _or_default("")]
 
 
 class Alert(AlertKey):
-    """One alert of the group. *ends_at* is in the year 1 while it fires."""
+    """One alert of the group. While it fires, Alertmanager sends the year 1 as *ends_at*: that is `EARLIEST`."""
 
     annotations: Pairs = Field(default_factory=dict)
-    ends_at: Annotated[datetime | None, _or_default(None)] = Field(default=None, alias="endsAt")
+    ends_at: Annotated[Instant | None, _or_default(None)] = Field(default=None, alias="endsAt")
     generator_url: LenientText = Field(default="", alias="generatorURL")
 
 

@@ -12,3 +12,19 @@ Clock = Callable[[], datetime]
 def utc_now() -> datetime:
     """Return the present time in UTC."""
     return datetime.now(UTC)
+
+
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+LATEST = datetime(2200, 1, 1, tzinfo=UTC)
+"""The times that are kept. Every time zone can show them, and every engine can store them."""
+
+
+def clamp(instant: datetime) -> datetime:
+    """Return *instant* (UTC if it has no zone), or the nearest time from `EARLIEST` to `LATEST`."""
+    aware = instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+    return min(max(aware, EARLIEST), LATEST)
+
+
+def is_known(instant: datetime) -> bool:
+    """Whether *instant* is a time that a clock may have shown, not what stands for a missing one."""
+    return EARLIEST < instant < LATEST

@@ -14,7 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from notifier.alertmanager import Alert, Status, Webhook
+from notifier.clock import is_known
 from notifier.config import Recipient
 from notifier.durations import brief_duration
 from notifier.shipped import TEMPLATES
@@ -89,6 +90,10 @@ _MONTHS = {
     "en": ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"),
     "fr": ("janv", "févr", "mars", "avr", "mai", "juin", "juil", "août", "sept", "oct", "nov", "déc"),
 }
+UNKNOWN_TIME = "?"
+"""What a text says for a time that the sender left out, or that cannot be."""
+_LONGEST = timedelta(days=3650)
+"""A longer duration was computed from a time that is not known."""
 _LATE = {"en": "LATE {}: ", "fr": "RETARD {} : "}
 
 
@@ -170,8 +175,8 @@ def _shown(alert: Alert) -> ShownAlert:
         alert.status,
         _mapping(alert.labels),
         _mapping(alert.annotations),
-        _aware(alert.starts_at),
-        _aware(ends_at) if ends_at and ends_at.year > 1 else None,
+        alert.starts_at,
+        ends_at if ends_at and is_known(ends_at) else None,
         _value(alert.generator_url),
         _value(alert.fingerprint),
     )
@@ -184,12 +189,7 @@ def urgency(severity: str) -> int:
 
 def _urgency(alert: Alert) -> tuple[bool, int, datetime]:
     rank = urgency(alert.labels.get("severity", ""))
-    return alert.status == "resolved", rank, _aware(alert.starts_at)
-
-
-def _aware(instant: datetime) -> datetime:
-    """Return *instant* in UTC where a sender, unlike Alertmanager, left out its zone."""
-    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+    return alert.status == "resolved", rank, alert.starts_at
 
 
 def _common(
@@ -328,7 +328,10 @@ def _site(labels: Mapping[str, str]) -> str:
 
 
 def since(alerts: Sequence[ShownAlert]) -> datetime | None:
-    """Return since when the first of *alerts*, and those as severe, last: an old warning must not age a new fault."""
+    """Return when the oldest of *alerts* that are as severe as the first began.
+
+    A less severe alert is left out, since an old warning must not make a new fault look old.
+    """
     return min((a.starts_at for a in alerts if a.severity == alerts[0].severity), default=None)
 
 
@@ -337,12 +340,15 @@ def _ended(alerts: Sequence[ShownAlert]) -> datetime | None:
 
 
 def _duration(value: timedelta | float) -> str:
-    return brief_duration(value if isinstance(value, timedelta) else timedelta(seconds=value))
+    duration = value if isinstance(value, timedelta) else timedelta(seconds=value)
+    return brief_duration(duration) if abs(duration) < _LONGEST else UNKNOWN_TIME
 
 
 @pass_context
 def _local_time(context: Context, value: datetime) -> str:
     contact, now = context["contact"], context["now"]
+    if not is_known(value):
+        return UNKNOWN_TIME
     local, today = value.astimezone(contact.time_zone), now.astimezone(contact.time_zone)
     if local.date() == today.date():
         return f"{local:%H:%M}"

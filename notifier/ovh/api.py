@@ -22,6 +22,7 @@ from ovh.exceptions import APIError, InvalidConfiguration, InvalidResponse
 from ovh.oauth2 import RefreshOAuth2Session
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError
 
+from notifier.clock import LATEST, clamp
 from notifier.config import Ovh
 from notifier.ovh.errors import CallFailed, Failure, Fate, from_exception, from_response
 
@@ -29,8 +30,15 @@ _TOKEN_MARGIN = 60.0
 """Seconds before its end from which a token is taken for over."""
 _LONGEST_IDLE = 45.0
 """Seconds after which a connection that nothing was sent on is not trusted to be one still."""
+_UNIX_TIME = TypeAdapter[int](Annotated[int, Field(ge=0, le=int(LATEST.timestamp()))])
 _CLOCK_STEP = 2.0
 """Seconds by which the local clock may drift from the monotonic one before OVHcloud is asked the time again."""
+
+
+Id = Annotated[int, Field(ge=0, lt=2**63)]
+"""An id of OVHcloud's (``long`` in its schema): every database can store it."""
+Code = Annotated[int, Field(ge=-(2**31), lt=2**31)]
+Instant = Annotated[datetime, AfterValidator(clamp)]
 
 
 class _Answer(BaseModel):
@@ -40,7 +48,7 @@ class _Answer(BaseModel):
 class Sent(_Answer):
     """The answer to a job: which of OVHcloud's ids each receiver got, in order, and who is invalid."""
 
-    ids: tuple[int, ...]
+    ids: tuple[Id, ...]
     valid_receivers: tuple[str, ...] = Field(alias="validReceivers")
     invalid_receivers: tuple[str, ...] = Field(default=(), alias="invalidReceivers")
     total_credits_removed: float = Field(default=0, alias="totalCreditsRemoved")
@@ -50,13 +58,13 @@ class Sent(_Answer):
 class Outgoing(_Answer):
     """A message that OVHcloud knows, pending or in its history."""
 
-    id: int
+    id: Id
     receiver: str
     tag: str | None = None
     message: str | None = None
-    delivery_receipt: int | None = Field(default=None, alias="deliveryReceipt")
-    ptt: int | None = None
-    delivered_at: datetime | None = Field(default=None, alias="deliveredAt")
+    delivery_receipt: Code | None = Field(default=None, alias="deliveryReceipt")
+    ptt: Code | None = None
+    delivered_at: Instant | None = Field(default=None, alias="deliveredAt")
     credits: float | None = None
 
 
@@ -68,10 +76,10 @@ def _storable(text: str) -> str:
 class Incoming(_Answer):
     """A reply."""
 
-    id: int
+    id: Id
     sender: str
     message: Annotated[str, AfterValidator(_storable)] = ""
-    creation_datetime: datetime = Field(alias="creationDatetime")
+    creation_datetime: Instant = Field(alias="creationDatetime")
 
 
 class Ptt(_Answer):
@@ -197,7 +205,7 @@ class _Client(ovh.Client):  # type: ignore[misc]  # the wrapper is untyped
     def ask_time(self) -> None:
         """Learn how far OVHcloud's clock is from ours."""
         self.route = "/auth/time"
-        server_time = TypeAdapter(int).validate_python(self.get("/auth/time", _need_auth=False))
+        server_time = _UNIX_TIME.validate_python(self.get("/auth/time", _need_auth=False))
         self._clock.learn(server_time - int(time.time()))
 
     def raw_call(
@@ -332,7 +340,7 @@ class Api:
             raise
 
     def _ids(self, route: str, path: str) -> list[int]:
-        return self._read("GET", route, path, lambda a, _: TypeAdapter(list[int]).validate_python(a))
+        return self._read("GET", route, path, lambda a, _: TypeAdapter(list[Id]).validate_python(a))
 
     # following up
 
@@ -360,8 +368,7 @@ class Api:
 
     def local_time(self, theirs: datetime) -> datetime:
         """Return the instant of our clock at which OVHcloud's shows *theirs*."""
-        aware = theirs if theirs.tzinfo else theirs.replace(tzinfo=UTC)
-        return aware.astimezone(UTC) - timedelta(seconds=self._clock.delta or 0)
+        return clamp(theirs).astimezone(UTC) - timedelta(seconds=self._clock.delta or 0)
 
     def their_time(self, ours: datetime) -> datetime:
         """Return what OVHcloud's clock shows when ours shows *ours*."""

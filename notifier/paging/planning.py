@@ -16,7 +16,7 @@ from hashlib import blake2b
 import structlog
 
 from notifier.alertmanager import Alert, Webhook, WebhookError, fingerprint, parse_webhook
-from notifier.clock import Clock
+from notifier.clock import Clock, is_known
 from notifier.config import Receiver, Recipient
 from notifier.durations import brief_duration
 from notifier.heartbeats import SEEN, beats, seen_in
@@ -361,9 +361,15 @@ def _opened(part: Part, told: Notification, number: int, now: datetime) -> Incid
         firing=part.firing,
         webhook_id=None,
         opened_at=now,
-        began_at=min(now, since(told.alerts) or now),
+        began_at=_began(told, now),
         severity=told.severity,
     )
+
+
+def _began(told: Notification, now: datetime) -> datetime | None:
+    """Return when the alerts of a notification began to fire, `now` at the latest; None if it is not known."""
+    began = since(told.alerts) or now
+    return min(now, began) if is_known(began) else None
 
 
 def pages(

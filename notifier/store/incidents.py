@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, exists, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
+from notifier.clock import is_known
 from notifier.ids import new_id
 from notifier.incidents import PAGING, Incident, IncidentState, Kind, next_number
 from notifier.store.database import Database
@@ -416,5 +417,7 @@ def _incident(row: Row[Any]) -> Incident:
     values = dict(row._mapping)
     values["state"] = IncidentState(values["state"])
     values["labels"] = json.loads(values["labels"])
+    if values["began_at"] is not None and not is_known(values["began_at"]):
+        values["began_at"] = None
     values |= {name: frozenset(values[name].split()) for name in ("alerts", "firing")}
     return Incident(**values)

@@ -31,6 +31,8 @@ from sqlalchemy import (
     literal_column,
 )
 
+from notifier.clock import EARLIEST, LATEST
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -40,9 +42,15 @@ def to_microseconds(instant: datetime) -> int:
     return (instant - _EPOCH) // _MICROSECOND
 
 
+_FIRST, _LAST = to_microseconds(EARLIEST), to_microseconds(LATEST)
+
+
 def from_microseconds(value: int) -> datetime:
-    """Return the instant that *value* stores."""
-    return _EPOCH + value * _MICROSECOND
+    """Return the instant that *value* stores, or the nearest from `EARLIEST` to `LATEST`.
+
+    A database may hold a time that no `datetime` can show; the row must stay readable.
+    """
+    return _EPOCH + min(max(value, _FIRST), _LAST) * _MICROSECOND
 
 
 class Instant(TypeDecorator[datetime]):

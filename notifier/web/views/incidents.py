@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from notifier.clock import is_known
 from notifier.durations import brief_duration
 from notifier.incidents import Incident, IncidentState, Kind
 from notifier.rendering import ShownAlert, urgency
@@ -143,7 +144,7 @@ class ListedAlert:
     name: str
     where: str
     severity: str
-    since: Moment
+    since: Moment | None
     ended: Moment | None
     said: str
     links: tuple[tuple[str, str], ...]
@@ -156,7 +157,7 @@ def listed(alerts: Iterable[ShownAlert], viewer: Viewer) -> list[ListedAlert]:
             alert.name,
             alert.target,
             alert.severity,
-            viewer.moment(alert.starts_at),
+            viewer.moment(alert.starts_at) if is_known(alert.starts_at) else None,
             viewer.maybe(alert.ends_at),
             alert.annotations.get("summary") or alert.annotations.get("description") or "",
             tuple(
