@@ -7,13 +7,15 @@ JSON.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import resource
+import signal
 import subprocess
 import sys
 import time as time_
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
@@ -29,6 +31,9 @@ MAX_BYTES = 5 * 1024 * 1024
 """The largest calendar that is read."""
 BEHIND, AHEAD = timedelta(days=40), timedelta(days=400)
 """How much of a calendar is read, from now."""
+
+WHOLE_TIMEOUT = 12.0
+"""Seconds for all events together. After that, each is read alone, since one of them may have no end."""
 
 _MAX_EVENTS = 20_000
 _FETCH_TIMEOUT = 20.0  # seconds, for the whole of it
@@ -104,6 +109,7 @@ def parse(data: bytes, zone: ZoneInfo, start: datetime, end: datetime) -> list[E
         str(zone),
         start.isoformat(),
         end.isoformat(),
+        str(WHOLE_TIMEOUT),
     ]
     try:
         ended = subprocess.run(  # noqa: S603 (our own)
@@ -186,13 +192,73 @@ def _names(component: Any) -> list[str]:
     return [name for name in names if name.strip()]
 
 
+_BAD_EVENT = (ValueError, KeyError, IndexError, AttributeError, TypeError, ArithmeticError, TimeoutError)
+"""What a bad event makes the libraries raise; the last where it has endless occurrences."""
+_EVENT_TIMEOUT = 1.0  # seconds, for one event alone, after the whole took too long
+
+
+def _time_out(*_: object) -> None:
+    raise TimeoutError("it takes too long")
+
+
+@contextlib.contextmanager
+def _limited(seconds: float) -> Iterator[None]:
+    """Raise TimeoutError within the block once `seconds` have passed."""
+    signal.signal(signal.SIGALRM, _time_out)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _event(component: Any, zone: ZoneInfo) -> tuple[str, str, list[str]] | None:
+    """Return start, end and names of an event; None if it was cancelled or is empty."""
+    if str(component.get("STATUS", "")).upper() == "CANCELLED":
+        return None
+    begins, ends = (_instant(component[name].dt, zone) for name in ("DTSTART", "DTEND"))
+    return (begins.isoformat(), ends.isoformat(), _names(component)) if ends > begins else None
+
+
+def _components(
+    data: bytes, reader: Any, recurring: Any, window: tuple[datetime, datetime], whole_timeout: float
+) -> Iterator[Iterable[Any]]:
+    """Yield the occurrences in *window*; where one event spoils the whole, those of each event that is good.
+
+    Raises:
+        ValueError and its like: no event can be read.
+    """
+    try:
+        with _limited(whole_timeout):
+            whole = list(recurring.of(reader.from_ical(data), skip_bad_series=True).between(*window))
+        yield whole
+    except _BAD_EVENT:
+        rest, _, _ = data.rpartition(b"END:VCALENDAR")
+        head, *events = re.split(rb"(?im)^(?=BEGIN:VEVENT)", rest)
+        series: dict[bytes, bytes] = {}
+        for event in events:
+            uid = re.search(rb"(?im)^UID.*", event)  # a change of an occurrence has the UID of its series
+            key = uid[0] if uid else event
+            series[key] = series.get(key, b"") + event
+        good = 0
+        for event in series.values():
+            with contextlib.suppress(*_BAD_EVENT):
+                with _limited(_EVENT_TIMEOUT):
+                    calendar = reader.from_ical(head + event + b"END:VCALENDAR\r\n")
+                    alone = list(recurring.of(calendar, skip_bad_series=True).between(*window))
+                yield alone
+                good += 1
+        if not good:
+            raise
+
+
 def _refuse_calls(event: str, _: tuple[Any, ...]) -> None:
     """Let whatever a calendar brings about reach nothing beyond this process."""
     if event.startswith(("socket.", "subprocess.", "os.exec", "os.fork", "os.system", "os.posix_spawn")):
         raise PermissionError(f"a calendar may not do that: {event}")
 
 
-def _main(zone_name: str, start: str, end: str) -> None:
+def _main(zone_name: str, start: str, end: str, whole_timeout: str) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     resource.setrlimit(resource.RLIMIT_CPU, (int(_PARSE_TIMEOUT), int(_PARSE_TIMEOUT)))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
@@ -204,21 +270,17 @@ def _main(zone_name: str, start: str, end: str) -> None:
     data = sys.stdin.buffer.read()
     if b"BEGIN:VCALENDAR" not in data.upper():
         raise SystemExit("it is no iCalendar: it has no BEGIN:VCALENDAR")
+    window = datetime.fromisoformat(start), datetime.fromisoformat(end)
+    found: list[tuple[str, str, list[str]]] = []
     try:
-        calendar = ICalendar.from_ical(data)
-        query = recurring_ical_events.of(calendar, skip_bad_series=True)
-        found = []
-        for number, component in enumerate(
-            query.between(datetime.fromisoformat(start), datetime.fromisoformat(end))
-        ):
-            if number == _MAX_EVENTS:
-                raise SystemExit(f"it holds more than {_MAX_EVENTS} events")
-            if str(component.get("STATUS", "")).upper() == "CANCELLED":
-                continue
-            begins, ends = (_instant(component[name].dt, zone) for name in ("DTSTART", "DTEND"))
-            if ends > begins:
-                found.append((begins.isoformat(), ends.isoformat(), _names(component)))
-    except (ValueError, KeyError, IndexError, AttributeError, TypeError, ArithmeticError) as error:
+        for components in _components(data, ICalendar, recurring_ical_events, window, float(whole_timeout)):
+            for component in components:
+                if len(found) == _MAX_EVENTS:
+                    raise SystemExit(f"it holds more than {_MAX_EVENTS} events")
+                with contextlib.suppress(*_BAD_EVENT):  # the others are good
+                    if (event := _event(component, zone)) is not None:
+                        found.append(event)
+    except _BAD_EVENT as error:
         raise SystemExit(f"it is no good iCalendar: {error}") from None
     except MemoryError:
         raise SystemExit("it takes too much memory") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 
@@ -127,6 +128,11 @@ class Metrics:
         self.watchdog_success_timestamp = gauge(
             "watchdog_last_success_timestamp_seconds", "When the dead man's switch was last told."
         )
+        self.last_resort = counter(
+            "last_resort_pages_total",
+            "Webhooks and incidents paged with a built-in text, because a fault of Notifier kept failing.",
+            "worker",
+        )
         self.template_errors = counter(
             "template_errors_total", "Messages whose template failed; they went out without it.", "template"
         )
@@ -163,6 +169,12 @@ class Metrics:
         """Count a call to OVHcloud."""
         self.ovh_requests.labels(call.method, call.route, call.code).inc()
         self.ovh_request_duration.labels(call.method, call.route).observe(call.seconds)
+
+    def forget_heartbeat(self, name: str) -> None:
+        """Remove the series of a heartbeat that is not configured any more."""
+        for gauge in (self.heartbeat_last_seen, self.heartbeat_late):
+            with contextlib.suppress(KeyError):
+                gauge.remove(name)
 
     def expect_receivers(self, receivers: Iterable[str]) -> None:
         """Let the series of *receivers* be there, at zero, before anything happens to them."""

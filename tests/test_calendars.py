@@ -39,6 +39,26 @@ def ics(*events):
 WEEKLY = "DTSTART;TZID=Europe/Paris:20260105T090000\r\nDTEND;TZID=Europe/Paris:20260112T090000\r\n"
 
 
+BAD_EVENTS = {
+    "far": "DTSTART:20260201T120000\r\nDTEND:99991231T235959\r\nSUMMARY:bob",
+    "first year": "DTSTART:00010101T000000Z\r\nDTEND:00010101T000001Z\r\nRRULE:FREQ=DAILY;UNTIL=x\r\nSUMMARY:bob",
+    "no date": "DTSTART:garbage\r\nSUMMARY:bob",
+    "endless": "DTSTART:20260201T120000\r\nRRULE:FREQ=SECONDLY;INTERVAL=0\r\nSUMMARY:bob",
+}
+
+
+@pytest.mark.parametrize("bad", BAD_EVENTS.values(), ids=BAD_EVENTS)
+def test_a_bad_event_spoils_no_other(bad, monkeypatch):
+    monkeypatch.setattr(calendars, "WHOLE_TIMEOUT", 1.0)
+    good = WEEKLY + "RRULE:FREQ=WEEKLY;INTERVAL=2\r\nSUMMARY:alice"
+    found = parse(ics(good, bad, good), PARIS, at("2026-01-10T00:00"), at("2026-02-05T00:00"))
+    assert [event.start for event in found if event.names[0] == "alice"] == 2 * [
+        at("2026-01-05T08:00"),
+        at("2026-01-19T08:00"),
+        at("2026-02-02T08:00"),
+    ]
+
+
 def test_recurring_floating_and_whole_day_events_are_understood():
     found = parse(
         ics(

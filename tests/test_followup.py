@@ -540,3 +540,50 @@ def until(condition):
     while not condition():
         assert time.monotonic() < deadline, "it does not come to pass"
         time.sleep(0.05)
+
+
+def test_a_reply_that_keeps_failing_is_given_up_and_delays_no_other(answering, emulator, monkeypatch):
+    pager = answering(**team(("5m", ["bob"])))
+    pager.post(firing("A"))
+    pager.turn()
+    real = pager.replies._meaning
+
+    def meaning(text, *rest):
+        if text == "poison":
+            raise RuntimeError("a fault")
+        return real(text, *rest)
+
+    monkeypatch.setattr(pager.replies, "_meaning", meaning)
+    emulator.emulation.reply(ALICE, "poison")
+    reply(pager, emulator, ALICE, "ack")
+    assert the_incident(pager).acknowledged_by == "alice"
+    for _ in range(4):
+        pager.hand.move(seconds=6)
+        pager.listen()
+    assert outcomes(pager) == ["cannot be processed: a fault of Notifier, see its log", "done"]
+    assert pager.replies.set_aside.items() == {}
+
+
+def test_a_receipt_that_keeps_failing_delays_no_other(make, emulator, by_hand, monkeypatch):
+    pager = make(**team(notify=["alice", "bob"]))
+    pager.post(firing("A"))
+    pager.turn()
+    real = pager.receipts._seen
+
+    def seen(api, one, *rest):
+        if one.contact == "alice":
+            raise RuntimeError("a fault")
+        return real(api, one, *rest)
+
+    monkeypatch.setattr(pager.receipts, "_seen", seen)
+    pager.hand.move(seconds=30)
+    pager.follow()
+    assert sorted((row["contact"], row["state"]) for row in pager.rows()) == [
+        ("alice", "accepted"),
+        ("bob", "delivered"),
+    ]
+    monkeypatch.undo()
+    emulator.emulation.clock = lambda: pager.hand().timestamp()
+    pager.hand.move(seconds=30)
+    pager.follow()
+    assert pager.states() == ["delivered", "delivered"]

@@ -247,3 +247,37 @@ def test_the_watchdog_is_told_that_this_service_lives(make, switch):
 def test_without_a_watchdog_nothing_is_called(make):
     pager = make(**team())
     assert Watchdog(pager.store, pager.current, pager.hand, pager.metrics).work() == 5.0
+
+
+def test_a_heartbeat_that_is_configured_again_is_waited_for_from_then_on(make, emulator):
+    pager = make(**beating())
+    beat(pager)
+    pager.reload(**{**beating(), "heartbeats": []})
+    for _ in range(120):
+        pager.hand.move(seconds=30)
+        pager.heartbeats.work()
+    assert 'heartbeat="watchdog"' not in pager.metrics.exposition().decode(), "its series are gone"
+    pager.reload(**beating())
+    pager.run(590, step=5)
+    assert told(emulator) == []
+    pager.run(20, step=5)
+    assert [text.split(" since ")[0] for _, text in told(emulator)] == [
+        "FIRING #1 critical MonitoringSilent watchdog"
+    ]
+
+
+def test_a_heartbeat_that_cannot_be_judged_delays_no_other(make, emulator, monkeypatch):
+    pager = make(**{**beating(), "heartbeats": [{**BEAT, "name": "bad"}, BEAT]})
+    real = pager.heartbeats._judge
+
+    def judge(one, *rest):
+        if one.name == "bad":
+            raise RuntimeError("a fault")
+        real(one, *rest)
+
+    monkeypatch.setattr(pager.heartbeats, "_judge", judge)
+    pager.run(610, step=5)
+    assert [text.split(" since ")[0] for _, text in told(emulator)] == [
+        "FIRING #1 critical MonitoringSilent watchdog"
+    ]
+    assert set(pager.heartbeats.set_aside.items()) == {"bad"}

@@ -2,10 +2,12 @@
 
 import asyncio
 import io
+import itertools
 import json
 import re
 import resource
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -30,7 +32,7 @@ from notifier.web import openapi
 from notifier.web.authentication import Authentication
 from notifier.web.connections import LONGEST_WAIT, Connections
 from notifier.web.gate import is_foreign
-from tests.conftest import ALICE, Files, alert, payload, start, webhook
+from tests.conftest import ALICE, BOB, Files, alert, payload, start, webhook
 from tests.test_web import request, talk
 
 # The service, in threads of this process, uses chance while examples are made.
@@ -51,19 +53,112 @@ def served(tmp_path_factory):
     """A service that all of these tests share, as whoever is hostile does."""
     with Emulator().running() as emulator:
         files = Files(tmp_path_factory.mktemp("hostile"), emulator)
-        file = files.write(
-            schedules=[ROTA],
-            ovh={"callback_secret": SECRET},
-            limits={"per_contact": {"messages": 1000, "per": "1s"}},
-        )
-        running = start(file)
+
+        def write(zone):
+            return files.write(
+                schedules=[ROTA],
+                ovh={"callback_secret": SECRET},
+                limits={"per_contact": {"messages": 1000, "per": "1s"}},
+                receivers=RECEIVERS,
+                **{"global": {"time_zone": zone}},
+            )
+
+        running = start(write(ZONES[0]))
         running.post(payload("firing-one"))
+        running.emulator, running.write = emulator, write
         yield running
         running.stop()
 
 
 def ready(served):
     return "Notifier is ready." in served.get("/-/ready")
+
+
+ZONES = ("Pacific/Auckland", "America/New_York")
+"""Far east and far west of Greenwich: neither may meet a time that it cannot show."""
+RECEIVERS = [
+    {"name": "ops", "notify": ["alice"]},
+    {"name": "sound", "notify": ["alice"], "escalate": [{"after": "100ms", "notify": ["bob"]}]},
+]
+_numbers = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def sound_alerts_are_paged_and_escalated_afterwards(request):
+    """After each hostile input, a sound alert must be paged and escalated, and every page shown."""
+    yield
+    if "served" in request.fixturenames:
+        require_paging(request.getfixturevalue("served"))
+
+
+def require_paging(served):
+    host = f"sound-{next(_numbers)}"
+    assert served.post(webhook(alert(instance=host), key=host), "/alert/sound").status_code == 200
+    deadline = time.monotonic() + 30
+    paged: set[str] = set()
+    while paged != {ALICE, BOB}:
+        assert time.monotonic() < deadline, f"a sound alert was not paged and escalated, only to {paged}"
+        time.sleep(0.02)
+        paged = {sms.receiver for sms in served.emulator.emulation.accepted if f" {host} " in sms.message}
+    open_ = requests.get(served.url + "/api/v1/incidents?limit=20", timeout=10).json()["items"]
+    paths = [
+        "/",
+        "/?all=1",
+        "/oncall",
+        "/messages",
+        "/config",
+        "/api/v1/messages",
+        "/api/v1/oncall",
+        "/metrics",
+    ]
+    paths += [path for one in open_ for path in (f"/incidents/{one['id']}", f"/api/v1/incidents/{one['id']}")]
+    for zone in ZONES:
+        served.write(zone)
+        assert served.post(b"", "/-/reload").text == "reloaded\n"
+        for path in paths:
+            assert requests.get(served.url + path, timeout=10).status_code == 200, (zone, path)
+
+
+DATES = (
+    "0001-01-01T00:00:00+14:00",
+    "0001-01-01T00:00:00Z",
+    "0001-01-01T00:00:00-12:00",
+    "9999-12-31T23:59:59Z",
+    "9999-12-31T23:59:59-12:00",
+    "9999-12-31T23:59:59+14:00",
+    "1970-01-01T00:00:00Z",
+)
+
+
+@pytest.mark.parametrize("date", DATES)
+def test_an_alert_with_a_date_that_cannot_be_shown_is_paged_and_resolved(served, date):
+    host, body = f"odd-{date}", {"key": date, "receiver": "ops"}
+    odd = alert("OddDate", starts_at=date, instance=host)
+    assert served.post(webhook(odd, **body)).status_code == 200
+    assert (
+        served.post(webhook(odd, alert("Joined", starts_at=date, instance=host), **body)).status_code == 200
+    )
+    require_paging(served)
+    over = {**odd, "status": "resolved", "endsAt": date}
+    assert served.post(webhook(over, **body)).status_code == 200
+
+
+def test_a_database_that_holds_a_date_that_cannot_be_read_recovers(files, run, phones):
+    file = files.write(receivers=RECEIVERS[1:], **{"global": {"time_zone": ZONES[1]}})
+    first = run(file)
+    first.post(webhook(alert(instance="db-1"), key="a"))
+    phones.wait(2)
+    first.stop()
+    with sqlite3.connect(files.directory / "notifier.db") as database:
+        database.execute("UPDATE incidents SET began_at = -62135647200000000, due_at = 1, labels = '{'")
+    second = run(file)
+    second.post(webhook(alert(instance="db-1"), alert("Other", instance="db-1"), key="a"))
+    second.post(webhook(alert(instance="db-2"), key="b"))
+    texts = [sms.message for sms in phones.wait(7)]
+    assert any("UPDATE #1 Other db-1" in text for text in texts)
+    assert sum("#2 InstanceDown db-2" in text for text in texts) == 2, texts
+    for path in ("/", "/incidents/1", "/api/v1/incidents"):
+        assert requests.get(second.url + path, timeout=10).status_code == 200
 
 
 # -- as the description says -------------------------------------------------------------------------------
@@ -126,9 +221,7 @@ mutated = st.fixed_dictionaries(
                 {
                     "status": st.sampled_from(["firing", "resolved"]),
                     "labels": st.dictionaries(st.text(), st.text(), max_size=4),
-                    "startsAt": st.sampled_from(
-                        ["2026-11-22T12:13:30Z", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"]
-                    ),
+                    "startsAt": st.sampled_from(["2026-11-22T12:13:30Z", *DATES]),
                 },
                 optional={
                     "annotations": json_values,

@@ -1,5 +1,6 @@
 """Incidents: opened, escalated, acknowledged, joined, resolved; with time moved by hand."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -16,6 +17,7 @@ from notifier.incidents import (
     take,
 )
 from notifier.paging.desk import Verdict, Via
+from notifier.store.records import IncidentChange
 from tests.conftest import ALICE, BOB, alert, webhook
 from tests.pager import ONE
 from tests.postgres import both_engines
@@ -447,7 +449,7 @@ def test_a_step_is_taken_once_even_if_two_are_at_it(make, emulator, monkeypatch)
     pager.hand.move(minutes=5)
     due = pager.store.incidents.due(pager.hand(), 10)
     assert len(due) == 1
-    monkeypatch.setattr(pager.store.incidents, "due", lambda now, limit: due)
+    monkeypatch.setattr(pager.store.incidents, "due", lambda now, limit, without: due)
     pager.escalator.work()
     pager.escalator.work()
     monkeypatch.undo()
@@ -572,22 +574,61 @@ def test_a_webhook_that_cannot_be_planned_keeps_its_place_before_others_of_its_g
         return real(stored, *rest)
 
     monkeypatch.setattr(pager.planner, "_plan", plan)
-    now = [1000.0]
-    monkeypatch.setattr("notifier.paging.planning.time.monotonic", lambda: now[0])
     pager.post(firing("A"))
     pager.turn()
     failing[0] = False
-    pager.hand.move(seconds=1)
+    pager.hand.move(seconds=0.5)
     pager.post(over("A"))
     pager.post(firing("B", key="other"))
     pager.turn()
     assert [one.title for one in pager.store.incidents.page(9)] == ["B db-1"]
-    now[0] += 31
+    pager.hand.move(seconds=1)
     pager.turn(3)
     assert sorted((one.title, one.state.value) for one in pager.store.incidents.page(9)) == [
         ("A db-1", "resolved"),
         ("B db-1", "open"),
     ]
+
+
+def test_an_incident_that_cannot_be_escalated_delays_no_other_and_is_paged_in_the_end(
+    make, emulator, monkeypatch
+):
+    pager = make(**team(("5m", ["bob"])))
+    pager.post(firing("A", key="a"))
+    pager.turn()
+    pager.post(firing("B", key="b"))
+    pager.turn()
+    real = pager.escalator._change
+
+    def change(runtime, incident, now):
+        if incident.title == "A db-1":
+            raise RuntimeError("a fault")
+        return real(runtime, incident, now)
+
+    monkeypatch.setattr(pager.escalator, "_change", change)
+    pager.hand.move(minutes=5)
+    pager.turn()
+    assert [who for who, _ in told(emulator)] == ["alice", "alice", "bob"]
+    for _ in range(3):
+        pager.hand.move(seconds=5)
+        pager.turn()
+    assert sorted(told(emulator)[3:]) == [(who, "ESCALATED #1 critical A db-1") for who in ("alice", "bob")]
+    assert pager.store.incidents.numbered(1).due_at > pager.hand(), "it is paged again if nobody acknowledges"
+
+
+def test_a_fault_while_an_update_is_composed_reopens_no_acknowledged_incident(make, emulator, monkeypatch):
+    pager = make(**team(("10m", ["bob"])))
+    pager.post(firing("A"))
+    pager.turn()
+    pager.desk.acknowledge(the_incident(pager).id, "alice", Via.API)
+    unmuted = replace(the_incident(pager), heard_at=pager.hand())
+    pager.store.incidents.change([IncidentChange(unmuted)], pager.hand()).result()
+    monkeypatch.setattr(pager.escalator, "_hear", lambda *_: 1 / 0)
+    for _ in range(10):
+        pager.turn()
+        pager.hand.move(seconds=10)
+    assert (the_incident(pager).state, the_incident(pager).acknowledged_by) == ("acknowledged", "alice")
+    assert {text for _, text in told(emulator)[1:]} == {"UPDATE #1 critical A db-1"}, "it is not lost, either"
 
 
 def test_a_corrected_number_is_used_at_once(make, emulator):

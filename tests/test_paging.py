@@ -125,10 +125,10 @@ def test_a_webhook_that_planning_chokes_on_holds_up_no_other(make, emulator, mon
     pager = make()
     good = pager.planner._plan
 
-    def choking(stored, *rest):
-        if b"poison" in stored.body:
+    def choking(read, *rest):
+        if b"poison" in read.stored.body:
             raise RuntimeError("choked")
-        return good(stored, *rest)
+        return good(read, *rest)
 
     monkeypatch.setattr(pager.planner, "_plan", choking)
     pager.post(webhook(alert("poison"), key="poison"))
@@ -137,9 +137,49 @@ def test_a_webhook_that_planning_chokes_on_holds_up_no_other(make, emulator, mon
     assert len(emulator.emulation.accepted) == 1
     assert len(pager.store.unplanned(10, 1000)) == 1
     monkeypatch.setattr(pager.planner, "_plan", good)
-    pager.planner._faulty.clear()
+    pager.hand.move(seconds=1)
     pager.turn()
     assert len(emulator.emulation.accepted) == 2
+    assert pager.planner.set_aside.items() == {}
+
+
+def test_a_webhook_that_can_never_be_planned_is_paged_with_a_built_in_text(make, emulator, monkeypatch):
+    pager = make(
+        receivers=[{"name": "ops", "notify": ["alice"], "escalate": [{"after": "5m", "notify": ["bob"]}]}]
+    )
+    monkeypatch.setattr("notifier.paging.planning.plan", lambda *_: 1 / 0)
+    pager.post(ONE)
+    pager.post(webhook(alert("Over", status="resolved"), key="over"))
+    for _ in range(5):
+        pager.turn()
+        pager.hand.move(seconds=2)
+    assert {sms.receiver for sms in emulator.emulation.accepted} == {ALICE, BOB}, "nobody escalates it"
+    assert set(texts(emulator)) == {"FIRING critical InstanceDown db-1"}
+    assert pager.store.unplanned(10, 1000) == []
+    assert pager.count('notifier_last_resort_pages_total{worker="planner"}') == 2
+
+
+def test_a_message_that_cannot_be_selected_delays_no_other_and_is_sent_in_the_end(
+    make, emulator, monkeypatch
+):
+    pager = make()
+    real = pager.sender._made_late
+
+    def failing(message, now):
+        if message.phone == ALICE:
+            raise RuntimeError("choked")
+        return real(message, now)
+
+    monkeypatch.setattr(pager.sender, "_made_late", failing)
+    pager.post(ONE)
+    pager.desk.send("bob", "hello")
+    pager.turn()
+    assert texts(emulator) == ["hello"]
+    for _ in range(4):
+        pager.hand.move(seconds=5)
+        pager.turn()
+    assert sorted(sms.receiver for sms in emulator.emulation.accepted) == [ALICE, BOB]
+    assert pager.count('notifier_last_resort_pages_total{worker="sender"}') == 1
 
 
 def test_a_storm_is_drained(make, emulator):

@@ -18,6 +18,7 @@ from notifier.metrics import Metrics
 from notifier.paging.worker import Worker
 from notifier.runtime import Current
 from notifier.schedules import Calendar, Schedule
+from notifier.store.engine import StoreUnavailable
 from notifier.store.store import Store
 
 log = structlog.get_logger(__name__)
@@ -46,11 +47,15 @@ class CalendarWatch(Worker):
             calendar = schedule.calendar
             if calendar is None or calendar.fetched_at is not None:
                 continue
-            if (kept := self._store.marks.calendar(_key(schedule))) is not None:
-                fetched_at, events = kept
-                self._hold(
-                    schedule, [Event(_at(b), _at(e), tuple(n)) for b, e, n in json.loads(events)], fetched_at
-                )
+            if (kept := self._store.marks.calendar(_key(schedule))) is None:
+                continue
+            fetched_at, written = kept
+            try:
+                events = [Event(_at(b), _at(e), tuple(n)) for b, e, n in json.loads(written)]
+            except (ValueError, TypeError):
+                log.warning("the kept copy of a calendar cannot be read", schedule=schedule.name)
+            else:
+                self._hold(schedule, events, fetched_at)
 
     def work(self) -> float | None:
         """Fetch those calendars that are due."""
@@ -59,7 +64,13 @@ class CalendarWatch(Worker):
         for schedule in self._kept():
             if self.is_stopping:
                 return None
-            self._fetch(schedule, now)
+            try:
+                self._fetch(schedule, now)
+            except StoreUnavailable:
+                raise
+            except Exception as error:  # whatever is wrong with one calendar must not delay the others
+                log.exception("calendar failed, its last copy holds", schedule=schedule.name)
+                self.problems[schedule.name] = f"cannot be read: {type(error).__name__}"
         names = {schedule.name for schedule in self._kept()}
         self.problems = {name: problem for name, problem in self.problems.items() if name in names}
         return _SOON if self.problems else None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
+from functools import partial
 
 import structlog
 
@@ -24,6 +25,7 @@ from notifier.incidents import (
     take,
 )
 from notifier.metrics import Metrics
+from notifier.paging import last_resort
 from notifier.paging.heartbeats import silence_of, told_of, written_for
 from notifier.paging.planning import (
     Part,
@@ -36,6 +38,7 @@ from notifier.paging.planning import (
 )
 from notifier.paging.pressure import Pressure
 from notifier.paging.sending import Sender
+from notifier.paging.set_aside import MOST_ATTEMPTS, isolate
 from notifier.paging.worker import Worker
 from notifier.rendering import Notification, remembered
 from notifier.runtime import Current, Runtime
@@ -46,7 +49,8 @@ from notifier.store.store import Store
 log = structlog.get_logger(__name__)
 
 _BATCH = 16
-_AFTER_FAULT = timedelta(seconds=30)
+_Decide = Callable[[Runtime, Incident, datetime], IncidentChange]
+"""Returns what becomes of an incident."""
 _REASONS = {"reopened": "reopened", "heard": "page", "escalated": "escalation"}
 
 
@@ -75,32 +79,54 @@ class Escalator(Worker):
     def work(self) -> float | None:
         """Take the steps that are due longest."""
         now = self._clock()
-        due = self._store.incidents.due(now, _BATCH)
-        heard = self._store.incidents.heard(now, _BATCH)
-        if not due and not heard:
-            return None
-        with self._pressure.giving_way():
-            taken: list[tuple[Incident, IncidentChange]] = []
-            known = {incident.id for incident in heard}
-            for incident in (*heard, *(one for one in due if one.id not in known)):
-                decide_on = self._hear if incident.id in known else self._change
-                try:
-                    taken.append((incident, decide_on(incident, now)))
-                except Exception:
-                    # Whatever is wrong with one incident must not hold up the others.
-                    log.exception("escalation failed, will try again", incident=incident.number)
-                    later = replace(incident, due_at=now + _AFTER_FAULT, heard_at=None)
-                    self._store.incidents.change([IncidentChange(later)], now).result()
-            done = self._store.incidents.change([change for _, change in taken], now).result()
+        waiting = self.set_aside.waiting(now)
+        heard = self._store.incidents.heard(now, _BATCH, without=waiting)
+        known = {incident.id for incident in heard}
+        due = [
+            incident
+            for incident in self._store.incidents.due(now, _BATCH, without=waiting)
+            if incident.id not in known
+        ]
+        decisions: tuple[tuple[list[Incident], _Decide, _Decide], ...] = (
+            (heard, self._hear, last_resort.update_of),
+            (due, self._change, last_resort.step_of),
+        )
+        for incidents, decide_on, resort in decisions:
+            if incidents:
+                with self._pressure.giving_way():
+                    isolate(
+                        incidents,
+                        partial(self._process, decide_on, now),
+                        partial(self._fail, resort, now),
+                    )
+        return 0.0 if heard or due else None
+
+    def _process(self, decide_on: _Decide, now: datetime, incidents: Sequence[Incident]) -> None:
+        """Decide on each of the incidents and write all changes down, or none."""
+        runtime = self._current.runtime
+        changes = [decide_on(runtime, incident, now) for incident in incidents]
+        done = self._store.incidents.change(changes, now).result()
         self._sender.expect()
-        for (before, change), is_done in zip(taken, done, strict=True):
+        for before, change, is_done in zip(incidents, changes, done, strict=True):
+            self.set_aside.discard(before.id)
             if is_done:
                 self._report(before, change)
-        return 0.0
 
-    def _hear(self, incident: Incident, now: datetime) -> IncidentChange:
+    def _fail(self, resort: _Decide, now: datetime, incident: Incident, error: Exception) -> None:
+        """Try an incident again later; page with a built-in text in the end."""
+        attempts = self.set_aside.add(incident.id, error, now)
+        log.error("escalation failed", incident=incident.number, attempts=attempts, exc_info=error)
+        if attempts < MOST_ATTEMPTS:
+            return
+        change = resort(self._current.runtime, incident, now)
+        self._store.incidents.change([change], now).result()
+        log.error("incident cannot be escalated, a built-in text goes out", incident=incident.number)
+        self._metrics.last_resort.labels(self.name).inc()
+        self.set_aside.discard(incident.id)
+        self._sender.expect()
+
+    def _hear(self, runtime: Runtime, incident: Incident, now: datetime) -> IncidentChange:
         """Return what tells of the alerts that joined *incident* while it was muted."""
-        runtime = self._current.runtime
         receiver = receiver_of(runtime, incident)
         unmuted = replace(incident, heard_at=None)
         last = last_part(runtime, self._store, incident, receiver, now)
@@ -120,8 +146,7 @@ class Escalator(Worker):
             messages = new_messages(runtime, receiver, after, planned.told, planned.pages, now, now)
         return IncidentChange(after, events=(Event(planned.change),), messages=messages)
 
-    def _change(self, incident: Incident, now: datetime) -> IncidentChange:
-        runtime = self._current.runtime
+    def _change(self, runtime: Runtime, incident: Incident, now: datetime) -> IncidentChange:
         receiver = receiver_of(runtime, incident)
         last = last_part(runtime, self._store, incident, receiver, now)
         part = last[1] if last is not None else None

@@ -7,7 +7,7 @@ place of blaming Prometheus.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -24,6 +24,7 @@ from notifier.paging.sending import Sender
 from notifier.paging.worker import Worker
 from notifier.rendering import Notification, ShownAlert, title
 from notifier.runtime import Current, Runtime
+from notifier.store.engine import StoreUnavailable
 from notifier.store.incidents import HEARTBEATS
 from notifier.store.records import IncidentChange
 from notifier.store.store import Store
@@ -121,24 +122,36 @@ class Heartbeats(Worker):
         now = self._clock()
         configured = self._current.runtime.configuration.heartbeats
         self._stay_alive(now, configured)
-        if configured != self._known:
-            self._close_others(configured, now)
-            self._known = configured
         seen, waited = self._store.marks.all(SEEN), self._store.marks.all(WAITED_FOR)
-        if new := {WAITED_FOR + one.name: now for one in configured if one.name not in {*seen, *waited}}:
-            self._store.marks.set(new).result()
+        if configured != self._known:
+            self._forget_others(configured, waited, now)
+            self._known = configured
+        # One that is configured again after it was removed is waited for from now on, whenever it was seen last.
+        if new := {one.name: now for one in configured if one.name not in waited}:
+            self._store.marks.set({WAITED_FOR + name: at for name, at in new.items()}).result()
+            waited |= new
         ahead = {SEEN + name: now for name, at in seen.items() if at > now + GAP}
         ahead |= {WAITED_FOR + name: now for name, at in waited.items() if at > now + GAP}
         if ahead:  # the clock was set back: what is to come cannot have been seen
             self._store.marks.set(ahead).result()
             self._set_back_at = now
             return None
+        waiting = self.set_aside.waiting(now)
         for one in configured:
             last = seen.get(one.name)
             if last is not None:
                 self._metrics.heartbeat_last_seen.labels(one.name).set(last.timestamp())
-            since = last or waited.get(one.name, now)
-            self._judge(one, since, max(since, waited.get(one.name, since)), now)
+            if one.name in waiting:
+                continue
+            since = last or waited[one.name]
+            try:
+                self._judge(one, since, max(since, waited[one.name]), now)
+                self.set_aside.discard(one.name)
+            except StoreUnavailable:
+                raise
+            except Exception as error:  # whatever is wrong with one heartbeat must not delay the others
+                attempts = self.set_aside.add(one.name, error, now)
+                log.exception("heartbeat failed, will try again", heartbeat=one.name, attempts=attempts)
         return None
 
     def _stay_alive(self, now: datetime, configured: Iterable[HeartbeatConfig]) -> None:
@@ -234,8 +247,16 @@ class Heartbeats(Worker):
             self._metrics.notifications.labels(receiver.name, told.status).inc()
             self._sender.expect()
 
-    def _close_others(self, configured: Iterable[HeartbeatConfig], now: datetime) -> None:
-        """Close the incidents of heartbeats that are waited for no more; nobody is told."""
+    def _forget_others(
+        self, configured: Sequence[HeartbeatConfig], waited: Collection[str], now: datetime
+    ) -> None:
+        """Forget the heartbeats that were removed, and resolve their incidents; nobody is notified."""
+        names = {one.name for one in configured}
+        if removed := set(waited) - names:
+            self._store.marks.delete({WAITED_FOR + name for name in removed}).result()
+        for one in self._known or ():
+            if one.name not in names:
+                self._metrics.forget_heartbeat(one.name)
         keys = {(one.receiver, HEARTBEATS + one.name) for one in configured}
         changes = [
             IncidentChange(

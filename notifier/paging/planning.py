@@ -6,16 +6,14 @@ changed one when the plan is written down, it is made anew.
 
 from __future__ import annotations
 
-import time
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import blake2b
 
 import structlog
 
-from notifier.alertmanager import Alert, Webhook, WebhookError, fingerprint, parse_webhook
+from notifier.alertmanager import Alert, Webhook, fingerprint, parse_webhook
 from notifier.clock import Clock, is_known
 from notifier.config import Receiver, Recipient
 from notifier.durations import brief_duration
@@ -35,8 +33,10 @@ from notifier.incidents import (
 )
 from notifier.intervals import minutes_after
 from notifier.metrics import Metrics
+from notifier.paging import last_resort
 from notifier.paging.pressure import Pressure
 from notifier.paging.sending import Sender
+from notifier.paging.set_aside import MOST_ATTEMPTS, isolate
 from notifier.paging.worker import Worker
 from notifier.rendering import (
     Notification,
@@ -60,9 +60,6 @@ log = structlog.get_logger(__name__)
 _BATCH = 16
 _BATCH_BYTES = 4 * 1024 * 1024
 _FEW_BYTES = 64 * 1024
-_AFTER_FAULT = 30.0  # seconds
-_WAITED_FOR = 3
-"""So often planning a webhook is tried before others of its group are planned without it."""
 _LONGEST_KEY = 500
 _LOOK_AHEAD = timedelta(hours=1)
 
@@ -445,11 +442,12 @@ def report_failures(metrics: Metrics, written: Iterable[Page], **about: object) 
 
 
 @dataclass(frozen=True, slots=True)
-class _Fault:
-    """That a webhook is not to be planned *until* then (monotonic), nor others of its *group* if that is given."""
+class _Read:
+    """A stored webhook, parsed, and its alerts by receiver."""
 
-    until: float
-    group: str | None
+    stored: StoredWebhook
+    webhook: Webhook
+    parts: list[Part]
 
 
 class Planner(Worker):
@@ -473,54 +471,79 @@ class Planner(Worker):
         self._clock = clock
         self._pressure = pressure
         self._sender = sender
-        self._faulty: dict[str, _Fault] = {}
-        self._failures: Counter[str] = Counter()
+        self._groups: dict[str, str] = {}  # the groups of the webhooks that are set aside
+        self._behind: dict[str, str] = {}  # which webhook, set aside, another of its group waits for
 
     def work(self) -> float | None:
         """Plan the oldest webhooks."""
-        self._faulty = {id_: fault for id_, fault in self._faulty.items() if fault.until > time.monotonic()}
-        todo = self._store.unplanned(_BATCH, _BATCH_BYTES, without=self._faulty)
         now = self._clock()
-        batch = self._read(todo)
+        waiting = self.set_aside.waiting(now)
+        self._behind = {id_: first for id_, first in self._behind.items() if first in waiting}
+        todo = self._store.unplanned(_BATCH, _BATCH_BYTES, without=[*waiting, *self._behind])
+        batch = self._read(todo, waiting, now)
+        done: list[str] = []
+        if batch:
+            isolate(batch, lambda some: done.extend(self._process(some, now)), self._fail)
+        # The intake wakes the planner for what comes meanwhile.
+        is_all = len(todo) < _BATCH and sum(len(stored.body) for stored in todo) < _FEW_BYTES
+        delayed = {*done, *self.set_aside.items(), *self._behind}
+        return None if is_all and all(stored.id in delayed for stored in todo) else 0.0
+
+    def _process(self, batch: Sequence[_Read], now: datetime) -> list[str]:
+        """Plan the webhooks of *batch* and write down the plans, all or none; return the ids of those written.
+
+        A webhook is not written if one of its incidents was changed meanwhile: it is planned again.
+        """
         open_, numbers = self._incidents(batch)
         planned: list[tuple[str, list[NewNotification]]] = []
         seen: dict[str, datetime] = {}
-        for stored, webhook, parts in batch:
+        for read in batch:
             with self._pressure.giving_way():
-                try:
-                    planned.append((stored.id, self._plan(stored, webhook, parts, open_, numbers, now)))
-                    seen |= dict.fromkeys(self._beats(webhook), stored.received_at)
-                    self._failures.pop(stored.id, None)
-                except StoreUnavailable:
-                    raise
-                except Exception:
-                    self._choke(stored, webhook)
-        if planned:
-            with self._pressure.giving_way():
-                refused = self._store.add_plans(planned, self._clock(), seen).result()
-                self._sender.expect()
-            for webhook_id in refused:
-                log.info("incident was changed meanwhile, planning anew", webhook=webhook_id)
-        # Of what comes meanwhile, the intake tells.
-        is_all = len(todo) < _BATCH and sum(len(stored.body) for stored in todo) < _FEW_BYTES
-        return None if is_all and len(planned) == len(todo) and not (planned and refused) else 0.0
+                planned.append((read.stored.id, self._plan(read, open_, numbers, now)))
+                seen |= dict.fromkeys(self._beats(read.webhook), read.stored.received_at)
+        with self._pressure.giving_way():
+            refused = self._store.add_plans(planned, self._clock(), seen).result()
+        self._sender.expect()
+        for read in batch:
+            if read.stored.id in refused:
+                log.info("incident was changed meanwhile, planning again", webhook=read.stored.id)
+            else:
+                self.set_aside.discard(read.stored.id)
+        return [id_ for id_, _ in planned if id_ not in refused]
 
-    def _choke(self, stored: StoredWebhook, webhook: Webhook | None) -> None:
-        # Whatever is wrong with one page must not hold up the others; it stays in the store. Only those of
-        # its group wait for it a while, since what they come to depends on it.
-        log.exception("planning failed, will try again", webhook=stored.id)
-        self._failures[stored.id] += 1
-        group = group_key(webhook) if webhook and self._failures[stored.id] < _WAITED_FOR else None
-        self._faulty[stored.id] = _Fault(time.monotonic() + _AFTER_FAULT, group)
+    def _fail(self, read: _Read, error: Exception) -> None:
+        self._set_aside(read.stored, group_key(read.webhook), error)
 
-    def _read(self, todo: Sequence[StoredWebhook]) -> list[tuple[StoredWebhook, Webhook | None, list[Part]]]:
-        """Return what the webhooks say, up to the first that is of the same group as one before it."""
+    def _set_aside(self, stored: StoredWebhook, group: str, error: Exception) -> None:
+        """Try a webhook again later, and others of its group after it; page with a built-in text in the end."""
+        now = self._clock()
+        attempts = self.set_aside.add(stored.id, error, now)
+        self._groups[stored.id] = group
+        log.error("planning failed", webhook=stored.id, attempts=attempts, exc_info=error)
+        if attempts < MOST_ATTEMPTS:
+            return
+        try:
+            self._store.add_plans(
+                [(stored.id, last_resort.page_of(self._current.runtime, stored, now))], now
+            ).result()
+        except StoreUnavailable:
+            raise
+        except Exception:
+            log.exception("the last resort failed, will try again", webhook=stored.id)
+            return
+        log.error("webhook cannot be planned, a built-in text goes out", webhook=stored.id)
+        self._metrics.last_resort.labels(self.name).inc()
+        self.set_aside.discard(stored.id)
+        self._sender.expect()
+
+    def _read(self, todo: Sequence[StoredWebhook], waiting: Collection[str], now: datetime) -> list[_Read]:
+        """Return the webhooks that are planned now: of each group the oldest, none of a group that waits."""
         runtime = self._current.runtime
-        batch: list[tuple[StoredWebhook, Webhook | None, list[Part]]] = []
+        batch: list[_Read] = []
         touched: set[str] = set()
-        held = {fault.group: fault.until for fault in self._faulty.values() if fault.group is not None}
+        held = {group: id_ for id_, group in self._groups.items() if id_ in waiting}
         for stored in todo:
-            webhook = None
+            group = ""
             with self._pressure.giving_way():
                 try:
                     webhook = parse_webhook(stored.body)
@@ -528,52 +551,33 @@ class Planner(Worker):
                     if group in touched:
                         break
                     if group in held:
-                        self._faulty[stored.id] = _Fault(held[group], None)
+                        self._behind[stored.id] = held[group]
                         continue
-                    parts = divide(runtime, webhook, stored.posted_to, self._clock())
-                except WebhookError as error:
-                    log.error(
-                        "stored webhook cannot be read, nothing is sent", webhook=stored.id, error=str(error)
-                    )
-                    batch.append((stored, None, []))
-                    continue
-                except Exception:
-                    self._choke(stored, webhook)
+                    parts = divide(runtime, webhook, stored.posted_to, now)
+                except Exception as error:  # whatever is wrong with one webhook must not delay the others
+                    self._set_aside(stored, group, error)
                     continue
             touched.add(group)
-            batch.append((stored, webhook, parts))
+            batch.append(_Read(stored, webhook, parts))
         return batch
 
-    def _incidents(
-        self, batch: Iterable[tuple[StoredWebhook, Webhook | None, list[Part]]]
-    ) -> tuple[Mapping[Key, Incident], dict[Key, int]]:
+    def _incidents(self, batch: Iterable[_Read]) -> tuple[Mapping[Key, Incident], dict[Key, int]]:
         """Return the incidents that are open, and numbers for those that will be."""
-        parts = [part for _, _, parts in batch for part in parts]
-        groups = {group_key(webhook) for _, webhook, _ in batch if webhook is not None}
-        if not groups:
-            return {}, {}
-        open_ = self._store.incidents.find(groups)
+        parts = [part for read in batch for part in read.parts]
+        open_ = self._store.incidents.find({group_key(read.webhook) for read in batch})
         new = [part.key for part in parts if part.firing and part.key not in open_]
         return open_, dict(zip(new, self._store.incidents.numbers(len(new)) if new else (), strict=True))
 
     def _plan(
-        self,
-        stored: StoredWebhook,
-        webhook: Webhook | None,
-        parts: Sequence[Part],
-        open_: Mapping[Key, Incident],
-        numbers: Mapping[Key, int],
-        now: datetime,
+        self, read: _Read, open_: Mapping[Key, Incident], numbers: Mapping[Key, int], now: datetime
     ) -> list[NewNotification]:
-        if webhook is None:
-            return []
-        runtime = self._current.runtime
+        stored, webhook, runtime = read.stored, read.webhook, self._current.runtime
         if stored.posted_to is None and runtime.routing.is_unknown(webhook.receiver):
             self._metrics.webhooks_unknown_receiver.inc()
             log.warning("unknown receiver, the first one is paged", webhook=stored.id, named=webhook.receiver)
         notes: list[NewNotification] = []
         said: dict[tuple[object, ...], str] = {}
-        for part in parts:
+        for part in read.parts:
             incident = open_.get(part.key)
             involved = self._involved(incident) if incident is not None else ()
             planned = plan(runtime, webhook, part, incident, involved, numbers.get(part.key), now)
@@ -582,7 +586,7 @@ class Planner(Worker):
                 notes.append(note)
             if not planned.pages:
                 log.info("nothing to send", webhook=stored.id, receiver=part.key[0], change=planned.change)
-        for incident in self._strays(stored, webhook, parts, open_):
+        for incident in self._strays(stored, webhook, read.parts, open_):
             involved = self._involved(incident)
             planned = left(runtime, webhook, incident, involved, now)
             note = self._stored_form(stored, planned, said, now)
@@ -613,10 +617,8 @@ class Planner(Worker):
             if parse_webhook(last[0]).receiver == webhook.receiver:
                 yield incident
 
-    def _beats(self, webhook: Webhook | None) -> set[str]:
+    def _beats(self, webhook: Webhook) -> set[str]:
         configured = self._current.runtime.configuration.heartbeats
-        if webhook is None or not configured:
-            return set()
         return {SEEN + name for name in seen_in(configured, webhook)}
 
     def _involved(self, incident: Incident) -> tuple[Recipient, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import groupby
 
 import structlog
@@ -13,6 +14,7 @@ from notifier.metrics import Metrics
 from notifier.ovh.api import Api, Outgoing
 from notifier.ovh.errors import CallFailed
 from notifier.paging.escalation import Escalator
+from notifier.paging.set_aside import isolate
 from notifier.paging.worker import Worker
 from notifier.phones import mask
 from notifier.runtime import Current
@@ -104,16 +106,28 @@ class Receipts(Worker):
         if hinted or (self._last is not None and now < self._last):  # or the clock was set back
             self._store.receipts.hasten(now).result()
         self._last = now
-        due = self._store.receipts.due(now, _BATCH)
+        waiting = self.set_aside.waiting(now)
+        due = [one for one in self._store.receipts.due(now, _BATCH) if one.id not in waiting]
+        if not due and waiting:
+            return None
         if not due:
             following = self._store.receipts.next_due()
             return None if following is None else max(0.1, (following - now).total_seconds())
         for account, group in groupby(sorted(due, key=_account), key=_account):
-            asked = list(group)
-            seen = self._ask(account, asked, now)
-            self._store.receipts.write(seen, now).result()
-            self._report(asked, seen)
+            isolate(list(group), partial(self._follow, account, now), partial(self._fail, now))
         return 0.0 if len(due) == _BATCH else 0.1
+
+    def _follow(self, account: str, now: datetime, due: Sequence[Followed]) -> None:
+        """Ask for the receipts of messages that one account sent, and write down all of them, or none."""
+        seen = self._ask(account, due, now)
+        self._store.receipts.write(seen, now).result()
+        for one in due:
+            self.set_aside.discard(one.id)
+        self._report(due, seen)
+
+    def _fail(self, now: datetime, one: Followed, error: Exception) -> None:
+        attempts = self.set_aside.add(one.id, error, now)
+        log.error("receipt cannot be read, will try again", message=one.id, attempts=attempts, exc_info=error)
 
     def _ask(self, account: str, due: Sequence[Followed], now: datetime) -> list[ReceiptSeen]:
         """Return what the receipts of one account's messages say; those that cannot be had are put off."""

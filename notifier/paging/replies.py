@@ -19,6 +19,7 @@ from notifier.ovh.errors import CallFailed
 from notifier.paging.desk import Desk, Via
 from notifier.paging.escalation import Escalator
 from notifier.paging.sending import Sender
+from notifier.paging.set_aside import MOST_ATTEMPTS
 from notifier.paging.worker import Worker
 from notifier.phones import mask
 from notifier.replies import Ack, Mute, Next, Unclear, Who, parse_reply
@@ -159,21 +160,41 @@ class Replies(Worker):
         new = self._store.replies.unread(account, api.incoming_ids(mark - OVERLAP))
         failed: list[Exception] = []
         for id_ in new[:_MOST]:
+            item = f"{account}/{id_}"
             try:
                 self._take(api, api.incoming(id_))
+                self.set_aside.discard(item)
             except StoreUnavailable:
                 raise
             except CallFailed as error:  # the others are read all the same
                 log.warning("reply cannot be read, will try again", reply=id_, error=str(error))
                 failed.append(error)
-            except Exception as error:
-                log.exception("reply met a fault, will try again", reply=id_)
-                failed.append(error)
+            except Exception as error:  # whatever is wrong with one reply must not delay the others
+                attempts = self.set_aside.add(item, error, self._clock())
+                log.exception("reply failed", reply=id_, attempts=attempts)
+                if attempts < MOST_ATTEMPTS or not self._give_up(account, id_):
+                    failed.append(error)
         if failed and len(failed) == len(new) and isinstance(failed[0], CallFailed):
             raise failed[0]
         if len(new) <= _MOST and (not failed or now - mark > _GIVE_UP):
             self._store.marks.set({seen: now}).result()
         return len(new) > _MOST and not failed
+
+    def _give_up(self, account: str, id_: int) -> bool:
+        """Record that a reply cannot be processed, so that it is not read again; return whether that worked."""
+        now = self._clock()
+        read = ReplyRead(
+            account, id_, now, "", None, "", "cannot be processed: a fault of Notifier, see its log"
+        )
+        try:
+            self._store.replies.write(read, [], [], now, []).result()
+        except StoreUnavailable:
+            raise
+        except Exception:  # it is tried again
+            log.exception("reply cannot be given up", reply=id_)
+            return False
+        self.set_aside.discard(f"{account}/{id_}")
+        return True
 
     def _take(self, api: Api, reply: Incoming) -> None:
         runtime, now = self._current.runtime, self._clock()

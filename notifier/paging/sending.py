@@ -34,6 +34,7 @@ from notifier.paging import retry
 from notifier.paging.accounts import Accounts, Paused, assign, reserve, rooms, turns
 from notifier.paging.calm import CRITICAL, Pace, digest, in_full, pace
 from notifier.paging.pressure import Pressure
+from notifier.paging.set_aside import MOST_ATTEMPTS
 from notifier.paging.worker import Worker
 from notifier.phones import mask
 from notifier.rendering import LATE_AFTER, say_late
@@ -66,6 +67,9 @@ _LONGEST_CLAIM = 3.0
 """Seconds within which a job must begin: less than after how many a silent replica's jobs are taken over."""
 _MOST_NOTICES = 2
 """So many notices of what people did a digest holds; of others it says how many there are."""
+
+_MOST_AS_THEY_ARE = 5
+"""How many messages to a number are sent as they are, when selecting them keeps failing."""
 
 _MAX_THREADS = 256
 _MAX_PENDING = 100
@@ -257,8 +261,23 @@ class Sender(Worker):
             order = order[:2]
         if not order and not others:
             return False
+        waiting = self.set_aside.waiting(now)
+        choose = partial(self._choose, order=order, others=others, now=now, without=waiting)
+        try:
+            return self._begin(choose)
+        except StoreUnavailable:
+            raise
+        except Exception:  # whatever is wrong, it is about one message: the others are sent all the same
+            log.exception("messages cannot be selected together, selecting those of each number alone")
+        begun = False
+        for phone in self._store.phones_due(now, waiting):
+            begun |= self._begin_alone(phone, partial(choose, phone=phone), now)
+        return begun
+
+    def _begin(self, choose: Callable[[Outbox], Handed]) -> bool:
+        """Begin the jobs that *choose* selects; return whether there are any."""
         asked_at = time.monotonic()
-        handed = self._store.hand_out(lambda outbox: self._choose(outbox, order, others, now)).result()
+        handed = self._store.hand_out(choose).result()
         self._tell(handed)
         if handed.jobs:
             self._last_turn = self._name(handed.jobs[-1])
@@ -266,6 +285,25 @@ class Sender(Worker):
             self._submit(job, partial(self._send_in_time, asked_at), self._send)
         self._pressure.repay(handed.spent)
         return bool(handed.jobs)
+
+    def _begin_alone(self, phone: str, choose: Callable[[Outbox], Handed], now: datetime) -> bool:
+        """Begin the jobs for one number; where that keeps failing, send its messages as they are."""
+        try:
+            begun = self._begin(choose)
+        except StoreUnavailable:
+            raise
+        except Exception as error:
+            attempts = self.set_aside.add(phone, error, now)
+            log.error("messages cannot be selected", phone=mask(phone), attempts=attempts, exc_info=error)
+            if attempts < MOST_ATTEMPTS:
+                return False
+        else:
+            self.set_aside.discard(phone)
+            return begun
+        begun = self._begin(partial(self._choose_as_they_are, phone=phone, now=now))
+        self._metrics.last_resort.labels(self.name).inc()
+        self.set_aside.discard(phone)
+        return begun
 
     def _turns(self, now: datetime) -> tuple[list[str], list[str]]:
         """Return which accounts may begin a job now, in turn, and which may where those have refused it."""
@@ -301,13 +339,35 @@ class Sender(Worker):
 
     # what goes now: in the transaction that writes it down, which may be run again
 
-    def _choose(self, outbox: Outbox, order: Sequence[str], others: Sequence[str], now: datetime) -> Handed:
-        """Choose jobs from the *outbox*, one for each turn, and write down what becomes of all that was looked at."""
+    def _choose_as_they_are(self, outbox: Outbox, phone: str, now: datetime) -> Handed:
+        """Choose the due messages to one number without limits, digests or accounts' turns: the last resort."""
+        free = outbox.lock([f"phone/{phone}"])
+        due = outbox.due(now, _MOST_AS_THEY_ARE, phone=phone) if free else []
+        handed = Handed(expired=[message for message in due if message.expires_at <= now])
+        outbox.expire(handed.expired, now)
+        account = self._current.runtime.api.account_name
+        jobs = gather([message for message in due if message.expires_at > now], len(due), now)
+        handed.jobs = outbox.claim([replace(job, account=account) for job in jobs])
+        return handed
+
+    def _choose(
+        self,
+        outbox: Outbox,
+        order: Sequence[str],
+        others: Sequence[str],
+        now: datetime,
+        without: Collection[str] = (),
+        phone: str | None = None,
+    ) -> Handed:
+        """Choose jobs from the *outbox*, one for each turn, and write down what becomes of all that was looked at.
+
+        Only messages to *phone* if it is given, and none to the numbers *without*.
+        """
         handed, begun, room = Handed(), time.thread_time(), len(order) + len(others)
         limit = room * 4 + 16
-        due = outbox.due(now, limit)
+        due = outbox.due(now, limit, phone=phone, without=without)
         if len(due) == limit and due[-1].text in {message.text for message in due[:room]}:
-            due = outbox.due(now, limit + 2 * MAX_RECIPIENTS)
+            due = outbox.due(now, limit + 2 * MAX_RECIPIENTS, phone=phone, without=without)
         free = outbox.lock(f"phone/{message.phone}" for message in due) if due else set()
         due = [message for message in due if f"phone/{message.phone}" in free]
         handed.expired = [message for message in due if message.expires_at <= now]

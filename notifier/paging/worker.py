@@ -7,6 +7,7 @@ import threading
 import structlog
 
 from notifier.metrics import Metrics
+from notifier.paging.set_aside import SetAside
 from notifier.store.engine import StoreUnavailable
 
 log = structlog.get_logger(__name__)
@@ -26,6 +27,8 @@ class Worker:
         self._awake = threading.Event()
         self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
         self.is_stopping = False
+        self.set_aside = SetAside()
+        """The items that could not be processed."""
 
     def work(self) -> float | None:
         """Do a piece of work; return after how many seconds to do the next, None for when it is woken."""

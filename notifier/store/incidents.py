@@ -34,13 +34,21 @@ _NUMBERS = select(incidents.c.number).where(_UNRESOLVED)
 _LAST = select(incidents.c.number).order_by(incidents.c.id.desc()).limit(1)
 _DUE = (
     select(*_COLUMNS)
-    .where(incidents.c.due_at.is_not(None), incidents.c.due_at <= bindparam("now"))
+    .where(
+        incidents.c.due_at.is_not(None),
+        incidents.c.due_at <= bindparam("now"),
+        incidents.c.id.not_in(bindparam("without", expanding=True)),
+    )
     .order_by(incidents.c.due_at)
     .limit(bindparam("most"))
 )
 _HEARD = (
     select(*_COLUMNS)
-    .where(incidents.c.heard_at.is_not(None), incidents.c.heard_at <= bindparam("now"))
+    .where(
+        incidents.c.heard_at.is_not(None),
+        incidents.c.heard_at <= bindparam("now"),
+        incidents.c.id.not_in(bindparam("without", expanding=True)),
+    )
     .order_by(incidents.c.heard_at)
     .limit(bindparam("most"))
 )
@@ -144,15 +152,21 @@ class Incidents:
         with self._database.reading() as connection:
             return [_incident(row) for row in connection.execute(statement)]
 
-    def due(self, now: datetime, limit: int) -> list[Incident]:
-        """Return the incidents of which something is due: a step, or the end of an acknowledgement."""
-        with self._database.reading() as connection:
-            return [_incident(row) for row in connection.execute(_DUE, {"now": now, "most": limit})]
+    def due(self, now: datetime, limit: int, without: Collection[str] = ()) -> list[Incident]:
+        """Return the incidents of which something is due: a step, or the end of an acknowledgement.
 
-    def heard(self, now: datetime, limit: int) -> list[Incident]:
-        """Return the incidents of which something that joined while they were muted is to be told."""
+        Those whose ids are in *without* are left out.
+        """
         with self._database.reading() as connection:
-            return [_incident(row) for row in connection.execute(_HEARD, {"now": now, "most": limit})]
+            return [_incident(row) for row in connection.execute(_DUE, _given(now, limit, without))]
+
+    def heard(self, now: datetime, limit: int, without: Collection[str] = ()) -> list[Incident]:
+        """Return the incidents of which something that joined while they were muted is to be told.
+
+        Those whose ids are in *without* are left out.
+        """
+        with self._database.reading() as connection:
+            return [_incident(row) for row in connection.execute(_HEARD, _given(now, limit, without))]
 
     def counts(self) -> dict[tuple[str, str], int]:
         """Return how many incidents are not resolved, by receiver and state."""
@@ -407,6 +421,10 @@ def message_row(
     }
 
 
+def _given(now: datetime, limit: int, without: Collection[str]) -> dict[str, Any]:
+    return {"now": now, "most": limit, "without": list(without)}
+
+
 def _row(incident: Incident) -> dict[str, Any]:
     row: dict[str, Any] = {column.name: getattr(incident, column.name) for column in incidents.c}
     keys = {name: " ".join(sorted(getattr(incident, name))) for name in ("alerts", "firing")}
@@ -415,8 +433,12 @@ def _row(incident: Incident) -> dict[str, Any]:
 
 def _incident(row: Row[Any]) -> Incident:
     values = dict(row._mapping)
-    values["state"] = IncidentState(values["state"])
-    values["labels"] = json.loads(values["labels"])
+    try:  # a row that was damaged must not hide the incident, nor any other
+        values["labels"] = dict(json.loads(values["labels"]))
+    except (ValueError, TypeError):
+        values["labels"] = {}
+    states = set(IncidentState)
+    values["state"] = IncidentState(values["state"]) if values["state"] in states else IncidentState.OPEN
     if values["began_at"] is not None and not is_known(values["began_at"]):
         values["began_at"] = None
     values |= {name: frozenset(values[name].split()) for name in ("alerts", "firing")}

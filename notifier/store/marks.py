@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import Future
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, Table, bindparam, insert, select, update
+from sqlalchemy import Connection, Table, bindparam, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from notifier.store.database import Database
@@ -39,6 +39,14 @@ class Marks:
         def operation(connection: Connection) -> None:
             for name, at in times.items():
                 set_mark(connection, name, at)
+
+        return self._database.submit(operation)
+
+    def delete(self, names: Collection[str]) -> Future[None]:
+        """Delete the times stored as *names*."""
+
+        def operation(connection: Connection) -> None:
+            connection.execute(delete(marks).where(marks.c.name.in_(sorted(names))))
 
         return self._database.submit(operation)
 

@@ -51,11 +51,18 @@ _MOST_VALUES = 500
 _DUE = (
     select(*_WITH_STATE)
     .select_from(_OF_INCIDENTS)
-    .where(messages.c.state == word(MessageState.QUEUED), messages.c.due_at <= bindparam("now"))
+    .where(
+        messages.c.state == word(MessageState.QUEUED),
+        messages.c.due_at <= bindparam("now"),
+        messages.c.phone.not_in(bindparam("without", expanding=True)),
+    )
     .order_by(messages.c.due_at, messages.c.id)
     .limit(bindparam("most"))
     .with_for_update(of=messages, skip_locked=True)
 )
+
+
+_DUE_TO = _DUE.where(messages.c.phone == bindparam("phone"))
 
 
 class Outbox:
@@ -78,9 +85,20 @@ class Outbox:
         """Take those *names* that nobody else decides on now; return them."""
         return self._backend.lock(self._connection, sorted(set(names)))
 
-    def due(self, now: datetime, limit: int) -> list[Message]:
-        """Return the messages that are due to be sent, those due longest first; not those that others hold."""
-        rows = self._connection.execute(_DUE, {"now": now, "most": limit})
+    def due(
+        self, now: datetime, limit: int, *, phone: str | None = None, without: Collection[str] = ()
+    ) -> list[Message]:
+        """Return the messages that are due to be sent, those due longest first; not those that others hold.
+
+        Args:
+            now: the time.
+            limit: how many are returned at most.
+            phone: the number whose messages are wanted; None for all.
+            without: numbers whose messages are left out.
+        """
+        given = {"now": now, "most": limit, "without": list(without)}
+        found = (_DUE, given) if phone is None else (_DUE_TO, given | {"phone": phone})
+        rows = self._connection.execute(*found)
         return [Message(**row._mapping) for row in rows]
 
     def mark(self, name: str) -> datetime | None:

@@ -567,6 +567,20 @@ class Store(Database):
 
         return self.submit(operation)
 
+    def phones_due(self, now: datetime, without: Collection[str]) -> list[str]:
+        """Return the numbers that messages are due to, but for those in *without*."""
+        statement = (
+            select(messages.c.phone)
+            .distinct()
+            .where(
+                messages.c.state == word(MessageState.QUEUED),
+                messages.c.due_at <= now,
+                messages.c.phone.not_in(list(without)),
+            )
+        )
+        with self.reading() as connection:
+            return list(connection.execute(statement).scalars())
+
     def next_due(self) -> Due:
         """Return when there is next something to send, and something to settle."""
         with self.reading() as connection:

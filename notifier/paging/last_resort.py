@@ -1,0 +1,156 @@
+"""The last resort: what is sent for a webhook or an incident that cannot be processed.
+
+A fault of Notifier itself must not cost a page. After `MOST_ATTEMPTS` failures the people who should have been
+paged receive a built-in text. It is composed with as little of the rest of the program as possible: no template,
+no incident logic, no digest.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+import structlog
+
+from notifier.alertmanager import WebhookError, parse_webhook
+from notifier.config import Receiver, Recipient
+from notifier.ids import new_id
+from notifier.incidents import Event, Incident, IncidentState, Kind
+from notifier.rendering import notification, plain_text, urgency
+from notifier.runtime import Runtime
+from notifier.sms import Encoding, encode, measure, shorten
+from notifier.store.records import IncidentChange, NewMessage, NewNotification, StoredWebhook
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+NEXT_STEP_AFTER = timedelta(minutes=10)
+"""How long after a page of the last resort the incident is due again."""
+_MAX_PARTS = 2
+
+
+def page_of(runtime: Runtime, stored: StoredWebhook, now: datetime) -> list[NewNotification]:
+    """Return the page for a webhook that cannot be planned; nothing if all of its alerts are resolved."""
+    if not _attempt(lambda: _is_firing(stored.body), default=True):
+        return []
+    receiver = _attempt(lambda: _receiver(runtime, stored), default=runtime.configuration.receivers[0])
+    text = _attempt(lambda: _text_of(stored.body), default="FIRING: an alert that Notifier cannot read")
+    messages = _messages(runtime, receiver, text, Kind.PAGE, stored.received_at, now)
+    return [
+        NewNotification(
+            id=new_id(now),
+            webhook_id=stored.id,
+            receiver=receiver.name,
+            status="firing",
+            group_key="",
+            alerts=0,
+            received_at=stored.received_at,
+            messages=messages,
+        )
+    ]
+
+
+def step_of(runtime: Runtime, incident: Incident, now: datetime) -> IncidentChange:
+    """Return the next step of an open incident that cannot be escalated: everybody of its receiver is paged."""
+    receiver = runtime.configuration.receiver(incident.receiver) or runtime.configuration.receivers[0]
+    text = f"ESCALATED {_named(incident)}"
+    after = replace(
+        incident,
+        state=IncidentState.OPEN,
+        step=incident.step + 1,
+        taken=incident.taken + 1,
+        due_at=now + NEXT_STEP_AFTER,
+        heard_at=None,
+    )
+    messages = _messages(runtime, receiver, text, Kind.PAGE, now, now, after)
+    event = Event("escalated", detail="with a built-in text: a fault of Notifier, see its log")
+    return IncidentChange(after, events=(event,), messages=messages)
+
+
+def update_of(runtime: Runtime, incident: Incident, now: datetime) -> IncidentChange:
+    """Return the update about alerts that joined a muted incident, where it cannot be composed."""
+    receiver = runtime.configuration.receiver(incident.receiver) or runtime.configuration.receivers[0]
+    after = replace(incident, heard_at=None)
+    messages = _messages(runtime, receiver, f"UPDATE {_named(incident)}", Kind.UPDATE, now, now, after)
+    return IncidentChange(after, messages=messages)
+
+
+def _named(incident: Incident) -> str:
+    return f"#{incident.number} {incident.severity} {incident.title}"
+
+
+def _attempt(compute: Callable[[], T], default: T) -> T:
+    try:
+        return compute()
+    except Exception:  # the fault may be anywhere: the page goes out all the same
+        log.exception("the last resort met a fault, too")
+        return default
+
+
+def _is_firing(body: bytes) -> bool:
+    try:
+        return any(alert.status == "firing" for alert in parse_webhook(body).alerts)
+    except WebhookError:
+        return True
+
+
+def _receiver(runtime: Runtime, stored: StoredWebhook) -> Receiver:
+    """Return the receiver of the first alert: by its address, else by the routing tree."""
+    configuration = runtime.configuration
+    posted_to = configuration.receiver(stored.posted_to) if stored.posted_to is not None else None
+    if posted_to is not None:
+        return posted_to
+    webhook = parse_webhook(stored.body)
+    reached = runtime.routing.split(webhook.receiver, [webhook.alerts[0].labels])
+    return configuration.receiver(next(iter(reached))) or configuration.receivers[0]
+
+
+def _text_of(body: bytes) -> str:
+    try:
+        webhook = parse_webhook(body)
+        told = notification(webhook, range(len(webhook.alerts)), webhook.receiver)
+        if told is not None:
+            return plain_text(told, min(len(told.alerts), 3))
+    except Exception:  # read what can be read
+        log.exception("the last resort cannot read the webhook, reading names alone")
+    return "FIRING " + "; ".join(_names(json.loads(body)))
+
+
+def _names(body: Any) -> Iterable[str]:
+    for alert in body["alerts"][:3]:
+        labels = alert["labels"]
+        yield " ".join(str(labels[name]) for name in ("severity", "alertname", "instance") if name in labels)
+
+
+def _messages(
+    runtime: Runtime,
+    receiver: Receiver,
+    text: str,
+    kind: Kind,
+    received_at: datetime,
+    now: datetime,
+    incident: Incident | None = None,
+) -> tuple[NewMessage, ...]:
+    no_one: tuple[Recipient, ...] = ()
+    recipients = _attempt(lambda: runtime.recipients(receiver.everyone(), now), default=no_one)
+    recipients = recipients or runtime.anybody(receiver, now)
+    written = shorten(encode(text, Encoding.GSM).strip() or "FIRING", _MAX_PARTS)
+    return tuple(
+        NewMessage(
+            id=new_id(now),
+            contact=recipient.name,
+            phone=recipient.phone,
+            text=written,
+            parts=measure(written).parts,
+            expires_at=received_at + runtime.configuration.expire_after(receiver),
+            kind=kind,
+            incident_id=incident.id if incident is not None else None,
+            step=incident.taken if incident is not None and kind is Kind.PAGE else None,
+            urgency=urgency(incident.severity if incident is not None else "critical"),
+        )
+        for recipient in recipients
+    )
