@@ -128,6 +128,9 @@ class Metrics:
         self.watchdog_success_timestamp = gauge(
             "watchdog_last_success_timestamp_seconds", "When the dead man's switch was last told."
         )
+        self.jobs_overdue = gauge(
+            "jobs_overdue", "Jobs that have been sending for 30 s longer than the time-out of a call."
+        )
         self.last_resort = counter(
             "last_resort_pages_total",
             "Webhooks and incidents paged with a built-in text, because a fault of Notifier kept failing.",

@@ -274,6 +274,12 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Print the table of faults."""
     reports = [*terminalreporter.stats.get("passed", ()), *terminalreporter.stats.get("failed", ())]
     rows = [value for report in reports for name, value in report.user_properties if name == "fault"]
+    writes = [value for report in reports for name, value in report.user_properties if name == "writes"]
+    if writes:
+        terminalreporter.section("writes: each lost, failed and run twice")
+        for engine, scenario, count, wrong in writes:
+            line = f"{engine}, {scenario}: {count} writes x 3 ways"
+            terminalreporter.write_line(f"{line:<58} {wrong:>6} differ")
     if rows:
         terminalreporter.section("faults")
         terminalreporter.write_line(f"{'what happens':<58} {'alerts':>6} {'lost':>5} {'twice':>6}  exit")

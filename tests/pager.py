@@ -16,6 +16,7 @@ from notifier.paging.planning import Planner
 from notifier.paging.pressure import Pressure
 from notifier.paging.receipts import Receipts
 from notifier.paging.replies import Replies
+from notifier.paging.retry import LISTING_DELAY
 from notifier.paging.sending import Sender
 from notifier.runtime import Current, prepare
 from notifier.service import load
@@ -58,7 +59,7 @@ class Pager:
     def restart(self):
         """Begin anew from the store, as after a kill that others have noticed."""
         if self.store.backend.is_shared:
-            self.store.members.leave(self.replica).result(10)
+            self.store.members.leave(self.replica, self.hand(), LISTING_DELAY).result(10)
             self.store.replica = self.replica = new_id(self.hand())
             self.store.members.beat(self.replica, self.hand()).result(10)
         else:

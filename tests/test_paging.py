@@ -2,6 +2,8 @@
 
 import json
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -759,3 +761,45 @@ def test_a_trial_waits_for_the_one_under_way(make, emulator):
     pager.sender.work()
     assert pager.sender.paused == paused
     pager.sender._in_hand[pager.sender._send].pop("another")
+
+
+def test_claims_without_an_answer_are_returned_to_the_queue_and_overdue_jobs_reported(make, emulator):
+    pager = make()
+    pager.turn()
+    pager.hand.move(seconds=1)
+    pager.post(ONE)
+    pager.planner.work()
+    (message,) = pager.store.hand_out(lambda outbox: outbox.due(pager.hand(), 1)).result(10)
+    job = Job(new_id(pager.hand()), message.text, pager.hand(), (message,))
+    assert pager.store.claim([job]).result(10) == [job], "the dispatcher does not learn of it"
+    pager.turn(2)
+    assert (pager.states(), len(texts(emulator))) == (["accepted"], 1)
+
+    pager.post(webhook(alert("B"), key="b"))
+    pager.planner.work()
+    (message,) = pager.store.hand_out(lambda outbox: outbox.due(pager.hand(), 1)).result(10)
+    pager.store.claim([replace(job, tag=new_id(pager.hand()), messages=(message,))]).result(10)
+    pager.store.replica = new_id(pager.hand())
+    pager.hand.move(seconds=32)
+    pager.turn()
+    assert (pager.sender.overdue, pager.count("notifier_jobs_overdue")) == (1, 1)
+
+
+@both_engines
+def test_jobs_that_a_stop_cancels_are_returned_to_the_queue(make, emulator, engine_name):
+    pager = make()
+    pager.post(ONE)
+    pager.planner.work()
+    pager.sender._pool.shutdown()
+    pager.sender._pool = ThreadPoolExecutor(1)
+    wait = threading.Event()
+    pager.sender._pool.submit(wait.wait)
+    pager.sender.work()
+    assert pager.states() == ["sending"]
+    pager.sender.stop()
+    wait.set()
+    pager.store.hand_out(lambda outbox: None).result(10)  # what was handed in before is written
+    assert pager.states() == ["queued"]
+    pager.restart()
+    pager.turn()
+    assert (pager.states(), len(texts(emulator))) == (["accepted"], 1)

@@ -12,6 +12,7 @@ from notifier.ids import new_id
 from notifier.ovh.emulator import Fault, FaultKind
 from notifier.paging import retry
 from notifier.paging.replicas import LEASE, Replicas
+from notifier.paging.retry import LISTING_DELAY
 from notifier.store.records import Job
 from tests.conftest import alert, webhook
 from tests.pager import ONE, texts
@@ -204,8 +205,16 @@ def test_one_that_ends_in_order_frees_its_work_at_once(pair):
     first, second, *_ = pair
     first.post(ONE)
     assert len(unplanned(first)) == 1
-    first.store.members.leave(first.store.replica).result(10)
+    first.store.members.leave(first.store.replica, first.hand(), LISTING_DELAY).result(10)
     assert len(unplanned(second)) == 1
+
+
+def test_one_that_ends_in_order_frees_its_jobs_at_once(pair, emulator):
+    first, second, *_ = pair
+    claimed(first)
+    assert first.store.members.leave(first.store.replica, first.hand(), LISTING_DELAY).result(10) == 1
+    second.run(30, step=5)
+    assert len(texts(emulator)) == 1
 
 
 def test_a_sign_of_life_in_time_keeps_its_work(pair):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import timedelta
 
 import structlog
 
@@ -25,6 +24,8 @@ log = structlog.get_logger(__name__)
 LEASE = 5.0
 """Seconds without a sign of life after which a replica's work is taken over."""
 _EVERY = 1.0
+_LEAVING = 2.0
+"""Seconds that a stop waits for the database to take note."""
 
 
 class Replicas(Worker):
@@ -74,5 +75,6 @@ class Replicas(Worker):
         return None
 
     def leave(self) -> None:
-        """Say that this replica ends."""
-        self._store.members.leave(self._store.replica).result(timeout=timedelta(seconds=2).total_seconds())
+        """Say that this replica ends, so that others take over its work at once."""
+        left = self._store.members.leave(self._store.replica, self._clock(), retry.LISTING_DELAY)
+        left.result(timeout=_LEAVING)

@@ -63,6 +63,10 @@ _RATE_LOOK = timedelta(milliseconds=50)
 _SKEW = timedelta(seconds=5)
 """By how much the clocks of replicas may differ."""
 
+_CHECK_CLAIMS_EVERY = timedelta(seconds=1)
+_OVERDUE_AFTER = timedelta(seconds=30)
+"""How long after its time-out a job may be sending before that is reported."""
+
 _LONGEST_CLAIM = 3.0
 """Seconds within which a job must begin: less than after how many a silent replica's jobs are taken over."""
 _MOST_NOTICES = 2
@@ -169,6 +173,10 @@ class Sender(Worker):
         self._is_expecting = False
         self._hurried: dict[str, bool] = {}  # by number, whether something critical waits for the next digest
         self._last: datetime | None = None
+        self._checked_at: datetime | None = None  # when claims were last compared with what is in hand
+        self._doubted: dict[str, Job] = {}  # jobs that met a fault, until that is written down
+        self.overdue = 0
+        """How many jobs have been sending for longer than a call can take."""
         self._counted = current.runtime
         self.accounts = Accounts()
         """How it stands with each account."""
@@ -190,6 +198,7 @@ class Sender(Worker):
             self._store.hasten(now, now + retry.LONGEST_RETRY_AFTER).result()
             self.accounts.forget_times()
         self._has_begun, self._last = True, now
+        self._check_claims(now)
         is_expecting, self._is_expecting = self._is_expecting, False
         due = Due(now, None) if is_expecting else self._store.next_due()
         most = sum(account.max_concurrency for account in self._current.runtime.configuration.accounts)
@@ -202,6 +211,40 @@ class Sender(Worker):
         if begun:
             return None  # the first that ends has it looked again
         return 0.0 if is_expecting else self._until(due, now)
+
+    def _check_claims(self, now: datetime) -> None:
+        """Return claimed jobs that were never started to the queue, and have OVHcloud asked about faulty ones.
+
+        A claim may have been committed though its answer was lost, and a server may commit it long after the
+        connection broke. So this is done every second.
+        """
+        for job in list(self._doubted.values()):
+            try:
+                self._write_doubt(job).result()
+            except StoreUnavailable:
+                raise
+            except Exception:  # it stays in hand: it may have been sent
+                log.exception("a job's fault cannot be written down, will try again", job=job.tag)
+                continue
+            with self._lock:
+                self._doubted.pop(job.tag, None)
+        if self._checked_at is not None and timedelta() <= now - self._checked_at < _CHECK_CLAIMS_EVERY:
+            return
+        timeout = max(account.timeout for account in self._current.runtime.configuration.accounts)
+        claims = self._store.claims(now - timeout - _OVERDUE_AFTER)
+        if claims.own - self._tags_in_hand() and (
+            lost := self._store.release_claims(self._tags_in_hand, now).result()
+        ):
+            log.warning("claims without an answer of the database are returned to the queue", jobs=lost)
+        if claims.overdue and not self.overdue:
+            log.error("jobs have been sending for longer than a call can take", jobs=claims.overdue)
+        self.overdue = claims.overdue
+        self._metrics.jobs_overdue.set(claims.overdue)
+        self._checked_at = now
+
+    def _tags_in_hand(self) -> set[str]:
+        with self._lock:
+            return {tag for tags in self._in_hand.values() for tag in tags} | set(self._doubted)
 
     def expect(self) -> None:
         """Look at once for messages that are due, without asking first whether there are any."""
@@ -247,8 +290,7 @@ class Sender(Worker):
         return max(wait, 0.001) if wait > 0 else _IDLE
 
     def _hand_out_unsettled(self, now: datetime, room: int) -> bool:
-        with self._lock:
-            in_hand = {tag for tags in self._in_hand.values() for tag in tags}
+        in_hand = self._tags_in_hand()
         jobs = self._store.unsettled_jobs(now, room + len(in_hand))
         chosen = [job for job in jobs if job.tag not in in_hand][:room]
         for job in chosen:
@@ -587,13 +629,15 @@ class Sender(Worker):
                 log.exception("job met a fault, asking OVHcloud what became of it", job=job.tag)
                 self._doubt(job)
 
-        def ended(_: object = None) -> None:
+        def ended(future: Future[None] | None = None) -> None:
+            if future is not None and future.cancelled() and kind != self._settle:
+                now = self._clock()  # the stop came first: it was never started
+                self._store.requeue(job, now, "was not started: Notifier stopped", now)
             with self._lock:
                 self._in_hand[kind].pop(job.tag, None)
             self.wake()
 
         try:
-            # Those that a stop cancels before they begin are taken up by the next start, like a killed one's.
             self._pool.submit(run).add_done_callback(ended)
         except RuntimeError as error:  # stopping, or no thread to be had
             log.warning("job not begun", job=job.tag, error=str(error))
@@ -601,11 +645,15 @@ class Sender(Worker):
             ended()
 
     def _doubt(self, job: Job) -> None:
-        """Have OVHcloud asked what became of *job*; where that cannot be written down, the next start sees to it."""
-        now = self._clock()
-        self._store.unsettle(
-            job, now, now + retry.FIRST_BACKOFF, retry.LISTING_DELAY, "met a fault of Notifier's own"
-        )
+        """Have OVHcloud asked what became of *job*: the dispatcher writes that down, however often it takes."""
+        with self._lock:
+            self._doubted[job.tag] = job
+        if self.is_stopping:  # there is no dispatcher any more
+            self._write_doubt(job)
+
+    def _write_doubt(self, job: Job) -> Future[None]:
+        now, fault = self._clock(), "met a fault of Notifier's own"
+        return self._store.unsettle(job, now, now + retry.FIRST_BACKOFF, retry.LISTING_DELAY, fault)
 
     # on the threads
 
@@ -734,7 +782,17 @@ class Sender(Worker):
             Job(new_id(now), job.text, now, part, account=job.account)
             for part in (job.messages[:middle], job.messages[middle:])
         ]
-        for half in self._write(lambda: self._store.split(job, halves, str(failure))):
+        with self._lock:  # before they are written: else they would look like claims without an answer
+            self._in_hand[self._send] |= {half.tag: self._name(half) for half in halves}
+        claimed: list[Job] = []
+        try:
+            claimed = self._write(lambda: self._store.split(job, halves, str(failure)))
+        finally:
+            with self._lock:
+                for half in halves:
+                    if half not in claimed:
+                        self._in_hand[self._send].pop(half.tag, None)
+        for half in claimed:
             self._submit(half, self._send)
 
     def _api(self, job: Job) -> Api:

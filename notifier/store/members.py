@@ -59,18 +59,23 @@ class Members:
 
         return self._database.submit(operation, rings=("sender", "planner"))
 
-    def leave(self, replica: str) -> Future[None]:
-        """Say that *replica* ends: what it has not ended is free at once."""
+    def leave(self, replica: str, now: datetime, patience: timedelta) -> Future[int]:
+        """Remove *replica*, which ends, and free its work at once: its webhooks, and jobs that it has not finished.
 
-        def operation(connection: Connection) -> None:
+        Returns how many jobs of unknown outcome there are now for OVHcloud to be asked about; an answer that
+        there is none such is not believed for *patience*.
+        """
+
+        def operation(connection: Connection) -> int:
             connection.execute(delete(replicas).where(replicas.c.id == replica))
             connection.execute(
                 update(webhooks)
                 .where(webhooks.c.planned_at.is_(None), webhooks.c.taken_by == replica)
                 .values(taken_by=None)
             )
+            return free_orphans(connection, now, patience)
 
-        return self._database.submit(operation, rings=("planner",))
+        return self._database.submit(operation, rings=("planner", "sender"))
 
 
 def free_orphans(connection: Connection, now: datetime, patience: timedelta) -> int:

@@ -140,6 +140,13 @@ class Ending:
     """What it has cost, as far as that is known."""
 
 
+class Claims(NamedTuple):
+    """The tags of the jobs that a process has claimed, and how many jobs of all processes are overdue."""
+
+    own: frozenset[str]
+    overdue: int
+
+
 class Due(NamedTuple):
     """When the next queued message and the next unsettled job are due; None where there is none."""
 

@@ -37,6 +37,7 @@ from notifier.store.marks import Marks, set_mark
 from notifier.store.members import Members, free_orphans
 from notifier.store.outbox import MESSAGE, Outbox, chunks
 from notifier.store.records import (
+    Claims,
     Due,
     Ending,
     IncidentChange,
@@ -190,6 +191,9 @@ _UNSETTLED = (
     .order_by(jobs.c.due_at)
     .limit(bindparam("most"))
 )
+_IS_SENDING = (jobs.c.state != word(JobState.DONE)) & (jobs.c.state == JobState.SENDING)
+CLAIM_LOST = "was not started: the database did not answer"
+"""Why a job was returned to the queue whose claim was committed without this process learning of it."""
 _NEXT_DUE = select(
     select(func.min(messages.c.due_at))
     .where(messages.c.state == word(MessageState.QUEUED))
@@ -339,6 +343,34 @@ class Store(Database):
         """
         return self.submit(lambda connection: choose(self._outbox(connection)), rings=())
 
+    def claims(self, overdue_since: datetime) -> Claims:
+        """Return the jobs that this process has claimed, and how many of any process were claimed before then."""
+        own = select(jobs.c.tag).where(_IS_SENDING, jobs.c.owner == self.replica)
+        overdue = select(func.count()).where(_IS_SENDING, jobs.c.attempted_at < overdue_since)
+        with self.reading() as connection:
+            return Claims(
+                frozenset(connection.execute(own).scalars()), int(connection.execute(overdue).scalar_one())
+            )
+
+    def release_claims(self, in_hand: Callable[[], Collection[str]], now: datetime) -> Future[list[str]]:
+        """Return to the queue the jobs that this process has claimed and does not have in hand; return their tags.
+
+        The server committed their claim, and its answer was lost: they were never started. *in_hand* is called
+        within the transaction, since a job is in hand before its claim is written.
+        """
+
+        def operation(connection: Connection) -> list[str]:
+            own = connection.execute(
+                select(jobs.c.tag).where(_IS_SENDING, jobs.c.owner == self.replica)
+            ).scalars()
+            held = in_hand()
+            lost = [tag for tag in own if tag not in held]
+            for tag in lost:
+                self._release(connection, tag, now, CLAIM_LOST, None, answered_at=now)
+            return lost
+
+        return self.submit(operation, rings=("sender",))
+
     def _outbox(self, connection: Connection) -> Outbox:
         return Outbox(connection, self.backend, self._claim, self._end)
 
@@ -347,10 +379,16 @@ class Store(Database):
         return self.hand_out(lambda outbox: outbox.claim(claimed))
 
     def split(self, job: Job, halves: Sequence[Job], error: str) -> Future[list[Job]]:
-        """Write down that *job* was refused, and that *halves* of it are about to be sent in its place."""
+        """Write down that *job* was refused, and that *halves* of it are about to be sent in its place.
+
+        Returns the halves that were claimed; the same when it is run again after its answer was lost.
+        """
 
         def operation(connection: Connection) -> list[Job]:
             now = halves[0].attempted_at
+            known = select(jobs.c.tag, jobs.c.state).where(jobs.c.tag.in_([half.tag for half in halves]))
+            if states := dict(connection.execute(known)):
+                return [half for half in halves if states.get(half.tag) == JobState.SENDING]
             self._release(connection, job.tag, now, error, None, answered_at=now)
             return [half for half in halves if self._claim(connection, half)]
 
