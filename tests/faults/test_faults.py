@@ -23,6 +23,7 @@ from notifier.ovh.emulator import Emulation, Emulator, Fault, FaultKind
 from tests.conftest import account
 from tests.faults.harness import Outcome, Stage, ask, new_emulator, until
 from tests.faults.nursery import Nursery
+from tests.faults.proxy import Proxy
 from tests.postgres import open_directory
 
 pytestmark = [pytest.mark.xdist_group("faults"), pytest.mark.timeout(280)]
@@ -447,6 +448,45 @@ def test_postgresql_is_restarted(server_directory, tmp_path, nursery, request):
                 time.sleep(1.5)
             told(stage.settle("PostgreSQL restarted, and crashed"), request)
     finally:
+        server.stop("immediate")
+
+
+def test_everything_at_once(server_directory, tmp_path, nursery, request):
+    """Answers to COMMIT are lost, COMMITs refused, connections severed, replicas stopped and killed, jobs' answers lost."""
+    chance = random.Random(12)
+    server = OwnServer(server_directory, "127.0.0.1")
+    proxy = Proxy(("127.0.0.1", 54329), chance)
+    url = server.url.replace(":54329", f":{proxy.port}") + "?sslmode=disable"
+    try:
+        with new_emulator().running() as emulator:
+            stage = Stage(tmp_path, nursery, emulator, url, count=3)
+            for number in range(3):
+                stage.start(number)
+            stage.load.begin()
+            proxy.is_hostile = True
+            for _ in range(30 if IS_FULL else 3):
+                number = chance.randrange(3)
+                emulator.faults.add(
+                    Fault(kind=chance.choice([FaultKind.RESET_AFTER, FaultKind.RESET_BEFORE]))
+                )
+                time.sleep(chance.uniform(0.2, 0.8))
+                match chance.choice(["sever", "stop", "kill"]):
+                    case "sever":
+                        proxy.sever()
+                    case "stop":
+                        stage.children[number].send_signal(signal.SIGSTOP)
+                        time.sleep(chance.uniform(0.5, 7.0 if IS_FULL else 2.0))
+                        stage.children[number].send_signal(signal.SIGCONT)
+                    case "kill":
+                        stage.children[number].kill()
+                        stage.start(number)
+            time.sleep(1)
+            proxy.is_hostile = False
+            assert proxy.done["lost"] > 3
+            assert proxy.done["refused"] > 3
+            told(stage.settle("three replicas, all of it at once"), request)
+    finally:
+        proxy.close()
         server.stop("immediate")
 
 
