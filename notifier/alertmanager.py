@@ -40,6 +40,23 @@ class _Model(BaseModel):
     )
 
 
+def _or_default(default: Any) -> Any:
+    """Return what makes a field that is not as it should be count as if it was left out."""
+
+    def validate(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return handler(value)
+        except ValidationError:
+            return default
+
+    return WrapValidator(validate)
+
+
+Pairs = Annotated[dict[str, str], _or_default({})]
+LenientText = Annotated[str, _or_default("")]
+Count = Annotated[int, Field(ge=0), _or_default(0)]
+
+
 # -- what a webhook must have -----------------------------------------------------------------------------
 
 
@@ -59,25 +76,11 @@ class Envelope(_Model):
     status: Status
     alerts: tuple[AlertKey, ...]
     group_key: str = Field(default="", alias="groupKey")
+    group_labels: Pairs = Field(default_factory=dict, alias="groupLabels")
+    truncated_alerts: Count = Field(default=0, alias="truncatedAlerts")
 
 
 # -- all of it --------------------------------------------------------------------------------------------
-
-
-def _or_default(default: Any) -> Any:
-    """Return what makes a field that is not as it should be count as if it was left out."""
-
-    def validate(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
-        try:
-            return handler(value)
-        except ValidationError:
-            return default
-
-    return WrapValidator(validate)
-
-
-Pairs = Annotated[dict[str, str], _or_default({})]
-LenientText = Annotated[str, _or_default("")]
 
 
 class Alert(AlertKey):
@@ -100,12 +103,18 @@ class Webhook(_Model):
     common_annotations: Pairs = Field(default_factory=dict, alias="commonAnnotations")
     external_url: LenientText = Field(default="", alias="externalURL")
     version: LenientText = "4"
-    truncated_alerts: Annotated[int, Field(ge=0), _or_default(0)] = Field(default=0, alias="truncatedAlerts")
+    truncated_alerts: Count = Field(default=0, alias="truncatedAlerts")
     notification_reason: LenientText = ""
     route_labels: Pairs = Field(default_factory=dict, alias="routeLabels")
 
 
 M = TypeVar("M", bound=BaseModel)
+
+SCOPE_LENGTH = 8
+"""How many bytes of an identity say which group, receiver and address a webhook is for."""
+RESERVED = "heartbeat/"
+"""How the group keys of Notifier's own incidents begin; no webhook's does."""
+_LONGEST_KEY = 500
 
 
 def parse_envelope(body: bytes) -> Envelope:
@@ -137,25 +146,49 @@ def _parse(model: type[M], body: bytes) -> M:
         raise WebhookError(f"not a webhook of Alertmanager: {where}{first['msg']}{others}") from None
 
 
-def identity(webhook: Envelope | Webhook, posted_to: str | None = None) -> bytes:
-    """Return the digest under which a repetition of *webhook* is recognised.
+def group_key(webhook: Envelope | Webhook) -> str:
+    """Return the key of the group of alerts that *webhook* is about.
 
-    Two webhooks are the same when they have the same receiver, group key and set of (fingerprint,
-    status, startsAt) and were posted for the same receiver (*posted_to*, of ``POST /alert/{receiver}``).
+    That is Alertmanager's, or a digest of it if it is very long or would pass for one of Notifier's own. A sender
+    that leaves it out, as scripts do, has one derived: from the receiver and the group's labels, or where there are
+    none from the fingerprints of the alerts, so that unrelated alerts do not share an incident.
+    """
+    key = webhook.group_key
+    if not key:
+        labels = sorted(webhook.group_labels.items())
+        alerts = sorted(alert.fingerprint or fingerprint(alert.labels) for alert in webhook.alerts)
+        return "derived/" + _hex(json.dumps([webhook.receiver, labels] if labels else alerts))
+    return key if len(key) <= _LONGEST_KEY and not key.startswith(RESERVED) else _hex(key)
+
+
+def identity(webhook: Envelope | Webhook, posted_to: str | None = None) -> bytes:
+    """Return the digest of *webhook* by which a repetition is recognised.
+
+    It begins with `SCOPE_LENGTH` bytes that webhooks of the same group and receiver share, if they were posted for the
+    same receiver (*posted_to*, of ``POST /alert/{receiver}``). The rest is a digest of the status, the number of
+    alerts that were cut off, and the set of (fingerprint, status, startsAt).
     """
     alerts = [
         f"{alert.fingerprint or fingerprint(alert.labels)} {alert.status} {alert.starts_at.isoformat()}"
         for alert in webhook.alerts
     ]
     alerts.sort()
-    text = "\0".join((posted_to or "", webhook.receiver, webhook.group_key, *alerts))
-    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+    scope = "\0".join((posted_to or "", webhook.receiver, group_key(webhook)))
+    said = "\0".join((webhook.status, str(webhook.truncated_alerts), *alerts))
+    return _digest(scope, SCOPE_LENGTH) + _digest(said, 16)
 
 
 def group_hash(webhook: Envelope | Webhook) -> int:
     """Return 64 signed bits that webhooks of the same group have in common."""
-    digest = hashlib.blake2b(webhook.group_key.encode("utf-8", "replace"), digest_size=8).digest()
-    return int.from_bytes(digest, signed=True)
+    return int.from_bytes(_digest(group_key(webhook), 8), signed=True)
+
+
+def _digest(text: str, size: int) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=size).digest()
+
+
+def _hex(text: str) -> str:
+    return _digest(text, 16).hex()
 
 
 def fingerprint(labels: Mapping[str, str]) -> str:

@@ -631,6 +631,56 @@ def test_a_fault_while_an_update_is_composed_reopens_no_acknowledged_incident(ma
     assert {text for _, text in told(emulator)[1:]} == {"UPDATE #1 critical A db-1"}, "it is not lost, either"
 
 
+@both_engines
+def test_an_alert_that_fires_again_within_the_dedupe_window_is_paged_again(make, emulator):
+    """Two Prometheus servers of which one is late: Alertmanager keeps the earliest startsAt."""
+    pager = make(**team(("5m", ["bob"])))
+    for body in (firing("A"), over("A"), firing("A")):
+        pager.post(body)
+        pager.turn()
+        pager.hand.move(seconds=20)
+    assert [text.split()[0] for _, text in told(emulator)] == ["FIRING", "RESOLVED", "FIRING"]
+    pager.post(over("A"))
+    pager.turn()
+    assert {one.state.value for one in pager.store.incidents.page(9)} == {"resolved"}, (
+        "or escalation would never end"
+    )
+
+
+def test_webhooks_that_differ_in_truncation_or_status_are_no_repetitions(make, emulator):
+    pager = make(**team(("5m", ["bob"])))
+    whole = firing("A")
+    assert pager.post_all([whole, {**whole, "truncatedAlerts": 3}]) == set()
+    cut = {**over("A"), "truncatedAlerts": 3}
+    assert pager.post_all([{**cut, "status": "firing"}, {**cut, "status": "resolved"}]) == set()
+
+
+def test_webhooks_without_a_group_key_do_not_share_an_incident(make, emulator):
+    pager = make(**team())
+    one, two = (webhook(alert(name, instance="db-1"), key="") for name in "AB")
+    for body in (one, two, webhook(alert("B", instance="db-1", status="resolved"), key="")):
+        pager.post(body)
+        pager.turn()
+    assert {i.title: i.state.value for i in pager.store.incidents.page(9)} == {
+        "A db-1": "open",
+        "B db-1": "resolved",
+    }
+    labels = {"key": "", "groupLabels": {"cluster": "x"}}
+    pager.post(webhook(alert("C"), **labels))
+    pager.post(webhook(alert("C"), alert("D"), **labels))
+    pager.turn(2)
+    assert len(pager.store.incidents.page(9)) == 3, "the labels of the group tell it"
+
+
+def test_no_webhook_can_pass_for_the_incident_of_a_heartbeat(make, emulator):
+    beat = {"name": "watchdog", "matchers": ['alertname="Watchdog"'], "timeout": "10m", "receiver": "ops"}
+    pager = make(**team(), heartbeats=[beat])
+    pager.post(webhook(alert("Other"), key="heartbeat/watchdog"))
+    pager.run(620, step=10)
+    assert [text.split()[2] for _, text in told(emulator)] == ["Other", "critical"]
+    assert "MonitoringSilent" in told(emulator)[1][1]
+
+
 def test_a_corrected_number_is_used_at_once(make, emulator):
     changes = team()
     changes["contacts"] = [{"name": "alice", "phone": "+33639980009"}, *CONTACTS[1:]]

@@ -13,7 +13,7 @@ from hashlib import blake2b
 
 import structlog
 
-from notifier.alertmanager import Alert, Webhook, fingerprint, parse_webhook
+from notifier.alertmanager import Alert, Webhook, fingerprint, group_key, parse_webhook
 from notifier.clock import Clock, is_known
 from notifier.config import Receiver, Recipient
 from notifier.durations import brief_duration
@@ -60,7 +60,6 @@ log = structlog.get_logger(__name__)
 _BATCH = 16
 _BATCH_BYTES = 4 * 1024 * 1024
 _FEW_BYTES = 64 * 1024
-_LONGEST_KEY = 500
 _LOOK_AHEAD = timedelta(hours=1)
 
 Key = tuple[str, str]
@@ -117,12 +116,6 @@ def alert_key(alert: Alert) -> str:
     """Return what tells *alert* from others of its group, and from itself when it fires again."""
     text = f"{alert.fingerprint or fingerprint(alert.labels)} {alert.starts_at.isoformat()}"
     return blake2b(text.encode(), digest_size=8).hexdigest()
-
-
-def group_key(webhook: Webhook) -> str:
-    """Return the group key of *webhook*, or what stands for one that is very long."""
-    key = webhook.group_key
-    return key if len(key) <= _LONGEST_KEY else blake2b(key.encode(), digest_size=16).hexdigest()
 
 
 def divide(runtime: Runtime, webhook: Webhook, posted_to: str | None, now: datetime) -> list[Part]:

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from notifier.store.records import NewWebhook
 
-HEAD = "0006"
+HEAD = "0007"
 """The newest revision of the schema that this program knows."""
 
 REFUSED = 3
@@ -39,7 +39,10 @@ class Repetitions(Protocol):
     def fresh(
         self, connection: Connection, batch: Sequence[NewWebhook], window: timedelta
     ) -> list[NewWebhook]:
-        """Return those of *batch* that repeat none stored within *window*, and take them for stored."""
+        """Return those of *batch* that are no repetitions, and take them for stored.
+
+        A repetition equals the last webhook of its scope, stored within *window*.
+        """
 
     def forget(self, batch: Sequence[NewWebhook]) -> None:
         """Undo the taking of *batch*, whose transaction was rolled back."""

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, exists, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
+from notifier.alertmanager import RESERVED
 from notifier.clock import is_known
 from notifier.ids import new_id
 from notifier.incidents import PAGING, Incident, IncidentState, Kind, next_number
@@ -19,7 +20,7 @@ from notifier.store.database import Database
 from notifier.store.records import IncidentChange, NewMessage
 from notifier.store.schema import FAILED, MessageState, events, incidents, messages, webhooks, word
 
-HEARTBEATS = "heartbeat/"
+HEARTBEATS = RESERVED
 """How the group keys begin of incidents that are of heartbeats."""
 
 ADD_MESSAGES = insert(messages)

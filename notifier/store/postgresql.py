@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import timedelta
 from hashlib import blake2b
+from itertools import dropwhile
 from typing import Any
 
 import structlog
-from sqlalchemy import URL, Connection, bindparam, create_engine, func, select, text
+from sqlalchemy import URL, Connection, bindparam, create_engine, func, or_, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DataError, DBAPIError
 
+from notifier.alertmanager import SCOPE_LENGTH
 from notifier.config import LONGEST_DEDUPE_WINDOW
 from notifier.ids import first_id
 from notifier.store.engine import Listener, Repetitions, StoreRefused
 from notifier.store.recent import NEWEST
 from notifier.store.records import NewWebhook
-from notifier.store.schema import from_microseconds, identities, to_microseconds, webhooks
+from notifier.store.schema import from_microseconds, last_webhooks, to_microseconds, webhooks
 
 log = structlog.get_logger(__name__)
 
@@ -118,6 +120,11 @@ _RING = select(func.pg_notify(CHANNEL, bindparam("name")))
 _LOCK = text("SELECT pg_try_advisory_xact_lock(:key)")
 
 
+def _after_first(same: Sequence[NewWebhook]) -> list[NewWebhook]:
+    """Return the webhooks of one scope from the first on that differs from the first of all."""
+    return list(dropwhile(lambda new: new.identity == same[0].identity, same))
+
+
 def _state(error: DBAPIError) -> str | None:
     state: str | None = getattr(error.orig, "sqlstate", None)
     return state
@@ -163,32 +170,44 @@ class _Ear:
 
 
 class _Shared:
-    """Tells repetitions by a table of digests, whichever replica stored them."""
+    """Recognises repetitions by a table of the last webhook of each scope, whichever replica stored it."""
 
     def fresh(
         self, connection: Connection, batch: Sequence[NewWebhook], window: timedelta
     ) -> list[NewWebhook]:
-        """Return those of *batch* that repeat none stored within *window*, and take them for stored."""
-        if not batch:
-            return []
-        first: dict[bytes, NewWebhook] = {}
+        """Return those of *batch* that are no repetitions, and take them for stored."""
+        scopes: dict[bytes, list[NewWebhook]] = {}
         for new in batch:
-            first.setdefault(new.identity, new)
+            scopes.setdefault(new.identity[:SCOPE_LENGTH], []).append(new)
+        fresh: set[str] = set()
+        while (
+            scopes
+        ):  # once, but for what came in twice or more at the same time: a statement changes a row once
+            fresh |= self._differing(connection, {scope: same[0] for scope, same in scopes.items()}, window)
+            scopes = {scope: rest for scope, same in scopes.items() if (rest := _after_first(same))}
+        return [new for new in batch if new.id in fresh]
+
+    def _differing(
+        self, connection: Connection, last: Mapping[bytes, NewWebhook], window: timedelta
+    ) -> set[str]:
+        """Take *last* for the last webhooks of their scopes; return the ids of those that were not already."""
         rows = [  # in order, so that two replicas do not wait for each other
-            {"identity": identity, "received_at": to_microseconds(new.received_at)}
-            for identity, new in sorted(first.items())
+            {"scope": scope, "identity": new.identity, "received_at": to_microseconds(new.received_at)}
+            for scope, new in sorted(last.items())
         ]
-        statement = insert(identities).values(rows)
-        apart = func.abs(identities.c.received_at - statement.excluded.received_at)
-        taken = connection.execute(
+        statement = insert(last_webhooks).values(rows)
+        given = statement.excluded
+        apart = func.abs(last_webhooks.c.received_at - given.received_at)
+        changed = connection.execute(
             statement.on_conflict_do_update(
-                index_elements=[identities.c.identity],
-                set_={"received_at": statement.excluded.received_at},
-                where=apart >= window // timedelta(microseconds=1),
-            ).returning(identities.c.identity)
+                index_elements=[last_webhooks.c.scope],
+                set_={"identity": given.identity, "received_at": given.received_at},
+                where=or_(
+                    last_webhooks.c.identity != given.identity, apart >= window // timedelta(microseconds=1)
+                ),
+            ).returning(last_webhooks.c.scope)
         )
-        found = {bytes(identity) for identity in taken.scalars()}
-        return [new for identity, new in first.items() if identity in found]
+        return {last[bytes(scope)].id for scope in changed.scalars()}
 
     def forget(self, batch: Sequence[NewWebhook]) -> None:
         """Forget nothing: the transaction took it back."""
@@ -196,13 +215,17 @@ class _Shared:
     def remember(self, connection: Connection) -> None:
         """Learn what the table does not know: what was stored before the database was moved here."""
         newest = connection.execute(NEWEST).scalar()
-        if newest is None:
+        if newest is None or connection.execute(select(last_webhooks.c.scope).limit(1)).first():
             return
         recent = (
-            select(webhooks.c.identity, func.max(webhooks.c.received_at))
+            select(webhooks.c.identity, webhooks.c.received_at)
             .where(webhooks.c.id >= first_id(from_microseconds(newest) - LONGEST_DEDUPE_WINDOW))
-            .group_by(webhooks.c.identity)
+            .order_by(webhooks.c.id)
         )
-        connection.execute(
-            insert(identities).from_select(["identity", "received_at"], recent).on_conflict_do_nothing()
-        )
+        last = {
+            bytes(identity)[:SCOPE_LENGTH]: {"identity": bytes(identity), "received_at": received_at}
+            for identity, received_at in connection.execute(recent)
+        }
+        rows = [{"scope": scope, **values} for scope, values in sorted(last.items())]
+        if rows:
+            connection.execute(insert(last_webhooks).on_conflict_do_nothing(), rows)

@@ -1,4 +1,7 @@
-"""Which webhooks came in lately, by their digests: what tells a repetition.
+"""The last webhook of each scope, by its digest: a webhook that equals it is a repetition.
+
+A scope is the group of alerts, the receiver and the address that a webhook is for. Only the last webhook counts: an
+alert that fires, is resolved and fires again within the window is news each time.
 
 Kept in memory, since a table looked up by random keys would cost as much again as storing the webhook
 itself, and made anew from the webhooks whenever a database is opened. It is exact because one process
@@ -13,6 +16,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, select
 
+from notifier.alertmanager import SCOPE_LENGTH
 from notifier.config import LONGEST_DEDUPE_WINDOW
 from notifier.ids import first_id
 from notifier.store.records import NewWebhook
@@ -26,16 +30,16 @@ _MOST = 500_000
 _SMALLEST = 8
 """The slots of an empty table."""
 _FREE = _NEVER = 0
-"""The key of a slot that holds none; the time of a digest that is not taken."""
+"""The key of a slot that holds none; the time of a scope of which nothing is known."""
 _MILLISECOND = timedelta(milliseconds=1)
 
 
 class Recent:
-    """The digests of the webhooks that were stored lately, each with the time it was received.
+    """The last webhook of each scope that was stored lately: its digest, and the time it was received.
 
     A storm may fill the window, so each is kept small, in a table of open addressing rather than as objects: 63 bits
-    of the digest, and the milliseconds since 1970 at which it was taken, some 24 to 48 bytes in all. The table is
-    made anew, without what is older than the window, when it is two thirds full or a window has passed.
+    of the scope, 64 of the digest, and the milliseconds since 1970 at which it was stored, some 36 to 72 bytes in all.
+    The table is made anew, without what is older than the window, when it is two thirds full or a window has passed.
     """
 
     def __init__(self) -> None:
@@ -43,7 +47,7 @@ class Recent:
         self.clear()
 
     def __len__(self) -> int:
-        """How many are known, some of which may be older than the window."""
+        """How many scopes are known, some of which may be older than the window."""
         return self._count
 
     def clear(self) -> None:
@@ -51,24 +55,35 @@ class Recent:
         self._allocate(_SMALLEST)
         self._swept_at = 0
 
-    def take(self, identity: bytes, received_at: datetime, window: timedelta) -> bool:
-        """Return whether *identity* was not taken within *window* before, and if so take it."""
-        key, now = _key(identity), _milliseconds(received_at)
-        slot, length = self._slot(key), window // _MILLISECOND
-        taken_at = self._times[slot]
-        if self._keys[slot] == key and taken_at != _NEVER and abs(now - taken_at) < length:
-            return False
-        self._put(slot, key, now, length)
-        return True
-
     def fresh(
         self,
         connection: Connection,  # noqa: ARG002
         batch: Sequence[NewWebhook],
         window: timedelta,
     ) -> list[NewWebhook]:
-        """Return those of *batch* that repeat none taken within *window*, and take them."""
+        """Return those of *batch* that are no repetitions, and take them for stored."""
         return [new for new in batch if self.take(new.identity, new.received_at, window)]
+
+    def take(self, identity: bytes, received_at: datetime, window: timedelta) -> bool:
+        """Return whether *identity* is no repetition, and if so take it for the last of its scope.
+
+        It is one if it equals the last of its scope, taken less than *window* before.
+        """
+        slot, length = self._slot(_key(identity)), window // _MILLISECOND
+        taken_at = self._times[slot]
+        if (
+            taken_at != _NEVER
+            and self._digests[slot] == _digest(identity)
+            and abs(_milliseconds(received_at) - taken_at) < length
+        ):
+            return False
+        self._put(identity, received_at, window)
+        return True
+
+    def forget(self, batch: Sequence[NewWebhook]) -> None:
+        """Forget the scopes of *batch*, which was not stored after all: what comes next of them is no repetition."""
+        for new in batch:
+            self._times[self._slot(_key(new.identity))] = _NEVER
 
     def remember(self, connection: Connection) -> None:
         """Learn from a database just opened what is recent."""
@@ -83,25 +98,13 @@ class Recent:
             .order_by(webhooks.c.id)
         )
         for identity, received_at in rows:
-            self.learn(bytes(identity), from_microseconds(received_at), LONGEST_DEDUPE_WINDOW)
-
-    def learn(self, identity: bytes, received_at: datetime, window: timedelta) -> None:
-        """Take *identity* for stored, whatever came before, and keep it for *window*."""
-        key = _key(identity)
-        self._put(self._slot(key), key, _milliseconds(received_at), window // _MILLISECOND)
-
-    def forget(self, batch: Sequence[NewWebhook]) -> None:
-        """Undo the taking of *batch*, which was not stored after all."""
-        for new in batch:
-            key = _key(new.identity)
-            slot = self._slot(key)
-            if self._keys[slot] == key:
-                self._times[slot] = _NEVER
+            self._put(bytes(identity), from_microseconds(received_at), LONGEST_DEDUPE_WINDOW)
 
     # the table
 
     def _allocate(self, size: int) -> None:
         self._keys = array("Q", bytes(8 * size))
+        self._digests = array("Q", bytes(8 * size))
         self._times = array("Q", bytes(8 * size))
         self._count = 0
 
@@ -113,16 +116,18 @@ class Recent:
             slot = (slot + 1) & mask
         return slot
 
-    def _put(self, slot: int, key: int, now: int, length: int) -> None:
+    def _put(self, identity: bytes, received_at: datetime, window: timedelta) -> None:
+        key, now, length = _key(identity), _milliseconds(received_at), window // _MILLISECOND
+        slot = self._slot(key)
         self._count += self._keys[slot] == _FREE
-        self._keys[slot], self._times[slot] = key, now
+        self._keys[slot], self._digests[slot], self._times[slot] = key, _digest(identity), now
         if 3 * self._count > 2 * len(self._keys) or abs(now - self._swept_at) > length:
             self._sweep(now, length)
 
     def _sweep(self, now: int, length: int) -> None:
         """Make the table anew of what is younger than *length*, and if that is too much, of the younger half."""
         self._swept_at = now
-        times, oldest = self._times, length
+        digests, times, oldest = self._digests, self._times, length
         kept = self._younger(now, oldest)
         while len(kept) > _MOST and oldest:
             oldest //= 2
@@ -134,18 +139,21 @@ class Recent:
         self._allocate(size)
         for old in kept:
             slot = self._slot(keys[old])
-            self._keys[slot], self._times[slot] = keys[old], times[old]
+            self._keys[slot], self._digests[slot], self._times[slot] = keys[old], digests[old], times[old]
             self._count += 1
 
     def _younger(self, now: int, length: int) -> array[int]:
-        """Return the slots of what was taken less than *length* before *now*, or by a clock that was ahead."""
-        taken = enumerate(self._times)
-        return array("L", (slot for slot, at in taken if at != _NEVER and now - at < length))
+        """Return the slots of what was stored less than *length* before *now*, or by a clock that was ahead."""
+        return array("L", (slot for slot, at in enumerate(self._times) if at != _NEVER and now - at < length))
 
 
 def _key(identity: bytes) -> int:
-    """Return 63 bits of a digest, marked as used: that two of a million are alike is one chance in 18 million."""
-    return int.from_bytes(identity[:8], "little") | 1 << 63
+    """Return 63 bits of a scope, marked as used: that two of a million are alike is one chance in 18 million."""
+    return int.from_bytes(identity[:SCOPE_LENGTH], "little") | 1 << 63
+
+
+def _digest(identity: bytes) -> int:
+    return int.from_bytes(identity[SCOPE_LENGTH : SCOPE_LENGTH + 8], "little")
 
 
 def _milliseconds(instant: datetime) -> int:

@@ -4,7 +4,8 @@ A webhook is stored as it came. Planning turns it into notifications (one per re
 (one per recipient) of an incident (one per receiver and group of alerts while any of them fires); sending
 gathers messages into jobs, one attempt each, whose ``tag`` OVHcloud keeps; ``attempts`` says which messages
 each was for. ``events`` is what happened to an incident besides, ``marks`` are times remembered by name.
-``replicas`` are the processes that work on the database, ``identities`` the webhooks that they stored lately.
+``replicas`` are the processes that work on the database, ``last_webhooks`` the last webhook of each
+scope (see `notifier.store.recent`).
 Times are microseconds since 1970 in UTC.
 """
 
@@ -251,10 +252,11 @@ replicas = Table(
     Column("seen_at", Instant, nullable=False),
 )
 
-identities = Table(
-    "identities",
+last_webhooks = Table(
+    "last_webhooks",
     metadata,
-    Column("identity", LargeBinary, primary_key=True),
+    Column("scope", LargeBinary, primary_key=True),
+    Column("identity", LargeBinary, nullable=False),
     Column("received_at", BigInteger, nullable=False, index=True),
 )
 

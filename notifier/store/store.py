@@ -56,9 +56,9 @@ from notifier.store.schema import (
     MessageState,
     attempts,
     from_microseconds,
-    identities,
     incidents,
     jobs,
+    last_webhooks,
     messages,
     notifications,
     replies,
@@ -231,20 +231,23 @@ class Store(Database):
     # intake
 
     def add_webhooks(self, batch: Sequence[NewWebhook], window: timedelta) -> Future[set[str]]:
-        """Store *batch*, but for those that repeat one stored within *window*; return the repetitions' ids."""
-        taken: list[NewWebhook] = []
+        """Store *batch*, but for those that repeat the last of their scope within *window*.
+
+        Returns the ids of the repetitions.
+        """
+        fresh: list[NewWebhook] = []
 
         def operation(connection: Connection) -> set[str]:
-            self._repetitions.forget(taken)  # of an earlier run of this operation, that was rolled back
-            taken[:] = self._repetitions.fresh(connection, batch, window)
-            self._insert_webhooks(connection, [_webhook_row(new) for new in taken])
-            return {new.id for new in batch}.difference(new.id for new in taken)
+            self._repetitions.forget(fresh)  # of an earlier run of this operation, that was rolled back
+            fresh[:] = self._repetitions.fresh(connection, batch, window)
+            self._insert_webhooks(connection, [_webhook_row(new) for new in fresh])
+            return {new.id for new in batch}.difference(new.id for new in fresh)
 
         written = self.submit(operation, rings=("planner",))
 
         def settle(done: Future[set[str]]) -> None:
             if done.exception() is not None:
-                self._repetitions.forget(taken)
+                self._repetitions.forget(fresh)
 
         written.add_done_callback(settle)
         return written
@@ -387,7 +390,7 @@ class Store(Database):
         def operation(connection: Connection) -> list[Job]:
             now = halves[0].attempted_at
             known = select(jobs.c.tag, jobs.c.state).where(jobs.c.tag.in_([half.tag for half in halves]))
-            if states := dict(connection.execute(known)):
+            if states := {row.tag: row.state for row in connection.execute(known)}:
                 return [half for half in halves if states.get(half.tag) == JobState.SENDING]
             self._release(connection, job.tag, now, error, None, answered_at=now)
             return [half for half in halves if self._claim(connection, half)]
@@ -712,9 +715,11 @@ class Store(Database):
                     )
                 ).rowcount
             horizon = to_microseconds(cutoff)
-            forgotten = select(identities.c.identity).where(identities.c.received_at < horizon).limit(limit)
+            old_scopes = (
+                select(last_webhooks.c.scope).where(last_webhooks.c.received_at < horizon).limit(limit)
+            )
             gone += connection.execute(
-                delete(identities).where(identities.c.identity.in_(forgotten))
+                delete(last_webhooks).where(last_webhooks.c.scope.in_(old_scopes))
             ).rowcount
             return gone
 
