@@ -7,6 +7,8 @@ it cannot page anybody: Alertmanager does not retry after a 400, so what is refu
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import hashlib
 import json
 from collections.abc import Mapping
@@ -18,12 +20,13 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    TypeAdapter,
     ValidationError,
     ValidatorFunctionWrapHandler,
     WrapValidator,
 )
 
-from notifier.clock import clamp
+from notifier.clock import EARLIEST, clamp
 
 Status = Literal["firing", "resolved"]
 Instant = Annotated[datetime, AfterValidator(clamp)]
@@ -74,7 +77,7 @@ class Envelope(_Model):
 
     receiver: str
     status: Status
-    alerts: tuple[AlertKey, ...]
+    alerts: tuple[AlertKey, ...] = Field(min_length=1)
     group_key: str = Field(default="", alias="groupKey")
     group_labels: Pairs = Field(default_factory=dict, alias="groupLabels")
     truncated_alerts: Count = Field(default=0, alias="truncatedAlerts")
@@ -96,7 +99,7 @@ class Webhook(_Model):
 
     receiver: str
     status: Status
-    alerts: tuple[Alert, ...]
+    alerts: tuple[Alert, ...] = Field(min_length=1)
     group_key: str = Field(default="", alias="groupKey")
     group_labels: Pairs = Field(default_factory=dict, alias="groupLabels")
     common_labels: Pairs = Field(default_factory=dict, alias="commonLabels")
@@ -109,6 +112,74 @@ class Webhook(_Model):
 
 
 M = TypeVar("M", bound=BaseModel)
+
+_STATES = ("firing", "resolved")
+
+
+def _repaired(body: bytes) -> dict[str, Any]:
+    """Return the webhook in *body* with every field that a page needs, from what is there.
+
+    Alertmanager sends none of what is repaired here; scripts do, and what is refused is lost.
+
+    Raises:
+        WebhookError: it is not JSON, or holds no alert.
+    """
+    try:
+        # A BOM, bytes that are no UTF-8 and halves of surrogate pairs are no reason to lose a page.
+        text = body.removeprefix(codecs.BOM_UTF8).decode("utf-8", "replace")
+        found: Any = json.loads(text, strict=False)
+        found = json.loads(json.dumps(found, ensure_ascii=False).encode("utf-8", "replace"))
+    except (ValueError, RecursionError) as error:
+        raise WebhookError(f"not a webhook of Alertmanager: not JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise WebhookError("not a webhook of Alertmanager: it is no JSON object")
+    given = found.get("alerts")
+    alerts = [alert for alert in given if isinstance(alert, dict)] if isinstance(given, list) else []
+    if not alerts:
+        raise WebhookError("not a webhook of Alertmanager: alerts: it holds no alert")
+    state = _state(found.get("status"))
+    found["alerts"] = [_repaired_alert(alert, state) for alert in alerts]
+    states = {alert["status"] for alert in found["alerts"]}
+    found["status"] = state or ("firing" if "firing" in states else "resolved")
+    for name in ("receiver", "groupKey"):
+        found[name] = _text(found.get(name))
+    for name in ("groupLabels", "commonLabels", "commonAnnotations"):
+        found[name] = _texts(found.get(name))
+    return found
+
+
+def _repaired_alert(alert: Mapping[str, Any], state: str | None) -> dict[str, Any]:
+    """Return *alert* with every field that a page needs; without a status it has that of the group, else it fires."""
+    try:
+        starts_at = _DATE.validate_python(alert.get("startsAt"))
+    except ValidationError:
+        starts_at = EARLIEST  # it is not known
+    return {
+        **alert,
+        "status": _state(alert.get("status")) or state or "firing",
+        "labels": _texts(alert.get("labels")),
+        "annotations": _texts(alert.get("annotations")),
+        "startsAt": starts_at,
+        "fingerprint": _text(alert.get("fingerprint")),
+    }
+
+
+def _state(value: object) -> str | None:
+    state = str(value).lower()
+    return state if state in _STATES else None
+
+
+def _texts(value: object) -> dict[str, str]:
+    return {name: _text(text) for name, text in value.items()} if isinstance(value, dict) else {}
+
+
+def _text(value: object) -> str:
+    if value is None or isinstance(value, str):
+        return value or ""
+    return json.dumps(value, ensure_ascii=False)
+
+
+_DATE = TypeAdapter[datetime](Instant)
 
 SCOPE_LENGTH = 8
 """How many bytes of an identity say which group, receiver and address a webhook is for."""
@@ -136,8 +207,10 @@ def parse_webhook(body: bytes) -> Webhook:
 
 
 def _parse(model: type[M], body: bytes) -> M:
-    try:
+    with contextlib.suppress(ValidationError):
         return model.model_validate_json(body)
+    try:
+        return model.model_validate(_repaired(body))
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         field = ".".join(map(str, first["loc"]))

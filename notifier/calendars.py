@@ -258,7 +258,7 @@ def _refuse_calls(event: str, _: tuple[Any, ...]) -> None:
         raise PermissionError(f"a calendar may not do that: {event}")
 
 
-def _main(zone_name: str, start: str, end: str, whole_timeout: str) -> None:
+def _main(zone_name: str, start: str, end: str, whole_timeout: str = str(WHOLE_TIMEOUT)) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     resource.setrlimit(resource.RLIMIT_CPU, (int(_PARSE_TIMEOUT), int(_PARSE_TIMEOUT)))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))

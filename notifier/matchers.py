@@ -11,7 +11,7 @@ Regular expressions are RE2's and fully anchored, through ``google-re2``: the sa
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
@@ -90,16 +90,23 @@ def parse_matchers(text: str) -> tuple[Matcher, ...]:
     Raises:
         MatcherError: neither of Alertmanager's parsers reads it.
     """
+    return _agreed(lambda: tuple(_Utf8Parser(text).parse()), lambda: tuple(_classic(text)))
+
+
+def _agreed(
+    read_modern: Callable[[], tuple[Matcher, ...]], read_classic: Callable[[], tuple[Matcher, ...]]
+) -> tuple[Matcher, ...]:
+    """Return what both parsers read, or the one that can; where they disagree, what the classic one reads."""
     try:
-        modern = tuple(_Utf8Parser(text).parse())
+        modern = read_modern()
     except MatcherError as modern_error:
         try:
-            return tuple(_classic(text))
+            return read_classic()
         except MatcherError as classic_error:
             no_classic = str(classic_error).startswith("bad matcher format")
             raise (modern_error if no_classic else classic_error) from None
     try:
-        classic = tuple(_classic(text))
+        classic = read_classic()
     except MatcherError:
         return modern
     return modern if modern == classic else classic
@@ -108,13 +115,17 @@ def parse_matchers(text: str) -> tuple[Matcher, ...]:
 def parse_label(text: str) -> tuple[str, str]:
     """Read one ``name=value``, as ``amtool config routes test`` takes its arguments.
 
+    The value may hold commas; braces around it are refused, as amtool does.
+
     Raises:
         MatcherError: it is not one label, or not with ``=``.
     """
-    matchers = parse_matchers(text)
-    if len(matchers) != 1 or matchers[0].type is not MatchType.EQUAL:
+    if text.startswith("{") or text.endswith("}"):
+        raise MatcherError(f'"{text}": leave out the braces; write name=value')
+    (matcher,) = _agreed(lambda: (_Utf8Parser(text).parse_one(),), lambda: (_classic_matcher(text),))
+    if matcher.type is not MatchType.EQUAL:
         raise MatcherError(f'"{text}" is not a label; write name=value')
-    return matchers[0].name, matchers[0].value
+    return matcher.name, matcher.value
 
 
 # -- the UTF-8 parser ---------------------------------------------------------------------------------
@@ -203,6 +214,11 @@ class _Utf8Parser:
         if braced:
             self._at += 1
             self._take("end", expected="the end")
+
+    def parse_one(self) -> Matcher:
+        matcher = self._matcher()
+        self._take("end", expected="the end")
+        return matcher
 
     def _matcher(self) -> Matcher:
         name = self._take("quoted", "unquoted", expected="a label name")

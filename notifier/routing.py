@@ -5,13 +5,14 @@ Source: ``Route.Match`` of prometheus/alertmanager ``dispatch/route.go``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from notifier.config import Configuration, RouteConfig
 from notifier.intervals import Interval, contained
-from notifier.matchers import Matcher
+from notifier.matchers import Matcher, MatchType
 
 RECEIVER_LABEL = "__receiver__"
 """The pseudo-label that holds the receiver which the webhook names."""
@@ -64,6 +65,18 @@ def receivers_for(route: Route, labels: Mapping[str, str]) -> Iterator[str]:
     yield from dict.fromkeys(node.receiver for node in match(route, labels))
 
 
+_QUOTED = re.compile(r"\\([\\.+*?()|\[\]{}^$])")
+
+
+def _receivers_named(route: Route) -> Iterator[str]:
+    """Yield the values that matchers of *route* and its children compare the webhook's receiver with."""
+    for matcher in route.matchers:
+        if matcher.name == RECEIVER_LABEL and matcher.type is MatchType.EQUAL:
+            yield matcher.value
+    for child in route.routes:
+        yield from _receivers_named(child)
+
+
 @dataclass(frozen=True, slots=True)
 class Routing:
     """Where alerts go: the tree, or without one the receiver that the webhook names.
@@ -86,9 +99,19 @@ class Routing:
         }
         return cls(names, tree_of(configuration.route) if configuration.route else None, intervals)
 
+    def name_of(self, named: str) -> str:
+        """Return the receiver that a webhook means by *named*.
+
+        Alertmanager quotes the name as a regular expression (``regexp.QuoteMeta`` in its ``template.Data``), so
+        ``team.db`` arrives as ``team\\.db``. A name that the configuration holds as it arrives is taken as it is.
+        """
+        if named in self.receivers or (self.tree is not None and named in _receivers_named(self.tree)):
+            return named
+        return _QUOTED.sub(r"\1", named)
+
     def is_unknown(self, named: str) -> bool:
-        """Whether a webhook that names this receiver went to the first one for want of a better."""
-        return self.tree is None and named not in self.receivers
+        """Whether a webhook that names this receiver goes to the first one because it is not configured."""
+        return self.tree is None and self.name_of(named) not in self.receivers
 
     def split(
         self, named: str, labels: Iterable[Mapping[str, str]], *, only: str | None = None
@@ -101,6 +124,7 @@ class Routing:
             only: the receiver that the webhook was posted for past the tree, if it was.
         """
         reached: dict[str, list[int]] = {}
+        named = self.name_of(named)
         for position, alert in enumerate(labels):
             for receiver in self._receivers(named, alert, only):
                 reached.setdefault(receiver, []).append(position)
@@ -113,7 +137,7 @@ class Routing:
         names: tuple[str, ...] = ()
         if self.tree is None:
             return names
-        for node in match(self.tree, {**labels, RECEIVER_LABEL: named}):
+        for node in match(self.tree, {**labels, RECEIVER_LABEL: self.name_of(named)}):
             if node.receiver != receiver:
                 continue
             found = self._muting(node, now)

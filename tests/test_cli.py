@@ -236,7 +236,7 @@ def test_render_says_what_is_wrong(routed, tmp_path):
     assert "cannot be read" in notifier("render", "--config", routed, "--payload", tmp_path / "none").stderr
     (tmp_path / "bad.json").write_text("{}")
     assert (
-        "receiver: Field required"
+        "it holds no alert"
         in notifier("render", "--config", routed, "--payload", tmp_path / "bad.json").stderr
     )
     result = notifier(

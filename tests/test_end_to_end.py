@@ -6,11 +6,12 @@ import json
 import subprocess
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import requests
 
-from tests.conftest import ALICE, BOB, program
+from tests.conftest import ALICE, BOB, alert, program, webhook
 from tests.processes import free_ports, running, wait_for
 
 
@@ -116,12 +117,16 @@ def test_from_a_rule_that_fires_to_the_phone_and_back(files, run, phones, tmp_pa
 
 
 @contextlib.contextmanager
-def lone_alertmanager(tmp_path, service, port):
-    """Run an Alertmanager that repeats every second."""
+def lone_alertmanager(tmp_path, service, port, names=("pager",), repeat_interval="1s"):
+    """Run an Alertmanager with receivers of these names; the label *to* of an alert picks one, else the first."""
     (tmp_path / "alertmanager.yml").write_text(
         json.dumps({
-            "route": {"receiver": "pager", "group_by": ["alertname"], "group_wait": "0s", "group_interval": "1s", "repeat_interval": "1s"},
-            "receivers": [{"name": "pager", "webhook_configs": [{"url": service.url + "/alert"}]}],
+            "route": {
+                "receiver": names[0], "group_by": ["alertname"], "group_wait": "0s", "group_interval": "1s",
+                "repeat_interval": repeat_interval,
+                "routes": [{"receiver": name, "matchers": [f'to="{name}"']} for name in names[1:]],
+            },
+            "receivers": [{"name": name, "webhook_configs": [{"url": service.url + "/alert"}]} for name in names],
         })
     )  # fmt: skip
     with running([
@@ -187,3 +192,39 @@ def test_mute_makes_a_silence_in_the_name_of_who_asked(files, run, phones, emula
         assert {(m["name"], m["value"]) for m in silence["matchers"]} == {
             ("alertname", "DiskFull"), ("instance", "db-1"), ("severity", "critical"),
         }  # fmt: skip
+
+
+@pytest.mark.timeout(200)
+def test_receivers_of_any_name_page_their_own_people(files, run, phones, tmp_path):
+    (port,) = free_ports(1)
+    names = ("first", "team.db", "db+web", "On-call (SMS)", "ns/config/receiver")
+    contacts = [{"name": f"c{n}", "phone": f"+3363998000{n}"} for n, _ in enumerate(names)]
+    receivers = [{"name": name, "notify": [f"c{n}"]} for n, name in enumerate(names)]
+    service = run(files.write(contacts=contacts, receivers=receivers))
+    with lone_alertmanager(tmp_path, service, port, names, "1h") as url:
+        for name in names:
+            fire(url, alertname=f"A-{names.index(name)}", to=name)
+        paged = {(sms.receiver, sms.message.split()[2]) for sms in phones.wait(5, timeout=60)}
+        assert paged == {(f"+3363998000{n}", f"A-{n}") for n, _ in enumerate(names)}
+        assert service.metric("notifier_webhooks_unknown_receiver_total") == 0
+    assert service.post(webhook(alert("Direct")), "/alert/ns/config/receiver").status_code == 200
+    assert phones.wait(6)[5].receiver == "+33639980004"
+
+
+@pytest.mark.timeout(200)
+def test_an_alert_that_ends_and_fires_again_with_the_same_start_is_paged_again(files, run, phones, tmp_path):
+    """A ruler stalls for longer than its endsAt, or one of two Prometheus servers does not see the trouble."""
+    (port,) = free_ports(1)
+    service = run(files.write(receivers=[{"name": "pager", "notify": ["alice"]}]))
+    with lone_alertmanager(tmp_path, service, port, repeat_interval="1h") as url:
+        start = datetime.now(UTC) - timedelta(minutes=1)
+        for number, lasts in enumerate((timedelta(hours=1), timedelta(minutes=-1), timedelta(hours=1)), 1):
+            ends = datetime.now(UTC) + lasts
+            body = {"labels": {"alertname": "A"}, "startsAt": start.isoformat(), "endsAt": ends.isoformat()}
+            if lasts < timedelta():
+                body["endsAt"] = (datetime.now(UTC) - timedelta(seconds=1)).isoformat()
+            assert requests.post(url + "/api/v2/alerts", json=[body], timeout=10).ok
+            phones.wait(number, timeout=60)
+        assert [sms.message.split()[0] for sms in phones.all()] == ["FIRING", "RESOLVED", "FIRING"]
+    states = [i["state"] for i in requests.get(service.url + "/api/v1/incidents", timeout=10).json()["items"]]
+    assert "open" in states

@@ -112,6 +112,11 @@ def test_what_is_written_reads_back(name, value):
 
 def test_a_label_is_one_equality():
     assert parse_label("severity=critical") == ("severity", "critical")
-    for bad in ("severity", "a=b,c=d", "a!=b"):
+    for text in ("v=1,5", "path=/a,b", "labels=a=b,c=d", "foo=bar,"):  # as amtool reads them
+        assert "=".join(parse_label(text)) == text
+    for braced in ("msg={x}", "{foo=bar}", "foo=bar}"):
+        with pytest.raises(MatcherError, match="leave out the braces"):
+            parse_label(braced)
+    for bad in ("severity", "a!=b"):
         with pytest.raises(MatcherError):
             parse_label(bad)

@@ -1,10 +1,12 @@
 import json
+import re
 import subprocess
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from notifier.matchers import parse_matchers
+from notifier.matchers import Matcher, MatchType, parse_matchers
 from notifier.routing import Route, Routing, match
 from tests.conftest import program
 
@@ -102,3 +104,19 @@ def test_without_a_tree_the_name_in_the_webhook_decides_and_an_unknown_one_goes_
 
 def test_what_was_posted_for_a_receiver_goes_past_the_tree():
     assert Routing(("ops", "db"), Route("ops")).split("x", [{}, {}], only="db") == {"db": [0, 1]}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["team.db", "db+web", "On-call (SMS)", "ns/config/receiver", "plain-name_1", r"a\b", "x|y[1]{2}^$?*"],
+)
+def test_the_name_that_alertmanager_quotes_finds_its_receiver(name):
+    quoted = re.sub(r"([\\.+*?()|\[\]{}^$])", r"\\\1", name)  # Go's regexp.QuoteMeta
+    flat = Routing(("first", name))
+    assert list(flat.split(quoted, [{}])) == [name]
+    assert not flat.is_unknown(quoted)
+    matcher = Matcher("__receiver__", MatchType.EQUAL, name)
+    tree = Routing(("first", "x"), Route("first", routes=(Route("x", (matcher,)),)))
+    assert list(tree.split(quoted, [{}])) == ["x"]
+    exact = Routing(("first", name, quoted))
+    assert list(exact.split(quoted, [{}])) == [quoted], "a name that is written as it arrives comes first"

@@ -104,11 +104,11 @@ def test_a_webhook_can_be_posted_for_a_receiver(files, run, phones):
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        (b"", "Invalid JSON"),
-        (b"not json", "Invalid JSON"),
-        (b"{}", "receiver: Field required"),
+        (b"", "not JSON"),
+        (b"not json", "not JSON"),
+        (b"{}", "it holds no alert"),
         (b"[]", "not a webhook of Alertmanager"),
-        (b"\xff", "Invalid JSON"),
+        (b"\xff", "not JSON"),
         (b"[" * 500_000, "recursion"),
     ],
 )

@@ -142,7 +142,7 @@ class Api:
             Route("/api/v1/send", self._guarded(self.send), methods=["POST"]),
             Route("/api/v1/openapi.json", self.describe, methods=["GET"]),
             Route("/api/v1/oncall", self._guarded(self.on_call), methods=["GET"]),
-            Route("/oncall/{name}.ics", self._guarded(self.feed), methods=["GET"]),
+            Route("/oncall/{name:path}.ics", self._guarded(self.feed), methods=["GET"]),
         ]
 
     def _guarded(

@@ -73,7 +73,7 @@ def build(
     return Starlette(
         routes=[
             Route("/alert", webhook, methods=["POST"]),
-            Route("/alert/{receiver}", webhook, methods=["POST"]),
+            Route("/alert/{receiver:path}", webhook, methods=["POST"]),
             Route("/metrics", exposition),
             Route("/-/healthy", healthy),
             Route("/-/ready", ready),

@@ -126,6 +126,7 @@ _SCHEMAS: Json = {
             "status": {"enum": ["firing", "resolved"]},
             "groupKey": _TEXT,
             "alerts": {
+                "minItems": 1,
                 "type": "array",
                 "items": {
                     "type": "object",

@@ -130,7 +130,8 @@ class WebhookEndpoint:
             return 403, FOREIGN + "\n"
         if not await self._gate.admits(scope):
             return 401, "give the right credentials: Authorization: Bearer TOKEN, or basic\n"
-        posted_to = scope["path_params"].get("receiver") if "path_params" in scope else None
+        # An empty name is that of "/alert/".
+        posted_to = (scope["path_params"].get("receiver") or None) if "path_params" in scope else None
         if posted_to is not None and self._current.runtime.configuration.receiver(posted_to) is None:
             return 404, f'there is no receiver "{posted_to}"\n'
         most = self._current.runtime.configuration.web.max_body
