@@ -517,7 +517,7 @@ def migrate_sachet(
     file: Annotated[Path, typer.Argument(help="Sachet's config.yaml; - for stdin.")],
     output: OutputFormat = Output.TEXT,
 ) -> None:
-    """Print Sachet's configuration as one for Notifier; say on standard error what to look at."""
+    """Print Sachet's configuration as one for Notifier, with notes on what to check; exit 1 if it drops a recipient."""
     try:
         text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
         migrated = sachet.migrate(text)
@@ -526,11 +526,14 @@ def migrate_sachet(
     except (sachet.SachetError, UnicodeDecodeError) as error:
         _fail(f"{file}: {error}")
     if output is Output.JSON:
-        _print_json({"configuration": migrated.text, "notes": migrated.notes})
-        return
-    _say(migrated.text.rstrip())
-    for note in migrated.notes:
-        sys.stderr.write(f"{note}\n")
+        _print_json({"configuration": migrated.text, "notes": migrated.notes, "dropped": migrated.dropped})
+    else:
+        _say(migrated.text.rstrip())
+        for note in migrated.notes:
+            sys.stderr.write(f"{note}\n")
+    if migrated.dropped:
+        sys.stderr.write(f"notifier: not taken over: {'; '.join(migrated.dropped)}\n")
+        raise typer.Exit(1)
 
 
 @storage_app.command(

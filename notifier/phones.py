@@ -13,6 +13,8 @@ import phonenumbers
 
 _MOBILE = frozenset({phonenumbers.PhoneNumberType.MOBILE, phonenumbers.PhoneNumberType.FIXED_LINE_OR_MOBILE})
 _FICTION = re.compile(r"\+33 ?63998\d{4}|\+447700900\d{3}", re.ASCII)
+_OTHER = re.compile(r"[^\d\s+().\-/\u2010-\u2015\u2212\uff0b]")
+"""What no number holds: letters, and what begins an extension or a ``tel:``."""
 _NUMBER = re.compile(
     r"(\+|%2[bB]|(?<!\d)00)(\d\d[ .(-]{0,2}\d)[\d .()-]{2,14}?(\d{2}[ .-]?\d{2})(?![ .-]?\d)", re.ASCII
 )
@@ -29,6 +31,9 @@ def parse_mobile(text: str, default_region: str | None = None) -> str:
         ValueError: it is no number, or not one that receives SMS.
     """
     compact = text.strip()
+    if _OTHER.search(compact) and any(map(str.isdigit, compact)):
+        # libphonenumber would read letters as on a keypad, and drop an extension: a stranger would be texted.
+        raise ValueError(f'"{text}" holds more than a number; write digits alone, such as +33 6 39 98 00 01')
     if compact.startswith("00"):
         compact = "+" + compact[2:]
     try:

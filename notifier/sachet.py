@@ -31,10 +31,12 @@ class SachetError(ValueError):
 
 @dataclass(slots=True)
 class Migrated:
-    """Our configuration as *text*, and *notes* on what a person has to look at."""
+    """Our configuration as *text*, and *notes* on what a person has to look at, which *text* holds as comments."""
 
     text: str = ""
     notes: list[str] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
+    """The recipients that were left out: nobody will page them."""
 
 
 def migrate(text: str) -> Migrated:
@@ -53,7 +55,7 @@ def migrate(text: str) -> Migrated:
         raise SachetError("it has no receivers; give Sachet's config.yaml")
     done = Migrated()
     contacts: dict[str, str] = {}
-    made = [_receiver(one, contacts, done.notes) for one in _each_once(named, done.notes)]
+    made = [_receiver(one, contacts, done) for one in _each_once(named, done.notes)]
     providers = source.get("providers")
     ovh = providers.get("ovh") if isinstance(providers, dict) else None
     receivers_ = [one for one in made if one is not None]
@@ -78,7 +80,8 @@ def migrate(text: str) -> Migrated:
     done.notes.append(
         "web: Sachet listens on every address; Notifier on 127.0.0.1:9876 unless web has credentials as well"
     )
-    done.text = "# Made from Sachet's configuration by: notifier migrate sachet\n" + yaml.safe_dump(
+    head = ["Made from Sachet's configuration by: notifier migrate sachet", *done.notes]
+    done.text = "".join(f"# {' '.join(line.split())}\n" for line in head) + yaml.safe_dump(
         document, sort_keys=False, allow_unicode=True, width=100
     )
     return done
@@ -95,13 +98,14 @@ def _each_once(receivers: Iterable[Mapping[str, Any]], notes: list[str]) -> list
     return list(first.values())
 
 
-def _receiver(one: Mapping[str, Any], contacts: dict[str, str], notes: list[str]) -> dict[str, Any] | None:
-    name = str(one.get("name", ""))
+def _receiver(one: Mapping[str, Any], contacts: dict[str, str], done: Migrated) -> dict[str, Any] | None:
+    name, notes = str(one.get("name", "")), done.notes
     where = f'receiver "{name}"'
     try:
         TypeAdapter(Name).validate_python(name)
     except ValidationError:
         notes.append(f"{where}: it has no name that can be used; left out")
+        done.dropped.append(where)
         return None
     notify = []
     to = one.get("to")
@@ -109,10 +113,12 @@ def _receiver(one: Mapping[str, Any], contacts: dict[str, str], notes: list[str]
         phone = _phone(str(given))
         if phone is None:
             notes.append(f'{where}: "{given}" is no mobile number; left out')
+            done.dropped.append(f'{where}: "{given}"')
         else:
             notify.append(contacts.setdefault(phone, f"person-{len(contacts) + 1}"))
     if not notify:
         notes.append(f"{where}: nobody is left to be texted; left out")
+        done.dropped.append(where)
         return None
     if one.get("text"):
         notes.append(

@@ -34,6 +34,12 @@ def test_reads_other_fiction_and_other_countries():
         ("+33 1 42 68 53 00", "is not a mobile number"),
         ("+33 6 39", "not a number in use"),
         ("+999 123456789", "is not a phone number"),
+        ("+336xxxxxxxx", "holds more than a number"),
+        ("+33 6 39 98 00 01 ext 5", "holds more than a number"),
+        ("+33639980001x5", "holds more than a number"),
+        ("tel:+33639980001", "holds more than a number"),
+        ("+33639980001;ext=5", "holds more than a number"),
+        ("+336#9980001", "holds more than a number"),
     ],
 )
 def test_refuses_what_receives_no_sms_and_says_why(text, complaint):

@@ -185,3 +185,15 @@ def test_the_command_prints_what_can_be_used(tmp_path):
     assert result.exit_code == 0
     assert result.stdout == SHOWN[1]
     assert "give them the names of people" in result.stderr
+
+
+def test_a_recipient_that_is_dropped_fails_the_command_and_no_number_is_invented(tmp_path):
+    file = tmp_path / "config.yaml"
+    file.write_text(
+        "receivers: [{name: ops, from: ACME, to: ['+33639980001', '+336xxxxxxxx']}, {name: b, to: ['0033 6 39 98']}]"
+    )
+    result = CliRunner().invoke(app, ["migrate", "sachet", str(file)])
+    assert result.exit_code == 1
+    assert 'not taken over: receiver "ops": "+336xxxxxxxx"; receiver "b"' in result.stderr
+    assert '# receiver "ops": "+336xxxxxxxx" is no mobile number; left out' in result.stdout
+    assert [one["phone"] for one in yaml.safe_load(result.stdout)["contacts"]] == ["+33639980001"]
