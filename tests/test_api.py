@@ -29,7 +29,8 @@ def ask(running, path, method="GET", **how):
 
 
 def page(running, phones, number=1, **labels):
-    running.post(webhook(alert("A", instance="db-1", **labels), key=str(number)))
+    starts_at = f"2026-11-22T12:13:{30 + number}Z"
+    running.post(webhook(alert("A", instance="db-1", starts_at=starts_at, **labels), key=str(number)))
     phones.wait(2 * number)
 
 

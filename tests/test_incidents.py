@@ -16,6 +16,7 @@ from notifier.incidents import (
     next_number,
     take,
 )
+from notifier.ovh.emulator import Fault, FaultKind
 from notifier.paging.desk import Verdict, Via
 from notifier.store.records import IncidentChange
 from tests.conftest import ALICE, BOB, alert, webhook
@@ -148,7 +149,7 @@ def test_groups_and_receivers_have_incidents_of_their_own(make):
         receivers=[{"name": "ops", "notify": ["alice"]}, {"name": "db", "notify": ["bob"]}],
     )
     pager.post(firing("A", key="1"))
-    pager.post(firing("A", key="2"))
+    pager.post(firing("B", key="2"))
     pager.post(firing("A", key="1", receiver="db"))
     pager.turn(3)
     found = {(i.receiver, i.group_key) for i in pager.store.incidents.page(10)}
@@ -679,6 +680,146 @@ def test_no_webhook_can_pass_for_the_incident_of_a_heartbeat(make, emulator):
     pager.run(620, step=10)
     assert [text.split()[2] for _, text in told(emulator)] == ["Other", "critical"]
     assert "MonitoringSilent" in told(emulator)[1][1]
+
+
+# -- other groups, other people -----------------------------------------------------------------------------
+
+
+@both_engines
+def test_an_alert_that_arrives_under_another_group_key_takes_its_incident_along(make, emulator):
+    pager = make(**team(("10m", ["bob"])))
+    pager.post(firing("A", key="old"))
+    pager.turn()
+    later(pager, firing("A", key="new"), minutes=1)
+    assert [(one.number, one.group_key, one.state) for one in pager.store.incidents.page(9)] == [
+        (1, "new", "open")
+    ]
+    later(pager, firing("A", "B", key="new"), minutes=1)
+    assert [text.split(" since")[0] for _, text in told(emulator)] == [
+        "FIRING #1 critical A db-1",
+        "UPDATE #1 critical B db-1",
+    ]
+    later(pager, over("A", "B", key="new"), minutes=1)
+    assert the_incident(pager).state == "resolved"
+    pager.run(1800, step=60)
+    assert len(told(emulator)) == 3, "the end, and nothing after it"
+
+
+def test_a_group_that_is_divided_leaves_no_incident_behind(make, emulator):
+    pager = make(**team(("10m", ["bob"])))
+    pager.post(firing("A", "B", key="old"))
+    pager.turn()
+    later(pager, firing("A", key="a"), seconds=10)
+    later(pager, firing("B", key="b"), seconds=10)
+    assert {one.group_key: one.state.value for one in pager.store.incidents.page(9)} == {
+        "a": "open",
+        "b": "open",
+    }
+    later(pager, over("A", key="a"), seconds=10)
+    later(pager, over("B", key="b"), seconds=10)
+    assert {one.state.value for one in pager.store.incidents.page(9)} == {"resolved"}
+
+
+def test_groups_that_are_united_go_on_as_the_one_that_nobody_has(make, emulator):
+    pager = make(**team(("10m", ["bob"])))
+    pager.post(firing("A", key="a"))
+    pager.turn()
+    pager.desk.acknowledge(the_incident(pager).id, "alice", Via.API)
+    pager.post(firing("B", key="b"))
+    pager.turn()
+    later(pager, firing("A", "B", key="ab"), seconds=10)
+    found = {one.number: (one.group_key, one.state.value) for one in pager.store.incidents.page(9)}
+    assert found == {1: ("a", "resolved"), 2: ("ab", "open")}
+    assert len(told(emulator)) == 2
+
+
+def test_an_alert_that_ends_without_the_others_of_a_group_that_has_no_key_closes_its_incident(make):
+    pager = make(**team())
+    pager.post(webhook(alert("A"), alert("B"), key=""))
+    pager.turn()
+    for name in "AB":
+        assert the_incident(pager).state == "open"
+        pager.post(webhook(alert(name, status="resolved"), key=""))
+        pager.turn()
+    assert the_incident(pager).state == "resolved"
+
+
+ROTA = {
+    "schedules": [{"name": "rota", "rotations": [{"start": "2026-11-22T12:00", "every": "12h", "contacts": ["alice", "bob"]}]}],
+    "global": {"time_zone": "UTC"},
+}  # fmt: skip
+
+
+def test_what_joins_after_a_hand_over_goes_to_who_is_on_call_now_and_the_holder(make, emulator):
+    pager = make(**{**team(notify=["rota"]), **ROTA})
+    pager.post(firing("A"))
+    pager.turn()
+    pager.desk.acknowledge(the_incident(pager).id, "alice", Via.API)
+    later(pager, firing("A", "B"), hours=14)
+    assert told(emulator)[0][0] == "alice"
+    assert {(who, text.split()[0]) for who, text in told(emulator)[1:]} == {
+        ("bob", "UPDATE"),
+        ("alice", "UPDATE"),
+    }
+
+
+def test_a_reminder_goes_to_who_is_on_call_now_and_not_to_who_left(make, emulator):
+    pager = make(**{**team(notify=["rota"]), **ROTA})
+    pager.post(firing("A"))
+    pager.turn()
+    without = [one for one in CONTACTS if one["name"] != "alice"]
+    rotation = {"start": "2026-11-22T12:00", "every": "12h", "contacts": ["bob"]}
+    changed = {"contacts": without, "schedules": [{"name": "rota", "rotations": [rotation]}]}
+    pager.reload(**{**team(notify=["rota"]), **ROTA, **changed})
+    later(pager, firing("A"), hours=14)
+    assert [(who, text.split()[0]) for who, text in told(emulator)] == [("alice", "FIRING"), ("bob", "STILL")]
+
+
+def test_a_receiver_that_was_renamed_escalates_to_its_own_people(make, emulator):
+    web = {"name": "web", "notify": ["carol"]}
+    route = {"receiver": "web", "routes": [{"receiver": "dba", "matchers": ["severity=critical"]}]}
+    dba = {"name": "dba", "notify": ["alice"], "escalate": [{"after": "10m", "notify": ["bob"]}]}
+    pager = make(contacts=CONTACTS, receivers=[web, dba], route=route)
+    pager.post(firing("A"))
+    pager.turn()
+    route = {"receiver": "web", "routes": [{"receiver": "database", "matchers": ["severity=critical"]}]}
+    pager.reload(contacts=CONTACTS, receivers=[web, {**dba, "name": "database"}], route=route)
+    pager.run(620, step=10)
+    assert [who for who, _ in told(emulator)] == ["alice", "bob"]
+    assert the_incident(pager).receiver == "database"
+    later(pager, firing("A"), hours=1)
+    assert the_incident(pager).number == 1, "the repetition finds it"
+
+
+# -- what reaches nobody ------------------------------------------------------------------------------------
+
+
+@both_engines
+@pytest.mark.parametrize("is_acknowledged", [True, False])
+def test_an_update_that_reaches_nobody_has_the_next_step_come(make, emulator, is_acknowledged):
+    pager = make(**team(("10m", ["bob"])))
+    pager.post(firing("A"))
+    pager.turn()
+    if is_acknowledged:
+        pager.desk.acknowledge(the_incident(pager).id, "alice", Via.API)
+    emulator.emulation.invalid_numbers.add(ALICE)
+    later(pager, firing("A", "B"), minutes=1)
+    pager.turn(3)
+    whom = {who for who, text in told(emulator) if " B" in text.replace(";", " ")}
+    assert whom == {"bob"}
+    assert the_incident(pager).state == "open"
+
+
+def test_an_outage_longer_than_expire_after_pages_the_first_step_again(make, emulator):
+    pager = make(**{**team(("10m", ["bob"]), ("10m", ["carol"])), "global": {"expire_after": "1h"}})
+    emulator.faults.add(Fault(kind=FaultKind.ERROR, status=429, headers={"Retry-After": "60"}, times=None))
+    pager.post(firing("A"))
+    pager.run(3 * 3600, step=60)
+    assert told(emulator) == []
+    emulator.faults.clear()
+    pager.run(600, step=20)
+    assert told(emulator)[0][0] == "alice", "who is on call is the first to be paged"
+    assert len({who for who, _ in told(emulator)}) == len(told(emulator)), "nobody is paged twice"
 
 
 def test_a_corrected_number_is_used_at_once(make, emulator):

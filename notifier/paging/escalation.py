@@ -35,6 +35,7 @@ from notifier.paging.planning import (
     receiver_of,
     recipients_of,
     report_failures,
+    successor,
 )
 from notifier.paging.pressure import Pressure
 from notifier.paging.sending import Sender
@@ -125,9 +126,22 @@ class Escalator(Worker):
         self.set_aside.discard(incident.id)
         self._sender.expect()
 
+    def _of_today(self, runtime: Runtime, incident: Incident, now: datetime) -> tuple[Incident, Receiver]:
+        """Return an incident and its receiver; where that was renamed or removed, as they are by today's routes."""
+        receiver = runtime.configuration.receiver(incident.receiver)
+        if receiver is not None:
+            return incident, receiver
+        last = self._store.incidents.webhook(incident)
+        receiver = successor(runtime, incident, *last, now) if last is not None else None
+        if receiver is None:
+            return incident, receiver_of(runtime, incident)
+        key = receiver.name, incident.group_key
+        is_free = key not in self._store.incidents.find([incident.group_key])
+        return (replace(incident, receiver=receiver.name) if is_free else incident), receiver
+
     def _hear(self, runtime: Runtime, incident: Incident, now: datetime) -> IncidentChange:
         """Return what tells of the alerts that joined *incident* while it was muted."""
-        receiver = receiver_of(runtime, incident)
+        incident, receiver = self._of_today(runtime, incident, now)
         unmuted = replace(incident, heard_at=None)
         last = last_part(runtime, self._store, incident, receiver, now)
         if last is None:
@@ -147,7 +161,7 @@ class Escalator(Worker):
         return IncidentChange(after, events=(Event(planned.change),), messages=messages)
 
     def _change(self, runtime: Runtime, incident: Incident, now: datetime) -> IncidentChange:
-        receiver = receiver_of(runtime, incident)
+        incident, receiver = self._of_today(runtime, incident, now)
         last = last_part(runtime, self._store, incident, receiver, now)
         part = last[1] if last is not None else None
         if part is not None and part.muted_by:

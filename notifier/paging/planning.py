@@ -13,7 +13,7 @@ from hashlib import blake2b
 
 import structlog
 
-from notifier.alertmanager import Alert, Webhook, fingerprint, group_key, parse_webhook
+from notifier.alertmanager import Alert, Webhook, WebhookError, fingerprint, group_key, parse_webhook
 from notifier.clock import Clock, is_known
 from notifier.config import Receiver, Recipient
 from notifier.durations import brief_duration
@@ -110,6 +110,21 @@ class Plan:
     told: Notification | None
     pages: tuple[Page, ...] = ()
     detail: str | None = None
+    is_of_webhook: bool = True
+    """Whether the webhook is about the incident: it is not where alerts only move away from it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """What becomes of incidents whose alerts arrive under another group key.
+
+    *incident* goes on under the new key, *over* is resolved since all of its alerts have moved or ended, and *left*
+    goes on without those.
+    """
+
+    incident: Incident | None
+    over: tuple[Incident, ...] = ()
+    left: tuple[Incident, ...] = ()
 
 
 def alert_key(alert: Alert) -> str:
@@ -222,7 +237,7 @@ def plan(
         case Change.JOINED:
             return _joining_plan(runtime, webhook, part, incident, involved, now)
         case Change.REPEATED if incident.state is IncidentState.OPEN and incident.taken:
-            tell = involved or _instead(runtime, part, incident, now)
+            tell = _concerned(runtime, part.receiver, incident, involved, now)
             return _telling(runtime, part, change, _joined(incident, part), told, tell, Kind.REMINDER, now)
         case Change.REPLACED:  # nobody has what fires now: it is paged like something new
             return Plan(part, change, replace(_joined(incident, part), due_at=now), told)
@@ -244,9 +259,8 @@ def _joining_plan(
         return Plan(part, Change.JOINED, replace(after, due_at=now), part.told)
     keys = part.firing - incident.alerts
     new = [position for position in part.positions if alert_key(webhook.alerts[position]) in keys]
-    told, tell = notification(webhook, new, part.receiver.name), involved
-    if not tell:
-        told, tell = part.told, _instead(runtime, part, incident, now)
+    tell = _concerned(runtime, part.receiver, incident, involved, now)
+    told = notification(webhook, new, part.receiver.name) if involved else part.told
     if told is not None:
         told = replace(told, number=incident.number)
     return _telling(runtime, part, Change.JOINED, after, told, tell, Kind.UPDATE, now)
@@ -268,6 +282,35 @@ def _telling(
     if kind in PAGING:
         told = replace(told, reason=kind.value)
     return Plan(part, change, incident, told, pages(runtime, part.receiver, told, tell, kind, now))
+
+
+def move(part: Part, ended: frozenset[str], others: Iterable[Incident]) -> Move:
+    """Return what becomes of the open incidents *others*, of which some alerts are in *part* of another group.
+
+    The group of an alert changes when ``group_by`` or a route is edited while it fires. An incident moves to the new
+    group if all that fires in it is in the part; else it only loses those alerts. Of several that move, an open one
+    goes on rather than one that somebody has acknowledged: a page must not get lost.
+
+    Args:
+        part: the alerts of a webhook for a receiver, for whose key no incident is open.
+        ended: the keys of those of its alerts that are resolved.
+        others: incidents with some of these alerts.
+    """
+    arriving = part.firing or ended
+    whole: list[Incident] = []
+    partly: list[Incident] = []
+    for incident in others:
+        is_candidate = incident.receiver == part.receiver.name and bool(incident.firing & arriving)
+        if is_candidate and not incident.group_key.startswith(HEARTBEATS):
+            (whole if incident.firing <= arriving else partly).append(incident)
+    whole.sort(key=lambda one: (one.state is not IncidentState.OPEN, one.id))
+    kept = None
+    if whole:
+        known = frozenset[str]().union(*(one.alerts for one in whole))
+        # What fires is compared with nothing: what is known already is no reminder under its new key.
+        kept = replace(whole[0], group_key=part.group_key, alerts=known, firing=frozenset())
+    without = tuple(replace(one, firing=one.firing - arriving) for one in partly)
+    return Move(kept, tuple(whole[1:]), without)
 
 
 def left(
@@ -292,15 +335,46 @@ def left(
 
 
 def receiver_of(runtime: Runtime, incident: Incident) -> Receiver:
-    """Return the receiver of *incident*; the first one where it was removed since: somebody must be told."""
+    """Return the receiver of *incident*; the first one where it is not configured any more: somebody must be paged."""
     return runtime.configuration.receiver(incident.receiver) or runtime.configuration.receivers[0]
 
 
-def _instead(runtime: Runtime, part: Part, incident: Incident, now: datetime) -> Sequence[Recipient]:
-    """Return whom to tell of *incident* when nobody was reached by what was sent before."""
-    steps = runtime.policy(part.receiver).steps
-    last = steps[min(max(0, incident.step - 1), len(steps) - 1)]
-    return runtime.recipients(last.notify, now) or runtime.anybody(part.receiver, now)
+def successor(
+    runtime: Runtime, incident: Incident, body: bytes, posted_to: str | None, now: datetime
+) -> Receiver | None:
+    """Return the receiver that the alerts of *incident* reach now, where its own was renamed or removed.
+
+    *body* is its last webhook, posted for the receiver *posted_to* if it was. None where that cannot be said.
+    """
+    try:
+        webhook = parse_webhook(body)
+    except WebhookError:
+        return None
+    parts = divide(runtime, webhook, posted_to, now)
+    of_incident = [part for part in parts if part.firing & incident.alerts]
+    return next((part.receiver for part in (*of_incident, *parts)), None)
+
+
+def _concerned(
+    runtime: Runtime, receiver: Receiver, incident: Incident, involved: Sequence[Recipient], now: datetime
+) -> Sequence[Recipient]:
+    """Return who is notified of what joins *incident* or repeats, each number once.
+
+    Those whom the current step means at *now*, who may have come on duty after it was taken, then the holder, then
+    those *involved*, who were paged before. Whoever was removed from the configuration is left out.
+    """
+    steps = runtime.policy(receiver).steps
+    current = steps[min(incident.step - 1 if incident.step else len(steps) - 1, len(steps) - 1)]
+    names = {contact.name for contact in runtime.configuration.contacts}
+    found = {one.phone: one for one in runtime.recipients(current.notify, now)}
+    if incident.holder in names:
+        holder = runtime.configuration.recipient(str(incident.holder))
+        found.setdefault(holder.phone, holder)
+    numbers = {one.phone for one in runtime.recipients(receiver.everyone(), now) if not one.name}
+    for one in involved:
+        if one.name or one.phone in numbers:
+            found.setdefault(one.phone, one)
+    return tuple(found.values()) or runtime.anybody(receiver, now)
 
 
 def _muted_plan(
@@ -443,6 +517,37 @@ class _Read:
     parts: list[Part]
 
 
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """The open incidents of the groups in a batch, numbers for new ones, and *others* that hold some of the alerts."""
+
+    incidents: Mapping[Key, Incident]
+    numbers: Mapping[Key, int]
+    others: Sequence[Incident]
+
+
+def ended_in(webhook: Webhook, part: Part) -> frozenset[str]:
+    """Return the keys of the alerts of *part* that are resolved."""
+    alerts = (webhook.alerts[position] for position in part.positions)
+    return frozenset(alert_key(alert) for alert in alerts if alert.status == "resolved")
+
+
+def _moved(part: Part, moving: Move, now: datetime) -> Iterator[Plan]:
+    """Yield what becomes of the incidents that alerts have moved from; nobody is notified."""
+    to = (
+        f"its alerts moved to #{moving.incident.number}"
+        if moving.incident
+        else "its alerts moved to another group"
+    )
+    for one in moving.over:
+        of_one = Part(part.receiver, one.group_key, (), None, frozenset())
+        yield Plan(of_one, Change.RESOLVED, resolved(one, now), None, detail=to, is_of_webhook=False)
+    for one in moving.left:
+        of_one = Part(part.receiver, one.group_key, (), None, one.firing)
+        detail = f"some of {to}"
+        yield Plan(of_one, Change.SHIFTED, one, None, detail=detail, is_of_webhook=False)
+
+
 class Planner(Worker):
     """Plans what the intake stored."""
 
@@ -487,12 +592,12 @@ class Planner(Worker):
 
         A webhook is not written if one of its incidents was changed meanwhile: it is planned again.
         """
-        open_, numbers = self._incidents(batch)
+        known = self._incidents(batch)
         planned: list[tuple[str, list[NewNotification]]] = []
         seen: dict[str, datetime] = {}
         for read in batch:
             with self._pressure.giving_way():
-                planned.append((read.stored.id, self._plan(read, open_, numbers, now)))
+                planned.append((read.stored.id, self._plan(read, known, now)))
                 seen |= dict.fromkeys(self._beats(read.webhook), read.stored.received_at)
         with self._pressure.giving_way():
             refused = self._store.add_plans(planned, self._clock(), seen).result()
@@ -554,38 +659,43 @@ class Planner(Worker):
             batch.append(_Read(stored, webhook, parts))
         return batch
 
-    def _incidents(self, batch: Iterable[_Read]) -> tuple[Mapping[Key, Incident], dict[Key, int]]:
-        """Return the incidents that are open, and numbers for those that will be."""
-        parts = [part for read in batch for part in read.parts]
+    def _incidents(self, batch: Iterable[_Read]) -> _Open:
+        """Return the incidents that are open, those that alerts may move from, and numbers for new ones."""
+        parts = [(read, part) for read in batch for part in read.parts]
         open_ = self._store.incidents.find({group_key(read.webhook) for read in batch})
-        new = [part.key for part in parts if part.firing and part.key not in open_]
-        return open_, dict(zip(new, self._store.incidents.numbers(len(new)) if new else (), strict=True))
+        unknown = [(read, part) for read, part in parts if part.key not in open_]
+        keys = {key for read, part in unknown for key in part.firing | ended_in(read.webhook, part)}
+        others = self._store.incidents.with_alerts(keys) if keys else []
+        new = [part.key for _, part in unknown if part.firing]
+        numbers = dict(zip(new, self._store.incidents.numbers(len(new)) if new else (), strict=True))
+        return _Open(open_, numbers, others)
 
-    def _plan(
-        self, read: _Read, open_: Mapping[Key, Incident], numbers: Mapping[Key, int], now: datetime
-    ) -> list[NewNotification]:
+    def _plan(self, read: _Read, known: _Open, now: datetime) -> list[NewNotification]:
         stored, webhook, runtime = read.stored, read.webhook, self._current.runtime
         if stored.posted_to is None and runtime.routing.is_unknown(webhook.receiver):
             self._metrics.webhooks_unknown_receiver.inc()
             log.warning("unknown receiver, the first one is paged", webhook=stored.id, named=webhook.receiver)
-        notes: list[NewNotification] = []
-        said: dict[tuple[object, ...], str] = {}
+        plans: list[Plan] = []
+        moved: set[str] = set()
         for part in read.parts:
-            incident = open_.get(part.key)
+            incident = known.incidents.get(part.key)
+            if incident is None:
+                others = [one for one in known.others if one.id not in moved]
+                moving = move(part, ended_in(webhook, part), others)
+                incident = moving.incident
+                plans += _moved(part, moving, now)
+                moved |= {one.id for one in (moving.incident, *moving.over, *moving.left) if one is not None}
             involved = self._involved(incident) if incident is not None else ()
-            planned = plan(runtime, webhook, part, incident, involved, numbers.get(part.key), now)
-            note = self._stored_form(stored, planned, said, now)
-            if note is not None:
-                notes.append(note)
+            planned = plan(runtime, webhook, part, incident, involved, known.numbers.get(part.key), now)
+            plans.append(planned)
             if not planned.pages:
                 log.info("nothing to send", webhook=stored.id, receiver=part.key[0], change=planned.change)
-        for incident in self._strays(stored, webhook, read.parts, open_):
-            involved = self._involved(incident)
-            planned = left(runtime, webhook, incident, involved, now)
-            note = self._stored_form(stored, planned, said, now)
-            if note is not None:
-                notes.append(note)
-        return notes
+        for incident in self._strays(stored, webhook, read.parts, known.incidents):
+            if incident.id not in moved:
+                plans.append(left(runtime, webhook, incident, self._involved(incident), now))
+        said: dict[tuple[object, ...], str] = {}
+        notes = (self._stored_form(stored, planned, said, now) for planned in plans)
+        return [note for note in notes if note is not None]
 
     def _strays(
         self,
@@ -630,7 +740,8 @@ class Planner(Worker):
         written: tuple[NewMessage, ...] = ()
         change = None
         if incident is not None:
-            incident = replace(incident, webhook_id=stored.id)
+            if planned.is_of_webhook:
+                incident = replace(incident, webhook_id=stored.id)
             if told is not None:
                 written = new_messages(
                     runtime, part.receiver, incident, told, planned.pages, stored.received_at, now

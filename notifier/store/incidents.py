@@ -9,7 +9,20 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, exists, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 
 from notifier.alertmanager import RESERVED
@@ -18,7 +31,16 @@ from notifier.ids import new_id
 from notifier.incidents import PAGING, Incident, IncidentState, Kind, next_number
 from notifier.store.database import Database
 from notifier.store.records import IncidentChange, NewMessage
-from notifier.store.schema import FAILED, MessageState, events, incidents, messages, webhooks, word
+from notifier.store.schema import (
+    FAILED,
+    MessageState,
+    events,
+    incident_alerts,
+    incidents,
+    messages,
+    webhooks,
+    word,
+)
 
 HEARTBEATS = RESERVED
 """How the group keys begin of incidents that are of heartbeats."""
@@ -53,7 +75,7 @@ _HEARD = (
     .order_by(incidents.c.heard_at)
     .limit(bindparam("most"))
 )
-_FIXED = ("id", "number", "receiver", "group_key", "opened_at", "began_at")
+_FIXED = ("id", "number", "opened_at", "began_at")
 """What of an incident never changes."""
 _ADD = insert(incidents)
 _CHANGE = (
@@ -62,6 +84,17 @@ _CHANGE = (
     .values({column.name: bindparam(column.name) for column in incidents.c if column.name not in _FIXED})
 )
 _ADD_EVENTS = insert(events)
+_MOST_ALERTS = 200
+"""By how many of its alerts an incident can be found."""
+_OF_ALERTS = (
+    select(*_COLUMNS)
+    .distinct()
+    .join(incident_alerts, incident_alerts.c.incident_id == incidents.c.id)
+    .where(_UNRESOLVED, incident_alerts.c.alert.in_(bindparam("alerts", expanding=True)))
+    .order_by(incidents.c.id)
+)
+_ADD_ALERTS = insert(incident_alerts)
+_DELETE_ALERTS = delete(incident_alerts).where(incident_alerts.c.incident_id == bindparam("incident"))
 _SEEN = (MessageState.SENDING, MessageState.UNSETTLED, MessageState.ACCEPTED, MessageState.DELIVERED)
 """The states of messages that somebody may have read."""
 _UNREACHED = (*FAILED, MessageState.WITHDRAWN)
@@ -106,6 +139,12 @@ class Incidents:
         with self._database.reading() as connection:
             found = connection.execute(_OF_GROUPS, {"group_keys": list(group_keys)})
             return {(row.receiver, row.group_key): _incident(row) for row in found}
+
+    def with_alerts(self, alerts: Collection[str]) -> list[Incident]:
+        """Return the incidents that are not resolved in which some of *alerts* fire, the oldest first."""
+        with self._database.reading() as connection:
+            rows = connection.execute(_OF_ALERTS, {"alerts": sorted(alerts)[:_MOST_ALERTS]})
+            return [_incident(row) for row in rows]
 
     def numbers(self, count: int) -> list[int]:
         """Return *count* numbers for new incidents."""
@@ -332,6 +371,7 @@ class Incidents:
                 del row[name]
             if connection.execute(_CHANGE, row).rowcount != 1:
                 return False
+        self._index_alerts(connection, change)
         if change.events:
             connection.execute(
                 _ADD_EVENTS,
@@ -351,43 +391,73 @@ class Incidents:
         return True
 
     @staticmethod
-    def hasten(connection: Connection, message_ids: Collection[str], now: datetime) -> None:
-        """Make due *now* the next step of the incidents whose last step reached nobody.
+    def _index_alerts(connection: Connection, change: IncidentChange) -> None:
+        """Have the incident found by the alerts that fire in it, until it is resolved."""
+        incident = change.incident
+        is_over = incident.state is IncidentState.RESOLVED
+        if not change.is_new and (is_over or change.events):
+            connection.execute(_DELETE_ALERTS, {"incident": incident.id})
+        alerts = sorted(incident.firing)[:_MOST_ALERTS]
+        if alerts and not is_over and (change.is_new or change.events):
+            rows = [{"alert": alert, "incident_id": incident.id} for alert in alerts]
+            connection.execute(_ADD_ALERTS, rows)
 
-        *message_ids* are those of messages that just failed.
+    @staticmethod
+    def hasten(connection: Connection, message_ids: Collection[str], now: datetime) -> None:
+        """Make due *now* the next step of the incidents of which the failed messages *message_ids* reached nobody.
+
+        - Nothing of the incident was ever accepted, and nothing is under way: an outage was longer than
+          ``expire_after``. The steps start over, so that the person on call is the first to be paged.
+        - A step's pages all failed: the next step comes at once. After the last step, one that expired before it
+          was sent is taken again.
+        - An update reached nobody: the next step tells of all that fires; an acknowledged incident is reopened.
         """
-        page = messages.alias("page")
-        reaching = exists().where(
-            page.c.incident_id == incidents.c.id,
-            page.c.kind == Kind.PAGE,
-            page.c.step == incidents.c.taken,
-            page.c.state.not_in(FAILED),
-        )
-        failed = select(messages.c.incident_id).where(
-            messages.c.kind == Kind.PAGE,
-            messages.c.incident_id.is_not(None),
-            or_(messages.c.id.in_(list(message_ids)), messages.c.merged_into.in_(list(message_ids))),
-        )
-        connection.execute(
-            update(incidents)
-            .where(
-                incidents.c.id.in_(failed),
-                incidents.c.state == IncidentState.OPEN,
-                incidents.c.due_at > now,
-                ~reaching,
+        ids = list(message_ids)
+        is_failed = or_(messages.c.id.in_(ids), messages.c.merged_into.in_(ids))
+        other = messages.alias("other")
+
+        def of_failed(kind: Kind, *more: ColumnElement[bool]) -> Select[Any]:
+            return select(messages.c.incident_id).where(
+                messages.c.kind == kind, messages.c.incident_id.is_not(None), is_failed, *more
             )
-            .values(due_at=now, version=incidents.c.version + 1)
+
+        def change(*where: ColumnElement[bool], **values: Any) -> None:
+            given = {"due_at": now, "version": incidents.c.version + 1, **values}
+            connection.execute(update(incidents).where(*where).values(given))
+
+        is_open = incidents.c.state == IncidentState.OPEN
+        expired = messages.c.state == MessageState.EXPIRED
+        of_incident = (other.c.incident_id == incidents.c.id) & other.c.kind.in_(PAGING)
+        is_under_way_or_sent = exists().where(
+            of_incident,
+            or_(other.c.ovh_id.is_not(None), other.c.state.not_in((*FAILED, MessageState.WITHDRAWN))),
         )
-        connection.execute(  # after the last step, what expired before it went out is to be tried anew
-            update(incidents)
-            .where(
-                incidents.c.id.in_(failed.where(messages.c.state == MessageState.EXPIRED)),
-                incidents.c.state == IncidentState.OPEN,
-                incidents.c.due_at.is_(None),
-                incidents.c.step > 0,
-                ~reaching,
-            )
-            .values(due_at=now, step=incidents.c.step - 1, version=incidents.c.version + 1)
+        change(incidents.c.id.in_(of_failed(Kind.PAGE, expired)), is_open, ~is_under_way_or_sent, step=0)
+        is_reached = exists().where(
+            of_incident,
+            other.c.kind == Kind.PAGE,
+            other.c.step == incidents.c.taken,
+            other.c.state.not_in(FAILED),
+        )
+        change(incidents.c.id.in_(of_failed(Kind.PAGE)), is_open, incidents.c.due_at > now, ~is_reached)
+        change(
+            incidents.c.id.in_(of_failed(Kind.PAGE, expired)),
+            is_open,
+            incidents.c.due_at.is_(None),
+            incidents.c.step > 0,
+            ~is_reached,
+            step=incidents.c.step - 1,
+        )
+        is_told = exists().where(  # another message of the same update
+            other.c.incident_id == messages.c.incident_id,
+            other.c.kind == Kind.UPDATE,
+            other.c.created_at == messages.c.created_at,
+            other.c.state.not_in(FAILED),
+        )
+        change(
+            incidents.c.id.in_(of_failed(Kind.UPDATE, ~is_told)),
+            _UNRESOLVED,
+            or_(incidents.c.due_at.is_(None), incidents.c.due_at > now),
         )
 
 

@@ -3,9 +3,9 @@
 A webhook is stored as it came. Planning turns it into notifications (one per receiver) and messages
 (one per recipient) of an incident (one per receiver and group of alerts while any of them fires); sending
 gathers messages into jobs, one attempt each, whose ``tag`` OVHcloud keeps; ``attempts`` says which messages
-each was for. ``events`` is what happened to an incident besides, ``marks`` are times remembered by name.
-``replicas`` are the processes that work on the database, ``last_webhooks`` the last webhook of each
-scope (see `notifier.store.recent`).
+each was for. ``incident_alerts`` are the alerts that fire in open incidents, ``events`` is what happened to an
+incident besides, ``marks`` are times remembered by name. ``replicas`` are the processes that work on the database,
+``last_webhooks`` the last webhook of each scope (see `notifier.store.recent`).
 Times are microseconds since 1970 in UTC.
 """
 
@@ -137,6 +137,7 @@ webhooks = Table(
     Column("group_hash", BigInteger),
     Column("taken_by", Text),
     _partial("webhooks_unplanned", "id", where="planned_at IS NULL"),
+    _partial("webhooks_group", "group_hash", "id", where="planned_at IS NULL"),
 )
 
 notifications = Table(
@@ -185,6 +186,19 @@ incidents = Table(
     _partial("incidents_heard", "heard_at", where="heard_at IS NOT NULL"),
     _partial("incidents_resolved", "resolved_at", where="resolved_at IS NOT NULL"),
     _partial("incidents_group", "group_key", where="state != 'resolved'"),
+)
+
+incident_alerts = Table(
+    "incident_alerts",
+    metadata,
+    Column("alert", Text, primary_key=True),
+    Column(
+        "incident_id",
+        Text,
+        ForeignKey("incidents.id", ondelete="CASCADE"),
+        primary_key=True,
+        index=True,
+    ),
 )
 
 events = Table(
