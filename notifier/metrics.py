@@ -72,6 +72,11 @@ class Metrics:
         self.sms_merged = counter(
             "sms_merged_total", "Messages that went out as part of a digest.", "receiver"
         )
+        self.sms_reduced = counter(
+            "sms_reduced_total",
+            "Messages sent again with less in their text, because OVHcloud or an operator refused the content.",
+            "receiver",
+        )
         self.sms_resent = counter(
             "sms_resent_unsettled_total",
             "Messages sent again because OVHcloud would not say within settle_timeout whether it took them.",

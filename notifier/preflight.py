@@ -17,7 +17,9 @@ from notifier.rendering import Notification, Templates, notification, sample_fai
 from notifier.schedules import COVER, Rota
 from notifier.yaml_source import Path_, Position, Problem
 
-_URL_IN_TEMPLATE = re.compile(r"https?://|www\.|generator_url|external_url|runbook_url|_url\b")
+_URL_IN_TEMPLATE = re.compile(
+    r"https?://|www\.|generator_url|external_url|runbook_url|_url\b|mailto:|\w@\w+\.\w|\+\d{8,}"
+)
 
 _MAX_HOLES = 20
 
@@ -117,7 +119,8 @@ def _urls(templates: Templates, name: str) -> Iterator[Problem]:
                 yield Problem(
                     Position(number, found.start() + 1),
                     ("templates",),
-                    "URLs are removed from messages: OVHcloud blocks them with sender_for_response",
+                    "URLs, e-mail addresses and telephone numbers are removed from messages: OVHcloud refuses them "
+                    "with sender_for_response",
                     is_warning=True,
                     file=file,
                 )

@@ -36,7 +36,7 @@ from notifier.clock import is_known
 from notifier.config import Recipient
 from notifier.durations import brief_duration
 from notifier.shipped import TEMPLATES
-from notifier.sms import Encoding, Size, clean, clip, encode, measure, room, shorten, without_urls
+from notifier.sms import Encoding, Size, clean, clip, encode, measure, room, shorten, without_contacts
 from notifier.yaml_source import Position, Problem
 
 MAX_ALERTS = 300
@@ -505,7 +505,7 @@ def compose(
             failures.append(TemplateFailure(style.template, f"{style.template}.j2", 1, "the text is empty"))
             text = plain_text(message, shown)
         text = encode(text.strip(), style.encoding)
-        text = text if style.urls else without_urls(text)
+        text = text if style.urls else without_contacts(text)
         return text.strip() or encode(plain_text(message, shown), Encoding.GSM)
 
     text, shown = fit(write, len(message.alerts), style.max_parts)

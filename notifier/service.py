@@ -101,7 +101,7 @@ class Service:
         self.planner = Planner(*shared, self.sender)
         self.escalator = Escalator(*shared, self.sender)
         self.desk = Desk(*shared, self.sender, self.escalator)
-        self.receipts = Receipts(self.store, self.current, clock, self.metrics, self.escalator)
+        self.receipts = Receipts(self.store, self.current, clock, self.metrics, self.escalator, self.sender)
         self.replies = Replies(
             self.store, self.current, clock, self.metrics, self.desk, self.sender, self.escalator
         )

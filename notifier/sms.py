@@ -28,7 +28,13 @@ _GSM = _BASIC | _EXTENSION
 _JOINERS = frozenset("\u200d\ufe0f")  # they hold an emoji together
 _EMOJI_NAME = re.compile(r"(:[a-z0-9_+-]+:)+")
 _SPACES = re.compile(r"[^\S\n]+")
-_URL = re.compile(r"(?:\b[a-z][a-z0-9+.-]*://|\bwww\.)\S+|\b(?:[\w-]+\.)+[a-z]{2,}/\S*", re.IGNORECASE)
+_CONTACT = re.compile(
+    r"(?:\b[a-z][a-z0-9+.-]*://|\bwww\.)\S+|\b(?:[\w-]+\.)+[a-z]{2,}/\S*"  # URLs
+    r"|(?:mailto:)?[\w.%+-]+@[\w-]+(?:\.[\w-]+)+"  # e-mail addresses
+    r"|(?:tel:)?(?<![\w.])(?:\+|00)\d(?:[ .()-]{0,2}\d){7,14}(?!\d)"  # telephone numbers, international
+    r"|(?<![\w.:-])0\d(?:[ .-]?\d\d){4}(?![\d.:])",  # and of ten digits, as in France
+    re.IGNORECASE,
+)
 
 
 class Coding(StrEnum):
@@ -191,9 +197,12 @@ def _longest_prefix(text: str, max_parts: int) -> int:
     return low
 
 
-def without_urls(text: str) -> str:
-    """Return *text* without its URLs: OVHcloud blocks a message from a short number that holds one."""
-    if not _URL.search(text):
+def without_contacts(text: str) -> str:
+    """Return *text* without URLs, e-mail addresses and telephone numbers.
+
+    OVHcloud refuses a message from a short number that holds contact information.
+    """
+    if not _CONTACT.search(text):
         return text
-    lines = (_SPACES.sub(" ", _URL.sub("", line)).lstrip().rstrip(" :-") for line in text.split("\n"))
+    lines = (_SPACES.sub(" ", _CONTACT.sub("", line)).lstrip().rstrip(" :-") for line in text.split("\n"))
     return "\n".join(line for line in lines if line.strip())

@@ -70,7 +70,7 @@ class Pager:
         self.escalator = Escalator(*shared, self.sender)
         self.desk = Desk(*shared, self.sender, self.escalator)
         fewer = (self.store, self.current, self.hand, self.metrics)
-        self.receipts = Receipts(*fewer, self.escalator)
+        self.receipts = Receipts(*fewer, self.escalator, self.sender)
         self.heartbeats = Heartbeats(*fewer, self.sender)
         self.replies = Replies(*fewer, self.desk, self.sender, self.escalator)
 

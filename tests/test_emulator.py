@@ -63,11 +63,27 @@ def test_the_stop_clause_is_added_unless_it_is_declined(emulation):
     assert emulation.accepted[0].message.endswith("STOP 36180")
 
 
-def test_a_url_from_a_short_number_is_blocked(emulation):
-    emulation.send(
-        {"message": "see http://x.y", "receivers": [ALICE], "senderForResponse": True, "noStopClause": True}
-    )
-    assert (emulation.accepted[0].delivery_receipt, emulation.accepted[0].ptt) == (16, 29)
+SHORT = {"receivers": [ALICE], "senderForResponse": True, "noStopClause": True}
+
+
+@pytest.mark.parametrize(
+    "text", ["see https://x.example.net/y", "ask ops@example.net", "call +33 6 39 98 00 01"]
+)
+def test_contact_information_from_a_short_number_is_refused(emulation, text):
+    with pytest.raises(Refusal, match="cannot send contact information with shortcode") as refused:
+        emulation.send({**SHORT, "message": text})
+    assert refused.value.status == 400
+    assert emulation.accepted == []
+
+
+def test_whether_a_host_name_is_contact_information_can_be_chosen(emulation):
+    for text in ("db-1.example.net is down", "10.0.0.5 is down"):
+        emulation.send({**SHORT, "message": text})
+        emulation.refuses_host_names = True
+        with pytest.raises(Refusal, match="contact information"):
+            emulation.send({**SHORT, "message": text})
+        emulation.refuses_host_names = False
+    emulation.send({**SHORT, "message": "FIRING #1 critical DiskFull db-1 since 12:13"})
 
 
 def test_credits_go_by_parts_and_run_out(emulation):

@@ -476,7 +476,7 @@ def test_a_receipt_that_fails_says_why_and_has_the_next_step_come_at_once(make, 
 @both_engines
 def test_many_receipts_are_asked_for_by_lists(make, emulator):
     pager = make(receivers=[{"name": "ops", "notify": [f"+336399800{n:02}" for n in range(1, 31)]}])
-    emulator.emulation.receipts["+33639980007"] = (16, 29)
+    emulator.emulation.receipts["+33639980007"] = (16, 23)
     pager.post(firing("A"))
     pager.turn()
     emulator.requests.clear()

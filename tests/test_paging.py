@@ -19,6 +19,7 @@ from notifier.paging.pressure import Pressure
 from notifier.paging.retention import Retention
 from notifier.paging.retry import PauseReason
 from notifier.paging.sending import MAX_RECIPIENTS, endings, gather, matching
+from notifier.reduction import plain
 from notifier.store.records import Job, Message
 from notifier.store.schema import MessageState
 from tests.conftest import ALICE, BOB, alert, payload, webhook
@@ -803,3 +804,62 @@ def test_jobs_that_a_stop_cancels_are_returned_to_the_queue(make, emulator, engi
     pager.restart()
     pager.turn()
     assert (pager.states(), len(texts(emulator))) == (["accepted"], 1)
+
+
+SHORT = {"ovh": {"sender": ..., "sender_for_response": True}}
+"""A short number sends."""
+
+
+def test_a_text_that_is_refused_for_its_content_is_sent_with_less_in_it(make, emulator):
+    emulator.emulation.refuses_host_names = True
+    steps = [{"name": "ops", "notify": ["alice"], "escalate": [{"after": "5m", "notify": ["bob"]}]}]
+    pager = make(receivers=steps, **SHORT)
+    pager.post(webhook(alert("Down", instance="10.0.0.5", severity="critical"), key="a"))
+    pager.turn(3)
+    assert texts(emulator) == ["FIRING #1 critical Down 10 0 0 5 since 12:13"]
+    assert pager.count('notifier_sms_reduced_total{receiver="ops"}') == 1
+    pager.run(310, step=10)
+    assert texts(emulator)[1] == "ALERTE #1 critical Down 10 0 0 5 depuis 12:13", "each step is reduced, too"
+    tried = pager.store.ledger.failed_tries([row["id"] for row in pager.rows()])
+    assert all("contact information" in one.error for tries in tried.values() for one in tries)
+
+
+def test_a_text_that_is_refused_again_holds_status_number_and_severity_alone(make, emulator):
+    content = {
+        "status": 400,
+        "error_class": "Client::BadRequest",
+        "message": "cannot send contact information with shortcode",
+    }
+    emulator.faults.add(Fault(kind=FaultKind.ERROR, times=2, **content))
+    pager = make(**SHORT)
+    pager.post(ONE)
+    pager.turn(4)
+    assert texts(emulator) == ["FIRING #1 critical"]
+    emulator.faults.add(Fault(kind=FaultKind.ERROR, times=3, **content))
+    pager.post(webhook(alert("B"), key="b"))
+    pager.turn(6)
+    assert pager.states() == ["accepted", "rejected"], "there is nothing left to leave out"
+
+
+@pytest.mark.parametrize("ptt", [28, 29])
+def test_a_text_that_an_operator_refuses_for_its_content_is_sent_with_less_in_it(make, emulator, ptt):
+    emulator.emulation.receipts[ALICE] = (2, ptt)
+    pager = make()
+    pager.post(ONE)
+    pager.turn()
+    pager.hand.move(seconds=30)
+    pager.follow()
+    del emulator.emulation.receipts[ALICE]
+    pager.turn()
+    pager.hand.move(seconds=30)
+    pager.follow()
+    assert texts(emulator)[1:] == ["FIRING #1 critical InstanceDown db-1 since 12:13"]
+    assert pager.states() == ["delivered"]
+
+
+def test_what_a_reduced_text_leaves_out():
+    assert (
+        plain("see https://a.example.net/x or ops@example.net, +33 6 39 98 00 01")
+        == "see https: a example net x or ops example net,"
+    )
+    assert plain("12:13 disk 95% of 1234567 at 10.0.0.5") == "12:13 disk 95 of 1234567 at 10 0 0 5"

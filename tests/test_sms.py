@@ -2,7 +2,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.sms import Coding, Encoding, clean, clip, encode, measure, shorten, transliterate, without_urls
+from notifier.sms import (
+    Coding,
+    Encoding,
+    clean,
+    clip,
+    encode,
+    measure,
+    shorten,
+    transliterate,
+    without_contacts,
+)
 
 TEXT = st.text(max_size=700)
 
@@ -103,6 +113,12 @@ def test_clean_keeps_line_ends_and_folds_other_white_space():
     ("text", "expected"),
     [
         ("down: see https://run.example.net/a?b=c now", "down: see now"),
+        ("ask ops.team@example.net or mailto:x@y.fr now", "ask or now"),
+        ("call +33 6 39 98 00 01, 0033639980001 or 06 39 98 00 01 now", "call , or now"),
+        (
+            "12:13 on 2026-11-25: 10.0.0.5 has 1234567 of 100 GB",
+            "12:13 on 2026-11-25: 10.0.0.5 has 1234567 of 100 GB",
+        ),
         ("www.example.net is down", "is down"),
         ("shop.example.net/cart slow", "slow"),
         ("db-1.example.net:9100 down 12.5% a/b", "db-1.example.net:9100 down 12.5% a/b"),
@@ -110,7 +126,7 @@ def test_clean_keeps_line_ends_and_folds_other_white_space():
     ],
 )
 def test_urls_are_removed(text, expected):
-    assert without_urls(text) == expected
+    assert without_contacts(text) == expected
 
 
 @given(st.text(max_size=80), st.integers(10, 60))

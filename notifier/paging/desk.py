@@ -21,7 +21,7 @@ from notifier.paging.pressure import Pressure
 from notifier.paging.sending import Sender
 from notifier.phones import mask
 from notifier.runtime import Current
-from notifier.sms import MAX_PARTS, Encoding, encode, measure, without_urls
+from notifier.sms import MAX_PARTS, Encoding, encode, measure, without_contacts
 from notifier.store.records import IncidentChange, NewMessage
 from notifier.store.store import Store
 
@@ -69,7 +69,7 @@ def sendable(text: str, *, urls: bool) -> str:
     """
     message = encode(text, Encoding.GSM).strip()
     if not urls:
-        message = without_urls(message).strip()  # OVHcloud would block it
+        message = without_contacts(message).strip()  # OVHcloud would block it
     if not message:
         raise ValueError("the text is empty")
     if (parts := measure(message).parts) > MAX_PARTS:

@@ -14,9 +14,11 @@ from notifier.metrics import Metrics
 from notifier.ovh.api import Api, Outgoing
 from notifier.ovh.errors import CallFailed
 from notifier.paging.escalation import Escalator
+from notifier.paging.sending import Sender, reduced
 from notifier.paging.set_aside import isolate
 from notifier.paging.worker import Worker
 from notifier.phones import mask
+from notifier.reduction import CONTENT_PTTS, Reduction
 from notifier.runtime import Current
 from notifier.store.followup import Followed, ReceiptSeen
 from notifier.store.schema import MessageState
@@ -82,14 +84,21 @@ class Receipts(Worker):
     name = "receipts"
 
     def __init__(
-        self, store: Store, current: Current, clock: Clock, metrics: Metrics, escalator: Escalator
+        self,
+        store: Store,
+        current: Current,
+        clock: Clock,
+        metrics: Metrics,
+        escalator: Escalator,
+        sender: Sender,
     ) -> None:
-        """Prepare to follow what was accepted, and to wake *escalator* when a page reached nobody."""
+        """Prepare to follow what was accepted; *escalator* and *sender* are woken when a page reached nobody."""
         super().__init__(metrics, idle=5.0)
         self._store = store
         self._current = current
         self._clock = clock
         self._escalator = escalator
+        self._sender = sender
         self._described: dict[int, str] = {}
         self._is_hinted = False
         self._last: datetime | None = None
@@ -198,6 +207,10 @@ class Receipts(Worker):
         if receipt in (FAILED, FAILED_UNBILLED):
             reason = self._reason(api, ptt)
             cost = told.credits if told is not None else None
+            if ptt in CONTENT_PTTS and one.reduction < Reduction.MINIMAL:
+                incident = self._store.incidents.get(one.incident_id) if one.incident_id else None
+                again = reduced(self._current.runtime, one, incident)
+                return ReceiptSeen(one.id, MessageState.QUEUED, receipt, ptt, reason, None, None, cost, again)
             return ReceiptSeen(one.id, MessageState.UNDELIVERED, receipt, ptt, reason, None, None, cost)
         interval = api.settings.receipts.poll_interval
         wait = next_look(now - one.accepted_at, interval)
@@ -229,6 +242,10 @@ class Receipts(Worker):
                 self._metrics.sms.labels(one.receiver, "delivered").inc()
                 self._metrics.delivery_latency.labels(one.receiver).observe(latency)
                 log.info("message delivered", **about, seconds=round(latency, 1))
+            elif receipt.reduced is not None:
+                self._metrics.sms_reduced.labels(one.receiver).inc()
+                log.warning("content refused, a reduced text goes out", **about, error=receipt.error)
+                self._sender.expect()
             elif receipt.state is MessageState.UNDELIVERED:
                 self._metrics.sms.labels(one.receiver, "undelivered").inc()
                 log.error("message undelivered", **about, error=receipt.error)

@@ -61,6 +61,11 @@ class Reject:
 
 
 @dataclass(frozen=True, slots=True)
+class Reduce:
+    """Its content was refused; send it again at once with less in its text."""
+
+
+@dataclass(frozen=True, slots=True)
 class Split:
     """One of its recipients will never be taken; find out which by sending to each half."""
 
@@ -77,9 +82,11 @@ class Resynchronise:
     """Our clock is out of step with OVHcloud's; ask for the time and send it again at once."""
 
 
-Decision = Retry | Ask | Reject | Split | Pause | Resynchronise
+Decision = Retry | Ask | Reject | Reduce | Split | Pause | Resynchronise
 
 _CREDIT = re.compile(r"\bcredits?\b", re.IGNORECASE)
+_CONTENT = re.compile(r"contact information|shortcode|\bspam\b|content not", re.IGNORECASE)
+"""The words of OVHcloud for a text that it does not take, as a short number's with a URL."""
 _SENDER = re.compile(r"\bsender", re.IGNORECASE)
 _OF_THE_JOB = re.compile(r"\bsender|\[(message|tag|charset|priority|noStopClause)\]", re.IGNORECASE)
 """What is wrong with the whole job, not with one of its recipients."""
@@ -127,6 +134,8 @@ def decide(failure: Failure, attempts: int, recipients: int, chance: float) -> D
 
 
 def _refused(failure: Failure, recipients: int, attempts: int) -> Decision:
+    if failure.status == 400 and _CONTENT.search(failure.message):
+        return Reduce()
     if failure.code == "QUERY_TIME_OUT" or (failure.status == 400 and _is_about_time(failure)):
         return Resynchronise() if attempts <= 2 else Pause(PauseReason.CLOCK)
     if (reason := _PAUSES.get(failure.code or "")) is not None:

@@ -25,7 +25,7 @@ from notifier.config import CreditLimit, PerContact
 from notifier.durations import format_duration
 from notifier.faults import reach
 from notifier.ids import new_id
-from notifier.incidents import Kind
+from notifier.incidents import Incident, Kind
 from notifier.metrics import Metrics
 from notifier.notices import notice
 from notifier.ovh.api import Api, Outcome, Outgoing, e164
@@ -37,12 +37,14 @@ from notifier.paging.pressure import Pressure
 from notifier.paging.set_aside import MOST_ATTEMPTS
 from notifier.paging.worker import Worker
 from notifier.phones import mask
+from notifier.reduction import Reduction, reduce
 from notifier.rendering import LATE_AFTER, say_late
-from notifier.runtime import Current
+from notifier.runtime import Current, Runtime
 from notifier.sms import measure, shorten
 from notifier.store.engine import StoreUnavailable
+from notifier.store.followup import Followed
 from notifier.store.outbox import Outbox
-from notifier.store.records import Due, Ending, Job, Message, NewMessage
+from notifier.store.records import Due, Ending, Job, Message, NewMessage, Reduced
 from notifier.store.schema import MessageState
 from notifier.store.store import Store
 
@@ -735,29 +737,16 @@ class Sender(Worker):
         is_alone = len(self._current.runtime.apis) == 1
         match decision:
             case retry.Retry(after):
-                if failure.status == 429:
-                    self.accounts.hold(name, now + after)
-                elif not is_alone:
-                    self.accounts.shun(name, now)
-                # Of several accounts, it is the one that failed that waits, not the page.
-                self._requeue(job, now + after if is_alone else now, failure)
+                self._retry(job, failure, after)
             case retry.Ask(after, patience):
                 if not is_alone:
                     self.accounts.shun(name, now)
                 self._write(lambda: self._store.unsettle(job, now, now + after, patience, str(failure)))
             case retry.Reject():
-                refused = self._for_others(job)
-                found = [
-                    Ending(message.id, MessageState.REJECTED, error=str(failure))
-                    for message in job.messages
-                    if message not in refused
-                ]
-                query, why = failure.query_id, str(failure)
-                self._write(
-                    lambda: self._store.finish(job, found, now, query_id=query, refused=refused, error=why)
-                )
+                self._reject(job, failure)
+            case retry.Reduce():
                 self._resume(job)
-                self._ended(job, found, now, failure.query_id)
+                self._reduce(job, failure)
             case retry.Split():
                 self._resume(job)
                 self._split(job, failure)
@@ -774,6 +763,48 @@ class Sender(Worker):
     def _requeue(self, job: Job, due_at: datetime, failure: Failure) -> None:
         now = self._clock()
         self._write(lambda: self._store.requeue(job, due_at, str(failure), now, failure.query_id))
+
+    def _retry(self, job: Job, failure: Failure, after: timedelta) -> None:
+        """Return *job* to the queue. Of several accounts, it is the one that failed that waits, not the page."""
+        now, name, is_alone = self._clock(), self._name(job), len(self._current.runtime.apis) == 1
+        if failure.status == 429:
+            self.accounts.hold(name, now + after)
+        elif not is_alone:
+            self.accounts.shun(name, now)
+        self._requeue(job, now + after if is_alone else now, failure)
+
+    def _reject(self, job: Job, failure: Failure) -> None:
+        """End the messages of *job*, but for those that another account may take."""
+        now, query, why = self._clock(), failure.query_id, str(failure)
+        refused = self._for_others(job)
+        found = [
+            Ending(message.id, MessageState.REJECTED, error=why)
+            for message in job.messages
+            if message not in refused
+        ]
+        self._write(lambda: self._store.finish(job, found, now, query_id=query, refused=refused, error=why))
+        self._resume(job)
+        self._ended(job, found, now, query)
+
+    def _reduce(self, job: Job, failure: Failure) -> None:
+        """Send the messages of *job* again with less in their texts; reject those with nothing left to leave out."""
+        now, query, why = self._clock(), failure.query_id, str(failure)
+        reducible = [message for message in job.messages if message.reduction < Reduction.MINIMAL]
+        texts = [self._reduced(message) for message in reducible]
+        ended = [
+            Ending(message.id, MessageState.REJECTED, error=why)
+            for message in job.messages
+            if message not in reducible
+        ]
+        self._write(lambda: self._store.reduce(job, texts, ended, why, now, query))
+        for message in reducible:
+            self._metrics.sms_reduced.labels(message.receiver).inc()
+        self._ended(job, ended, now, query)
+
+    def _reduced(self, message: Message) -> Reduced:
+        runtime = self._current.runtime
+        incident = self._store.incidents.get(message.incident_id) if message.incident_id else None
+        return reduced(runtime, message, incident)
 
     def _split(self, job: Job, failure: Failure) -> None:
         now = self._clock()
@@ -909,6 +940,18 @@ class Sender(Worker):
         """Return those of the *ids* of *account* that no message is known to have."""
         known = self._store.accepted_ids(ids, account)
         return [id_ for id_ in ids if id_ not in known]
+
+
+def reduced(runtime: Runtime, message: Message | Followed, incident: Incident | None) -> Reduced:
+    """Return *message*, which is about *incident*, with the text that it is sent again with."""
+    configuration = runtime.configuration
+    try:
+        recipient = configuration.recipient(message.contact or message.phone)
+    except ValueError:  # it is no contact any more
+        recipient = configuration.recipient(message.phone)
+    reduction = Reduction(message.reduction + 1)
+    text = reduce(message.text, message.kind, incident, reduction, recipient.language, recipient.time_zone)
+    return Reduced(message.id, text, measure(text).parts, reduction)
 
 
 def _in_time(pacing: Pace, waiting: Sequence[Message]) -> Pace:

@@ -26,7 +26,8 @@ from notifier.incidents import Kind
 from notifier.store.database import Database
 from notifier.store.incidents import ADD_MESSAGES, Incidents, message_row
 from notifier.store.marks import set_mark
-from notifier.store.records import IncidentChange, NewMessage
+from notifier.store.outbox import reword
+from notifier.store.records import IncidentChange, NewMessage, Reduced
 from notifier.store.schema import MessageState, jobs, messages, replies
 
 REPLIES_SEEN = "replies/"
@@ -41,6 +42,10 @@ _FOLLOWED = (
     messages.c.phone,
     messages.c.finished_at,
     messages.c.received_at,
+    messages.c.text,
+    messages.c.kind,
+    messages.c.incident_id,
+    messages.c.reduction,
     select(jobs.c.account).where(jobs.c.tag == messages.c.tag).scalar_subquery().label("account"),
 )
 
@@ -89,6 +94,10 @@ class Followed:
     phone: str
     accepted_at: datetime
     received_at: datetime
+    text: str
+    kind: str
+    incident_id: str | None
+    reduction: int
     account: str
 
 
@@ -105,6 +114,8 @@ class ReceiptSeen:
     due_at: datetime | None
     credits: float | None = None
     """What the message has cost, where it is told."""
+    reduced: Reduced | None = None
+    """The text with which it is sent again, since its content was refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,27 +167,41 @@ class Receipts:
 
         return self._database.submit(operation)
 
+    @staticmethod
+    def _send_again(connection: Connection, refused: Sequence[ReceiptSeen], now: datetime) -> None:
+        """Return messages whose content an operator refused to the queue, with less in their texts."""
+        for one in refused:
+            assert one.reduced is not None  # noqa: S101 (they were selected by it)
+            is_accepted = messages.c.state == MessageState.ACCEPTED
+            reword(connection, [one.reduced], is_accepted)
+            again = {"state": MessageState.QUEUED, "due_at": now, "error": one.error}
+            none = dict.fromkeys(("tag", "ovh_id", "sent_at", "finished_at", "receipt_due_at"))
+            connection.execute(
+                update(messages).where(messages.c.id == one.message_id, is_accepted).values(again | none)
+            )
+
     def write(self, seen: Sequence[ReceiptSeen], now: datetime) -> Future[None]:
         """Write down what receipts say; what reached nobody has the next step of its incident come at once."""
 
         def operation(connection: Connection) -> None:
-            connection.execute(
-                _FOLLOW,
-                [
-                    {
-                        "message": one.message_id,
-                        "state": one.state,
-                        "receipt": one.receipt,
-                        "ptt": one.ptt,
-                        "error": one.error,
-                        "delivered_at": one.delivered_at,
-                        "due": one.due_at,
-                        "seen": now,
-                        "cost": one.credits,
-                    }
-                    for one in seen
-                ],
-            )
+            rows = [
+                {
+                    "message": one.message_id,
+                    "state": one.state,
+                    "receipt": one.receipt,
+                    "ptt": one.ptt,
+                    "error": one.error,
+                    "delivered_at": one.delivered_at,
+                    "due": one.due_at,
+                    "seen": now,
+                    "cost": one.credits,
+                }
+                for one in seen
+                if one.reduced is None
+            ]
+            if rows:
+                connection.execute(_FOLLOW, rows)
+            self._send_again(connection, [one for one in seen if one.reduced is not None], now)
             failed = [one.message_id for one in seen if one.state is MessageState.UNDELIVERED]
             if failed:
                 connection.execute(
@@ -186,7 +211,7 @@ class Receipts:
                 )
                 self._incidents.hasten(connection, failed, now)
 
-        return self._database.submit(operation, rings=("escalator",))
+        return self._database.submit(operation, rings=("escalator", "sender"))
 
 
 class Replies:

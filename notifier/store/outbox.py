@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, bindparam, exists, func, select, true, update
+from sqlalchemy import ColumnElement, Connection, bindparam, exists, func, select, true, update
 
 from notifier.incidents import PAGING, IncidentState, Kind
 from notifier.store.engine import Backend
 from notifier.store.incidents import ADD_MESSAGES, message_row
 from notifier.store.marks import get_mark, set_mark
-from notifier.store.records import Ending, Job, Message, NewMessage
+from notifier.store.records import Ending, Job, Message, NewMessage, Reduced
 from notifier.store.schema import FAILED, MessageState, incidents, jobs, messages, word
 
 MESSAGE = (
@@ -34,6 +34,7 @@ MESSAGE = (
     messages.c.urgency,
     messages.c.gist,
     messages.c.refused_by,
+    messages.c.reduction,
 )
 _WITH_STATE = (*MESSAGE, incidents.c.state.label("incident_state"))
 _OF_INCIDENTS = messages.outerjoin(incidents, incidents.c.id == messages.c.incident_id)
@@ -234,6 +235,16 @@ class Outbox:
                 return False
         self._connection.execute(ADD_MESSAGES, message_row(digest, receiver, received_at, now, None))
         return True
+
+
+def reword(connection: Connection, texts: Iterable[Reduced], where: ColumnElement[bool]) -> None:
+    """Give messages, as far as *where* holds of them, the *texts* that they are sent again with."""
+    for one in texts:
+        connection.execute(
+            update(messages)
+            .where(messages.c.id == one.message_id, where)
+            .values(text=one.text, parts=one.parts, reduction=one.reduction)
+        )
 
 
 def chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:

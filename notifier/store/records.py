@@ -103,6 +103,8 @@ class Message:
     gist: str | None = None
     refused_by: str | None = None
     """The accounts that refused it, with spaces between."""
+    reduction: int = 0
+    """How much was left out of its text, see `notifier.reduction`."""
     incident_state: str | None = None
     """The state of its incident."""
 
@@ -110,6 +112,16 @@ class Message:
     def refusing(self) -> frozenset[str]:
         """The accounts that refused it."""
         return frozenset(self.refused_by.split(" ")) if self.refused_by is not None else frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Reduced:
+    """A message that is sent again with another text, since its content was refused."""
+
+    message_id: str
+    text: str
+    parts: int
+    reduction: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -311,6 +311,7 @@ messages = Table(
     Column("ovh_id", BigInteger),
     Column("error", Words),
     Column("refused_by", Text),
+    Column("reduction", Integer, nullable=False, server_default="0"),
     Column("finished_at", Instant),
     Column("credits", Float),
     _partial("messages_queued", "due_at", "id", where="state = 'queued'"),

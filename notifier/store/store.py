@@ -35,7 +35,7 @@ from notifier.store.incidents import ADD_MESSAGES, Incidents, message_row
 from notifier.store.ledger import Ledger
 from notifier.store.marks import Marks, set_mark
 from notifier.store.members import Members, free_orphans
-from notifier.store.outbox import MESSAGE, Outbox, chunks
+from notifier.store.outbox import MESSAGE, Outbox, chunks, reword
 from notifier.store.records import (
     Claims,
     Due,
@@ -47,6 +47,7 @@ from notifier.store.records import (
     NewNotification,
     NewWebhook,
     Queue,
+    Reduced,
     StoredWebhook,
 )
 from notifier.store.schema import (
@@ -481,6 +482,27 @@ class Store(Database):
 
         def operation(connection: Connection) -> None:
             self._release(connection, job.tag, due_at, error, query_id, answered_at=now)
+
+        return self.submit(operation)
+
+    def reduce(
+        self,
+        job: Job,
+        texts: Sequence[Reduced],
+        endings: Sequence[Ending],
+        error: str,
+        now: datetime,
+        query_id: str | None = None,
+    ) -> Future[None]:
+        """Write down that the content of *job* was refused.
+
+        Messages go back to the queue with their *texts*, due now, but for those that ended.
+        """
+
+        def operation(connection: Connection) -> None:
+            self._end(connection, endings, now, job.tag)
+            reword(connection, texts, messages.c.tag == job.tag)
+            self._release(connection, job.tag, now, error, query_id, answered_at=now, account=job.account)
 
         return self.submit(operation)
 

@@ -21,7 +21,12 @@ from notifier.sms import MAX_PARTS, measure
 
 _CLOCK_TOLERANCE = 30  # seconds
 _E164 = re.compile(r"\+[1-9]\d{6,14}")
-_URL = re.compile(r"(https?://|www\.)\S", re.IGNORECASE)
+_CONTACT = re.compile(
+    r"(?:\w://|www\.)\S|\S@\S+\.\w|(?:\+|\b00)\d(?:[ .-]?\d){7}|\b0\d(?:[ .-]?\d\d){4}\b", re.ASCII
+)
+"""What OVHcloud refuses with a short number: URLs, e-mail addresses, telephone numbers."""
+_HOST_NAME = re.compile(_CONTACT.pattern + r"|\b[a-zA-Z][\w-]*\.\w|\b\d+\.\d+\.\d+\.\d+\b", re.ASCII)
+"""The same, and bare host names and IP addresses: whether it refuses those, too, is not known."""
 _STOP = "\nSTOP 36180"
 _PTTS = {
     1: "retrying: phone problem",
@@ -189,6 +194,8 @@ class Emulation:
     phones_off: set[str] = field(default_factory=set)
     receipts: dict[str, tuple[int, int]] = field(default_factory=dict)
     """What becomes of messages to a number, as (deliveryReceipt, ptt); delivered if it is not here."""
+    refuses_host_names: bool = False
+    """Whether a host name counts as contact information, which a short number may not send."""
     delivery_delay: float = 0.0
     listing_delay: float = 0.0
     """Seconds until an accepted job shows in lists."""
@@ -285,6 +292,9 @@ class Emulation:
             raise bad_request("[receivers] Missing parameter")
         if len(str(body.get("tag") or "")) > 20:
             raise bad_request("[tag] is longer than 20 characters")
+        contacts = _HOST_NAME if self.refuses_host_names else _CONTACT
+        if is_short and contacts.search(message):
+            raise bad_request("cannot send contact information with shortcode")
         if not body.get("noStopClause") and sender in self.senders:
             message += _STOP
         parts = measure(message).parts
@@ -299,13 +309,10 @@ class Emulation:
         self.credits -= cost
         now = self.clock()
         for number, credits_ in zip(valid, costs, strict=True):
-            is_blocked = is_short and _URL.search(message) is not None
             sms = Sms(
                 next(self._ids), number, message, sender, body.get("tag"), parts, credits_, now,
                 now + self.listing_delay,
             )  # fmt: skip
-            if is_blocked:
-                sms.delivery_receipt, sms.ptt = 16, 29
             self.accepted.append(sms)
         return {
             "ids": [sms.id for sms in self.accepted[-len(valid) :]] if valid else [],
