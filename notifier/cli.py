@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import getpass
 import itertools
 import json
 import sys
@@ -435,6 +434,11 @@ TokenFile = Annotated[
 ]
 
 
+By = Annotated[
+    str | None, typer.Option(help="A contact's name; if left out, the user whom the service authenticates.")
+]
+
+
 @app.command(epilog="Example: notifier incidents --url https://ops:PASSWORD@pager.example.net --all")
 def incidents(
     url: ServiceUrl = DEFAULT_URL,
@@ -588,20 +592,40 @@ def _console_for_progress() -> Console:
 @app.command(epilog="Example: notifier ack 7 --by alice")
 def ack(
     incident: Annotated[str, typer.Argument(metavar="ID", help="The incident's number, or its id.")],
-    by: Annotated[str | None, typer.Option(help="Who has it; you, if left out.")] = None,
+    by: By = None,
+    take: Annotated[bool, typer.Option("--take", help="Take it over from whoever has it.")] = False,
     url: ServiceUrl = DEFAULT_URL,
     token_file: TokenFile = None,
     output: OutputFormat = Output.TEXT,
 ) -> None:
-    """Acknowledge an incident at a running service: escalation stops, the others who were paged are told."""
+    """Acknowledge an incident at a running service: escalation stops, the others who were paged are notified."""
     try:
-        acknowledged = Client(url, token_file).acknowledge(incident, by or getpass.getuser())
+        acknowledged = Client(url, token_file).acknowledge(incident, by, take=take)
     except ServiceError as error:
         _fail(str(error))
     if output is Output.JSON:
         _print_json(acknowledged)
     else:
         _say(f"{acknowledged['acknowledged_by']} has #{acknowledged['number']} {acknowledged['title']}")
+
+
+@app.command(epilog="Example: notifier close 7 --by alice")
+def close(
+    incident: Annotated[str, typer.Argument(metavar="ID", help="The incident's number, or its id.")],
+    by: By = None,
+    url: ServiceUrl = DEFAULT_URL,
+    token_file: TokenFile = None,
+    output: OutputFormat = Output.TEXT,
+) -> None:
+    """Close an incident at a running service that Alertmanager does not resolve, as after a silence."""
+    try:
+        closed = Client(url, token_file).close(incident, by)
+    except ServiceError as error:
+        _fail(str(error))
+    if output is Output.JSON:
+        _print_json(closed)
+    else:
+        _say(f"#{closed['number']} {closed['title']} is closed")
 
 
 # -- OVHcloud -----------------------------------------------------------------------------------------------

@@ -61,9 +61,20 @@ class Client:
             if cursor is None:
                 return
 
-    def acknowledge(self, incident: str, by: str) -> dict[str, Any]:
-        """Acknowledge an incident, by its number or id, in the name of *by*; return it."""
-        return self._ask("POST", f"/api/v1/incidents/{quote(incident, safe='')}/ack", json={"by": by})
+    def acknowledge(self, incident: str, by: str | None, *, take: bool = False) -> dict[str, Any]:
+        """Acknowledge an incident, by its number or id, for *by* or the authenticated user; return it.
+
+        With *take*, it is taken over from whoever has it.
+        """
+        return self._act(incident, "ack", by, **({"take": True} if take else {}))
+
+    def close(self, incident: str, by: str | None) -> dict[str, Any]:
+        """Close an incident, by its number or id, for *by* or the authenticated user; return it."""
+        return self._act(incident, "close", by)
+
+    def _act(self, incident: str, action: str, by: str | None, **values: Any) -> dict[str, Any]:
+        body = values if by is None else {"by": by, **values}
+        return self._ask("POST", f"/api/v1/incidents/{quote(incident, safe='')}/{action}", json=body)
 
     def _ask(self, method: str, path: str, **how: Any) -> dict[str, Any]:
         try:

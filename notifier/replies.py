@@ -17,7 +17,10 @@ _ACK = frozenset(
     | {"yes", "yep", "mine", "oui", "vu", "pris"}
 )
 _TAKE = frozenset({"take", "prends", "reprends"})
+_ALL = frozenset({"all", "tout", "tous", "toutes"})
 _NEXT = frozenset({"next", "nxt", "escalate", "suivant"})
+_CLOSE = frozenset({"close", "closed", "resolve", "resolved", "clore", "clos", "fermer"})
+_HELP = frozenset({"help", "aide", "?"})
 _WHO = frozenset({"who", "whos", "qui"})
 _MUTE = frozenset({"mute", "silence", "sourdine"})
 _POLITE = frozenset({"thanks", "thank", "you", "thx", "please", "pls", "merci", "svp", "stp"})
@@ -29,7 +32,7 @@ _DURATION = re.compile(r"(?:\d+\s*(?:mins?|hrs?|min|ms|[smhdw])\s*)+$")
 _UNITS = (("mins", "m"), ("min", "m"), ("hrs", "h"), ("hr", "h"))
 
 
-_KNOWN = _ACK | _TAKE | _NEXT | _WHO | _POLITE
+_KNOWN = _ACK | _TAKE | _ALL | _NEXT | _CLOSE | _WHO | _POLITE
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,20 @@ class Ack:
 
     numbers: tuple[int, ...] = ()
     over: bool = False
+    every: bool = False
+    """Whether the sender has *everything* that they were paged for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """The incidents of these *numbers* are over, though Alertmanager does not say so."""
+
+    numbers: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Help:
+    """The sender asks what can be replied."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +85,7 @@ class Unclear:
     """Nothing that is known."""
 
 
-Command = Ack | Next | Who | Mute | Unclear
+Command = Ack | Next | Close | Who | Help | Mute | Unclear
 
 
 def parse_reply(text: str) -> Command:
@@ -83,6 +100,8 @@ def parse_reply(text: str) -> Command:
     given = unicodedata.normalize("NFKC", text).casefold()
     if any(thumb in given for thumb in _THUMBS):
         given = re.sub("[^\\w\\s#]", " ", given) + (" ok" if not re.search(r"[a-z]", given) else "")
+    if given.strip(" .!") in _HELP:
+        return Help()
     is_unclear = _NO_NUMBER.search(given) is not None
     given = " ".join(re.sub(r"[^\w\s]|_", " ", given).split())
     for phrase, word in _PHRASES.items():
@@ -106,6 +125,8 @@ def parse_reply(text: str) -> Command:
 
 def _command(kinds: Collection[str], numbers: tuple[int, ...], words: int) -> Command:
     """Return what one or two *words* of these *kinds* mean, with *numbers*."""
+    if kinds == {"all"} or kinds == {"all", "ack"}:  # "all", "ack all"
+        return Ack(every=True) if not numbers and words <= 2 else Unclear()
     if len(kinds) > 1 or words > 2 or not (kinds or numbers):
         return Unclear()
     match next(iter(kinds), "ack"):
@@ -115,6 +136,8 @@ def _command(kinds: Collection[str], numbers: tuple[int, ...], words: int) -> Co
             return Ack(numbers, over=True)
         case "next":
             return Next(numbers)
+        case "close" if numbers:
+            return Close(numbers)
         case "who" if not numbers:
             return Who()
     return Unclear()
@@ -127,6 +150,10 @@ def _kind(word: str) -> str:
         return "take"
     if word in _NEXT:
         return "next"
+    if word in _ALL:
+        return "all"
+    if word in _CLOSE:
+        return "close"
     return "who" if word in _WHO else "unknown"
 
 

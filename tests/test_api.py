@@ -157,6 +157,17 @@ def test_commands_look_at_and_acknowledge_incidents(running, phones):
     refused = command("ack", "9", "--url", running.url)
     assert refused.exit_code == 1
     assert 'there is no incident "9"' in refused.stderr
+    for wrong, why in (
+        (("ack", "1"), "say in whose name"),
+        (("ack", "1", "--by", "zorro"), 'there is no contact "zorro"'),
+        (("ack", "1", "--by", "alice"), "bob has incident 1; to take it over"),
+        (("close", "1", "--by", "bop"), 'did you mean "bob"?'),
+    ):
+        refused = command(*wrong, "--url", running.url)
+        assert (refused.exit_code, why in refused.stderr) == (1, True), refused.stderr
+    assert "alice has #1" in command("ack", "1", "--by", "alice", "--take", "--url", running.url).stdout
+    assert command("close", "1", "--by", "alice", "--url", running.url).stdout == "#1 A db-1 is closed\n"
+    assert "is resolved already" in command("close", "1", "--by", "alice", "--url", running.url).stderr
 
 
 def test_commands_say_what_is_wrong(files, run, tmp_path):

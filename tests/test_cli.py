@@ -137,7 +137,10 @@ def test_check_warns_of_urls_that_would_be_blocked(files):
     )
     result = notifier("check", "--config", file)
     assert result.exit_code == 0
-    assert "mine.j2:2:14: warning: templates: URLs are removed from messages" in result.output
+    assert (
+        "mine.j2:2:14: warning: templates: URLs, e-mail addresses and telephone numbers are removed"
+        in result.output
+    )
 
 
 def test_check_online_asks_ovhcloud_about_everything(files, emulator):

@@ -67,7 +67,7 @@ def test_a_reply_acknowledges(answering, emulator, text):
         "sms",
     )
     pager.run(900, step=30)
-    assert [who for who, _ in told(emulator)] == ["alice"]
+    assert told(emulator)[1:] == [("alice", "You have #1 A db-1.")], "no command is carried out silently"
     assert pager.count('notifier_acknowledgements_total{via="sms"}') == 1
 
 
@@ -76,7 +76,7 @@ def test_the_others_are_told_who_has_it(answering, emulator):
     pager.post(firing("A"))
     pager.turn()
     reply(pager, emulator, BOB, "ok")
-    assert told(emulator)[2:] == [("alice", "bob has it: #1 A db-1")]
+    assert sorted(told(emulator)[2:]) == [("alice", "bob has it: #1 A db-1"), ("bob", "You have #1 A db-1.")]
 
 
 def test_a_stranger_changes_nothing_and_is_told_nothing(answering, emulator):
@@ -90,19 +90,107 @@ def test_a_stranger_changes_nothing_and_is_told_nothing(answering, emulator):
 
 
 @both_engines
-def test_ack_without_a_number_means_the_latest_that_is_open(answering, emulator):
+def test_ack_without_a_number_means_the_most_severe_that_are_open(answering, emulator):
     pager = answering(**team())
-    for number, name in enumerate("ABC", 1):
-        pager.post(firing(name, key=name))
-        pager.turn()
-        pager.hand.move(seconds=30)
-        assert number == len(told(emulator))
-    pager.post(over("C", key="C"))
-    pager.turn()
+    severities = {"A": "critical", "B": "warning", "C": "critical", "D": "critical", "E": "info"}
+    for name, severity in severities.items():
+        later(pager, webhook(alert(name, severity=severity), key=name), seconds=30)
+    later(pager, webhook(alert("D", severity="critical", status="resolved"), key="D"), seconds=30)
     reply(pager, emulator, ALICE, "ack")
-    assert {i.number: i.state.value for i in pager.store.incidents.page(9)} == {
-        1: "open", 2: "acknowledged", 3: "resolved",
+    assert {i.title: i.state.value for i in pager.store.incidents.page(9)} == {
+        "A": "acknowledged", "B": "open", "C": "acknowledged", "D": "resolved", "E": "open",
     }  # fmt: skip
+    assert (
+        said_to(emulator, ALICE)[-1] == "You have 2: #3 #1. Open: 1 warning, 1 info. Reply all for the rest."
+    )
+    reply(pager, emulator, ALICE, "ack")
+    assert said_to(emulator, ALICE)[-1] == "You have #2 B. Open: 1 info. Reply all for the rest."
+
+
+@pytest.mark.parametrize("text", ["all", "ack all", "ALL", "tout", "ok tout"])
+def test_all_acknowledges_everything_that_the_sender_was_paged_for(answering, emulator, text):
+    limit = {"per_contact": {"messages": 3, "per": "10m"}}
+    pager = answering(**{**team(), "limits": limit})
+    for number in range(12):
+        pager.post(
+            webhook(alert(f"W{number}", severity="warning" if number % 2 else "critical"), key=str(number))
+        )
+    pager.run(90, step=5)
+    assert any("ack takes" in said for said in said_to(emulator, ALICE)), "most of it came in a digest"
+    reply(pager, emulator, ALICE, text)
+    assert {one.state.value for one in pager.store.incidents.page(20)} == {"acknowledged"}
+    assert said_to(emulator, ALICE)[-1].startswith("You have 12: #")
+
+
+def test_help_is_always_given_to_who_asks_for_it(answering, emulator):
+    pager = answering(**team())
+    pager.post(firing("A"))
+    pager.turn()
+    for text in ("what?", "help", "help", "aide", "?"):
+        reply(pager, emulator, ALICE, text)
+    assert len(said_to(emulator, ALICE)) == 1 + 5
+
+
+def test_commands_are_confirmed_beyond_the_limit_for_answers(answering, emulator):
+    pager = answering(**team())
+    for number in range(9):
+        later(pager, firing(f"A{number}", key=str(number)), seconds=5)
+        reply(pager, emulator, ALICE, str(number + 1), seconds=1)
+    confirmed = [said for said in said_to(emulator, ALICE) if said.startswith("You have")]
+    assert len(confirmed) == 9
+
+
+def test_a_reply_that_the_network_delivers_twice_counts_once(answering, emulator):
+    pager = answering(**team(("5m", ["bob"]), ("5m", ["carol"])))
+    later(pager, firing("A", key="a"), seconds=1)
+    later(pager, webhook(alert("W", severity="warning"), key="w"), seconds=5)
+    emulator.emulation.reply(ALICE, "ack")
+    emulator.emulation.reply(ALICE, "ack")
+    pager.hand.move(seconds=10)
+    pager.listen()
+    assert outcomes(pager) == ["done", "repeated"]
+    assert {i.title: i.state.value for i in pager.store.incidents.page(9)} == {
+        "A db-1": "acknowledged",
+        "W": "open",
+    }
+
+
+def test_a_new_number_finds_the_open_pages_of_its_owner(answering, emulator):
+    pager = answering(**team())
+    pager.post(firing("A"))
+    pager.turn()
+    contacts = [{"name": "alice", "phone": "+33639980009"}, *team()["contacts"][1:]]
+    ovh = {"sender": ..., "sender_for_response": True, "replies": {"poll_interval": "5s"}}
+    pager.reload(**{**team(), "contacts": contacts, "ovh": ovh})
+    reply(pager, emulator, "+33639980009", "ack")
+    assert the_incident(pager).acknowledged_by == "alice"
+
+
+def test_a_reply_to_another_installation_on_the_same_account_is_left_to_it(answering, emulator):
+    pager = answering(**team())
+    pager.post(firing("A"))
+    pager.turn()
+    emulator.emulation.send(
+        {"message": "of another", "receivers": [ALICE], "sender": "ACME", "tag": "other-tag"}
+    )
+    reply(pager, emulator, ALICE, "ack")
+    reply(pager, emulator, ALICE, "gibberish")
+    assert outcomes(pager) == ["to another installation"] * 2
+    assert the_incident(pager).state == "open"
+    assert said_to(emulator, ALICE)[2:] == []
+
+
+def test_close_resolves_what_alertmanager_does_not(answering, emulator):
+    pager = answering(**team(notify=["alice", "bob"]))
+    pager.post(firing("A"))
+    pager.turn()
+    reply(pager, emulator, ALICE, "close")
+    assert the_incident(pager).state == "open", "without a number it is not understood"
+    reply(pager, emulator, ALICE, "close 1")
+    assert the_incident(pager).state == "resolved"
+    assert sorted(told(emulator)[3:]) == [("alice", "#1 is closed."), ("bob", "alice closed #1 A db-1")]
+    pager.run(3600, step=60)
+    assert len(told(emulator)) == 5
 
 
 def test_ack_means_what_that_person_was_paged_for(answering, emulator):
@@ -118,7 +206,9 @@ def test_ack_means_what_that_person_was_paged_for(answering, emulator):
     reply(pager, emulator, ALICE, "ok")
     assert [(i.number, i.acknowledged_by) for i in pager.store.incidents.page(9)] == [(2, None), (1, "alice")]
     reply(pager, emulator, CAROL, "ok")
-    assert said_to(emulator, CAROL) == ["Nothing that you were paged for is open."]
+    assert said_to(emulator, CAROL) == [], (
+        "she was sent nothing that she could mean: it is for another installation"
+    )
 
 
 def test_a_reply_older_than_the_page_does_not_acknowledge_it(answering, emulator):
@@ -186,7 +276,9 @@ def test_help_comes_at_most_once_an_hour(answering, emulator):
     pager.turn()
     for text in ("what?", "a" * 10_000, "hello"):
         reply(pager, emulator, ALICE, text)
-    assert said_to(emulator, ALICE)[1:] == ["Reply: ack, next, who, or with a number: 7, 7 next."]
+    assert said_to(emulator, ALICE)[1:] == [
+        "Reply: ack, all, next, who, or with a number: 7, 7 next, close 7."
+    ]
     reply(pager, emulator, ALICE, "and now?", seconds=3600)
     assert len(said_to(emulator, ALICE)) == 3
     with pager.store.reading() as connection:
@@ -286,15 +378,13 @@ def test_an_old_reply_is_not_answered(answering, emulator):
     assert len(said_to(emulator, ALICE)) == 1
 
 
-def test_a_second_ack_takes_the_next_and_says_so(answering, emulator):
+def test_ack_takes_all_of_the_highest_severity_and_says_so(answering, emulator):
     pager = answering(**team())
     for name in "AB":
         later(pager, firing(name, key=name), minutes=1)
     reply(pager, emulator, ALICE, "ack")
-    assert said_to(emulator, ALICE)[-1] == "You have #2 B db-1. Open still: #1"
-    reply(pager, emulator, ALICE, "ack")
+    assert said_to(emulator, ALICE)[-1] == "You have 2: #2 #1."
     assert {one.state for one in pager.store.incidents.page(9)} == {"acknowledged"}
-    assert len(said_to(emulator, ALICE)) == 3
 
 
 def test_a_polite_ok_takes_nothing_from_whoever_has_it(answering, emulator):
@@ -315,10 +405,10 @@ def test_whoever_was_not_paged_is_told_what_a_number_took(answering, emulator):
     pager.post(firing("A"))
     pager.turn()
     reply(pager, emulator, BOB, "1")
-    assert said_to(emulator, BOB) == ["You have #1 A db-1"]
+    assert said_to(emulator, BOB) == ["You have #1 A db-1."]
 
 
-def test_ack_means_what_was_sent_last_though_it_was_settled_later(answering, emulator):
+def test_ack_means_what_was_sent_before_though_it_was_settled_later(answering, emulator):
     pager = answering(**team())
     later(pager, firing("OLD", key="old"), seconds=0)
     emulator.faults.add(Fault(kind=FaultKind.RESET_AFTER))
@@ -329,7 +419,7 @@ def test_ack_means_what_was_sent_last_though_it_was_settled_later(answering, emu
     pager.run(60, step=5)
     pager.listen()
     states = {one.title: one.state.value for one in pager.store.incidents.page(9)}
-    assert states == {"OLD db-1": "open", "NEW db-1": "acknowledged"}
+    assert states == {"OLD db-1": "acknowledged", "NEW db-1": "acknowledged"}
 
 
 def test_what_alerts_hardly_share_is_not_muted(answering, emulator):
@@ -396,7 +486,11 @@ def test_a_clock_that_jumps_loses_no_reply(answering, emulator):
     [
         ("mute 1 2h", {"alertname": "A"}, "#1 was not muted: Alertmanager cannot be reached"),
         ("mute 1 2h", {}, "#1 was not muted: its alerts have no label in common"),
-        ("mute 1", {"alertname": "A"}, "Reply: ack, next, who, or with a number: 7, 7 next, mute 7 2h."),
+        (
+            "mute 1",
+            {"alertname": "A"},
+            "Reply: ack, all, next, who, or with a number: 7, 7 next, close 7, mute 7 2h.",
+        ),
     ],
 )
 def test_a_refusal_to_mute_is_told(answering, emulator, text, labels, answer):
@@ -546,14 +640,14 @@ def test_a_reply_that_keeps_failing_is_given_up_and_delays_no_other(answering, e
     pager = answering(**team(("5m", ["bob"])))
     pager.post(firing("A"))
     pager.turn()
-    real = pager.replies._meaning
+    real = pager.replies._meaning_of
 
-    def meaning(text, *rest):
-        if text == "poison":
+    def meaning(account, reply, *rest):
+        if reply.message == "poison":
             raise RuntimeError("a fault")
-        return real(text, *rest)
+        return real(account, reply, *rest)
 
-    monkeypatch.setattr(pager.replies, "_meaning", meaning)
+    monkeypatch.setattr(pager.replies, "_meaning_of", meaning)
     emulator.emulation.reply(ALICE, "poison")
     reply(pager, emulator, ALICE, "ack")
     assert the_incident(pager).acknowledged_by == "alice"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.replies import Ack, Mute, Next, Unclear, Who, parse_reply
+from notifier.replies import Ack, Close, Help, Mute, Next, Unclear, Who, parse_reply
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,8 @@ from notifier.replies import Ack, Mute, Next, Unclear, Who, parse_reply
         ("mute 7 2h", Mute(timedelta(hours=2), (7,))), ("Mute 7 2h", Mute(timedelta(hours=2), (7,))),
         ("mute 2h", Mute(timedelta(hours=2))), ("7 mute 90 min", Mute(timedelta(minutes=90), (7,))),
         ("mute #7 1h30m", Mute(timedelta(minutes=90), (7,))), ("mute7 2h", Mute(timedelta(hours=2), (7,))),
-        ("", Unclear()), ("?", Unclear()), ("help", Unclear()), ("not ok", Unclear()), ("ack not", Unclear()),
+        ("", Unclear()), ("?", Help()), ("help", Help()), ("Aide !", Help()), ("all", Ack(every=True)), ("ack all", Ack(every=True)),
+        ("tout", Ack(every=True)), ("all next", Unclear()), ("close 7", Close((7,))), ("7 resolve", Close((7,))), ("close", Unclear()), ("not ok", Unclear()), ("ack not", Unclear()),
         ("mute 7", Unclear()), ("mute 7 0h", Unclear()), ("mute", Unclear()), ("who 7", Unclear()), ("ack next", Unclear()),
         ("back", Unclear()), ("ask", Unclear()), ("I can't", Unclear()), ("STOP", Unclear()), ("12345678", Unclear()),
         ("ok I will look at it tomorrow", Unclear()), ("a" * 10_000, Unclear()), ("7" * 10_000, Unclear()),

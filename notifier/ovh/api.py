@@ -80,6 +80,8 @@ class Incoming(_Answer):
     sender: str
     message: Annotated[str, AfterValidator(_storable)] = ""
     creation_datetime: Instant = Field(alias="creationDatetime")
+    tag: str | None = None
+    """The tag of the job that it replies to, where OVHcloud knows it."""
 
 
 class Ptt(_Answer):

@@ -12,7 +12,7 @@ import structlog
 from notifier.clock import Clock
 from notifier.config import Recipient
 from notifier.ids import new_id
-from notifier.incidents import Event, Incident, IncidentState, Kind, acknowledged, reopened
+from notifier.incidents import Event, Incident, IncidentState, Kind, acknowledged, reopened, resolved
 from notifier.metrics import Metrics
 from notifier.notices import notice
 from notifier.paging.escalation import Escalator
@@ -146,6 +146,28 @@ class Desk:
         self._escalator.wake()
         return Verdict.DONE
 
+    def close(
+        self,
+        incident_id: str,
+        by: str,
+        via: Via,
+        holds: Callable[[Incident], bool] = lambda incident: True,
+    ) -> Verdict:
+        """Resolve an incident that Alertmanager does not, if *holds* is true of it then; the others are notified.
+
+        If its alerts still fire, Alertmanager's next repetition opens a new one.
+
+        Raises:
+            StoreUnavailable: it cannot be written down now.
+        """
+        now = self._clock()
+        done = self._change(incident_id, now, lambda one: self.closing(one, by, via, now), holds)
+        if isinstance(done, Verdict):
+            return done
+        log.info("incident closed", incident=done.incident.number, by=by, via=via)
+        self._sender.expect()
+        return Verdict.DONE
+
     def send(self, to: str, text: str) -> NewMessage:
         """Have *text* sent to a contact, to who is on call in a schedule, or to a number; return the message.
 
@@ -219,6 +241,17 @@ class Desk:
                 told = self._notices("escalated", incident, by, None, now)
         return IncidentChange(
             replace(open_, due_at=now), events=(Event("next", by=by, via=via),), messages=told
+        )
+
+    def closing(
+        self, incident: Incident, by: str, via: Via, now: datetime, phone: str | None = None
+    ) -> IncidentChange:
+        """Return what resolves *incident* in the name of *by*, who has *phone* if that is known."""
+        return IncidentChange(
+            resolved(incident, now),
+            events=(Event("closed", by=by, via=via),),
+            messages=self._notices("closed", incident, by, phone, now),
+            withdraws_pages=True,
         )
 
     def _notices(

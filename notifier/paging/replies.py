@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -22,11 +23,13 @@ from notifier.paging.sending import Sender
 from notifier.paging.set_aside import MOST_ATTEMPTS
 from notifier.paging.worker import Worker
 from notifier.phones import mask
-from notifier.replies import Ack, Mute, Next, Unclear, Who, parse_reply
+from notifier.rendering import urgency
+from notifier.replies import Ack, Close, Command, Help, Mute, Next, Unclear, Who, parse_reply
 from notifier.runtime import Current
 from notifier.silences import SilenceRefused, make_silence
+from notifier.sms import clip
 from notifier.store.engine import StoreUnavailable
-from notifier.store.followup import REPLIES_SEEN, ReplyRead
+from notifier.store.followup import REPLIES_SEEN, ReplyRead, Written
 from notifier.store.incidents import HEARTBEATS
 from notifier.store.records import IncidentChange
 from notifier.store.store import Store
@@ -51,7 +54,10 @@ _SKEW = timedelta(seconds=1)
 _LINGER = timedelta(minutes=15)
 """For how long after the last incident is resolved replies are still read."""
 _TOO_OLD_TO_ANSWER = timedelta(minutes=15)
-_MOST_NAMED = 3
+_MOST_NAMED = 12
+"""How many numbers a confirmation names at most."""
+_CONVERSATION = timedelta(hours=48)
+"""For how long a reply to a short number reaches whoever sent from it."""
 _AFTER_FAILURE = 15.0  # seconds
 _LONGEST_INTERVAL = timedelta(minutes=10)
 
@@ -64,9 +70,21 @@ class _Meaning:
     changes: list[IncidentChange] = field(default_factory=list)
     answers: list[str] = field(default_factory=list)
     is_help: bool = False
+    """Whether it is answered with help that nobody asked for."""
+    is_asked_for: bool = False
+    """Whether the answer was asked for, and is always given."""
 
 
-_Act = Callable[[_Meaning, Incident, Recipient, datetime], None]
+@dataclass(frozen=True, slots=True)
+class _Meant:
+    """The incidents that a reply is about; where there are none, or not all, the *outcome* and what to answer."""
+
+    incidents: tuple[Incident, ...]
+    outcome: str | None = None
+    answers: tuple[str, ...] = ()
+
+
+_Act = Callable[[_Meaning, Incident], None]
 
 
 class Replies(Worker):
@@ -201,17 +219,19 @@ class Replies(Worker):
         phone, at = e164(reply.sender), min(api.local_time(reply.creation_datetime), now)
         people = (runtime.configuration.recipient(contact.name) for contact in runtime.configuration.contacts)
         person = next((one for one in people if one.phone == phone), None)
+        account, name = api.service_name(), person.name if person else None
         silences: dict[str, str | SilenceRefused] = {}
         for _ in range(_ATTEMPTS):
-            meaning = self._meaning(reply.message, person, at, now, silences)
-            name = person.name if person else None
-            read = ReplyRead(api.service_name(), reply.id, at, phone, name, reply.message, meaning.outcome)
+            meaning = self._meaning_of(account, reply, person, at, now, silences)
+            read = ReplyRead(account, reply.id, at, phone, name, reply.message, meaning.outcome)
             answers, marks = [], []
-            is_fresh = now - at < _TOO_OLD_TO_ANSWER
-            if person is not None and meaning.answers and is_fresh and self._may_answer(person, meaning, now):
+            if person is not None and meaning.answers and self._may_answer(person, meaning, at, now):
                 answers = [self._desk.message(person, text, Kind.ANSWER, now) for text in meaning.answers]
                 marks = [_help_mark(person)] if meaning.is_help else []
-            if self._store.replies.write(read, meaning.changes, answers, now, marks).result():
+            written = self._store.replies.write(read, meaning.changes, answers, now, marks).result()
+            if written is Written.BEFORE:
+                return  # another replica was faster
+            if written is Written.NOW:
                 break
         else:
             raise RuntimeError("the incident changes all the time")
@@ -221,7 +241,7 @@ class Replies(Worker):
         log.info(
             "reply read",
             reply=reply.id,
-            contact=person.name if person else None,
+            contact=name,
             phone=mask(phone),
             outcome=meaning.outcome,
             incidents=[change.incident.number for change in meaning.changes],
@@ -229,7 +249,14 @@ class Replies(Worker):
         self._sender.expect()
         self._escalator.wake()
 
-    def _may_answer(self, person: Recipient, meaning: _Meaning, now: datetime) -> bool:
+    def _may_answer(self, person: Recipient, meaning: _Meaning, at: datetime, now: datetime) -> bool:
+        """Whether *person* is sent an answer: always to a command that was carried out, or where help is asked for."""
+        if meaning.changes:
+            return True
+        if now - at >= _TOO_OLD_TO_ANSWER or not self._store.replies.was_texted(person, now - _CONVERSATION):
+            return False  # what nobody waits for; or a reply to somebody else on the same account
+        if meaning.is_asked_for:
+            return True
         if meaning.is_help:
             last = self._store.marks.get(_help_mark(person))
             return last is None or not timedelta() <= now - last < HELP_EVERY
@@ -237,102 +264,126 @@ class Replies(Worker):
 
     # what it means
 
-    def _meaning(
+    def _meaning_of(
         self,
-        text: str,
+        account: str,
+        reply: Incoming,
         person: Recipient | None,
         at: datetime,
         now: datetime,
         silences: dict[str, str | SilenceRefused],
     ) -> _Meaning:
-        """Return what *text* comes to. *silences* are those made for it already, by the ids of incidents."""
-        alertmanager = self._current.runtime.configuration.alertmanager
+        """Return what *reply* comes to. *silences* are those made for it already, by the ids of incidents."""
+        if reply.tag and not self._store.replies.is_tag_known(reply.tag):
+            return _Meaning("to another installation")
         if person is None:
             return _Meaning("stranger")
-        match parse_reply(text):
-            case Ack(numbers, over):
-                return self._for_each(person, numbers, at, now, partial(self._acknowledge, over))
-            case Next(numbers):
-                return self._for_each(person, numbers, at, now, self._pass_on)
-            case Who():
-                return _Meaning("who", answers=[self._on_call(person, now)])
-            case Mute(duration, numbers) if alertmanager is not None:
-                mute = partial(self._mute, alertmanager, duration, silences)
-                return self._for_each(person, numbers, at, now, mute)
-            case Mute() | Unclear():
-                help_ = "help" if alertmanager is None else "help_mute"
-                return _Meaning("unclear", answers=[notice(help_, person.language)], is_help=True)
+        command = parse_reply(reply.message)
+        is_bare = isinstance(command, Ack | Next) and not command.numbers
+        if is_bare and self._store.replies.is_repeated(account, reply.id, person.phone, reply.message, at):
+            return _Meaning("repeated")  # networks deliver a message twice now and then
+        return self._meaning(command, person, at, now, silences)
 
-    def _for_each(
+    def _meaning(
         self,
+        command: Command,
         person: Recipient,
-        numbers: tuple[int, ...],
         at: datetime,
         now: datetime,
-        act: _Act,
+        silences: dict[str, str | SilenceRefused],
     ) -> _Meaning:
-        meaning = _Meaning("done")
-        incidents: list[Incident] = []
-        if not numbers:
-            incidents = self._meant(person, at + _SKEW, act)
-            if not incidents:
-                return _Meaning("nothing open", answers=[notice("nothing_open", person.language)])
-        for number in numbers:
-            found = self._store.incidents.numbered(number)
-            if found is not None and found.opened_at > at + _SKEW:
-                found = None  # whoever wrote this cannot have meant it
-            if found is None or found.state is IncidentState.RESOLVED:
-                name = "no_incident" if found is None else "resolved_already"
-                meaning.outcome = name
-                meaning.answers.append(notice(name, person.language, number=number))
-            else:
-                incidents += self._store.incidents.told_with(found, person.phone)
-        for incident in {one.id: one for one in incidents}.values():
-            act(meaning, incident, person, now)
-        self._say_what_was_meant(meaning, person, is_named=bool(numbers))
+        """Return what *command* of *person*, written at *at*, comes to."""
+        alertmanager = self._current.runtime.configuration.alertmanager
+        before, language = at + _SKEW, person.language
+        help_ = notice("help" if alertmanager is None else "help_mute", language)
+        match command:
+            case Ack(numbers, over, every):
+                return self._acknowledge_all(person, numbers, before, now, over=over, every=every)
+            case Next(numbers):
+                meant = self._numbered(person, numbers, before) if numbers else self._latest(person, before)
+                return self._done(meant, partial(self._pass_on, person=person, now=now))
+            case Close(numbers):
+                meant = self._numbered(person, numbers, before)
+                return self._done(meant, partial(self._close, person=person, now=now))
+            case Mute(duration, numbers) if alertmanager is not None:
+                meant = self._numbered(person, numbers, before) if numbers else self._latest(person, before)
+                mute = partial(self._mute, alertmanager, duration, silences, person=person, now=now)
+                return self._done(meant, mute)
+            case Who():
+                return _Meaning("who", answers=[self._on_call(person, now)])
+            case Help():
+                return _Meaning("help", answers=[help_], is_asked_for=True)
+            case Mute() | Unclear():
+                return _Meaning("unclear", answers=[help_], is_help=True)
+
+    def _done(self, meant: _Meant, act: _Act) -> _Meaning:
+        """Return what it comes to when *act* is done to each of the incidents that are *meant*."""
+        meaning = _Meaning("done", answers=list(meant.answers))
+        if meant.outcome is not None:
+            meaning.outcome = meant.outcome
+        for incident in meant.incidents:
+            act(meaning, incident)
         meaning.answers = list(dict.fromkeys(meaning.answers))[:_MOST_AT_ONCE]
         return meaning
 
-    def _meant(self, person: Recipient, before: datetime, act: _Act) -> list[Incident]:
-        """Return what *person* means by no number: the last page that nobody has, or else the last at all."""
-        latest = self._store.incidents.latest_of
-        is_ack = isinstance(act, partial) and act.func == self._acknowledge
-        if is_ack and (found := latest(person.phone, before, IncidentState.OPEN)):
-            return found
-        return latest(person.phone, before, IncidentState.OPEN, IncidentState.ACKNOWLEDGED)
+    def _numbered(self, person: Recipient, numbers: Sequence[int], before: datetime) -> _Meant:
+        """Return the incidents of these *numbers*, and those that *person* was paged for in the same message."""
+        found: dict[str, Incident] = {}
+        outcome, answers = None, []
+        for number in numbers:
+            one = self._store.incidents.numbered(number)
+            if one is not None and one.opened_at > before:
+                one = None  # whoever wrote this cannot have meant it
+            if one is None or one.state is IncidentState.RESOLVED:
+                outcome = "no_incident" if one is None else "resolved_already"
+                answers.append(notice(outcome, person.language, number=number))
+            else:
+                found |= {with_it.id: with_it for with_it in self._store.incidents.told_with(one, person)}
+        return _Meant(tuple(found.values()), outcome, tuple(answers))
 
-    def _say_what_was_meant(self, meaning: _Meaning, person: Recipient, *, is_named: bool) -> None:
-        """Have *person* told what they took, where they may have meant something else."""
-        taken = [
-            change.incident
-            for change in meaning.changes
-            if change.events and change.events[0].kind == "acknowledged"
-        ]
-        if not taken or meaning.answers:
-            return
-        first = taken[0]
-        if is_named:
-            involved = self._store.incidents.involved(first.id)
-            if all(one.phone != person.phone for one in involved):
-                said = notice("you_have", person.language, number=first.number, title=first.title)
-                meaning.answers.append(said)
-            return
-        ids = {incident.id for incident in taken}
-        others = [
-            f"#{one.number}"
-            for one in self._store.incidents.open_of(person.phone, len(ids) + _MOST_NAMED + 1)
-            if one.id not in ids
-        ]
-        if others:
-            more = ", ..." if len(others) > _MOST_NAMED else ""
-            named = ", ".join(others[:_MOST_NAMED]) + more
-            said = notice(
-                "you_have_of", person.language, number=first.number, title=first.title, others=named
-            )
-            meaning.answers.append(said)
+    def _latest(self, person: Recipient, before: datetime) -> _Meant:
+        """Return the incidents of the last page that *person* was sent before then."""
+        unresolved = IncidentState.OPEN, IncidentState.ACKNOWLEDGED
+        found = self._store.incidents.latest_of(person, before, *unresolved)
+        if found:
+            return _Meant(tuple(found))
+        return _Meant((), "nothing open", (notice("nothing_open", person.language),))
+
+    def _acknowledge_all(
+        self,
+        person: Recipient,
+        numbers: Sequence[int],
+        before: datetime,
+        now: datetime,
+        *,
+        over: bool,
+        every: bool,
+    ) -> _Meaning:
+        """Return what it comes to that *person* acknowledges: what they name, everything, or the most severe.
+
+        Without a number that is the latest page; where several are open, those of the highest severity among them.
+        """
+        open_ = self._store.incidents.open_of(person, before)
+        if numbers:
+            meant = self._numbered(person, numbers, before)
+        elif open_ and every:
+            meant = _Meant(tuple(open_))
+        elif open_:
+            highest = min(urgency(one.severity) for one in open_)
+            meant = _Meant(tuple(one for one in open_ if urgency(one.severity) == highest))
+        else:
+            meant = self._latest(person, before)
+        act = partial(self._acknowledge, over, person=person, now=now)
+        meaning = self._done(meant, act)
+        taken = [change.incident for change in meaning.changes]
+        if taken:
+            ids = {one.id for one in taken}
+            left = [one for one in open_ if one.id not in ids]
+            meaning.answers.insert(0, _confirmation(taken, left, person.language))
+        return meaning
 
     def _acknowledge(
-        self, over: bool, meaning: _Meaning, incident: Incident, person: Recipient, now: datetime
+        self, over: bool, meaning: _Meaning, incident: Incident, *, person: Recipient, now: datetime
     ) -> None:
         holder = incident.acknowledged_by
         if incident.state is IncidentState.ACKNOWLEDGED and holder not in (None, person.name) and not over:
@@ -342,13 +393,18 @@ class Replies(Worker):
             return
         meaning.changes.append(self._desk.acknowledgement(incident, person.name, Via.SMS, person.phone, now))
 
-    def _pass_on(self, meaning: _Meaning, incident: Incident, person: Recipient, now: datetime) -> None:
+    def _pass_on(self, meaning: _Meaning, incident: Incident, *, person: Recipient, now: datetime) -> None:
         change = self._desk.passing_on(incident, person.name, Via.SMS, now)
+        name = "nobody_further" if change is None else "passed_on"
+        meaning.answers.append(notice(name, person.language, number=incident.number))
         if change is None:
             meaning.outcome = "nobody further"
-            meaning.answers.append(notice("nobody_further", person.language, number=incident.number))
         else:
             meaning.changes.append(change)
+
+    def _close(self, meaning: _Meaning, incident: Incident, *, person: Recipient, now: datetime) -> None:
+        meaning.changes.append(self._desk.closing(incident, person.name, Via.SMS, now, person.phone))
+        meaning.answers.append(notice("you_closed", person.language, number=incident.number))
 
     def _mute(
         self,
@@ -357,6 +413,7 @@ class Replies(Worker):
         silences: dict[str, str | SilenceRefused],
         meaning: _Meaning,
         incident: Incident,
+        *,
         person: Recipient,
         now: datetime,
     ) -> None:
@@ -410,6 +467,24 @@ class Replies(Worker):
         if not people:
             people = [contact.name for contact in self._current.runtime.configuration.contacts]
         return notice("on_call", person.language, people=", ".join(people))
+
+
+def _confirmation(taken: Sequence[Incident], left: Sequence[Incident], language: str) -> str:
+    """Return what is *taken*, and how many of which severity are *left* open."""
+    first = taken[0]
+    if len(taken) == 1:
+        text = notice("you_have", language, number=first.number, title=first.title)
+    else:
+        numbers = " ".join(f"#{one.number}" for one in taken[:_MOST_NAMED])
+        more = " ..." if len(taken) > _MOST_NAMED else ""
+        text = notice("you_have_all", language, count=len(taken), numbers=numbers + more)
+    if not left:
+        return text
+    severities = Counter(one.severity or "alert" for one in left)
+    ordered = sorted(severities.items(), key=lambda one: urgency(one[0]))
+    counts = ", ".join(f"{count} {severity}" for severity, count in ordered)
+    rest = notice("still_open", language, counts=counts)
+    return f"{clip(text, 160 - len(rest) - 1)} {rest}"
 
 
 def _help_mark(person: Recipient) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import Enum, auto
 from typing import Any
 
 from sqlalchemy import (
@@ -17,11 +18,13 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    or_,
     select,
     update,
 )
 from sqlalchemy.exc import IntegrityError
 
+from notifier.config import Recipient
 from notifier.incidents import Kind
 from notifier.store.database import Database
 from notifier.store.incidents import ADD_MESSAGES, Incidents, message_row
@@ -34,6 +37,7 @@ REPLIES_SEEN = "replies/"
 """The mark up to which the replies of an account were read, with its name behind it."""
 
 _LONGEST_TEXT = 1000
+_DOUBLED = timedelta(minutes=1)
 _FOLLOWED = (
     messages.c.id,
     messages.c.ovh_id,
@@ -214,6 +218,14 @@ class Receipts:
         return self._database.submit(operation, rings=("escalator", "sender"))
 
 
+class Written(Enum):
+    """Whether a reply was written: now, before (by another replica), or not since an incident was changed."""
+
+    NOW = auto()
+    BEFORE = auto()
+    OVERTAKEN = auto()
+
+
 class Replies:
     """The replies that were read."""
 
@@ -234,6 +246,48 @@ class Replies:
                 known.update(connection.execute(statement).scalars())
         return [id_ for id_ in given if id_ not in known]
 
+    def is_repeated(self, account: str, id_: int, phone: str, text: str, at: datetime) -> bool:
+        """Return whether a reply with this *text* from *phone* is one that the network has delivered twice.
+
+        The other was carried out and is at most a minute apart, and *phone* was sent no answer in between.
+        """
+        twin = (
+            select(replies.c.at)
+            .where(
+                replies.c.phone == phone,
+                replies.c.text == text[:_LONGEST_TEXT],
+                replies.c.at >= at - _DOUBLED,
+                replies.c.at <= at + _DOUBLED,
+                replies.c.outcome == "done",
+                or_(replies.c.account != account, replies.c.id != id_),
+            )
+            .order_by(replies.c.at.desc())
+            .limit(1)
+        )
+        with self._database.reading() as connection:
+            before = connection.execute(twin).scalar()
+            if before is None:
+                return False
+            answer = select(messages.c.id).where(
+                messages.c.phone == phone,
+                messages.c.kind == Kind.ANSWER,
+                messages.c.sent_at > before,
+                messages.c.sent_at <= at,
+            )
+            return connection.execute(answer.limit(1)).first() is None
+
+    def is_tag_known(self, tag: str) -> bool:
+        """Return whether *tag* is that of a job of this installation."""
+        with self._database.reading() as connection:
+            found = connection.execute(select(jobs.c.tag).where(jobs.c.tag == tag))
+            return found.first() is not None
+
+    def was_texted(self, person: Recipient, since: datetime) -> bool:
+        """Return whether a message went to *person* since then."""
+        statement = select(messages.c.id).where(messages.c.phone == person.phone, messages.c.sent_at > since)
+        with self._database.reading() as connection:
+            return connection.execute(statement.limit(1)).first() is not None
+
     def answers_since(self, phone: str, since: datetime) -> int:
         """Return how many answers *phone* was sent since then."""
         statement = select(func.count()).where(
@@ -249,14 +303,14 @@ class Replies:
         answers: Iterable[NewMessage],
         now: datetime,
         marks: Collection[str] = (),
-    ) -> Future[bool]:
+    ) -> Future[Written]:
         """Write down *reply* with all that comes of it, or nothing if an incident was changed meanwhile.
 
-        Returns whether it was written. *marks* are set to *now*. A reply that was written before stays
+        *marks* are set to *now*. A reply that was written before stays
         as it was, and nothing comes of it again.
         """
 
-        def operation(connection: Connection) -> bool:
+        def operation(connection: Connection) -> Written:
             row = {
                 "account": reply.account,
                 "id": reply.id,
@@ -270,7 +324,7 @@ class Replies:
                 with connection.begin_nested():
                     connection.execute(insert(replies), row)
             except IntegrityError:  # it was read before
-                return True
+                return Written.BEFORE
             try:
                 with connection.begin_nested() as attempt:
                     is_done = all(self._incidents.put(connection, change, now) for change in changes)
@@ -282,7 +336,7 @@ class Replies:
                 connection.execute(
                     delete(replies).where(replies.c.account == reply.account, replies.c.id == reply.id)
                 )
-                return False
+                return Written.OVERTAKEN
             rows = [
                 message_row(message, change.incident.receiver, now, now, None)
                 for change in changes
@@ -293,6 +347,6 @@ class Replies:
                 connection.execute(ADD_MESSAGES, rows)
             for name in marks:
                 set_mark(connection, name, now)
-            return True
+            return Written.NOW
 
         return self._database.submit(operation, rings=("sender", "escalator"))

@@ -27,6 +27,7 @@ from sqlalchemy.exc import IntegrityError
 
 from notifier.alertmanager import RESERVED
 from notifier.clock import is_known
+from notifier.config import Recipient
 from notifier.ids import new_id
 from notifier.incidents import PAGING, Incident, IncidentState, Kind, next_number
 from notifier.store.database import Database
@@ -84,6 +85,15 @@ _CHANGE = (
     .values({column.name: bindparam(column.name) for column in incidents.c if column.name not in _FIXED})
 )
 _ADD_EVENTS = insert(events)
+_WITHDRAW = (
+    update(messages)
+    .where(
+        messages.c.incident_id == bindparam("incident"),
+        messages.c.kind.in_(PAGING),
+        messages.c.state == word(MessageState.QUEUED),
+    )
+    .values(state=MessageState.WITHDRAWN, finished_at=bindparam("now"))
+)
 _MOST_ALERTS = 200
 """By how many of its alerts an incident can be found."""
 _OF_ALERTS = (
@@ -247,8 +257,8 @@ class Incidents:
         with self._database.reading() as connection:
             return [HappenedEvent(*row) for row in connection.execute(statement)]
 
-    def latest_of(self, phone: str, before: datetime, *states: IncidentState) -> list[Incident]:
-        """Return the incident, in one of *states*, of the last page that went to *phone* before *before*.
+    def latest_of(self, person: Recipient, before: datetime, *states: IncidentState) -> list[Incident]:
+        """Return the incident, in one of *states*, of the last page that went to *person* before *before*.
 
         Where that page told of others too, they are returned after it.
         """
@@ -256,7 +266,7 @@ class Incidents:
         page = (
             select(messages.c.id, messages.c.incident_id)
             .where(
-                messages.c.phone == phone,
+                _is_to(person),
                 messages.c.sent_at <= before,
                 messages.c.kind.in_((*PAGING, Kind.DIGEST)),
                 messages.c.state.in_(_SEEN),
@@ -284,27 +294,34 @@ class Incidents:
             )
             return sorted(map(_incident, rows), key=lambda incident: incident.id != last.incident_id)
 
-    def open_of(self, phone: str, limit: int) -> list[Incident]:
-        """Return up to *limit* incidents for which *phone* was paged and that nobody has, newest first."""
+    def open_of(self, person: Recipient, before: datetime) -> list[Incident]:
+        """Return the incidents that nobody has and that *person* was paged for before then, the latest first.
+
+        Pages that went out in a digest count; those that are still queued do not.
+        """
+        carrier = messages.alias("carrier")
+        is_sent = messages.c.state.in_(_SEEN) & (messages.c.sent_at <= before)
+        is_merged = (messages.c.state == MessageState.MERGED) & exists().where(
+            carrier.c.id == messages.c.merged_into, carrier.c.state.in_(_SEEN), carrier.c.sent_at <= before
+        )
         page = exists().where(
             messages.c.incident_id == incidents.c.id,
-            messages.c.phone == phone,
+            _is_to(person),
             messages.c.kind.in_(PAGING),
-            messages.c.state.in_((*_SEEN, MessageState.MERGED)),
+            or_(is_sent, is_merged),
         )
         statement = (
             select(*_COLUMNS)
             .where(_UNRESOLVED, incidents.c.state == IncidentState.OPEN, page)
             .order_by(incidents.c.id.desc())
-            .limit(limit)
         )
         with self._database.reading() as connection:
             return [_incident(row) for row in connection.execute(statement)]
 
-    def told_with(self, incident: Incident, phone: str) -> list[Incident]:
-        """Return *incident*, and those of which *phone* was told by its messages."""
+    def told_with(self, incident: Incident, person: Recipient) -> list[Incident]:
+        """Return *incident*, and those that *person* was paged for by the same messages."""
         own = select(messages.c.id).where(
-            messages.c.incident_id == incident.id, messages.c.phone == phone, messages.c.kind.in_(PAGING)
+            messages.c.incident_id == incident.id, _is_to(person), messages.c.kind.in_(PAGING)
         )
         # Of a group that was told once for several receivers, all is in the same digest, if it is in one.
         digests = select(messages.c.merged_into).where(messages.c.id.in_(own))
@@ -372,6 +389,8 @@ class Incidents:
             if connection.execute(_CHANGE, row).rowcount != 1:
                 return False
         self._index_alerts(connection, change)
+        if change.withdraws_pages:
+            connection.execute(_WITHDRAW, {"incident": change.incident.id, "now": now})
         if change.events:
             connection.execute(
                 _ADD_EVENTS,
@@ -462,6 +481,12 @@ class Incidents:
 
 
 _MERGED = messages.alias("merged")
+
+
+def _is_to(person: Recipient) -> ColumnElement[bool]:
+    """Return whether a message is to *person*: at the number of today, or under their name at an earlier one."""
+    is_number = messages.c.phone == person.phone
+    return or_(is_number, messages.c.contact == person.name) if person.name else is_number
 
 
 def message_row(

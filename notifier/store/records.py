@@ -65,6 +65,8 @@ class IncidentChange:
     is_new: bool = False
     events: tuple[Event, ...] = ()
     messages: tuple[NewMessage, ...] = ()
+    withdraws_pages: bool = False
+    """Whether pages of it that are still queued are not sent any more."""
 
 
 @dataclass(frozen=True, slots=True)

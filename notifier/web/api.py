@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -137,6 +138,7 @@ class Api:
             Route("/api/v1/incidents", self._guarded(self.incidents), methods=["GET"]),
             Route("/api/v1/incidents/{id}", self._guarded(self.incident), methods=["GET"]),
             Route("/api/v1/incidents/{id}/ack", self._guarded(self.acknowledge), methods=["POST"]),
+            Route("/api/v1/incidents/{id}/close", self._guarded(self.close), methods=["POST"]),
             Route("/api/v1/messages", self._guarded(self.messages), methods=["GET"]),
             Route("/api/v1/messages/{id}", self._guarded(self.message), methods=["GET"]),
             Route("/api/v1/send", self._guarded(self.send), methods=["POST"]),
@@ -213,18 +215,62 @@ class Api:
         return JSONResponse(story_json(story, self.hide))
 
     def acknowledge(self, request: Request, body: bytes) -> Response:
-        """Acknowledge an incident in the name of whom the body says: ``{"by": "alice"}``."""
-        by = _text(_object(body, "by"), "by") or self.gate.user(request) or "the API"
-        incident = self._incident(request)
+        """Acknowledge an incident for a contact or the authenticated user: ``{"by": "alice", "take": true}``.
+
+        One that somebody else has is taken over only with ``take``.
+        """
+        values = _object(body, "by", "take")
+        take = values.get("take", False)
+        if not isinstance(take, bool):
+            raise Refused(400, "take must be true or false")
+        given = _text(values, "by")
+        incident = self._unresolved(request)
+        by = self._author(request, given)
         contact = next((c for c in self.current.runtime.configuration.contacts if c.name == by), None)
         phone = self.current.runtime.configuration.recipient(by).phone if contact is not None else None
-        match self.desk.acknowledge(incident.id, by, Via.API, phone):
+        verdict = self.desk.acknowledge(
+            incident.id, by, Via.API, phone, lambda now: take or now.holder in (None, by)
+        )
+        return self._acted(incident, verdict)
+
+    def close(self, request: Request, body: bytes) -> Response:
+        """Close an incident for a contact or the authenticated user: ``{"by": "alice"}``."""
+        values = _object(body, "by")
+        given = _text(values, "by")
+        incident = self._unresolved(request)
+        by = self._author(request, given)
+        return self._acted(incident, self.desk.close(incident.id, by, Via.API))
+
+    def _author(self, request: Request, given: str | None) -> str:
+        """Return in whose name something is done: a contact that is *given*, or the authenticated user."""
+        user = self.gate.user(request)
+        by = given or user
+        known = [contact.name for contact in self.current.runtime.configuration.contacts]
+        if by is None:
+            raise Refused(400, 'say in whose name: {"by": "alice"}')
+        if by not in known and by != user:
+            close = difflib.get_close_matches(by, known, n=1)
+            hint = f'; did you mean "{close[0]}"?' if close else ""
+            raise Refused(400, f'by: there is no contact "{by[:40]}"{hint}')
+        return by
+
+    def _unresolved(self, request: Request) -> Incident:
+        incident = self._incident(request)
+        if incident.state is IncidentState.RESOLVED:
+            raise Refused(409, f"incident {incident.number} is resolved already")
+        return incident
+
+    def _acted(self, incident: Incident, verdict: Verdict) -> Response:
+        after = self.store.incidents.get(incident.id) or incident
+        match verdict:
             case Verdict.UNKNOWN:
                 raise Refused(404, "there is no such incident")
             case Verdict.RESOLVED:
                 raise Refused(409, f"incident {incident.number} is resolved already")
-        after = self.store.incidents.get(incident.id)
-        return JSONResponse(incident_json(after or incident))
+            case Verdict.OVERTAKEN:
+                how = 'to take it over, add "take": true (notifier ack --take)'
+                raise Refused(409, f"{after.holder} has incident {incident.number}; {how}")
+        return JSONResponse(incident_json(after))
 
     def send(self, request: Request, body: bytes) -> Response:  # noqa: ARG002
         """Send somebody a message: ``{"to": "alice", "text": "hello"}``."""

@@ -211,11 +211,22 @@ _STORED = {
     "413": _plain("larger than web.max_body"),
     "503": _plain("it could not be stored; post it again"),
 }
+_BY: Json = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": 100,
+    "pattern": r"\S",
+    "description": "A contact; the authenticated user if it is left out.",
+}
 _ACK: Json = {
     "type": "object",
     "additionalProperties": False,
-    "properties": {"by": {"type": "string", "minLength": 1, "maxLength": 100, "pattern": r"\S"}},
+    "properties": {
+        "by": _BY,
+        "take": {"type": "boolean", "description": "Take it over from whoever has it."},
+    },
 }
+_CLOSE: Json = {"type": "object", "additionalProperties": False, "properties": {"by": _BY}}
 _SEND: Json = {
     "type": "object",
     "additionalProperties": False,
@@ -295,6 +306,15 @@ _PATHS: Json = {
             ["400", "403", "404", "409", "413"],
             parameters=[_ID],
             requestBody=_body(_ACK, is_required=False),
+        )
+    },
+    "/api/v1/incidents/{id}/close": {
+        "post": _api(
+            "Close an incident that Alertmanager does not resolve",
+            _ref("Incident"),
+            ["400", "403", "404", "409", "413"],
+            parameters=[_ID],
+            requestBody=_body(_CLOSE, is_required=False),
         )
     },
     "/api/v1/messages": {

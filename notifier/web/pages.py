@@ -118,6 +118,7 @@ class Pages:
             Route("/", self._page(self.home), methods=["GET"]),
             Route("/incidents/{id}", self._page(self.incident), methods=["GET"]),
             Route("/incidents/{id}/ack", self._form(self.acknowledge), methods=["POST"]),
+            Route("/incidents/{id}/close", self._form(self.close), methods=["POST"]),
             Route("/incidents/{id}/escalate", self._form(self.escalate), methods=["POST"]),
             Route("/oncall", self._page(self.on_call), methods=["GET"]),
             Route("/messages", self._page(self.messages), methods=["GET"]),
@@ -441,6 +442,11 @@ class Pages:
             incident.id, by, Via.WEB, phone, lambda now: _is_held_as_seen(now, by, values)
         )
         return {Verdict.DONE: "ack", Verdict.OVERTAKEN: "taken"}.get(verdict, "resolved")
+
+    def close(self, incident: Incident, by: str, values: Mapping[str, str]) -> str:
+        """Close *incident*, unless another took it since the page was made; say what was done."""
+        verdict = self.desk.close(incident.id, by, Via.WEB, lambda now: _is_held_as_seen(now, by, values))
+        return {Verdict.DONE: "close", Verdict.OVERTAKEN: "taken"}.get(verdict, "resolved")
 
     def escalate(self, incident: Incident, by: str, values: Mapping[str, str]) -> str:
         """Have the next step of *incident* taken, unless it was since the page was made; say what was done."""

@@ -204,6 +204,8 @@ _HAPPENED = {
     "reopened": "The acknowledgement lapsed",
     "repeated": "Told again",
     "resolved": "It is over",
+    "closed": "Closed",
+    "shifted": "Other alerts of the group fire",
     "muted": "Muted",
     "heard": "Heard again after the mute",
 }
@@ -308,6 +310,8 @@ def said(did: str, one: ShownIncident, me: str | None, sources: Sources) -> str 
             return "Nothing was done: the next step was taken meanwhile."
         case "exhausted" if one.state != "resolved":
             return "Nothing was done: there is no further step."
+        case "close" if one.state == "resolved":
+            return "It is closed. If its alerts still fire, Alertmanager's next repetition pages again."
         case "resolved" if one.state == "resolved":
             return "It was over already."
     return None
