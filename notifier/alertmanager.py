@@ -139,8 +139,8 @@ def _repaired(body: bytes) -> dict[str, Any]:
         raise WebhookError("not a webhook of Alertmanager: alerts: it holds no alert")
     state = _state(found.get("status"))
     found["alerts"] = [_repaired_alert(alert, state) for alert in alerts]
-    states = {alert["status"] for alert in found["alerts"]}
-    found["status"] = state or ("firing" if "firing" in states else "resolved")
+    states = {state, *(alert["status"] for alert in found["alerts"])}
+    found["status"] = "firing" if "firing" in states else "resolved"
     for name in ("receiver", "groupKey"):
         found[name] = _text(found.get(name))
     for name in ("groupLabels", "commonLabels", "commonAnnotations"):

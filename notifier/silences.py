@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,33 +11,73 @@ import requests
 
 from notifier.config import AlertmanagerConfig
 
+_MOST_SILENCES = 10
+_SPECIAL = re.compile(r"([\\.+*?()|\[\]{}^$])")
+"""What means something in a regular expression of Go's (``regexp.QuoteMeta``)."""
+
 
 class SilenceRefused(Exception):
     """No silence was made; the text says why, for the person who asked for it."""
 
 
-def make_silence(
+def matchers_of(alerts: Sequence[Mapping[str, str]]) -> list[list[dict[str, Any]]]:
+    """Return the matchers of silences that match exactly the alerts with these labels.
+
+    One silence does where the alerts differ in one label at most; else each alert has one of its own.
+
+    Raises:
+        SilenceRefused: there are none, or too many that differ in too much.
+    """
+    names = sorted({name for labels in alerts for name in labels})
+    if not names:
+        raise SilenceRefused("its alerts have no labels")
+    values = {name: sorted({labels.get(name, "") for labels in alerts}) for name in names}
+    if sum(len(found) > 1 for found in values.values()) <= 1:
+        return [[_matcher(name, *values[name]) for name in names]]
+    if len(alerts) > _MOST_SILENCES:
+        raise SilenceRefused(f"its {len(alerts)} alerts differ in more than one label")
+    return [[_matcher(name, value) for name, value in sorted(labels.items())] for labels in alerts]
+
+
+def _matcher(name: str, *values: str) -> dict[str, Any]:
+    """Return the matcher of a label that has one of *values*; none is an empty one, as in Alertmanager."""
+    if len(values) == 1:
+        return {"name": name, "value": values[0], "isRegex": False, "isEqual": True}
+    pattern = "|".join(_SPECIAL.sub(r"\\\1", value) for value in values)
+    return {"name": name, "value": pattern, "isRegex": True, "isEqual": True}
+
+
+def make_silences(
     settings: AlertmanagerConfig,
-    labels: Mapping[str, str],
+    alerts: Sequence[Mapping[str, str]],
     duration: timedelta,
     by: str,
     comment: str,
     now: datetime,
 ) -> str:
-    """Silence the alerts with these *labels* for *duration* from *now*, with *by* as author; return its id.
+    """Silence exactly the alerts with these labels for *duration* from *now*, with *by* as author.
+
+    Returns the ids of the silences, with spaces between.
 
     Raises:
-        SilenceRefused: there are no labels, or Alertmanager cannot be reached or refuses.
+        SilenceRefused: they cannot be matched exactly, or Alertmanager cannot be reached or refuses.
     """
-    if not labels:
-        raise SilenceRefused("its alerts have no label in common")
+    every = matchers_of(alerts)
+    return " ".join(_make(settings, matchers, duration, by, comment, now) for matchers in every)
+
+
+def _make(
+    settings: AlertmanagerConfig,
+    matchers: Sequence[Mapping[str, Any]],
+    duration: timedelta,
+    by: str,
+    comment: str,
+    now: datetime,
+) -> str:
     token = settings.bearer_token
     headers = {"Authorization": f"Bearer {token.get_secret_value()}"} if token is not None else {}
-    matchers = [
-        {"name": name, "value": value, "isRegex": False, "isEqual": True} for name, value in labels.items()
-    ]
     silence: dict[str, Any] = {
-        "matchers": matchers,
+        "matchers": list(matchers),
         "startsAt": now.isoformat(),
         "endsAt": (now + duration).isoformat(),
         "createdBy": by,

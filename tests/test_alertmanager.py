@@ -57,7 +57,7 @@ def without(name, where):
         webhook(without("startsAt", alert())),
         webhook({**alert(), "startsAt": None}),
         webhook({**alert(), "startsAt": "soon"}),
-        webhook(without("status", alert())),
+        {**webhook(alert()), "alerts": [without("status", alert())]},
         webhook({**alert(), "status": "Firing"}),
         webhook({**alert(), "fingerprint": None, "annotations": {"a": {"b": 1}}}),
         webhook({**alert(), "labels": {**alert()["labels"], "up": False, "none": None, "list": [1]}}),

@@ -7,6 +7,7 @@ import requests
 
 from notifier.ovh.emulator import Fault, FaultKind
 from notifier.paging.receipts import GIVE_UP, next_look
+from notifier.silences import SilenceRefused, matchers_of
 from notifier.store.schema import replies
 from tests.conftest import ALICE, BOB, alert, webhook
 from tests.postgres import both_engines
@@ -422,18 +423,37 @@ def test_ack_means_what_was_sent_before_though_it_was_settled_later(answering, e
     assert states == {"OLD db-1": "acknowledged", "NEW db-1": "acknowledged"}
 
 
-def test_what_alerts_hardly_share_is_not_muted(answering, emulator):
+def equal(name, value):
+    return {"name": name, "value": value, "isRegex": False, "isEqual": True}
+
+
+def test_a_mute_matches_the_labels_as_alertmanager_has_them():
+    raw = {"alertname": "A", "path": "/mnt/My  Disk", "long": "x" * 600}
+    (one,) = matchers_of([raw])
+    assert one == [equal(name, raw[name]) for name in sorted(raw)]
+    (several,) = matchers_of([{"alertname": "A", "host": host} for host in ("db.1", "db.2")])
+    assert several == [
+        equal("alertname", "A"),
+        {"name": "host", "value": r"db\.1|db\.2", "isRegex": True, "isEqual": True},
+    ]
+
+
+def test_a_mute_of_alerts_that_differ_in_more_than_one_label_matches_each_of_them_alone():
+    alerts = [{"alertname": "A", "host": "a"}, {"alertname": "B", "host": "b"}]
+    assert matchers_of(alerts) == [[equal("alertname", name), equal("host", name.lower())] for name in "AB"]
+    with pytest.raises(SilenceRefused, match="differ in more than one label"):
+        matchers_of([{"alertname": f"A{n}", "host": f"{n}"} for n in range(11)])
+    with pytest.raises(SilenceRefused, match="no labels"):
+        matchers_of([{}])
+
+
+def test_a_mute_that_cannot_match_exactly_is_refused(answering, emulator):
     pager = answering(alertmanager={"url": "http://127.0.0.1:9"}, **team())
-    pager.post(
-        webhook(
-            alert("A", severity="critical"),
-            alert("B", severity="critical"),
-            commonLabels={"severity": "critical"},
-        )
-    )
+    pager.post(webhook(alert("A"), truncatedAlerts=3))
     pager.turn()
     reply(pager, emulator, ALICE, "mute 2h")
-    assert said_to(emulator, ALICE)[-1] == "#1 was not muted: its alerts share only severity=critical"
+    said = "#1 was not muted: not all of its alerts are known, Alertmanager left some out"
+    assert said_to(emulator, ALICE)[-1] == said
 
 
 def test_replies_to_a_sender_that_takes_none_are_not_asked_for(make, emulator):
@@ -485,7 +505,6 @@ def test_a_clock_that_jumps_loses_no_reply(answering, emulator):
     ("text", "labels", "answer"),
     [
         ("mute 1 2h", {"alertname": "A"}, "#1 was not muted: Alertmanager cannot be reached"),
-        ("mute 1 2h", {}, "#1 was not muted: its alerts have no label in common"),
         (
             "mute 1",
             {"alertname": "A"},

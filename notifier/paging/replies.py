@@ -10,6 +10,7 @@ from functools import partial
 
 import structlog
 
+from notifier.alertmanager import parse_webhook
 from notifier.clock import Clock
 from notifier.config import AlertmanagerConfig, Recipient
 from notifier.incidents import Event, Incident, IncidentState, Kind
@@ -19,6 +20,7 @@ from notifier.ovh.api import Api, Incoming, e164
 from notifier.ovh.errors import CallFailed
 from notifier.paging.desk import Desk, Via
 from notifier.paging.escalation import Escalator
+from notifier.paging.planning import alert_key
 from notifier.paging.sending import Sender
 from notifier.paging.set_aside import MOST_ATTEMPTS
 from notifier.paging.worker import Worker
@@ -26,7 +28,7 @@ from notifier.phones import mask
 from notifier.rendering import urgency
 from notifier.replies import Ack, Close, Command, Help, Mute, Next, Unclear, Who, parse_reply
 from notifier.runtime import Current
-from notifier.silences import SilenceRefused, make_silence
+from notifier.silences import SilenceRefused, make_silences
 from notifier.sms import clip
 from notifier.store.engine import StoreUnavailable
 from notifier.store.followup import REPLIES_SEEN, ReplyRead, Written
@@ -422,15 +424,12 @@ class Replies(Worker):
             silences[incident.id] = SilenceRefused("too many at once; name it")
         if incident.group_key.startswith(HEARTBEATS):
             silences[incident.id] = SilenceRefused("it is no alert of Alertmanager's")
-        elif "alertname" not in incident.labels:
-            shared = ", ".join(f"{name}={value}" for name, value in incident.labels.items())
-            reason = f"its alerts share only {shared}" if shared else "its alerts have no label in common"
-            silences[incident.id] = SilenceRefused(reason)
         if incident.id not in silences:
             comment = f"incident {incident.number} of Notifier: {incident.title}"
             try:
-                silences[incident.id] = make_silence(
-                    alertmanager, incident.labels, duration, person.name, comment, now
+                alerts = self._alerts_of(incident)
+                silences[incident.id] = make_silences(
+                    alertmanager, alerts, duration, person.name, comment, now
                 )
             except SilenceRefused as refusal:
                 silences[incident.id] = refusal
@@ -449,6 +448,21 @@ class Replies(Worker):
             after = replace(after, due_at=max(after.due_at, now + duration))
         meaning.changes.append(replace(change, incident=after, events=(*change.events, event)))
         meaning.answers.append(notice("muted", person.language, number=incident.number, time=until))
+
+    def _alerts_of(self, incident: Incident) -> list[dict[str, str]]:
+        """Return the labels, as Alertmanager sent them, of the alerts that fire in *incident*.
+
+        Raises:
+            SilenceRefused: not all of them are known.
+        """
+        last = self._store.incidents.webhook(incident)
+        if last is None:
+            raise SilenceRefused("its alerts are not kept any more")
+        webhook = parse_webhook(last[0])
+        found = [dict(alert.labels) for alert in webhook.alerts if alert_key(alert) in incident.firing]
+        if webhook.truncated_alerts or len(found) < len(incident.firing):
+            raise SilenceRefused("not all of its alerts are known, Alertmanager left some out")
+        return found
 
     @staticmethod
     def _shown(instant: datetime, person: Recipient, now: datetime) -> str:
