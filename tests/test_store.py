@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from alembic import command
@@ -21,6 +22,7 @@ from hypothesis import strategies as st
 from sqlalchemy import event, text
 from sqlalchemy.exc import OperationalError
 
+from notifier.config import Recipient
 from notifier.ids import first_id, new_id
 from notifier.incidents import IncidentState
 from notifier.store.engine import HEAD, REFUSED, StoreRefused, StoreUnavailable, migrate, revision
@@ -492,7 +494,7 @@ def test_the_queue_tells_what_is_under_way(store, hand):
     claimed(store, hand(), BOB, identity=b"j")
     add(store, new(hand(), b"k"))
     queue = store.queue()
-    assert queue.messages == {"queued": 0, "sending": 2, "unsettled": 0}
+    assert queue.messages == {"queued": 0, "held": 0, "sending": 2, "unsettled": 0}
     assert (queue.unplanned, queue.oldest) == (1, start)
 
 
@@ -514,7 +516,9 @@ LOOKS = {
     "incidents heard": lambda store, now: store.incidents.heard(now, 10),
     "numbers": lambda store, now: store.incidents.numbers(1),
     "involved": lambda store, now: store.incidents.involved("i"),
-    "latest page": lambda store, now: store.incidents.latest_of(ALICE, now, IncidentState.OPEN),
+    "latest page": lambda store, now: store.incidents.latest_of(
+        Recipient("alice", ALICE, "en", ZoneInfo("UTC")), now, IncidentState.OPEN
+    ),
     "receipts due": lambda store, now: store.receipts.due(now, 10),
     "next receipt": lambda store, now: store.receipts.next_due(),
     "ids known": lambda store, now: store.accepted_ids([1, 2], "sms-a"),

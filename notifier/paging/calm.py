@@ -21,6 +21,10 @@ CRITICAL = 0
 """The urgency of what is critical."""
 SHORTEST_WAIT = timedelta(minutes=1)
 
+_MOST_RESOLUTIONS = 2
+"""How many resolutions go one by one at most."""
+_MOST_ENDED = 3
+"""How many kinds of resolved alerts a digest names at most."""
 _MOST_KINDS = 60
 """How many kinds of alerts a digest names at most; six parts hold no more."""
 
@@ -64,12 +68,21 @@ def pace(
     limit: PerContact,
     now: datetime,
     critical_since: datetime | None = None,
+    digest_at: datetime | None = None,
 ) -> Pace:
-    """Return what becomes of *waiting* messages for a contact.
+    """Return which of the messages that wait for a contact go now, and when the rest goes as a digest.
 
-    *sent* are the times of those that went within the last ``limit.per``, in order. The last slots are
-    kept for what is critical: it goes at once while there are some, and never waits for longer than a
-    minute. *critical* of those that wait are, the oldest of them since *critical_since*.
+    The last slots are kept for critical messages: they go at once while there are some. After that they wait for a
+    minute at most, since there is a digest a minute at most.
+
+    Args:
+        sent: when messages went to the contact within the last ``limit.per``, in order.
+        waiting: how many messages wait.
+        critical: how many of them are critical.
+        limit: the limit.
+        now: the time.
+        critical_since: when the oldest critical one of them was received.
+        digest_at: when the last digest was made.
     """
     first, kept = burst(limit), min(max(1, limit.messages // 5), limit.messages - 1)
     has_critical = critical > 0
@@ -77,17 +90,41 @@ def pace(
     singles = min(waiting, max(room, min(critical_room, critical)))
     if singles == waiting:
         return Pace(waiting)
-    if critical_since is not None and now - critical_since >= SHORTEST_WAIT:
-        return Pace(0, now)
+    is_full = len(sent) >= limit.messages
+    last = digest_at or (sent[-1] if is_full else None)
+    soonest = now if last is None else last + SHORTEST_WAIT
+    if critical_since is not None:
+        return Pace(singles, max(critical_since + SHORTEST_WAIT, soonest))
     if singles or not sent:
-        return Pace(singles, now + SHORTEST_WAIT)
+        return Pace(singles, max(now + SHORTEST_WAIT, soonest))
     if has_critical:
-        return Pace(0, sent[-1] + SHORTEST_WAIT)
+        return Pace(0, max(sent[-1] + SHORTEST_WAIT, soonest))
     rest_at = sent[-1] + min(limit.per, SHORTEST_WAIT * 2 ** min(max(0, len(sent) - first), 20))
     open_slots = limit.messages - kept
     if len(sent) >= open_slots:
         rest_at = max(rest_at, sent[len(sent) - open_slots] + limit.per)
-    return Pace(0, rest_at)
+    return Pace(0, max(rest_at, soonest))
+
+
+def resolutions_at(
+    count: int, oldest: datetime, digest_at: datetime | None, *, is_anything_held: bool, now: datetime
+) -> datetime | None:
+    """Return when the resolutions that wait for a contact go as one digest; None if they go one by one.
+
+    In a storm they are collected for a minute: nobody is woken by them.
+
+    Args:
+        count: how many wait.
+        oldest: when the oldest of them was received.
+        digest_at: when the last digest to the contact was made.
+        is_anything_held: whether anything is held for the contact.
+        now: the time.
+    """
+    is_storm = count > _MOST_RESOLUTIONS or (is_anything_held and count > 0)
+    if not is_storm:
+        return None
+    soonest = now if digest_at is None else digest_at + SHORTEST_WAIT
+    return max(oldest + SHORTEST_WAIT, soonest)
 
 
 def digest(gists: Iterable[str | None], language: str, max_parts: int) -> str:
@@ -100,7 +137,10 @@ def digest(gists: Iterable[str | None], language: str, max_parts: int) -> str:
             (firing if status == "firing" else over)[name, severity] += count
     fire, ended, unnamed, takes_all = _WORDS.get(language, _WORDS["en"])
     kinds = _kinds(firing)
-    resolved = _counted(ended, over.total()) + _listed(_kinds(over)[:3]) if over else ""
+    ends = _kinds(over)
+    others = _counted(unnamed, len(ends) - _MOST_ENDED) if len(ends) > _MOST_ENDED else ""
+    listed = "; ".join(filter(None, (_listed(ends[:_MOST_ENDED]), others)))
+    resolved = _counted(ended, over.total()) + listed if over else ""
     for shown in range(min(len(kinds), _MOST_KINDS), -1, -1):
         more = _counted(unnamed, len(kinds) - shown) if shown < len(kinds) else ""
         head = _counted(fire, firing.total()) + _listed(kinds[:shown]) if firing else ""

@@ -32,7 +32,7 @@ from notifier.ovh.api import Api, Outcome, Outgoing, e164
 from notifier.ovh.errors import CallFailed, Failure, Fate
 from notifier.paging import retry
 from notifier.paging.accounts import Accounts, Paused, assign, reserve, rooms, turns
-from notifier.paging.calm import CRITICAL, Pace, digest, in_full, pace
+from notifier.paging.calm import CRITICAL, SHORTEST_WAIT, Pace, digest, in_full, pace, resolutions_at
 from notifier.paging.pressure import Pressure
 from notifier.paging.set_aside import MOST_ATTEMPTS
 from notifier.paging.worker import Worker
@@ -45,7 +45,7 @@ from notifier.store.engine import StoreUnavailable
 from notifier.store.followup import Followed
 from notifier.store.outbox import Outbox
 from notifier.store.records import Due, Ending, Job, Message, NewMessage, Reduced
-from notifier.store.schema import MessageState
+from notifier.store.schema import Hold, MessageState
 from notifier.store.store import Store
 
 log = structlog.get_logger(__name__)
@@ -473,10 +473,46 @@ class Sender(Worker):
         if limit is None or not bound:
             return list(due)
         sent = outbox.sent_to(bound, now - limit.per)
+        digests = outbox.digests_to(bound, now - SHORTEST_WAIT)
         going = [message for message in due if message.kind in _FREE]
         for phone, waiting in bound.items():
-            going += self._calm(outbox, handed, waiting, sent[phone], limit, now)
+            digest_at = digests.get(phone)
+            others = self._resolutions(outbox, handed, waiting, digest_at, now)
+            if others:
+                going += self._calm(outbox, handed, others, sent[phone], limit, digest_at, now)
         return going
+
+    def _resolutions(
+        self,
+        outbox: Outbox,
+        handed: Handed,
+        waiting: Sequence[Message],
+        digest_at: datetime | None,
+        now: datetime,
+    ) -> Sequence[Message]:
+        """Return which of the messages *waiting* for one number are sent like others.
+
+        Those are all, but for resolutions in a storm, which are held and go as one digest.
+        """
+        resolved = [message for message in waiting if message.kind == Kind.RESOLVED]
+        if not resolved:
+            return waiting
+        phone = waiting[0].phone
+        oldest = min(message.received_at for message in resolved)
+        at = resolutions_at(len(resolved), oldest, digest_at, is_anything_held=outbox.is_held(phone), now=now)
+        if at is None:
+            return waiting
+        others = [message for message in waiting if message.kind != Kind.RESOLVED]
+        if at > now:
+            outbox.hold([message.id for message in resolved], at, Hold.DIGEST)
+            return others
+        every = [m for m in outbox.waiting_for(phone) if m.kind == Kind.RESOLVED and m.expires_at > now]
+        if len(every) == 1:
+            return waiting
+        digest_ = self._digest(every, now)
+        if outbox.merge(digest_, every[0].receiver, now, [message.id for message in every], now):
+            handed.merged.append((digest_, every))
+        return others
 
     def _afforded(
         self, outbox: Outbox, handed: Handed, due: Sequence[Message], now: datetime
@@ -497,7 +533,7 @@ class Sender(Worker):
             else:
                 held.append(message.id)
         if held:
-            outbox.park(held, now + _CREDITS_LOOK)
+            outbox.hold(held, now + _CREDITS_LOOK, Hold.CREDITS)
             told_at = outbox.mark(_CREDITS_TOLD)
             if told_at is None or not timedelta() <= now - told_at < limit.per:
                 outbox.add_notices(self._notices_of_credits(limit, now), _CREDITS_TOLD, now)
@@ -527,6 +563,7 @@ class Sender(Worker):
         waiting: Sequence[Message],
         sent: Sequence[datetime],
         limit: PerContact,
+        digest_at: datetime | None,
         now: datetime,
     ) -> Sequence[Message]:
         """Return which messages to one number, of which *waiting* are due, go now."""
@@ -534,20 +571,21 @@ class Sender(Worker):
         was_hurried = self._hurried.get(phone, False)
         critical, since = _critical(waiting)
         has_critical = was_hurried or critical > 0
-        pacing = _in_time(pace(sent, len(waiting), critical or int(was_hurried), limit, now, since), waiting)
+        paced = pace(sent, len(waiting), critical or int(was_hurried), limit, now, since, digest_at)
+        pacing = _in_time(paced, waiting)
         if pacing.rest_at is None:
             return waiting
         if not pacing.singles and pacing.rest_at > now and has_critical == was_hurried:
-            outbox.park([message.id for message in waiting], pacing.rest_at)
+            outbox.hold([message.id for message in waiting], pacing.rest_at, Hold.DIGEST)
             return ()
         every = [m for m in outbox.waiting_for(phone) if m.kind not in _FREE and m.expires_at > now]
         every = self._needed(outbox, handed, every, now)
         critical, since = _critical(every)
-        pacing = _in_time(pace(sent, len(every), critical, limit, now, since), every)
+        pacing = _in_time(pace(sent, len(every), critical, limit, now, since, digest_at), every)
         first, rest = every[: pacing.singles], every[pacing.singles :]
         if pacing.rest_at is not None and pacing.rest_at > now:
             handed.hurried[phone] = any(message.urgency == CRITICAL for message in rest)
-            outbox.park([message.id for message in rest], pacing.rest_at)
+            outbox.hold([message.id for message in rest], pacing.rest_at, Hold.DIGEST)
             return first
         if len(rest) > 1:
             digest_ = self._digest(rest, now)
@@ -581,8 +619,8 @@ class Sender(Worker):
         )
 
     def _made_late(self, message: Message, now: datetime) -> Message:
-        if now - message.received_at < LATE_AFTER or message.kind == Kind.RESOLVED:
-            return message  # what is over says itself when it was
+        if now - message.received_at < LATE_AFTER or message.kind in (Kind.RESOLVED, Kind.NOTICE):
+            return message  # what is over says itself when it was; a notice may have been held by a limit of ours
         configuration = self._current.runtime.configuration
         receiver = configuration.receiver(message.receiver)
         contact = next((c for c in configuration.contacts if c.name == message.contact), None)

@@ -34,6 +34,7 @@ from notifier.store.database import Database
 from notifier.store.records import IncidentChange, NewMessage
 from notifier.store.schema import (
     FAILED,
+    IS_WAITING,
     MessageState,
     events,
     incident_alerts,
@@ -90,7 +91,7 @@ _WITHDRAW = (
     .where(
         messages.c.incident_id == bindparam("incident"),
         messages.c.kind.in_(PAGING),
-        messages.c.state == word(MessageState.QUEUED),
+        IS_WAITING,
     )
     .values(state=MessageState.WITHDRAWN, finished_at=bindparam("now"))
 )
@@ -263,10 +264,12 @@ class Incidents:
         Where that page told of others too, they are returned after it.
         """
         wanted = incidents.c.state.in_(states)
+        with self._database.reading() as connection:
+            numbers = _numbers(connection, person)
         page = (
             select(messages.c.id, messages.c.incident_id)
             .where(
-                _is_to(person),
+                messages.c.phone.in_(numbers),
                 messages.c.sent_at <= before,
                 messages.c.kind.in_((*PAGING, Kind.DIGEST)),
                 messages.c.state.in_(_SEEN),
@@ -300,13 +303,15 @@ class Incidents:
         Pages that went out in a digest count; those that are still queued do not.
         """
         carrier = messages.alias("carrier")
+        with self._database.reading() as connection:
+            numbers = _numbers(connection, person)
         is_sent = messages.c.state.in_(_SEEN) & (messages.c.sent_at <= before)
         is_merged = (messages.c.state == MessageState.MERGED) & exists().where(
             carrier.c.id == messages.c.merged_into, carrier.c.state.in_(_SEEN), carrier.c.sent_at <= before
         )
         page = exists().where(
             messages.c.incident_id == incidents.c.id,
-            _is_to(person),
+            messages.c.phone.in_(numbers),
             messages.c.kind.in_(PAGING),
             or_(is_sent, is_merged),
         )
@@ -320,8 +325,12 @@ class Incidents:
 
     def told_with(self, incident: Incident, person: Recipient) -> list[Incident]:
         """Return *incident*, and those that *person* was paged for by the same messages."""
+        with self._database.reading() as connection:
+            numbers = _numbers(connection, person)
         own = select(messages.c.id).where(
-            messages.c.incident_id == incident.id, _is_to(person), messages.c.kind.in_(PAGING)
+            messages.c.incident_id == incident.id,
+            messages.c.phone.in_(numbers),
+            messages.c.kind.in_(PAGING),
         )
         # Of a group that was told once for several receivers, all is in the same digest, if it is in one.
         digests = select(messages.c.merged_into).where(messages.c.id.in_(own))
@@ -483,10 +492,17 @@ class Incidents:
 _MERGED = messages.alias("merged")
 
 
-def _is_to(person: Recipient) -> ColumnElement[bool]:
-    """Return whether a message is to *person*: at the number of today, or under their name at an earlier one."""
-    is_number = messages.c.phone == person.phone
-    return or_(is_number, messages.c.contact == person.name) if person.name else is_number
+def _numbers(connection: Connection, person: Recipient) -> list[str]:
+    """Return the numbers at which *person* was paged for what is open: that of today, and those of before."""
+    if not person.name:
+        return [person.phone]
+    statement = (
+        select(messages.c.phone)
+        .distinct()
+        .join(incidents, incidents.c.id == messages.c.incident_id)
+        .where(_UNRESOLVED, messages.c.contact == person.name)
+    )
+    return sorted({person.phone, *connection.execute(statement).scalars()})
 
 
 def message_row(

@@ -16,7 +16,7 @@ from notifier.store.engine import Backend
 from notifier.store.incidents import ADD_MESSAGES, message_row
 from notifier.store.marks import get_mark, set_mark
 from notifier.store.records import Ending, Job, Message, NewMessage, Reduced
-from notifier.store.schema import FAILED, MessageState, incidents, jobs, messages, word
+from notifier.store.schema import FAILED, IS_WAITING, Hold, MessageState, incidents, jobs, messages
 
 MESSAGE = (
     messages.c.id,
@@ -53,7 +53,7 @@ _DUE = (
     select(*_WITH_STATE)
     .select_from(_OF_INCIDENTS)
     .where(
-        messages.c.state == word(MessageState.QUEUED),
+        IS_WAITING,
         messages.c.due_at <= bindparam("now"),
         messages.c.phone.not_in(bindparam("without", expanding=True)),
     )
@@ -130,6 +130,19 @@ class Outbox:
         )
         return list(self._connection.execute(statement).scalars())
 
+    def digests_to(self, phones: Collection[str], since: datetime) -> dict[str, datetime]:
+        """Return when the last digest for each of *phones* was made, if that was after *since*."""
+        statement = (
+            select(messages.c.phone, func.max(messages.c.created_at).label("last"))
+            .where(
+                messages.c.phone.in_(list(phones)),
+                messages.c.kind == Kind.DIGEST,
+                messages.c.created_at > since,
+            )
+            .group_by(messages.c.phone)
+        )
+        return {row.phone: row.last for row in self._connection.execute(statement)}
+
     def parts_since(self, since: datetime) -> int:
         """Return how many parts went out after *since*; what is on its way counts as gone."""
         statement = select(func.coalesce(func.sum(messages.c.parts), 0)).where(
@@ -149,10 +162,20 @@ class Outbox:
         statement = (
             select(*_WITH_STATE)
             .select_from(_OF_INCIDENTS)
-            .where(messages.c.phone == phone, messages.c.state == word(MessageState.QUEUED))
+            .where(messages.c.phone == phone, IS_WAITING)
             .order_by(messages.c.urgency, messages.c.created_at, messages.c.id)
         )
         return [Message(**row._mapping) for row in self._connection.execute(statement)]
+
+    def is_held(self, phone: str) -> bool:
+        """Return whether a message to *phone* is held for a digest."""
+        held = select(messages.c.id).where(
+            messages.c.phone == phone,
+            IS_WAITING,
+            messages.c.held_for == Hold.DIGEST,
+            messages.c.state == MessageState.HELD,
+        )
+        return self._connection.execute(held.limit(1)).first() is not None
 
     def overtaken(self, waiting: Sequence[Message]) -> list[str]:
         """Return the ids of those *waiting* that need not go any more.
@@ -202,17 +225,17 @@ class Outbox:
         for chunk in chunks(list(ids)):
             self._connection.execute(
                 update(messages)
-                .where(messages.c.id.in_(chunk), messages.c.state == word(MessageState.QUEUED))
+                .where(messages.c.id.in_(chunk), IS_WAITING)
                 .values(state=MessageState.WITHDRAWN, finished_at=now)
             )
 
-    def park(self, ids: Collection[str], until: datetime) -> None:
-        """Have the queued messages *ids* wait until then."""
+    def hold(self, ids: Collection[str], until: datetime, reason: Hold) -> None:
+        """Have the messages *ids*, which wait to be sent, wait until then for *reason*."""
         for chunk in chunks(list(ids)):
             self._connection.execute(
                 update(messages)
-                .where(messages.c.id.in_(chunk), messages.c.state == word(MessageState.QUEUED))
-                .values(due_at=until)
+                .where(messages.c.id.in_(chunk), IS_WAITING)
+                .values(state=MessageState.HELD, held_for=reason, due_at=until)
             )
 
     def merge(
@@ -224,7 +247,7 @@ class Outbox:
             for chunk in chunks(list(ids)):
                 merged += self._connection.execute(
                     update(messages)
-                    .where(messages.c.id.in_(chunk), messages.c.state == word(MessageState.QUEUED))
+                    .where(messages.c.id.in_(chunk), IS_WAITING)
                     .values(state=MessageState.MERGED, merged_into=digest.id)
                 ).rowcount
                 self._connection.execute(  # what was merged into one of them before goes along

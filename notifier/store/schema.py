@@ -70,9 +70,11 @@ class Instant(TypeDecorator[datetime]):
 
 
 class MessageState(StrEnum):
-    """Where a message is on its way. The first three are under way; accepted ones await their receipts."""
+    """Where a message is on its way. The first four are under way; accepted ones await their receipts."""
 
     QUEUED = "queued"
+    HELD = "held"
+    """A limit of Notifier's own holds it: it waits for a digest, or for credits."""
     SENDING = "sending"
     UNSETTLED = "unsettled"
     ACCEPTED = "accepted"
@@ -86,7 +88,9 @@ class MessageState(StrEnum):
     UNDELIVERED = "undelivered"
 
 
-UNDER_WAY = (MessageState.QUEUED, MessageState.SENDING, MessageState.UNSETTLED)
+WAITING = (MessageState.QUEUED, MessageState.HELD)
+"""The states of a message that is to be sent, and that no job has yet."""
+UNDER_WAY = (*WAITING, MessageState.SENDING, MessageState.UNSETTLED)
 FAILED = (MessageState.REJECTED, MessageState.EXPIRED, MessageState.UNDELIVERED)
 """The ends of a message that did not reach anybody."""
 
@@ -115,6 +119,15 @@ class Words(TypeDecorator[str]):
         if value is None or value.isprintable():
             return value
         return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
+class Hold(StrEnum):
+    """Why a message is held."""
+
+    DIGEST = "digest"
+    """``limits.per_contact``: it goes out with others."""
+    CREDITS = "credits"
+    """``limits.credits`` is reached."""
 
 
 metadata = MetaData()
@@ -311,15 +324,19 @@ messages = Table(
     Column("ovh_id", BigInteger),
     Column("error", Words),
     Column("refused_by", Text),
+    Column("held_for", Text),
     Column("reduction", Integer, nullable=False, server_default="0"),
     Column("finished_at", Instant),
     Column("credits", Float),
-    _partial("messages_queued", "due_at", "id", where="state = 'queued'"),
+    _partial("messages_queued", "due_at", "id", where="state IN ('queued', 'held')"),
     _partial(
-        "messages_under_way", "state", "received_at", where="state IN ('queued', 'sending', 'unsettled')"
+        "messages_under_way",
+        "state",
+        "received_at",
+        where="state IN ('queued', 'held', 'sending', 'unsettled')",
     ),
     Index("messages_phone", "phone", "sent_at"),
-    _partial("messages_waiting", "phone", where="state = 'queued'"),
+    _partial("messages_waiting", "phone", where="state IN ('queued', 'held')"),
     _partial("messages_sent", "sent_at", where="sent_at IS NOT NULL"),
     _partial("messages_ovh_id", "ovh_id", where="ovh_id IS NOT NULL"),
     _partial("messages_merged", "merged_into", where="merged_into IS NOT NULL"),
@@ -332,3 +349,6 @@ attempts = Table(
     Column("tag", Text, ForeignKey("jobs.tag", ondelete="CASCADE"), primary_key=True),
     Column("message_id", Text, ForeignKey("messages.id", ondelete="CASCADE"), primary_key=True, index=True),
 )
+
+IS_WAITING = messages.c.state.in_([word(state) for state in WAITING])
+"""That a message is to be sent, as the partial indexes say it."""

@@ -52,7 +52,9 @@ from notifier.store.records import (
 )
 from notifier.store.schema import (
     FAILED,
+    IS_WAITING,
     UNDER_WAY,
+    Hold,
     JobState,
     MessageState,
     attempts,
@@ -126,7 +128,7 @@ _TAKE = (
     update(messages)
     .where(
         messages.c.id.in_(bindparam("ids", expanding=True)),
-        messages.c.state == word(MessageState.QUEUED),
+        IS_WAITING,
     )
     .values(
         state=MessageState.SENDING,
@@ -139,7 +141,7 @@ _END = (
     update(messages)
     .where(
         messages.c.id == bindparam("message"),
-        or_(messages.c.tag == bindparam("job"), messages.c.state == word(MessageState.QUEUED)),
+        or_(messages.c.tag == bindparam("job"), IS_WAITING),
     )
     .values(
         state=bindparam("state"),
@@ -196,9 +198,7 @@ _IS_SENDING = (jobs.c.state != word(JobState.DONE)) & (jobs.c.state == JobState.
 CLAIM_LOST = "was not started: the database did not answer"
 """Why a job was returned to the queue whose claim was committed without this process learning of it."""
 _NEXT_DUE = select(
-    select(func.min(messages.c.due_at))
-    .where(messages.c.state == word(MessageState.QUEUED))
-    .scalar_subquery(),
+    select(func.min(messages.c.due_at)).where(IS_WAITING).scalar_subquery(),
     select(func.min(jobs.c.due_at))
     .where(jobs.c.state != word(JobState.DONE), jobs.c.state == JobState.UNSETTLED)
     .scalar_subquery(),
@@ -618,9 +618,7 @@ class Store(Database):
 
         def operation(connection: Connection) -> None:
             connection.execute(
-                update(messages)
-                .where(messages.c.state == word(MessageState.QUEUED), messages.c.due_at > latest)
-                .values(due_at=now)
+                update(messages).where(IS_WAITING, messages.c.due_at > latest).values(due_at=now)
             )
             connection.execute(
                 update(jobs)
@@ -636,7 +634,7 @@ class Store(Database):
             select(messages.c.phone)
             .distinct()
             .where(
-                messages.c.state == word(MessageState.QUEUED),
+                IS_WAITING,
                 messages.c.due_at <= now,
                 messages.c.phone.not_in(list(without)),
             )
@@ -664,11 +662,23 @@ class Store(Database):
             oldest: list[datetime] = []
             for state, count, since in connection.execute(counts):
                 states[state] = count
-                oldest.append(since)
+                if state != MessageState.HELD:  # what Notifier itself holds is not late
+                    oldest.append(since)
             unplanned, since = connection.execute(waiting).one()
             if since is not None:
                 oldest.append(from_microseconds(since))
         return Queue(states, unplanned, min(oldest, default=None))
+
+    def held(self) -> dict[str, int]:
+        """Return how many messages are held, by reason."""
+        statement = (
+            select(messages.c.held_for, func.count())
+            .where(IS_WAITING, messages.c.state == MessageState.HELD)
+            .group_by(messages.c.held_for)
+        )
+        with self.reading() as connection:
+            found = {str(reason): int(count) for reason, count in connection.execute(statement)}
+        return {reason: found.get(reason, 0) for reason in Hold}
 
     # retention
 

@@ -159,7 +159,7 @@ class Day:
         with self.pager.store.reading() as connection:
             return [
                 *(f"message {row.state}" for row in connection.execute(messages.select())
-                  if row.state in ("queued", "sending", "unsettled")),
+                  if row.state in ("queued", "held", "sending", "unsettled")),
                 *(f"job {row.state}" for row in connection.execute(jobs.select()) if row.state != "done"),
                 *("webhook" for row in connection.execute(webhooks.select()) if row.planned_at is None),
             ]  # fmt: skip

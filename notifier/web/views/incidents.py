@@ -283,6 +283,8 @@ def _ending(sent: LedgerMessage, hide: Callable[[str], str], viewer: Viewer) -> 
         yield Fate("bad", f"{sent.state}{reason}", viewer.maybe(sent.receipt_at or sent.finished_at))
     elif sent.state == MessageState.WITHDRAWN:
         yield Fate("other", "not needed any more", viewer.maybe(sent.finished_at))
+    elif sent.state == MessageState.HELD:
+        yield Fate("other", "held by a limit: it waits for a digest or for credits")
     elif sent.state == MessageState.QUEUED:
         yield Fate("bad" if sent.error else "other", f"waits to be sent{reason}")
     elif sent.state == MessageState.SENDING:
