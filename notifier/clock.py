@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -12,6 +13,11 @@ Clock = Callable[[], datetime]
 def utc_now() -> datetime:
     """Return the present time in UTC."""
     return datetime.now(UTC)
+
+
+def elapsed() -> float:
+    """Return seconds since some moment, which pass while the machine is suspended, too."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from notifier.alertmanager import Webhook
+from notifier.alertmanager import Envelope, Webhook
 from notifier.config import HeartbeatConfig
 from notifier.durations import brief_duration
 
@@ -19,7 +19,7 @@ def beats(heartbeats: Iterable[HeartbeatConfig], labels: Mapping[str, str]) -> l
     return [one.name for one in heartbeats if all(matcher.matches(labels) for matcher in one.matchers)]
 
 
-def seen_in(heartbeats: Iterable[HeartbeatConfig], webhook: Webhook) -> set[str]:
+def seen_in(heartbeats: Iterable[HeartbeatConfig], webhook: Envelope | Webhook) -> set[str]:
     """Return the names of the heartbeats that *webhook* is a sign of life of: those whose alerts fire."""
     heartbeats = tuple(heartbeats)
     firing = (alert for alert in webhook.alerts if alert.status == "firing")

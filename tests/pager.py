@@ -65,7 +65,7 @@ class Pager:
         else:
             self.store.replica = new_id(self.hand())
         shared = (self.store, self.current, self.hand, self.metrics, self.pressure)
-        self.sender = Sender(*shared, chance=lambda: 1.0)
+        self.sender = Sender(*shared, chance=lambda: 1.0, seconds=lambda: self.hand().timestamp())
         self.planner = Planner(*shared, self.sender)
         self.escalator = Escalator(*shared, self.sender)
         self.desk = Desk(*shared, self.sender, self.escalator)

@@ -12,7 +12,7 @@ from notifier.cli import app
 from notifier.ovh.emulator import Emulator, Fault, FaultKind
 from notifier.ovh.emulator.account import Emulation, bad_request
 from notifier.paging.account import AccountWatch
-from notifier.paging.accounts import Accounts, Paused, Standing, assign, rooms, turns
+from notifier.paging.accounts import Accounts, Paused, Standing, assign, rooms, turns, unsendable
 from notifier.paging.retry import PauseReason
 from notifier.store.records import Job, Message
 from tests.conftest import ALICE, BOB, account, alert, webhook
@@ -243,6 +243,31 @@ def test_what_one_account_refuses_waits_for_one_that_is_only_busy(make, emulator
     pager.run(10)
     assert pager.states() == ["accepted"]
     assert len(texts(other)) == 1
+
+
+def test_pages_that_no_account_may_send_now_do_not_stand_before_others(make, emulator, other):
+    contacts = [{"name": "alice", "phone": ALICE}, {"name": "bob", "phone": BOB}]
+    receivers = [{"name": "ops", "notify": ["alice"]}, {"name": "db", "notify": ["bob"]}]
+    pager = make(
+        ovh=[account(emulator), account(other)],
+        contacts=contacts,
+        receivers=receivers,
+        limits={"per_contact": None},
+    )
+    emulator.emulation.invalid_numbers.add(ALICE)  # she has sent STOP
+    other.faults.add(Fault(kind=FaultKind.ERROR, status=429, headers={"Retry-After": "300"}, times=None))
+    pages(pager, 120)
+    pager.run(20, step=2)
+    assert len(texts(emulator)) == 0
+    pager.post(webhook(alert("B"), receiver="db", key="b"))
+    pager.run(4, step=1)
+    assert [sms.receiver for sms in emulator.emulation.accepted] == [BOB]
+
+
+def test_which_refusals_leave_no_account_to_send():
+    assert unsendable(["a"], ["a", "b"]) == ["a", "a b"]
+    assert unsendable(["a", "b"], ["a", "b", "c"]) == ["a b", "a b c"]
+    assert unsendable([], ["a", "b"]) == []
 
 
 def test_what_one_account_refuses_goes_by_another_against_which_something_speaks(make, emulator, other):
@@ -483,7 +508,7 @@ def test_replies_are_read_from_every_account(make, emulator, other, hand, monkey
     )
     pages(pager, 2)
     pager.turn()
-    numbers = [incident.number for incident in pager.store.incidents.open_of(ALICE, 10)]
+    numbers = [incident.number for incident in pager.store.incidents.page(10)]
     hand.move(seconds=5)
     emulator.emulation.reply(ALICE, f"ack {numbers[0]}")
     other.emulation.reply(BOB, f"ack {numbers[1]}")

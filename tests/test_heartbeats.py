@@ -10,6 +10,7 @@ from notifier.paging.watchdog import Watchdog
 from notifier.store.schema import notifications
 from tests.conftest import alert, webhook
 from tests.postgres import both_engines
+from tests.processes import wait_for
 from tests.test_incidents import team, the_incident, told
 
 BEAT = {"name": "watchdog", "matchers": ['alertname="Watchdog"'], "timeout": "10m", "receiver": "ops"}
@@ -281,3 +282,17 @@ def test_a_heartbeat_that_cannot_be_judged_delays_no_other(make, emulator, monke
         "FIRING #1 critical MonitoringSilent watchdog"
     ]
     assert set(pager.heartbeats.set_aside.items()) == {"bad"}
+
+
+def test_repetitions_of_a_heartbeat_within_the_dedupe_window_are_signs_of_life(files, run):
+    running = run(files.write(**{**beating(), "heartbeats": [{**BEAT, "timeout": "3m"}]}))
+    seen = 'notifier_heartbeat_last_seen_timestamp_seconds{heartbeat="watchdog"}'
+    body = webhook(alert("Watchdog"), key="watchdog")
+    for _ in range(2):
+        running.post(body)
+        wait_for(lambda: running.metric(seen) > 0, "the heartbeat is not seen")
+        before = running.metric(seen)
+    assert running.metric("notifier_webhooks_duplicate_total") == 1
+    wait_for(
+        lambda: running.post(body).ok and running.metric(seen) > before, "a repetition is no sign of life"
+    )

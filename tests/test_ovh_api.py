@@ -272,3 +272,14 @@ def test_a_proxy_of_the_environment_is_used(emulator, monkeypatch):
     assert "roxy" in failure.message
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     assert Api(settings(emulator)).send("hello", (ALICE,), "t").sent.ids
+
+
+def test_a_call_that_is_signed_with_an_old_time_is_refused(emulator):
+    """What fences a process that was stopped between its claim and the call."""
+    api = Api(settings(emulator))
+    api.send("in time", [ALICE], "tag-1", time.time() - 20)
+    with pytest.raises(CallFailed) as failed:
+        api.send("too late", [ALICE], "tag-2", time.time() - 45)
+    assert failed.value.failure.code == "QUERY_TIME_OUT"
+    api.send("of today", [ALICE], "tag-3")
+    assert [sms.message for sms in emulator.emulation.accepted] == ["in time", "of today"]

@@ -17,7 +17,7 @@ from notifier.paging.account import AccountWatch
 from notifier.paging.planning import preview
 from notifier.paging.pressure import Pressure
 from notifier.paging.retention import Retention
-from notifier.paging.retry import PauseReason
+from notifier.paging.retry import AskAgain, NotTaken, PauseReason, settle
 from notifier.paging.sending import MAX_RECIPIENTS, endings, gather, matching
 from notifier.reduction import plain
 from notifier.store.records import Job, Message
@@ -592,9 +592,9 @@ def test_a_call_that_takes_long_does_not_use_up_the_patience(make, emulator, han
         pass
     send = pager.current.runtime.api.send
 
-    def slow(text, receivers, tag):
+    def slow(text, receivers, tag, signed_at):
         hand.move(seconds=30)
-        return send(text, receivers, tag)
+        return send(text, receivers, tag, signed_at)
 
     pager.current.runtime.api.send = slow
     with moved_clock(pager):
@@ -863,3 +863,65 @@ def test_what_a_reduced_text_leaves_out():
         == "see https: a example net x or ops example net,"
     )
     assert plain("12:13 disk 95% of 1234567 at 10.0.0.5") == "12:13 disk 95 of 1234567 at 10 0 0 5"
+
+
+def test_a_clock_that_is_set_forward_does_not_end_the_search_for_a_job(make, emulator):
+    """The patience with OVHcloud's lists is counted in seconds that pass, not by the clock."""
+    pager = make()
+    passed = [0.0]
+    pager.sender._seconds = lambda: passed[0]
+    emulator.faults.add(Fault(kind=FaultKind.RESET_AFTER))
+    emulator.emulation.listing_delay = 3600
+    pager.post(ONE)
+    pager.turn()
+    for _ in range(6):
+        pager.hand.move(minutes=5)
+        passed[0] += 2
+        pager.turn()
+    assert pager.states() == ["unsettled"]
+    emulator.emulation.listing_delay = 0
+    for sms in emulator.emulation.accepted:
+        sms.listed_at = 0
+    pager.hand.move(minutes=1)
+    pager.turn()
+    assert (pager.states(), len(texts(emulator))) == (["accepted"], 1)
+
+
+class BusyAccount:
+    """An account on which another program has 250 newer jobs pending."""
+
+    def service_name(self):
+        return "sms-busy"
+
+    def outgoing_ids(self, tag):
+        return []
+
+    def pending_ids(self):
+        return list(range(1, 252))
+
+    def pending(self, id_):
+        return Outgoing(id=id_, receiver=ALICE, tag="mine" if id_ == 1 else f"other-{id_}")
+
+
+def test_a_job_behind_many_pending_ones_of_others_is_found(make):
+    pager, known = make(), []
+    pager.post(ONE)
+    pager.planner.work()
+    (message,) = pager.store.hand_out(lambda outbox: outbox.due(pager.hand(), 1)).result(10)
+    job = Job("mine", message.text, pager.hand(), (message,))
+    assert [pager.sender._look(BusyAccount(), job, known) for _ in range(3)] == [False, False, True]
+    assert len(matching(job, known)) == 1
+
+
+@pytest.mark.parametrize(
+    ("since", "verdict"),
+    [(0, AskAgain), (25, AskAgain), (400, NotTaken)],
+    ids=["at once", "later", "in the end"],
+)
+def test_a_look_that_was_cut_off_is_no_evidence(since, verdict):
+    found = settle(
+        missing=1, found=0, failure=None, since=timedelta(seconds=since), patience=timedelta(seconds=20),
+        settle_timeout=timedelta(minutes=5), looks=9, is_replaceable=True, chance=0.5, is_complete=False,
+    )  # fmt: skip
+    assert isinstance(found, verdict)
+    assert not isinstance(found, NotTaken) or not found.is_certain

@@ -6,10 +6,12 @@ import threading
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import chain, combinations
 
 from notifier.paging import retry
 from notifier.store.records import Job
 
+_MOST_OTHERS = 8
 _FIRST_TRIAL = timedelta(seconds=2)
 _LONGEST_TRIAL = timedelta(seconds=30)
 _FIRST_SHUNNING = timedelta(seconds=2)
@@ -120,6 +122,17 @@ def assign(
             left[name] -= len(messages)
         found.append(replace(job, messages=messages, account=name))
     return found
+
+
+def unsendable(usable: Collection[str], every: Iterable[str]) -> list[str]:
+    """Return the values of `Message.refused_by` with which none of the *usable* accounts may send a message.
+
+    That is every set of accounts with all the usable ones in it, of *every* account that there is. Such a message
+    waits without standing before others.
+    """
+    others = sorted(set(every) - set(usable))[:_MOST_OTHERS]
+    sets = chain.from_iterable(combinations(others, size) for size in range(len(others) + 1))
+    return [" ".join(sorted({*usable, *more})) for more in sets] if usable else []
 
 
 def _first(names: Iterable[str], left: Mapping[str, int], refusing: Collection[str]) -> str | None:

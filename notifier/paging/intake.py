@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from notifier import alertmanager
 from notifier.clock import Clock
+from notifier.heartbeats import SEEN, seen_in
 from notifier.ids import new_id
 from notifier.runtime import Current
 from notifier.store.engine import StoreUnavailable
@@ -38,7 +39,7 @@ class Intake:
         self._current = current
         self._clock = clock
         self._on_stored = on_stored
-        self._waiting: list[tuple[NewWebhook, Answer]] = []
+        self._waiting: list[tuple[NewWebhook, frozenset[str], Answer]] = []
         self._waiting_bytes = 0
         self._is_writing = False
 
@@ -81,7 +82,9 @@ class Intake:
             body,
             alertmanager.group_hash(webhook),
         )
-        self._waiting.append((new, answer))
+        heartbeats = self._current.runtime.configuration.heartbeats
+        seen = frozenset(seen_in(heartbeats, webhook)) if heartbeats else frozenset()
+        self._waiting.append((new, seen, answer))
         self._waiting_bytes += len(body)
         if not self._is_writing:
             # Not at once: what else came in with the same turn of the loop goes into the same commit.
@@ -92,21 +95,28 @@ class Intake:
         batch, self._waiting = self._waiting[:_MAX_BATCH], self._waiting[_MAX_BATCH:]
         window = self._current.runtime.configuration.global_.dedupe_window
         loop = asyncio.get_running_loop()
-        written = self._store.add_webhooks([new for new, _ in batch], window)
+        written = self._store.add_webhooks([new for new, _, _ in batch], window)
         written.add_done_callback(lambda done: loop.call_soon_threadsafe(self._answer, batch, done))
 
-    def _answer(self, batch: list[tuple[NewWebhook, Answer]], written: Future[set[str]]) -> None:
+    def _answer(
+        self, batch: list[tuple[NewWebhook, frozenset[str], Answer]], written: Future[set[str]]
+    ) -> None:
         self._is_writing = bool(self._waiting)
         if self._waiting:
             self._write()
-        self._waiting_bytes -= sum(len(new.body) for new, _ in batch)
+        self._waiting_bytes -= sum(len(new.body) for new, _, _ in batch)
         error = written.exception()
         if error is None:
             self._on_stored()
             repeated = written.result()
-            for new, answer in batch:
+            # A repetition is not planned, but it is a sign of life all the same.
+            if marks := {
+                SEEN + name: new.received_at for new, seen, _ in batch if new.id in repeated for name in seen
+            }:
+                self._store.marks.set(marks)
+            for new, _, answer in batch:
                 answer(Receipt(new.id, new.id in repeated))
         else:
             outage = error if isinstance(error, StoreUnavailable) else StoreUnavailable(str(error))
-            for _, answer in batch:
+            for *_, answer in batch:
                 answer(outage)

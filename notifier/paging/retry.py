@@ -207,6 +207,7 @@ def settle(
     looks: int,
     is_replaceable: bool,
     chance: float,
+    is_complete: bool = True,
 ) -> Verdict:
     """Return what became of a job whose answer was lost.
 
@@ -214,15 +215,20 @@ def settle(
         missing: of how many recipients OVHcloud's lists hold nothing.
         found: of how many they hold something.
         failure: why OVHcloud did not give its lists, if it did not.
-        since: the time since the attempt.
-        patience: for how long after the attempt a job may be missing from the lists.
-        settle_timeout: for how long after the attempt it is waited for OVHcloud's lists.
+        since: the time since this process first looked.
+        patience: for how long a job may be missing from the lists.
+        settle_timeout: for how long it is waited for OVHcloud's lists.
         looks: how often OVHcloud was asked before.
         is_replaceable: whether another account could send it.
         chance: a random number from 0 to 1, for the jitter.
+        is_complete: whether all of the lists was looked at; what was cut off is no evidence.
     """
     if failure is None and not missing:
         return Taken()
+    if failure is None and not is_complete:
+        return (
+            NotTaken(is_certain=False) if since >= max(settle_timeout, patience) else AskAgain(FIRST_BACKOFF)
+        )
     if found:
         patience = max(patience, LISTING_DELAY)  # it was taken; the others are only not listed yet
     believed = looks + 1 >= FEWEST_LOOKS or patience < LISTING_DELAY

@@ -16,11 +16,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import structlog
 
-from notifier.clock import Clock
+from notifier.clock import Clock, elapsed
 from notifier.config import CreditLimit, PerContact
 from notifier.durations import format_duration
 from notifier.faults import reach
@@ -31,7 +31,7 @@ from notifier.notices import notice
 from notifier.ovh.api import Api, Outcome, Outgoing, e164
 from notifier.ovh.errors import CallFailed, Failure, Fate
 from notifier.paging import retry
-from notifier.paging.accounts import Accounts, Paused, assign, reserve, rooms, turns
+from notifier.paging.accounts import Accounts, Paused, assign, reserve, rooms, turns, unsendable
 from notifier.paging.calm import CRITICAL, SHORTEST_WAIT, Pace, digest, in_full, pace, resolutions_at
 from notifier.paging.pressure import Pressure
 from notifier.paging.set_aside import MOST_ATTEMPTS
@@ -80,6 +80,13 @@ _MOST_AS_THEY_ARE = 5
 _MAX_THREADS = 256
 _MAX_PENDING = 100
 _IDLE = 0.5
+
+
+class Claim(NamedTuple):
+    """When jobs were claimed: in seconds of `elapsed`, and since 1970."""
+
+    at: float
+    time: float
 
 
 def gather(due: Sequence[Message], most: int, now: datetime) -> list[Job]:
@@ -159,14 +166,21 @@ class Sender(Worker):
         metrics: Metrics,
         pressure: Pressure,
         chance: Callable[[], float] = random.random,
+        seconds: Callable[[], float] = elapsed,
     ) -> None:
-        """Prepare to send what is in *store*; *chance* gives numbers from 0 to 1, for the jitter."""
+        """Prepare to send what is in *store*.
+
+        *chance* gives numbers from 0 to 1, for the jitter; *seconds* a time that no clock that is set changes.
+        """
         super().__init__(metrics, idle=_IDLE)
         self._store = store
         self._current = current
         self._clock = clock
         self._pressure = pressure
         self._chance = chance
+        self._seconds = seconds
+        self._first_looks: dict[str, float] = {}  # when OVHcloud was first asked for a job, by this process
+        self._foreign: dict[str, set[int]] = {}  # pending jobs of others, by account
         self._pool = ThreadPoolExecutor(_MAX_THREADS, thread_name_prefix="sending")
         self._lock = threading.Lock()
         self._in_hand: dict[Callable[[Job], None], dict[str, str]] = {self._send: {}, self._settle: {}}
@@ -320,13 +334,13 @@ class Sender(Worker):
 
     def _begin(self, choose: Callable[[Outbox], Handed]) -> bool:
         """Begin the jobs that *choose* selects; return whether there are any."""
-        asked_at = time.monotonic()
+        claim = Claim(elapsed(), time.time())
         handed = self._store.hand_out(choose).result()
         self._tell(handed)
         if handed.jobs:
             self._last_turn = self._name(handed.jobs[-1])
         for job in handed.jobs:
-            self._submit(job, partial(self._send_in_time, asked_at), self._send)
+            self._submit(job, partial(self._send_in_time, claim), self._send)
         self._pressure.repay(handed.spent)
         return bool(handed.jobs)
 
@@ -409,9 +423,11 @@ class Sender(Worker):
         """
         handed, begun, room = Handed(), time.thread_time(), len(order) + len(others)
         limit = room * 4 + 16
-        due = outbox.due(now, limit, phone=phone, without=without)
+        named = {name: api.account_name for name, api in self._current.runtime.apis.items()}
+        blocked = unsendable({named[name] for name in (*order, *others)}, named.values())
+        due = outbox.due(now, limit, phone=phone, without=without, blocked=blocked)
         if len(due) == limit and due[-1].text in {message.text for message in due[:room]}:
-            due = outbox.due(now, limit + 2 * MAX_RECIPIENTS, phone=phone, without=without)
+            due = outbox.due(now, limit + 2 * MAX_RECIPIENTS, phone=phone, without=without, blocked=blocked)
         free = outbox.lock(f"phone/{message.phone}" for message in due) if due else set()
         due = [message for message in due if f"phone/{message.phone}" in free]
         handed.expired = [message for message in due if message.expires_at <= now]
@@ -421,7 +437,6 @@ class Sender(Worker):
         due = self._calmed(outbox, handed, due, now)
         chosen = [self._made_late(message, now) for message in due]
         if chosen:
-            named = {name: api.account_name for name, api in self._current.runtime.apis.items()}
             allowed = self._allowed(outbox, handed, {*order, *others}, now)
             made = assign(
                 gather(chosen, room, now),
@@ -709,19 +724,20 @@ class Sender(Worker):
                     raise
                 patience.wait(0.5)
 
-    def _send_in_time(self, claimed_at: float, job: Job) -> None:
+    def _send_in_time(self, claim: Claim, job: Job) -> None:
         """Send *job*, but not where another replica may hold this one for gone, and the job for its own."""
-        if self._store.backend.is_shared and time.monotonic() - claimed_at > _LONGEST_CLAIM:
+        if self._store.backend.is_shared and elapsed() - claim.at > _LONGEST_CLAIM:
             now = self._clock()
             log.warning("job not begun in time, going back to the queue", job=job.tag)
             self._write(lambda: self._store.requeue(job, now, "not begun in time", now))
             return
-        self._send(job)
+        self._send(job, claim.time if self._store.backend.is_shared else None)
 
-    def _send(self, job: Job) -> None:
+    def _send(self, job: Job, signed_at: float | None = None) -> None:
         reach("before-call")
         try:
-            outcome = self._api(job).send(job.text, [m.phone for m in job.messages], job.tag)
+            phones = [message.phone for message in job.messages]
+            outcome = self._api(job).send(job.text, phones, job.tag, signed_at)
             reach("after-call")
         except CallFailed as error:
             self._failed(self._named(job), error.failure)
@@ -854,6 +870,7 @@ class Sender(Worker):
         with self._lock:  # before they are written: else they would look like claims without an answer
             self._in_hand[self._send] |= {half.tag: self._name(half) for half in halves}
         claimed: list[Job] = []
+        claim = Claim(elapsed(), time.time())
         try:
             claimed = self._write(lambda: self._store.split(job, halves, str(failure)))
         finally:
@@ -862,7 +879,7 @@ class Sender(Worker):
                     if half not in claimed:
                         self._in_hand[self._send].pop(half.tag, None)
         for half in claimed:
-            self._submit(half, self._send)
+            self._submit(half, partial(self._send_in_time, claim), self._send)
 
     def _api(self, job: Job) -> Api:
         """Return the client of the account that *job* is of.
@@ -898,7 +915,9 @@ class Sender(Worker):
     # settling
 
     def _settle(self, job: Job) -> None:
-        found, failure = self._find(job)
+        # Clocks of replicas differ, and may be set: the time since the attempt is counted by this process.
+        first_look = self._first_looks.setdefault(job.tag, self._seconds())
+        found, failure, is_complete = self._find(job)
         if failure is not None and isinstance(retry.decide(failure, 1, 1, 0.0), retry.Resynchronise):
             self._api(job).forget_clock()
         now = self._clock()
@@ -907,7 +926,8 @@ class Sender(Worker):
             missing=len(missing),
             found=len(found),
             failure=failure,
-            since=now - job.attempted_at,
+            since=timedelta(seconds=self._seconds() - first_look),
+            is_complete=is_complete,
             patience=job.patience,
             settle_timeout=self._settle_timeout(job),
             looks=job.looks,
@@ -940,35 +960,49 @@ class Sender(Worker):
                 if not is_certain:
                     self._metrics.sms_resent.inc(len(missing))
                 log.warning("job was not taken, sending again", **about, certain=is_certain)
+        self._first_looks.pop(job.tag, None)
         self._write(lambda: self._store.finish(job, found, now))
         self._ended(job, found, now, None)
 
-    def _find(self, job: Job) -> tuple[list[Ending], Failure | None]:
+    def _find(self, job: Job) -> tuple[list[Ending], Failure | None, bool]:
         """Return which messages of *job* OVHcloud knows: in its history, or else among its pending jobs.
 
-        What was found before a call failed is returned with the failure. Where it is not known which account the
-        job went to, all of them are asked.
+        What was found before a call failed is returned with the failure; last, whether all pending jobs were looked
+        at. Where it is not known which account the job went to, all of them are asked.
         """
         known: list[Outgoing] = []
+        is_complete = True
         try:
             apis = [self._api(job)] if job.account else list(self._current.runtime.apis.values())
             for api in apis:
-                self._look(api, job, known)
+                is_complete &= self._look(api, job, known)
         except CallFailed as error:
-            return matching(job, known), error.failure
-        return matching(job, known), None
+            return matching(job, known), error.failure, is_complete
+        return matching(job, known), None, is_complete
 
-    def _look(self, api: Api, job: Job, known: list[Outgoing]) -> None:
-        """Add to *known* what the account of *api* has of *job*."""
+    def _look(self, api: Api, job: Job, known: list[Outgoing]) -> bool:
+        """Add to *known* what the account of *api* has of *job*; return whether all of its pending jobs were looked at.
+
+        An account that is shared with other programs may have more of them than are looked at at once. Those of
+        others are remembered, so that each look gets further.
+        """
         account = api.service_name()
         for id_ in self._unknown(account, api.outgoing_ids(job.tag)):
             known.append(api.outgoing(id_))  # noqa: PERF401 (one that fails leaves those before it)
-        if len(matching(job, known)) < len(job.messages):
-            seen = {sms.id for sms in known}
-            newest = sorted(self._unknown(account, set(api.pending_ids()) - seen), reverse=True)
-            for id_ in newest[:_MAX_PENDING]:
-                if (sms := api.pending(id_)) is not None:
-                    known.append(sms)  # noqa: PERF401 (likewise)
+        if len(matching(job, known)) == len(job.messages):
+            return True
+        pending = set(api.pending_ids())
+        foreign = self._foreign.setdefault(account, set())
+        foreign &= pending
+        unknown = self._unknown(account, pending - foreign - {sms.id for sms in known})
+        newest = sorted(unknown, reverse=True)
+        for id_ in newest[:_MAX_PENDING]:
+            if (sms := api.pending(id_)) is None:
+                continue
+            known.append(sms)
+            if sms.tag and sms.tag != job.tag and not self._store.replies.is_tag_known(sms.tag):
+                foreign.add(id_)
+        return len(newest) <= _MAX_PENDING
 
     def _settle_timeout(self, job: Job) -> timedelta:
         runtime = self._current.runtime

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, bindparam, exists, func, select, true, update
+from sqlalchemy import ColumnElement, Connection, bindparam, exists, func, or_, select, true, update
 
 from notifier.incidents import PAGING, IncidentState, Kind
 from notifier.store.engine import Backend
@@ -56,6 +56,10 @@ _DUE = (
         IS_WAITING,
         messages.c.due_at <= bindparam("now"),
         messages.c.phone.not_in(bindparam("without", expanding=True)),
+        or_(
+            messages.c.refused_by.is_(None),
+            messages.c.refused_by.not_in(bindparam("blocked", expanding=True)),
+        ),
     )
     .order_by(messages.c.due_at, messages.c.id)
     .limit(bindparam("most"))
@@ -87,7 +91,13 @@ class Outbox:
         return self._backend.lock(self._connection, sorted(set(names)))
 
     def due(
-        self, now: datetime, limit: int, *, phone: str | None = None, without: Collection[str] = ()
+        self,
+        now: datetime,
+        limit: int,
+        *,
+        phone: str | None = None,
+        without: Collection[str] = (),
+        blocked: Collection[str] = (),
     ) -> list[Message]:
         """Return the messages that are due to be sent, those due longest first; not those that others hold.
 
@@ -96,8 +106,9 @@ class Outbox:
             limit: how many are returned at most.
             phone: the number whose messages are wanted; None for all.
             without: numbers whose messages are left out.
+            blocked: values of `Message.refused_by` with which messages are left out.
         """
-        given = {"now": now, "most": limit, "without": list(without)}
+        given = {"now": now, "most": limit, "without": list(without), "blocked": list(blocked)}
         found = (_DUE, given) if phone is None else (_DUE_TO, given | {"phone": phone})
         rows = self._connection.execute(*found)
         return [Message(**row._mapping) for row in rows]

@@ -173,7 +173,7 @@ class Day:
     def outcome(self) -> tuple[Any, ...]:
         """Return who received which texts, how the incidents stand, and what is left over."""
         told = collections.Counter(
-            (NAMES[sms.receiver], re.sub(r"\d\d:\d\d|\(late.*?\)|\bLATE .*?: ", "", sms.message))
+            (NAMES[sms.receiver], re.sub(r"\d\d:\d\d|\b\d+[smh]\b|\(late.*?\)|\bLATE .*?: ", "", sms.message))
             for sms in self.emulator.emulation.accepted
         )
         if self.is_order_chance:
@@ -205,7 +205,7 @@ def escalated(day: Day) -> None:
     day.emulator.emulation.receipts[ALICE] = (2, 24)
     day.post(critical("A"), key="a")
     day.run(3)
-    day.run(8, 20)
+    day.run(10, 20)
     (incident,) = day.pager.store.incidents.page(5)
 
     def is_acknowledged() -> bool:
