@@ -66,7 +66,18 @@ class Metrics:
             "Notifications that a time interval kept from being sent.",
             "receiver",
         )
-        self.sms = counter("sms_total", "Messages by what became of them.", "receiver", "outcome")
+        self.sms = counter(
+            "sms_total",
+            "Messages, each once: accepted by OVHcloud, rejected, or expired before it was sent.",
+            "receiver",
+            "outcome",
+        )
+        self.sms_delivery = counter(
+            "sms_delivery_total",
+            "Accepted messages by their final receipt: delivered or undelivered.",
+            "receiver",
+            "outcome",
+        )
         self.sms_parts = counter("sms_parts_total", "Parts of the messages that OVHcloud accepted.")
         self.sms_credits = counter("sms_credits_total", "Credits that OVHcloud took for messages.")
         self.sms_merged = counter(
@@ -98,7 +109,8 @@ class Metrics:
         self.ovh_credits_left = gauge("ovh_credits_left", "Credits left on the account.", "service_name")
         self.sending_paused = gauge(
             "sending_paused",
-            "1 while nothing is sent because of a fault to be mended, by its kind.",
+            "1 while an account sends nothing until a fault is fixed, by its kind.",
+            "account",
             "reason",
         )
         self.page_latency = Histogram(
@@ -144,6 +156,15 @@ class Metrics:
         self.template_errors = counter(
             "template_errors_total", "Messages whose template failed; they went out without it.", "template"
         )
+        self.worker_failures = counter(
+            "worker_failures_total", "Failures of a worker to do a piece of work.", "worker"
+        )
+        self.worker_last_success = gauge(
+            "worker_last_success_timestamp_seconds", "When a worker last did a piece of work.", "worker"
+        )
+        self.restart_required = gauge(
+            "restart_required", "1 while a change of the configuration waits for a restart."
+        )
         self.replicas = gauge("replicas", "Replicas that work on the database, this one among them.")
         self.store_errors = counter("store_errors_total", "Failures to read or write the store.")
         self.authentication_failures = counter(
@@ -155,11 +176,33 @@ class Metrics:
         self.reload_success_timestamp = gauge(
             "config_last_reload_success_timestamp_seconds", "When the configuration was last loaded."
         )
+        for code in ("200", "400", "401", "413", "503"):
+            self.webhooks.labels(code)
         gauge("build_info", "The version that runs.", "version").labels(__version__).set(1)
 
     def watch_queue(self, queue: Callable[[], Queue], now: Callable[[], datetime]) -> None:
         """Have each scrape tell what is under way."""
         self.registry.register(_QueueCollector(queue, now))
+
+    def watch_ready(self, is_ready: Callable[[], bool]) -> None:
+        """Have each scrape tell whether webhooks are taken, as ``/-/ready`` does."""
+        gauge = Gauge(
+            "notifier_ready", "1 while webhooks are taken and pages planned.", registry=self.registry
+        )
+        gauge.set_function(lambda: float(is_ready()))
+
+    def expect_workers(self, names: Iterable[str]) -> None:
+        """Let the series of the workers be there before anything happens."""
+        for name in names:
+            self.worker_failures.labels(name)
+            self.worker_last_success.labels(name)
+            self.last_resort.labels(name)
+
+    def forget(self, gauge: Gauge, **labels: str) -> None:
+        """Remove the series of *gauge* with these labels, of what is not configured any more."""
+        for series in list(next(iter(gauge.collect())).samples):
+            if labels.items() <= series.labels.items():
+                gauge.remove(*series.labels.values())
 
     def watch_on_call(self, on_call: Callable[[], Iterable[tuple[str, str]]]) -> None:
         """Have each scrape tell who is on call, as (schedule, contact)."""
@@ -181,14 +224,15 @@ class Metrics:
     def forget_heartbeat(self, name: str) -> None:
         """Remove the series of a heartbeat that is not configured any more."""
         for gauge in (self.heartbeat_last_seen, self.heartbeat_late):
-            with contextlib.suppress(KeyError):
-                gauge.remove(name)
+            self.forget(gauge, heartbeat=name)
 
     def expect_receivers(self, receivers: Iterable[str]) -> None:
         """Let the series of *receivers* be there, at zero, before anything happens to them."""
         for receiver in receivers:
-            for outcome in ("accepted", "delivered", "undelivered", "rejected", "expired"):
+            for outcome in ("accepted", "rejected", "expired"):
                 self.sms.labels(receiver, outcome)
+            for outcome in ("delivered", "undelivered"):
+                self.sms_delivery.labels(receiver, outcome)
             for status in ("firing", "resolved"):
                 self.notifications.labels(receiver, status)
             self.page_latency.labels(receiver)
@@ -240,15 +284,15 @@ class _HoleCollector(Collector):
 class _IncidentCollector(Collector):
     def __init__(self, count: Callable[[], Mapping[tuple[str, str], int]]) -> None:
         self._count = count
+        self._last: Mapping[tuple[str, str], int] = {}
 
     def describe(self) -> Iterable[Metric]:
         return ()
 
     def collect(self) -> Iterator[Metric]:
-        try:
-            counts = self._count()
-        except StoreUnavailable:
-            return
+        with contextlib.suppress(StoreUnavailable):  # then the last known values stay
+            self._last = self._count()
+        counts = self._last
         family = GaugeMetricFamily(
             "notifier_incidents", "Incidents that are not resolved.", labels=("receiver", "state")
         )
@@ -261,14 +305,16 @@ class _QueueCollector(Collector):
     def __init__(self, queue: Callable[[], Queue], now: Callable[[], datetime]) -> None:
         self._queue = queue
         self._now = now
+        self._last: Queue | None = None
 
     def describe(self) -> Iterable[Metric]:
         return ()
 
     def collect(self) -> Iterator[Metric]:
-        try:
-            queue = self._queue()
-        except StoreUnavailable:
+        with contextlib.suppress(StoreUnavailable):  # then the last known values stay, and their age grows
+            self._last = self._queue()
+        queue = self._last
+        if queue is None:
             return
         states = GaugeMetricFamily(
             "notifier_queue_messages",
@@ -279,6 +325,14 @@ class _QueueCollector(Collector):
         for state, count in queue.messages.items():
             states.add_metric((state,), count)
         yield states
+        held = GaugeMetricFamily(
+            "notifier_held_messages",
+            "Messages that a limit of Notifier's own holds: for a digest, or for credits.",
+            labels=("reason",),
+        )
+        for reason, count in queue.held.items():
+            held.add_metric((reason,), count)
+        yield held
         age = (self._now() - queue.oldest).total_seconds() if queue.oldest else 0.0
         yield GaugeMetricFamily(
             "notifier_queue_oldest_seconds",

@@ -19,7 +19,7 @@ import structlog
 import uvicorn
 
 from notifier import __version__, config, systemd
-from notifier.clock import Clock, utc_now
+from notifier.clock import Clock, elapsed, utc_now
 from notifier.config import Configuration, ConfigurationError, Loading
 from notifier.logs import Redaction
 from notifier.metrics import Metrics
@@ -42,6 +42,7 @@ from notifier.rendering import Templates
 from notifier.runtime import Current, prepare
 from notifier.schedules import Calendar
 from notifier.store.engine import StoreUnavailable
+from notifier.store.schema import Hold
 from notifier.store.store import Store
 from notifier.web.api import Api
 from notifier.web.app import Readiness, build
@@ -106,7 +107,7 @@ class Service:
             self.store, self.current, clock, self.metrics, self.desk, self.sender, self.escalator
         )
         self.heartbeats = Heartbeats(self.store, self.current, clock, self.metrics, self.sender)
-        self.watchdog = Watchdog(self.store, self.current, clock, self.metrics)
+        self.watchdog = Watchdog(self.current, clock, self.metrics, self._does_page)
         self.account = AccountWatch(self.current, self.metrics, self.sender.accounts)
         self.calendars = CalendarWatch(self.store, self.current, clock, self.metrics)
         self.replicas = (
@@ -130,7 +131,9 @@ class Service:
         )
         self._gate = Gate(self.configuration.web, self.metrics)
         intake = Intake(self.store, self.current, clock, self.planner.wake)
-        self._webhook = WebhookEndpoint(self.current, intake, self._gate, self.metrics, pressure)
+        self._webhook = WebhookEndpoint(
+            self.current, intake, self._gate, self.metrics, pressure, self._refusing
+        )
         self.pages = Pages(
             self.store,
             self.current,
@@ -156,6 +159,11 @@ class Service:
         self.metrics.watch_on_call(lambda: self.current.runtime.rota.now(clock()))
         self.metrics.watch_holes(lambda: self.current.runtime.rota.holes(clock()))
         self.metrics.watch_incidents(self.store.incidents.counts)
+        self.metrics.watch_ready(lambda: self._not_ready() is None)
+        self.metrics.expect_workers(worker.name for worker in self._workers)
+        self._reloading = asyncio.Lock()
+        self._reload_problem: str | None = None
+        self._needs_restart: tuple[str, ...] = ()
         self.connections = Connections(most_connections())
         self.ask_to_stop: Callable[[], object] = lambda: None
         """Ends `run`, from any thread."""
@@ -172,13 +180,57 @@ class Service:
             warnings.append(f'the calendar of "{name}" {self._redaction.hide(problem)}; its last copy holds')
         if self.watchdog.problem is not None:
             warnings.append(f"the watchdog cannot be called: {self.watchdog.problem}")
+        warnings += self._own_warnings()
+        return Readiness(self._not_ready(), tuple(warnings), self._is_hindered())
+
+    def _own_warnings(self) -> list[str]:
+        """Return what hinders Notifier itself: workers, limits, the configuration."""
+        warnings, now = [], elapsed()
+        for worker in self._workers:
+            if (problem := worker.failure(now)) is not None:
+                warnings.append(self._redaction.hide(problem))
+            if items := worker.set_aside.items():
+                error = next(iter(items.values())).error
+                message = f"the {worker.name} has set {len(items)} aside that it cannot process: {error}"
+                warnings.append(self._redaction.hide(message))
+        if self.sender.overdue:
+            warnings.append(f"{self.sender.overdue} jobs have been sending for longer than a call can take")
+        held = self.sender.held
+        if held.get(Hold.CREDITS):
+            warnings.append(f"limits.credits is reached: {held[Hold.CREDITS]} messages wait for it")
+        if held.get(Hold.DIGEST):
+            warnings.append(f"limits.per_contact holds {held[Hold.DIGEST]} messages, which go as digests")
+        if self._reload_problem is not None:
+            warnings.append(
+                f"the last reload failed, the configuration before is in force: {self._reload_problem}"
+            )
+        if self._needs_restart:
+            warnings.append(f"a restart is needed for the change of {', '.join(self._needs_restart)}")
+        return warnings
+
+    def _refusing(self) -> str | None:
+        """Return why pages would not be planned or sent, though webhooks can be stored; None when all is well."""
+        now = elapsed()
+        problems = (worker.failure(now) for worker in (self.planner, self.sender))
+        return next((self._redaction.hide(problem) for problem in problems if problem is not None), None)
+
+    def _not_ready(self) -> str | None:
+        """Return why webhooks are not taken; None while they are."""
+        outage = self.store.outage
+        return f"the store is unavailable: {outage}" if outage is not None else self._refusing()
+
+    def _is_hindered(self) -> bool:
+        """Whether there is no account by which anything can be sent."""
         now = self._clock()
-        standings = self.sender.accounts.all(self.current.runtime.apis).values()
-        is_hindered = all(
+        return all(
             one.paused is not None or one.problem is not None or one.ready_at(now) > now + _LONG_WAIT
-            for one in standings
+            for one in self.sender.accounts.all(self.current.runtime.apis).values()
         )
-        return Readiness(self.store.outage, tuple(warnings), is_hindered)
+
+    def _does_page(self) -> bool:
+        """Whether alerts are taken, planned, escalated and sent."""
+        is_escalating = self.escalator.failure(elapsed()) is None
+        return self._not_ready() is None and is_escalating and not self._is_hindered()
 
     def _account_warnings(self) -> list[str]:
         """Return what hinders each account, and whether that hinders sending."""
@@ -207,11 +259,12 @@ class Service:
 
     async def reload(self) -> str | None:
         """Read the file again and put it in force; return what is wrong with it, in which case nothing changes."""
-        systemd.reloading()
-        try:
-            return await self._reload()
-        finally:
-            systemd.tell("READY=1")
+        async with self._reloading:  # one after the other: the file that was read last is in force
+            systemd.reloading()
+            try:
+                return await self._reload()
+            finally:
+                systemd.tell("READY=1")
 
     async def _reload(self) -> str | None:
         loop = asyncio.get_running_loop()
@@ -219,6 +272,7 @@ class Service:
         if loading.configuration is None:
             problems = "\n".join(problem.render(str(self._file)) for problem in loading.errors)
             log.error("reload failed, the configuration in force stays", problems=problems)
+            self._reload_problem = loading.errors[0].render(self._file.name)
             self._loaded(False, self._clock)
             return problems
         self._warn(loading)
@@ -226,11 +280,17 @@ class Service:
         old = self._started_with
         self.current.runtime = prepare(loading, templates, self.metrics.observe_call, self.current.calendars)
         self._gate.admit_as(loading.configuration.web)
-        for key in ("listen_address", "tls_server_config"):
-            if getattr(old.web, key) != getattr(loading.configuration.web, key):
-                log.warning("a change takes effect at the next start", key=f"web.{key}")
-        if old.storage.url != loading.configuration.storage.url:
-            log.warning("a change takes effect at the next start", key="storage.url")
+        new = loading.configuration
+        changes = {
+            f"web.{key}": getattr(old.web, key) != getattr(new.web, key)
+            for key in ("listen_address", "tls_server_config")
+        }
+        changes["storage.url"] = old.storage.url != new.storage.url
+        self._needs_restart = tuple(key for key, is_changed in changes.items() if is_changed)
+        for key in self._needs_restart:
+            log.warning("a change takes effect at the next start", key=key)
+        self.metrics.restart_required.set(bool(self._needs_restart))
+        self._reload_problem = None
         self._loaded(True, self._clock)
         log.info("configuration reloaded", file=str(self._file))
         self.account.wake()  # the new client learns OVHcloud's time before a page needs it

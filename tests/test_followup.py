@@ -535,7 +535,7 @@ def test_delivery_is_followed_to_the_handset(make, emulator, by_hand):
     pager.follow()
     (row,) = pager.rows()
     assert (row["state"], row["receipt"], row["ptt"]) == ("delivered", 1, 4)
-    assert pager.count('notifier_sms_total{outcome="delivered",receiver="ops"}') == 1
+    assert pager.count('notifier_sms_delivery_total{outcome="delivered",receiver="ops"}') == 1
     assert pager.count('notifier_delivery_latency_seconds_sum{receiver="ops"}') == 20
     emulator.requests.clear()
     pager.hand.move(hours=1)
@@ -579,7 +579,7 @@ def test_a_receipt_that_fails_says_why_and_has_the_next_step_come_at_once(make, 
     assert [who for who, _ in told(emulator)] == ["alice", "bob"]
     row = next(row for row in pager.rows() if row["contact"] == "alice")
     assert (row["state"], row["error"]) == ("undelivered", reason)
-    assert pager.count('notifier_sms_total{outcome="undelivered",receiver="ops"}') == 1
+    assert pager.count('notifier_sms_delivery_total{outcome="undelivered",receiver="ops"}') == 1
     pager.hand.move(minutes=1)
     pager.post(over("A"))
     pager.turn()
@@ -641,7 +641,7 @@ def test_callbacks_are_hints(files, run, phones, emulator):
     assert requests.get(f"{running.url}/ovh/receipt/hush-hush?id=1&ptt=5", timeout=10).status_code == 200
     emulator.emulation.delivery_delay = 0
     emulator.call_back()
-    until(lambda: running.metric('notifier_sms_total{outcome="delivered",receiver="ops"}') == 1)
+    until(lambda: running.metric('notifier_sms_delivery_total{outcome="delivered",receiver="ops"}') == 1)
     emulator.reply(ALICE, "ok")
     until(lambda: running.metric('notifier_incidents{receiver="ops",state="acknowledged"}') == 1)
 

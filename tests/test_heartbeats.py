@@ -231,23 +231,24 @@ def switch():
 def test_the_watchdog_is_told_that_this_service_lives(make, switch):
     url = f"http://127.0.0.1:{switch.server_port}/ping/secret"
     pager = make(watchdog={"url": url, "every": "30s"})
-    watchdog = Watchdog(pager.store, pager.current, pager.hand, pager.metrics)
+    is_well = [True]
+    watchdog = Watchdog(pager.current, pager.hand, pager.metrics, lambda: is_well[0])
     assert timedelta(seconds=watchdog.work()) == timedelta(seconds=30)
     assert switch.calls == ["/ping/secret"]
     assert pager.count("notifier_watchdog_last_success_timestamp_seconds") == pager.hand().timestamp()
     switch.status = 500
     watchdog.work()
     assert watchdog.problem == "it answers 500"
-    pager.store._writer.outage = "disk full"
+    is_well[0] = False
     watchdog.work()
     assert len(switch.calls) == 2  # a service that cannot store pages nobody, and does not say it lives
     assert url in list(pager.current.runtime.configuration.secrets())
-    pager.store._writer.outage = None
+    is_well[0] = True
 
 
 def test_without_a_watchdog_nothing_is_called(make):
     pager = make(**team())
-    assert Watchdog(pager.store, pager.current, pager.hand, pager.metrics).work() == 5.0
+    assert Watchdog(pager.current, pager.hand, pager.metrics, lambda: True).work() == 5.0
 
 
 def test_a_heartbeat_that_is_configured_again_is_waited_for_from_then_on(make, emulator):

@@ -7,15 +7,18 @@ import socket
 import subprocess
 import threading
 import time
+from datetime import UTC, datetime
 
 import bcrypt
 import pytest
 import requests
 
+import notifier.service
 from notifier.ovh.emulator import Emulator, Fault, FaultKind
 from notifier.store.engine import StoreUnavailable
 from notifier.web.authentication import Authentication
 from tests.conftest import PAYLOADS, Files, alert, payload, program, start, webhook
+from tests.processes import wait_for
 
 TOKEN = "a-long-enough-token"
 HASH = bcrypt.hashpw(b"pass word", bcrypt.gensalt(4)).decode()
@@ -318,6 +321,147 @@ def test_a_store_that_fails_is_503_and_not_ready(files, run, monkeypatch):
             break
         time.sleep(0.02)
     assert running.post(payload("firing-one")).status_code == 200
+
+
+@pytest.fixture
+def soon(monkeypatch):
+    """Have the failure of a worker reported after a moment."""
+    monkeypatch.setattr("notifier.paging.worker.LONGEST_FAILURE", 0.2)
+    monkeypatch.setattr("notifier.paging.worker._AFTER_FAILURE", 0.05)
+
+
+def failing():
+    raise RuntimeError("a fault")
+
+
+@pytest.mark.parametrize("name", ["planner", "sender"])
+def test_while_pages_would_not_go_out_webhooks_are_refused_and_it_is_not_ready(
+    files, run, monkeypatch, soon, name
+):
+    running = run(files.write())
+    worker = getattr(running.service, name)
+    assert running.metric("notifier_ready") == 1
+    with monkeypatch.context() as patch:
+        patch.setattr(worker, "work", failing)
+        worker.wake()
+        wait_for(
+            lambda: requests.get(running.url + "/-/ready", timeout=10).status_code == 503, "it says ready"
+        )
+        assert f"Notifier is not ready: the {name} has failed for" in running.get("/-/ready")
+        for path in ("/alert", "/alert/ops"):
+            answer = running.post(payload("firing-one"), path)
+            assert answer.status_code == 503
+            assert answer.text.startswith(f"not stored, post it again: the {name} has failed for")
+        assert running.metric("notifier_ready") == 0
+        assert running.metric(f'notifier_worker_failures_total{{worker="{name}"}}') > 0
+        assert running.metric('notifier_webhooks_total{code="503"}') == 2
+        assert not running.service._does_page(), "the dead man's switch is not called"
+    worker.wake()
+    wait_for(
+        lambda: requests.get(running.url + "/-/ready", timeout=10).status_code == 200, "it stays unready"
+    )
+    assert running.post(payload("firing-one")).status_code == 200
+    assert (
+        running.metric(f'notifier_worker_last_success_timestamp_seconds{{worker="{name}"}}')
+        > time.time() - 60
+    )
+
+
+def test_a_worker_that_fails_is_reported_and_its_log_says_it_once(files, run, monkeypatch, soon, caplog):
+    running = run(files.write())
+    with monkeypatch.context() as patch:
+        patch.setattr(running.service.receipts, "work", failing)
+        running.service.receipts.wake()
+        wait_for(
+            lambda: "warning: the receipts has failed for" in running.get("/-/ready"), "it is not reported"
+        )
+        assert requests.get(running.url + "/-/ready", timeout=10).status_code == 200
+        wait_for(
+            lambda: running.metric('notifier_worker_failures_total{worker="receipts"}') > 4,
+            "it is not counted",
+        )
+    assert sum("work failed" in record.getMessage() for record in caplog.records) == 1
+
+
+def test_what_is_set_aside_is_reported(files, run, monkeypatch):
+    running = run(files.write())
+    running.service.planner.set_aside.add("webhook", RuntimeError("a fault"), datetime.now(UTC))
+    assert "the planner has set 1 aside that it cannot process: RuntimeError: a fault" in running.get(
+        "/-/ready"
+    )
+
+
+@pytest.mark.parametrize(
+    ("limits", "reason", "words"),
+    [
+        (
+            {"credits": {"amount": 1, "per": "1d"}, "per_contact": None},
+            "credits",
+            "limits.credits is reached: 3",
+        ),
+        ({"per_contact": {"messages": 1, "per": "10m"}}, "digest", "limits.per_contact holds 3"),
+    ],
+)
+def test_limits_that_hold_messages_are_reported(files, run, limits, reason, words):
+    running = run(files.write(limits=limits))
+    for number in range(4):
+        running.post(webhook(alert(f"A{number}"), key=str(number)))
+    wait_for(lambda: words in running.get("/-/ready"), "the limit is not reported", seconds=20)
+    assert running.metric(f'notifier_held_messages{{reason="{reason}"}}') == 3
+    assert running.metric("notifier_queue_oldest_seconds") == 0, "what a limit holds is not late"
+
+
+def test_a_failed_reload_and_a_needed_restart_are_reported(files, run):
+    running = run(files.write())
+    files.write(storage={"url": "sqlite:///other.db"})
+    running.post(b"", "/-/reload")
+    assert "warning: a restart is needed for the change of storage.url" in running.get("/-/ready")
+    assert running.metric("notifier_restart_required") == 1
+    files.write(receivers=[])
+    running.post(b"", "/-/reload")
+    assert "warning: the last reload failed, the configuration before is in force" in running.get("/-/ready")
+    files.write()
+    running.post(b"", "/-/reload")
+    assert running.get("/-/ready") == "Notifier is ready.\n"
+
+
+def test_of_reloads_at_once_the_newest_file_wins(files, run, monkeypatch):
+    running = run(files.write())
+    real = notifier.service.load
+    delays = iter((0.5, 0.0))
+
+    def slow(file):
+        loaded = real(file)
+        time.sleep(next(delays, 0.0))  # the first is read first and ready last
+        return loaded
+
+    monkeypatch.setattr("notifier.service.load", slow)
+    first = threading.Thread(target=running.post, args=(b"", "/-/reload"))
+    first.start()
+    time.sleep(0.2)
+    files.write(
+        contacts=[{"name": "carol", "phone": "+33639980003"}],
+        receivers=[{"name": "ops", "notify": ["carol"]}],
+    )
+    running.post(b"", "/-/reload")
+    first.join()
+    assert [contact.name for contact in running.service.configuration.contacts] == ["carol"]
+
+
+def test_series_of_what_a_reload_removed_are_gone(files, run):
+    rota = {"name": "rota", "ics": str(files.directory / "rota.ics")}
+    (files.directory / "rota.ics").write_bytes(
+        b"BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:t\r\nBEGIN:VEVENT\r\nUID:1\r\nDTSTAMP:20260101T000000Z\r\n"
+        b"DTSTART:20260101T000000Z\r\nDTEND:20270101T000000Z\r\nSUMMARY:alice\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n"
+    )
+    beat = {"name": "hb", "matchers": ["alertname=Watchdog"], "timeout": "10m", "receiver": "ops"}
+    running = run(files.write(schedules=[rota], heartbeats=[beat]))
+    wait_for(lambda: 'schedule="rota"' in running.get("/metrics"), "the calendar has no series")
+    wait_for(lambda: 'heartbeat="hb"' in running.get("/metrics"), "the heartbeat has no series")
+    files.write()
+    running.post(b"", "/-/reload")
+    wait_for(lambda: 'schedule="rota"' not in running.get("/metrics"), "the schedule's series stay")
+    wait_for(lambda: 'heartbeat="hb"' not in running.get("/metrics"), "the heartbeat's series stay")
 
 
 def test_too_many_waiting_webhooks_are_503(files, run, monkeypatch):

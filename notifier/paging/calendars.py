@@ -38,6 +38,7 @@ class CalendarWatch(Worker):
         self._store = store
         self._current = current
         self._clock = clock
+        self._names: set[str] = set()
         self.problems: dict[str, str] = {}
         """Why the calendars of schedules are not up to date, by the names of the schedules."""
 
@@ -72,6 +73,9 @@ class CalendarWatch(Worker):
                 log.exception("calendar failed, its last copy holds", schedule=schedule.name)
                 self.problems[schedule.name] = f"cannot be read: {type(error).__name__}"
         names = {schedule.name for schedule in self._kept()}
+        for name in self._names - names:
+            self._metrics.forget(self._metrics.calendar_age, schedule=name)
+        self._names = names
         self.problems = {name: problem for name, problem in self.problems.items() if name in names}
         return _SOON if self.problems else None
 

@@ -239,7 +239,7 @@ class Receipts(Worker):
             }
             if receipt.state is MessageState.DELIVERED and receipt.delivered_at is not None:
                 latency = max(0.0, (receipt.delivered_at - one.received_at).total_seconds())
-                self._metrics.sms.labels(one.receiver, "delivered").inc()
+                self._metrics.sms_delivery.labels(one.receiver, "delivered").inc()
                 self._metrics.delivery_latency.labels(one.receiver).observe(latency)
                 log.info("message delivered", **about, seconds=round(latency, 1))
             elif receipt.reduced is not None:
@@ -247,7 +247,7 @@ class Receipts(Worker):
                 log.warning("content refused, a reduced text goes out", **about, error=receipt.error)
                 self._sender.expect()
             elif receipt.state is MessageState.UNDELIVERED:
-                self._metrics.sms.labels(one.receiver, "undelivered").inc()
+                self._metrics.sms_delivery.labels(one.receiver, "undelivered").inc()
                 log.error("message undelivered", **about, error=receipt.error)
                 self._escalator.wake()
             elif receipt.due_at is None:

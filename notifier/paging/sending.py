@@ -11,7 +11,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -191,6 +191,8 @@ class Sender(Worker):
         self._last: datetime | None = None
         self._checked_at: datetime | None = None  # when claims were last compared with what is in hand
         self._doubted: dict[str, Job] = {}  # jobs that met a fault, until that is written down
+        self.held: Mapping[str, int] = {}
+        """How many messages a limit holds, by reason."""
         self.overdue = 0
         """How many jobs have been sending for longer than a call can take."""
         self._counted = current.runtime
@@ -255,6 +257,7 @@ class Sender(Worker):
         if claims.overdue and not self.overdue:
             log.error("jobs have been sending for longer than a call can take", jobs=claims.overdue)
         self.overdue = claims.overdue
+        self.held = self._store.held()
         self._metrics.jobs_overdue.set(claims.overdue)
         self._checked_at = now
 
@@ -907,10 +910,12 @@ class Sender(Worker):
 
     def _count_pauses(self) -> None:
         self._counted = self._current.runtime
-        standings = self.accounts.all(self._counted.apis)
-        paused = Counter(one.paused.reason for one in standings.values() if one.paused is not None)
-        for reason in retry.PauseReason:
-            self._metrics.sending_paused.labels(reason).set(paused[reason])
+        gauge = self._metrics.sending_paused
+        gauge.clear()  # of accounts that a reload removed, too
+        for name, standing in self.accounts.all(self._counted.apis).items():
+            for reason in retry.PauseReason:
+                is_paused = standing.paused is not None and standing.paused.reason is reason
+                gauge.labels(name, reason).set(is_paused)
 
     # settling
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import requests
 import structlog
 
@@ -9,7 +11,6 @@ from notifier.clock import Clock
 from notifier.metrics import Metrics
 from notifier.paging.worker import Worker
 from notifier.runtime import Current
-from notifier.store.store import Store
 
 log = structlog.get_logger(__name__)
 
@@ -18,14 +19,16 @@ _LOOK = 5.0  # seconds; how soon a watchdog that a reload brought is called
 
 
 class Watchdog(Worker):
-    """Calls ``watchdog.url``; not while webhooks cannot be stored, since then nobody would be paged."""
+    """Calls ``watchdog.url``, but not while nobody would be paged: while webhooks are not taken or nothing is sent."""
 
     name = "watchdog"
 
-    def __init__(self, store: Store, current: Current, clock: Clock, metrics: Metrics) -> None:
-        """Prepare to call."""
+    def __init__(
+        self, current: Current, clock: Clock, metrics: Metrics, does_page: Callable[[], bool]
+    ) -> None:
+        """Prepare to call while *does_page* is true: while pages go out."""
         super().__init__(metrics, idle=3600.0)
-        self._store = store
+        self._does_page = does_page
         self._current = current
         self._clock = clock
         self.problem: str | None = None
@@ -37,7 +40,7 @@ class Watchdog(Worker):
         if watchdog is None:
             self.problem = None
             return _LOOK
-        if self._store.outage is None:
+        if self._does_page():
             self._call(watchdog.url)
         return watchdog.every.total_seconds()
 

@@ -6,12 +6,17 @@ import threading
 
 import structlog
 
+from notifier.clock import elapsed
 from notifier.metrics import Metrics
 from notifier.paging.set_aside import SetAside
 from notifier.store.engine import StoreUnavailable
 
 log = structlog.get_logger(__name__)
 
+LONGEST_FAILURE = 30.0
+"""Seconds for which a worker may fail before that is reported."""
+_LONGEST_WORK = 600.0
+"""Seconds that a piece of work takes at the most: many calls, each with its time-out."""
 _AFTER_FAILURE = 1.0  # seconds
 
 
@@ -29,6 +34,9 @@ class Worker:
         self.is_stopping = False
         self.set_aside = SetAside()
         """The items that could not be processed."""
+        self._failing_since: float | None = None
+        self._busy_since: float | None = None
+        self._error = ""
 
     def work(self) -> float | None:
         """Do a piece of work; return after how many seconds to do the next, None for when it is woken."""
@@ -57,16 +65,48 @@ class Worker:
         self._thread.join(max(0.0, timeout))
         return not self._thread.is_alive()
 
+    def failure(self, now: float) -> str | None:
+        """Return why it has not worked for `LONGEST_FAILURE` (now as `elapsed` gives it); None when all is well."""
+        if self._failing_since is not None and now - self._failing_since >= LONGEST_FAILURE:
+            return f"the {self.name} has failed for {now - self._failing_since:.0f} s: {self._error}"
+        if self._busy_since is not None and now - self._busy_since >= _LONGEST_WORK:
+            return f"the {self.name} has been busy with one piece of work for {now - self._busy_since:.0f} s"
+        return None
+
     def _run(self) -> None:
         while not self.is_stopping:
             self._awake.clear()
-            wait: float | None = _AFTER_FAILURE
-            try:
-                wait = self.work()
-            except StoreUnavailable as error:
-                self._metrics.store_errors.inc()
-                log.warning("store unavailable, will try again", worker=self.name, error=str(error))
-            except Exception:
-                # A fault of ours must not end the thread: what it works on is in the store, to be tried again.
-                log.exception("work failed, will try again", worker=self.name)
+            wait = self.attempt()
             self._awake.wait(self._idle if wait is None else min(wait, self._idle))
+
+    def attempt(self) -> float | None:
+        """Do a piece of work and record how it went; return after how many seconds to do the next."""
+        self._busy_since = elapsed()
+        try:
+            wait = self.work()
+        except StoreUnavailable as error:
+            self._metrics.store_errors.inc()
+            if self._failing_since is None:  # once, not each second
+                log.warning("store unavailable, will try again", worker=self.name, error=str(error))
+            self._note_failure(str(error))
+        except Exception as error:
+            # A fault of ours must not end the thread: what it works on is in the store, to be tried again.
+            description = f"{type(error).__name__}: {error}"
+            if description != self._error:
+                log.exception("work failed, will try again", worker=self.name)
+            self._note_failure(description)
+        else:
+            if self._failing_since is not None:
+                log.info("works again", worker=self.name, after=self._error)
+            self._failing_since, self._error = None, ""
+            self._metrics.worker_last_success.labels(self.name).set_to_current_time()
+            return wait
+        finally:
+            self._busy_since = None
+        return _AFTER_FAILURE
+
+    def _note_failure(self, error: str) -> None:
+        self._metrics.worker_failures.labels(self.name).inc()
+        if self._failing_since is None:
+            self._failing_since = elapsed()
+        self._error = error[:200]

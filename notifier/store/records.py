@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -175,3 +176,5 @@ class Queue:
     messages: dict[str, int]
     unplanned: int
     oldest: datetime | None
+    held: Mapping[str, int] = field(default_factory=dict)
+    """How many messages are held, by reason; they do not count as the *oldest*."""

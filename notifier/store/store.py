@@ -667,7 +667,7 @@ class Store(Database):
             unplanned, since = connection.execute(waiting).one()
             if since is not None:
                 oldest.append(from_microseconds(since))
-        return Queue(states, unplanned, min(oldest, default=None))
+        return Queue(states, unplanned, min(oldest, default=None), self.held())
 
     def held(self) -> dict[str, int]:
         """Return how many messages are held, by reason."""

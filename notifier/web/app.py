@@ -21,9 +21,10 @@ from notifier.web.webhook import WebhookEndpoint
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """Whether webhooks can be stored (*outage* says why not), and what hinders sending (*warnings*)."""
+    """Whether webhooks are taken, and what hinders sending (*warnings*)."""
 
     outage: str | None
+    """Why webhooks are not taken: they cannot be stored, or would not be planned or sent."""
     warnings: tuple[str, ...] = ()
     is_hindered: bool = False
     """Whether there is no account by which anything can be sent."""
@@ -50,7 +51,7 @@ def build(
         now = readiness()
         warnings = "".join(f"warning: {warning}\n" for warning in now.warnings)
         if now.outage is not None:
-            text = f"Notifier is not ready: the store is unavailable: {now.outage}\n{warnings}"
+            text = f"Notifier is not ready: {now.outage}\n{warnings}"
             return PlainTextResponse(text, 503)
         return PlainTextResponse(f"Notifier is ready.\n{warnings}")
 

@@ -42,9 +42,19 @@ class WebhookEndpoint:
     """Answers 200 once stored, or when it repeats what was stored moments ago."""
 
     def __init__(
-        self, current: Current, intake: Intake, gate: Gate, metrics: Metrics, pressure: Pressure
+        self,
+        current: Current,
+        intake: Intake,
+        gate: Gate,
+        metrics: Metrics,
+        pressure: Pressure,
+        refusing: Callable[[], str | None] = lambda: None,
     ) -> None:
-        """Prepare to hand webhooks to *intake*."""
+        """Prepare to hand webhooks to *intake*.
+
+        *refusing* says why none is taken: Alertmanager then keeps it, or another replica takes it.
+        """
+        self._refusing = refusing
         self._current = current
         self._intake = intake
         self._gate = gate
@@ -58,6 +68,8 @@ class WebhookEndpoint:
     def takes_at_once(self, headers: list[tuple[bytes, bytes]]) -> int | None:
         """Return how long the body is, where nothing in *headers* asks for more than reading and storing it."""
         credentials, length = b"", -1
+        if self._refusing() is not None:
+            return None
         for name, value in headers:
             if name == b"content-length":
                 length = int(value) if value.isdigit() else -1
@@ -137,6 +149,8 @@ class WebhookEndpoint:
         most = self._current.runtime.configuration.web.max_body
         try:
             body = await self._read(scope, receive, most)
+            if (why := self._refusing()) is not None:
+                raise StoreUnavailable(why)
             self.count_stored(await self._intake.store(body, posted_to))
         except _TooLarge:
             return (

@@ -34,14 +34,14 @@ def going(
     """Return whether pages go out.
 
     Args:
-        outage: why nothing can be stored.
+        outage: why webhooks are not taken.
         warnings: what is known to hinder sending.
         waiting: the message that has been under way for longest, or has failed already.
         now: the time.
         is_hindered: whether no account can send.
     """
     if outage is not None:
-        return Going("bad", "No", (f"nothing can be stored: {outage}", *warnings))
+        return Going("bad", "No", (f"webhooks are not taken: {outage}", *warnings))
     if is_hindered:
         return Going("bad", "No", warnings)
     if waiting is not None:
