@@ -17,6 +17,7 @@ import typer
 from pydantic import ValidationError
 
 from notifier import __version__, routing, sachet
+from notifier.advice import advise, unknown_receivers
 from notifier.alertmanager import WebhookError, parse_webhook
 from notifier.calendars import AHEAD
 from notifier.client import DEFAULT_URL, Client, ServiceError
@@ -190,6 +191,12 @@ def check(
         bool,
         typer.Option("--online", help="Also ask OVHcloud: credentials, rights, account, sender, credits."),
     ] = False,
+    alertmanager: Annotated[
+        Path | None,
+        typer.Option(
+            help="Alertmanager's configuration file: warn of its receivers that are not configured here."
+        ),
+    ] = None,
     output: OutputFormat = Output.TEXT,
 ) -> None:
     """Check a configuration and its templates; print every error as FILE:LINE:COL: message."""
@@ -200,6 +207,14 @@ def check(
         now, rota = utc_now(), Rota.of(loading.configuration, {})
         problems += read_calendars(loading, rota, now, now + COVER, urls=ask_online)
         problems += look_over(loading, templates, rota, now)
+        problems += advise(loading)
+        if alertmanager is not None:
+            try:
+                problems += unknown_receivers(loading.configuration, alertmanager)
+            except OSError as error:
+                _fail(f"{alertmanager} cannot be read: {error.strerror}")
+            except ValueError as error:
+                _fail(f"{alertmanager}: {error}")
         if ask_online:
             findings = online([Api(account) for account in loading.configuration.accounts])
     problems.sort(key=lambda problem: (problem.file or "", problem.position))

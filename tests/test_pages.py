@@ -321,7 +321,8 @@ def test_a_page_in_a_digest_shows_what_became_of_that(make, emulator):
     waiting = [
         number
         for number in range(1, 14)
-        if story_of(pager, number) == [("Page to alice", ["waits to be sent"])]
+        if story_of(pager, number)
+        == [("Page to alice", ["held by a limit: it waits for a digest or for credits"])]
     ]
     assert len(waiting) == 3
     emulator.faults.add(Fault(kind=FaultKind.ERROR, status=429, message="slower"))

@@ -1,0 +1,153 @@
+"""Warnings about a configuration that is valid, and does what its author will hardly have meant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import phonenumbers
+import yaml
+
+from notifier.config import Configuration, Loading, Ovh, RouteConfig
+from notifier.phones import parse_mobile
+from notifier.routing import Routing
+from notifier.yaml_source import Path_, Position, Problem
+
+_SOLD_IN = frozenset({"ovh-eu"})
+_SENDER_RULES = {
+    "ES": "Spain: each sender must be registered with the CNMC",
+    "IE": "Ireland: a sender that is not registered is shown as Likely Scam",
+    "US": "the USA: only validated templates are delivered",
+}
+"""What OVHcloud's guides say of senders, by the region of the recipient."""
+
+
+def advise(loading: Loading) -> list[Problem]:
+    """Return warnings about routes, contacts, senders and endpoints."""
+    configuration = loading.configuration
+    if configuration is None:
+        return []
+    found = [
+        *_accounts(configuration),
+        *_contacts(configuration),
+        *([] if configuration.route is None else _routes(configuration.route, ("route",))),
+    ]
+    return [Problem(loading.position(path), path, message, is_warning=True) for path, message in found]
+
+
+def _routes(route: RouteConfig, path: Path_) -> Iterator[tuple[Path_, str]]:
+    for number, child in enumerate(route.routes):
+        here: Path_ = (*path, "routes", number)
+        if not child.matchers and not child.continue_ and number < len(route.routes) - 1:
+            yield here, "has no matchers, so every alert ends here and the routes after it are never reached"
+        yield from _routes(child, here)
+
+
+def _contacts(configuration: Configuration) -> Iterator[tuple[Path_, str]]:
+    numbers: dict[str, str] = {}
+    notified = _notified(configuration)
+    for index, contact in enumerate(configuration.contacts):
+        phone = parse_mobile(contact.phone, configuration.global_.default_region)
+        path: Path_ = ("contacts", index, "phone")
+        if phone in numbers:
+            other = numbers[phone]
+            yield path, f'is the number of "{other}", too; replies from it are taken for those of "{other}"'
+        numbers.setdefault(phone, contact.name)
+        if notified is not None and contact.name not in notified and not contact.admin:
+            message = "is in no schedule, and no receiver notifies it: nobody pages this contact"
+            yield ("contacts", index), message
+        region = phonenumbers.region_code_for_number(phonenumbers.parse(phone)) or ""
+        for account in configuration.accounts:
+            if (rule := _country(account, region)) is not None:
+                yield path, rule
+                break
+
+
+def _country(account: Ovh, region: str) -> str | None:
+    if account.sender_for_response and region != "FR":
+        return "is outside of France, where messages of a short number (sender_for_response) do not arrive"
+    if account.virtual_number and region != "FR":
+        return "is outside of France, where messages of a virtual number do not arrive"
+    return f"is a number of {_SENDER_RULES[region]}" if account.sender and region in _SENDER_RULES else None
+
+
+def _notified(configuration: Configuration) -> set[str] | None:
+    """Return the contacts that somebody or something notifies; None if a calendar may name any."""
+    names: set[str] = set()
+    for receiver in configuration.receivers:
+        names.update(receiver.everyone())
+    for schedule in configuration.schedules:
+        if schedule.ics is not None:
+            return None
+        names.update(name for rotation in schedule.rotations for name in rotation.contacts)
+        names.update(override.contact for override in schedule.overrides if override.contact is not None)
+    return names
+
+
+def _accounts(configuration: Configuration) -> Iterator[tuple[Path_, str]]:
+    for index, account in enumerate(configuration.accounts):
+        path: Path_ = ("ovh", index) if len(configuration.accounts) > 1 else ("ovh",)
+        if "://" not in account.endpoint and account.endpoint not in _SOLD_IN:
+            yield (*path, "endpoint"), f"OVHcloud sells no SMS in {account.endpoint}; write ovh-eu"
+        if account.sender is not None and not account.sender.isalnum():
+            message = f'"{account.sender}": OVHcloud takes letters and digits alone in new senders'
+            yield (*path, "sender"), message
+
+
+# -- Alertmanager's configuration -------------------------------------------------------------------------
+
+
+def unknown_receivers(configuration: Configuration, file: Path) -> list[Problem]:
+    """Return a warning for each receiver of the Alertmanager configuration in *file* that is not configured here.
+
+    Only receivers with a webhook count. With a ``route`` here, the names do not matter but for addresses such as
+    ``/alert/NAME``.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is no configuration of Alertmanager.
+    """
+    try:
+        document = yaml.compose(file.read_text(encoding="utf-8"), yaml.SafeLoader)
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"it is not YAML: {' '.join(str(error).split())}") from None
+    receivers = values.get("receivers") if isinstance(values, dict) else None
+    if not isinstance(receivers, list) or not isinstance(document, yaml.MappingNode):
+        raise ValueError("it has no receivers; give Alertmanager's configuration file")
+    lines = _lines(document)
+    routing, found = Routing.of(configuration), []
+    for index, receiver in enumerate(receivers):
+        if not isinstance(receiver, dict):
+            continue
+        for name, path in _named(receiver):
+            is_known = name in routing.receivers or (path is None and routing.tree is not None)
+            if not is_known:
+                message = (
+                    f'receiver "{name}" is not configured here: its alerts page "{routing.receivers[0]}"'
+                )
+                if path is not None:
+                    message = f'{path}: there is no receiver "{name}" here, so its webhooks are answered 404'
+                at = lines.get(index, Position(1, 1))
+                found.append(Problem(at, ("receivers", index), message, is_warning=True, file=str(file)))
+    return found
+
+
+def _named(receiver: Mapping[str, Any]) -> Iterable[tuple[str, str | None]]:
+    """Return the receivers here that Alertmanager's *receiver* posts for, each with the path that names it."""
+    hooks = receiver.get("webhook_configs")
+    for hook in hooks if isinstance(hooks, list) else []:
+        path = urlsplit(str(hook.get("url", ""))).path if isinstance(hook, dict) else ""
+        _, marker, name = path.partition("/alert/")
+        yield (unquote(name), path) if marker and name else (str(receiver.get("name", "")), None)
+
+
+def _lines(document: yaml.MappingNode) -> dict[int, Position]:
+    """Return where each receiver stands."""
+    for key, value in document.value:
+        if key.value == "receivers" and isinstance(value, yaml.SequenceNode):
+            marks = [node.start_mark for node in value.value]
+            return {index: Position(mark.line + 1, mark.column + 1) for index, mark in enumerate(marks)}
+    return {}

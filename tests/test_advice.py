@@ -1,0 +1,101 @@
+"""What `notifier check` warns of in a configuration that is valid."""
+
+import pytest
+from typer.testing import CliRunner
+
+from notifier.cli import app
+from tests.conftest import BOB
+
+
+def checked(files, *arguments, **changes):
+    result = CliRunner().invoke(app, ["check", "--config", str(files.write(**changes)), *map(str, arguments)])
+    assert result.exit_code == 0, result.output
+    return [line for line in result.stdout.splitlines() if "warning:" in line]
+
+
+BOTH = {"receivers": [{"name": "ops", "notify": ["alice", "bob"]}]}
+RECEIVERS = [{"name": name, "notify": ["alice", "bob"]} for name in ("ops", "db")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {
+                "receivers": RECEIVERS,
+                "route": {"receiver": "ops", "routes": [{"receiver": "ops"}, {"receiver": "db", "matchers": ["a=b"]}]},
+            },
+            "route.routes[0]: has no matchers, so every alert ends here",
+        ),
+        (
+            {**BOTH, "contacts": [{"name": "alice", "phone": BOB}, {"name": "bob", "phone": BOB}]},
+            'contacts[1].phone: is the number of "alice", too',
+        ),
+        ({}, "contacts[1]: is in no schedule, and no receiver notifies it"),
+        (
+            {**BOTH, "contacts": [{"name": "alice", "phone": "+447700900123"}, {"name": "bob", "phone": BOB}],
+             "ovh": {"sender": ..., "sender_for_response": True}},
+            "contacts[0].phone: is outside of France",
+        ),
+        *(
+            ({**BOTH, "contacts": [{"name": "alice", "phone": phone}, {"name": "bob", "phone": BOB}]}, words)
+            for phone, words in (
+                ("+34600000000", "Spain: each sender must be registered"),
+                ("+353850000000", "Ireland: a sender that is not registered"),
+                ("+12025550123", "the USA: only validated templates"),
+            )
+        ),
+        ({**BOTH, "ovh": {"endpoint": "ovh-ca"}}, "ovh.endpoint: OVHcloud sells no SMS in ovh-ca"),
+        ({**BOTH, "ovh": {"sender": "ACME-OPS"}}, "letters and digits alone"),
+    ],
+)  # fmt: skip
+def test_what_is_hardly_meant_is_warned_of(files, changes, words):
+    warnings = checked(files, **changes)
+    assert [line for line in warnings if words in line], warnings
+
+
+def test_what_is_meant_is_not_warned_of(files):
+    route = {
+        "receiver": "ops",
+        "routes": [
+            {"receiver": "ops", "continue": True},
+            {"receiver": "db", "matchers": ["a=b"]},
+            {"receiver": "db"},
+        ],
+    }
+    assert checked(files, receivers=RECEIVERS, route=route) == []
+    rota = {
+        "name": "rota",
+        "rotations": [{"start": "2026-01-05T09:00", "every": "1w", "contacts": ["alice", "bob"]}],
+    }
+    assert checked(files, schedules=[rota], receivers=[{"name": "ops", "notify": ["rota"]}]) == []
+
+
+def test_receivers_of_alertmanager_that_are_not_configured_here_are_named(files):
+    file = files.directory / "alertmanager.yml"
+    file.write_text(
+        """route: {receiver: ops}
+receivers:
+  - name: ops
+    webhook_configs: [{url: "http://localhost:9876/alert"}]
+  - name: team.db
+    webhook_configs: [{url: "http://localhost:9876/alert"}]
+  - name: mail
+    email_configs: [{to: ops@example.net}]
+  - name: direct
+    webhook_configs: [{url: "http://localhost:9876/alert/nobody"}]
+"""
+    )
+    warnings = checked(files, "--alertmanager", file, **BOTH)
+    assert [line.removeprefix(f"{file}:") for line in warnings] == [
+        '5:5: warning: receivers[1]: receiver "team.db" is not configured here: its alerts page "ops"',
+        '9:5: warning: receivers[3]: /alert/nobody: there is no receiver "nobody" here, so its webhooks are answered 404',
+    ]
+    with_a_tree = checked(files, "--alertmanager", file, **BOTH, route={"receiver": "ops"})
+    assert len(with_a_tree) == 1
+    for text, words in (("receivers: 7", "it has no receivers"), ("a: [", "it is not YAML")):
+        file.write_text(text)
+        result = CliRunner().invoke(
+            app, ["check", "--config", str(files.write(**BOTH)), "--alertmanager", str(file)]
+        )
+        assert (result.exit_code, words in result.stderr) == (1, True)
