@@ -651,7 +651,7 @@ def test_what_is_sent_by_the_api_is_paid_for_like_the_rest(files, run, phones):
     states = [
         one["state"] for one in requests.get(running.url + "/api/v1/messages", timeout=10).json()["items"]
     ]
-    assert states.count("queued") == 3
+    assert states.count("held") == 3
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,10 @@ def over(*names, **more):
     )
 
 
+def person(pager, name):
+    return pager.current.runtime.configuration.recipient(name)
+
+
 def later(pager, body, **by):
     pager.hand.move(**by)
     pager.post(body)
@@ -397,11 +401,11 @@ def test_whoever_is_reached_through_two_receivers_has_both_incidents(make, emula
     assert sorted(who for who, _ in told(emulator)) == ["alice", "bob"]
     assert sorted(pager.states()) == ["accepted", "accepted", "merged"]
     pager.hand.move(seconds=5)
-    found = pager.store.incidents.latest_of(ALICE, pager.hand(), IncidentState.OPEN)
+    found = pager.store.incidents.latest_of(person(pager, "alice"), pager.hand(), IncidentState.OPEN)
     assert [incident.receiver for incident in found] == ["ops", "db"]
-    (bobs,) = pager.store.incidents.latest_of(BOB, pager.hand(), IncidentState.OPEN)
+    (bobs,) = pager.store.incidents.latest_of(person(pager, "bob"), pager.hand(), IncidentState.OPEN)
     assert bobs.receiver == "db"
-    assert [i.number for i in pager.store.incidents.told_with(found[0], ALICE)] == [1, 2]
+    assert [i.number for i in pager.store.incidents.told_with(found[0], person(pager, "alice"))] == [1, 2]
 
 
 def test_what_was_merged_into_a_message_that_fails_has_failed(make, emulator):
