@@ -23,6 +23,7 @@ from notifier.calendars import AHEAD
 from notifier.client import DEFAULT_URL, Client, ServiceError
 from notifier.clock import utc_now
 from notifier.config import Configuration, ConfigurationError, Loading, Ovh, Storage, ovh_for_login
+from notifier.heartbeats import beats
 from notifier.ids import new_id
 from notifier.logs import LogFormat, LogLevel, configure_logging
 from notifier.matchers import MatcherError, parse_label
@@ -301,9 +302,16 @@ def route(
     except MatcherError as error:
         sys.stderr.write(f"notifier: {error}\n")
         raise typer.Exit(2) from None
-    where = _runtime(config).routing
-    named = parsed.get(routing.RECEIVER_LABEL, "")
+    runtime, now = _runtime(config), utc_now()
+    where, named = runtime.routing, parsed.get(routing.RECEIVER_LABEL, "")
     reached = list(where.split(named, [parsed]))
+    if heartbeats := beats(runtime.configuration.heartbeats, parsed):
+        sys.stderr.write(f"note: a sign of life of the heartbeat {', '.join(heartbeats)}; pages nobody\n")
+        reached = []
+    for receiver in reached:
+        if by := where.muted_by(where.ways(named, parsed, receiver), now):
+            how = ", ".join(where.describe(name, now) for name in by)
+            sys.stderr.write(f"note: {receiver} is muted now, {how}; what still fires is paged afterwards\n")
     if output is Output.JSON:
         _print_json(reached)
     else:

@@ -81,6 +81,9 @@ class Incident:
     firing: frozenset[str] = frozenset()
     severity: str = ""
     """The highest among its alerts so far."""
+    muted_by: str = ""
+    """How it is muted now, for people (``outside office-hours``); empty if it is not."""
+    muted_until: datetime | None = None
 
     @property
     def holder(self) -> str | None:
@@ -203,6 +206,8 @@ def escalated(incident: Incident, taking: Taking[T]) -> Incident:
         round=taking.round,
         taken=incident.taken + 1,
         due_at=taking.due_at,
+        muted_by="",
+        muted_until=None,
     )
 
 

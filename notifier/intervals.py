@@ -9,7 +9,7 @@ from __future__ import annotations
 import calendar
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 UTC_ZONE = ZoneInfo("UTC")
@@ -67,10 +67,27 @@ def contained(intervals: Iterable[Interval], instant: datetime) -> bool:
     return any(interval.contains(instant) for interval in intervals)
 
 
-def minutes_after(instant: datetime, most: timedelta) -> Iterable[datetime]:
-    """Return the beginnings of the minutes after *instant*, up to *most* later."""
-    start = instant.replace(second=0, microsecond=0)
-    return (start + timedelta(minutes=n) for n in range(1, most // timedelta(minutes=1) + 1))
+def first_after(
+    is_wanted: Callable[[datetime], bool], intervals: Iterable[Interval], instant: datetime, most: timedelta
+) -> datetime | None:
+    """Return the first minute after *instant*, up to *most* later, at which *is_wanted* is true; None if there is none.
+
+    What *is_wanted* says must change with *intervals* alone. They begin and end at the minutes of the day that they
+    name, at midnight, or when the clocks of their zone are changed, which is at a full or half hour.
+    """
+    end = instant + most
+    candidates = {end}
+    for interval in intervals:
+        minutes = {0, *(minute for times in interval.times or () for minute in times)}
+        day = instant.astimezone(interval.location).date()
+        while (midnight := datetime.combine(day, time(), interval.location)).astimezone(UTC) <= end:
+            candidates |= {(midnight + timedelta(minutes=minute)).astimezone(UTC) for minute in minutes}
+            day += timedelta(days=1)
+    half_hour = instant.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    while half_hour <= end:
+        candidates.add(half_hour)
+        half_hour += timedelta(minutes=30)
+    return next((at for at in sorted(candidates) if instant < at <= end and is_wanted(at)), None)
 
 
 # -- what is written ----------------------------------------------------------------------------------------

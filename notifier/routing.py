@@ -8,10 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from notifier.config import Configuration, RouteConfig
-from notifier.intervals import Interval, contained
+from notifier.intervals import Interval, contained, first_after
 from notifier.matchers import Matcher, MatchType
 
 RECEIVER_LABEL = "__receiver__"
@@ -77,6 +78,17 @@ def _receivers_named(route: Route) -> Iterator[str]:
         yield from _receivers_named(child)
 
 
+LONGEST_MUTE = timedelta(days=14)
+"""How far ahead the end of a mute is looked for."""
+
+
+class Way(NamedTuple):
+    """The time intervals of a route: it is muted in *mute*, and outside of *active* if there are any."""
+
+    mute: tuple[str, ...]
+    active: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Routing:
     """Where alerts go: the tree, or without one the receiver that the webhook names.
@@ -130,28 +142,42 @@ class Routing:
                 reached.setdefault(receiver, []).append(position)
         return reached
 
-    def muted_by(
-        self, named: str, labels: Mapping[str, str], receiver: str, now: datetime
-    ) -> tuple[str, ...]:
-        """Return the time intervals that mute an alert for *receiver* at *now*; none if any way to it is open."""
-        names: tuple[str, ...] = ()
+    def ways(self, named: str, labels: Mapping[str, str], receiver: str) -> frozenset[Way]:
+        """Return the ways by which an alert reaches *receiver*."""
         if self.tree is None:
-            return names
-        for node in match(self.tree, {**labels, RECEIVER_LABEL: self.name_of(named)}):
-            if node.receiver != receiver:
-                continue
-            found = self._muting(node, now)
+            return frozenset()
+        nodes = match(self.tree, {**labels, RECEIVER_LABEL: self.name_of(named)})
+        return frozenset(Way(node.mute, node.active) for node in nodes if node.receiver == receiver)
+
+    def muted_by(self, ways: Iterable[Way], now: datetime) -> tuple[str, ...]:
+        """Return the time intervals that mute at *now* what goes by *ways*; none if any way is open."""
+        names: tuple[str, ...] = ()
+        for way in ways:
+            found = self._muting(way, now)
             if not found:
                 return ()
             names += found
         return tuple(dict.fromkeys(names))
 
-    def _muting(self, node: Route, now: datetime) -> tuple[str, ...]:
-        muting = tuple(name for name in node.mute if contained(self.intervals.get(name, ()), now))
-        if muting or not node.active:
+    def unmuted_at(self, ways: Iterable[Way], now: datetime) -> datetime | None:
+        """Return when what goes by *ways*, all muted at *now*, is muted no longer; None if that is too far away."""
+        ways = tuple(ways)
+        names = {name for way in ways for name in (*way.mute, *way.active)}
+        intervals = [interval for name in names for interval in self.intervals.get(name, ())]
+        return first_after(
+            lambda at: any(not self._muting(way, at) for way in ways), intervals, now, LONGEST_MUTE
+        )
+
+    def describe(self, name: str, now: datetime) -> str:
+        """Return how the interval *name* mutes at *now*: during it, or outside of it."""
+        return f"{'during' if contained(self.intervals.get(name, ()), now) else 'outside'} {name}"
+
+    def _muting(self, way: Way, now: datetime) -> tuple[str, ...]:
+        muting = tuple(name for name in way.mute if contained(self.intervals.get(name, ()), now))
+        if muting or not way.active:
             return muting
-        is_active = any(contained(self.intervals.get(name, ()), now) for name in node.active)
-        return () if is_active else node.active
+        is_active = any(contained(self.intervals.get(name, ()), now) for name in way.active)
+        return () if is_active else way.active
 
     def _receivers(self, named: str, labels: Mapping[str, str], only: str | None) -> Iterable[str]:
         if only is not None:

@@ -2,6 +2,7 @@
 
 import subprocess
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 import yaml
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from notifier.config import IntervalConfig, load
+from notifier.intervals import Interval, first_after
 from tests.conftest import alert, program, webhook
 from tests.test_incidents import team, the_incident, told
 
@@ -271,3 +273,81 @@ def test_what_joins_an_acknowledged_incident_in_a_mute_is_told_after_it(make, em
     pager.run(70 * 60, step=60)
     assert [text.split(" ")[0] for _, text in told(emulator)] == ["FIRING", "UPDATE"]
     assert the_incident(pager).state == "acknowledged"
+
+
+ZONES = ("Europe/Paris", "Australia/Lord_Howe", "America/St_Johns", "UTC")
+
+
+@settings(max_examples=60)
+@given(
+    start=st.datetimes(datetime(2026, 1, 1), datetime(2027, 12, 31)).map(lambda d: d.replace(tzinfo=UTC)),
+    zone=st.sampled_from(ZONES),
+    times=st.none()
+    | st.tuples(st.integers(0, 1438), st.integers(1, 300)).map(lambda t: (t[0], min(t[0] + t[1], 1440))),
+    days=st.none() | st.tuples(st.integers(0, 6), st.integers(0, 6)).map(sorted).map(tuple),
+)
+def test_the_end_of_an_interval_is_found_to_the_minute(start, zone, times, days):
+    interval = Interval((times,) if times else None, (days,) if days else None, location=ZoneInfo(zone))
+    is_in = interval.contains(start)
+    found = first_after(lambda at: interval.contains(at) is not is_in, [interval], start, timedelta(days=3))
+    minute = start.replace(second=0, microsecond=0)
+    expected = next(
+        (
+            at
+            for n in range(1, 3 * 1440)
+            if interval.contains(at := minute + timedelta(minutes=n)) is not is_in
+        ),
+        None,
+    )
+    assert found == expected or (expected is None and found == start + timedelta(days=3))
+
+
+def test_a_muted_incident_says_until_when(make, emulator, hand):
+    """Office hours begin at 9: the page says so, not when it is looked at again."""
+    hours = {
+        "name": "office-hours",
+        "time_intervals": [
+            {
+                "weekdays": ["monday:friday"],
+                "times": [{"start_time": "09:00", "end_time": "18:00"}],
+                "location": "Europe/Paris",
+            }
+        ],
+    }
+    route = {
+        "receiver": "ops",
+        "routes": [
+            {"receiver": "ops", "matchers": ["severity=info"], "active_time_intervals": ["office-hours"]}
+        ],
+    }
+    pager = make(**team(("10m", ["bob"])), time_intervals=[hours], route=route)  # it is a Sunday
+    pager.post(info("A"))
+    pager.turn()
+    incident = the_incident(pager)
+    assert (incident.muted_by, incident.muted_until) == ("outside office-hours", at("2026-11-23T08:00"))
+    assert incident.due_at == pager.hand() + timedelta(hours=1), "a reload may change the hours"
+    pager.run(3 * 3600, step=600)
+    assert the_incident(pager).muted_until == at("2026-11-23T08:00")
+    hand.now = at("2026-11-23T07:59")
+    pager.run(120, step=30)
+    assert [who for who, _ in told(emulator)] == ["alice"]
+    assert (the_incident(pager).muted_by, the_incident(pager).muted_until) == ("", None)
+
+
+def test_thousands_of_muted_alerts_are_looked_at_together(make):
+    """The end of a mute is computed once for all alerts that take the same way."""
+    hours = {"name": "never", "time_intervals": [{"years": ["1999"]}]}
+    route = {
+        "receiver": "ops",
+        "active_time_intervals": [],
+        "routes": [{"receiver": "ops", "matchers": ["severity=info"], "active_time_intervals": ["never"]}],
+    }
+    pager = make(**team(), time_intervals=[hours], route=route)
+    routing, asked = pager.current.runtime.routing, []
+    real = type(routing).unmuted_at
+    pager.post(webhook(*[alert("A", severity="info", instance=f"i{n}") for n in range(2000)]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(routing), "unmuted_at", lambda *a: asked.append(a) or real(*a))
+        pager.turn()
+    assert len(asked) == 1
+    assert the_incident(pager).muted_until == pager.hand() + timedelta(days=14)

@@ -29,6 +29,7 @@ from notifier.paging import last_resort
 from notifier.paging.heartbeats import silence_of, told_of, written_for
 from notifier.paging.planning import (
     Part,
+    described_mute,
     divide,
     new_messages,
     plan,
@@ -148,7 +149,7 @@ class Escalator(Worker):
             return IncidentChange(unmuted)
         webhook, part = last
         if part.muted_by:
-            return IncidentChange(replace(incident, heard_at=part.muted_until))
+            return IncidentChange(replace(incident, heard_at=part.look_at(now)))
         if decide(incident, part.firing, is_whole=part.is_whole) not in (Change.JOINED, Change.REPLACED):
             return IncidentChange(unmuted)
         involved = recipients_of(runtime, self._store.incidents.involved(incident.id))
@@ -165,7 +166,9 @@ class Escalator(Worker):
         last = last_part(runtime, self._store, incident, receiver, now)
         part = last[1] if last is not None else None
         if part is not None and part.muted_by:
-            return IncidentChange(replace(incident, due_at=part.muted_until))
+            mute, until = described_mute(runtime, part, now), part.muted_until
+            look_at = part.look_at(now)
+            return IncidentChange(replace(incident, due_at=look_at, muted_by=mute, muted_until=until))
         has_lapsed = incident.state is IncidentState.ACKNOWLEDGED
         is_first = incident.taken == 0
         by = incident.acknowledged_by

@@ -31,7 +31,6 @@ from notifier.incidents import (
     resolved,
     take,
 )
-from notifier.intervals import minutes_after
 from notifier.metrics import Metrics
 from notifier.paging import last_resort
 from notifier.paging.pressure import Pressure
@@ -49,6 +48,7 @@ from notifier.rendering import (
     title,
     urgency,
 )
+from notifier.routing import LONGEST_MUTE
 from notifier.runtime import Current, Runtime
 from notifier.store.engine import StoreUnavailable
 from notifier.store.incidents import HEARTBEATS, Involved
@@ -81,9 +81,13 @@ class Part:
     muted_by: tuple[str, ...] = ()
     """The time intervals that mute all of it that fires now, or else all of it."""
     muted_until: datetime | None = None
-    """When that is to be looked at again: some of it may be heard then."""
+    """When some of it is muted no longer."""
     is_whole: bool = True
     """Whether the webhook told of all alerts of its group: Alertmanager may cut off some."""
+
+    def look_at(self, now: datetime) -> datetime | None:
+        """Return when to look again at what is muted: a reload may change the time intervals."""
+        return min(self.muted_until, now + _LOOK_AHEAD) if self.muted_until is not None else None
 
     @property
     def key(self) -> Key:
@@ -151,17 +155,13 @@ def divide(runtime: Runtime, webhook: Webhook, posted_to: str | None, now: datet
             continue
         if receiver is None:  # the configuration was checked: every route names a receiver
             raise LookupError(name)
-        muted = {} if posted_to else _muted(runtime, webhook, positions, name, now)
         telling = [p for p in positions if webhook.alerts[p].status == "firing"] or positions
-        until = None
-        if all(position in muted for position in telling):
-            until = _heard_again(runtime, webhook, telling, name, now)
+        muted_by, until = ((), None) if posted_to else _muted(runtime, webhook, telling, name, now)
         told = notification(webhook, positions, name, send_resolved=receiver.send_resolved)
         alerts = [webhook.alerts[position] for position in positions]
         firing = frozenset(alert_key(alert) for alert in alerts if alert.status == "firing")
         if told is not None and not firing and webhook.status == "firing" and webhook.truncated_alerts:
             told, firing = replace(told, status="firing"), frozenset({"truncated"})  # what fires was cut off
-        muted_by = tuple(dict.fromkeys(one for names in muted.values() for one in names)) if until else ()
         is_whole = not webhook.truncated_alerts
         parts.append(
             Part(receiver, group_key(webhook), tuple(positions), told, firing, muted_by, until, is_whole)
@@ -171,25 +171,23 @@ def divide(runtime: Runtime, webhook: Webhook, posted_to: str | None, now: datet
 
 def _muted(
     runtime: Runtime, webhook: Webhook, positions: Iterable[int], receiver: str, now: datetime
-) -> dict[int, tuple[str, ...]]:
-    """Return which of the alerts are muted for *receiver* at *now*, and by which time intervals."""
-    if not runtime.routing.intervals:
-        return {}
-    found = {
-        p: runtime.routing.muted_by(webhook.receiver, webhook.alerts[p].labels, receiver, now)
-        for p in positions
+) -> tuple[tuple[str, ...], datetime | None]:
+    """Return which time intervals mute all of the alerts for *receiver* at *now*, and until when.
+
+    None, and None, if one of the alerts is not muted. Where the end is too far away, it is the longest that is
+    looked ahead.
+    """
+    routing = runtime.routing
+    if not routing.intervals:
+        return (), None
+    ways = {
+        routing.ways(webhook.receiver, webhook.alerts[position].labels, receiver) for position in positions
     }
-    return {position: names for position, names in found.items() if names}
-
-
-def _heard_again(
-    runtime: Runtime, webhook: Webhook, positions: Sequence[int], receiver: str, now: datetime
-) -> datetime:
-    """Return when some of the alerts are heard again; where that is far, when to look again."""
-    for instant in minutes_after(now, _LOOK_AHEAD):
-        if len(_muted(runtime, webhook, positions, receiver, instant)) < len(positions):
-            return instant
-    return now + _LOOK_AHEAD
+    names = [routing.muted_by(one, now) for one in ways]
+    if not all(names):
+        return (), None
+    every = tuple(dict.fromkeys(name for some in names for name in some))
+    return every, min((routing.unmuted_at(one, now) or now + LONGEST_MUTE for one in ways), default=None)
 
 
 def plan(
@@ -209,7 +207,7 @@ def plan(
     change = decide(incident, part.firing, is_whole=part.is_whole)
     told = part.told
     if part.muted_by:
-        return _muted_plan(part, change, incident, number, now)
+        return _muted_plan(described_mute(runtime, part, now), part, change, incident, number, now)
     if change is Change.OPENED and told is not None:
         policy, asked = runtime.policy(part.receiver), dict[Sequence[str], tuple[Recipient, ...]]()
 
@@ -377,13 +375,23 @@ def _concerned(
     return tuple(found.values()) or runtime.anybody(receiver, now)
 
 
+def described_mute(runtime: Runtime, part: Part, now: datetime) -> str:
+    """Return how *part* is muted, for people: ``outside office-hours``; empty if it is not."""
+    return ", ".join(runtime.routing.describe(name, now) for name in part.muted_by)
+
+
 def _muted_plan(
-    part: Part, change: Change, incident: Incident | None, number: int | None, now: datetime
+    mute: str, part: Part, change: Change, incident: Incident | None, number: int | None, now: datetime
 ) -> Plan:
     """Return what becomes of a part that is muted: nobody is told; what opens is paged when it is heard again."""
     if change is Change.OPENED and part.told is not None and number is not None:
-        opened = _opened(part, part.told, number, now)
-        return Plan(part, change, replace(opened, due_at=part.muted_until), part.told)
+        opened = replace(
+            _opened(part, part.told, number, now),
+            due_at=part.look_at(now),
+            muted_by=mute,
+            muted_until=part.muted_until,
+        )
+        return Plan(part, change, opened, part.told)
     if change is Change.RESOLVED and incident is not None:
         return Plan(part, change, resolved(incident, now), part.told)
     if incident is None:
@@ -391,9 +399,9 @@ def _muted_plan(
     if change in (Change.JOINED, Change.REPLACED):  # whose alerts stay unknown until they are heard
         if incident.taken or incident.state is IncidentState.ACKNOWLEDGED:
             change = change if incident.heard_at is None else Change.REPEATED
-            incident = replace(incident, heard_at=part.muted_until)
+            incident = replace(incident, heard_at=part.look_at(now))
         else:
-            due_at = min(filter(None, (incident.due_at, part.muted_until)))
+            due_at = min(filter(None, (incident.due_at, part.look_at(now))))
             incident = replace(_joined(incident, part), due_at=due_at)
     return Plan(part, change, incident, part.told)
 
@@ -408,7 +416,13 @@ def _joined(incident: Incident, part: Part) -> Incident:
     severities = (incident.severity, part.told.severity if part.told is not None else "")
     severity = min(filter(None, severities), key=urgency, default="")
     return replace(
-        incident, alerts=alerts, firing=part.firing, labels=labels, severity=severity, heard_at=None
+        incident,
+        alerts=alerts,
+        firing=part.firing,
+        labels=labels,
+        severity=severity,
+        heard_at=None,
+        muted_by="" if not part.muted_by else incident.muted_by,
     )
 
 

@@ -183,6 +183,8 @@ incidents = Table(
     Column("opened_at", Instant, nullable=False),
     Column("began_at", Instant),
     Column("severity", Words, nullable=False, server_default=""),
+    Column("muted_by", Words, nullable=False, server_default=""),
+    Column("muted_until", Instant),
     Column("step", Integer, nullable=False),
     Column("round", Integer, nullable=False),
     Column("taken", Integer, nullable=False),

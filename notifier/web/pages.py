@@ -33,7 +33,7 @@ from notifier.matchers import MatcherError, parse_label
 from notifier.paging.account import AccountWatch
 from notifier.paging.desk import Desk, Verdict, Via
 from notifier.paging.escalation import last_part
-from notifier.paging.planning import divide, preview, receiver_of
+from notifier.paging.planning import described_mute, divide, preview, receiver_of
 from notifier.phones import mask
 from notifier.routing import RECEIVER_LABEL
 from notifier.runtime import Current
@@ -330,7 +330,7 @@ class Pages:
 
     def _ahead(self, incident: Incident) -> Iterator[tuple[datetime, str]]:
         """Yield when the next steps of *incident* come and whom they page, as things stand and nobody acknowledges."""
-        runtime, at = self.current.runtime, incident.due_at
+        runtime, at = self.current.runtime, incident.muted_until or incident.due_at
         if incident.state is not IncidentState.OPEN:
             return
         receiver = receiver_of(runtime, incident)
@@ -543,11 +543,12 @@ class Pages:
         if signs:
             note = f"It is a sign of life of {', '.join(signs)}, and pages nobody."
             return [{"receiver": "", "pages": [], "note": note}]
-        muted = {part.receiver.name: part.muted_by for part in divide(runtime, webhook, None, now)}
+        parts = divide(runtime, webhook, None, now)
+        muted = {part.receiver.name: described_mute(runtime, part, now) for part in parts}
         return [
             {
                 "receiver": planned.part.receiver.name,
-                "note": f"Muted now by {', '.join(by)}; what fires still is told afterwards."
+                "note": f"Muted now {by}; what still fires is paged afterwards."
                 if (by := muted.get(planned.part.receiver.name))
                 else None,
                 "pages": [

@@ -87,6 +87,9 @@ class ShownIncident:
     paged: tuple[Reach, ...]
     ahead: tuple[Next, ...]
     """The steps to come, the next one first."""
+    muted: str
+    """How it is muted by time intervals, empty if it is not."""
+    unmuted: Moment | None
     rank: tuple[bool, int]
     """What sorts it: what nobody has first, the most severe first."""
 
@@ -130,6 +133,8 @@ def shown(
         lasted=brief_duration(incident.resolved_at - since) if incident.resolved_at is not None else None,
         paged=tuple(paged),
         ahead=tuple(Next(viewer.moment(at), whom) for at, whom in ahead),
+        muted=incident.muted_by if is_open else "",
+        unmuted=viewer.maybe(incident.muted_until) if is_open else None,
         rank=(not is_open, urgency(severity)),
     )
 
