@@ -30,6 +30,7 @@ def advise(loading: Loading) -> list[Problem]:
     if configuration is None:
         return []
     found = [
+        *_storage(configuration, loading.file.parent),
         *_accounts(configuration),
         *_contacts(configuration),
         *([] if configuration.route is None else _routes(configuration.route, ("route",))),
@@ -84,6 +85,12 @@ def _notified(configuration: Configuration) -> set[str] | None:
         names.update(name for rotation in schedule.rotations for name in rotation.contacts)
         names.update(override.contact for override in schedule.overrides if override.contact is not None)
     return names
+
+
+def _storage(configuration: Configuration, directory: Path) -> Iterator[tuple[Path_, str]]:
+    place = configuration.storage.place(directory)
+    if isinstance(place, Path) and not place.parent.exists():
+        yield ("storage", "url"), f"the directory {place.parent} does not exist; notifier serve makes it"
 
 
 def _accounts(configuration: Configuration) -> Iterator[tuple[Path_, str]]:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import os
+import stat
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
@@ -27,7 +30,7 @@ from notifier.heartbeats import beats
 from notifier.ids import new_id
 from notifier.logs import LogFormat, LogLevel, configure_logging
 from notifier.matchers import MatcherError, parse_label
-from notifier.ovh.api import Api, Outgoing
+from notifier.ovh.api import Api, Outgoing, policy
 from notifier.ovh.errors import CallFailed, Fate
 from notifier.paging.desk import sendable
 from notifier.paging.planning import Page, preview
@@ -40,6 +43,7 @@ from notifier.service import AddressUnavailable, Service, load
 from notifier.sms import measure
 from notifier.store.database import open_backend
 from notifier.store.engine import StoreRefused, StoreUnavailable
+from notifier.store.sqlite import backup
 from notifier.store.transfer import transfer
 from notifier.values import Moment, parse_moment
 from notifier.yaml_source import Problem
@@ -508,8 +512,8 @@ def messages(
     output: OutputFormat = Output.TEXT,
 ) -> None:
     """Print the messages of a running service, newest first; or all that is known of one."""
-    client = Client(url, token_file)
     try:
+        client = Client(url, token_file)
         if message is not None:
             story = client.message(message)
             _print_json(story) if output is Output.JSON else _print_story(story)
@@ -604,6 +608,29 @@ def storage_copy(
     else:
         rows = ", ".join(f"{count} {table}" for table, count in counts.items() if count) or "nothing"
         _say(f"copied and verified: {rows}; now set storage.url")
+
+
+@storage_app.command(
+    "backup", epilog="Example: notifier storage backup --config notifier.yml /var/backups/notifier.db"
+)
+def storage_backup(
+    config: ConfigFile,
+    file: Annotated[Path, typer.Argument(help="The file to write; it must not exist.")],
+) -> None:
+    """Write a consistent copy of the SQLite database, while the service runs or not."""
+    loading, _ = load(config)
+    if loading.configuration is None:
+        for problem in loading.errors:
+            _say_problem(problem, config)
+        raise typer.Exit(1)
+    place = loading.configuration.storage.place(config.parent)
+    if not isinstance(place, Path):
+        _fail("storage.url is PostgreSQL; use its own tool: pg_dump --format=custom --file FILE")
+    try:
+        backup(place, file)
+    except StoreUnavailable as error:
+        _fail(f"no backup was made: {error}")
+    _say(f"{file} holds {place} as of now, {file.stat().st_size} bytes")
 
 
 def _console_for_progress() -> Console:
@@ -817,6 +844,17 @@ def _account_told(api: Api) -> dict[str, Any]:
     }
 
 
+@ovh_app.command("policy", epilog="Example: notifier ovh policy --config notifier.yml > policy.json")
+def ovh_policy(config: ConfigFile, account: AccountName = None) -> None:
+    """Print the IAM policy that an OAuth2 service account (client_id) needs, as JSON."""
+    try:
+        settings, _ = ovh_for_login(config, account)
+    except ConfigurationError as error:
+        sys.stderr.write(f"{error}\n")
+        raise typer.Exit(1) from None
+    _print_json(policy(settings, settings.service_name))
+
+
 @ovh_app.command("login", epilog="Example: notifier ovh login --config notifier.yml")
 def ovh_login(
     config: ConfigFile,
@@ -849,9 +887,7 @@ def ovh_login(
     # One that is not validated yet does not take the place of one that may be.
     if key_file is not None and (wait or not key_file.exists()):
         try:
-            key_file.touch(mode=0o600)
-            key_file.chmod(0o600)
-            key_file.write_text(key.consumer_key + "\n")
+            _replace(key_file, key.consumer_key + "\n")
             saved = str(key_file)
         except OSError as error:
             sys.stderr.write(f"notifier: {key_file} cannot be written: {error.strerror}\n")
@@ -860,7 +896,9 @@ def ovh_login(
             {"consumer_key": key.consumer_key, "validation_url": key.validation_url, "saved": saved or None}
         )
     elif saved:
-        _say(f"The consumer key is in {saved}.")
+        _say(
+            f"The consumer key is in {saved}. Reload a running service: systemctl reload notifier, or SIGHUP."
+        )
     else:
         into = (
             str(key_file)
@@ -868,6 +906,30 @@ def ovh_login(
             else f"{config}, under ovh, or where that has it from:\n  consumer_key"
         )
         _say(f"Put it into {into}: {key.consumer_key}")
+
+
+def _replace(file: Path, text: str) -> None:
+    """Write *text* to *file* in one step, with the mode and owner that the file has; a new one is for its owner alone.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as opened:
+            opened.write(text)
+            opened.flush()
+            os.fsync(opened.fileno())
+        if file.exists():
+            before = file.stat()
+            temporary.chmod(stat.S_IMODE(before.st_mode))
+            if (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
+                os.chown(temporary, before.st_uid, before.st_gid)
+        temporary.replace(file)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def _validated(settings: Ovh, *, quiet: bool) -> bool:

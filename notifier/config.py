@@ -50,6 +50,7 @@ from notifier.values import (
     Language,
     ListenAddress,
     LocalTime,
+    Location,
     Matchers,
     Months,
     Name,
@@ -412,7 +413,7 @@ class IntervalConfig(_Section):
     """Months: ['may:august', december, '1:3']."""
     years: Years | None = None
     """Years: ['2026:2028', 2030]."""
-    location: TimeZone = Field(default=ZoneInfo("UTC"), json_schema_extra={"default": "UTC"})
+    location: Location = Field(default=ZoneInfo("UTC"), json_schema_extra={"default": "UTC"})
     """The time zone in which the others are meant."""
 
     def interval(self) -> Interval:

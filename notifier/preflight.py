@@ -171,6 +171,12 @@ def _way_out(api: Api, error: CallFailed) -> str:
         return "is ovh.application_secret that of ovh.application_key?"
     if code == "INVALID_KEY":
         return "is ovh.application_key that of an application at ovh.endpoint?"
+    return _how_to_get_rights(api)
+
+
+def _how_to_get_rights(api: Api) -> str:
+    if api.settings.client_id:
+        return "give the service account the IAM policy that this prints: notifier ovh policy"
     return "obtain a key with: notifier ovh login"
 
 
@@ -178,7 +184,7 @@ def _rights(api: Api) -> Finding:
     try:
         api.try_right_to_send()
     except CallFailed as error:
-        return Finding("rights", False, f"{error}; obtain a key with: notifier ovh login")
+        return Finding("rights", False, f"{error}; {_how_to_get_rights(api)}")
     return Finding("rights", True, "jobs may be sent")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ def _text(value: Any) -> str:
 
 
 _SIZE = re.compile(r"(\d+) ?([KMG]i?B|B)", re.ASCII)
+_LOCALTIME = "/etc/localtime"
 _UNITS = {"B": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
 
 
@@ -64,6 +66,25 @@ def _time_zone(value: Any) -> Any:
         if isinstance(error, ValueError) and "must be a text" in str(error):
             raise
         raise ValueError(f'"{value}" is not a time zone; write an IANA name such as Europe/Paris') from None
+
+
+def _location(value: Any) -> Any:
+    """Read the ``location`` of a time interval, as Alertmanager does: ``Local`` is the zone of this machine."""
+    if value is None or value == "":
+        return ZoneInfo("UTC")
+    return _zone_of_the_machine() if value == "Local" else _time_zone(value)
+
+
+def _zone_of_the_machine() -> ZoneInfo:
+    name = os.environ.get("TZ", "").removeprefix(":")
+    if not name:
+        _, _, name = os.path.realpath(_LOCALTIME).partition("zoneinfo/")
+    try:
+        return ZoneInfo(name) if name else ZoneInfo("UTC")
+    except (OSError, ValueError, KeyError):
+        raise ValueError(
+            f'"Local" is not known here: the zone "{name}" is none; write an IANA name'
+        ) from None
 
 
 def _matchers(value: Any) -> Any:
@@ -191,6 +212,9 @@ Size = Annotated[
 ]
 TimeZone = Annotated[
     ZoneInfo, BeforeValidator(_time_zone), PlainSerializer(str, when_used="json"), WithJsonSchema(_TEXT)
+]
+Location = Annotated[
+    ZoneInfo, BeforeValidator(_location), PlainSerializer(str, when_used="json"), WithJsonSchema(_TEXT)
 ]
 Matchers = Annotated[
     tuple[Matcher, ...],

@@ -1,10 +1,12 @@
 """The commands, as a person types them."""
 
+import contextlib
 import json
 import os
 import pty
 import re
 import shlex
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -17,7 +19,8 @@ from typer.testing import CliRunner
 from notifier import shipped
 from notifier.cli import app
 from notifier.ovh.emulator import Fault, FaultKind
-from tests.conftest import ALICE, PAYLOADS
+from notifier.service import load
+from tests.conftest import ALICE, PAYLOADS, alert, webhook
 
 
 def notifier(*arguments, stdin=None):
@@ -494,3 +497,83 @@ def test_on_a_terminal_the_way_of_a_message_is_shown_live(files, emulator):
     steps = [text.index(step) for step in ("accepted by OVHcloud", "s pending", "s delivered (ptt 4)")]
     assert steps == sorted(steps)
     assert re.search(r"waiting for the receipt, \d+ s of 300 s; now: pending", text)
+
+
+def test_a_backup_is_whole_while_the_service_writes(files, run, tmp_path):
+    file = files.write()
+    running = run(file)
+    for number in range(20):
+        running.post(webhook(alert(f"A{number}"), key=str(number)))
+    target = tmp_path / "backup.db"
+    done = notifier("storage", "backup", "--config", file, target)
+    assert (done.exit_code, f"{target} holds" in done.stdout) == (0, True), done.output
+    assert target.stat().st_mode & 0o077 == 0
+    with contextlib.closing(sqlite3.connect(target)) as copy:
+        assert copy.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert copy.execute("SELECT count(*) FROM webhooks").fetchone() == (20,)
+    again = notifier("storage", "backup", "--config", file, target)
+    assert (again.exit_code, "exists already" in again.stderr) == (1, True)
+    nowhere = notifier("storage", "backup", "--config", file, tmp_path / "none" / "x.db")
+    assert (nowhere.exit_code, "cannot be written" in nowhere.stderr) == (1, True)
+    files.write("postgres.yml", storage={"url": "postgresql://localhost/x"})
+    other = notifier("storage", "backup", "--config", files.directory / "postgres.yml", tmp_path / "y.db")
+    assert (other.exit_code, "pg_dump" in other.stderr) == (1, True)
+
+
+def test_a_mistyped_source_copies_nothing_and_makes_nothing(tmp_path):
+    source, target = tmp_path / "typo.db", tmp_path / "new.db"
+    done = notifier("storage", "copy", "--from", f"sqlite:///{source}", "--to", f"sqlite:///{target}")
+    assert (done.exit_code, "is --from right?" in done.stderr) == (1, True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_token_file_that_is_not_there_is_said(tmp_path):
+    done = notifier("messages", "--token-file", tmp_path / "none")
+    assert (done.exit_code, "cannot be read" in done.stderr) == (1, True), done.output
+
+
+def test_login_keeps_mode_and_owner_of_the_key_file(files, emulator):
+    key = files.directory / "consumer_key"
+    key.write_text("old")
+    key.chmod(0o640)
+    os.chown(key, 65534, 65534)
+    file = files.write(ovh={"consumer_key": ..., "consumer_key_file": "consumer_key"})
+    done = notifier("ovh", "login", "--config", file)
+    assert done.exit_code == 0, done.output
+    assert "Reload a running service" in done.stdout
+    assert (key.stat().st_mode & 0o777, key.stat().st_uid, key.stat().st_gid) == (0o640, 65534, 65534)
+    assert key.read_text().strip() == emulator.emulation.credentials.consumer_key
+    assert sorted(one.name for one in files.directory.iterdir() if "consumer" in one.name) == ["consumer_key"]
+
+
+def test_policy_prints_what_a_service_account_needs(files):
+    done = notifier("ovh", "policy", "--config", files.write(ovh={"service_name": "sms-ab12345-1"}))
+    assert json.loads(done.stdout)["resources"] == [{"urn": "urn:v1:eu:resource:sms:sms-ab12345-1"}]
+
+
+def test_route_reports_heartbeats_and_mutes(files):
+    beat = {"name": "hb", "matchers": ["alertname=Watchdog"], "timeout": "10m", "receiver": "ops"}
+    never = {"name": "never", "time_intervals": [{"years": ["1999"]}]}
+    route = {
+        "receiver": "ops",
+        "routes": [{"receiver": "ops", "matchers": ["a=b"], "active_time_intervals": ["never"]}],
+    }
+    file = files.write(heartbeats=[beat], time_intervals=[never], route=route)
+    done = notifier("route", "--config", file, "alertname=Watchdog")
+    assert (done.stdout.strip(), done.stderr) == (
+        "",
+        "note: a sign of life of the heartbeat hb; pages nobody\n",
+    )
+    done = notifier("route", "--config", file, "a=b")
+    assert done.stdout == "ops\n"
+    assert "ops is muted now, outside never" in done.stderr
+    done = notifier("route", "--config", file, "a=c,d")
+    assert (done.stdout, done.stderr) == ("ops\n", "")
+
+
+def test_the_zone_of_the_machine_is_read_as_alertmanager_reads_it(files, monkeypatch):
+    monkeypatch.setenv("TZ", "America/New_York")
+    for written, zone in (("Local", "America/New_York"), ("", "UTC"), (None, "UTC")):
+        interval = {"name": "x", "time_intervals": [{"location": written}]}
+        configuration = load(files.write(time_intervals=[interval]))[0].configuration
+        assert str(configuration.time_intervals[0].time_intervals[0].location) == zone

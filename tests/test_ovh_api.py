@@ -3,13 +3,14 @@
 import socket
 import ssl
 import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import requests
 import urllib3
 
 from notifier.config import Ovh
-from notifier.ovh.api import Api, rights
+from notifier.ovh.api import Api, policy, rights
 from notifier.ovh.emulator import Fault, FaultKind
 from notifier.ovh.errors import CallFailed, Fate, from_exception, from_response
 from tests.conftest import ALICE, BOB
@@ -283,3 +284,34 @@ def test_a_call_that_is_signed_with_an_old_time_is_refused(emulator):
     assert failed.value.failure.code == "QUERY_TIME_OUT"
     api.send("of today", [ALICE], "tag-3")
     assert [sms.message for sms in emulator.emulation.accepted] == ["in time", "of today"]
+
+
+@pytest.mark.parametrize("keeps_in", [["account"], ["number"], ["account", "number"]], ids=str)
+def test_traffic_of_a_virtual_number_is_found_wherever_it_is_kept(emulator, keeps_in):
+    emulator.emulation.keeps_in = frozenset(keeps_in)
+    api = Api(settings(emulator, sender=None, virtual_number="+33639980099"))
+    (id_,) = api.send("hello", [ALICE], "tag-1").sent.ids
+    assert api.outgoing_ids("tag-1") == [id_]
+    assert api.outgoing(id_).tag == "tag-1"
+    reply = emulator.emulation.reply(ALICE, "ack")
+    assert api.incoming_ids(datetime.now(UTC) - timedelta(hours=1)) == [reply.id]
+    assert api.incoming(reply.id).message == "ack"
+    emulator.emulation.phones_off.add(ALICE)
+    (pending,) = api.send("again", [ALICE], "tag-2").sent.ids
+    for sms in emulator.emulation.accepted:
+        sms.delivery_receipt = 0
+    emulator.emulation.delivery_delay = 3600
+    assert pending in api.pending_ids()
+    assert api.pending(pending).tag == "tag-2"
+
+
+def test_the_policy_allows_what_is_called_and_no_more(emulator):
+    given = policy(settings(emulator, client_id=None), "sms-ab12345-1")
+    actions = [one["action"] for one in given["permissions"]["allow"]]
+    assert actions == [
+        f"sms:apiovh:{name}"
+        for name in ("get", "jobs/create", "jobs/get", "outgoing/get", "incoming/get", "senders/get")
+    ]
+    assert given["resources"] == [{"urn": "urn:v1:eu:resource:sms:sms-ab12345-1"}]
+    more = policy(settings(emulator, sender=None, virtual_number="+33639980099"), None)
+    assert {"action": "sms:apiovh:virtualNumbers/incoming/get"} in more["permissions"]["allow"]

@@ -180,3 +180,12 @@ DOWN = Failure(Fate.NOT_SENT, "refused")
 )
 def test_what_became_of_a_job(facts, expected):
     assert verdict(**facts) == expected
+
+
+def test_a_403_of_iam_is_about_rights_and_one_about_the_sender_about_the_sender():
+    def refused(message):
+        return decide(Failure(Fate.ANSWERED, message, status=403, code="Forbidden"), 1, 1, 0.5)
+
+    assert refused("User not granted for this request") == Pause(PauseReason.RIGHTS)
+    assert refused("Sms sender ACME does not exists. Please create it first") == Reject()
+    assert refused("This service is disabled") == Pause(PauseReason.ACCOUNT)

@@ -1,4 +1,6 @@
+import contextlib
 import itertools
+import os
 import re
 import shutil
 import sqlite3
@@ -146,6 +148,7 @@ def test_what_is_stopped_is_whole_in_its_file(in_file, path, hand, tmp_path):
 
 
 def test_an_older_database_keeps_what_it_holds(path, hand):
+    path.touch()
     engine = open_engine(path)
     config = Config()
     config.set_main_option("script_location", str(Path(migrations.__file__).parent))
@@ -718,10 +721,32 @@ def test_reading_does_not_take_the_write_lock(in_file, path):
 
 
 def test_the_engine_is_given_a_path_with_odd_characters(tmp_path):
-    path = tmp_path / "a b?c#d.db"
+    path = tmp_path / "a b?c#d%41.db"
+    path.touch()
     engine = open_engine(path)
     with engine.connect() as connection:
         connection.execute(text("CREATE TABLE t (a)"))
         connection.commit()
     engine.dispose()
     assert path.exists()
+
+
+def test_a_database_that_is_made_again_while_it_is_in_use_is_for_its_owner_alone(path, hand):
+    store = Store(path)
+    store.start()
+    add(store, new(hand()))
+    before = os.umask(0o022)
+    try:
+        for file in path.parent.glob("notifier.db*"):
+            if not file.name.endswith(".lock"):
+                file.rename(file.with_name("aside-" + file.name))
+        with contextlib.suppress(StoreUnavailable):
+            store.queue()
+        add(store, new(hand(), b"again"))
+        store.queue()
+    finally:
+        os.umask(before)
+        store.stop()
+    assert path.exists()
+    for file in path.parent.glob("notifier.db*"):
+        assert file.stat().st_mode & 0o077 == 0, file

@@ -327,7 +327,7 @@ class Api:
 
     def outgoing_ids(self, tag: str) -> list[int]:
         """Return the ids that the history holds under *tag*."""
-        return self._ids("/sms/{serviceName}/outgoing", self._path("outgoing", tag=tag))
+        return self._ids("outgoing", tag=tag)
 
     def outgoing_of(self, tag: str) -> list[Outgoing]:
         """Return what the history holds under *tag*."""
@@ -335,44 +335,76 @@ class Api:
 
     def outgoing(self, id_: int) -> Outgoing:
         """Return one message of the history."""
-        path = self._path(f"outgoing/{id_}")
-        return self._read("GET", "/sms/{serviceName}/outgoing/{id}", path, _reader(Outgoing))
+        return self._one("outgoing", id_, _reader(Outgoing))
 
     def pending_ids(self) -> list[int]:
         """Return the ids of the jobs that are still pending."""
-        return self._ids("/sms/{serviceName}/jobs", self._path("jobs"))
+        return self._ids("jobs")
 
     def pending(self, id_: int) -> Outgoing | None:
         """Return one pending job, None when it is not pending any more."""
-        path = self._path(f"jobs/{id_}")
         try:
-            return self._read("GET", "/sms/{serviceName}/jobs/{id}", path, _reader(Outgoing))
+            return self._one("jobs", id_, _reader(Outgoing))
         except CallFailed as error:
             if error.failure.status == 404:
                 return None
             raise
 
-    def _ids(self, route: str, path: str) -> list[int]:
-        return self._read("GET", route, path, lambda a, _: TypeAdapter(list[Id]).validate_python(a))
+    def _lists(self, name: str) -> list[tuple[str, str]]:
+        """Return the routes and paths of the lists of that *name*.
+
+        A virtual number has lists of its own. Whether the account's hold its traffic, too, is not documented.
+        """
+        lists = [("/sms/{serviceName}/" + name, name)]
+        if self.settings.virtual_number:
+            number = quote(e164(self.settings.virtual_number), safe="")
+            route = "/sms/{serviceName}/virtualNumbers/{number}/" + name
+            lists.insert(0, (route, f"virtualNumbers/{number}/{name}"))
+        return lists
+
+    def _ids(self, name: str, **query: str) -> list[int]:
+        """Return the ids in the lists of that *name*, each once."""
+        found: dict[int, None] = {}
+        for route, tail in self._lists(name):
+            with self._missing_is_empty(tail):
+                path = self._path(tail, **query)
+                ids = self._read("GET", route, path, lambda a, _: TypeAdapter(list[Id]).validate_python(a))
+                found |= dict.fromkeys(ids)
+        return list(found)
+
+    def _one(self, name: str, id_: int, read: Callable[[Any, str | None], T]) -> T:
+        """Return one item of the first list of that *name* that holds it."""
+        *others, (route, tail) = self._lists(name)
+        for other_route, other_tail in others:
+            with self._missing_is_empty(other_tail):
+                return self._read("GET", other_route + "/{id}", self._path(f"{other_tail}/{id_}"), read)
+        return self._read("GET", route + "/{id}", self._path(f"{tail}/{id_}"), read)
+
+    @contextmanager
+    def _missing_is_empty(self, tail: str) -> Iterator[None]:
+        """Take a list of a virtual number that is not there for empty; the account's must be there."""
+        try:
+            yield
+        except CallFailed as error:
+            if error.failure.status != 404 or not tail.startswith("virtualNumbers/"):
+                raise
 
     # following up
 
     def outgoing_since(self, since: datetime, receipt: int) -> set[int]:
         """Return the ids of the history since *since* whose ``deliveryReceipt`` is *receipt*."""
         written = _written(self.their_time(since))
-        path = self._path("outgoing", **{"creationDatetime.from": written, "deliveryReceipt": str(receipt)})
-        return set(self._ids("/sms/{serviceName}/outgoing", path))
+        return set(
+            self._ids("outgoing", **{"creationDatetime.from": written, "deliveryReceipt": str(receipt)})
+        )
 
     def incoming_ids(self, since: datetime) -> list[int]:
         """Return the ids of the replies since *since*, by OVHcloud's clock."""
-        path = self._path("incoming", **{"creationDatetime.from": _written(since)})
-        return self._ids("/sms/{serviceName}/incoming", path)
+        return self._ids("incoming", **{"creationDatetime.from": _written(since)})
 
     def incoming(self, id_: int) -> Incoming:
         """Return one reply."""
-        return self._read(
-            "GET", "/sms/{serviceName}/incoming/{id}", self._path(f"incoming/{id_}"), _reader(Incoming)
-        )
+        return self._one("incoming", id_, _reader(Incoming))
 
     def describe_ptt(self, ptt: int) -> str:
         """Return what OVHcloud says a ``ptt`` means."""
@@ -546,6 +578,25 @@ def rights(settings: Ovh) -> list[tuple[str, str]]:
     if settings.virtual_number:
         needed.append(("POST", "/sms/*/virtualNumbers/*/jobs"))
     return needed
+
+
+def policy(settings: Ovh, service_name: str | None) -> dict[str, Any]:
+    """Return the IAM policy that a service account (OAuth2) needs, as ``POST /v2/iam/policy`` takes it.
+
+    Source: the actions of OVHcloud's IAM for ``sms``. What only the operator knows is in capitals.
+    """
+    actions = ["get", "jobs/create", "jobs/get", "outgoing/get", "incoming/get", "senders/get"]
+    if settings.virtual_number:
+        of_number = ("jobs/create", "jobs/get", "outgoing/get", "incoming/get")
+        actions += [f"virtualNumbers/{action}" for action in of_number]
+    client = settings.client_id or "CLIENT_ID"
+    return {
+        "name": "notifier",
+        "description": "What Notifier needs to send SMS and follow them",
+        "identities": [f"urn:v1:eu:identity:credential:NIC_HANDLE/oauth2-{client}"],
+        "resources": [{"urn": f"urn:v1:eu:resource:sms:{service_name or 'SERVICE_NAME'}"}],
+        "permissions": {"allow": [{"action": f"sms:apiovh:{action}"} for action in actions]},
+    }
 
 
 def e164(number: str) -> str:

@@ -87,6 +87,8 @@ Decision = Retry | Ask | Reject | Reduce | Split | Pause | Resynchronise
 _CREDIT = re.compile(r"\bcredits?\b", re.IGNORECASE)
 _CONTENT = re.compile(r"contact information|shortcode|\bspam\b|content not", re.IGNORECASE)
 """The words of OVHcloud for a text that it does not take, as a short number's with a URL."""
+_RIGHTS = re.compile(r"not granted", re.IGNORECASE)
+"""The words of OVHcloud's IAM for an action that no policy allows: ``User not granted for this request``."""
 _SENDER = re.compile(r"\bsender", re.IGNORECASE)
 _OF_THE_JOB = re.compile(r"\bsender|\[(message|tag|charset|priority|noStopClause)\]", re.IGNORECASE)
 """What is wrong with the whole job, not with one of its recipients."""
@@ -146,7 +148,9 @@ def _refused(failure: Failure, recipients: int, attempts: int) -> Decision:
         return Pause(PauseReason.CREDITS)
     if failure.status == 401:
         return Pause(PauseReason.CREDENTIALS)
-    if failure.status in (402, 403, 460) or (failure.status == 404 and not _SENDER.search(failure.message)):
+    if failure.status == 403 and _RIGHTS.search(failure.message):
+        return Pause(PauseReason.RIGHTS)
+    if failure.status in (402, 403, 404, 460) and not _SENDER.search(failure.message):
         return Pause(PauseReason.ACCOUNT)
     return Split() if recipients > 1 and not _OF_THE_JOB.search(failure.message) else Reject()
 

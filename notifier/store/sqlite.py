@@ -6,11 +6,13 @@ import contextlib
 import fcntl
 import os
 import sqlite3
+import tempfile
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
@@ -30,12 +32,14 @@ def open_engine(path: Path, *, readers: int = 4) -> Engine:
     Every transaction takes the write lock when it begins, unless its connection was opened with the
     execution option ``read_only``. Nothing is opened yet.
     """
+
+    def connect() -> sqlite3.Connection:
+        # It is opened, never made: `SQLite.prepare` makes it, for its owner alone.
+        where = f"file:{quote(str(path))}?mode=rw"
+        return sqlite3.connect(where, uri=True, timeout=_BUSY_TIMEOUT, check_same_thread=False)
+
     engine = create_engine(
-        URL.create("sqlite+pysqlite", database=str(path)),
-        poolclass=QueuePool,
-        pool_size=readers,
-        max_overflow=4,
-        connect_args={"timeout": _BUSY_TIMEOUT, "check_same_thread": False},
+        "sqlite+pysqlite://", creator=connect, poolclass=QueuePool, pool_size=readers, max_overflow=4
     )
 
     def prepare(connection: Any, _: object) -> None:
@@ -59,6 +63,36 @@ def open_engine(path: Path, *, readers: int = 4) -> Engine:
     event.listen(engine, "connect", prepare)
     event.listen(engine, "begin", begin)
     return engine
+
+
+def backup(path: Path, target: Path) -> None:
+    """Write a consistent copy of the database at *path* to *target*, while others use it or not.
+
+    ``VACUUM INTO`` reads one snapshot; what ``.backup`` does starts again with each write of another process.
+
+    Raises:
+        StoreUnavailable: there is no such database, or the file is there already or cannot be written.
+    """
+    if not path.exists():
+        raise StoreUnavailable(f"there is no database at {path}")
+    if target.exists():
+        raise StoreUnavailable(f"{target} exists already")
+    try:
+        descriptor, name = tempfile.mkstemp(
+            dir=target.parent, prefix=f".{target.name}."
+        )  # for its owner alone
+        os.close(descriptor)
+        temporary = Path(name)
+    except OSError as error:
+        raise StoreUnavailable(f"{target} cannot be written: {error.strerror}") from None
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as source:
+            source.execute("VACUUM INTO ?", (name,))
+        temporary.replace(target)
+    except (sqlite3.Error, OSError) as error:
+        raise StoreUnavailable(f"{path} cannot be copied to {target}: {error}") from None
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 class SQLite:

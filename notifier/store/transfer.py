@@ -10,8 +10,9 @@ from typing import Any
 from sqlalchemy import Connection, Table, func, insert, select
 from sqlalchemy.exc import DBAPIError
 
-from notifier.store.engine import Backend, StoreRefused, StoreUnavailable, migrate, reason
+from notifier.store.engine import Backend, StoreRefused, StoreUnavailable, migrate, reason, revision
 from notifier.store.schema import metadata, replicas
+from notifier.store.sqlite import SQLite
 
 _CHUNK = 1000
 _SIGN_OF_LIFE = 2.5  # seconds in which a replica that works shows it
@@ -30,6 +31,7 @@ def transfer(source: Backend, target: Backend, progress: Progress = lambda *_: N
         StoreUnavailable: one of them cannot be read or written.
     """
     try:
+        _refuse_empty(source)
         for backend in (source, target):
             backend.take()
             migrate(backend)
@@ -42,6 +44,13 @@ def transfer(source: Backend, target: Backend, progress: Progress = lambda *_: N
         for backend in (source, target):
             backend.engine.dispose()
             backend.release()
+
+
+def _refuse_empty(source: Backend) -> None:
+    """Refuse a source that holds nothing of Notifier's, as one that is mistyped, before anything is made there."""
+    is_missing = isinstance(source, SQLite) and not source.path.exists()
+    if is_missing or revision(source.engine) is None:
+        raise StoreRefused(f"there is no database of Notifier at {source.name}; is --from right?")
 
 
 def _refuse_in_use(backend: Backend) -> None:

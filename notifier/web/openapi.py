@@ -20,7 +20,12 @@ Json = dict[str, Any]
 _TEXT: Json = {"type": "string"}
 _TIME: Json = {"type": "string", "format": "date-time", "description": "RFC 3339 in UTC."}
 _COUNT: Json = {"type": "integer", "minimum": 0}
-_NUMBER: Json = {"type": "integer", "minimum": 1, "maximum": 999}
+_NUMBER: Json = {
+    "type": "integer",
+    "minimum": 1,
+    "maximum": 2**31 - 1,
+    "description": "Goes round after 999, and higher while more are open.",
+}
 
 
 def _or_null(schema: Json) -> Json:

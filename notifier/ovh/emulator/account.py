@@ -147,6 +147,8 @@ class Reply:
     message: str
     tag: str | None
     at: float
+    to: str = ""
+    """The sender that it replies to."""
 
     def json(self) -> dict[str, Any]:
         """Return it as ``/incoming/{id}`` does."""
@@ -188,6 +190,8 @@ class Emulation:
         default_factory=lambda: {"NOTIFIER": "enable", "ACME-OPS": "enable", "ACME": "enable"}
     )
     virtual_numbers: set[str] = field(default_factory=lambda: {"+33639980099"})
+    keeps_in: frozenset[str] = frozenset({"account", "number"})
+    """Which lists hold the traffic of a virtual number: the account's, the number's own, or both."""
     invalid_numbers: set[str] = field(default_factory=set)
     prices: dict[str, float] = field(default_factory=dict)
     """What a part costs to a number, in credits; one if it is not here."""
@@ -355,8 +359,14 @@ class Emulation:
                     ended.append(sms)
         return ended
 
-    def outgoing(self, query: Mapping[str, str]) -> list[int]:
-        """Return the ids of the history that *query* selects."""
+    def holds(self, sender: str | None, number: str | None) -> bool:
+        """Return whether the lists of *number* (None for the account) hold the traffic of *sender*."""
+        if sender in self.virtual_numbers:
+            return number in (None, sender) and ("account" if number is None else "number") in self.keeps_in
+        return number is None
+
+    def outgoing(self, query: Mapping[str, str], number: str | None = None) -> list[int]:
+        """Return the ids of the history, the account's or that of a virtual *number*, that *query* selects."""
         known = {"tag", "receiver", "sender", "deliveryReceipt", "ptt"}
         dates = {"creationDatetime.from", "creationDatetime.to"}
         for name in query:
@@ -368,29 +378,34 @@ class Emulation:
             sms.id
             for sms in list(self.accepted)
             if sms.listed_at <= now
+            and self.holds(sms.sender, number)
             and all(str(sms.json()[name]) == query[name] for name in known & set(query))
             and _within(sms.accepted_at, query)
         ]
 
-    def sms(self, id_: int) -> dict[str, Any]:
+    def sms(self, id_: int, number: str | None = None) -> dict[str, Any]:
         """Return one message of the history."""
         self.settle()
         for sms in list(self.accepted):
-            if sms.id == id_ and sms.listed_at <= self.clock():
+            if sms.id == id_ and sms.listed_at <= self.clock() and self.holds(sms.sender, number):
                 return sms.json()
         raise not_found()
 
-    def pending(self) -> list[int]:
+    def pending(self, number: str | None = None) -> list[int]:
         """Return the ids of the jobs that are not delivered or failed yet."""
         self.settle()
         now = self.clock()
-        return [s.id for s in list(self.accepted) if s.delivery_receipt in (0, 4, 8) and s.listed_at <= now]
+        return [
+            sms.id
+            for sms in list(self.accepted)
+            if sms.delivery_receipt in (0, 4, 8) and sms.listed_at <= now and self.holds(sms.sender, number)
+        ]
 
-    def job(self, id_: int) -> dict[str, Any]:
+    def job(self, id_: int, number: str | None = None) -> dict[str, Any]:
         """Return one pending job."""
-        if id_ not in self.pending():
+        if id_ not in self.pending(number):
             raise not_found()
-        return self.sms(id_)
+        return self.sms(id_, number)
 
     # replies
 
@@ -398,27 +413,29 @@ class Emulation:
         """Let the owner of *phone* reply to the last message it got."""
         with self._lock:
             last = next((sms for sms in reversed(self.accepted) if sms.receiver == phone), None)
-            reply = Reply(next(self._ids), phone, text, last.tag if last else None, self.clock())
+            to = (last.sender if last else None) or ""
+            reply = Reply(next(self._ids), phone, text, last.tag if last else None, self.clock(), to)
             self.replies.append(reply)
             self.credits -= 1
             if text.strip().upper() == "STOP":
                 self.invalid_numbers.add(phone)
         return reply
 
-    def incoming(self, query: Mapping[str, str]) -> list[int]:
+    def incoming(self, query: Mapping[str, str], number: str | None = None) -> list[int]:
         """Return the ids of the replies that *query* selects."""
         return [
             reply.id
             for reply in list(self.replies)
             if all(query.get(name, value) == value for name, value in (("sender", reply.sender),))
             and query.get("tag", reply.tag) == reply.tag
+            and self.holds(reply.to, number)
             and _within(reply.at, query)
         ]
 
-    def incoming_reply(self, id_: int) -> dict[str, Any]:
+    def incoming_reply(self, id_: int, number: str | None = None) -> dict[str, Any]:
         """Return one reply."""
         for reply in list(self.replies):
-            if reply.id == id_:
+            if reply.id == id_ and self.holds(reply.to, number):
                 return reply.json()
         raise not_found()
 

@@ -347,24 +347,37 @@ class _Handler(BaseHTTPRequestHandler):
                 return self._send(_mapping(body), None)
             case "POST", ["sms", _, "virtualNumbers", number, "jobs"]:
                 return self._send(_mapping(body), number)
-            case "GET", ["sms", _, "jobs"]:
-                return emulation.pending()
-            case "GET", ["sms", _, "jobs", id_] if id_.isdecimal():
-                return emulation.job(int(id_))
-            case "GET", ["sms", _, "outgoing"]:
-                return emulation.outgoing(query)
-            case "GET", ["sms", _, "outgoing", id_] if id_.isdecimal():
-                return emulation.sms(int(id_))
-            case "GET", ["sms", _, "incoming"]:
-                return emulation.incoming(query)
-            case "GET", ["sms", _, "incoming", id_] if id_.isdecimal():
-                return emulation.incoming_reply(int(id_))
+            case "GET", ["sms", _, "virtualNumbers", number, *_] if number not in emulation.virtual_numbers:
+                raise not_found()
+            case "GET", ["sms", _, "virtualNumbers", number, *rest]:
+                return self._listed(rest, query, number)
+            case "GET", ["sms", _, ("jobs" | "outgoing" | "incoming"), *_]:
+                return self._listed(steps[2:], query, None)
             case "GET", ["sms", _, "senders"]:
                 return list(emulation.senders)
             case "GET", ["sms", _, "senders", name]:
                 return emulation.sender(name)
             case "GET", ["sms", _, "blacklists"]:
                 return sorted(emulation.invalid_numbers)
+            case _:
+                raise not_found()
+
+    def _listed(self, steps: list[str], query: dict[str, str], number: str | None) -> Any:
+        """Return a list of the account, or of a virtual *number*, or one item of it."""
+        emulation = self.server.emulator.emulation
+        match steps:
+            case ["jobs"]:
+                return emulation.pending(number)
+            case ["jobs", id_] if id_.isdecimal():
+                return emulation.job(int(id_), number)
+            case ["outgoing"]:
+                return emulation.outgoing(query, number)
+            case ["outgoing", id_] if id_.isdecimal():
+                return emulation.sms(int(id_), number)
+            case ["incoming"]:
+                return emulation.incoming(query, number)
+            case ["incoming", id_] if id_.isdecimal():
+                return emulation.incoming_reply(int(id_), number)
             case _:
                 raise not_found()
 

@@ -16,7 +16,7 @@ from sqlalchemy import Engine, make_url, text
 from sqlalchemy.exc import DBAPIError
 
 from notifier.store.database import open_backend
-from notifier.store.engine import HEAD, REFUSED, StoreRefused, reason, revision
+from notifier.store.engine import HEAD, REFUSED, StoreRefused, StoreUnavailable, reason, revision
 
 
 def upgrade(engine: Engine) -> None:
@@ -49,10 +49,14 @@ def main(place: str) -> int:
     """Upgrade the database at *place*; say on standard output what keeps it from being done."""
     backend = open_backend(make_url(place) if place.startswith("postgresql") else Path(place))
     try:
+        backend.prepare()
         upgrade(backend.engine)
     except StoreRefused as error:
         sys.stdout.write(f"{error}\n")
         return REFUSED
+    except StoreUnavailable as error:
+        sys.stdout.write(f"{error}\n")
+        return 1
     except DBAPIError as error:
         sys.stdout.write(f"{reason(error)}\n")
         return 1
