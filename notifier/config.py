@@ -545,9 +545,9 @@ class Configuration(_Section):
             if secret is not None:
                 yield secret.get_secret_value()
         yield from self.web.basic_auth_users.values()
-        if "@" in self.storage.url:
+        if "@" in self.storage.url and (password := make_url(self.storage.url).password):
             yield self.storage.url
-            yield make_url(self.storage.url).password or self.storage.url
+            yield str(password)
         if self.watchdog is not None:
             yield self.watchdog.url
         if self.alertmanager is not None and "@" in self.alertmanager.url:

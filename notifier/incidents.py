@@ -14,6 +14,28 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
+SEVERITIES = {
+    name: rank
+    for rank, names in enumerate(
+        (
+            ("critical", "page", "emergency", "fatal", "disaster", "p1"),
+            ("high", "error", "major", "p2"),
+            ("", "warning", "warn", "minor", "medium", "p3"),
+            ("low", "info", "information", "notice", "p4"),
+            ("none", "debug", "p5"),
+        )
+    )
+    for name in names
+}
+"""How severe what `severity` is, by the words that are in use: 0 is the most."""
+USUAL = 2
+"""How severe what other words name is: as a warning."""
+
+
+def urgency(severity: str) -> int:
+    """Return how severe *severity* is: 0 is the most; what is not known counts as a warning."""
+    return SEVERITIES.get(severity.lower(), USUAL)
+
 
 class IncidentState(StrEnum):
     """Whether somebody is needed, somebody has it, or it is over."""

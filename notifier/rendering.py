@@ -35,6 +35,7 @@ from notifier.alertmanager import Alert, Status, Webhook
 from notifier.clock import is_known
 from notifier.config import Recipient
 from notifier.durations import brief_duration
+from notifier.incidents import urgency
 from notifier.shipped import TEMPLATES
 from notifier.sms import Encoding, Size, clean, clip, encode, measure, room, shorten, without_contacts
 from notifier.yaml_source import Position, Problem
@@ -54,19 +55,6 @@ _GIST = 20
 LATE_AFTER = timedelta(minutes=2)
 """A page that goes out later than this after its webhook says that it is late."""
 
-_SEVERITIES = {
-    name: rank
-    for rank, names in enumerate(
-        (
-            ("critical", "page", "emergency", "fatal", "disaster", "p1"),
-            ("high", "error", "major", "p2"),
-            ("", "warning", "warn", "minor", "medium", "p3"),
-            ("low", "info", "information", "notice", "p4"),
-            ("none", "debug", "p5"),
-        )
-    )
-    for name in names
-}
 _WHERE = (
     "pod",
     "deployment",
@@ -180,11 +168,6 @@ def _shown(alert: Alert) -> ShownAlert:
         _value(alert.generator_url),
         _value(alert.fingerprint),
     )
-
-
-def urgency(severity: str) -> int:
-    """Return how severe *severity* is: 0 is the most; what is not known counts as a warning."""
-    return _SEVERITIES.get(severity.lower(), 2)
 
 
 def _urgency(alert: Alert) -> tuple[bool, int, datetime]:

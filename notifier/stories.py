@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from notifier.store.ledger import LedgerMessage, Story
+from notifier.store.ledger import Attempt, LedgerMessage, Story
 from notifier.store.schema import MessageState
 
 
@@ -27,7 +27,7 @@ def timeline(story: Story) -> list[Line]:
         lines.append(Line(attempt.at, "tried", f"as {attempt.tag}{account}"))
         if attempt.answered_at is not None:
             asked = f" (query {attempt.query_id})" if attempt.query_id else ""
-            lines.append(Line(attempt.answered_at, "answered", (attempt.error or "taken") + asked))
+            lines.append(Line(attempt.answered_at, "answered", _answer(attempt, story.message) + asked))
     lines += _ending(message)
     for event in story.events:
         by = f" by {event.by}" if event.by else ""
@@ -57,6 +57,14 @@ def _rendered(message: LedgerMessage) -> str:
     return (
         f"{message.kind}{step} for {message.contact or 'a number'}, {message.parts} part(s): {message.text}"
     )
+
+
+def _answer(attempt: Attempt, message: LedgerMessage) -> str:
+    """Return how an attempt ended; where the answer was lost, what OVHcloud said when it was asked."""
+    is_accepted = message.ovh_id is not None and message.tag == attempt.tag
+    if attempt.error is None:
+        return "accepted"
+    return f"no answer ({attempt.error}); asked, OVHcloud had accepted it" if is_accepted else attempt.error
 
 
 def _ending(message: LedgerMessage) -> list[Line]:

@@ -351,7 +351,7 @@ def test_the_demo_from_the_first_alert_to_the_acknowledgement(tab, monkeypatch):
         bob = page.get_by_label("Phone of bob")
         expect(bob).to_contain_text("#1 critical InstanceDown", timeout=60_000)  # nobody has taken the first
         pages.goto(emulator.pages + "/incidents/2")
-        expect(pages.locator(".timeline")).to_contain_text("not taken: 500")
+        expect(pages.locator(".timeline")).to_contain_text("attempt failed: 500")
         expect(pages.locator(".timeline")).to_contain_text("on the phone", timeout=20_000)
         pages.goto(emulator.pages)
         page.get_by_role("button", name="First account out of credits").click()

@@ -6,7 +6,10 @@ import sys
 import pytest
 import structlog
 
+from notifier.config import load
 from notifier.logs import LogFormat, LogLevel, configure_logging
+from tests.conftest import alert, webhook
+from tests.test_incidents import team
 
 
 @pytest.fixture
@@ -74,3 +77,36 @@ def test_a_log_that_cannot_be_written_breaks_nothing(written):
         raise ValueError("unheard")
     except ValueError:
         structlog.get_logger("x").exception("unheard")
+
+
+def test_lines_of_a_message_name_webhook_incident_receiver_and_alert(written, make, emulator):
+    configure_logging(LogFormat.JSON, LogLevel.INFO, written)
+    pager = make(**team())
+    pager.post(webhook(alert("Disk", instance="db-1")))
+    pager.turn(5)
+    pager.follow()
+    (incident,) = pager.store.incidents.page(2)
+    lines = [json.loads(line) for line in written.getvalue().splitlines()]
+    (planned,) = [one for one in lines if one["msg"] == "notification planned"]
+    assert planned["webhook"] == incident.webhook_id
+    of_message = [one for one in lines if one["msg"].startswith("message ")]
+    assert {one["msg"] for one in of_message} == {"message accepted", "message delivered"}
+    for one in (planned, *of_message):
+        about = [one[name] for name in ("webhook", "incident", "alert", "receiver")]
+        assert about == [incident.webhook_id, 1, "Disk db-1", incident.receiver], one
+
+
+@pytest.mark.parametrize(
+    ("url", "hidden"),
+    [
+        ("postgresql://notifier@db.example.net/notifier", []),
+        (
+            "postgresql://notifier:hunter2@db.example.net/notifier",
+            ["postgresql://notifier:hunter2@db.example.net/notifier", "hunter2"],
+        ),
+    ],
+)
+def test_the_url_of_the_database_is_a_secret_only_with_a_password(files, url, hidden):
+    loading = load(files.write(storage={"url": url}))
+    secrets = list(loading.configuration.secrets())
+    assert [one for one in secrets if "notifier@" in one or "hunter2" in one] == hidden

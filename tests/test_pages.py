@@ -12,6 +12,7 @@ from notifier.config import load
 from notifier.ovh.emulator import Fault, FaultKind
 from notifier.schedules import Rota
 from notifier.store.ledger import Spent
+from notifier.stories import timeline
 from notifier.web.gate import STRANGE, is_ours
 from notifier.web.views.incidents import Sources, story
 from notifier.web.views.messages import chart
@@ -284,7 +285,7 @@ def test_whether_pages_go_out_is_told_at_once(files, run, phones, emulator):
     running.post(webhook(alert("A"), key="a"))
     wait_for(lambda: "Do pages go out? Late:" in shown(running), "that they are late")
     assert "503" in shown(running, "/incidents/1")
-    wait_for(lambda: "not taken: 503" in shown(running, "/incidents/1"), "what was tried is told")
+    wait_for(lambda: "attempt failed: 503" in shown(running, "/incidents/1"), "what was tried is told")
     emulator.faults.clear()
     emulator.emulation.credits = 0
     wait_for(lambda: "Do pages go out? No:" in shown(running), "that they do not")
@@ -332,8 +333,27 @@ def test_a_page_in_a_digest_shows_what_became_of_that(make, emulator):
         ((what, lines),) = story_of(pager, number)
         assert what == "Page to alice"
         assert lines[0] == "went out in a digest with others"
-        assert "not taken: 429" in lines[1]
+        assert "attempt failed: 429" in lines[1]
         assert lines[2:] == ["accepted by OVHcloud", "on the phone"]
+
+
+def test_an_answer_that_was_lost_is_no_failure_and_is_told_in_words(make, emulator):
+    pager = make(**team())
+    emulator.faults.add(Fault(kind=FaultKind.RESET_AFTER))
+    pager.post(webhook(alert("Disk", instance="db-1")))
+    pager.turn(3)
+    pager.run(30)
+    assert len(emulator.emulation.accepted) == 1
+    ((what, lines),) = story_of(pager, 1)
+    assert what == "Page to alice"
+    assert lines[0] == (
+        "no answer (network: connection reset by peer); OVHcloud was asked, and had accepted it"
+    )
+    assert lines[1] == "accepted by OVHcloud"
+    (message,) = pager.store.ledger.page(2)
+    told = [f"{line.what} {line.detail}" for line in timeline(pager.store.ledger.story(message.id))]
+    assert any("asked, OVHcloud had accepted it" in line for line in told)
+    assert not any("Error(" in line or "Connection aborted" in line for line in told + lines)
 
 
 # -- what is drawn ------------------------------------------------------------------------------------------

@@ -418,14 +418,14 @@ def test_what_must_be_mended_pauses_sending_and_resumes_by_itself(make, emulator
         pager.post(webhook(alert(instance=f"db-{n}"), key=str(n)))
     pager.run(60)
     assert pager.sender.paused.reason is reason
-    assert pager.count(f'notifier_sending_paused{{account="",reason="{reason}"}}') == 1
+    assert pager.count(f'notifier_sending_paused{{account="sms-emu12345-1",reason="{reason}"}}') == 1
     trials = emulator.requests.count(("POST", "/1.0/sms/sms-emu12345-1/jobs"))
     assert trials <= 5 + 8  # those that found out, then one at a time, less and less often
     for name, value in heal.items():
         setattr(emulator.emulation, name, value)
     pager.run(45)
     assert pager.sender.paused is None
-    assert pager.count(f'notifier_sending_paused{{account="",reason="{reason}"}}') == 0
+    assert pager.count(f'notifier_sending_paused{{account="sms-emu12345-1",reason="{reason}"}}') == 0
     assert pager.states() == ["accepted"] * 5
     assert len(emulator.emulation.accepted) == 5
 

@@ -6,6 +6,7 @@ call: whether it can have been carried out, what was answered, and for how long 
 
 from __future__ import annotations
 
+import http.client
 import re
 import ssl
 from collections.abc import Iterator
@@ -132,9 +133,9 @@ def _causes(error: object) -> Iterator[object]:
     while error is not None and seen < 10:
         yield error
         seen += 1
-        inner = error.args[0] if isinstance(error, Exception) and error.args else None
-        reason = getattr(error, "reason", None)
-        error = next((e for e in (reason, inner) if isinstance(e, Exception)), None)
+        held = error.args if isinstance(error, Exception) else ()
+        inner = (getattr(error, "reason", None), *held)
+        error = next((e for e in inner if isinstance(e, Exception)), None)
 
 
 def _network_message(error: Exception) -> str:
@@ -145,6 +146,11 @@ def _network_message(error: Exception) -> str:
     cause: object = error.args[0] if error.args else error
     if isinstance(cause, urllib3.exceptions.MaxRetryError) and cause.reason is not None:
         cause = cause.reason
+    for inner in _causes(cause):
+        if isinstance(inner, OSError) and inner.strerror:
+            return f"network: {inner.strerror[:1].lower()}{inner.strerror[1:]}"
+        if isinstance(inner, http.client.RemoteDisconnected):
+            return "network: the connection was closed without an answer"
     text = re.sub(r"^<?[\w.]*Connection[^>]*>?: ", "", str(cause))
     return f"network: {' '.join(text.split())[:200]}"
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from notifier.config import PerContact
-from notifier.rendering import urgency
+from notifier.incidents import urgency
 from notifier.sms import Encoding, encode, measure, shorten
 
 CRITICAL = 0

@@ -224,6 +224,8 @@ class Escalator(Worker):
         log.warning(
             f"incident {change.events[0].kind}",
             incident=before.number,
+            webhook=before.webhook_id,
+            alert=before.title,
             receiver=before.receiver,
             step=before.step,
             to=change.events[0].detail,

@@ -18,8 +18,8 @@ import structlog
 from notifier.alertmanager import WebhookError, parse_webhook
 from notifier.config import Receiver, Recipient
 from notifier.ids import new_id
-from notifier.incidents import Event, Incident, IncidentState, Kind
-from notifier.rendering import notification, plain_text, urgency
+from notifier.incidents import Event, Incident, IncidentState, Kind, urgency
+from notifier.rendering import notification, plain_text
 from notifier.runtime import Runtime
 from notifier.sms import Encoding, encode, measure, shorten
 from notifier.store.records import IncidentChange, NewMessage, NewNotification, StoredWebhook

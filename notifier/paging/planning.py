@@ -30,6 +30,7 @@ from notifier.incidents import (
     escalated,
     resolved,
     take,
+    urgency,
 )
 from notifier.metrics import Metrics
 from notifier.paging import last_resort
@@ -46,7 +47,6 @@ from notifier.rendering import (
     remembered,
     since,
     title,
-    urgency,
 )
 from notifier.routing import LONGEST_MUTE
 from notifier.runtime import Current, Runtime
@@ -787,6 +787,7 @@ class Planner(Worker):
             status=status,
             alerts=len(part.positions),
             incident=incident and incident.number,
+            alert=title(told) if told is not None else incident and incident.title,
             change=planned.change,
             muted_by=new.muted_by,
             messages=[message.id for message in written],

@@ -232,6 +232,9 @@ class Receipts(Worker):
         for one, receipt in zip(due, seen, strict=True):
             about = {
                 "message": one.id,
+                "webhook": one.webhook_id,
+                "incident": one.incident_number,
+                "alert": one.alert,
                 "receiver": one.receiver,
                 "to": one.contact or mask(one.phone),
                 "ovh_id": one.ovh_id,

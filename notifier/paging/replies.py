@@ -13,7 +13,7 @@ import structlog
 from notifier.alertmanager import parse_webhook
 from notifier.clock import Clock
 from notifier.config import AlertmanagerConfig, Recipient
-from notifier.incidents import Event, Incident, IncidentState, Kind
+from notifier.incidents import Event, Incident, IncidentState, Kind, urgency
 from notifier.metrics import Metrics
 from notifier.notices import notice
 from notifier.ovh.api import Api, Incoming, e164
@@ -25,7 +25,6 @@ from notifier.paging.sending import Sender
 from notifier.paging.set_aside import MOST_ATTEMPTS
 from notifier.paging.worker import Worker
 from notifier.phones import mask
-from notifier.rendering import urgency
 from notifier.replies import Ack, Close, Command, Help, Mute, Next, Unclear, Who, parse_reply
 from notifier.runtime import Current
 from notifier.silences import SilenceRefused, make_silences

@@ -1056,7 +1056,10 @@ def _is_past(instant: datetime | None, now: datetime) -> bool:
 def _about(message: Message) -> dict[str, object]:
     return {
         "message": message.id,
+        "webhook": message.webhook_id,
         "notification": message.notification_id,
+        "incident": message.incident_number,
+        "alert": message.alert,
         "receiver": message.receiver,
         **_to(message),
     }

@@ -31,7 +31,7 @@ from notifier.store.incidents import ADD_MESSAGES, Incidents, message_row
 from notifier.store.marks import set_mark
 from notifier.store.outbox import reword
 from notifier.store.records import IncidentChange, NewMessage, Reduced
-from notifier.store.schema import MessageState, jobs, messages, replies
+from notifier.store.schema import MessageState, incidents, jobs, messages, replies
 
 REPLIES_SEEN = "replies/"
 """The mark up to which the replies of an account were read, with its name behind it."""
@@ -50,6 +50,18 @@ _FOLLOWED = (
     messages.c.kind,
     messages.c.incident_id,
     messages.c.reduction,
+    select(incidents.c.number)
+    .where(incidents.c.id == messages.c.incident_id)
+    .scalar_subquery()
+    .label("incident_number"),
+    select(incidents.c.title)
+    .where(incidents.c.id == messages.c.incident_id)
+    .scalar_subquery()
+    .label("alert"),
+    select(incidents.c.webhook_id)
+    .where(incidents.c.id == messages.c.incident_id)
+    .scalar_subquery()
+    .label("webhook_id"),
     select(jobs.c.account).where(jobs.c.tag == messages.c.tag).scalar_subquery().label("account"),
 )
 
@@ -102,6 +114,9 @@ class Followed:
     kind: str
     incident_id: str | None
     reduction: int
+    incident_number: int | None
+    alert: str | None
+    webhook_id: str | None
     account: str
 
 

@@ -15,6 +15,7 @@ from sqlalchemy import (
     Row,
     Select,
     bindparam,
+    case,
     delete,
     exists,
     func,
@@ -29,7 +30,7 @@ from notifier.alertmanager import RESERVED
 from notifier.clock import is_known
 from notifier.config import Recipient
 from notifier.ids import new_id
-from notifier.incidents import PAGING, Incident, IncidentState, Kind, next_number
+from notifier.incidents import PAGING, SEVERITIES, USUAL, Incident, IncidentState, Kind, next_number
 from notifier.store.database import Database
 from notifier.store.records import IncidentChange, NewMessage
 from notifier.store.schema import (
@@ -51,6 +52,7 @@ ADD_MESSAGES = insert(messages)
 
 _COLUMNS = tuple(incidents.c)
 _UNRESOLVED = incidents.c.state != word(IncidentState.RESOLVED)
+_URGENCY = case(SEVERITIES, value=func.lower(incidents.c.severity), else_=USUAL)
 _OF_GROUPS = select(*_COLUMNS).where(
     _UNRESOLVED, incidents.c.group_key.in_(bindparam("group_keys", expanding=True))
 )
@@ -200,6 +202,17 @@ class Incidents:
             statement = statement.where(incidents.c.id < before)
         if states is not None:
             statement = statement.where(incidents.c.state.in_(list(states)))
+        with self._database.reading() as connection:
+            return [_incident(row) for row in connection.execute(statement)]
+
+    def worst(self, limit: int | None = None) -> list[Incident]:
+        """Return up to *limit* incidents that are not over: what nobody has first, the most severe, the newest."""
+        statement = (
+            select(*_COLUMNS)
+            .where(_UNRESOLVED)
+            .order_by(incidents.c.state != IncidentState.OPEN, _URGENCY, incidents.c.id.desc())
+            .limit(limit)
+        )
         with self._database.reading() as connection:
             return [_incident(row) for row in connection.execute(statement)]
 

@@ -56,6 +56,7 @@ class LedgerMessage:
     notification_id: str | None
     merged_into: str | None
     credits: float | None
+    tag: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,8 @@ class Try:
 
     at: datetime
     error: str
+    is_taken: bool = False
+    """Whether OVHcloud had taken it after all: its answer was lost, and it was asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +131,9 @@ class Story:
 
 
 _COLUMNS = tuple(messages.c[field.name] for field in fields(LedgerMessage))
+
+
+_IS_TAKEN = (jobs.c.tag == messages.c.tag) & messages.c.ovh_id.is_not(None)
 
 
 class Ledger:
@@ -254,13 +260,14 @@ class Ledger:
         with self._database.reading() as connection:
             for some in chunks(list(ids)):
                 statement = (
-                    select(attempts.c.message_id, jobs.c.attempted_at, jobs.c.error)
+                    select(attempts.c.message_id, jobs.c.attempted_at, jobs.c.error, _IS_TAKEN)
                     .join(jobs, jobs.c.tag == attempts.c.tag)
+                    .join(messages, messages.c.id == attempts.c.message_id)
                     .where(attempts.c.message_id.in_(some), jobs.c.error.is_not(None))
                     .order_by(jobs.c.tag)
                 )
-                for message_id, at, error in connection.execute(statement):
-                    found.setdefault(message_id, []).append(Try(at, error))
+                for message_id, at, error, is_taken in connection.execute(statement):
+                    found.setdefault(message_id, []).append(Try(at, error, bool(is_taken)))
         return found
 
     def story(self, message_id: str) -> Story | None:

@@ -16,7 +16,16 @@ from notifier.store.engine import Backend
 from notifier.store.incidents import ADD_MESSAGES, message_row
 from notifier.store.marks import get_mark, set_mark
 from notifier.store.records import Ending, Job, Message, NewMessage, Reduced
-from notifier.store.schema import FAILED, IS_WAITING, Hold, MessageState, incidents, jobs, messages
+from notifier.store.schema import (
+    FAILED,
+    IS_WAITING,
+    Hold,
+    MessageState,
+    incidents,
+    jobs,
+    messages,
+    notifications,
+)
 
 MESSAGE = (
     messages.c.id,
@@ -36,8 +45,20 @@ MESSAGE = (
     messages.c.refused_by,
     messages.c.reduction,
 )
-_WITH_STATE = (*MESSAGE, incidents.c.state.label("incident_state"))
-_OF_INCIDENTS = messages.outerjoin(incidents, incidents.c.id == messages.c.incident_id)
+WITH_INCIDENT = (
+    *MESSAGE,
+    incidents.c.state.label("incident_state"),
+    incidents.c.number.label("incident_number"),
+    incidents.c.title.label("alert"),
+    func.coalesce(
+        select(notifications.c.webhook_id)
+        .where(notifications.c.id == messages.c.notification_id)
+        .scalar_subquery(),
+        incidents.c.webhook_id,
+    ).label("webhook_id"),
+)
+"""A message with the state of its incident, and what log lines say of it."""
+OF_INCIDENTS = messages.outerjoin(incidents, incidents.c.id == messages.c.incident_id)
 
 _GONE = (
     MessageState.SENDING,
@@ -50,8 +71,8 @@ _MOST_VALUES = 500
 """How many values a statement holds at most."""
 
 _DUE = (
-    select(*_WITH_STATE)
-    .select_from(_OF_INCIDENTS)
+    select(*WITH_INCIDENT)
+    .select_from(OF_INCIDENTS)
     .where(
         IS_WAITING,
         messages.c.due_at <= bindparam("now"),
@@ -171,8 +192,8 @@ class Outbox:
     def waiting_for(self, phone: str) -> list[Message]:
         """Return the messages to *phone* that are queued, due or not: the most severe first, then the oldest."""
         statement = (
-            select(*_WITH_STATE)
-            .select_from(_OF_INCIDENTS)
+            select(*WITH_INCIDENT)
+            .select_from(OF_INCIDENTS)
             .where(messages.c.phone == phone, IS_WAITING)
             .order_by(messages.c.urgency, messages.c.created_at, messages.c.id)
         )

@@ -110,6 +110,11 @@ class Message:
     """How much was left out of its text, see `notifier.reduction`."""
     incident_state: str | None = None
     """The state of its incident."""
+    incident_number: int | None = None
+    alert: str | None = None
+    """The title of its incident: names and places of its alerts."""
+    webhook_id: str | None = None
+    """The webhook that it is of, or the last one of its incident."""
 
     @property
     def refusing(self) -> frozenset[str]:

@@ -35,7 +35,7 @@ from notifier.store.incidents import ADD_MESSAGES, Incidents, message_row
 from notifier.store.ledger import Ledger
 from notifier.store.marks import Marks, set_mark
 from notifier.store.members import Members, free_orphans
-from notifier.store.outbox import MESSAGE, Outbox, chunks, reword
+from notifier.store.outbox import OF_INCIDENTS, WITH_INCIDENT, Outbox, chunks, reword
 from notifier.store.records import (
     Claims,
     Due,
@@ -580,9 +580,9 @@ class Store(Database):
                     tuple(
                         Message(**row._mapping)
                         for row in connection.execute(
-                            select(*MESSAGE).where(
-                                messages.c.tag == tag, messages.c.state == MessageState.UNSETTLED
-                            )
+                            select(*WITH_INCIDENT)
+                            .select_from(OF_INCIDENTS)
+                            .where(messages.c.tag == tag, messages.c.state == MessageState.UNSETTLED)
                         )
                     ),
                     looks,

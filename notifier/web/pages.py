@@ -266,9 +266,8 @@ class Pages:
 
     def _home_page(self, *, is_whole: bool) -> Page:
         viewer, runtime = self._viewer(), self.current.runtime
-        unresolved = [IncidentState.OPEN, IncidentState.ACKNOWLEDGED]
-        found = self.store.incidents.page(_MOST_INCIDENTS, None, unresolved)
-        shown = sorted(self._shown(found, viewer), key=lambda one: one.rank)
+        worst = self.store.incidents.worst(_MOST_INCIDENTS if is_whole else _MOST_SHOWN)
+        listed, counts = self._shown(worst, viewer), self.store.incidents.counts()
         queue = self.store.queue()
         spent = self.store.ledger.spent(viewer.now - _RATE_OVER)
         empty = self.account.empty()
@@ -295,11 +294,10 @@ class Pages:
             for name, api in runtime.apis.items()
             for left in [self.account.credits.get(name)]
         ]
-        listed = shown if is_whole else shown[:_MOST_SHOWN]
         return "home.html", {
             "incidents": listed,
-            "open": sum(one.state == "open" for one in shown),
-            "more": len(shown) - len(listed),
+            "open": sum(count for (_, state), count in counts.items() if state == IncidentState.OPEN),
+            "more": sum(counts.values()) - len(listed),
             "going": self._going(viewer.now),
             "schedules": schedules,
             "accounts": accounts,

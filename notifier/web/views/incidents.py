@@ -9,10 +9,10 @@ from datetime import datetime, timedelta
 from notifier.clock import is_known
 from notifier.durations import brief_duration
 from notifier.incidents import Incident, IncidentState, Kind
-from notifier.rendering import ShownAlert, urgency
+from notifier.rendering import ShownAlert
 from notifier.store.incidents import HappenedEvent
 from notifier.store.ledger import LedgerMessage, Paged, Try
-from notifier.store.schema import FAILED, UNDER_WAY, MessageState
+from notifier.store.schema import FAILED, MessageState
 from notifier.web.views.moments import Moment, Viewer
 
 _MOST_TRIES = 3
@@ -29,10 +29,12 @@ class Reach:
     word: str
 
 
+_ON_ITS_WAY = (MessageState.QUEUED, MessageState.SENDING, MessageState.UNSETTLED)
 _RANKS: Sequence[tuple[Collection[str], str, str]] = (
     ((MessageState.DELIVERED,), "good", "on the phone"),
     ((MessageState.ACCEPTED,), "other", "sent"),
-    (UNDER_WAY, "other", "on its way"),
+    (_ON_ITS_WAY, "other", "on its way"),
+    ((MessageState.HELD,), "bad", "held back by a limit"),
     (FAILED, "bad", "not reached"),
     ((MessageState.WITHDRAWN,), "other", "not sent, since it was not needed any more"),
 )
@@ -50,7 +52,7 @@ def reached(paged: Iterable[Paged], mask: Callable[[str], str]) -> tuple[Reach, 
         if rank < best.get(who, (len(_RANKS), ""))[0]:
             best[who] = rank, one.error or ""
     return tuple(
-        Reach(who, *(_HELD_UP if error and _RANKS[rank][0] is UNDER_WAY else _RANKS[rank][1:]))
+        Reach(who, *(_HELD_UP if error and _RANKS[rank][0] is _ON_ITS_WAY else _RANKS[rank][1:]))
         for who, (rank, error) in best.items()
     )
 
@@ -90,8 +92,6 @@ class ShownIncident:
     muted: str
     """How it is muted by time intervals, empty if it is not."""
     unmuted: Moment | None
-    rank: tuple[bool, int]
-    """What sorts it: what nobody has first, the most severe first."""
 
     @property
     def coming(self) -> Next | None:
@@ -112,12 +112,11 @@ def shown(
         incident.state is state for state in (IncidentState.OPEN, IncidentState.ACKNOWLEDGED)
     )
     since = incident.began_at or incident.opened_at
-    severity = incident.severity or incident.labels.get("severity", "")
     return ShownIncident(
         id=incident.id,
         number=incident.number,
         title=incident.title,
-        severity=severity,
+        severity=incident.severity or incident.labels.get("severity", ""),
         state=incident.state.value,
         receiver=incident.receiver,
         group_key=incident.group_key,
@@ -135,7 +134,6 @@ def shown(
         ahead=tuple(Next(viewer.moment(at), whom) for at, whom in ahead),
         muted=incident.muted_by if is_open else "",
         unmuted=viewer.maybe(incident.muted_until) if is_open else None,
-        rank=(not is_open, urgency(severity)),
     )
 
 
@@ -274,7 +272,12 @@ def fates_of(message: LedgerMessage, sources: Sources, viewer: Viewer) -> Iterab
         before = len(tries) - _MOST_TRIES
         yield Fate("bad", f"{before} attempt{'' if before == 1 else 's'} before failed as well")
     for one in tries[-_MOST_TRIES:]:
-        yield Fate("bad", f"not taken: {sources.hide(one.error)}", viewer.moment(one.at))
+        error = sources.hide(one.error)
+        if one.is_taken:
+            said = f"no answer ({error}); OVHcloud was asked, and had accepted it"
+            yield Fate("other", said, viewer.moment(one.at))
+        else:
+            yield Fate("bad", f"attempt failed: {error}", viewer.moment(one.at))
     if sent.ovh_id is not None and sent.finished_at is not None:
         yield Fate("other", "accepted by OVHcloud", viewer.moment(sent.finished_at))
     yield from _ending(sent, sources.hide, viewer)
