@@ -13,6 +13,7 @@ from notifier.ovh.emulator import Fault, FaultKind
 from notifier.schedules import Rota
 from notifier.store.ledger import Spent
 from notifier.stories import timeline
+from notifier.web import pages
 from notifier.web.gate import STRANGE, is_ours
 from notifier.web.views.incidents import Sources, story
 from notifier.web.views.messages import chart
@@ -354,6 +355,35 @@ def test_an_answer_that_was_lost_is_no_failure_and_is_told_in_words(make, emulat
     told = [f"{line.what} {line.detail}" for line in timeline(pager.store.ledger.story(message.id))]
     assert any("asked, OVHcloud had accepted it" in line for line in told)
     assert not any("Error(" in line or "Connection aborted" in line for line in told + lines)
+
+
+def test_a_search_looks_through_so_many_messages_and_goes_on_from_there(files, run, monkeypatch):
+    running = run(files.write(contacts=[{"name": "alice", "phone": "+33639980001"}]))
+    monkeypatch.setattr(pages, "_MOST_SOUGHT", 4)
+    for number in range(10):
+        running.post(webhook(alert(f"Alert{number}"), key=f"k{number}"))
+        wait_for(lambda: f"Alert{number}" in shown(running, "/messages"), "it is listed")
+    seen = shown(running, "/messages?q=alert1")
+    assert "None found among 4 messages." in seen
+    for _ in range(2):
+        (older,) = re.findall(r'href="([^"]+)" rel="next">Search older messages', seen)
+        seen = shown(running, older.replace("&amp;", "&"))
+    assert re.findall(r"Alert\d", seen) == ["Alert1"]
+    assert 'rel="next"' not in seen
+
+
+def test_the_chart_counts_what_cannot_change_once_a_day(files, run, monkeypatch):
+    running = run(files.write())
+    running.post(webhook(alert("A"), key="a"))
+    wait_for(lambda: "in 30 days 1 accepted" in shown(running, "/messages"), "it is counted")
+    now = datetime.now(UTC)
+    own, asked = running.service.pages, []
+    by_quarter = own.store.ledger.by_quarter
+    monkeypatch.setattr(own.store.ledger, "by_quarter", lambda *of: asked.append(of) or by_quarter(*of))
+    for days in (0, 6, 6):  # a clock that is ahead: the message is one of those that change no more
+        assert sum(own._counts(now + timedelta(days=days)).values()) == 1
+    assert [len(of) for of in asked] == [1, 2, 1, 1]
+    assert sum(own._counts(now + timedelta(days=40)).values()) == 0
 
 
 # -- what is drawn ------------------------------------------------------------------------------------------

@@ -152,14 +152,17 @@ class Ledger:
         receiver: str | None = None,
         incident_id: str | None = None,
         contains: str | None = None,
+        down_to: str | None = None,
     ) -> list[LedgerMessage]:
-        """Return up to *limit* messages, newest first, from the one after the id *before* on.
+        """Return up to *limit* messages, newest first, from the one after the id *before* on, to *down_to* with it.
 
         *contains* is sought in their texts, in upper or lower case, and is who they are to.
         """
         statement = select(*_COLUMNS).order_by(messages.c.id.desc()).limit(limit)
         if before is not None:
             statement = statement.where(messages.c.id < before)
+        if down_to is not None:
+            statement = statement.where(messages.c.id >= down_to)
         if states:
             statement = statement.where(messages.c.state.in_(list(states)))
         if receiver is not None:
@@ -172,8 +175,18 @@ class Ledger:
         with self._database.reading() as connection:
             return [LedgerMessage(*row) for row in connection.execute(statement)]
 
-    def by_quarter(self, first: str) -> dict[tuple[datetime, str], int]:
-        """Return how many messages from the id *first* on there are, by (quarter of an hour they were made in, state).
+    def after(self, count: int, before: str | None = None) -> str | None:
+        """Return the id of the last of the next *count* messages from *before* on; None if there are not so many."""
+        statement = select(messages.c.id).order_by(messages.c.id.desc()).offset(count - 1).limit(1)
+        if before is not None:
+            statement = statement.where(messages.c.id < before)
+        with self._database.reading() as connection:
+            return connection.execute(statement).scalar()
+
+    def by_quarter(self, first: str, end: str | None = None) -> dict[tuple[datetime, str], int]:
+        """Return how many messages there are, by (quarter of an hour they were made in, state).
+
+        Those from the id *first* on are counted, to before *end*.
 
         Whatever zone a day is of, it begins with one of those.
         """
@@ -183,6 +196,8 @@ class Ledger:
             .where(messages.c.id >= first)
             .group_by(quarter, messages.c.state)
         )
+        if end is not None:
+            statement = statement.where(messages.c.id < end)
         with self._database.reading() as connection:
             return {
                 (from_microseconds(int(number) * _QUARTER), state): count

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shlex
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -57,6 +58,10 @@ _STATIC = {"style.css": "text/css", "live.js": "text/javascript", "icon.svg": "i
 _MOST_SHOWN = 100
 """How many incidents are listed, unless all are asked for."""
 _MOST_INCIDENTS = 3000
+_MOST_SOUGHT = 20_000
+"""So many messages are looked through for each page of a search."""
+_CHANGES_FOR = timedelta(days=5)
+"""Longer than a message may wait, and than its receipt is asked for."""
 _MOST_TOLD = 200
 _MOST_ALERTS = 50
 _MOST_STEPS = 8
@@ -105,6 +110,8 @@ class Pages:
     redaction: Redaction
     _environment: Environment = field(default_factory=_environment)
     _streams: int = 0
+    _ended: tuple[datetime, Mapping[tuple[datetime, str], int]] | None = None
+    """Until when messages do not change any more, and how many there were before."""
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
@@ -478,21 +485,33 @@ class Pages:
         viewer, query = self._viewer(), request.query_params
         sought, state, cursor = query.get("q", "")[:100].strip(), query.get("state", ""), query.get("cursor")
         states = (state,) if state in tuple(MessageState) else ()
-        found = self.store.ledger.page(_MOST_MESSAGES + 1, cursor, states, contains=sought or None)
-        following = None
-        if len(found) > _MOST_MESSAGES:
-            values = {"q": sought, "state": state, "cursor": found[_MOST_MESSAGES - 1].id}
+        ledger = self.store.ledger
+        down_to = ledger.after(_MOST_SOUGHT, cursor) if sought or states else None
+        found = ledger.page(_MOST_MESSAGES + 1, cursor, states, contains=sought or None, down_to=down_to)
+        is_full, following = len(found) > _MOST_MESSAGES, None
+        if is_full or down_to is not None:
+            last = found[_MOST_MESSAGES - 1].id if is_full else down_to
+            values = {"q": sought, "state": state, "cursor": last}
             following = "/messages?" + urlencode({name: value for name, value in values.items() if value})
         today = viewer.now.astimezone(viewer.zone).date()
-        counts = self.store.ledger.by_quarter(first_id(viewer.now - timedelta(days=CHART_DAYS + 1)))
         return "messages.html", {
             "q": sought,
             "state": state if states else "",
             "states": [one.value for one in MessageState],
-            "chart": chart(counts, viewer.zone, today),
+            "chart": chart(self._counts(viewer.now), viewer.zone, today),
             "messages": [self._listed(one, viewer) for one in found[:_MOST_MESSAGES]],
             "following": following,
+            "is_more_to_search": following is not None and not is_full,
+            "sought": _MOST_SOUGHT,
         }
+
+    def _counts(self, now: datetime) -> Mapping[tuple[datetime, str], int]:
+        """Return what the chart is of. What cannot change any more is counted once a day."""
+        ended = (now - _CHANGES_FOR).replace(hour=0, minute=0, second=0, microsecond=0)
+        if self._ended is None or self._ended[0] != ended:
+            first = first_id(ended - timedelta(days=CHART_DAYS))
+            self._ended = ended, self.store.ledger.by_quarter(first, first_id(ended))
+        return Counter(self._ended[1]) + Counter(self.store.ledger.by_quarter(first_id(ended)))
 
     def _listed(self, message: LedgerMessage, viewer: Viewer) -> dict[str, Any]:
         return {
