@@ -33,6 +33,7 @@ from notifier.web.authentication import Authentication
 from notifier.web.connections import LONGEST_WAIT, Connections
 from notifier.web.gate import is_foreign
 from tests.conftest import ALICE, BOB, Files, alert, payload, start, webhook
+from tests.processes import wait_for
 from tests.test_web import request, talk
 
 # The service, in threads of this process, uses chance while examples are made.
@@ -645,13 +646,16 @@ def test_what_is_sent_by_the_api_is_paid_for_like_the_rest(files, run, phones):
     for number in range(5):
         running.post({"to": f"+3363998000{number}", "text": "x"}, "/api/v1/send")
     phones.wait(2)
-    deadline = time.monotonic() + 5
-    while running.service.store.next_due().message is None and time.monotonic() < deadline:
-        time.sleep(0.02)
-    states = [
-        one["state"] for one in requests.get(running.url + "/api/v1/messages", timeout=10).json()["items"]
-    ]
-    assert states.count("held") == 3
+    wait_for(
+        lambda: (
+            sorted(
+                one["state"]
+                for one in requests.get(running.url + "/api/v1/messages", timeout=10).json()["items"]
+            )
+            == ["accepted"] * 2 + ["held"] * 3
+        ),
+        "the others are not held",
+    )
 
 
 @pytest.mark.parametrize(
