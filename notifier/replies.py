@@ -23,8 +23,8 @@ _CLOSE = frozenset({"close", "closed", "resolve", "resolved", "clore", "clos", "
 _HELP = frozenset({"help", "aide", "?"})
 _WHO = frozenset({"who", "whos", "qui"})
 _MUTE = frozenset({"mute", "silence", "sourdine"})
-_POLITE = frozenset({"thanks", "thank", "you", "thx", "please", "pls", "merci", "svp", "stp"})
-_PHRASES = {"i m on it": "ok", "got it": "ok", "on it": "ok", "je m en occupe": "ok"}
+_POLITE = frozenset({"thanks", "thank", "thx", "please", "pls", "merci", "svp", "stp"})
+_PHRASES = {"thank you": "thanks", "i m on it": "ok", "got it": "ok", "on it": "ok", "je m en occupe": "ok"}
 _THUMBS = ("👍", "👌", "✅")
 _NO_NUMBER = re.compile(r"\?|\d\s*[-:./+]\s*\d|\+\s*\d|\b0\d")
 """What makes of digits a time, a range, a telephone number or a question."""
@@ -120,13 +120,15 @@ def parse_reply(text: str) -> Command:
             words.append(token if token in _KNOWN else re.sub(r"(.)\1+", r"\1", token))
     if len(numbers) > _MOST_NUMBERS or any(number > _HIGHEST for number in numbers):
         return Unclear()
-    return _command({_kind(word) for word in words}, tuple(dict.fromkeys(numbers)), len(words))
+    is_polite = not _POLITE.isdisjoint(given.split())
+    return _command({_kind(word) for word in words}, tuple(dict.fromkeys(numbers)), len(words), is_polite)
 
 
-def _command(kinds: Collection[str], numbers: tuple[int, ...], words: int) -> Command:
-    """Return what one or two *words* of these *kinds* mean, with *numbers*."""
+def _command(kinds: Collection[str], numbers: tuple[int, ...], words: int, is_polite: bool) -> Command:
+    """Return what one or two *words* of these *kinds* mean, with *numbers*, beside polite words or not."""
     if kinds == {"all"} or kinds == {"all", "ack"}:  # "all", "ack all"
-        return Ack(every=True) if not numbers and words <= 2 else Unclear()
+        is_thanks = is_polite and kinds == {"all"}  # "thanks all"
+        return Ack(every=True) if not (numbers or words > 2 or is_thanks) else Unclear()
     if len(kinds) > 1 or words > 2 or not (kinds or numbers):
         return Unclear()
     match next(iter(kinds), "ack"):
