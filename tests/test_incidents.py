@@ -408,6 +408,28 @@ def test_whoever_is_reached_through_two_receivers_has_both_incidents(make, emula
     assert [i.number for i in pager.store.incidents.told_with(found[0], person(pager, "alice"))] == [1, 2]
 
 
+@both_engines
+def test_a_message_that_pages_for_two_incidents_is_sent_though_one_of_them_is_closed(make, emulator):
+    pager = make(
+        contacts=CONTACTS,
+        receivers=[{"name": "ops", "notify": ["alice"]}, {"name": "db", "notify": ["alice"]}],
+        route={"receiver": "ops", "routes": [{"receiver": "ops", "continue": True}, {"receiver": "db"}]},
+    )
+    emulator.faults.add(Fault(kind=FaultKind.ERROR, status=429))
+    pager.post(ONE)
+    pager.turn()
+    assert sorted(pager.states()) == ["merged", "queued"]
+    (ops,) = [one for one in pager.store.incidents.page(9) if one.receiver == "ops"]
+    pager.desk.close(ops.id, "alice", Via.API)
+    pager.run(30)
+    assert {one.receiver: one.state for one in pager.store.incidents.page(9)} == {
+        "ops": "resolved",
+        "db": "open",
+    }
+    assert [who for who, _ in told(emulator)][:1] == ["alice"]
+    assert told(emulator)[0][1].startswith("FIRING")
+
+
 def test_what_was_merged_into_a_message_that_fails_has_failed(make, emulator):
     emulator.emulation.invalid_numbers.add(ALICE)
     step = [{"after": "10m", "notify": ["bob"]}]

@@ -88,12 +88,14 @@ _CHANGE = (
     .values({column.name: bindparam(column.name) for column in incidents.c if column.name not in _FIXED})
 )
 _ADD_EVENTS = insert(events)
+_other = messages.alias("other")
 _WITHDRAW = (
     update(messages)
     .where(
         messages.c.incident_id == bindparam("incident"),
         messages.c.kind.in_(PAGING),
         IS_WAITING,
+        ~exists().where(_other.c.merged_into == messages.c.id),  # it pages for another incident, too
     )
     .values(state=MessageState.WITHDRAWN, finished_at=bindparam("now"))
 )
