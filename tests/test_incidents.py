@@ -536,6 +536,18 @@ def test_what_fires_beyond_what_was_sent_still_fires(make, emulator):
     assert told(emulator)[0][1].startswith("FIRING #1")
 
 
+def test_what_fires_beyond_what_was_sent_is_kept_open_where_resolutions_are_not_sent(make, emulator):
+    pager = make(**team(send_resolved=False))
+    pager.post(firing("A", "B"))
+    pager.turn()
+    pager.post(webhook(alert("A", status="resolved"), status="firing", truncatedAlerts=1))
+    pager.turn()
+    assert the_incident(pager).state == "open"
+    pager.post(webhook(alert("A", status="resolved"), status="resolved"))
+    pager.turn()
+    assert the_incident(pager).state == "resolved"
+
+
 # -- what changes meanwhile --------------------------------------------------------------------------------
 
 

@@ -160,8 +160,9 @@ def divide(runtime: Runtime, webhook: Webhook, posted_to: str | None, now: datet
         told = notification(webhook, positions, name, send_resolved=receiver.send_resolved)
         alerts = [webhook.alerts[position] for position in positions]
         firing = frozenset(alert_key(alert) for alert in alerts if alert.status == "firing")
-        if told is not None and not firing and webhook.status == "firing" and webhook.truncated_alerts:
-            told, firing = replace(told, status="firing"), frozenset({"truncated"})  # what fires was cut off
+        if not firing and webhook.status == "firing" and webhook.truncated_alerts:  # what fires was cut off
+            whole = told or notification(webhook, positions, name, send_resolved=True)
+            told, firing = whole and replace(whole, status="firing"), frozenset({"truncated"})
         is_whole = not webhook.truncated_alerts
         parts.append(
             Part(receiver, group_key(webhook), tuple(positions), told, firing, muted_by, until, is_whole)
