@@ -801,6 +801,24 @@ def test_what_joins_after_a_hand_over_goes_to_who_is_on_call_now_and_the_holder(
     }
 
 
+def test_what_joins_an_incident_that_paged_nobody_yet_goes_to_the_first_step(make, emulator):
+    pager = make(
+        **team(("15m", ["bob"])),
+        time_intervals=[
+            {"name": "lunch", "time_intervals": [{"times": [{"start_time": "00:00", "end_time": "14:00"}]}]}
+        ],
+        route={"receiver": "ops", "routes": [{"receiver": "ops", "mute_time_intervals": ["lunch"]}]},
+    )
+    pager.post(firing("A"))
+    pager.turn()
+    pager.desk.acknowledge(the_incident(pager).id, "carol", Via.API)
+    later(pager, firing("A", "B"), hours=6)
+    assert {(who, text.split()[0]) for who, text in told(emulator)} == {
+        ("alice", "UPDATE"),
+        ("carol", "UPDATE"),
+    }
+
+
 def test_a_reminder_goes_to_who_is_on_call_now_and_not_to_who_left(make, emulator):
     pager = make(**{**team(notify=["rota"]), **ROTA})
     pager.post(firing("A"))

@@ -363,7 +363,9 @@ def _concerned(
     those *involved*, who were paged before. Whoever was removed from the configuration is left out.
     """
     steps = runtime.policy(receiver).steps
-    current = steps[min(incident.step - 1 if incident.step else len(steps) - 1, len(steps) - 1)]
+    last = len(steps) - 1
+    # Step 0 comes after the last one by `repeat`, or is still to be taken.
+    current = steps[min(incident.step - 1, last) if incident.step else last if incident.taken else 0]
     names = {contact.name for contact in runtime.configuration.contacts}
     found = {one.phone: one for one in runtime.recipients(current.notify, now)}
     if incident.holder in names:
