@@ -1,6 +1,7 @@
 """Programs that tests run beside them, and waiting for what they do."""
 
 import contextlib
+import random
 import socket
 import subprocess
 import time
@@ -10,14 +11,14 @@ import requests
 
 
 def free_ports(count):
-    """Return so many ports that nobody listened on a moment ago."""
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
+    """Return so many ports that nobody listens on, below those that the system gives to connections meanwhile."""
+    ports = set()
+    while len(ports) < count:
+        port = random.SystemRandom().randrange(10_000, 20_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            ports.add(port)
+    return list(ports)
 
 
 @contextlib.contextmanager

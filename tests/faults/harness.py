@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import json
+import random
 import re
 import signal
 import socket
@@ -57,6 +59,8 @@ class Load:
         self.posted: list[str] = []
         self.offset = 0  # of the numbers in the names of hosts, where another load has posted before
         self._pause = pause
+        self._last = "nothing"
+        """What a webhook was answered last, if not 200."""
         self.is_over = threading.Event()
         self._threads = [threading.Thread(target=self._post, args=(n,), daemon=True) for n in range(threads)]
 
@@ -73,10 +77,12 @@ class Load:
             while True:
                 try:
                     url = self.urls[attempt % len(self.urls)]
-                    if ask("POST", url + "/alert", data=body).status_code == 200:
+                    answer = ask("POST", url + "/alert", data=body)
+                    if answer.status_code == 200:
                         break
-                except requests.RequestException:
-                    pass
+                    self._last = f"{answer.status_code} {answer.text[:300]}"
+                except requests.RequestException as error:
+                    self._last = str(error)
                 attempt += 1
                 time.sleep(0.02)
             self.posted.append(host)
@@ -100,13 +106,16 @@ class Load:
             if thread.ident is None:
                 continue
             thread.join(60)
-            assert not thread.is_alive(), "a webhook is never answered 200"
+            assert not thread.is_alive(), f"a webhook is never answered 200, but {self._last}"
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port that nobody listens on, below those that the system gives to connections meanwhile."""
+    while True:
+        port = random.SystemRandom().randrange(10_000, 20_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def until(condition: Callable[[], Any], timeout: float, what: str) -> None:
@@ -151,6 +160,9 @@ class Stage:
         log = self.directory / f"{self.ports[number]}.log"
         self.children[number] = self.nursery.serve(self.files[number], log, **environment)
         until(lambda: self.answers(number) or self.has_ended(number), 60, "a service does not come up")
+        assert environment or not self.has_ended(number), log.read_text()[
+            -2000:
+        ]  # it may be told to be killed
         return self.children[number]
 
     def answers(self, number: int = 0) -> bool:
