@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 from datetime import UTC, datetime
+from urllib.parse import quote
 
 import bcrypt
 import pytest
@@ -100,8 +101,9 @@ def test_a_webhook_can_be_posted_for_a_receiver(files, run, phones):
     )
     assert running.post(payload("firing-one"), "/alert/data%20base").status_code == 200
     assert phones.wait(1)[0].message.startswith("ALERTE")
-    refused = running.post(payload("firing-one"), "/alert/nobody")
-    assert (refused.status_code, refused.text) == (404, 'there is no receiver "nobody"\n')
+    for name in ("nobody", "no/body", "no\nbody"):
+        refused = running.post(payload("firing-one"), f"/alert/{quote(name)}")
+        assert (refused.status_code, refused.text) == (404, f'there is no receiver "{name}"\n')
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ from notifier.stories import timeline
 from notifier.values import parse_moment
 from notifier.web import openapi
 from notifier.web.gate import Gate, has_nul
+from notifier.web.names import any_name
 
 _MAX_BODY = 64 * 1024
 _LONGEST_SHIFT = timedelta(days=400)
@@ -144,7 +145,7 @@ class Api:
             Route("/api/v1/send", self._guarded(self.send), methods=["POST"]),
             Route("/api/v1/openapi.json", self.describe, methods=["GET"]),
             Route("/api/v1/oncall", self._guarded(self.on_call), methods=["GET"]),
-            Route("/oncall/{name:path}.ics", self._guarded(self.feed), methods=["GET"]),
+            Route(f"/oncall/{any_name('name')}.ics", self._guarded(self.feed), methods=["GET"]),
         ]
 
     def _guarded(

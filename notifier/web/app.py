@@ -16,6 +16,7 @@ from notifier.metrics import Metrics
 from notifier.web.api import Api
 from notifier.web.callbacks import Callbacks
 from notifier.web.gate import Gate
+from notifier.web.names import any_name
 from notifier.web.webhook import WebhookEndpoint
 
 
@@ -74,7 +75,7 @@ def build(
     return Starlette(
         routes=[
             Route("/alert", webhook, methods=["POST"]),
-            Route("/alert/{receiver:path}", webhook, methods=["POST"]),
+            Route(f"/alert/{any_name('receiver')}", webhook, methods=["POST"]),
             Route("/metrics", exposition),
             Route("/-/healthy", healthy),
             Route("/-/ready", ready),

@@ -18,6 +18,8 @@ LONGEST_TEXT = 1000
 Json = dict[str, Any]
 
 _TEXT: Json = {"type": "string"}
+_ASKED: Json = {"type": "string", "pattern": r"^[^\x00]*$"}  # by which something is looked for
+_NAME: Json = {**_ASKED, "minLength": 1}
 _TIME: Json = {"type": "string", "format": "date-time", "description": "RFC 3339 in UTC."}
 _COUNT: Json = {"type": "integer", "minimum": 0}
 _NUMBER: Json = {
@@ -203,11 +205,9 @@ _PAGED = [
     _parameter(
         "limit", {"type": "integer", "minimum": 1, "maximum": MOST, "default": 100}, "How many at most."
     ),
-    _parameter("cursor", _TEXT, "The next of the page before."),
+    _parameter("cursor", _ASKED, "The next of the page before."),
 ]
-_ID = _parameter(
-    "id", {"type": "string", "minLength": 1}, "The id, or for an incident its number.", place="path"
-)
+_ID = _parameter("id", _NAME, "The id, or for an incident its number.", place="path")
 _STORED = {
     "200": _answer("stored, or stored moments ago"),
     "400": _plain("it is no webhook; the text says why"),
@@ -283,7 +283,7 @@ _PATHS: Json = {
         "post": _operation(
             "Take Alertmanager's webhook for a receiver, past the routing tree",
             {**_STORED, "404": _plain("there is no such receiver")},
-            parameters=[_parameter("receiver", _TEXT, "Its name.", place="path")],
+            parameters=[_parameter("receiver", _NAME, "Its name.", place="path")],
             requestBody=_body(_ref("Webhook"), is_required=True),
             security=_GUARDED,
         )
@@ -329,7 +329,7 @@ _PATHS: Json = {
             ["400"],
             parameters=[
                 _states([state.value for state in MessageState]),
-                _parameter("receiver", _TEXT, "Only of this receiver."),
+                _parameter("receiver", _ASKED, "Only of this receiver."),
                 *_PAGED,
             ],
         )
@@ -345,7 +345,7 @@ _PATHS: Json = {
             _list_of("Shift"),
             ["400", "404"],
             parameters=[
-                _parameter("schedule", _TEXT, "Only this one."),
+                _parameter("schedule", _ASKED, "Only this one."),
                 _parameter("at", _MOMENT, "When; now if left out."),
                 _parameter("until", _MOMENT, "Every shift up to then."),
             ],
@@ -372,7 +372,7 @@ _PATHS: Json = {
                 "404": _answer("there is no such schedule or contact", _ref("Error")),
                 "503": _answer("the store is unavailable", _ref("Error")),
             },
-            parameters=[_parameter("name", {"type": "string", "minLength": 1}, "Its name.", place="path")],
+            parameters=[_parameter("name", _NAME, "Its name.", place="path")],
             security=_GUARDED,
         )
     },
