@@ -9,13 +9,13 @@ run: $(VENV)/installed
 	$(BIN)/notifier demo
 
 test: $(VENV)/ready
-	$(BIN)/python -m pytest -n 3 --dist loadgroup
+	$(BIN)/python -m pytest -n 4 --dist loadgroup
 
 check: $(VENV)/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n 3 --dist loadgroup --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -n 4 --dist loadgroup --cov --cov-report=term:skip-covered
 
 audit: $(VENV)/ready
 	$(BIN)/python -m tests.audit

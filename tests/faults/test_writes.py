@@ -30,7 +30,7 @@ from tests.faults.test_faults import IS_FULL
 from tests.pager import Pager
 from tests.postgres import Server, both_engines
 
-pytestmark = [pytest.mark.xdist_group("writes"), pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.xdist_group("writes"), pytest.mark.timeout(3600 if IS_FULL else 280)]
 
 CAROL = "+33639980003"
 NAMES = {ALICE: "alice", BOB: "bob", CAROL: "carol"}
@@ -324,9 +324,7 @@ def test_no_write_that_fails_loses_or_doubles_a_page(scenario, new_files, engine
     with played(scenario, new_files, writes) as day:
         expected, names = day.outcome(), dict(writes.seen)
     assert expected[2] == []
-    if (
-        not IS_FULL
-    ):  # the whole suite has its time to keep: each write once, in the first scenario that has it
+    if not IS_FULL:  # the suite has its time to keep: each write once, in the first scenario that has it
         names = {name: 1 for name in names if (engine_name, name) not in COVERED}
         COVERED.update((engine_name, name) for name in names)
     wrong = []
