@@ -342,7 +342,10 @@ def test_an_answer_that_was_lost_is_no_failure_and_is_told_in_words(make, emulat
     pager = make(**team())
     emulator.faults.add(Fault(kind=FaultKind.RESET_AFTER))
     pager.post(webhook(alert("Disk", instance="db-1")))
-    pager.turn(3)
+    pager.turn(1)
+    ((_, lines),) = story_of(pager, 1)
+    assert lines[0] == "no answer: network: connection reset by peer"
+    assert lines[1].startswith("OVHcloud is asked whether it took it")
     pager.run(30)
     assert len(emulator.emulation.accepted) == 1
     ((what, lines),) = story_of(pager, 1)

@@ -277,7 +277,9 @@ def fates_of(message: LedgerMessage, sources: Sources, viewer: Viewer) -> Iterab
             said = f"no answer ({error}); OVHcloud was asked, and had accepted it"
             yield Fate("other", said, viewer.moment(one.at))
         else:
-            yield Fate("bad", f"attempt failed: {error}", viewer.moment(one.at))
+            is_asked = sent.state == MessageState.UNSETTLED and one is tries[-1]
+            said = "no answer" if is_asked else "attempt failed"
+            yield Fate("bad", f"{said}: {error}", viewer.moment(one.at))
     if sent.ovh_id is not None and sent.finished_at is not None:
         yield Fate("other", "accepted by OVHcloud", viewer.moment(sent.finished_at))
     yield from _ending(sent, sources.hide, viewer)
