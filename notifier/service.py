@@ -143,6 +143,7 @@ class Service:
             self.account,
             self.readiness,
             self._redaction,
+            pressure,
         )
         self.app = build(
             webhook=self._webhook,

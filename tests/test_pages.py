@@ -1,6 +1,7 @@
 """What the pages say, asked for as a browser does, without one."""
 
 import re
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -10,6 +11,7 @@ import requests
 
 from notifier.config import load
 from notifier.ovh.emulator import Fault, FaultKind
+from notifier.paging.pressure import Pressure
 from notifier.schedules import Rota
 from notifier.store.ledger import Spent
 from notifier.stories import timeline
@@ -154,6 +156,26 @@ def test_what_is_no_page_is_not_kept_current(files, run, path):
         assert first.startswith(b"data: ")
     else:
         assert first == b"event: gone\ndata: there is no such page any more\n\n"
+
+
+def test_viewers_share_what_is_drawn_and_webhooks_come_before_it(files, run, monkeypatch):
+    running = run(files.write())
+    waited, calls, home = [], [], running.service.pages._home_page
+    monkeypatch.setattr("notifier.web.fragments.REFRESH", 1000)
+    monkeypatch.setattr(Pressure, "is_high", property(lambda self: True))
+    monkeypatch.setattr(
+        running.service.pressure, "_sleep", lambda _: waited.append(threading.current_thread().name)
+    )
+
+    monkeypatch.setattr(
+        running.service.pages, "_home_page", lambda **how: (calls.append(how), home(**how))[1]
+    )
+    for name in ("alice", "bob"):
+        who = {"notifier-me": name}
+        answer = requests.get(running.url + "/live", {"path": "/"}, cookies=who, timeout=30, stream=True)
+        assert next(answer.iter_content(None)).startswith(b"data: ")
+    assert len(calls) == 1
+    assert any(name.startswith("pages") for name in waited)
 
 
 # -- what the page of an incident says ----------------------------------------------------------------------

@@ -35,6 +35,7 @@ from notifier.paging.account import AccountWatch
 from notifier.paging.desk import Desk, Verdict, Via
 from notifier.paging.escalation import last_part
 from notifier.paging.planning import described_mute, divide, preview, receiver_of
+from notifier.paging.pressure import Pressure
 from notifier.phones import mask
 from notifier.routing import RECEIVER_LABEL
 from notifier.runtime import Current
@@ -108,6 +109,7 @@ class Pages:
     account: AccountWatch
     readiness: Callable[[], Readiness]
     redaction: Redaction
+    pressure: Pressure
     _environment: Environment = field(default_factory=_environment)
     _streams: int = 0
     _ended: tuple[datetime, Mapping[tuple[datetime, str], int]] | None = None
@@ -218,11 +220,13 @@ class Pages:
         self._streams += 1
         try:
             last, silent = None, 0.0
-            key = request.query_params.get("path", "/"), self.gate.user(request), request.cookies.get(_ME)
+            path = request.query_params.get("path", "/")
+            is_personal = path.startswith("/incidents/")  # it names who acknowledges
+            viewer = (self.gate.user(request), request.cookies.get(_ME)) if is_personal else None
             while not self._stopping.is_set() and not await request.is_disconnected():
                 if await self._refused(request) is not None:  # its credentials are no longer good
                     return
-                text = await self._fragments.get(key, lambda: self._fragment(request))
+                text = await self._fragments.get((path, viewer), lambda: self._fragment(request))
                 if text is None:
                     yield "event: gone\ndata: there is no such page any more\n\n"
                     return
@@ -241,6 +245,10 @@ class Pages:
             self._streams -= 1
 
     def _fragment(self, request: Request) -> str | None:
+        with self.pressure.giving_way():
+            return self._content(request)
+
+    def _content(self, request: Request) -> str | None:
         path, _, query = request.query_params.get("path", "/").partition("?")
         try:
             if path == "/":
