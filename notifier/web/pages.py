@@ -56,7 +56,7 @@ from notifier.web.views.sending import LATE, Going, going, lasts
 
 _SITE = Path(__file__).parent / "site"
 _STATIC = {"style.css": "text/css", "live.js": "text/javascript", "icon.svg": "image/svg+xml"}
-_MOST_SHOWN = 100
+_MOST_SHOWN = 50
 """How many incidents are listed, unless all are asked for."""
 _MOST_INCIDENTS = 3000
 _MOST_SOUGHT = 20_000
