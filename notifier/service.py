@@ -337,6 +337,7 @@ class Service:
             self._listener.start()
         for worker in self._workers:
             worker.start()
+        self.pages.start()
 
     def stop(self, deadline: float) -> bool:
         """Stop the workers, waiting until *deadline* (monotonic); return whether all work was ended."""

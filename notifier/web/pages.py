@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shlex
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -112,8 +111,8 @@ class Pages:
     pressure: Pressure
     _environment: Environment = field(default_factory=_environment)
     _streams: int = 0
-    _ended: tuple[datetime, Mapping[tuple[datetime, str], int]] | None = None
-    """Until when messages do not change any more, and how many there were before."""
+    _ended: Mapping[datetime, Mapping[tuple[datetime, str], int]] = field(default_factory=dict)
+    """How many messages there were on each of the days whose messages do not change any more."""
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
@@ -135,6 +134,10 @@ class Pages:
             Route("/live", self.live, methods=["GET"]),
             Route("/static/{name}", self.static, methods=["GET"]),
         ]
+
+    def start(self) -> None:
+        """Count what the chart is of before anybody asks: of a million messages, that takes a while."""
+        self._executor.submit(self._counts, self.clock())
 
     def stop(self) -> None:
         """End the streams, which would last as long as their readers like."""
@@ -514,12 +517,22 @@ class Pages:
         }
 
     def _counts(self, now: datetime) -> Mapping[tuple[datetime, str], int]:
-        """Return what the chart is of. What cannot change any more is counted once a day."""
-        ended = (now - _CHANGES_FOR).replace(hour=0, minute=0, second=0, microsecond=0)
-        if self._ended is None or self._ended[0] != ended:
-            first = first_id(ended - timedelta(days=CHART_DAYS))
-            self._ended = ended, self.store.ledger.by_quarter(first, first_id(ended))
-        return Counter(self._ended[1]) + Counter(self.store.ledger.by_quarter(first_id(ended)))
+        """Return what the chart is of. A day whose messages cannot change any more is counted once."""
+        ended, day = (
+            (now - _CHANGES_FOR).replace(hour=0, minute=0, second=0, microsecond=0),
+            timedelta(days=1),
+        )
+        counted = self._ended
+        self._ended = {
+            start: counted[start]
+            if start in counted
+            else self.store.ledger.by_quarter(first_id(start), first_id(start + day))
+            for start in (ended - number * day for number in range(1, CHART_DAYS + 1))
+        }
+        counts = self.store.ledger.by_quarter(first_id(ended))
+        for of_day in self._ended.values():
+            counts.update(of_day)
+        return counts
 
     def _listed(self, message: LedgerMessage, viewer: Viewer) -> dict[str, Any]:
         return {
