@@ -1,6 +1,7 @@
 """What the pages say, asked for as a browser does, without one."""
 
 import re
+import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
@@ -397,20 +398,25 @@ def test_a_search_looks_through_so_many_messages_and_goes_on_from_there(files, r
     assert 'rel="next"' not in seen
 
 
-def test_the_chart_counts_a_day_once_that_cannot_change(files, run, monkeypatch):
+def test_the_chart_counts_a_day_once_that_cannot_change(files, run):
     running = run(files.write())
     running.post(webhook(alert("A"), key="a"))
     wait_for(lambda: "in 30 days 1 accepted" in shown(running, "/messages"), "it is counted")
-    now = datetime.now(UTC)
-    own, asked = running.service.pages, []
-    by_quarter = own.store.ledger.by_quarter
-    monkeypatch.setattr(own.store.ledger, "by_quarter", lambda *of: asked.append(of) or by_quarter(*of))
-    for days in (0, 6, 6, 7):  # a clock that is ahead: the message is one of those that change no more
-        assert sum(own._counts(now + timedelta(days=days)).values()) == 1
-    assert [len(of) for of in asked] == [1, *[2] * 6, 1, 1, 2, 1], (
-        "six days, none, one; and each time what changes"
-    )
-    assert sum(own._counts(now + timedelta(days=40)).values()) == 0
+    pages, later = running.service.pages, datetime.now(UTC) + timedelta(days=6)
+
+    def becomes(state):
+        with sqlite3.connect(files.directory / "notifier.db") as database:
+            database.execute("UPDATE messages SET state = ?, receipt_due_at = NULL", [state])
+
+    def counted():
+        return [state for (_, state), count in pages._counts(later).items() if count == 1]
+
+    assert counted() == ["accepted"]
+    becomes("delivered")
+    assert counted() == ["delivered"], "it could change still"
+    becomes("undelivered")
+    assert counted() == ["delivered"], "what cannot change is not counted again"
+    assert not pages._counts(later + timedelta(days=40))
 
 
 # -- what is drawn ------------------------------------------------------------------------------------------

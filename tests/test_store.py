@@ -514,6 +514,7 @@ LOOKS = {
     "orphans": lambda store, now: store.free_orphans(now, WINDOW),
     "next due": lambda store, now: store.next_due(),
     "queue": lambda store, now: store.queue(),
+    "since when something can change": lambda store, now: store.ledger.unfinished_since(),
     "incidents of groups": lambda store, now: store.incidents.find(["a", "b"]),
     "incidents due": lambda store, now: store.incidents.due(now, 10),
     "incidents heard": lambda store, now: store.incidents.heard(now, 10),

@@ -204,6 +204,16 @@ class Ledger:
                 for number, state, count in connection.execute(statement)
             }
 
+    def unfinished_since(self) -> datetime | None:
+        """Return when the oldest message was made that can still change; None if none can."""
+        is_under_way = messages.c.state.in_([word(state) for state in UNDER_WAY])
+        with self._database.reading() as connection:
+            oldest = [
+                connection.execute(select(func.min(messages.c.created_at)).where(can_change)).scalar()
+                for can_change in (is_under_way, messages.c.receipt_due_at.is_not(None))
+            ]
+        return min((at for at in oldest if at is not None), default=None)
+
     def spent(self, since: datetime) -> dict[str, Spent]:
         """Return what each account has spent since then."""
         statement = (

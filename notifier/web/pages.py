@@ -40,7 +40,7 @@ from notifier.routing import RECEIVER_LABEL
 from notifier.runtime import Current
 from notifier.store.engine import StoreUnavailable
 from notifier.store.incidents import HEARTBEATS
-from notifier.store.ledger import LedgerMessage
+from notifier.store.ledger import LedgerMessage, Spent
 from notifier.store.schema import MessageState
 from notifier.store.store import Store
 from notifier.web.app import Readiness
@@ -60,8 +60,10 @@ _MOST_SHOWN = 50
 _MOST_INCIDENTS = 3000
 _MOST_SOUGHT = 20_000
 """So many messages are looked through for each page of a search."""
-_CHANGES_FOR = timedelta(days=5)
-"""Longer than a message may wait, and than its receipt is asked for."""
+_SPENT_FOR = timedelta(minutes=1)
+"""For how long what the accounts have spent is shown; credits are asked for as often."""
+_CLOCKS = timedelta(hours=1)
+"""Further apart than the clocks of replicas are, of which each adds messages to a day by its own."""
 _MOST_TOLD = 200
 _MOST_ALERTS = 50
 _MOST_STEPS = 8
@@ -113,6 +115,8 @@ class Pages:
     _streams: int = 0
     _ended: Mapping[datetime, Mapping[tuple[datetime, str], int]] = field(default_factory=dict)
     """How many messages there were on each of the days whose messages do not change any more."""
+    _spent: tuple[datetime, Mapping[str, Spent]] | None = None
+    """What each account has spent, and when it was added up."""
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
@@ -287,7 +291,7 @@ class Pages:
         worst = self.store.incidents.worst(_MOST_INCIDENTS if is_whole else _MOST_SHOWN)
         listed, counts = self._shown(worst, viewer), self.store.incidents.counts()
         queue = self.store.queue()
-        spent = self.store.ledger.spent(viewer.now - _RATE_OVER)
+        spent = self._spending(viewer.now)
         empty = self.account.empty()
         silent = {one.group_key for one in self.store.incidents.of_heartbeats()}
         seen = self.store.marks.all(SEEN)
@@ -333,6 +337,11 @@ class Pages:
                 for one in runtime.configuration.heartbeats
             ],
         }
+
+    def _spending(self, now: datetime) -> Mapping[str, Spent]:
+        if self._spent is None or not self._spent[0] <= now < self._spent[0] + _SPENT_FOR:
+            self._spent = now, self.store.ledger.spent(now - _RATE_OVER)
+        return self._spent[1]
 
     def _shown(self, found: Sequence[Incident], viewer: Viewer, most: int = 1) -> list[ShownIncident]:
         """Return *found* as they are shown, each with at *most* so many of the steps to come."""
@@ -517,17 +526,15 @@ class Pages:
         }
 
     def _counts(self, now: datetime) -> Mapping[tuple[datetime, str], int]:
-        """Return what the chart is of. A day whose messages cannot change any more is counted once."""
-        ended, day = (
-            (now - _CHANGES_FOR).replace(hour=0, minute=0, second=0, microsecond=0),
-            timedelta(days=1),
-        )
-        counted = self._ended
+        """Return the numbers of messages for the chart. A day whose messages no longer change is counted once."""
+        unfinished = self.store.ledger.unfinished_since()
+        last = now - _CLOCKS if unfinished is None else min(unfinished, now - _CLOCKS)
+        ended, day = last.replace(hour=0, minute=0, second=0, microsecond=0), timedelta(days=1)
+        days = [ended - number * day for number in range(1, CHART_DAYS + 1)]
         self._ended = {
-            start: counted[start]
-            if start in counted
-            else self.store.ledger.by_quarter(first_id(start), first_id(start + day))
-            for start in (ended - number * day for number in range(1, CHART_DAYS + 1))
+            start: self._ended.get(start)
+            or self.store.ledger.by_quarter(first_id(start), first_id(start + day))
+            for start in days
         }
         counts = self.store.ledger.by_quarter(first_id(ended))
         for of_day in self._ended.values():

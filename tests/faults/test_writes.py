@@ -250,7 +250,9 @@ def silent(day: Day) -> None:
     day.run(3)
     day.hand.move(days=40)
     day.run(3)
-    day.hand.move(hours=2)  # to delete is put off to the next round where its turn was taken, and nobody learnt it
+    day.hand.move(
+        hours=2
+    )  # to delete is put off to the next round where its turn was taken, and nobody learnt it
     day.run(3)
     day.post(alert("Watchdog"), key="hb")
     day.run(3)
