@@ -655,6 +655,26 @@ def test_an_incident_that_cannot_be_escalated_delays_no_other_and_is_paged_in_th
     assert pager.store.incidents.numbered(1).due_at > pager.hand(), "it is paged again if nobody acknowledges"
 
 
+def test_a_last_resort_that_fails_delays_no_other_incident(make, emulator, monkeypatch):
+    pager = make(**team(("5m", ["bob"])))
+    real = pager.escalator._change
+
+    def change(runtime, incident, now):
+        return 1 / 0 if incident.title == "A db-1" else real(runtime, incident, now)
+
+    monkeypatch.setattr(pager.escalator, "_change", change)
+    monkeypatch.setattr("notifier.paging.last_resort._messages", lambda *_: 1 / 0)
+    pager.post(firing("A", key="a"))
+    pager.turn()
+    pager.run(300, step=60)
+    pager.run(30, step=5)
+    pager.post(firing("B", key="b"))
+    pager.turn()
+    pager.hand.move(minutes=5)
+    pager.turn()
+    assert told(emulator)[-1] == ("bob", "ESCALATED #2 critical B db-1 since 12:13")
+
+
 def test_a_fault_while_an_update_is_composed_reopens_no_acknowledged_incident(make, emulator, monkeypatch):
     pager = make(**team(("10m", ["bob"])))
     pager.post(firing("A"))

@@ -159,7 +159,7 @@ def test_a_webhook_that_can_never_be_planned_is_paged_with_a_built_in_text(make,
     assert {sms.receiver for sms in emulator.emulation.accepted} == {ALICE, BOB}, "nobody escalates it"
     assert set(texts(emulator)) == {"FIRING critical InstanceDown db-1"}
     assert pager.store.unplanned(10, 1000) == []
-    assert pager.count('notifier_last_resort_pages_total{worker="planner"}') == 2
+    assert pager.count('notifier_last_resort_pages_total{worker="planner"}') == 1, "a resolution pages nobody"
 
 
 def test_a_message_that_cannot_be_selected_delays_no_other_and_is_sent_in_the_end(
@@ -183,6 +183,21 @@ def test_a_message_that_cannot_be_selected_delays_no_other_and_is_sent_in_the_en
         pager.turn()
     assert sorted(sms.receiver for sms in emulator.emulation.accepted) == [ALICE, BOB]
     assert pager.count('notifier_last_resort_pages_total{worker="sender"}') == 1
+    assert pager.sender.set_aside.items() == {}
+
+
+def test_a_number_is_not_set_aside_any_more_once_its_messages_are_gone(make, emulator, monkeypatch):
+    pager = make()
+    real = pager.sender._made_late
+    monkeypatch.setattr(pager.sender, "_made_late", lambda *_: 1 / 0)
+    pager.post(ONE)
+    pager.turn()
+    assert list(pager.sender.set_aside.items()) == [ALICE]
+    monkeypatch.setattr(pager.sender, "_made_late", real)
+    pager.hand.move(seconds=2)
+    pager.turn(2)
+    assert [sms.receiver for sms in emulator.emulation.accepted] == [ALICE]
+    assert pager.sender.set_aside.items() == {}
 
 
 def test_a_storm_is_drained(make, emulator):

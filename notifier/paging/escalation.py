@@ -120,12 +120,14 @@ class Escalator(Worker):
         log.error("escalation failed", incident=incident.number, attempts=attempts, exc_info=error)
         if attempts < MOST_ATTEMPTS:
             return
-        change = resort(self._current.runtime, incident, now)
-        self._store.incidents.change([change], now).result()
-        log.error("incident cannot be escalated, a built-in text goes out", incident=incident.number)
-        self._metrics.last_resort.labels(self.name).inc()
-        self.set_aside.discard(incident.id)
-        self._sender.expect()
+
+        def page() -> bool:
+            change = resort(self._current.runtime, incident, now)
+            return self._store.incidents.change([change], now).result()[0]
+
+        if self.resort(page, incident=incident.number):
+            self.set_aside.discard(incident.id)
+            self._sender.expect()
 
     def _of_today(self, runtime: Runtime, incident: Incident, now: datetime) -> tuple[Incident, Receiver]:
         """Return an incident and its receiver; where that was renamed or removed, as they are by today's routes."""
@@ -217,7 +219,12 @@ class Escalator(Worker):
 
     def _report(self, before: Incident, change: IncidentChange) -> None:
         if not change.events:
-            log.info("incident is muted still", incident=before.number, receiver=before.receiver)
+            is_muted = change.incident.heard_at is not None
+            log.info(
+                "incident is muted still" if is_muted else "nothing joined the incident while it was muted",
+                incident=before.number,
+                receiver=before.receiver,
+            )
             return
         if change.events[0].kind == "escalated":
             self._metrics.escalations.labels(before.receiver).inc()

@@ -50,7 +50,6 @@ from notifier.rendering import (
 )
 from notifier.routing import LONGEST_MUTE
 from notifier.runtime import Current, Runtime
-from notifier.store.engine import StoreUnavailable
 from notifier.store.incidents import HEARTBEATS, Involved
 from notifier.store.records import IncidentChange, NewMessage, NewNotification, StoredWebhook
 from notifier.store.store import Store
@@ -594,6 +593,7 @@ class Planner(Worker):
         now = self._clock()
         waiting = self.set_aside.waiting(now)
         self._behind = {id_: first for id_, first in self._behind.items() if first in waiting}
+        self._groups = {id_: group for id_, group in self._groups.items() if id_ in self.set_aside.items()}
         todo = self._store.unplanned(_BATCH, _BATCH_BYTES, without=[*waiting, *self._behind])
         batch = self._read(todo, waiting, now)
         done: list[str] = []
@@ -637,19 +637,15 @@ class Planner(Worker):
         log.error("planning failed", webhook=stored.id, attempts=attempts, exc_info=error)
         if attempts < MOST_ATTEMPTS:
             return
-        try:
-            self._store.add_plans(
-                [(stored.id, last_resort.page_of(self._current.runtime, stored, now))], now
-            ).result()
-        except StoreUnavailable:
-            raise
-        except Exception:
-            log.exception("the last resort failed, will try again", webhook=stored.id)
-            return
-        log.error("webhook cannot be planned, a built-in text goes out", webhook=stored.id)
-        self._metrics.last_resort.labels(self.name).inc()
-        self.set_aside.discard(stored.id)
-        self._sender.expect()
+
+        def page() -> bool:
+            pages = last_resort.page_of(self._current.runtime, stored, now)
+            self._store.add_plans([(stored.id, pages)], now).result()
+            return bool(pages)
+
+        if self.resort(page, webhook=stored.id):
+            self.set_aside.discard(stored.id)
+            self._sender.expect()
 
     def _read(self, todo: Sequence[StoredWebhook], waiting: Collection[str], now: datetime) -> list[_Read]:
         """Return the webhooks that are planned now: of each group the oldest, none of a group that waits."""

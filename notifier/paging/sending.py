@@ -325,11 +325,16 @@ class Sender(Worker):
         waiting = self.set_aside.waiting(now)
         choose = partial(self._choose, order=order, others=others, now=now, without=waiting)
         try:
-            return self._begin(choose)
+            begun = self._begin(choose)
         except StoreUnavailable:
             raise
         except Exception:  # whatever is wrong, it is about one message: the others are sent all the same
             log.exception("messages cannot be selected together, selecting those of each number alone")
+        else:
+            if tried := self.set_aside.items().keys() - waiting:
+                for phone in tried - set(self._store.phones_due(now, waiting)):  # their messages are gone
+                    self.set_aside.discard(phone)
+            return begun
         begun = False
         for phone in self._store.phones_due(now, waiting):
             begun |= self._begin_alone(phone, partial(choose, phone=phone), now)
@@ -361,10 +366,11 @@ class Sender(Worker):
         else:
             self.set_aside.discard(phone)
             return begun
-        begun = self._begin(partial(self._choose_as_they_are, phone=phone, now=now))
-        self._metrics.last_resort.labels(self.name).inc()
-        self.set_aside.discard(phone)
-        return begun
+        as_they_are = partial(self._choose_as_they_are, phone=phone, now=now)
+        is_done = self.resort(partial(self._begin, as_they_are), phone=mask(phone))
+        if is_done:
+            self.set_aside.discard(phone)
+        return is_done
 
     def _turns(self, now: datetime) -> tuple[list[str], list[str]]:
         """Return which accounts may begin a job now, in turn, and which may where those have refused it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import structlog
 
@@ -104,6 +105,26 @@ class Worker:
         finally:
             self._busy_since = None
         return _AFTER_FAILURE
+
+    def resort(self, page: Callable[[], bool], **about: object) -> bool:
+        """Page with built-in means what keeps failing; return whether that was done.
+
+        *page* returns whether there was anything to page for; *about* names it in the log. A fault here is logged,
+        and delays nothing else: it is tried again.
+
+        Raises:
+            StoreUnavailable: the store cannot be used.
+        """
+        try:
+            if page():
+                log.error("cannot be processed, a built-in text goes out", worker=self.name, **about)
+                self._metrics.last_resort.labels(self.name).inc()
+        except StoreUnavailable:
+            raise
+        except Exception:
+            log.exception("the last resort failed, will try again", worker=self.name, **about)
+            return False
+        return True
 
     def _note_failure(self, error: str) -> None:
         self._metrics.worker_failures.labels(self.name).inc()
