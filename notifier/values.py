@@ -229,7 +229,9 @@ HttpUrl = Annotated[str, BeforeValidator(_http_url)]
 Sender = Annotated[str, BeforeValidator(_sender)]
 Region = Annotated[str, BeforeValidator(_region)]
 BcryptHash = Annotated[str, BeforeValidator(_bcrypt_hash)]
-Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\s\x00-\x1f][^\x00-\x1f]*$")]
+LONGEST_NAME = 200
+"""Characters that a name may have."""
+Name = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME, pattern=r"^[^\s\x00-\x1f][^\x00-\x1f]*$")]
 """A name may hold ``/``: the operator for Prometheus names receivers and intervals ``namespace/name/receiver``."""
 Language = Annotated[str, Field(pattern="^[a-z]{2}$")]
 

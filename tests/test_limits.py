@@ -113,7 +113,7 @@ def test_a_digest_names_the_most_severe_first():
     gists += [json.dumps(["firing", [["DiskFull", "critical", 2], ["Down", "critical", 1]]]), None]
     gists += [json.dumps(["resolved", [["HighLoad", "warning", 3]]])]
     assert digest(gists, "en", 2) == (
-        "43 more alerts: critical DiskFull 2, Down; warning HighLoad 40; resolved 3: warning HighLoad 3; ack takes all"
+        "43 more alerts: critical DiskFull 2, Down; warning HighLoad 40; resolved 3: warning HighLoad 3; all takes all"
     )
     assert digest(gists[-1:], "fr", 2) == "3 résolues : warning HighLoad 3"
     assert digest(gists[:1], "fr", 2) == "1 autre alerte : warning HighLoad"
@@ -257,18 +257,21 @@ def test_one_contact_in_a_storm_holds_up_no_other(make, emulator):
 
 
 @both_engines
-def test_ack_takes_all_that_a_digest_told_of(make, emulator, by_hand):  # noqa: F811
+def test_the_reply_that_a_digest_names_takes_all_that_it_told_of(make, emulator, by_hand):  # noqa: F811
     pager = make(ovh={"sender": ..., "sender_for_response": True}, **team(("30m", ["bob"])))
     storm(pager, [f"A{n}" for n in range(15)])
+    pager.post(webhook(alert("Info", severity="info", instance="db-1"), key="info"))
     pager.turn(5)
     pager.run(65, step=1)
-    assert told(emulator)[-1][1].startswith("5 more alerts")
+    text = told(emulator)[-1][1]
+    assert text.startswith("6 more alerts")
+    assert text.endswith("all takes all")
     pager.hand.move(seconds=5)
-    emulator.emulation.reply(ALICE, "ack")
+    emulator.emulation.reply(ALICE, "all")
     pager.hand.move(seconds=2)
     pager.listen()
     states = [incident.state.value for incident in pager.store.incidents.page(50)]
-    assert states.count("acknowledged") == 15
+    assert states.count("acknowledged") == 16
 
 
 def test_ack_does_not_take_what_waits_unseen(make, emulator, by_hand):  # noqa: F811

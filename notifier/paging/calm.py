@@ -33,16 +33,16 @@ _WORDS = {
         ("1 more alert: ", "{count} more alerts: "),
         ("resolved 1: ", "resolved {count}: "),
         ("+1 more kind", "+{count} more kinds"),
-        "ack takes all",
+        "all takes all",
     ),
     "fr": (
         ("1 autre alerte : ", "{count} autres alertes : "),
         ("1 résolue : ", "{count} résolues : "),
         ("+1 autre sorte", "+{count} autres sortes"),
-        "ack les prend toutes",
+        "tout les prend toutes",
     ),
 }
-"""How many fire, are over, are not named, each of one and of several; and what a reply does where there are several."""
+"""How many fire, are over, are not named, each of one and of several; and the reply that acknowledges several."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,7 +116,7 @@ class Receipts(Worker):
             self._store.receipts.hasten(now).result()
         self._last = now
         waiting = self.set_aside.waiting(now)
-        due = [one for one in self._store.receipts.due(now, _BATCH) if one.id not in waiting]
+        due = self._store.receipts.due(now, _BATCH, without=waiting)
         if not due and waiting:
             return None
         if not due:

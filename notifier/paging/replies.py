@@ -280,8 +280,10 @@ class Replies(Worker):
         if person is None:
             return _Meaning("stranger")
         command = parse_reply(reply.message)
-        is_bare = isinstance(command, Ack | Next) and not command.numbers
-        if is_bare and self._store.replies.is_repeated(account, reply.id, person.phone, reply.message, at):
+        goes_further = isinstance(command, Next) or (isinstance(command, Ack) and not command.numbers)
+        if goes_further and self._store.replies.is_repeated(
+            account, reply.id, person.phone, reply.message, at
+        ):
             return _Meaning("repeated")  # networks deliver a message twice now and then
         return self._meaning(command, person, at, now, silences)
 
@@ -324,6 +326,8 @@ class Replies(Worker):
             meaning.outcome = meant.outcome
         for incident in meant.incidents:
             act(meaning, incident)
+        if meaning.changes:  # if only for some of them: the same words again are a repetition
+            meaning.outcome = "done"
         meaning.answers = list(dict.fromkeys(meaning.answers))[:_MOST_AT_ONCE]
         return meaning
 

@@ -69,7 +69,11 @@ _FOLLOWED = (
 def _due(*columns: ColumnElement[Any]) -> Select[Any]:
     return (
         select(*columns)
-        .where(messages.c.receipt_due_at.is_not(None), messages.c.receipt_due_at <= bindparam("now"))
+        .where(
+            messages.c.receipt_due_at.is_not(None),
+            messages.c.receipt_due_at <= bindparam("now"),
+            messages.c.id.not_in(bindparam("without", expanding=True)),
+        )
         .order_by(messages.c.receipt_due_at)
         .limit(bindparam("most"))
     )
@@ -158,17 +162,19 @@ class Receipts:
         self._database = database
         self._incidents = incidents
 
-    def due(self, now: datetime, limit: int) -> list[Followed]:
+    def due(self, now: datetime, limit: int, without: Collection[str] = ()) -> list[Followed]:
         """Return the messages whose receipts are to be asked for, those due longest first.
 
-        Where other processes ask, too, they are not given the same for half a minute.
+        Those whose ids are in *without* are left out. Where other processes ask, too, they are not given the
+        same for half a minute.
         """
+        given = {"now": now, "most": limit, "without": list(without)}
         if self._database.backend.is_shared:
-            given = {"now": now, "most": limit, "later": now + _LEASE}
-            taken = self._database.submit(lambda connection: connection.execute(_TAKE_DUE, given).all())
+            taking = {**given, "later": now + _LEASE}
+            taken = self._database.submit(lambda connection: connection.execute(_TAKE_DUE, taking).all())
             return [Followed(*row) for row in taken.result()]
         with self._database.reading() as connection:
-            return [Followed(*row) for row in connection.execute(_DUE, {"now": now, "most": limit})]
+            return [Followed(*row) for row in connection.execute(_DUE, given)]
 
     def next_due(self) -> datetime | None:
         """Return when the next receipt is to be asked for."""

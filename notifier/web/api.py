@@ -26,7 +26,7 @@ from notifier.store.ledger import LedgerMessage, Story
 from notifier.store.schema import MessageState
 from notifier.store.store import Store
 from notifier.stories import timeline
-from notifier.values import parse_moment
+from notifier.values import LONGEST_NAME, parse_moment
 from notifier.web import openapi
 from notifier.web.gate import Gate, has_nul
 from notifier.web.names import any_name
@@ -361,7 +361,7 @@ def _object(body: bytes, *known: str) -> Mapping[str, Any]:
     return value
 
 
-def _text(values: Mapping[str, Any], name: str, longest: int = 100) -> str | None:
+def _text(values: Mapping[str, Any], name: str, longest: int = LONGEST_NAME) -> str | None:
     value = values.get(name)
     is_left_out = name not in values
     if not is_left_out and (not isinstance(value, str) or not value.strip() or len(value) > longest):

@@ -9,6 +9,7 @@ from notifier import __version__
 from notifier.incidents import IncidentState, Kind
 from notifier.paging.desk import Via
 from notifier.store.schema import JobState, MessageState
+from notifier.values import LONGEST_NAME
 
 MOST = 500
 """How many items a list holds at most."""
@@ -214,12 +215,14 @@ _STORED = {
     "401": _plain("no or wrong credentials"),
     "403": _plain("posted by a page of another site"),
     "413": _plain("larger than web.max_body"),
-    "503": _plain("it could not be stored; post it again"),
+    "503": _plain(
+        "not taken: the database, the planner or the sender fails, the text says why; post it again"
+    ),
 }
 _BY: Json = {
     "type": "string",
     "minLength": 1,
-    "maxLength": 100,
+    "maxLength": LONGEST_NAME,
     "pattern": r"\S",
     "description": "A contact; the authenticated user if it is left out.",
 }
@@ -240,7 +243,7 @@ _SEND: Json = {
         "to": {
             "type": "string",
             "minLength": 1,
-            "maxLength": 100,
+            "maxLength": LONGEST_NAME,
             "pattern": r"\S",
             "description": "A contact, a schedule, or a mobile number.",
         },
