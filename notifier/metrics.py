@@ -68,7 +68,7 @@ class Metrics:
         )
         self.sms = counter(
             "sms_total",
-            "Messages, each once: accepted by OVHcloud, rejected, or expired before it was sent.",
+            "Messages accepted by OVHcloud, rejected or expired; one sent again with a reduced text counts again.",
             "receiver",
             "outcome",
         )
@@ -150,7 +150,7 @@ class Metrics:
         )
         self.last_resort = counter(
             "last_resort_pages_total",
-            "Webhooks and incidents paged with a built-in text, because a fault of Notifier kept failing.",
+            "Webhooks, incidents and phone numbers paged by the last resort, because a fault of Notifier kept failing.",
             "worker",
         )
         self.template_errors = counter(
