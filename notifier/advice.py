@@ -1,4 +1,4 @@
-"""Warnings about a configuration that is valid, and does what its author will hardly have meant."""
+"""Warnings about a configuration that is valid, and probably a mistake."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def _accounts(configuration: Configuration) -> Iterator[tuple[Path_, str]]:
         if "://" not in account.endpoint and account.endpoint not in _SOLD_IN:
             yield (*path, "endpoint"), f"OVHcloud sells no SMS in {account.endpoint}; write ovh-eu"
         if account.sender is not None and not account.sender.isalnum():
-            message = f'"{account.sender}": OVHcloud takes letters and digits alone in new senders'
+            message = f'"{account.sender}": OVHcloud accepts only letters and digits in new senders'
             yield (*path, "sender"), message
 
 

@@ -310,7 +310,7 @@ def route(
     where, named = runtime.routing, parsed.get(routing.RECEIVER_LABEL, "")
     reached = list(where.split(named, [parsed]))
     if heartbeats := beats(runtime.configuration.heartbeats, parsed):
-        sys.stderr.write(f"note: a sign of life of the heartbeat {', '.join(heartbeats)}; pages nobody\n")
+        sys.stderr.write(f"note: this alert is the heartbeat {', '.join(heartbeats)}, and pages nobody\n")
         reached = []
     for receiver in reached:
         if by := where.muted_by(where.ways(named, parsed, receiver), now):

@@ -175,7 +175,7 @@ class Service:
         return self.current.runtime.configuration
 
     def readiness(self) -> Readiness:
-        """Return whether webhooks can be stored, and what hinders sending."""
+        """Return whether webhooks are taken, and what hinders paging."""
         warnings = self._account_warnings()
         for name, problem in self.calendars.problems.items():
             warnings.append(f'the calendar of "{name}" {self._redaction.hide(problem)}; its last copy holds')
@@ -192,7 +192,7 @@ class Service:
                 warnings.append(self._redaction.hide(problem))
             if items := worker.set_aside.items():
                 error = next(iter(items.values())).error
-                message = f"the {worker.name} has set {len(items)} aside that it cannot process: {error}"
+                message = f"the {worker.name} cannot process {len(items)} item(s), and tries again: {error}"
                 warnings.append(self._redaction.hide(message))
         if self.sender.overdue:
             warnings.append(f"{self.sender.overdue} jobs have been sending for longer than a call can take")

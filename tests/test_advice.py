@@ -46,10 +46,10 @@ RECEIVERS = [{"name": name, "notify": ["alice", "bob"]} for name in ("ops", "db"
             )
         ),
         ({**BOTH, "ovh": {"endpoint": "ovh-ca"}}, "ovh.endpoint: OVHcloud sells no SMS in ovh-ca"),
-        ({**BOTH, "ovh": {"sender": "ACME-OPS"}}, "letters and digits alone"),
+        ({**BOTH, "ovh": {"sender": "ACME-OPS"}}, "only letters and digits"),
     ],
 )  # fmt: skip
-def test_what_is_hardly_meant_is_warned_of(files, changes, words):
+def test_what_is_probably_a_mistake_is_warned_of(files, changes, words):
     warnings = checked(files, **changes)
     assert [line for line in warnings if words in line], warnings
 

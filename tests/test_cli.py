@@ -562,7 +562,7 @@ def test_route_reports_heartbeats_and_mutes(files):
     done = notifier("route", "--config", file, "alertname=Watchdog")
     assert (done.stdout.strip(), done.stderr) == (
         "",
-        "note: a sign of life of the heartbeat hb; pages nobody\n",
+        "note: this alert is the heartbeat hb, and pages nobody\n",
     )
     done = notifier("route", "--config", file, "a=b")
     assert done.stdout == "ops\n"

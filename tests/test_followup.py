@@ -685,7 +685,7 @@ def test_a_reply_that_keeps_failing_is_given_up_and_delays_no_other(answering, e
     for _ in range(4):
         pager.hand.move(seconds=6)
         pager.listen()
-    assert outcomes(pager) == ["cannot be processed: a fault of Notifier, see its log", "done"]
+    assert outcomes(pager) == ["cannot be processed because of an internal error; see the log", "done"]
     assert pager.replies.set_aside.items() == {}
 
 

@@ -388,7 +388,7 @@ def test_a_worker_that_fails_is_reported_and_its_log_says_it_once(files, run, mo
 def test_what_is_set_aside_is_reported(files, run, monkeypatch):
     running = run(files.write())
     running.service.planner.set_aside.add("webhook", RuntimeError("a fault"), datetime.now(UTC))
-    assert "the planner has set 1 aside that it cannot process: RuntimeError: a fault" in running.get(
+    assert "the planner cannot process 1 item(s), and tries again: RuntimeError: a fault" in running.get(
         "/-/ready"
     )
 

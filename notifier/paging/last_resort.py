@@ -67,7 +67,7 @@ def step_of(runtime: Runtime, incident: Incident, now: datetime) -> IncidentChan
         heard_at=None,
     )
     messages = _messages(runtime, receiver, text, Kind.PAGE, now, now, after)
-    event = Event("escalated", detail="with a built-in text: a fault of Notifier, see its log")
+    event = Event("escalated", detail="with a built-in text, because of an internal error; see the log")
     return IncidentChange(after, events=(event,), messages=messages)
 
 

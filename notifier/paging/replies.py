@@ -203,7 +203,7 @@ class Replies(Worker):
         """Record that a reply cannot be processed, so that it is not read again; return whether that worked."""
         now = self._clock()
         read = ReplyRead(
-            account, id_, now, "", None, "", "cannot be processed: a fault of Notifier, see its log"
+            account, id_, now, "", None, "", "cannot be processed because of an internal error; see the log"
         )
         try:
             self._store.replies.write(read, [], [], now, []).result()

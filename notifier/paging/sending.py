@@ -716,7 +716,7 @@ class Sender(Worker):
             self._write_doubt(job)
 
     def _write_doubt(self, job: Job) -> Future[None]:
-        now, fault = self._clock(), "met a fault of Notifier's own"
+        now, fault = self._clock(), "internal error of Notifier"
         return self._store.unsettle(job, now, now + retry.FIRST_BACKOFF, retry.LISTING_DELAY, fault)
 
     # on the threads

@@ -98,7 +98,7 @@ class Worker:
             self._note_failure(description)
         else:
             if self._failing_since is not None:
-                log.info("works again", worker=self.name, after=self._error)
+                log.info("works again", worker=self.name, error=self._error)
             self._failing_since, self._error = None, ""
             self._metrics.worker_last_success.labels(self.name).set_to_current_time()
             return wait

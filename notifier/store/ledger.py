@@ -186,9 +186,7 @@ class Ledger:
     def by_quarter(self, first: str, end: str | None = None) -> dict[tuple[datetime, str], int]:
         """Return how many messages there are, by (quarter of an hour they were made in, state).
 
-        Those from the id *first* on are counted, to before *end*.
-
-        Whatever zone a day is of, it begins with one of those.
+        Counted are those from the id *first* up to, and without, *end*. In each time zone a day begins with a quarter.
         """
         quarter = (type_coerce(messages.c.created_at, BigInteger) // _QUARTER).label("quarter")
         statement = (

@@ -180,9 +180,8 @@ class _Shared:
         for new in batch:
             scopes.setdefault(new.identity[:SCOPE_LENGTH], []).append(new)
         fresh: set[str] = set()
-        while (
-            scopes
-        ):  # once, but for what came in twice or more at the same time: a statement changes a row once
+        # A statement changes a row only once: a second webhook of the same scope takes another round.
+        while scopes:
             fresh |= self._differing(connection, {scope: same[0] for scope, same in scopes.items()}, window)
             scopes = {scope: rest for scope, same in scopes.items() if (rest := _after_first(same))}
         return [new for new in batch if new.id in fresh]
