@@ -7,7 +7,7 @@ import pytest
 
 from notifier import demo
 from notifier.ovh.emulator import Sms
-from tests.conftest import Phones
+from tests.conftest import Phones, program
 
 
 def test_the_phone_shows_text_sender_parts_and_credits():
@@ -56,6 +56,7 @@ def test_it_says_when_nothing_arrives(in_this_process, capsys, monkeypatch):
 
 
 def test_the_lines_it_gives_work(files, run, phones: Phones):
+    program("curl")
     running = run(files.write())
     text = demo.advice(running.url)
     line = re.search(r"curl .*?\}'\n", text, re.DOTALL)[0]

@@ -200,6 +200,7 @@ def test_the_steps_to_a_service_name_what_is_there():
 
 
 def test_the_emulator_by_itself_does_what_its_page_says(files, tmp_path):
+    program("curl")
     (port,) = free_ports(1)
     section = (DOCS / "ovhcloud.md").read_text(encoding="utf-8").partition("## The emulator")[2]
     (command,) = re.findall(r"`(python -m notifier\.ovh\.emulator .+?)`", section)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from notifier.shipped import TEMPLATES
+from tests.conftest import program
 
 ROOT = Path(__file__).parent.parent
 
@@ -43,7 +44,9 @@ def test_the_source_distribution_holds_all_that_is_needed_to_test_and_change_it(
         pytest.skip("only a checkout knows what belongs to the project")
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
+    tracked = subprocess.run(
+        [program("git"), "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert {name for name in tracked.stdout.splitlines() if not name.startswith(".")} <= names
     assert not [name for name in names if name.startswith((".venv", "artefacts")) or "__pycache__" in name]
 
