@@ -150,7 +150,7 @@ class Metrics:
         )
         self.last_resort = counter(
             "last_resort_pages_total",
-            "Webhooks, incidents and phone numbers paged by the last resort, because a fault of Notifier kept failing.",
+            "Items paged by built-in means, because Notifier could not process them: internal errors.",
             "worker",
         )
         self.template_errors = counter(

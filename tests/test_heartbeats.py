@@ -268,7 +268,9 @@ def test_a_heartbeat_that_is_configured_again_is_waited_for_from_then_on(make, e
     ]
 
 
-def test_a_heartbeat_that_cannot_be_judged_delays_no_other(make, emulator, monkeypatch):
+def test_a_heartbeat_that_cannot_be_judged_delays_no_other_and_is_paged_when_it_is_silent(
+    make, emulator, monkeypatch
+):
     pager = make(**{**beating(), "heartbeats": [{**BEAT, "name": "bad"}, BEAT]})
     real = pager.heartbeats._judge
 
@@ -278,11 +280,20 @@ def test_a_heartbeat_that_cannot_be_judged_delays_no_other(make, emulator, monke
         real(one, *rest)
 
     monkeypatch.setattr(pager.heartbeats, "_judge", judge)
-    pager.run(610, step=5)
-    assert [text.split(" since ")[0] for _, text in told(emulator)] == [
-        "FIRING #1 critical MonitoringSilent watchdog"
+    pager.run(590, step=5)
+    assert told(emulator) == []
+    pager.run(320, step=5)
+    assert sorted(text.split(" since ")[0] for _, text in told(emulator)) == [
+        "FIRING #1 critical MonitoringSilent watchdog",
+        "FIRING #2 critical MonitoringSilent bad",
     ]
     assert set(pager.heartbeats.set_aside.items()) == {"bad"}
+    monkeypatch.setattr(pager.heartbeats, "_judge", real)
+    pager.post(webhook(alert("Watchdog"), key="w"))
+    pager.turn()
+    pager.run(400, step=5)
+    assert {one.state.value for one in pager.store.incidents.page(5)} == {"resolved"}
+    assert pager.heartbeats.set_aside.items() == {}
 
 
 def test_repetitions_of_a_heartbeat_within_the_dedupe_window_are_signs_of_life(files, run):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 
 import structlog
 
@@ -19,8 +20,10 @@ from notifier.heartbeats import SEEN, Silence, summary
 from notifier.ids import new_id
 from notifier.incidents import Event, Incident, IncidentState, Kind, escalated, resolved, take
 from notifier.metrics import Metrics
+from notifier.paging import last_resort
 from notifier.paging.planning import Page, new_messages, pages, recipients_of, report_failures
 from notifier.paging.sending import Sender
+from notifier.paging.set_aside import MOST_ATTEMPTS
 from notifier.paging.worker import Worker
 from notifier.rendering import Notification, ShownAlert, title
 from notifier.runtime import Current, Runtime
@@ -152,7 +155,19 @@ class Heartbeats(Worker):
             except Exception as error:  # whatever is wrong with one heartbeat must not delay the others
                 attempts = self.set_aside.add(one.name, error, now)
                 log.exception("heartbeat failed, will try again", heartbeat=one.name, attempts=attempts)
+                if attempts >= MOST_ATTEMPTS and now - max(since, waited[one.name]) > one.timeout:
+                    self.resort(partial(self._page_unjudged, one, now), heartbeat=one.name)
         return None
+
+    def _page_unjudged(self, one: HeartbeatConfig, now: datetime) -> bool:
+        """Page for a silent heartbeat that cannot be judged, if nobody was; return whether it was done."""
+        if self._store.incidents.find([HEARTBEATS + one.name]):
+            return False
+        (number,) = self._store.incidents.numbers(1)
+        change = last_resort.silence_of(self._current.runtime, one, number, now)
+        is_done = self._store.incidents.change([change], now).result()[0]
+        self._sender.expect()
+        return is_done
 
     def _stay_alive(self, now: datetime, configured: Iterable[HeartbeatConfig]) -> None:
         """Write down that this service is there; after a gap, wait for every heartbeat anew."""

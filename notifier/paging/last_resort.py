@@ -1,4 +1,4 @@
-"""The last resort: what is sent for a webhook or an incident that cannot be processed.
+"""The last resort: what is sent for a webhook, an incident or a heartbeat that cannot be processed.
 
 A fault of Notifier itself must not cost a page. After `MOST_ATTEMPTS` failures the people who should have been
 paged receive a built-in text. It is composed with as little of the rest of the program as possible: no template,
@@ -16,12 +16,13 @@ from typing import Any, TypeVar
 import structlog
 
 from notifier.alertmanager import WebhookError, parse_webhook
-from notifier.config import Receiver, Recipient
+from notifier.config import HeartbeatConfig, Receiver, Recipient
 from notifier.ids import new_id
 from notifier.incidents import Event, Incident, IncidentState, Kind, urgency
 from notifier.rendering import notification, plain_text
 from notifier.runtime import Runtime
 from notifier.sms import Encoding, encode, measure, shorten
+from notifier.store.incidents import HEARTBEATS
 from notifier.store.records import IncidentChange, NewMessage, NewNotification, StoredWebhook
 
 log = structlog.get_logger(__name__)
@@ -77,6 +78,30 @@ def update_of(runtime: Runtime, incident: Incident, now: datetime) -> IncidentCh
     after = replace(incident, heard_at=None)
     messages = _messages(runtime, receiver, f"UPDATE {_named(incident)}", Kind.UPDATE, now, now, after)
     return IncidentChange(after, messages=messages)
+
+
+def silence_of(runtime: Runtime, heartbeat: HeartbeatConfig, number: int, now: datetime) -> IncidentChange:
+    """Return the page for a heartbeat that is silent and cannot be judged, as incident *number*."""
+    receiver = runtime.configuration.receiver(heartbeat.receiver) or runtime.configuration.receivers[0]
+    title = f"MonitoringSilent {heartbeat.name}"
+    incident = Incident(
+        id=new_id(now),
+        number=number,
+        receiver=receiver.name,
+        group_key=HEARTBEATS + heartbeat.name,
+        state=IncidentState.OPEN,
+        title=title,
+        labels={"alertname": "MonitoringSilent", "severity": "critical", "heartbeat": heartbeat.name},
+        alerts=frozenset(),
+        webhook_id=None,
+        opened_at=now,
+        taken=1,
+        due_at=now + NEXT_STEP_AFTER,
+        severity="critical",
+    )
+    messages = _messages(runtime, receiver, f"FIRING {_named(incident)}", Kind.PAGE, now, now, incident)
+    event = Event("opened", detail="with a built-in text, because of an internal error; see the log")
+    return IncidentChange(incident, is_new=True, events=(event,), messages=messages)
 
 
 def _named(incident: Incident) -> str:
