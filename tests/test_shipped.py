@@ -237,3 +237,10 @@ def test_without_systemd_nothing_is_told(monkeypatch):
     assert systemd.watchdog_interval() is None
     monkeypatch.setenv("NOTIFY_SOCKET", "@no-such-socket-of-a-test")
     systemd.tell("READY=1")
+
+
+def test_the_service_is_started_again_however_often_it_fails():
+    unit = (CONFIG / "systemd" / "notifier.service").read_text()
+    head, _, service = unit.partition("[Service]")
+    assert "\nStartLimitIntervalSec=0\n" in head, "or systemd gives it up after five starts in ten seconds"
+    assert "\nRestart=always\n" in service

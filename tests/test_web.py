@@ -15,8 +15,10 @@ import pytest
 import requests
 
 import notifier.service
+from notifier.metrics import Metrics
 from notifier.ovh.emulator import Emulator, Fault, FaultKind
 from notifier.store.engine import StoreUnavailable
+from notifier.store.records import Queue
 from notifier.web.authentication import Authentication
 from tests.conftest import PAYLOADS, Files, alert, payload, program, start, webhook
 from tests.processes import wait_for
@@ -334,6 +336,22 @@ def soon(monkeypatch):
 
 def failing():
     raise RuntimeError("a fault")
+
+
+def test_the_queue_is_told_as_it_was_last_while_the_store_is_out(hand):
+    metrics, found = Metrics(), [Queue({"queued": 3}, 1, hand())]
+
+    def queue():
+        if not found:
+            raise StoreUnavailable("disk full")
+        return found.pop()
+
+    metrics.watch_queue(queue, hand)
+    for _ in range(2):
+        shown = metrics.exposition().decode()
+        assert 'notifier_queue_messages{state="queued"} 3.0' in shown
+    for code in ("200", "400", "401", "413", "503"):
+        assert f'notifier_webhooks_total{{code="{code}"}} 0.0' in shown, "rules need it before the first"
 
 
 @pytest.mark.parametrize("name", ["planner", "sender"])
