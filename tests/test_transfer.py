@@ -12,6 +12,7 @@ from notifier.store.schema import metadata, replicas
 from notifier.store.store import Store
 from notifier.store.transfer import transfer
 from tests.conftest import ALICE, alert, webhook
+from tests.processes import wait_for
 from tests.test_followup import by_hand  # noqa: F401 (a fixture)
 from tests.test_incidents import firing, later, over, team
 
@@ -119,10 +120,10 @@ def test_the_command_copies(make, emulator, tmp_path, postgres):
     assert '"mysql://x" is not a storage URL' in wrong.stderr
 
 
-def test_the_story_of_a_page_is_told(files, run, phones, emulator):
+def test_the_story_of_a_page_is_told(files, run, phones):
     running = run(files.write())
     running.post(webhook(alert("DiskFull", instance="db-1"), key="group"))
-    phones.wait(1)
+    wait_for(lambda: any(one.ovh_id for one in running.service.store.ledger.page(1)), "it is written down")
     listed = CliRunner().invoke(app, ["messages", "--url", running.url, "--output", "json"])
     (one,) = json.loads(listed.stdout)
     assert (one["to"], one["state"], one["phone"]) == ("alice", "accepted", "+336••••0001")

@@ -22,6 +22,7 @@ from sqlalchemy import URL, Connection
 
 from notifier.ovh.emulator import Emulation, Emulator, Fault, FaultKind
 from notifier.paging.desk import Via
+from notifier.paging.replicas import Replicas
 from notifier.paging.retention import Retention
 from notifier.store.engine import StoreUnavailable
 from notifier.store.schema import jobs, messages, webhooks
@@ -52,6 +53,8 @@ class Writes:
         self.seen: collections.Counter[str] = collections.Counter()
         self.wanted: tuple[str, int, str] | None = None
         self.is_hit = False
+        self.lost_next: str | None = None
+        """The name of a write whose next answer is lost as a part of the day, whatever else fails."""
         self._is_lost = False
         monkeypatch.setattr("notifier.store.writer.reach", self._reach)
 
@@ -73,6 +76,8 @@ class Writes:
 
         def run(connection: Connection) -> Any:
             self.seen[name] += 1
+            if name == self.lost_next:
+                self.lost_next, self._is_lost = None, True
             if self.is_hit or self.wanted is None or self.wanted[:2] != (name, self.seen[name]):
                 return operation(connection)
             self.is_hit = True
@@ -95,7 +100,7 @@ class Day:
     """A day of a pager whose store may fail at any write."""
 
     def __init__(self, files: Files, emulator: Emulator, changes: dict[str, Any], writes: Writes) -> None:
-        self.hand, self.emulator = Hand(), emulator
+        self.hand, self.emulator, self.writes = Hand(), emulator, writes
         self.is_order_chance = False
         """Whether it is chance which of the alerts go one by one, and which in the digest."""
         self.pager = Pager(files, self.hand, changes)
@@ -103,6 +108,8 @@ class Day:
         pager = self.pager
         shared = (pager.store, pager.current, self.hand, pager.metrics, pager.pressure)
         self.retention = Retention(*shared)
+        parts = (pager.store, pager.current, self.hand, pager.metrics, pager.sender)
+        self.replicas = Replicas(*parts, monotonic=lambda: self.hand().timestamp())
         self.retention.work()  # the first look only waits
 
     def tried(self, work: Callable[[], Any]) -> Any:
@@ -127,7 +134,7 @@ class Day:
     def tick(self, seconds: float = 1.0) -> None:
         pager = self.pager
         if pager.store.backend.is_shared:
-            self.tried(lambda: pager.store.members.beat(pager.store.replica, self.hand()).result(20))
+            self.tried(self.replicas.work)
         for worker in (pager.planner, pager.heartbeats, pager.escalator):
             while self.tried(worker.work) == 0.0:
                 pass
@@ -256,6 +263,35 @@ def silent(day: Day) -> None:
     day.run(3)
     day.post(alert("Watchdog"), key="hb")
     day.run(3)
+    day.pager.reload(**{**day.pager.changes, "heartbeats": []})
+    day.run(3)
+
+
+def rare(day: Day) -> None:
+    """A text is reduced, a call put off, a claim lost, a receipt announced, a calendar kept; a replica is gone."""
+    told = "cannot send contact information with shortcode"
+    day.fault(kind=FaultKind.ERROR, status=400, error_class="Client::BadRequest", message=told)
+    day.post(critical("A"), key="a")
+    day.run(3)
+    day.fault(kind=FaultKind.ERROR, status=429)
+    day.post(critical("B"), key="b")
+    day.run(8, 4)
+    day.post(critical("C"), key="c")
+    day.tried(day.pager.planner.work)
+    day.writes.lost_next = "Store.hand_out"
+    day.pager.receipts.hint()
+    day.run(8, 4)
+    store = day.pager.store
+    day.tried(lambda: store.marks.keep_calendar("team", day.hand(), "[]").result(20))
+    if store.backend.is_shared:
+        day.post(critical("D"), key="d")
+        own, store.replica = store.replica, "another"
+        day.tried(lambda: store.members.beat("another", day.hand()).result(20))
+        day.tried(lambda: store.unplanned(10, 10_000))
+        store.replica = own
+        day.run(4, 3)
+        day.tried(day.replicas.leave)
+    day.run(3)
 
 
 SCENARIOS: dict[Callable[[Day], None], dict[str, Any]] = {
@@ -276,6 +312,7 @@ SCENARIOS: dict[Callable[[Day], None], dict[str, Any]] = {
             {"name": "hb", "matchers": ['alertname="Watchdog"'], "timeout": "3m", "receiver": "ops"}
         ],
     },
+    rare: {"receivers": [{"name": "ops", "notify": ["alice", "bob"]}]},
 }  # fmt: skip
 
 
@@ -311,7 +348,7 @@ def played(
     with Emulator(Emulation(credits=1e9)).running() as emulator:
         changes = {"contacts": CONTACTS, "limits": {"per_contact": None}, "ovh": OVH, **SCENARIOS[scenario]}
         writes.seen.clear()
-        writes.is_hit = False
+        writes.is_hit, writes.lost_next = False, None
         day = Day(new_files(emulator), emulator, changes, writes)
         try:
             scenario(day)
