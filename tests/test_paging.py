@@ -872,12 +872,58 @@ def test_a_text_that_an_operator_refuses_for_its_content_is_sent_with_less_in_it
     assert pager.states() == ["delivered"]
 
 
+def test_a_receipt_that_another_replica_has_read_before_sends_nothing_again(make, emulator, monkeypatch):
+    emulator.emulation.receipts[ALICE] = (2, 28)
+    pager, read = make(), []
+    write = pager.store.receipts.write
+    monkeypatch.setattr(pager.store.receipts, "write", lambda *of: (read.append(of), write(*of))[1])
+    pager.post(ONE)
+    pager.turn()
+    pager.hand.move(seconds=30)
+    pager.follow()
+    del emulator.emulation.receipts[ALICE]
+    pager.turn()
+    assert len(texts(emulator)) == 2
+    write(*read[0]).result()
+    pager.turn(2)
+    assert len(texts(emulator)) == 2
+    pager.hand.move(seconds=30)
+    pager.follow()
+    assert pager.states() == ["delivered"]
+
+
 def test_what_a_reduced_text_leaves_out():
     assert (
         plain("see https://a.example.net/x or ops@example.net, +33 6 39 98 00 01")
         == "see https: a example net x or ops example net,"
     )
     assert plain("12:13 disk 95% of 1234567 at 10.0.0.5") == "12:13 disk 95 of 1234567 at 10 0 0 5"
+
+
+def test_answers_that_come_late_or_are_read_after_a_stop_prove_nothing_about_the_time_since(
+    make, emulator, monkeypatch
+):
+    pager = make()
+    emulation, start = emulator.emulation, pager.hand()
+    outgoing, pending, find, looks = emulation.outgoing, emulation.pending, pager.sender._find, []
+
+    def is_listed():
+        return pager.hand() - start >= timedelta(seconds=10)
+
+    def found(job):
+        looks.append(find(job))
+        if len(looks) == 3:
+            pager.hand.move(seconds=20)
+        return looks[-1]
+
+    monkeypatch.setattr(emulation, "outgoing", lambda *of: outgoing(*of) if is_listed() else [])
+    monkeypatch.setattr(emulation, "pending", lambda *of: pending(*of) if is_listed() else [])
+    monkeypatch.setattr(pager.sender, "_find", found)
+    emulator.faults.add(Fault(kind=FaultKind.RESET_AFTER))
+    pager.post(ONE)
+    pager.run(60)
+    assert len(looks) > 3
+    assert len(texts(emulator)) == 1
 
 
 def test_a_clock_that_is_set_forward_does_not_end_the_search_for_a_job(make, emulator):

@@ -157,7 +157,7 @@ class Receipts(Worker):
     @staticmethod
     def _put_off(one: Followed, now: datetime, wait: timedelta | None) -> ReceiptSeen:
         error, due_at = (None, now + wait) if wait is not None else ("no receipt came", None)
-        return ReceiptSeen(one.id, MessageState.ACCEPTED, None, None, error, None, due_at)
+        return ReceiptSeen(one.id, one.ovh_id, MessageState.ACCEPTED, None, None, error, None, due_at)
 
     def _one_by_one(self, api: Api, due: Sequence[Followed], now: datetime) -> list[ReceiptSeen]:
         seen: list[ReceiptSeen] = []
@@ -203,20 +203,26 @@ class Receipts(Worker):
         if receipt == DELIVERED and told is not None:
             at = api.local_time(told.delivered_at) if told.delivered_at is not None else now
             at = max(at, one.accepted_at)
-            return ReceiptSeen(one.id, MessageState.DELIVERED, receipt, ptt, None, at, None, told.credits)
+            return ReceiptSeen(
+                one.id, one.ovh_id, MessageState.DELIVERED, receipt, ptt, None, at, None, told.credits
+            )
         if receipt in (FAILED, FAILED_UNBILLED):
             reason = self._reason(api, ptt)
             cost = told.credits if told is not None else None
             if ptt in CONTENT_PTTS and one.reduction < Reduction.MINIMAL:
                 incident = self._store.incidents.get(one.incident_id) if one.incident_id else None
                 again = reduced(self._current.runtime, one, incident)
-                return ReceiptSeen(one.id, MessageState.QUEUED, receipt, ptt, reason, None, None, cost, again)
-            return ReceiptSeen(one.id, MessageState.UNDELIVERED, receipt, ptt, reason, None, None, cost)
+                return ReceiptSeen(
+                    one.id, one.ovh_id, MessageState.QUEUED, receipt, ptt, reason, None, None, cost, again
+                )
+            return ReceiptSeen(
+                one.id, one.ovh_id, MessageState.UNDELIVERED, receipt, ptt, reason, None, None, cost
+            )
         interval = api.settings.receipts.poll_interval
         wait = next_look(now - one.accepted_at, interval)
         error = None if wait is not None else "no receipt came"
         due_at = None if wait is None else now + wait
-        return ReceiptSeen(one.id, MessageState.ACCEPTED, receipt, ptt, error, None, due_at)
+        return ReceiptSeen(one.id, one.ovh_id, MessageState.ACCEPTED, receipt, ptt, error, None, due_at)
 
     def _reason(self, api: Api, ptt: int | None) -> str:
         if ptt is None:

@@ -927,7 +927,9 @@ class Sender(Worker):
 
     def _settle(self, job: Job) -> None:
         # Clocks of replicas differ, and may be set: the time since the attempt is counted by this process.
-        first_look = self._first_looks.setdefault(job.tag, self._seconds())
+        # And up to the question: what has passed since, in a container that was stopped say, proves nothing.
+        asked_at = self._seconds()
+        first_look = self._first_looks.setdefault(job.tag, asked_at)
         found, failure, is_complete = self._find(job)
         if failure is not None and isinstance(retry.decide(failure, 1, 1, 0.0), retry.Resynchronise):
             self._api(job).forget_clock()
@@ -937,7 +939,7 @@ class Sender(Worker):
             missing=len(missing),
             found=len(found),
             failure=failure,
-            since=timedelta(seconds=self._seconds() - first_look),
+            since=timedelta(seconds=asked_at - first_look),
             is_complete=is_complete,
             patience=job.patience,
             settle_timeout=self._settle_timeout(job),

@@ -14,6 +14,7 @@ from sqlalchemy import (
     Connection,
     Float,
     Select,
+    and_,
     bindparam,
     delete,
     func,
@@ -89,7 +90,11 @@ _TAKE_DUE = (
 )
 _FOLLOW = (
     update(messages)
-    .where(messages.c.id == bindparam("message"), messages.c.state == MessageState.ACCEPTED)
+    .where(
+        messages.c.id == bindparam("message"),
+        messages.c.ovh_id == bindparam("of"),
+        messages.c.state == MessageState.ACCEPTED,
+    )
     .values(
         state=bindparam("state"),
         receipt=bindparam("receipt"),
@@ -126,9 +131,13 @@ class Followed:
 
 @dataclass(frozen=True, slots=True)
 class ReceiptSeen:
-    """What the receipt of a message says now; *due_at* is when to look again, None when it is final."""
+    """What the receipt of a message says now; *due_at* is when to look again, None when it is final.
+
+    *ovh_id* is what it is the receipt of: the message may have been sent again since it was asked for.
+    """
 
     message_id: str
+    ovh_id: int
     state: MessageState
     receipt: int | None
     ptt: int | None
@@ -197,7 +206,7 @@ class Receipts:
         """Return messages whose content an operator refused to the queue, with less in their texts."""
         for one in refused:
             assert one.reduced is not None  # noqa: S101 (they were selected by it)
-            is_accepted = messages.c.state == MessageState.ACCEPTED
+            is_accepted = and_(messages.c.state == MessageState.ACCEPTED, messages.c.ovh_id == one.ovh_id)
             reword(connection, [one.reduced], is_accepted)
             again = {"state": MessageState.QUEUED, "due_at": now, "error": one.error}
             none = dict.fromkeys(("tag", "ovh_id", "sent_at", "finished_at", "receipt_due_at"))
@@ -212,6 +221,7 @@ class Receipts:
             rows = [
                 {
                     "message": one.message_id,
+                    "of": one.ovh_id,
                     "state": one.state,
                     "receipt": one.receipt,
                     "ptt": one.ptt,
@@ -227,7 +237,8 @@ class Receipts:
             if rows:
                 connection.execute(_FOLLOW, rows)
             self._send_again(connection, [one for one in seen if one.reduced is not None], now)
-            failed = [one.message_id for one in seen if one.state is MessageState.UNDELIVERED]
+            undelivered = [one.message_id for one in seen if one.state is MessageState.UNDELIVERED]
+            failed = _still(connection, undelivered, MessageState.UNDELIVERED) if undelivered else []
             if failed:
                 connection.execute(
                     update(messages)
@@ -237,6 +248,11 @@ class Receipts:
                 self._incidents.hasten(connection, failed, now)
 
         return self._database.submit(operation, rings=("escalator", "sender"))
+
+
+def _still(connection: Connection, ids: Collection[str], state: MessageState) -> list[str]:
+    statement = select(messages.c.id).where(messages.c.id.in_(ids), messages.c.state == state)
+    return list(connection.execute(statement).scalars())
 
 
 class Written(Enum):
