@@ -705,3 +705,28 @@ def test_a_key_is_obtained_for_the_account_that_is_named(files, emulator, other)
     assert not (files.directory / "key-0").exists()
     wrong = notifier("ovh", "login", "--config", file, "--account", "sms-x")
     assert f'there is no account "sms-x"; known are {FIRST}, {OTHER}' in wrong.stderr
+
+
+def test_what_one_account_refused_is_tried_again_when_the_accounts_are_changed(make, emulator, other):
+    """Or a page that the account that is left has refused before it was mended would wait for ever."""
+    senders, emulator.emulation.senders = emulator.emulation.senders, {}
+    other.faults.add(Fault(kind=FaultKind.ERROR, status=429, headers={"Retry-After": "300"}, times=None))
+    pager = make(ovh=[account(emulator), account(other)])
+    pager.post(webhook(alert("A", severity="critical"), key="a"))
+    pager.run(5)
+    assert emulator.emulation.accepted == []
+    emulator.emulation.senders = senders
+    pager.reload(ovh=[account(emulator)])
+    pager.run(10)
+    assert [sms.receiver for sms in emulator.emulation.accepted] == [ALICE]
+
+
+def test_what_one_account_refuses_for_its_content_another_may_send(make, emulator, other):
+    spam = {"status": 400, "error_class": "Client::BadRequest", "message": "message identified as spam"}
+    emulator.faults.add(Fault(kind=FaultKind.ERROR, times=None, **spam))
+    pager = make(ovh=[account(emulator), account(other)], limits={"per_contact": None})
+    for number in range(6):
+        pager.post(webhook(alert(f"A{number}", severity="critical"), key=str(number)))
+    pager.turn(12)
+    assert len(other.emulation.accepted) == 6
+    assert set(pager.states()) == {"accepted"}

@@ -260,7 +260,9 @@ def test_a_hole_is_told_where_it_had_another_paged(files, run, phones):
 def test_of_two_who_press_at_once_one_has_it_and_the_other_is_told(files, run, phones):
     running = run(files.write(limits={"per_contact": None}))
     for number in range(1, 7):
-        paged(running, phones, 1, name=f"A{number}", key=f"k{number}")
+        running.post(webhook(alert(f"A{number}"), key=f"k{number}"))
+        # Not until as many messages were sent: others are told of the acknowledgement before.
+        wait_for(lambda: any(f"#{number} A{number}" in sms.message for sms in phones.all()), "it is paged")
         with ThreadPoolExecutor(2) as pool:
             answers = list(
                 pool.map(

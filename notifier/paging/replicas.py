@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import timedelta
 
 import structlog
 
@@ -23,6 +24,8 @@ log = structlog.get_logger(__name__)
 
 LEASE = 5.0
 """Seconds without a sign of life after which a replica's work is taken over."""
+_CALL_IS_GOOD_FOR = timedelta(seconds=27)
+"""After `LEASE`, a call that was signed when its job was claimed is older than the 30 s that OVHcloud takes it for."""
 _EVERY = 1.0
 _LEAVING = 2.0
 """Seconds that a stop waits for the database to take note."""
@@ -68,7 +71,8 @@ class Replicas(Worker):
         if silent:
             # It may be only this database that it cannot reach, while a call of its is under way.
             accounts = self._current.runtime.configuration.accounts
-            patience = retry.LISTING_DELAY + max(account.timeout for account in accounts)
+            timeout = max(account.timeout for account in accounts)
+            patience = max(retry.LISTING_DELAY + timeout, _CALL_IS_GOOD_FOR)
             jobs = self._store.members.bury(silent, now, patience).result()
             log.warning("replicas are gone, their work is taken over", replicas=sorted(silent), jobs=jobs)
             self._sender.wake()

@@ -205,6 +205,8 @@ class Sender(Worker):
         """Hand out what is due to as many threads as there may be."""
         now = self._clock()
         if self._counted is not self._current.runtime:
+            # Whoever has refused what waits may be mended, and whoever has not may be configured no more.
+            self._store.forget_refusals().result()
             self._count_pauses()  # of the accounts that there are now
             self.accounts.forget_rates()
         if not self._has_begun:
@@ -853,6 +855,9 @@ class Sender(Worker):
         """Send the messages of *job* again with less in their texts; reject those with nothing left to leave out."""
         now, query, why = self._clock(), failure.query_id, str(failure)
         reducible = [message for message in job.messages if message.reduction < Reduction.MINIMAL]
+        if not reducible:
+            self._reject(job, failure)
+            return
         texts = [self._reduced(message) for message in reducible]
         ended = [
             Ending(message.id, MessageState.REJECTED, error=why)

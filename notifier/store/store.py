@@ -628,6 +628,16 @@ class Store(Database):
 
         return self.submit(operation)
 
+    def forget_refusals(self) -> Future[None]:
+        """Let every account be tried again for the messages that wait."""
+
+        def operation(connection: Connection) -> None:
+            connection.execute(
+                update(messages).where(IS_WAITING, messages.c.refused_by.is_not(None)).values(refused_by=None)
+            )
+
+        return self.submit(operation)
+
     def phones_due(self, now: datetime, without: Collection[str]) -> list[str]:
         """Return the numbers that messages are due to, but for those in *without*."""
         statement = (
