@@ -1,6 +1,7 @@
 """Limits: what a storm costs a contact, and the account."""
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from notifier.config import PerContact
+from notifier.paging import planning
 from notifier.paging.calm import SHORTEST_WAIT, burst, digest, in_full, pace
 from notifier.paging.desk import Via
 from notifier.sms import measure
@@ -462,3 +464,32 @@ def test_what_is_wrong_with_limits_is_said(files, written, expected):
 
     loading = load(files.write(limits=written))
     assert any(expected in problem.message for problem in loading.errors), loading.errors
+
+
+def test_what_people_write_is_not_cut_off_by_a_digest(make, emulator):
+    pager = make(**team())
+    storm(pager, [f"Service{number:02}Unavailable" for number in range(60)])
+    pager.turn(3)
+    pager.desk.send("alice", "Join the bridge now")
+    pager.run(1200, step=10)
+    assert "Join the bridge now" in [text for _, text in told(emulator)]
+
+
+def test_a_digest_counts_what_is_paged_in_a_built_in_text(make, emulator, monkeypatch):
+    pager, real = make(**team()), planning.plan
+
+    def plan(runtime, webhook, *rest):
+        return 1 / 0 if "Broken" in webhook.alerts[0].labels["alertname"] else real(runtime, webhook, *rest)
+
+    monkeypatch.setattr(planning, "plan", plan)
+    storm(pager, [f"A{number}" for number in range(20)], "warning")
+    pager.turn(3)
+    for number in range(3):
+        pager.post(webhook(alert("Broken", severity="critical", instance=f"db-{number}"), key=f"b{number}"))
+    pager.run(1200, step=5)
+    texts = [text for _, text in told(emulator)]
+    alone = sum("FIRING critical Broken db-" in text for text in texts)
+    counted = [
+        int(found[1] or 1) for text in texts if (found := re.search(r"critical Broken( \d+)?[;,]", text))
+    ]
+    assert alone + sum(counted) == 3

@@ -8,7 +8,8 @@ no incident logic, no digest.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -32,6 +33,9 @@ T = TypeVar("T")
 NEXT_STEP_AFTER = timedelta(minutes=10)
 """How long after a page of the last resort the incident is due again."""
 _MAX_PARTS = 2
+_UNREADABLE = "an alert that Notifier cannot read"
+_Kinds = Sequence[tuple[str, str, int]]
+"""The names and severities of alerts, and how many of each: for a digest to count."""
 
 
 def page_of(runtime: Runtime, stored: StoredWebhook, now: datetime) -> list[NewNotification]:
@@ -39,8 +43,10 @@ def page_of(runtime: Runtime, stored: StoredWebhook, now: datetime) -> list[NewN
     if not _attempt(lambda: _is_firing(stored.body), default=True):
         return []
     receiver = _attempt(lambda: _receiver(runtime, stored), default=runtime.configuration.receivers[0])
-    text = _attempt(lambda: _text_of(stored.body), default="FIRING: an alert that Notifier cannot read")
-    messages = _messages(runtime, receiver, text, Kind.PAGE, stored.received_at, now)
+    text = _attempt(lambda: _text_of(stored.body), default=f"FIRING: {_UNREADABLE}")
+    unknown: _Kinds = [(_UNREADABLE, "critical", 1)]
+    kinds = _attempt(lambda: _kinds(stored.body), default=unknown)
+    messages = _messages(runtime, receiver, text, kinds, Kind.PAGE, stored.received_at, now)
     return [
         NewNotification(
             id=new_id(now),
@@ -67,7 +73,7 @@ def step_of(runtime: Runtime, incident: Incident, now: datetime) -> IncidentChan
         due_at=now + NEXT_STEP_AFTER,
         heard_at=None,
     )
-    messages = _messages(runtime, receiver, text, Kind.PAGE, now, now, after)
+    messages = _messages(runtime, receiver, text, _kind_of(incident), Kind.PAGE, now, now, after)
     event = Event("escalated", detail="with a built-in text, because of an internal error; see the log")
     return IncidentChange(after, events=(event,), messages=messages)
 
@@ -76,7 +82,8 @@ def update_of(runtime: Runtime, incident: Incident, now: datetime) -> IncidentCh
     """Return the update about alerts that joined a muted incident, where it cannot be composed."""
     receiver = runtime.configuration.receiver(incident.receiver) or runtime.configuration.receivers[0]
     after = replace(incident, heard_at=None)
-    messages = _messages(runtime, receiver, f"UPDATE {_named(incident)}", Kind.UPDATE, now, now, after)
+    text = f"UPDATE {_named(incident)}"
+    messages = _messages(runtime, receiver, text, _kind_of(incident), Kind.UPDATE, now, now, after)
     return IncidentChange(after, messages=messages)
 
 
@@ -99,7 +106,8 @@ def silence_of(runtime: Runtime, heartbeat: HeartbeatConfig, number: int, now: d
         due_at=now + NEXT_STEP_AFTER,
         severity="critical",
     )
-    messages = _messages(runtime, receiver, f"FIRING {_named(incident)}", Kind.PAGE, now, now, incident)
+    text = f"FIRING {_named(incident)}"
+    messages = _messages(runtime, receiver, text, _kind_of(incident), Kind.PAGE, now, now, incident)
     event = Event("opened", detail="with a built-in text, because of an internal error; see the log")
     return IncidentChange(incident, is_new=True, events=(event,), messages=messages)
 
@@ -151,10 +159,21 @@ def _names(body: Any) -> Iterable[str]:
         yield " ".join(str(labels[name]) for name in ("severity", "alertname", "instance") if name in labels)
 
 
+def _kind_of(incident: Incident) -> _Kinds:
+    return [(incident.title, incident.severity, 1)]
+
+
+def _kinds(body: bytes) -> _Kinds:
+    firing = [alert.labels for alert in parse_webhook(body).alerts if alert.status == "firing"]
+    counts = Counter((one.get("alertname", _UNREADABLE), one.get("severity", "critical")) for one in firing)
+    return [(*kind, count) for kind, count in counts.most_common(10)]
+
+
 def _messages(
     runtime: Runtime,
     receiver: Receiver,
     text: str,
+    kinds: _Kinds,
     kind: Kind,
     received_at: datetime,
     now: datetime,
@@ -172,6 +191,7 @@ def _messages(
             text=written,
             parts=measure(written).parts,
             expires_at=received_at + runtime.configuration.expire_after(receiver),
+            gist=json.dumps(["firing", kinds]),
             kind=kind,
             incident_id=incident.id if incident is not None else None,
             step=incident.taken if incident is not None and kind is Kind.PAGE else None,

@@ -71,6 +71,8 @@ _OVERDUE_AFTER = timedelta(seconds=30)
 
 _LONGEST_CLAIM = 3.0
 """Seconds within which a job must begin: less than after how many a silent replica's jobs are taken over."""
+_MOST_WRITTEN = 5
+"""How many texts that people wrote go one by one when others go as a digest, which would cut them off."""
 _MOST_NOTICES = 2
 """So many notices of what people did a digest holds; of others it says how many there are."""
 
@@ -613,6 +615,8 @@ class Sender(Worker):
             handed.hurried[phone] = any(message.urgency == CRITICAL for message in rest)
             outbox.hold([message.id for message in rest], pacing.rest_at, Hold.DIGEST)
             return first
+        written = [message for message in rest if message.kind == Kind.TEXT][:_MOST_WRITTEN]
+        first, rest = [*first, *written], [message for message in rest if message not in written]
         if len(rest) > 1:
             digest_ = self._digest(rest, now)
             if outbox.merge(digest_, rest[0].receiver, now, [message.id for message in rest], now):
