@@ -1064,3 +1064,19 @@ def test_a_whole_night(make, emulator, restarting):
             pager.hand.move(seconds=20)
     assert found == EXPECTED
     assert set(pager.states()) == {"accepted"}
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+@both_engines
+def test_a_clock_that_was_ahead_puts_off_no_step(make, emulator, restarts):
+    pager = make(**team(("10m", ["bob"])))
+    pager.hand.move(days=1)
+    pager.post(firing("A"))
+    pager.turn()
+    pager.hand.move(days=-1)
+    if restarts:
+        pager.restart()
+    pager.run(540, step=60)
+    assert [who for who, _ in told(emulator)] == ["alice"]
+    pager.run(120, step=60)
+    assert [who for who, _ in told(emulator)] == ["alice", "bob"]

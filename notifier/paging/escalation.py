@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 
 import structlog
@@ -51,6 +51,10 @@ from notifier.store.store import Store
 log = structlog.get_logger(__name__)
 
 _BATCH = 16
+_CLOCK_STEP = timedelta(minutes=1)
+"""A clock that is set back by less puts steps off by less than anybody minds."""
+_CLOCKS_DIFFER = timedelta(minutes=10)
+"""By more than clocks of replicas may differ: so far ahead, nobody opens an incident with a clock that is right."""
 _Decide = Callable[[Runtime, Incident, datetime], IncidentChange]
 """Returns what becomes of an incident."""
 _REASONS = {"reopened": "reopened", "heard": "page", "escalated": "escalation"}
@@ -72,6 +76,7 @@ class Escalator(Worker):
     ) -> None:
         """Prepare to work on the incidents in *store*, and to wake *sender* when somebody is to be paged."""
         super().__init__(metrics, idle=0.5)
+        self._last: datetime | None = None
         self._store = store
         self._current = current
         self._clock = clock
@@ -81,6 +86,7 @@ class Escalator(Worker):
     def work(self) -> float | None:
         """Take the steps that are due longest."""
         now = self._clock()
+        self._follow_clock(now)
         waiting = self.set_aside.waiting(now)
         heard = self._store.incidents.heard(now, _BATCH, without=waiting)
         known = {incident.id for incident in heard}
@@ -102,6 +108,17 @@ class Escalator(Worker):
                         partial(self._fail, resort, now),
                     )
         return 0.0 if heard or due else None
+
+    def _follow_clock(self, now: datetime) -> None:
+        """Where the clock was ahead and was set back, have the next steps come earlier by as much."""
+        if self._last is None:  # what others opened by clocks that differ a little is well
+            ahead, least = self._store.incidents.latest_opening(), _CLOCKS_DIFFER
+        else:
+            ahead, least = self._last, _CLOCK_STEP
+        if ahead is not None and ahead - now > least:
+            log.warning("the clock was set back, next steps come earlier", by=str(ahead - now))
+            self._store.incidents.bring_forward(now, ahead).result()
+        self._last = now
 
     def _process(self, decide_on: _Decide, now: datetime, incidents: Sequence[Incident]) -> None:
         """Decide on each of the incidents and write all changes down, or none."""

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Connection,
     Row,
@@ -22,6 +23,7 @@ from sqlalchemy import (
     insert,
     or_,
     select,
+    type_coerce,
     update,
 )
 from sqlalchemy.exc import IntegrityError
@@ -41,6 +43,7 @@ from notifier.store.schema import (
     incident_alerts,
     incidents,
     messages,
+    to_microseconds,
     webhooks,
     word,
 )
@@ -160,6 +163,27 @@ class Incidents:
         with self._database.reading() as connection:
             rows = connection.execute(_OF_ALERTS, {"alerts": sorted(alerts)[:_MOST_ALERTS]})
             return [_incident(row) for row in rows]
+
+    def latest_opening(self) -> datetime | None:
+        """Return when the latest of the incidents that are not over was opened; None if there are none."""
+        with self._database.reading() as connection:
+            return connection.execute(select(func.max(incidents.c.opened_at)).where(_UNRESOLVED)).scalar()
+
+    def bring_forward(self, now: datetime, ahead: datetime) -> Future[None]:
+        """Have what is due after *ahead* come earlier, by as much as the clock was set back from that to *now*."""
+        back = to_microseconds(ahead) - to_microseconds(now)
+        later = incidents.c.version + 1
+
+        def operation(connection: Connection) -> None:
+            for column in (incidents.c.due_at, incidents.c.heard_at, incidents.c.muted_until):
+                earlier = type_coerce(column, BigInteger) - back
+                moved = update(incidents).where(_UNRESOLVED, column > ahead)
+                connection.execute(moved.values({column.name: earlier, "version": later}))
+            connection.execute(
+                update(incidents).where(_UNRESOLVED, incidents.c.opened_at > now).values(opened_at=now)
+            )
+
+        return self._database.submit(operation)
 
     def numbers(self, count: int) -> list[int]:
         """Return *count* numbers for new incidents."""
