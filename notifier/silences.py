@@ -62,8 +62,29 @@ def make_silences(
     Raises:
         SilenceRefused: they cannot be matched exactly, or Alertmanager cannot be reached or refuses.
     """
-    every = matchers_of(alerts)
-    return " ".join(_make(settings, matchers, duration, by, comment, now) for matchers in every)
+    made: list[str] = []
+    try:
+        for matchers in matchers_of(alerts):
+            made.append(_make(settings, matchers, duration, by, comment, now))  # noqa: PERF401 (kept if one fails)
+    except SilenceRefused as refusal:
+        if left := [silence for silence in made if not _expire(settings, silence)]:
+            raise SilenceRefused(f"{refusal}; in force is {' '.join(left)}") from None
+        raise
+    return " ".join(made)
+
+
+def _expire(settings: AlertmanagerConfig, silence: str) -> bool:
+    """End a silence; return whether it was."""
+    url = f"{settings.url}/api/v2/silence/{silence}"
+    try:
+        return requests.delete(url, headers=_headers(settings), timeout=settings.timeout.total_seconds()).ok
+    except requests.RequestException:
+        return False
+
+
+def _headers(settings: AlertmanagerConfig) -> dict[str, str]:
+    token = settings.bearer_token
+    return {"Authorization": f"Bearer {token.get_secret_value()}"} if token is not None else {}
 
 
 def _make(
@@ -74,8 +95,6 @@ def _make(
     comment: str,
     now: datetime,
 ) -> str:
-    token = settings.bearer_token
-    headers = {"Authorization": f"Bearer {token.get_secret_value()}"} if token is not None else {}
     silence: dict[str, Any] = {
         "matchers": list(matchers),
         "startsAt": now.isoformat(),
@@ -86,7 +105,7 @@ def _make(
     timeout = settings.timeout.total_seconds()
     try:
         answer = requests.post(
-            f"{settings.url}/api/v2/silences", json=silence, headers=headers, timeout=timeout
+            f"{settings.url}/api/v2/silences", json=silence, headers=_headers(settings), timeout=timeout
         )
     except requests.RequestException:
         raise SilenceRefused("Alertmanager cannot be reached") from None

@@ -1,13 +1,19 @@
 """Receipts and replies, through the emulator over real HTTP, with time moved by hand."""
 
-from datetime import timedelta
+import json
+import threading
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from unittest.mock import patch
 
 import pytest
 import requests
 
+from notifier.config import AlertmanagerConfig
 from notifier.ovh.emulator import Fault, FaultKind
 from notifier.paging.receipts import GIVE_UP, next_look
-from notifier.silences import SilenceRefused, matchers_of
+from notifier.paging.replies import MOST_ANSWERS
+from notifier.silences import SilenceRefused, make_silences, matchers_of
 from notifier.store.schema import replies
 from tests.conftest import ALICE, BOB, alert, webhook
 from tests.postgres import both_engines
@@ -308,7 +314,7 @@ def test_ten_replies_a_second_cost_few_answers(answering, emulator):
     pager.listen()
     pager.turn(20)
     assert len(outcomes(pager)) == 250
-    assert len(said_to(emulator, ALICE)) == 1 + 6
+    assert sum(row["kind"] == "answer" for row in pager.rows()) == MOST_ANSWERS
 
 
 def test_one_reply_gets_few_answers(answering, emulator):
@@ -457,6 +463,75 @@ def test_a_mute_of_alerts_that_differ_in_more_than_one_label_matches_each_of_the
         matchers_of([{"alertname": f"A{n}", "host": f"{n}"} for n in range(11)])
     with pytest.raises(SilenceRefused, match="no labels"):
         matchers_of([{}])
+
+
+def test_a_mute_that_is_refused_in_part_silences_nothing():
+    kept, posted = {}, []
+
+    class Alertmanager(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["content-length"]))
+            posted.append(self.path)
+            kept["one"] = True
+            first = len(posted) == 1
+            self._answer(200 if first else 400, {"silenceID": "one"} if first else "too many")
+
+        def do_DELETE(self):
+            del kept[self.path.rpartition("/")[2]]
+            self._answer(200, {})
+
+        def _answer(self, status, body):
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(json.dumps(body).encode())
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Alertmanager)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    settings = AlertmanagerConfig(url=f"http://127.0.0.1:{server.server_port}")
+    alerts = [{"alertname": "A", "host": "a"}, {"alertname": "B", "host": "b"}]
+    with pytest.raises(SilenceRefused, match="too many"):
+        make_silences(settings, alerts, timedelta(hours=2), "alice", "", datetime.now(UTC))
+    assert (len(posted), kept) == (2, {})
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("words", ["mute 2h", "next"])
+def test_other_commands_that_the_network_delivers_twice_count_once_as_well(answering, emulator, words):
+    pager = answering(alertmanager={"url": "http://127.0.0.1:1", "timeout": "1s"}, **team(("5m", ["bob"])))
+    later(pager, firing("A"), seconds=1)
+    for _ in range(2):
+        emulator.emulation.reply(ALICE, words)
+    pager.hand.move(seconds=10)
+    with patch("notifier.paging.replies.make_silences", lambda *_: "id"):
+        pager.listen()
+    assert outcomes(pager) == ["done", "repeated"]
+
+
+def test_mute_does_not_take_what_somebody_else_has(answering, emulator):
+    pager = answering(
+        alertmanager={"url": "http://127.0.0.1:1", "timeout": "1s"}, **team(notify=["alice", "bob"])
+    )
+    pager.post(firing("A"))
+    pager.turn()
+    reply(pager, emulator, ALICE, "ack")
+    reply(pager, emulator, BOB, "mute 1 2h")
+    assert the_incident(pager).acknowledged_by == "alice"
+    assert said_to(emulator, BOB)[-1].startswith("alice has #1")
+
+
+def test_whoever_asks_is_answered_after_many_confirmations(answering, emulator):
+    pager = answering(**team(notify=["alice", "bob"]))
+    for number in range(8):
+        later(pager, firing(f"A{number}", key=str(number)), seconds=1)
+    for number in range(1, 8):
+        reply(pager, emulator, ALICE, f"ack {number}")
+    reply(pager, emulator, BOB, "ack 8")
+    reply(pager, emulator, ALICE, "ack 8")
+    assert said_to(emulator, ALICE)[-1].startswith("bob has #8")
 
 
 def test_a_mute_that_cannot_match_exactly_is_refused(answering, emulator):

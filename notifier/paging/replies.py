@@ -40,7 +40,8 @@ log = structlog.get_logger(__name__)
 OVERLAP = timedelta(minutes=10)
 """How far before the last reading replies are asked for again: lists are late, and clocks differ."""
 HELP_EVERY = timedelta(hours=1)
-MOST_ANSWERS, ANSWERS_PER = 6, timedelta(minutes=10)
+MOST_ANSWERS, ANSWERS_PER = 30, timedelta(minutes=10)
+"""More than a person asks for: a machine that answers each SMS with a command is not answered for ever."""
 
 _TURN = "turn/replies"
 _MOST = 100
@@ -254,10 +255,12 @@ class Replies(Worker):
         """Whether *person* is sent an answer: always to a command that was carried out, or where help is asked for."""
         if meaning.changes:
             return True
-        if now - at >= _TOO_OLD_TO_ANSWER or not self._store.replies.was_texted(person, now - _CONVERSATION):
-            return False  # what nobody waits for; or a reply to somebody else on the same account
+        if now - at >= _TOO_OLD_TO_ANSWER:
+            return False  # nobody waits for it
         if meaning.is_asked_for:
             return True
+        if not self._store.replies.was_texted(person, now - _CONVERSATION):
+            return False  # a reply to somebody else on the same account
         if meaning.is_help:
             last = self._store.marks.get(_help_mark(person))
             return last is None or not timedelta() <= now - last < HELP_EVERY
@@ -280,7 +283,8 @@ class Replies(Worker):
         if person is None:
             return _Meaning("stranger")
         command = parse_reply(reply.message)
-        goes_further = isinstance(command, Next) or (isinstance(command, Ack) and not command.numbers)
+        is_bare = isinstance(command, Ack | Mute) and not command.numbers
+        goes_further = is_bare or isinstance(command, Next)
         if goes_further and self._store.replies.is_repeated(
             account, reply.id, person.phone, reply.message, at
         ):
@@ -392,11 +396,17 @@ class Replies(Worker):
     ) -> None:
         holder = incident.acknowledged_by
         if incident.state is IncidentState.ACKNOWLEDGED and holder not in (None, person.name) and not over:
-            meaning.outcome = "somebody else has it"
-            said = notice("has_it", person.language, by=holder, number=incident.number)
-            meaning.answers.append(said)
+            self._refuse(meaning, incident, person)
             return
         meaning.changes.append(self._desk.acknowledgement(incident, person.name, Via.SMS, person.phone, now))
+
+    @staticmethod
+    def _refuse(meaning: _Meaning, incident: Incident, person: Recipient) -> None:
+        """Say that somebody else has *incident*."""
+        meaning.outcome = "somebody else has it"
+        meaning.answers.append(
+            notice("has_it", person.language, by=incident.acknowledged_by, number=incident.number)
+        )
 
     def _pass_on(self, meaning: _Meaning, incident: Incident, *, person: Recipient, now: datetime) -> None:
         change = self._desk.passing_on(incident, person.name, Via.SMS, now)
@@ -422,7 +432,11 @@ class Replies(Worker):
         person: Recipient,
         now: datetime,
     ) -> None:
-        """Have Alertmanager be silent about *incident*; who mutes it has it."""
+        """Have Alertmanager be silent about *incident*, unless somebody else has it; who mutes it has it."""
+        holder = incident.acknowledged_by
+        if incident.state is IncidentState.ACKNOWLEDGED and holder not in (None, person.name):
+            self._refuse(meaning, incident, person)
+            return
         if incident.id not in silences and len(silences) >= _MOST_MUTED:
             silences[incident.id] = SilenceRefused("too many at once; name it")
         if incident.group_key.startswith(HEARTBEATS):
