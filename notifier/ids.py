@@ -34,3 +34,8 @@ def first_id(instant: datetime) -> str:
     """Return what no identifier made at *instant* or later sorts before."""
     time = int(instant.timestamp() * 1000)
     return "".join(_PAIRS[time >> shift & 1023] for shift in (40, 30, 20, 10, 0)) + "0" * 10
+
+
+def same_moment(one: str, other: str) -> bool:
+    """Return whether two identifiers were made in the same millisecond."""
+    return one[:10] == other[:10]

@@ -18,6 +18,7 @@ from notifier.incidents import (
 )
 from notifier.ovh.emulator import Fault, FaultKind
 from notifier.paging.desk import Verdict, Via
+from notifier.store.incidents import last_number
 from notifier.store.records import IncidentChange
 from tests.conftest import ALICE, BOB, alert, webhook
 from tests.pager import ONE
@@ -1080,3 +1081,29 @@ def test_a_clock_that_was_ahead_puts_off_no_step(make, emulator, restarts):
     assert [who for who, _ in told(emulator)] == ["alice"]
     pager.run(120, step=60)
     assert [who for who, _ in told(emulator)] == ["alice", "bob"]
+
+
+def test_numbers_go_on_after_the_last_of_many_that_came_together(make):
+    pager = make(**team())
+    pager.post_all([firing(f"A{number}", key=str(number)) for number in range(8)])
+    pager.turn()
+    pager.post_all([over(f"A{number}", key=str(number)) for number in range(8)])
+    pager.turn()
+    later(pager, firing("B", key="b"), seconds=1)
+    assert [one.number for one in pager.store.incidents.page(9) if one.title == "B db-1"] == [9]
+
+
+def test_the_number_given_last():
+    assert last_number([]) == 0
+    assert last_number([("0123456789a", 3), ("0123456789b", 5), ("0123456788c", 900)]) == 5
+    assert last_number([("0123456789a", 999), ("0123456789b", 2), ("0123456789c", 1)]) == 2
+
+
+def test_a_page_whose_fate_was_unknown_is_not_sent_after_somebody_closed_the_incident(make, emulator):
+    pager = make(**team())
+    emulator.faults.add(Fault(kind=FaultKind.RESET_BEFORE))
+    pager.post(firing("A"))
+    pager.turn(1)
+    pager.desk.close(the_incident(pager).id, "bob", Via.API)
+    pager.run(60)
+    assert not [text for _, text in told(emulator) if text.startswith("FIRING")]

@@ -31,8 +31,17 @@ from sqlalchemy.exc import IntegrityError
 from notifier.alertmanager import RESERVED
 from notifier.clock import is_known
 from notifier.config import Recipient
-from notifier.ids import new_id
-from notifier.incidents import PAGING, SEVERITIES, USUAL, Incident, IncidentState, Kind, next_number
+from notifier.ids import new_id, same_moment
+from notifier.incidents import (
+    MOST_NUMBERS,
+    PAGING,
+    SEVERITIES,
+    USUAL,
+    Incident,
+    IncidentState,
+    Kind,
+    next_number,
+)
 from notifier.store.database import Database
 from notifier.store.records import IncidentChange, NewMessage
 from notifier.store.schema import (
@@ -61,7 +70,7 @@ _OF_GROUPS = select(*_COLUMNS).where(
 )
 _BY_ID = select(*_COLUMNS).where(incidents.c.id == bindparam("id"))
 _NUMBERS = select(incidents.c.number).where(_UNRESOLVED)
-_LAST = select(incidents.c.number).order_by(incidents.c.id.desc()).limit(1)
+_LATEST = select(incidents.c.id, incidents.c.number).order_by(incidents.c.id.desc()).limit(200)
 _DUE = (
     select(*_COLUMNS)
     .where(
@@ -189,7 +198,7 @@ class Incidents:
         """Return *count* numbers for new incidents."""
         with self._database.reading() as connection:
             in_use = set(connection.execute(_NUMBERS).scalars())
-            last = connection.execute(_LAST).scalar() or 0
+            last = last_number([(id_, number) for id_, number in connection.execute(_LATEST)])
         numbers: list[int] = []
         for _ in range(count):
             last = next_number(last, in_use)
@@ -570,6 +579,18 @@ def message_row(
         "gist": message.gist,
         "merged_into": message.merged_into,
     }
+
+
+def last_number(latest: Sequence[tuple[str, int]]) -> int:
+    """Return the number that was given last, of the *latest* incidents, (id, number), the newest first; 0 for none.
+
+    Those of one moment were given theirs one after the other, and their ids say nothing of the order.
+    """
+    together = [number for id_, number in latest if same_moment(id_, latest[0][0])]
+    highest, lowest = max(together, default=0), min(together, default=0)
+    if highest - lowest > MOST_NUMBERS // 2:  # they went round
+        return max(number for number in together if number <= MOST_NUMBERS // 2)
+    return highest
 
 
 def _given(now: datetime, limit: int, without: Collection[str]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from notifier.store.schema import (
     IS_WAITING,
     Hold,
     MessageState,
+    events,
     incidents,
     jobs,
     messages,
@@ -235,9 +236,12 @@ class Outbox:
             end.c.kind == Kind.RESOLVED,
             end.c.state.not_in(FAILED),
         )
+        is_closed = exists().where(
+            events.c.incident_id == messages.c.incident_id, events.c.kind == "closed"
+        )  # by a person, who told the others
         stands_for_others = exists().where(other.c.merged_into == messages.c.id)
         found: list[str] = []
-        for chunk, is_enough in ((ids, is_told), (taken, true())):
+        for chunk, is_enough in ((ids, or_(is_told, is_closed)), (taken, true())):
             for some in chunks(chunk):
                 found += self._connection.execute(
                     select(messages.c.id).where(messages.c.id.in_(some), is_enough, ~stands_for_others)
