@@ -668,7 +668,7 @@ def ovh_for_login(
     raw = _Raw(source, file.parent)
     raw.read_secret_files()
     for key in ("application_key", "application_secret"):
-        if not section.get(key):
+        if not section.get(key) and not section.get("client_id"):
             message = f'the key "{key}" is missing; make an application at https://eu.api.ovh.com/createApp/'
             source.problems.append(Problem(source.position(("ovh",)), ("ovh",), message))
     try:

@@ -546,8 +546,13 @@ def test_login_keeps_mode_and_owner_of_the_key_file(files, emulator):
     assert sorted(one.name for one in files.directory.iterdir() if "consumer" in one.name) == ["consumer_key"]
 
 
-def test_policy_prints_what_a_service_account_needs(files):
-    done = notifier("ovh", "policy", "--config", files.write(ovh={"service_name": "sms-ab12345-1"}))
+@pytest.mark.parametrize("oauth", [{}, {"client_id": "EU.a", "client_secret": "b"}])
+def test_policy_prints_what_a_service_account_needs(files, tmp_path, oauth):
+    file = files.write(ovh={"service_name": "sms-ab12345-1"})
+    if oauth:
+        file = tmp_path / "oauth.yml"
+        file.write_text(json.dumps({"ovh": {"service_name": "sms-ab12345-1", "sender": "ACME", **oauth}}))
+    done = notifier("ovh", "policy", "--config", file)
     assert json.loads(done.stdout)["resources"] == [{"urn": "urn:v1:eu:resource:sms:sms-ab12345-1"}]
 
 

@@ -986,3 +986,16 @@ def test_a_look_that_was_cut_off_is_no_evidence(since, verdict):
     )  # fmt: skip
     assert isinstance(found, verdict)
     assert not isinstance(found, NotTaken) or not found.is_certain
+
+
+def test_the_last_resort_pages_the_receiver_of_each_alert_that_fires(make, emulator, monkeypatch):
+    monkeypatch.setattr("notifier.paging.planning.plan", lambda *_: 1 / 0)
+    receivers = [{"name": name, "notify": [who]} for name, who in (("web", "alice"), ("db", "bob"))]
+    routes = [{"receiver": "db", "matchers": ['team="db"']}]
+    pager = make(receivers=receivers, route={"receiver": "web", "routes": routes})
+    over, fires = alert("WebSlow", team="web", status="resolved"), alert("DbDown", team="db")
+    pager.post(webhook(over, fires, receiver="default"))
+    for _ in range(5):
+        pager.turn()
+        pager.hand.move(seconds=2)
+    assert [(sms.receiver, sms.message) for sms in emulator.emulation.accepted] == [(BOB, "FIRING DbDown")]

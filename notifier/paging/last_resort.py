@@ -39,14 +39,14 @@ _Kinds = Sequence[tuple[str, str, int]]
 
 
 def page_of(runtime: Runtime, stored: StoredWebhook, now: datetime) -> list[NewNotification]:
-    """Return the page for a webhook that cannot be planned; nothing if all of its alerts are resolved."""
+    """Return the pages for a webhook that cannot be planned; none if all of its alerts are resolved."""
     if not _attempt(lambda: _is_firing(stored.body), default=True):
         return []
-    receiver = _attempt(lambda: _receiver(runtime, stored), default=runtime.configuration.receivers[0])
+    first: Sequence[Receiver] = runtime.configuration.receivers[:1]
+    receivers = _attempt(lambda: _receivers(runtime, stored), default=first) or first
     text = _attempt(lambda: _text_of(stored.body), default=f"FIRING: {_UNREADABLE}")
     unknown: _Kinds = [(_UNREADABLE, "critical", 1)]
     kinds = _attempt(lambda: _kinds(stored.body), default=unknown)
-    messages = _messages(runtime, receiver, text, kinds, Kind.PAGE, stored.received_at, now)
     return [
         NewNotification(
             id=new_id(now),
@@ -56,8 +56,9 @@ def page_of(runtime: Runtime, stored: StoredWebhook, now: datetime) -> list[NewN
             group_key="",
             alerts=0,
             received_at=stored.received_at,
-            messages=messages,
+            messages=_messages(runtime, receiver, text, kinds, Kind.PAGE, stored.received_at, now),
         )
+        for receiver in receivers
     ]
 
 
@@ -131,21 +132,23 @@ def _is_firing(body: bytes) -> bool:
         return True
 
 
-def _receiver(runtime: Runtime, stored: StoredWebhook) -> Receiver:
-    """Return the receiver of the first alert: by its address, else by the routing tree."""
+def _receivers(runtime: Runtime, stored: StoredWebhook) -> Sequence[Receiver]:
+    """Return the receivers of the alerts that fire: by the webhook's address, else by the routing tree."""
     configuration = runtime.configuration
     posted_to = configuration.receiver(stored.posted_to) if stored.posted_to is not None else None
     if posted_to is not None:
-        return posted_to
+        return [posted_to]
     webhook = parse_webhook(stored.body)
-    reached = runtime.routing.split(webhook.receiver, [webhook.alerts[0].labels])
-    return configuration.receiver(next(iter(reached))) or configuration.receivers[0]
+    firing = [alert.labels for alert in webhook.alerts if alert.status == "firing"]
+    reached = map(configuration.receiver, runtime.routing.split(webhook.receiver, firing))
+    return [receiver for receiver in reached if receiver is not None]
 
 
 def _text_of(body: bytes) -> str:
     try:
         webhook = parse_webhook(body)
-        told = notification(webhook, range(len(webhook.alerts)), webhook.receiver)
+        firing = [number for number, alert in enumerate(webhook.alerts) if alert.status == "firing"]
+        told = notification(webhook, firing, webhook.receiver)
         if told is not None:
             return plain_text(told, min(len(told.alerts), 3))
     except Exception:  # read what can be read

@@ -212,6 +212,7 @@ class Sender(Worker):
             self._count_pauses()  # of the accounts that there are now
             self.accounts.forget_rates()
         if not self._has_begun:
+            self._store.forget_refusals().result()
             orphans = self._store.free_orphans(now, retry.LISTING_DELAY).result()
             if orphans:
                 log.warning("jobs of unknown outcome found, asking OVHcloud", jobs=orphans)
