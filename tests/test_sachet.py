@@ -73,7 +73,7 @@ def test_a_secret_with_a_dollar_stays_what_it_is(tmp_path):
 
 
 def test_without_a_sender_a_short_number_sends(tmp_path):
-    theirs = SHOWN[0].replace("    from: ACME-OPS\n", "")
+    theirs = SHOWN[0].replace("    from: ACMEOPS\n", "")
     assert loaded(tmp_path, migrate(theirs).text).accounts[0].sender_for_response
 
 
@@ -104,10 +104,10 @@ def test_the_sender_is_that_of_ovh(tmp_path, other):
 providers: {{ovh: {{application_key: a}}, messagebird: {{access_key: x}}}}
 receivers:
   - {{name: a, provider: messagebird, from: {other}, to: ['+33639980001']}}
-  - {{name: b, provider: ovh, from: ACME-OPS, to: ['+33639980002']}}
+  - {{name: b, provider: ovh, from: ACMEOPS, to: ['+33639980002']}}
 """
     migrated = migrate(text)
-    assert loaded(tmp_path, migrated.text).accounts[0].sender == "ACME-OPS"
+    assert loaded(tmp_path, migrated.text).accounts[0].sender == "ACMEOPS"
     assert any(other.strip("'") + " left out" in note for note in migrated.notes)
 
 

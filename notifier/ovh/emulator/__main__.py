@@ -37,7 +37,7 @@ def main() -> None:
         sys.stderr.write(
             f"For notifier.yml:\n\novh:\n  endpoint: {emulator.url}\n  application_key: {keys.application_key}\n"
             f"  application_secret: {keys.application_secret}\n  consumer_key: {keys.consumer_key}\n"
-            f"  sender: ACME-OPS\n\nTo have it fail: {control}/faults, see docs/ovhcloud.md\n"
+            f"  sender: ACMEOPS\n\nTo have it fail: {control}/faults, see docs/ovhcloud.md\n"
         )
         stopped.wait()
 

@@ -187,7 +187,7 @@ class Emulation:
     credits: float = 1000.0
     status: str = "enable"
     senders: dict[str, str] = field(
-        default_factory=lambda: {"NOTIFIER": "enable", "ACME-OPS": "enable", "ACME": "enable"}
+        default_factory=lambda: {"NOTIFIER": "enable", "ACMEOPS": "enable", "ACME": "enable"}
     )
     virtual_numbers: set[str] = field(default_factory=lambda: {"+33639980099"})
     keeps_in: frozenset[str] = frozenset({"account", "number"})
