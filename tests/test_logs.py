@@ -8,6 +8,7 @@ import structlog
 
 from notifier.config import load
 from notifier.logs import LogFormat, LogLevel, configure_logging
+from notifier.ovh.emulator import Fault, FaultKind
 from tests.conftest import alert, webhook
 from tests.test_incidents import team
 
@@ -82,8 +83,9 @@ def test_a_log_that_cannot_be_written_breaks_nothing(written):
 def test_lines_of_a_message_name_webhook_incident_receiver_and_alert(written, make, emulator):
     configure_logging(LogFormat.JSON, LogLevel.INFO, written)
     pager = make(**team())
+    emulator.faults.add(Fault(kind=FaultKind.ERROR, status=429))
     pager.post(webhook(alert("Disk", instance="db-1")))
-    pager.turn(5)
+    pager.run(20)
     pager.follow()
     (incident,) = pager.store.incidents.page(2)
     lines = [json.loads(line) for line in written.getvalue().splitlines()]
@@ -91,7 +93,8 @@ def test_lines_of_a_message_name_webhook_incident_receiver_and_alert(written, ma
     assert planned["webhook"] == incident.webhook_id
     of_message = [one for one in lines if one["msg"].startswith("message ")]
     assert {one["msg"] for one in of_message} == {"message accepted", "message delivered"}
-    for one in (planned, *of_message):
+    (failed,) = [one for one in lines if one["msg"] == "job failed"]
+    for one in (planned, failed, *of_message):
         about = [one[name] for name in ("webhook", "incident", "alert", "receiver")]
         assert about == [incident.webhook_id, 1, "Disk db-1", incident.receiver], one
 

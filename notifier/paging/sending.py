@@ -799,6 +799,7 @@ class Sender(Worker):
         about = {
             "job": job.tag,
             "messages": [message.id for message in job.messages],
+            **_of(job.messages[0]),
             "error": str(failure),
             "decision": type(decision).__name__.lower(),
         }
@@ -1074,12 +1075,19 @@ def _is_past(instant: datetime | None, now: datetime) -> bool:
 def _about(message: Message) -> dict[str, object]:
     return {
         "message": message.id,
-        "webhook": message.webhook_id,
         "notification": message.notification_id,
+        **_of(message),
+        **_to(message),
+    }
+
+
+def _of(message: Message) -> dict[str, object]:
+    """Return what *message* tells of; the messages of a job have the same text, and tell of the same."""
+    return {
+        "webhook": message.webhook_id,
         "incident": message.incident_number,
         "alert": message.alert,
         "receiver": message.receiver,
-        **_to(message),
     }
 
 
