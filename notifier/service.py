@@ -42,7 +42,7 @@ from notifier.rendering import Templates
 from notifier.runtime import Current, prepare
 from notifier.schedules import Calendar
 from notifier.store.engine import StoreUnavailable
-from notifier.store.schema import Hold
+from notifier.store.schema import Hold, MessageState
 from notifier.store.store import Store
 from notifier.web.api import Api
 from notifier.web.app import Readiness, build
@@ -57,6 +57,8 @@ log = structlog.get_logger(__name__)
 
 _LONG_WAIT = timedelta(seconds=10)
 """For so long nothing may be sent, by OVHcloud's wish or an account's rate, before it is told at `/-/ready`."""
+_STUCK = timedelta(minutes=2)
+"""For longer, nothing that is to be sent now should wait: the dead man's switch is not called then."""
 _SWITCH_INTERVAL = 0.0005
 """Seconds after which a thread that computes lets another one in: the event loop must not wait for 5 ms."""
 
@@ -181,6 +183,8 @@ class Service:
             warnings.append(f'the calendar of "{name}" {self._redaction.hide(problem)}; its last copy holds')
         if self.watchdog.problem is not None:
             warnings.append(f"the watchdog cannot be called: {self.watchdog.problem}")
+        if (stuck := self._stuck()) is not None:
+            warnings.append(stuck)
         warnings += self._own_warnings()
         return Readiness(self._not_ready(), tuple(warnings), self._is_hindered())
 
@@ -231,7 +235,21 @@ class Service:
     def _does_page(self) -> bool:
         """Whether alerts are taken, planned, escalated and sent."""
         is_escalating = self.escalator.failure(elapsed()) is None
-        return self._not_ready() is None and is_escalating and not self._is_hindered()
+        is_well = self._not_ready() is None and is_escalating and not self._is_hindered()
+        return is_well and self._stuck() is None
+
+    def _stuck(self) -> str | None:
+        """Return what is wrong where a message has waited to be sent for longer than `_STUCK`."""
+        now = self._clock()
+        try:
+            oldest = self.store.ledger.waiting_longest(now, _STUCK)
+        except StoreUnavailable:  # which is told as such
+            return None
+        if oldest is None or oldest.state == MessageState.HELD or now - oldest.created_at < _STUCK:
+            return None
+        since = oldest.created_at.astimezone(self.configuration.global_.time_zone)
+        why = self._redaction.hide(oldest.error or "the reason is not known")
+        return f"a message has waited to be sent since {since:%d %b %H:%M:%S %Z}: {why}"
 
     def _account_warnings(self) -> list[str]:
         """Return what hinders each account, and whether that hinders sending."""

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import threading
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
 import bcrypt
@@ -573,3 +573,15 @@ def test_tls(files, run, tmp_path, phones):
         url + "/alert", payload("firing-one"), verify=tmp_path / "c.pem", cert=mine, timeout=10
     )
     assert ok.status_code == 200
+
+
+def test_a_queue_that_does_not_drain_is_reported_and_stops_the_dead_mans_switch(
+    files, run, emulator, monkeypatch
+):
+    monkeypatch.setattr("notifier.service._STUCK", timedelta())
+    running = run(files.write())
+    assert running.service._does_page()
+    emulator.faults.add(Fault(kind=FaultKind.ERROR, status=500, times=None))
+    running.post(payload("firing-one"))
+    wait_for(lambda: "warning: a message has waited to be sent since" in running.get("/-/ready"), "it warns")
+    assert not running.service._does_page()
