@@ -25,6 +25,7 @@ from notifier.store.schema import MessageState
 from tests.conftest import ALICE, BOB, alert, payload, webhook
 from tests.pager import ONE, texts
 from tests.postgres import both_engines
+from tests.processes import wait_for
 
 # -- planning ----------------------------------------------------------------------------------------------
 
@@ -530,15 +531,12 @@ def test_one_call_that_hangs_holds_up_no_other(make, emulator):
     while pager.planner.work() is not None:
         pass
     pager.sender.work()
+    wait_for(lambda: emulator.faults.count() == 0, "it is the first call that hangs")
     pager.post(webhook(alert(instance="fast"), key="fast"))
     while pager.planner.work() is not None:
         pass
     pager.sender.work()
-    waited = threading.Event()
-    for _ in range(300):
-        if len(pager.sender._in_hand[pager.sender._send]) == 1:
-            break
-        waited.wait(0.005)
+    wait_for(lambda: texts(emulator), "the other is sent")
     (fast,) = texts(emulator)
     assert "fast" in fast
     pager.turn()
@@ -856,16 +854,21 @@ def test_a_text_that_is_refused_again_holds_status_number_and_severity_alone(mak
     assert sorted(pager.states()) == ["accepted", "rejected"], "there is nothing left to leave out"
 
 
-@pytest.mark.parametrize("ptt", [28, 29])
-def test_a_text_that_an_operator_refuses_for_its_content_is_sent_with_less_in_it(make, emulator, ptt):
+def refuse_by_receipt(pager, emulator, ptt):
+    """Page, have the network refuse the content with *ptt*, and let the reduced text go out."""
     emulator.emulation.receipts[ALICE] = (2, ptt)
-    pager = make()
     pager.post(ONE)
     pager.turn()
     pager.hand.move(seconds=30)
     pager.follow()
     del emulator.emulation.receipts[ALICE]
     pager.turn()
+
+
+@pytest.mark.parametrize("ptt", [28, 29])
+def test_a_text_that_an_operator_refuses_for_its_content_is_sent_with_less_in_it(make, emulator, ptt):
+    pager = make()
+    refuse_by_receipt(pager, emulator, ptt)
     pager.hand.move(seconds=30)
     pager.follow()
     assert texts(emulator)[1:] == ["FIRING #1 critical InstanceDown db-1 since 12:13"]
@@ -873,16 +876,10 @@ def test_a_text_that_an_operator_refuses_for_its_content_is_sent_with_less_in_it
 
 
 def test_a_receipt_that_another_replica_has_read_before_sends_nothing_again(make, emulator, monkeypatch):
-    emulator.emulation.receipts[ALICE] = (2, 28)
     pager, read = make(), []
     write = pager.store.receipts.write
     monkeypatch.setattr(pager.store.receipts, "write", lambda *of: (read.append(of), write(*of))[1])
-    pager.post(ONE)
-    pager.turn()
-    pager.hand.move(seconds=30)
-    pager.follow()
-    del emulator.emulation.receipts[ALICE]
-    pager.turn()
+    refuse_by_receipt(pager, emulator, 28)
     assert len(texts(emulator)) == 2
     write(*read[0]).result()
     pager.turn(2)

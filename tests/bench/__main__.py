@@ -38,6 +38,7 @@ from notifier.ids import first_id
 from notifier.store.database import open_backend
 from notifier.store.engine import migrate
 from notifier.store.store import Store
+from tests.processes import free_ports
 
 BODY = (Path(__file__).parent.parent / "payloads" / "firing-one.json").read_bytes()
 PYTHON = sys.executable
@@ -152,7 +153,7 @@ def service(
     with tempfile.TemporaryDirectory() as directory:
         if database is not None:
             shutil.copy(database, Path(directory, "notifier.db"))
-        port = free_port()
+        (port,) = free_ports(1)
         file = Path(directory, "notifier.yml")
         keys = {
             "application_key": "emulator-key",
@@ -179,12 +180,6 @@ def service(
             started = time.perf_counter() - start
             time.sleep(0.5)
             yield port, running.pid, started
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def memory(pid: int) -> tuple[float, float]:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import collections
-import contextlib
 import json
-import random
 import re
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -21,6 +18,7 @@ import requests
 from notifier.ovh.emulator import Emulation, Emulator
 from tests.conftest import Files, alert, webhook
 from tests.faults.nursery import Child, Nursery
+from tests.processes import free_ports
 
 _HOST = re.compile(r"host-\d+x\d+")
 
@@ -109,15 +107,6 @@ class Load:
             assert not thread.is_alive(), f"a webhook is never answered 200, but {self._last}"
 
 
-def free_port() -> int:
-    """Return a port that nobody listens on, below those that the system gives to connections meanwhile."""
-    while True:
-        port = random.SystemRandom().randrange(10_000, 20_000)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
-
-
 def until(condition: Callable[[], Any], timeout: float, what: str) -> None:
     deadline = time.monotonic() + timeout
     while not condition():
@@ -141,7 +130,7 @@ class Stage:
 
     def __post_init__(self) -> None:
         files = Files(self.directory, self.emulator, self.storage)
-        self.ports = [free_port() for _ in range(self.count)]
+        self.ports = free_ports(self.count)
         self.files = [
             files.write(
                 f"notifier-{port}.yml",
