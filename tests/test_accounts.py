@@ -708,7 +708,7 @@ def test_a_key_is_obtained_for_the_account_that_is_named(files, emulator, other)
 
 
 def test_what_one_account_refused_is_tried_again_when_the_accounts_are_changed(make, emulator, other):
-    """Or a page that the account that is left has refused before it was mended would wait for ever."""
+    """Else a page waits for ever if the only account left refused it before it was mended."""
     senders, emulator.emulation.senders = emulator.emulation.senders, {}
     other.faults.add(Fault(kind=FaultKind.ERROR, status=429, headers={"Retry-After": "300"}, times=None))
     pager = make(ovh=[account(emulator), account(other)])

@@ -394,8 +394,7 @@ class Replies(Worker):
     def _acknowledge(
         self, over: bool, meaning: _Meaning, incident: Incident, *, person: Recipient, now: datetime
     ) -> None:
-        holder = incident.acknowledged_by
-        if incident.state is IncidentState.ACKNOWLEDGED and holder not in (None, person.name) and not over:
+        if _is_of_another(incident, person) and not over:
             self._refuse(meaning, incident, person)
             return
         meaning.changes.append(self._desk.acknowledgement(incident, person.name, Via.SMS, person.phone, now))
@@ -433,8 +432,7 @@ class Replies(Worker):
         now: datetime,
     ) -> None:
         """Have Alertmanager be silent about *incident*, unless somebody else has it; who mutes it has it."""
-        holder = incident.acknowledged_by
-        if incident.state is IncidentState.ACKNOWLEDGED and holder not in (None, person.name):
+        if _is_of_another(incident, person):
             self._refuse(meaning, incident, person)
             return
         if incident.id not in silences and len(silences) >= _MOST_MUTED:
@@ -516,6 +514,12 @@ def _confirmation(taken: Sequence[Incident], left: Sequence[Incident], language:
     counts = ", ".join(f"{count} {severity}" for severity, count in ordered)
     rest = notice("still_open", language, counts=counts)
     return f"{clip(text, 160 - len(rest) - 1)} {rest}"
+
+
+def _is_of_another(incident: Incident, person: Recipient) -> bool:
+    """Whether somebody else than *person* has *incident*."""
+    is_taken = incident.state is IncidentState.ACKNOWLEDGED
+    return is_taken and incident.acknowledged_by not in (None, person.name)
 
 
 def _help_mark(person: Recipient) -> str:

@@ -206,13 +206,13 @@ class Sender(Worker):
     def work(self) -> float | None:
         """Hand out what is due to as many threads as there may be."""
         now = self._clock()
-        if self._counted is not self._current.runtime:
-            # Whoever has refused what waits may be mended, and whoever has not may be configured no more.
+        if not self._has_begun or self._counted is not self._current.runtime:
+            # An account that refused a message may be mended since, and the others may have been removed.
             self._store.forget_refusals().result()
+        if self._counted is not self._current.runtime:
             self._count_pauses()  # of the accounts that there are now
             self.accounts.forget_rates()
         if not self._has_begun:
-            self._store.forget_refusals().result()
             orphans = self._store.free_orphans(now, retry.LISTING_DELAY).result()
             if orphans:
                 log.warning("jobs of unknown outcome found, asking OVHcloud", jobs=orphans)

@@ -1,18 +1,12 @@
 """Names of receivers and schedules in paths: any text, also with / and line breaks."""
 
-from starlette.convertors import Convertor, register_url_convertor
+from starlette.convertors import PathConvertor, register_url_convertor
 
 
-class _Name(Convertor[str]):
-    """Starlette's own `path` ends at a line break, and the rest would be found nowhere."""
+class _Name(PathConvertor):
+    """Starlette's own `path`, which ends at a line break, so that a route is not found."""
 
     regex = r"[\s\S]+"
-
-    def convert(self, value: str) -> str:
-        return value
-
-    def to_string(self, value: str) -> str:
-        return value
 
 
 register_url_convertor("name", _Name())
