@@ -205,13 +205,17 @@ def test_of_accounts_that_all_fail_each_is_tried(make, emulator, other):
     assert sum(pager.count(series) for series in paused) == 0
 
 
-def test_a_sender_that_no_account_may_use_fails_at_once(make, emulator, other):
+def test_a_sender_that_no_account_may_use_keeps_pages_waiting_until_one_may(make, emulator, other):
     for one in (emulator, other):
         one.emulation.senders = {}
     pager = make(ovh=[account(emulator), account(other)])
     pages(pager, 1)
     pager.run(3)
-    assert pager.states() == ["rejected"]
+    assert pager.states() == ["queued"]
+    assert pager.sender.paused.reason is PauseReason.SENDER
+    other.emulation.senders = {"ACME": "enable"}
+    pager.run(65)
+    assert len(texts(other)) == 1
 
 
 def test_what_the_watch_finds_keeps_pages_from_an_account(make, emulator, other):
@@ -282,13 +286,13 @@ def test_what_one_account_refuses_goes_by_another_against_which_something_speaks
 
 
 @pytest.mark.parametrize(
-    "refusal",
+    ("refusal", "last"),
     [
-        {"message": "[senderForResponse] is not available for this account"},
-        {"message": "[receivers] this account may not send to this country"},
+        ({"message": "[senderForResponse] is not available for this account"}, "queued"),
+        ({"message": "[receivers] this account may not send to this country"}, "rejected"),
     ],
 )
-def test_whatever_one_account_refuses_is_tried_by_the_others(make, emulator, other, refusal):
+def test_whatever_one_account_refuses_is_tried_by_the_others(make, emulator, other, refusal, last):
     fault = Fault(kind=FaultKind.ERROR, status=400, error_class="Client::BadRequest", times=None, **refusal)
     emulator.faults.add(fault)
     pager = make(ovh=[account(emulator), account(other)])
@@ -298,7 +302,7 @@ def test_whatever_one_account_refuses_is_tried_by_the_others(make, emulator, oth
     other.faults.add(fault.model_copy())
     pages(pager, 1, "web")
     pager.run(3)
-    assert pager.states() == ["accepted"] * 2 + ["rejected"]
+    assert pager.states() == ["accepted"] * 2 + [last]
 
 
 def test_a_number_that_one_account_holds_for_invalid_is_tried_by_another(make, emulator, other):

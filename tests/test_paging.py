@@ -409,12 +409,36 @@ def test_one_recipient_that_spoils_a_job_is_found_and_fails_alone(make, emulator
     assert sorted(sms.receiver for sms in emulator.emulation.accepted) == sorted(set(numbers) - {numbers[5]})
 
 
-def test_a_sender_that_is_not_valid_fails_at_once(make, emulator):
-    emulator.emulation.senders["ACME"] = "refused"
-    pager = make()
-    pager.post(ONE)
+def test_a_sender_that_one_country_refuses_pages_the_others(make, emulator):
+    american, french = "+12025550143", "+33639980009"
+    pager = make(receivers=[{"name": "usa", "notify": [american]}, {"name": "france", "notify": [french]}])
+    take = emulator.emulation.send
+
+    def refusing(body, virtual_number=None):
+        if american in body.get("receivers", ()):
+            raise bad_request("Sms sender ACME does not exists. Please create it first")
+        return take(body, virtual_number)
+
+    emulator.emulation.send = refusing
+    pager.post(webhook(alert(instance="db-1"), receiver="usa", key="1"))
     pager.turn()
-    assert pager.states() == ["rejected"]
+    for n in range(5):
+        pager.post(webhook(alert(instance=f"web-{n}"), receiver="france", key=f"web-{n}"))
+    pager.run(20)
+    assert [sms.receiver for sms in emulator.emulation.accepted] == [french] * 5
+    assert {row["state"] for row in pager.rows() if row["phone"] == american} == {"queued"}
+
+
+def test_a_sender_that_was_refused_costs_no_page_once_it_is_mended(make, emulator):
+    emulator.emulation.senders["ACME"] = "refused"
+    escalate = [{"after": "5m", "notify": ["+33639980002"]}]
+    pager = make(receivers=[{"name": "ops", "notify": ["+33639980001"], "escalate": escalate}])
+    pager.post(ONE)
+    pager.run(100)
+    assert pager.states() == ["queued"]
+    emulator.emulation.senders["ACME"] = "enable"
+    pager.run(65)
+    assert [sms.receiver for sms in emulator.emulation.accepted] == ["+33639980001"]
 
 
 @pytest.mark.parametrize(
@@ -424,6 +448,7 @@ def test_a_sender_that_is_not_valid_fails_at_once(make, emulator):
         ({"status": "disable"}, {"status": "enable"}, PauseReason.ACCOUNT),
         ({"is_valid_credential": False}, {"is_valid_credential": True}, PauseReason.CREDENTIALS),
         ({"rules": [("GET", "/*")]}, {"rules": [("*", "/*")]}, PauseReason.RIGHTS),
+        ({"senders": {"ACME": "refused"}}, {"senders": {"ACME": "enable"}}, PauseReason.SENDER),
     ],
 )
 def test_what_must_be_mended_pauses_sending_and_resumes_by_itself(make, emulator, spoil, heal, reason):

@@ -71,8 +71,12 @@ TABLE = [
     ),
     ("clock", answered(400, "QUERY_TIME_OUT"), Resynchronise()),
     ("clock, no code", answered(400, "BadRequest", "Invalid timestamp"), Resynchronise()),
-    ("sender not valid", answered(400, "BadRequest", "[sender] Sender X is not valid"), Reject()),
-    ("no such sender", answered(404, "NotFound", "This sender does not exist"), Reject()),
+    (
+        "sender not valid",
+        answered(400, "BadRequest", "[sender] Sender X is not valid"),
+        Pause(PauseReason.SENDER),
+    ),
+    ("no such sender", answered(404, "NotFound", "This sender does not exist"), Pause(PauseReason.SENDER)),
     ("bad parameter", answered(400, "BadRequest", "[message] too long"), Reject()),
     ("unprocessable", answered(422), Reject()),
 ]
@@ -94,9 +98,7 @@ def test_one_bad_recipient_among_many_is_looked_for():
     assert decide(answered(400), attempts=1, recipients=2, chance=0) == Split()
 
 
-@pytest.mark.parametrize(
-    "message", ["[sender] Sender X is not valid", "[message] too long", "[tag] too long"]
-)
+@pytest.mark.parametrize("message", ["[message] too long", "[tag] too long"])
 def test_what_is_wrong_with_the_whole_job_is_not_looked_for_in_its_recipients(message):
     assert decide(answered(400, message=message), attempts=1, recipients=500, chance=0) == Reject()
 
@@ -187,5 +189,5 @@ def test_a_403_of_iam_is_about_rights_and_one_about_the_sender_about_the_sender(
         return decide(Failure(Fate.ANSWERED, message, status=403, code="Forbidden"), 1, 1, 0.5)
 
     assert refused("User not granted for this request") == Pause(PauseReason.RIGHTS)
-    assert refused("Sms sender ACME does not exists. Please create it first") == Reject()
+    assert refused("Sms sender ACME does not exists. Please create it first") == Pause(PauseReason.SENDER)
     assert refused("This service is disabled") == Pause(PauseReason.ACCOUNT)

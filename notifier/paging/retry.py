@@ -37,6 +37,7 @@ class PauseReason(StrEnum):
     RIGHTS = "rights"
     ACCOUNT = "account"
     CREDITS = "credits"
+    SENDER = "sender"
     CLOCK = "clock"
 
 
@@ -90,7 +91,8 @@ _CONTENT = re.compile(r"contact information|shortcode|\bspam\b|content not", re.
 _RIGHTS = re.compile(r"not granted", re.IGNORECASE)
 """The words of OVHcloud's IAM for an action that no policy allows: ``User not granted for this request``."""
 _SENDER = re.compile(r"\bsender", re.IGNORECASE)
-_OF_THE_JOB = re.compile(r"\bsender|\[(message|tag|charset|priority|noStopClause)\]", re.IGNORECASE)
+"""The words of OVHcloud for a sender that it does not take: ``Sms sender X does not exists``, as 400, 403 or 404."""
+_OF_THE_JOB = re.compile(r"\[(message|tag|charset|priority|noStopClause)\]", re.IGNORECASE)
 """What is wrong with the whole job, not with one of its recipients."""
 _PAUSES = {
     "NOT_GRANTED_CALL": PauseReason.RIGHTS,
@@ -150,7 +152,9 @@ def _refused(failure: Failure, recipients: int, attempts: int) -> Decision:
         return Pause(PauseReason.CREDENTIALS)
     if failure.status == 403 and _RIGHTS.search(failure.message):
         return Pause(PauseReason.RIGHTS)
-    if failure.status in (402, 403, 404, 460) and not _SENDER.search(failure.message):
+    if failure.status in (400, 403, 404) and _SENDER.search(failure.message):
+        return Pause(PauseReason.SENDER)
+    if failure.status in (402, 403, 404, 460):
         return Pause(PauseReason.ACCOUNT)
     return Split() if recipients > 1 and not _OF_THE_JOB.search(failure.message) else Reject()
 

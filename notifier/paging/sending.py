@@ -825,7 +825,10 @@ class Sender(Worker):
                 if reason is retry.PauseReason.CLOCK and api is not None:
                     api.forget_clock()
                 self._pause(job, reason, failure, now)
-                self._requeue(job, now, failure)
+                # A sender may be refused for the country of one number: the next trial is of another message.
+                waits = reason is retry.PauseReason.SENDER and not self._has_other(job, now)
+                after = retry.backoff(attempts, self._chance()) if waits else timedelta()
+                self._requeue(job, now + after, failure)
             case retry.Resynchronise():
                 if api is not None:
                     api.forget_clock()
