@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import partial
 
 from notifier import calendars
 from notifier.alertmanager import parse_webhook
@@ -181,11 +182,19 @@ def _how_to_get_rights(api: Api) -> str:
 
 
 def _rights(api: Api) -> Finding:
-    try:
-        api.try_right_to_send()
-    except CallFailed as error:
-        return Finding("rights", False, f"{error}; {_how_to_get_rights(api)}")
-    return Finding("rights", True, "jobs may be sent")
+    calls: list[tuple[str, Callable[[], object]]] = [
+        ("send jobs", api.try_right_to_send),
+        ("read pending jobs", api.pending_ids),
+        ("read receipts", partial(api.outgoing_ids, "check")),
+    ]
+    if api.settings.takes_replies:
+        calls.append(("read replies", partial(api.incoming_ids, datetime.now(UTC))))
+    for what, call in calls:
+        try:
+            call()
+        except CallFailed as error:
+            return Finding("rights", False, f"cannot {what}: {error}; {_how_to_get_rights(api)}")
+    return Finding("rights", True, f"they allow to {', '.join(what for what, _ in calls)}")
 
 
 def _account(name: str, account: Account) -> Iterator[Finding]:

@@ -57,7 +57,7 @@ log = structlog.get_logger(__name__)
 
 _LONG_WAIT = timedelta(seconds=10)
 """For so long nothing may be sent, by OVHcloud's wish or an account's rate, before it is told at `/-/ready`."""
-_STUCK = timedelta(minutes=2)
+_STUCK = timedelta(minutes=1)
 """For longer, nothing that is to be sent now should wait: the dead man's switch is not called then."""
 _SWITCH_INTERVAL = 0.0005
 """Seconds after which a thread that computes lets another one in: the event loop must not wait for 5 ms."""
@@ -239,12 +239,16 @@ class Service:
         return is_well and self._stuck() is None
 
     def _stuck(self) -> str | None:
-        """Return what is wrong where a message has waited to be sent for longer than `_STUCK`."""
+        """Return what is wrong where a webhook or a message has waited for longer than `_STUCK`."""
         now = self._clock()
         try:
+            unplanned = self.store.oldest_unplanned()
             oldest = self.store.ledger.waiting_longest(now, _STUCK)
         except StoreUnavailable:  # which is told as such
             return None
+        if unplanned is not None and now - unplanned >= _STUCK:
+            since = unplanned.astimezone(self.configuration.global_.time_zone)
+            return f"a webhook has waited to be planned since {since:%d %b %H:%M:%S %Z}"
         if oldest is None or oldest.state == MessageState.HELD or now - oldest.created_at < _STUCK:
             return None
         since = oldest.created_at.astimezone(self.configuration.global_.time_zone)

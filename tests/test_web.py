@@ -15,6 +15,7 @@ import pytest
 import requests
 
 import notifier.service
+from notifier.clock import elapsed
 from notifier.metrics import Metrics
 from notifier.ovh.emulator import Emulator, Fault, FaultKind
 from notifier.store.engine import StoreUnavailable
@@ -387,6 +388,39 @@ def test_while_pages_would_not_go_out_webhooks_are_refused_and_it_is_not_ready(
     )
 
 
+@pytest.mark.parametrize("name", ["planner", "sender"])
+def test_a_worker_that_hangs_for_a_minute_is_reported_like_one_that_fails(files, run, monkeypatch, name):
+    running, freed = run(files.write()), threading.Event()
+    worker = getattr(running.service, name)
+    with monkeypatch.context() as patch:
+        patch.setattr(worker, "work", lambda: freed.wait(60) and None)
+        wait_for(lambda: worker.failure(elapsed() + 61) is not None, "it is not busy")
+        assert worker.failure(elapsed() + 50) is None
+        patch.setattr(worker, "longest_work", 0.0)
+        assert running.post(payload("firing-one")).status_code == 503
+        assert f"not ready: the {name} has been busy with one piece of work" in running.get("/-/ready")
+    freed.set()
+
+
+def test_receipts_and_replies_that_cannot_be_read_are_reported(files, run, emulator, soon, caplog):
+    running = run(files.write(ovh={"sender": None, "sender_for_response": True, "replies": {"poll_interval": "1s"}}))
+    emulator.emulation.rules = [("GET", "/sms"), ("POST", "/*")]
+    running.post(payload("firing-one"))
+    for name in ("receipts", "replies"):
+        words = f"warning: no {name} could be read from OVHcloud for"
+        wait_for(lambda words=words: words in running.get("/-/ready"), "it is not reported", seconds=30)
+        assert running.metric(f'notifier_worker_failures_total{{worker="{name}"}}') > 0
+    assert requests.get(running.url + "/-/ready", timeout=10).status_code == 200, "pages go out all the same"
+    running.service.replies.wake()
+    wait_for(lambda: running.metric('notifier_worker_failures_total{worker="replies"}') > 1, "it asks no more")
+    told = [record.getMessage() for record in caplog.records if "cannot be asked" in record.getMessage()]
+    assert sum("replies" in line for line in told) == 1, "once"
+    emulator.emulation.rules = [("*", "/*")]
+    for worker in (running.service.receipts, running.service.replies):
+        worker.hint()
+    wait_for(lambda: "could be read" not in running.get("/-/ready"), "it is still reported", seconds=20)
+
+
 def test_a_worker_that_fails_is_reported_and_its_log_says_it_once(files, run, monkeypatch, soon, caplog):
     running = run(files.write())
     with monkeypatch.context() as patch:
@@ -584,4 +618,13 @@ def test_a_queue_that_does_not_drain_is_reported_and_stops_the_dead_mans_switch(
     emulator.faults.add(Fault(kind=FaultKind.ERROR, status=500, times=None))
     running.post(payload("firing-one"))
     wait_for(lambda: "warning: a message has waited to be sent since" in running.get("/-/ready"), "it warns")
+    assert not running.service._does_page()
+
+
+def test_a_webhook_that_is_not_planned_is_reported_and_stops_the_dead_mans_switch(files, run, monkeypatch):
+    monkeypatch.setattr("notifier.service._STUCK", timedelta())
+    running = run(files.write())
+    monkeypatch.setattr(running.service.planner, "work", lambda: None)
+    running.post(payload("firing-one"))
+    assert "warning: a webhook has waited to be planned since" in running.get("/-/ready")
     assert not running.service._does_page()

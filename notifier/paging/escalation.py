@@ -64,6 +64,7 @@ class Escalator(Worker):
     """Takes the steps that are due, each once: an incident that was changed meanwhile is looked at again."""
 
     name = "escalator"
+    longest_work = 60.0
 
     def __init__(
         self,

@@ -568,6 +568,7 @@ class Planner(Worker):
     """Plans what the intake stored."""
 
     name = "planner"
+    longest_work = 60.0
 
     def __init__(
         self,

@@ -115,6 +115,7 @@ class Receipts(Worker):
         if hinted or (self._last is not None and now < self._last):  # or the clock was set back
             self._store.receipts.hasten(now).result()
         self._last = now
+        self.forget_others([api.name for api in self._current.runtime.apis.values()])
         waiting = self.set_aside.waiting(now)
         due = self._store.receipts.due(now, _BATCH, without=waiting)
         if not due and waiting:
@@ -146,13 +147,15 @@ class Receipts(Worker):
             return [
                 self._put_off(one, now, next_look(now - one.accepted_at, _UNKNOWN_ACCOUNT)) for one in due
             ]
+        if len(due) <= _ONE_BY_ONE:
+            return self._one_by_one(api, due, now)
         try:
-            return (
-                self._one_by_one(api, due, now) if len(due) <= _ONE_BY_ONE else self._by_lists(api, due, now)
-            )
+            seen = self._by_lists(api, due, now)
         except CallFailed as error:
-            log.warning("receipts cannot be asked for, will try again", error=str(error))
+            self.note_answer(api.name, error)
             return [self._put_off(one, now, _AFTER_FAILURE) for one in due]
+        self.note_answer(api.name, None)
+        return seen
 
     @staticmethod
     def _put_off(one: Followed, now: datetime, wait: timedelta | None) -> ReceiptSeen:
@@ -165,16 +168,13 @@ class Receipts(Worker):
         for one in due:
             try:
                 seen.append(self._seen(api, one, self._find(api, one), now))
-            except (
-                CallFailed
-            ) as error:  # the others are asked for all the same, if there is an answer to be had
+            except CallFailed as error:  # the others are asked for all the same
                 failed.append(error)
                 seen.append(self._put_off(one, now, _AFTER_FAILURE))
-                if error.failure.status is None:
-                    return seen + [self._put_off(two, now, _AFTER_FAILURE) for two in due[len(seen) :]]
-        if failed and len(failed) == len(due) > 1:
-            raise failed[0]
-        return seen
+                if error.failure.status is None:  # but not where there is no answer to be had
+                    break
+        self.note_answer(api.name, failed[-1] if len(failed) == len(seen) else None)
+        return seen + [self._put_off(one, now, _AFTER_FAILURE) for one in due[len(seen) :]]
 
     def _find(self, api: Api, one: Followed) -> Outgoing | None:
         try:

@@ -135,10 +135,10 @@ class Replies(Worker):
             return interval
         if not hinted and not self._is_our_turn(now, every):
             return interval / 2
+        self.forget_others([api.name for api in taking])
         try:
             more = self.read()
-        except CallFailed as error:
-            log.warning("replies cannot be read, will try again", error=str(error))
+        except CallFailed:
             return max(interval, _AFTER_FAILURE)
         self._has_more = more
         return 0.0 if more else interval
@@ -164,10 +164,12 @@ class Replies(Worker):
             try:
                 more |= self._read(api)
             except CallFailed as error:  # the others are asked all the same
+                self.note_answer(api.name, error)
                 failed.append(error)
                 if len(failed) == len(taking):
                     raise
-                log.warning("replies cannot be read, will try again", account=api.name, error=str(error))
+            else:
+                self.note_answer(api.name, None)
         return more
 
     def _read(self, api: Api) -> bool:

@@ -159,6 +159,7 @@ class Sender(Worker):
     """Sends what is queued, up to ``max_concurrency`` jobs at once, each on a thread of its own."""
 
     name = "sender"
+    longest_work = 60.0
 
     def __init__(
         self,

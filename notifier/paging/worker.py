@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import structlog
 
 from notifier.clock import elapsed
 from notifier.metrics import Metrics
+from notifier.ovh.errors import CallFailed
 from notifier.paging.set_aside import SetAside
 from notifier.store.engine import StoreUnavailable
 
@@ -16,8 +17,6 @@ log = structlog.get_logger(__name__)
 
 LONGEST_FAILURE = 30.0
 """Seconds for which a worker may fail before that is reported."""
-_LONGEST_WORK = 600.0
-"""Seconds that a piece of work takes at the most: many calls, each with its time-out."""
 _AFTER_FAILURE = 1.0  # seconds
 
 
@@ -25,6 +24,8 @@ class Worker:
     """Calls `work` from `start` to `stop`, each time for as long as it says there is more."""
 
     name = "worker"
+    longest_work = 600.0
+    """Seconds that a piece of work takes at the most: many calls, each with its time-out."""
 
     def __init__(self, metrics: Metrics, idle: float) -> None:
         """Prepare to work at least every *idle* seconds."""
@@ -38,6 +39,7 @@ class Worker:
         self._failing_since: float | None = None
         self._busy_since: float | None = None
         self._error = ""
+        self._refused: dict[str, tuple[float, str]] = {}  # the accounts that cannot be asked: since when, and why
 
     def work(self) -> float | None:
         """Do a piece of work; return after how many seconds to do the next, None for when it is woken."""
@@ -70,8 +72,11 @@ class Worker:
         """Return why it has not worked for `LONGEST_FAILURE` (now as `elapsed` gives it); None when all is well."""
         if self._failing_since is not None and now - self._failing_since >= LONGEST_FAILURE:
             return f"the {self.name} has failed for {now - self._failing_since:.0f} s: {self._error}"
-        if self._busy_since is not None and now - self._busy_since >= _LONGEST_WORK:
+        if self._busy_since is not None and now - self._busy_since >= self.longest_work:
             return f"the {self.name} has been busy with one piece of work for {now - self._busy_since:.0f} s"
+        for since, error in self._refused.values():
+            if now - since >= LONGEST_FAILURE:
+                return f"no {self.name} could be read from OVHcloud for {now - since:.0f} s: {error}"
         return None
 
     def _run(self) -> None:
@@ -125,6 +130,22 @@ class Worker:
             log.exception("the last resort failed, will try again", worker=self.name, **about)
             return False
         return True
+
+    def note_answer(self, account: str, error: CallFailed | None) -> None:
+        """Remember whether OVHcloud could be asked about *account*, or the *error*; each change is logged once."""
+        before = self._refused.pop(account, None)
+        about = {"worker": self.name, "account": account or None}
+        if error is not None:
+            self._refused[account] = before[0] if before is not None else elapsed(), str(error)[:200]
+            self._metrics.worker_failures.labels(self.name).inc()
+            if before is None:
+                log.warning("OVHcloud cannot be asked, will try again", **about, error=str(error))
+        elif before is not None:
+            log.info("OVHcloud can be asked again", **about)
+
+    def forget_others(self, accounts: Collection[str]) -> None:
+        """Forget of which accounts OVHcloud could not be asked, but for the *accounts* that there are still."""
+        self._refused = {name: known for name, known in self._refused.items() if name in accounts}
 
     def _note_failure(self, error: str) -> None:
         self._metrics.worker_failures.labels(self.name).inc()

@@ -679,6 +679,13 @@ class Store(Database):
                 oldest.append(from_microseconds(since))
         return Queue(states, unplanned, min(oldest, default=None), self.held())
 
+    def oldest_unplanned(self) -> datetime | None:
+        """Return when the oldest webhook came that is not planned; None when all are."""
+        statement = select(func.min(webhooks.c.received_at)).where(webhooks.c.planned_at.is_(None))
+        with self.reading() as connection:
+            since = connection.execute(statement).scalar()
+        return None if since is None else from_microseconds(since)
+
     def held(self) -> dict[str, int]:
         """Return how many messages are held, by reason."""
         statement = (
