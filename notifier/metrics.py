@@ -143,7 +143,8 @@ class Metrics:
             "heartbeat_late", "1 while a heartbeat has not been seen for its timeout.", "heartbeat"
         )
         self.watchdog_success_timestamp = gauge(
-            "watchdog_last_success_timestamp_seconds", "When the dead man's switch was last told."
+            "watchdog_last_success_timestamp_seconds",
+            "When the dead man's switch was last called, or was to be called first; NaN without one.",
         )
         self.jobs_overdue = gauge(
             "jobs_overdue", "Jobs that have been sending for 30 s longer than the time-out of a call."
@@ -191,12 +192,22 @@ class Metrics:
         )
         gauge.set_function(lambda: float(is_ready()))
 
-    def expect_workers(self, names: Iterable[str]) -> None:
-        """Let the series of the workers be there before anything happens."""
-        for name in names:
+    def expect_workers(self, items_set_aside: Mapping[str, Callable[[], int]]) -> None:
+        """Let the series of the workers be there before anything happens.
+
+        *items_set_aside* has, for the name of each worker, what counts the items that it cannot process.
+        """
+        gauge = Gauge(
+            "notifier_items_set_aside",
+            "Items that a worker could not process, and tries again.",
+            ["worker"],
+            registry=self.registry,
+        )
+        for name, count in items_set_aside.items():
             self.worker_failures.labels(name)
             self.worker_last_success.labels(name)
             self.last_resort.labels(name)
+            gauge.labels(name).set_function(count)
 
     def forget(self, gauge: Gauge, **labels: str) -> None:
         """Remove the series of *gauge* with these labels, of what is not configured any more."""

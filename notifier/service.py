@@ -163,7 +163,7 @@ class Service:
         self.metrics.watch_holes(lambda: self.current.runtime.rota.holes(clock()))
         self.metrics.watch_incidents(self.store.incidents.counts)
         self.metrics.watch_ready(lambda: self._not_ready() is None)
-        self.metrics.expect_workers(worker.name for worker in self._workers)
+        self.metrics.expect_workers({worker.name: worker.set_aside.__len__ for worker in self._workers})
         self._reloading = asyncio.Lock()
         self._reload_problem: str | None = None
         self._needs_restart: tuple[str, ...] = ()

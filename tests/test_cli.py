@@ -161,7 +161,14 @@ def test_check_online_asks_ovhcloud_about_everything(files, emulator):
         ({"is_valid_credential": False}, "FAILED: credentials: 403 INVALID_CREDENTIAL"),
         ({"rules": [("GET", "/*")]}, "FAILED: rights: cannot send jobs: 403 NOT_GRANTED_CALL"),
         (
-            {"rules": [("GET", "/sms"), ("GET", "/sms/*/senders/*"), ("GET", "/sms/sms-emu12345-1"), ("POST", "/*")]},
+            {
+                "rules": [
+                    ("GET", "/sms"),
+                    ("GET", "/sms/*/senders/*"),
+                    ("GET", "/sms/sms-emu12345-1"),
+                    ("POST", "/*"),
+                ]
+            },
             "FAILED: rights: cannot read pending jobs: 403 NOT_GRANTED_CALL",
         ),
         ({"status": "disable"}, "FAILED: account: sms-emu12345-1 has status disable"),

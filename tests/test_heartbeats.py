@@ -1,6 +1,7 @@
 """Heartbeats: seen, lost, back; a service that was down itself; the watchdog."""
 
 import http.server
+import math
 import threading
 from datetime import timedelta
 
@@ -226,6 +227,19 @@ def switch():
     yield server
     server.shutdown()
     server.server_close()
+
+
+def test_a_watchdog_that_was_never_called_is_late_from_its_first_turn_and_none_is_never(make):
+    series = "notifier_watchdog_last_success_timestamp_seconds"
+    pager = make()
+    watchdog, first = Watchdog(pager.current, pager.hand, pager.metrics, lambda: False), pager.hand()
+    watchdog.work()
+    assert math.isnan(pager.count(series)), "time() - NaN > 600 holds never"
+    pager.reload(watchdog={"url": "http://127.0.0.1:9/ping", "every": "30s"})
+    for _ in range(2):
+        watchdog.work()
+        pager.hand.move(minutes=5)
+    assert pager.count(series) == first.timestamp()
 
 
 def test_the_watchdog_is_told_that_this_service_lives(make, switch):

@@ -403,7 +403,9 @@ def test_a_worker_that_hangs_for_a_minute_is_reported_like_one_that_fails(files,
 
 
 def test_receipts_and_replies_that_cannot_be_read_are_reported(files, run, emulator, soon, caplog):
-    running = run(files.write(ovh={"sender": None, "sender_for_response": True, "replies": {"poll_interval": "1s"}}))
+    running = run(
+        files.write(ovh={"sender": None, "sender_for_response": True, "replies": {"poll_interval": "1s"}})
+    )
     emulator.emulation.rules = [("GET", "/sms"), ("POST", "/*")]
     running.post(payload("firing-one"))
     for name in ("receipts", "replies"):
@@ -412,7 +414,9 @@ def test_receipts_and_replies_that_cannot_be_read_are_reported(files, run, emula
         assert running.metric(f'notifier_worker_failures_total{{worker="{name}"}}') > 0
     assert requests.get(running.url + "/-/ready", timeout=10).status_code == 200, "pages go out all the same"
     running.service.replies.wake()
-    wait_for(lambda: running.metric('notifier_worker_failures_total{worker="replies"}') > 1, "it asks no more")
+    wait_for(
+        lambda: running.metric('notifier_worker_failures_total{worker="replies"}') > 1, "it asks no more"
+    )
     told = [record.getMessage() for record in caplog.records if "cannot be asked" in record.getMessage()]
     assert sum("replies" in line for line in told) == 1, "once"
     emulator.emulation.rules = [("*", "/*")]
@@ -443,6 +447,8 @@ def test_what_is_set_aside_is_reported(files, run, monkeypatch):
     assert "the planner cannot process 1 item(s), and tries again: RuntimeError: a fault" in running.get(
         "/-/ready"
     )
+    assert running.metric('notifier_items_set_aside{worker="planner"}') == 1
+    assert running.metric('notifier_items_set_aside{worker="sender"}') == 0
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,10 @@ class SetAside:
                 item for item, failed in self._items.items() if now < failed.retry_at <= now + _LONGEST_WAIT
             }
 
+    def __len__(self) -> int:
+        """Return how many items there are."""
+        return len(self._items)
+
     def items(self) -> dict[str, Failed]:
         """Return all items with their failures."""
         with self._lock:

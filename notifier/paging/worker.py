@@ -39,7 +39,9 @@ class Worker:
         self._failing_since: float | None = None
         self._busy_since: float | None = None
         self._error = ""
-        self._refused: dict[str, tuple[float, str]] = {}  # the accounts that cannot be asked: since when, and why
+        self._refused: dict[
+            str, tuple[float, str]
+        ] = {}  # the accounts that cannot be asked: since when, and why
 
     def work(self) -> float | None:
         """Do a piece of work; return after how many seconds to do the next, None for when it is woken."""
