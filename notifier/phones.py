@@ -8,6 +8,7 @@ decision 2018-0881 (+33 6 39 98 xx xx), Ofcom "Telephone numbers for drama use" 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 import phonenumbers
 
@@ -20,6 +21,7 @@ _NUMBER = re.compile(
 )
 
 
+@lru_cache(maxsize=4096)
 def parse_mobile(text: str, default_region: str | None = None) -> str:
     """Return the mobile number in *text* as E.164 (``+33639980001``).
 

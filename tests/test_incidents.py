@@ -485,16 +485,6 @@ def test_a_step_is_taken_once_even_if_two_are_at_it(make, emulator, monkeypatch)
     assert [who for who, _ in told(emulator)] == ["alice", "bob"]
 
 
-def test_an_incident_whose_receiver_is_gone_still_escalates(make, emulator, files):
-    pager = make(**team(("5m", ["bob"])))
-    pager.post(firing("A"))
-    pager.turn()
-    other = {"name": "other", "notify": ["carol"], "escalate": [{"after": "5m", "notify": ["carol"]}]}
-    pager.reload(contacts=CONTACTS, receivers=[other])
-    pager.run(310, step=10)
-    assert [who for who, _ in told(emulator)] == ["alice", "carol"]
-
-
 def test_retention_deletes_incidents_that_are_over_and_leaves_those_that_are_not(make, emulator):
     pager = make(**team(("5m", ["bob"])))
     pager.post(firing("A", key="1"))
@@ -866,6 +856,35 @@ def test_a_receiver_that_was_renamed_escalates_to_its_own_people(make, emulator)
     assert the_incident(pager).receiver == "database"
     later(pager, firing("A"), hours=1)
     assert the_incident(pager).number == 1, "the repetition finds it"
+
+
+def test_without_routes_those_who_were_paged_come_before_the_first_receiver(make, emulator):
+    """A receiver that is not in the file any more, and that nothing says the new name of."""
+    web = {"name": "web", "notify": ["carol"]}
+    dba = {"name": "dba", "notify": ["alice"], "escalate": [{"after": "10m", "notify": ["bob"]}]}
+    pager = make(contacts=CONTACTS, receivers=[web, dba])
+    pager.post(webhook(alert("A"), receiver="dba"))
+    pager.turn()
+    pager.reload(contacts=CONTACTS, receivers=[web, {**dba, "name": "database"}])
+    pager.run(620, step=10)
+    assert [who for who, _ in told(emulator)] == ["alice", "alice"]
+    pager.run(300, step=10)
+    assert [who for who, _ in told(emulator)] == ["alice", "alice", "carol"], "nobody has answered"
+    assert the_incident(pager).receiver == "web"
+
+
+def test_who_left_the_file_is_told_nothing_more_and_who_was_renamed_is(make, emulator):
+    pager = make(contacts=CONTACTS, receivers=[{"name": "ops", "notify": ["alice", "bob"]}])
+    pager.post(firing("A"))
+    pager.turn()
+    others = [contact for contact in CONTACTS if contact["name"] not in ("alice", "bob")]
+    bob = next(contact for contact in CONTACTS if contact["name"] == "bob")
+    pager.reload(
+        contacts=[{**bob, "name": "robert"}, *others], receivers=[{"name": "ops", "notify": ["carol"]}]
+    )
+    pager.post(over("A"))
+    pager.turn()
+    assert [who for who, text in told(emulator) if text.startswith("RESOLVED")] == ["bob"]
 
 
 # -- what reaches nobody ------------------------------------------------------------------------------------

@@ -51,6 +51,8 @@ from notifier.store.store import Store
 log = structlog.get_logger(__name__)
 
 _BATCH = 16
+_BEFORE_THE_FIRST = timedelta(minutes=5)
+"""How long those who were paged have, before the first receiver is: nothing says any more whose the incident is."""
 _CLOCK_STEP = timedelta(minutes=1)
 """A clock that is set back by less puts steps off by less than anybody minds."""
 _CLOCKS_DIFFER = timedelta(minutes=10)
@@ -147,22 +149,30 @@ class Escalator(Worker):
             self.set_aside.discard(incident.id)
             self._sender.expect()
 
-    def _of_today(self, runtime: Runtime, incident: Incident, now: datetime) -> tuple[Incident, Receiver]:
-        """Return an incident and its receiver; where that was renamed or removed, as they are by today's routes."""
+    def _of_today(
+        self, runtime: Runtime, incident: Incident, now: datetime
+    ) -> tuple[Incident, Receiver | None]:
+        """Return an incident and its receiver; where that was renamed or removed, as they are by today's routes.
+
+        None where these do not say whose it is.
+        """
         receiver = runtime.configuration.receiver(incident.receiver)
         if receiver is not None:
             return incident, receiver
         last = self._store.incidents.webhook(incident)
         receiver = successor(runtime, incident, *last, now) if last is not None else None
-        if receiver is None:
-            return incident, receiver_of(runtime, incident)
+        return (incident if receiver is None else self._moved(incident, receiver)), receiver
+
+    def _moved(self, incident: Incident, receiver: Receiver) -> Incident:
+        """Return *incident* as one of *receiver*, unless that has another one of the same group."""
         key = receiver.name, incident.group_key
         is_free = key not in self._store.incidents.find([incident.group_key])
-        return (replace(incident, receiver=receiver.name) if is_free else incident), receiver
+        return replace(incident, receiver=receiver.name) if is_free else incident
 
     def _hear(self, runtime: Runtime, incident: Incident, now: datetime) -> IncidentChange:
         """Return what tells of the alerts that joined *incident* while it was muted."""
-        incident, receiver = self._of_today(runtime, incident, now)
+        incident, known = self._of_today(runtime, incident, now)
+        receiver = known or receiver_of(runtime, incident)
         unmuted = replace(incident, heard_at=None)
         last = last_part(runtime, self._store, incident, receiver, now)
         if last is None:
@@ -182,7 +192,8 @@ class Escalator(Worker):
         return IncidentChange(after, events=(Event(planned.change),), messages=messages)
 
     def _change(self, runtime: Runtime, incident: Incident, now: datetime) -> IncidentChange:
-        incident, receiver = self._of_today(runtime, incident, now)
+        incident, known = self._of_today(runtime, incident, now)
+        receiver = known or receiver_of(runtime, incident)
         last = last_part(runtime, self._store, incident, receiver, now)
         part = last[1] if last is not None else None
         if part is not None and part.muted_by:
@@ -200,6 +211,11 @@ class Escalator(Worker):
             now,
             lambda names: runtime.recipients(names, now),
         )
+        if known is None and (again := recipients_of(runtime, self._store.incidents.involved(incident.id))):
+            # Nothing says whose it is now: those who were paged are again, and later the first receiver.
+            current = self._moved(current, receiver)
+            due_at = now + _BEFORE_THE_FIRST if current.receiver == receiver.name else None
+            taking = Taking(again, 0, 0, due_at)
         whom = taking.whom or runtime.anybody(receiver, now)
         after = escalated(current, taking)
         kind = "reopened" if has_lapsed else "heard" if is_first else "escalated"

@@ -342,11 +342,16 @@ def successor(
 ) -> Receiver | None:
     """Return the receiver that the alerts of *incident* reach now, where its own was renamed or removed.
 
-    *body* is its last webhook, posted for the receiver *posted_to* if it was. None where that cannot be said.
+    *body* is its last webhook, posted for the receiver *posted_to* if it was. None where that cannot be said, as
+    without routes.
     """
     try:
         webhook = parse_webhook(body)
     except WebhookError:
+        return None
+    if runtime.configuration.receiver(posted_to or "") is None and runtime.routing.is_unknown(
+        webhook.receiver
+    ):
         return None
     parts = divide(runtime, webhook, posted_to, now)
     of_incident = [part for part in parts if part.firing & incident.alerts]
@@ -814,13 +819,17 @@ def _said_once(message: NewMessage, part: Part, said: dict[tuple[object, ...], s
 def recipients_of(runtime: Runtime, involved: Iterable[Involved]) -> tuple[Recipient, ...]:
     """Return how to write to those who were paged: contacts at the number they have now.
 
-    Whoever is no contact any more is written to as a number.
+    A contact that was renamed is found by its number. Whoever left the configuration is left out.
     """
-    found: dict[str, Recipient] = {}
+    configuration, found = runtime.configuration, dict[str, Recipient]()
+    names = {contact.name for contact in configuration.contacts}
     for one in involved:
-        try:
-            recipient = runtime.configuration.recipient(one.contact or one.phone)
-        except ValueError:
-            recipient = runtime.configuration.recipient(one.phone)
+        if one.contact in names:
+            recipient = configuration.recipient(one.contact)
+        elif one.phone in configuration.numbers():
+            every = (configuration.recipient(name) for name in names)
+            recipient = next((r for r in every if r.phone == one.phone), configuration.recipient(one.phone))
+        else:
+            continue
         found.setdefault(recipient.phone, recipient)
     return tuple(found.values())
