@@ -20,7 +20,8 @@ _TAKE = frozenset({"take", "prends", "reprends"})
 _ALL = frozenset({"all", "tout", "tous", "toutes"})
 _NEXT = frozenset({"next", "nxt", "escalate", "suivant"})
 _CLOSE = frozenset({"close", "closed", "resolve", "resolved", "clore", "clos", "fermer"})
-_HELP = frozenset({"help", "aide", "?"})
+_HELP = frozenset({"help", "aide", "aidez"})
+_MOST_WORDS_OF_HELP = 3
 _WHO = frozenset({"who", "whos", "qui"})
 _MUTE = frozenset({"mute", "silence", "sourdine"})
 _POLITE = frozenset({"thanks", "thank", "thx", "please", "pls", "merci", "svp", "stp"})
@@ -100,7 +101,7 @@ def parse_reply(text: str) -> Command:
     given = unicodedata.normalize("NFKC", text).casefold()
     if any(thumb in given for thumb in _THUMBS):
         given = re.sub("[^\\w\\s#]", " ", given) + (" ok" if not re.search(r"[a-z]", given) else "")
-    if given.strip(" .!") in _HELP:
+    if _asks_for_help(given):
         return Help()
     is_unclear = _NO_NUMBER.search(given) is not None
     given = " ".join(re.sub(r"[^\w\s]|_", " ", given).split())
@@ -122,6 +123,11 @@ def parse_reply(text: str) -> Command:
         return Unclear()
     is_polite = not _POLITE.isdisjoint(given.split())
     return _command({_kind(word) for word in words}, tuple(dict.fromkeys(numbers)), len(words), is_polite)
+
+
+def _asks_for_help(given: str) -> bool:
+    words = re.findall(r"\w+", given)
+    return given.strip(" .!") == "?" or (len(words) <= _MOST_WORDS_OF_HELP and not _HELP.isdisjoint(words))
 
 
 def _command(kinds: Collection[str], numbers: tuple[int, ...], words: int, is_polite: bool) -> Command:

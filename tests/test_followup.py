@@ -110,7 +110,7 @@ def test_ack_without_a_number_means_the_most_severe_that_are_open(answering, emu
     assert (
         said_to(emulator, ALICE)[-1] == "You have 2: #3 #1. Open: 1 warning, 1 info. Reply all for the rest."
     )
-    reply(pager, emulator, ALICE, "ack")
+    reply(pager, emulator, ALICE, "ack", seconds=20)
     assert said_to(emulator, ALICE)[-1] == "You have #2 B. Open: 1 info. Reply all for the rest."
 
 
@@ -160,6 +160,32 @@ def test_a_reply_that_the_network_delivers_twice_counts_once(answering, emulator
         "A db-1": "acknowledged",
         "W": "open",
     }
+
+
+@pytest.mark.parametrize(("pause", "outcome"), [(10, "repeated"), (40, "done")])
+def test_the_same_words_again_count_once_unless_the_answer_was_read(answering, emulator, pause, outcome):
+    pager = answering(**team(("5m", ["bob"]), ("5m", ["carol"])))
+    later(pager, firing("A", key="a"), seconds=1)
+    later(pager, webhook(alert("W", severity="warning"), key="w"), seconds=5)
+    reply(pager, emulator, ALICE, "ack")
+    assert said_to(emulator, ALICE)[-1] == "You have #1 A db-1. Open: 1 warning. Reply all for the rest."
+    reply(pager, emulator, ALICE, "ack", seconds=pause)
+    assert outcomes(pager) == ["done", outcome]
+    if outcome == "repeated":
+        said = "Received twice, counted once. Open: 1 warning. Reply all for the rest."
+        assert said_to(emulator, ALICE)[-1] == said
+
+
+def test_the_same_words_about_a_page_that_came_in_between_count(answering, emulator):
+    pager = answering(**team(("5m", ["bob"])))
+    later(pager, firing("A", key="a"), seconds=1)
+    emulator.emulation.reply(ALICE, "ack")
+    later(pager, firing("B", key="b"), seconds=5)
+    pager.hand.move(seconds=20)
+    emulator.emulation.reply(ALICE, "ack")
+    pager.listen()
+    assert outcomes(pager) == ["done", "done"]
+    assert {i.state.value for i in pager.store.incidents.page(9)} == {"acknowledged"}
 
 
 def test_a_reply_that_is_carried_out_in_part_counts_once_as_well(answering, emulator):
@@ -325,10 +351,12 @@ def test_one_reply_gets_few_answers(answering, emulator):
     assert sorted(said_to(emulator, ALICE)[1:]) == ["No open incident #901.", "No open incident #902."]
 
 
-def test_replies_are_read_once_and_only_while_something_is_open(answering, emulator):
+def test_replies_are_read_once_and_seldom_while_nothing_is_open(answering, emulator):
     pager = answering(**team())
     pager.hand.move(minutes=16)
+    pager.listen()
     emulator.requests.clear()
+    pager.hand.move(seconds=55)
     pager.listen()
     assert emulator.requests == []
     pager.post(firing("A"))
@@ -340,14 +368,18 @@ def test_replies_are_read_once_and_only_while_something_is_open(answering, emula
     pager.post(over("A"))
     pager.turn()
     pager.listen()
-    pager.hand.move(minutes=16)
+    pager.hand.move(minutes=60)
+    pager.listen()
     emulator.requests.clear()
+    pager.hand.move(seconds=50)
     pager.listen()
     assert emulator.requests == []
+    reply(pager, emulator, ALICE, "who")
+    assert said_to(emulator, ALICE)[-1].startswith("On call:")
     emulator.emulation.reply(ALICE, "who")
     pager.replies.hint()
     pager.listen()
-    assert outcomes(pager) == ["nobody further", "who"]
+    assert outcomes(pager) == ["nobody further", "who", "who"]
 
 
 @both_engines

@@ -390,11 +390,17 @@ def test_while_pages_would_not_go_out_webhooks_are_refused_and_it_is_not_ready(
 
 @pytest.mark.parametrize("name", ["planner", "sender"])
 def test_a_worker_that_hangs_for_a_minute_is_reported_like_one_that_fails(files, run, monkeypatch, name):
-    running, freed = run(files.write()), threading.Event()
+    running, begun, freed = run(files.write()), threading.Event(), threading.Event()
     worker = getattr(running.service, name)
+
+    def hang():
+        begun.set()
+        freed.wait(60)
+
     with monkeypatch.context() as patch:
-        patch.setattr(worker, "work", lambda: freed.wait(60) and None)
-        wait_for(lambda: worker.failure(elapsed() + 61) is not None, "it is not busy")
+        patch.setattr(worker, "work", hang)
+        assert begun.wait(30)
+        assert worker.failure(elapsed() + 61) is not None
         assert worker.failure(elapsed() + 50) is None
         patch.setattr(worker, "longest_work", 0.0)
         assert running.post(payload("firing-one")).status_code == 503

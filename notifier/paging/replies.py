@@ -54,7 +54,9 @@ _ATTEMPTS = 5
 _SKEW = timedelta(seconds=1)
 """OVHcloud's times are whole seconds."""
 _LINGER = timedelta(minutes=15)
-"""For how long after the last incident is resolved replies are still read."""
+"""For how long after the last incident is resolved replies are read as often as before."""
+_SELDOM = timedelta(minutes=1)
+"""How often they are read later."""
 _TOO_OLD_TO_ANSWER = timedelta(minutes=15)
 _MOST_NAMED = 12
 """How many numbers a confirmation names at most."""
@@ -115,6 +117,7 @@ class Replies(Worker):
         self._is_hinted = False
         self._open_until: datetime | None = None
         self._has_more = False
+        self._read_at: datetime | None = None
 
     def hint(self) -> None:
         """Read now: OVHcloud says that there is a reply."""
@@ -125,16 +128,18 @@ class Replies(Worker):
         """Read what is new, if there is anything to reply to."""
         taking = self._taking()
         every = min((api.settings.replies.poll_interval for api in taking), default=_LONGEST_INTERVAL)
-        interval = every.total_seconds()
         hinted, self._is_hinted = self._is_hinted, False
         now = self._clock()
         if self._open_until is None or self._store.incidents.any_open():
             self._open_until = now
-        is_wanted = hinted or abs(now - self._open_until) < _LINGER
-        if not is_wanted or not taking:
+        interval = every.total_seconds()
+        is_seldom = abs(now - self._open_until) >= _LINGER and not hinted and not self._has_more
+        is_read = self._read_at is not None and timedelta() <= now - self._read_at < _SELDOM
+        if not taking or (is_seldom and is_read):
             return interval
         if not hinted and not self._is_our_turn(now, every):
             return interval / 2
+        self._read_at = now
         self.forget_others([api.name for api in taking])
         try:
             more = self.read()
@@ -290,7 +295,10 @@ class Replies(Worker):
         if goes_further and self._store.replies.is_repeated(
             account, reply.id, person.phone, reply.message, at
         ):
-            return _Meaning("repeated")  # networks deliver a message twice now and then
+            # Networks deliver a message twice now and then.
+            left = self._store.incidents.open_of(person, at + _SKEW) if isinstance(command, Ack) else []
+            rest = _still_open(left, person.language)
+            return _Meaning("repeated", answers=[f"{notice('repeated', person.language)} {rest}".strip()])
         return self._meaning(command, person, at, now, silences)
 
     def _meaning(
@@ -509,13 +517,18 @@ def _confirmation(taken: Sequence[Incident], left: Sequence[Incident], language:
         numbers = " ".join(f"#{one.number}" for one in taken[:_MOST_NAMED])
         more = " ..." if len(taken) > _MOST_NAMED else ""
         text = notice("you_have_all", language, count=len(taken), numbers=numbers + more)
+    rest = _still_open(left, language)
+    return f"{clip(text, 160 - len(rest) - 1)} {rest}" if rest else text
+
+
+def _still_open(left: Sequence[Incident], language: str) -> str:
+    """Return how many of which severity are *left* open; nothing where none is."""
     if not left:
-        return text
+        return ""
     severities = Counter(one.severity or "alert" for one in left)
     ordered = sorted(severities.items(), key=lambda one: urgency(one[0]))
     counts = ", ".join(f"{count} {severity}" for severity, count in ordered)
-    rest = notice("still_open", language, counts=counts)
-    return f"{clip(text, 160 - len(rest) - 1)} {rest}"
+    return notice("still_open", language, counts=counts)
 
 
 def _is_of_another(incident: Incident, person: Recipient) -> bool:

@@ -39,6 +39,8 @@ REPLIES_SEEN = "replies/"
 
 _LONGEST_TEXT = 1000
 _DOUBLED = timedelta(minutes=1)
+_READING = timedelta(seconds=15)
+"""How long it takes at least until a message that was sent has come, was read and is replied to."""
 _FOLLOWED = (
     messages.c.id,
     messages.c.ovh_id,
@@ -286,7 +288,8 @@ class Replies:
     def is_repeated(self, account: str, id_: int, phone: str, text: str, at: datetime) -> bool:
         """Return whether a reply with this *text* from *phone* is one that the network has delivered twice.
 
-        The other was carried out and is at most a minute apart, and *phone* was sent no answer in between.
+        The other was carried out and is at most a minute apart, and *phone* was sent no page and no answer in between
+        that can have been read before this one was written.
         """
         twin = (
             select(replies.c.at)
@@ -305,13 +308,13 @@ class Replies:
             before = connection.execute(twin).scalar()
             if before is None:
                 return False
-            answer = select(messages.c.id).where(
+            read = select(messages.c.id).where(
                 messages.c.phone == phone,
-                messages.c.kind == Kind.ANSWER,
+                messages.c.kind.not_in([Kind.RESOLVED, Kind.NOTICE]),
                 messages.c.sent_at > before,
-                messages.c.sent_at <= at,
+                messages.c.sent_at <= at - _READING,
             )
-            return connection.execute(answer.limit(1)).first() is None
+            return connection.execute(read.limit(1)).first() is None
 
     def is_tag_known(self, tag: str) -> bool:
         """Return whether *tag* is that of a job of this installation."""
