@@ -162,8 +162,21 @@ def test_a_job_of_one_that_is_gone_is_asked_for_and_sent_if_it_was_not_taken(pai
     assert texts(emulator) == []  # it may show up in the lists yet, or be under way
     second.run(20)
     assert texts(emulator) == []  # a call that was signed at the claim is good yet
-    second.run(15)
+    second.run(35)
     assert len(texts(emulator)) == 1
+
+
+def test_a_call_that_is_made_at_the_last_moment_and_is_listed_late_is_not_sent_again(pair, emulator):
+    job = claimed(pair[0])
+    pass_away(pair)
+    pair[1].run(26)
+    emulator.emulation.listing_delay = 3600.0
+    pair[0].current.runtime.api.send(job.text, [job.messages[0].phone], job.tag)
+    pair[1].run(18)
+    emulator.emulation.accepted[0].listed_at = 0.0
+    pair[1].run(40)
+    assert len(texts(emulator)) == 1
+    assert pair[1].states() == ["accepted"]
 
 
 def test_a_job_of_one_that_is_gone_is_not_sent_again_if_it_was_taken(pair, emulator):

@@ -72,7 +72,7 @@ class Replicas(Worker):
             # It may be only this database that it cannot reach, while a call of its is under way.
             accounts = self._current.runtime.configuration.accounts
             timeout = max(account.timeout for account in accounts)
-            patience = max(retry.LISTING_DELAY + timeout, _CALL_IS_GOOD_FOR)
+            patience = max(timeout, _CALL_IS_GOOD_FOR) + retry.LISTING_DELAY
             jobs = self._store.members.bury(silent, now, patience).result()
             log.warning("replicas are gone, their work is taken over", replicas=sorted(silent), jobs=jobs)
             self._sender.wake()
