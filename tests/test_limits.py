@@ -202,6 +202,21 @@ def test_resolutions_in_a_storm_go_as_one_digest(make, emulator):
     assert [text for _, text in told(emulator)[8:]] == ["resolved 8: warning A0, A1, A2; +5 more kinds"]
 
 
+def test_resolutions_put_off_nothing_that_is_critical(make, emulator):
+    pager = make(**team())
+    names = [f"A{number}" for number in range(14)]
+    storm(pager, names, severity="critical")
+    pager.run(100)
+    assert len(told(emulator)) == 14, "all that may go one by one"
+    ended = [webhook(alert(name, severity="critical", status="resolved"), key=name) for name in names[:8]]
+    pager.post_all(ended)
+    pager.run(40)
+    storm(pager, ["B", "C"], severity="critical")
+    pager.run(62)
+    (text,) = [text for _, text in told(emulator)[14:]]
+    assert text.startswith("2 more alerts: critical B, C; resolved 8: critical A0, A1, A2")
+
+
 def test_a_resolution_outside_of_a_storm_goes_at_once(make, emulator):
     pager = make(**team())
     storm(pager, ["A"])

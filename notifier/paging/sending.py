@@ -536,7 +536,12 @@ class Sender(Worker):
         if at > now:
             outbox.hold([message.id for message in resolved], at, Hold.DIGEST)
             return others
-        every = [m for m in outbox.waiting_for(phone) if m.kind == Kind.RESOLVED and m.expires_at > now]
+        queued = [m for m in outbox.waiting_for(phone) if m.kind not in _FREE and m.expires_at > now]
+        every = [message for message in queued if message.kind == Kind.RESOLVED]
+        if _critical(message for message in queued if message.kind != Kind.RESOLVED)[0]:
+            # A digest of theirs comes within a minute and takes these along; one of these alone would put it off.
+            outbox.hold([message.id for message in resolved], now + SHORTEST_WAIT, Hold.DIGEST)
+            return others
         if len(every) == 1:
             return waiting
         digest_ = self._digest(every, now)
@@ -1062,7 +1067,7 @@ def _in_time(pacing: Pace, waiting: Sequence[Message]) -> Pace:
     return replace(pacing, rest_at=min(pacing.rest_at, last))
 
 
-def _critical(waiting: Sequence[Message]) -> tuple[int, datetime | None]:
+def _critical(waiting: Iterable[Message]) -> tuple[int, datetime | None]:
     """Return how many of those *waiting* are critical, and since when the oldest of them is."""
     since = [message.received_at for message in waiting if message.urgency == CRITICAL]
     return len(since), min(since, default=None)
