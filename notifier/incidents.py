@@ -106,6 +106,14 @@ class Incident:
     muted_by: str = ""
     """How it is muted now, for people (``outside office-hours``); empty if it is not."""
     muted_until: datetime | None = None
+    """When that ends; None where it is not muted, or the end is too far away to be known."""
+
+    @property
+    def next_step_at(self) -> datetime | None:
+        """When its next step comes; None where nobody is to be paged, or its mute has no end that is known."""
+        if self.state is not IncidentState.OPEN:
+            return None
+        return self.muted_until if self.muted_by else self.due_at
 
     @property
     def holder(self) -> str | None:

@@ -78,7 +78,7 @@ def _receivers_named(route: Route) -> Iterator[str]:
         yield from _receivers_named(child)
 
 
-LONGEST_MUTE = timedelta(days=14)
+_LONGEST_MUTE = timedelta(days=14)
 """How far ahead the end of a mute is looked for."""
 
 
@@ -165,7 +165,7 @@ class Routing:
         names = {name for way in ways for name in (*way.mute, *way.active)}
         intervals = [interval for name in names for interval in self.intervals.get(name, ())]
         return first_after(
-            lambda at: any(not self._muting(way, at) for way in ways), intervals, now, LONGEST_MUTE
+            lambda at: any(not self._muting(way, at) for way in ways), intervals, now, _LONGEST_MUTE
         )
 
     def describe(self, name: str, now: datetime) -> str:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from notifier.config import IntervalConfig, load
 from notifier.intervals import Interval, first_after
+from notifier.web.api import incident_json
 from tests.conftest import alert, program, webhook
 from tests.test_incidents import team, the_incident, told
 
@@ -326,6 +327,9 @@ def test_a_muted_incident_says_until_when(make, emulator, hand):
     incident = the_incident(pager)
     assert (incident.muted_by, incident.muted_until) == ("outside office-hours", at("2026-11-23T08:00"))
     assert incident.due_at == pager.hand() + timedelta(hours=1), "a reload may change the hours"
+    shown = incident_json(incident)
+    assert shown["next_step_at"] == shown["muted_until"] == "2026-11-23T08:00:00.000Z"
+    assert shown["muted_by"] == "outside office-hours"
     pager.run(3 * 3600, step=600)
     assert the_incident(pager).muted_until == at("2026-11-23T08:00")
     hand.now = at("2026-11-23T07:59")
@@ -350,4 +354,8 @@ def test_thousands_of_muted_alerts_are_looked_at_together(make):
         patch.setattr(type(routing), "unmuted_at", lambda *a: asked.append(a) or real(*a))
         pager.turn()
     assert len(asked) == 1
-    assert the_incident(pager).muted_until == pager.hand() + timedelta(days=14)
+    assert (the_incident(pager).muted_by, the_incident(pager).muted_until) == ("outside never", None)
+    assert the_incident(pager).due_at == pager.hand() + timedelta(hours=1), (
+        "a reload may change the intervals"
+    )
+    assert the_incident(pager).next_step_at is None

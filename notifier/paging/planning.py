@@ -48,7 +48,6 @@ from notifier.rendering import (
     since,
     title,
 )
-from notifier.routing import LONGEST_MUTE
 from notifier.runtime import Current, Runtime
 from notifier.store.incidents import HEARTBEATS, Involved
 from notifier.store.records import IncidentChange, NewMessage, NewNotification, StoredWebhook
@@ -80,13 +79,14 @@ class Part:
     muted_by: tuple[str, ...] = ()
     """The time intervals that mute all of it that fires now, or else all of it."""
     muted_until: datetime | None = None
-    """When some of it is muted no longer."""
+    """When some of it is muted no longer; None if that is too far away to be known."""
     is_whole: bool = True
     """Whether the webhook told of all alerts of its group: Alertmanager may cut off some."""
 
-    def look_at(self, now: datetime) -> datetime | None:
+    def look_at(self, now: datetime) -> datetime:
         """Return when to look again at what is muted: a reload may change the time intervals."""
-        return min(self.muted_until, now + _LOOK_AHEAD) if self.muted_until is not None else None
+        soon = now + _LOOK_AHEAD
+        return soon if self.muted_until is None else min(self.muted_until, soon)
 
     @property
     def key(self) -> Key:
@@ -174,8 +174,7 @@ def _muted(
 ) -> tuple[tuple[str, ...], datetime | None]:
     """Return which time intervals mute all of the alerts for *receiver* at *now*, and until when.
 
-    None, and None, if one of the alerts is not muted. Where the end is too far away, it is the longest that is
-    looked ahead.
+    None, and None, if one of the alerts is not muted. The end is None where it is too far away to be known.
     """
     routing = runtime.routing
     if not routing.intervals:
@@ -187,7 +186,7 @@ def _muted(
     if not all(names):
         return (), None
     every = tuple(dict.fromkeys(name for some in names for name in some))
-    return every, min((routing.unmuted_at(one, now) or now + LONGEST_MUTE for one in ways), default=None)
+    return every, min(filter(None, (routing.unmuted_at(one, now) for one in ways)), default=None)
 
 
 def plan(

@@ -65,7 +65,9 @@ def incident_json(incident: Incident) -> dict[str, Any]:
         "acknowledged_by": incident.acknowledged_by,
         "acknowledged_via": incident.acknowledged_via,
         "acknowledged_at": rfc3339(incident.acknowledged_at),
-        "next_step_at": rfc3339(incident.due_at) if incident.state is IncidentState.OPEN else None,
+        "next_step_at": rfc3339(incident.next_step_at),
+        "muted_by": incident.muted_by or None,
+        "muted_until": rfc3339(incident.muted_until),
         "resolved_at": rfc3339(incident.resolved_at),
     }
 

@@ -355,9 +355,7 @@ class Pages:
 
     def _ahead(self, incident: Incident) -> Iterator[tuple[datetime, str]]:
         """Yield when the next steps of *incident* come and whom they page, as things stand and nobody acknowledges."""
-        runtime, at = self.current.runtime, incident.muted_until or incident.due_at
-        if incident.state is not IncidentState.OPEN:
-            return
+        runtime, at = self.current.runtime, incident.next_step_at
         receiver = receiver_of(runtime, incident)
         policy, step, round_ = runtime.policy(receiver), incident.step, incident.round
         while at is not None:
