@@ -11,7 +11,8 @@ import phonenumbers
 import yaml
 
 from notifier.config import Configuration, Loading, Ovh, RouteConfig
-from notifier.phones import parse_mobile
+from notifier.matchers import Matcher, MatchType
+from notifier.phones import mask, parse_mobile
 from notifier.routing import Routing
 from notifier.yaml_source import Path_, Position, Problem
 
@@ -33,17 +34,61 @@ def advise(loading: Loading) -> list[Problem]:
         *_storage(configuration, loading.file.parent),
         *_accounts(configuration),
         *_contacts(configuration),
+        *_receivers(configuration),
         *([] if configuration.route is None else _routes(configuration.route, ("route",))),
     ]
     return [Problem(loading.position(path), path, message, is_warning=True) for path, message in found]
 
 
 def _routes(route: RouteConfig, path: Path_) -> Iterator[tuple[Path_, str]]:
+    ending: dict[int, set[str]] = {}  # what alerts fulfil that go no further than a route
     for number, child in enumerate(route.routes):
         here: Path_ = (*path, "routes", number)
-        if not child.matchers and not child.continue_ and number < len(route.routes) - 1:
-            yield here, "has no matchers, so every alert ends here and the routes after it are never reached"
+        conditions = {str(matcher) for matcher in child.matchers if not _holds_always(matcher)}
+        before = next((other for other, ended in ending.items() if ended and ended <= conditions), None)
+        if before is not None:
+            yield (
+                here,
+                f"is never reached: whatever it matches ends at routes[{before}], which has no continue: true",
+            )
+        if not child.continue_:
+            ending[number] = conditions
+            if not conditions and number < len(route.routes) - 1:
+                why = "has matchers that every alert fulfils" if child.matchers else "has no matchers"
+                yield here, f"{why}, so every alert ends here and the routes after it are never reached"
         yield from _routes(child, here)
+
+
+def _holds_always(matcher: Matcher) -> bool:
+    """Whether every alert fulfils *matcher*; each of them has a name."""
+    regex = matcher.value.removeprefix("^").removesuffix("$") if matcher.type is MatchType.REGEXP else ""
+    is_some_name = regex == ".+" or (matcher.type is MatchType.NOT_EQUAL and not matcher.value)
+    return regex in (".*", "(.*)") or (matcher.name == "alertname" and is_some_name)
+
+
+def _receivers(configuration: Configuration) -> Iterator[tuple[Path_, str]]:
+    reached = None if configuration.route is None else set(_reached(configuration.route))
+    beating = {heartbeat.receiver for heartbeat in configuration.heartbeats}
+    for index, receiver in enumerate(configuration.receivers):
+        if reached is not None and receiver.name not in reached | beating:
+            message = (
+                f'no route and no heartbeat leads to "{receiver.name}"; webhooks to /alert/{receiver.name} do'
+            )
+            yield ("receivers", index), message
+        names = {contact.name for contact in configuration.contacts}
+        names |= {schedule.name for schedule in configuration.schedules}
+        for number in (notify for notify in receiver.everyone() if notify not in names):
+            phone = parse_mobile(number, configuration.global_.default_region)
+            if (rule := _country_of(configuration, phone)) is not None:
+                yield ("receivers", index), f"{mask(phone)} {rule}"
+
+
+def _reached(route: RouteConfig) -> Iterator[str]:
+    """Yield the receivers that *route* and those below it name."""
+    if route.receiver is not None:
+        yield route.receiver
+    for child in route.routes:
+        yield from _reached(child)
 
 
 def _contacts(configuration: Configuration) -> Iterator[tuple[Path_, str]]:
@@ -57,13 +102,17 @@ def _contacts(configuration: Configuration) -> Iterator[tuple[Path_, str]]:
             yield path, f'is the number of "{other}", too; replies from it are taken for those of "{other}"'
         numbers.setdefault(phone, contact.name)
         if notified is not None and contact.name not in notified and not contact.admin:
-            message = "is in no schedule, and no receiver notifies it: nobody pages this contact"
+            message = "no receiver notifies it, and no schedule that one notifies: nobody pages this contact"
             yield ("contacts", index), message
-        region = phonenumbers.region_code_for_number(phonenumbers.parse(phone)) or ""
-        for account in configuration.accounts:
-            if (rule := _country(account, region)) is not None:
-                yield path, rule
-                break
+        if (rule := _country_of(configuration, phone)) is not None:
+            yield path, rule
+
+
+def _country_of(configuration: Configuration, phone: str) -> str | None:
+    """Return what is said against sending to the country of *phone*, by the first account that it concerns."""
+    region = phonenumbers.region_code_for_number(phonenumbers.parse(phone)) or ""
+    rules = (_country(account, region) for account in configuration.accounts)
+    return next(filter(None, rules), None)
 
 
 def _country(account: Ovh, region: str) -> str | None:
@@ -79,7 +128,7 @@ def _notified(configuration: Configuration) -> set[str] | None:
     names: set[str] = set()
     for receiver in configuration.receivers:
         names.update(receiver.everyone())
-    for schedule in configuration.schedules:
+    for schedule in [schedule for schedule in configuration.schedules if schedule.name in names]:
         if schedule.ics is not None:
             return None
         names.update(name for rotation in schedule.rotations for name in rotation.contacts)

@@ -14,6 +14,10 @@ def checked(files, *arguments, **changes):
 
 
 BOTH = {"receivers": [{"name": "ops", "notify": ["alice", "bob"]}]}
+ROTA = {
+    "name": "rota",
+    "rotations": [{"start": "2026-01-05T09:00", "every": "1w", "contacts": ["alice", "bob"]}],
+}
 RECEIVERS = [{"name": name, "notify": ["alice", "bob"]} for name in ("ops", "db")]
 
 
@@ -31,7 +35,31 @@ RECEIVERS = [{"name": name, "notify": ["alice", "bob"]} for name in ("ops", "db"
             {**BOTH, "contacts": [{"name": "alice", "phone": BOB}, {"name": "bob", "phone": BOB}]},
             'contacts[1].phone: is the number of "alice", too',
         ),
-        ({}, "contacts[1]: is in no schedule, and no receiver notifies it"),
+        ({}, "contacts[1]: no receiver notifies it, and no schedule that one notifies"),
+        ({"schedules": [ROTA]}, "contacts[1]: no receiver notifies it, and no schedule that one notifies"),
+        *(
+            (
+                {"receivers": RECEIVERS, "route": {"receiver": "ops", "routes": [
+                    {"receiver": "ops", "matchers": [matcher]}, {"receiver": "db", "matchers": ["a=b"]}]}},
+                "route.routes[0]: has matchers that every alert fulfils",
+            )
+            for matcher in ('alertname=~".*"', 'alertname=~".+"', 'team=~"^.*$"', 'alertname!=""')
+        ),
+        (
+            {"receivers": RECEIVERS, "route": {"receiver": "ops", "routes": [
+                {"receiver": "ops", "matchers": ["team=db"]},
+                {"receiver": "db", "matchers": ["severity=critical", "team=db"]}]}},
+            "route.routes[1]: is never reached: whatever it matches ends at routes[0]",
+        ),
+        (
+            {"receivers": RECEIVERS, "route": {"receiver": "ops"}},
+            'receivers[1]: no route and no heartbeat leads to "db"; webhooks to /alert/db do',
+        ),
+        (
+            {"receivers": [{"name": "ops", "notify": ["alice", "bob", "+447700900123"]}],
+             "ovh": {"sender": ..., "sender_for_response": True}},
+            "receivers[0]: +447••••0123 is outside of France",
+        ),
         (
             {**BOTH, "contacts": [{"name": "alice", "phone": "+447700900123"}, {"name": "bob", "phone": BOB}],
              "ovh": {"sender": ..., "sender_for_response": True}},
@@ -59,16 +87,14 @@ def test_what_is_meant_is_not_warned_of(files):
         "receiver": "ops",
         "routes": [
             {"receiver": "ops", "continue": True},
-            {"receiver": "db", "matchers": ["a=b"]},
+            {"receiver": "db", "matchers": ["a=b", 'team=~"db.*"']},
+            {"receiver": "ops", "matchers": ['team=~"db.*"']},
+            {"receiver": "db", "matchers": ['team=~".+"']},
             {"receiver": "db"},
         ],
     }
     assert checked(files, receivers=RECEIVERS, route=route) == []
-    rota = {
-        "name": "rota",
-        "rotations": [{"start": "2026-01-05T09:00", "every": "1w", "contacts": ["alice", "bob"]}],
-    }
-    assert checked(files, schedules=[rota], receivers=[{"name": "ops", "notify": ["rota"]}]) == []
+    assert checked(files, schedules=[ROTA], receivers=[{"name": "ops", "notify": ["rota"]}]) == []
 
 
 def test_receivers_of_alertmanager_that_are_not_configured_here_are_named(files):
