@@ -872,6 +872,12 @@ def ovh_login(
     except ConfigurationError as error:
         sys.stderr.write(f"{error}\n")
         raise typer.Exit(1) from None
+    if settings.client_id:
+        _fail("a service account (client_id) has no consumer key; give it the policy of: notifier ovh policy")
+    if key_file is not None and not key_file.parent.is_dir():
+        _fail(
+            f"{key_file} cannot be written: there is no directory {key_file.parent}; make it, and run this again"
+        )
     try:
         key = Api(settings).request_consumer_key()
     except CallFailed as error:
@@ -911,9 +917,12 @@ def ovh_login(
 def _replace(file: Path, text: str) -> None:
     """Write *text* to *file* in one step, with the mode and owner that the file has; a new one is for its owner alone.
 
+    A link stays, and what it leads to is written.
+
     Raises:
         OSError: it cannot be written.
     """
+    file = file.resolve()
     descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
     temporary = Path(name)
     try:

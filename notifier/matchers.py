@@ -115,12 +115,12 @@ def _agreed(
 def parse_label(text: str) -> tuple[str, str]:
     """Read one ``name=value``, as ``amtool config routes test`` takes its arguments.
 
-    The value may hold commas; braces around it are refused, as amtool does.
+    The value may hold commas and braces; braces around it all are refused, as amtool does.
 
     Raises:
         MatcherError: it is not one label, or not with ``=``.
     """
-    if text.startswith("{") or text.endswith("}"):
+    if text.startswith("{"):
         raise MatcherError(f'"{text}": leave out the braces; write name=value')
     (matcher,) = _agreed(lambda: (_Utf8Parser(text).parse_one(),), lambda: (_classic_matcher(text),))
     if matcher.type is not MatchType.EQUAL:

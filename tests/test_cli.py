@@ -373,6 +373,14 @@ def test_login_says_what_is_missing(files, emulator):
     assert result.exit_code == 1
     assert 'the key "application_secret" is missing' in result.stderr
     assert "ovh.timeout: " in result.stderr
+    oauth = files.directory / "oauth.yml"
+    oauth.write_text(json.dumps({"ovh": {"client_id": "EU.a", "client_secret": "b", "sender": "ACME"}}))
+    result = notifier("ovh", "login", "--config", oauth)
+    assert (result.exit_code, "notifier ovh policy" in result.stderr) == (1, True)
+    file = files.write("nowhere.yml", ovh={"consumer_key": ..., "consumer_key_file": "nowhere/consumer_key"})
+    result = notifier("ovh", "login", "--config", file)
+    assert result.exit_code == 1
+    assert f"there is no directory {files.directory / 'nowhere'}" in result.stderr
     empty = files.directory / "empty.yml"
     empty.write_text("")
     assert notifier("ovh", "login", "--config", empty).exit_code == 1
@@ -544,8 +552,9 @@ def test_a_token_file_that_is_not_there_is_said(tmp_path):
 
 
 def test_login_keeps_mode_and_owner_of_the_key_file(files, emulator):
-    key = files.directory / "consumer_key"
+    key, link = files.directory / "the-key", files.directory / "consumer_key"
     key.write_text("old")
+    link.symlink_to("the-key")
     key.chmod(0o640)
     os.chown(key, 65534, 65534)
     file = files.write(ovh={"consumer_key": ..., "consumer_key_file": "consumer_key"})
@@ -554,7 +563,11 @@ def test_login_keeps_mode_and_owner_of_the_key_file(files, emulator):
     assert "Reload a running service" in done.stdout
     assert (key.stat().st_mode & 0o777, key.stat().st_uid, key.stat().st_gid) == (0o640, 65534, 65534)
     assert key.read_text().strip() == emulator.emulation.credentials.consumer_key
-    assert sorted(one.name for one in files.directory.iterdir() if "consumer" in one.name) == ["consumer_key"]
+    assert sorted(one.name for one in files.directory.iterdir() if "key" in one.name) == [
+        "consumer_key",
+        "the-key",
+    ]
+    assert link.is_symlink()
 
 
 @pytest.mark.parametrize("oauth", [{}, {"client_id": "EU.a", "client_secret": "b"}])

@@ -112,9 +112,16 @@ def test_what_is_written_reads_back(name, value):
 
 def test_a_label_is_one_equality():
     assert parse_label("severity=critical") == ("severity", "critical")
-    for text in ("v=1,5", "path=/a,b", "labels=a=b,c=d", "foo=bar,"):  # as amtool reads them
+    for text in (
+        "v=1,5",
+        "path=/a,b",
+        "labels=a=b,c=d",
+        "foo=bar,",
+        "msg={x,y}",
+        "foo=bar}",
+    ):  # as amtool reads them
         assert "=".join(parse_label(text)) == text
-    for braced in ("msg={x}", "{foo=bar}", "foo=bar}"):
+    for braced in ("{foo=bar", "{foo=bar}"):
         with pytest.raises(MatcherError, match="leave out the braces"):
             parse_label(braced)
     for bad in ("severity", "a!=b"):

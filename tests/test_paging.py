@@ -409,6 +409,14 @@ def test_one_recipient_that_spoils_a_job_is_found_and_fails_alone(make, emulator
     assert sorted(sms.receiver for sms in emulator.emulation.accepted) == sorted(set(numbers) - {numbers[5]})
 
 
+def test_an_account_without_a_configured_name_is_called_by_its_own_in_metrics(make, emulator):
+    pager = make(ovh={"service_name": None})
+    pager.post(ONE)
+    pager.turn(2)
+    assert pager.count('notifier_sending_paused{account="sms-emu12345-1",reason="credits"}') == 0
+    assert 'notifier_sending_paused{account=""' not in pager.metrics.exposition().decode()
+
+
 def test_a_sender_that_one_country_refuses_pages_the_others(make, emulator):
     american, french = "+12025550143", "+33639980009"
     pager = make(receivers=[{"name": "usa", "notify": [american]}, {"name": "france", "notify": [french]}])

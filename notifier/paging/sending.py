@@ -198,7 +198,8 @@ class Sender(Worker):
         """How many messages a limit holds, by reason."""
         self.overdue = 0
         """How many jobs have been sending for longer than a call can take."""
-        self._counted = current.runtime
+        self._runtime: Runtime | None = None  # for which refusals and rates were forgotten
+        self._labels: dict[str, str] = {}  # of the accounts, in metrics
         self.accounts = Accounts()
         """How it stands with each account."""
 
@@ -207,12 +208,13 @@ class Sender(Worker):
     def work(self) -> float | None:
         """Hand out what is due to as many threads as there may be."""
         now = self._clock()
-        if not self._has_begun or self._counted is not self._current.runtime:
+        if (runtime := self._current.runtime) is not self._runtime:
             # An account that refused a message may be mended since, and the others may have been removed.
             self._store.forget_refusals().result()
-        if self._counted is not self._current.runtime:
-            self._count_pauses()  # of the accounts that there are now
             self.accounts.forget_rates()
+            self._runtime = runtime
+        if self._labels != self._account_labels():
+            self._count_pauses()  # of the accounts that there are now, by the names that are known now
         if not self._has_begun:
             orphans = self._store.free_orphans(now, retry.LISTING_DELAY).result()
             if orphans:
@@ -934,14 +936,17 @@ class Sender(Worker):
             self._count_pauses()
             log.info("sending resumed", after=before.reason, **_by(job))
 
+    def _account_labels(self) -> dict[str, str]:
+        return {name: api.account_name or name for name, api in self._current.runtime.apis.items()}
+
     def _count_pauses(self) -> None:
-        self._counted = self._current.runtime
+        self._labels = self._account_labels()
         gauge = self._metrics.sending_paused
         gauge.clear()  # of accounts that a reload removed, too
-        for name, standing in self.accounts.all(self._counted.apis).items():
+        for name, standing in self.accounts.all(self._labels).items():
             for reason in retry.PauseReason:
                 is_paused = standing.paused is not None and standing.paused.reason is reason
-                gauge.labels(name, reason).set(is_paused)
+                gauge.labels(self._labels[name], reason).set(is_paused)
 
     # settling
 

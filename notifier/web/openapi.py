@@ -74,12 +74,14 @@ _MESSAGE: Json = {
     "phone": {"type": "string", "description": "Masked."},
     "text": _TEXT,
     "parts": _COUNT,
-    "credits": _or_null({"type": "number", "description": "What it has cost; null until OVHcloud has told."}),
+    "credits": _or_null(
+        {"type": "number", "minimum": 0, "description": "What it has cost; null until OVHcloud has told."}
+    ),
     "state": {"enum": [state.value for state in MessageState]},
     "error": _or_null(_TEXT),
     "attempts": _COUNT,
-    "ovh_id": _or_null({"type": "integer"}),
-    "ptt": _or_null({"type": "integer"}),
+    "ovh_id": _or_null(_COUNT),
+    "ptt": _or_null(_COUNT),
     "merged_into": _or_null(_TEXT),
     "created_at": _TIME,
     "sent_at": _or_null(_TIME),
