@@ -99,6 +99,20 @@ def test_lines_of_a_message_name_webhook_incident_receiver_and_alert(written, ma
         assert about == [incident.webhook_id, 1, "Disk db-1", incident.receiver], one
 
 
+def test_a_job_that_is_asked_for_often_is_a_line_and_names_what_it_is_about(written, make, emulator):
+    configure_logging(LogFormat.JSON, LogLevel.INFO, written)
+    pager = make(**team())
+    emulator.faults.add(Fault(kind=FaultKind.RESET_AFTER))
+    emulator.emulation.listing_delay = 3600.0
+    pager.post(webhook(alert("Disk", instance="db-1"), receiver="renamed"))
+    pager.run(15)
+    lines = [json.loads(line) for line in written.getvalue().splitlines()]
+    (asked,) = [one for one in lines if one["msg"] == "job not settled yet, asking again"]
+    assert (asked["incident"], asked["alert"], asked["receiver"]) == (1, "Disk db-1", "ops")
+    (unknown,) = [one for one in lines if one["msg"].startswith("unknown receiver")]
+    assert (unknown["receiver"], unknown["alert"]) == ("renamed", "Disk")
+
+
 @pytest.mark.parametrize(
     ("url", "hidden"),
     [

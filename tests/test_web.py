@@ -120,13 +120,15 @@ def test_a_webhook_can_be_posted_for_a_receiver(files, run, phones):
         (b"[" * 500_000, "recursion"),
     ],
 )
-def test_what_is_no_webhook_is_refused_with_the_reason(files, run, body, words):
+def test_what_is_no_webhook_is_refused_with_the_reason(files, run, caplog, body, words):
     running = run(files.write())
     for path in ("/alert", "/alert/ops"):
         answer = running.post(body, path)
         assert answer.status_code == 400
         assert words in answer.text
     assert running.metric('notifier_webhooks_total{code="400"}') == 2
+    lines = [one.getMessage() for one in caplog.records if "webhook refused" in one.getMessage()]
+    assert [words in line for line in lines] == [True, True]
 
 
 def test_a_body_that_is_too_large_is_refused_before_it_is_read(files, run):

@@ -137,7 +137,15 @@ class Escalator(Worker):
     def _fail(self, resort: _Decide, now: datetime, incident: Incident, error: Exception) -> None:
         """Try an incident again later; page with a built-in text in the end."""
         attempts = self.set_aside.add(incident.id, error, now)
-        log.error("escalation failed", incident=incident.number, attempts=attempts, exc_info=error)
+        log.error(
+            "escalation failed",
+            incident=incident.number,
+            webhook=incident.webhook_id,
+            alert=incident.title,
+            receiver=incident.receiver,
+            attempts=attempts,
+            exc_info=error,
+        )
         if attempts < MOST_ATTEMPTS:
             return
 

@@ -56,6 +56,8 @@ from notifier.store.store import Store
 log = structlog.get_logger(__name__)
 
 _BATCH = 16
+_MOST_NAMED = 5
+"""How many names of alerts a line of the log holds at most."""
 _BATCH_BYTES = 4 * 1024 * 1024
 _FEW_BYTES = 64 * 1024
 _LOOK_AHEAD = timedelta(hours=1)
@@ -632,14 +634,14 @@ class Planner(Worker):
         return [id_ for id_, _ in planned if id_ not in refused]
 
     def _fail(self, read: _Read, error: Exception) -> None:
-        self._set_aside(read.stored, group_key(read.webhook), error)
+        self._set_aside(read.stored, read.webhook, error)
 
-    def _set_aside(self, stored: StoredWebhook, group: str, error: Exception) -> None:
+    def _set_aside(self, stored: StoredWebhook, webhook: Webhook | None, error: Exception) -> None:
         """Try a webhook again later, and others of its group after it; page with a built-in text in the end."""
         now = self._clock()
         attempts = self.set_aside.add(stored.id, error, now)
-        self._groups[stored.id] = group
-        log.error("planning failed", webhook=stored.id, attempts=attempts, exc_info=error)
+        self._groups[stored.id] = group_key(webhook) if webhook is not None else ""
+        log.error("planning failed", **_about(stored, webhook), attempts=attempts, exc_info=error)
         if attempts < MOST_ATTEMPTS:
             return
 
@@ -659,7 +661,7 @@ class Planner(Worker):
         touched: set[str] = set()
         held = {group: id_ for id_, group in self._groups.items() if id_ in waiting}
         for stored in todo:
-            group = ""
+            webhook: Webhook | None = None
             with self._pressure.giving_way():
                 try:
                     webhook = parse_webhook(stored.body)
@@ -671,7 +673,7 @@ class Planner(Worker):
                         continue
                     parts = divide(runtime, webhook, stored.posted_to, now)
                 except Exception as error:  # whatever is wrong with one webhook must not delay the others
-                    self._set_aside(stored, group, error)
+                    self._set_aside(stored, webhook, error)
                     continue
             touched.add(group)
             batch.append(_Read(stored, webhook, parts))
@@ -692,7 +694,7 @@ class Planner(Worker):
         stored, webhook, runtime = read.stored, read.webhook, self._current.runtime
         if stored.posted_to is None and runtime.routing.is_unknown(webhook.receiver):
             self._metrics.webhooks_unknown_receiver.inc()
-            log.warning("unknown receiver, the first one is paged", webhook=stored.id, named=webhook.receiver)
+            log.warning("unknown receiver, the first one is paged", **_about(stored, webhook))
         plans: list[Plan] = []
         moved: set[str] = set()
         for part in read.parts:
@@ -707,7 +709,12 @@ class Planner(Worker):
             planned = plan(runtime, webhook, part, incident, involved, known.numbers.get(part.key), now)
             plans.append(planned)
             if not planned.pages:
-                log.info("nothing to send", webhook=stored.id, receiver=part.key[0], change=planned.change)
+                log.info(
+                    "nothing to send",
+                    **{**_about(stored, webhook), "receiver": part.key[0]},
+                    incident=planned.incident and planned.incident.number,
+                    change=planned.change,
+                )
         for incident in self._strays(stored, webhook, read.parts, known.incidents):
             if incident.id not in moved:
                 plans.append(left(runtime, webhook, incident, self._involved(incident), now))
@@ -813,6 +820,16 @@ def _said_once(message: NewMessage, part: Part, said: dict[tuple[object, ...], s
     )
     first = said.setdefault(words, message.id)
     return message if first == message.id else replace(message, merged_into=first)
+
+
+def _about(stored: StoredWebhook, webhook: Webhook | None) -> dict[str, object]:
+    """Return what names a webhook in the log, with what could be read of it."""
+    names = {alert.labels.get("alertname", "") for alert in webhook.alerts} if webhook is not None else ()
+    return {
+        "webhook": stored.id,
+        "receiver": webhook and (stored.posted_to or webhook.receiver),
+        "alert": ", ".join(sorted(filter(None, names))[:_MOST_NAMED]) or None,
+    }
 
 
 def recipients_of(runtime: Runtime, involved: Iterable[Involved]) -> tuple[Recipient, ...]:

@@ -680,7 +680,13 @@ class Sender(Worker):
             log.info("message is not needed any more", **_about(message))
         for new, rest in handed.merged:
             self._metrics.sms_merged.labels(rest[0].receiver).inc(len(rest))
-            log.warning("messages merged into a digest", message=new.id, merged=len(rest), **_to(rest[0]))
+            log.warning(
+                "messages merged into a digest",
+                message=new.id,
+                merged=len(rest),
+                **_of_all(rest),
+                **_to(rest[0]),
+            )
         if handed.credits_held:
             log.error("limits.credits reached, only what is critical goes", held=handed.credits_held)
         for phone, is_hurried in handed.hurried.items():
@@ -974,13 +980,15 @@ class Sender(Worker):
         )
         about = {
             "job": job.tag,
+            **_of(job.messages[0]),
             "found": len(found),
             "missing": len(missing),
             "error": failure and str(failure),
         }
         match verdict:
             case retry.AskAgain(after):
-                log.info("job not settled yet, asking again", **about)
+                if not job.looks:  # once, not at each look
+                    log.info("job not settled yet, asking again", **about)
                 given_up = [m for m in missing if m.expires_at <= now]
                 ended = found + [
                     Ending(m.id, MessageState.EXPIRED, error="it was never learnt whether it was taken")
@@ -1103,6 +1111,13 @@ def _of(message: Message) -> dict[str, object]:
         "alert": message.alert,
         "receiver": message.receiver,
     }
+
+
+def _of_all(some: Sequence[Message]) -> dict[str, object]:
+    """Return what all of *some* tell of, each once."""
+    numbers = sorted({message.incident_number for message in some if message.incident_number is not None})
+    names = sorted({message.alert for message in some if message.alert})
+    return {"incidents": numbers, "alerts": names, "receiver": some[0].receiver}
 
 
 def _to(message: Message) -> dict[str, object]:

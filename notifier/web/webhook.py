@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import structlog
 from starlette.types import Message, Receive, Scope, Send
 
 from notifier.alertmanager import WebhookError
@@ -18,6 +19,10 @@ from notifier.runtime import Current
 from notifier.store.engine import StoreUnavailable
 from notifier.web.gate import FOREIGN, Gate, is_foreign
 
+log = structlog.get_logger(__name__)
+
+_GIVEN_UP = frozenset({400, 404, 413})
+"""The answers after which Alertmanager does not post a webhook again, but for those about credentials."""
 _TEXT = (b"content-type", b"text/plain; charset=utf-8")
 _STORED: Message = {
     "type": "http.response.start",
@@ -117,8 +122,15 @@ class WebhookEndpoint:
     def refusal(self, error: WebhookError | StoreUnavailable) -> tuple[int, str]:
         """Count a webhook that was refused; return the status and what to say."""
         status, text = self._explain(error)
-        self._metrics.webhooks.labels(str(status)).inc()
+        self._count_refused(status, text)
         return status, text
+
+    def _count_refused(self, status: int, why: str) -> None:
+        self._metrics.webhooks.labels(str(status)).inc()
+        if status in _GIVEN_UP:
+            log.error(
+                "webhook refused, Alertmanager does not post it again", status=status, error=why.strip()
+            )
 
     # the long way
 
@@ -191,7 +203,7 @@ class WebhookEndpoint:
         return 503, f"not stored, post it again: {error}\n"
 
     async def _refuse(self, send: Send, status: int, message: str) -> None:
-        self._metrics.webhooks.labels(str(status)).inc()
+        self._count_refused(status, message)
         body = message.encode()
         headers = [_TEXT, (b"content-length", str(len(body)).encode())]
         if status == 401:
