@@ -492,7 +492,7 @@ def _incident_text(incident: dict[str, Any]) -> str:
     state = incident["state"]
     if incident["acknowledged_by"] and state != "resolved":
         state = f"{incident['acknowledged_by']} has it"
-    return f"#{incident['number']:<4} {opened:%Y-%m-%d %H:%M}  {incident['receiver']}: {incident['title']} ({state})"
+    return f"#{incident['number']:<4} {opened:%Y-%m-%d %H:%M %Z}  {incident['receiver']}: {incident['title']} ({state})"
 
 
 _MOST_LISTED = 50
@@ -528,7 +528,7 @@ def messages(
         made = datetime.fromisoformat(one["created_at"]).astimezone()
         to = one["to"] or one["phone"]
         why = f" ({one['error']})" if one["error"] else ""
-        _say(f"{one['id']}  {made:%Y-%m-%d %H:%M:%S}  {one['state']:<11} {to}: {one['text']}{why}")
+        _say(f"{one['id']}  {made:%Y-%m-%d %H:%M:%S %Z}  {one['state']:<11} {to}: {one['text']}{why}")
     if not found:
         _say("no messages")
 
@@ -538,9 +538,8 @@ def _print_story(story: dict[str, Any]) -> None:
     _say(f"{story['id']}: {story['kind']} to {to} ({story['phone']}), {story['state']}")
     for line in story["timeline"]:
         at = datetime.fromisoformat(line["at"]).astimezone()
-        _say(
-            f"  {at:%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03d}  {line['what']:<12} {line['detail']}".rstrip()
-        )
+        shown = f"{at:%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03d} {at:%Z}"
+        _say(f"  {shown}  {line['what']:<12} {line['detail']}".rstrip())
 
 
 @migrate_app.command("sachet", epilog="Example: notifier migrate sachet config.yaml > notifier.yml")

@@ -199,12 +199,15 @@ class Service:
                 message = f"the {worker.name} cannot process {len(items)} item(s), and tries again: {error}"
                 warnings.append(self._redaction.hide(message))
         if self.sender.overdue:
-            warnings.append(f"{self.sender.overdue} jobs have been sending for longer than a call can take")
+            count = _counted(self.sender.overdue, "job has", "jobs have")
+            warnings.append(f"{count} been sending for longer than a call can take")
         held = self.sender.held
         if held.get(Hold.CREDITS):
-            warnings.append(f"limits.credits is reached: {held[Hold.CREDITS]} messages wait for it")
+            count = _counted(held[Hold.CREDITS], "message waits", "messages wait")
+            warnings.append(f"limits.credits is reached: {count} for it")
         if held.get(Hold.DIGEST):
-            warnings.append(f"limits.per_contact holds {held[Hold.DIGEST]} messages, which go as digests")
+            count = _counted(held[Hold.DIGEST], "message", "messages")
+            warnings.append(f"limits.per_contact holds {count}, to go as digests")
         if self._reload_problem is not None:
             warnings.append(
                 f"the last reload failed, the configuration before is in force: {self._reload_problem}"
@@ -474,6 +477,10 @@ class _Server(uvicorn.Server):
 
 class AddressUnavailable(Exception):
     """The address to listen on cannot be had; the text says why and what to do."""
+
+
+def _counted(count: int, one: str, several: str) -> str:
+    return f"{count} {one if count == 1 else several}"
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -26,8 +26,10 @@ def timeline(story: Story) -> list[Line]:
         account = f" by {attempt.account}" if attempt.account else ""
         lines.append(Line(attempt.at, "tried", f"as {attempt.tag}{account}"))
         if attempt.answered_at is not None:
-            asked = f" (query {attempt.query_id})" if attempt.query_id else ""
-            lines.append(Line(attempt.answered_at, "answered", _answer(attempt, story.message) + asked))
+            answer = _answer(attempt, story.message)
+            if attempt.query_id and attempt.query_id not in answer:
+                answer += f" (query {attempt.query_id})"
+            lines.append(Line(attempt.answered_at, "answered", answer))
     lines += _ending(message)
     for event in story.events:
         by = f" by {event.by}" if event.by else ""
