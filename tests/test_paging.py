@@ -417,6 +417,18 @@ def test_an_account_without_a_configured_name_is_called_by_its_own_in_metrics(ma
     assert 'notifier_sending_paused{account=""' not in pager.metrics.exposition().decode()
 
 
+def test_what_waits_goes_to_the_number_that_its_contact_has_since_a_reload(make, emulator):
+    pager = make()
+    emulator.faults.add(Fault(kind=FaultKind.ERROR, status=429, headers={"Retry-After": "60"}))
+    pager.post(ONE)
+    pager.turn()
+    (waiting,) = pager.rows()
+    pager.reload(contacts=[{"name": "alice", "phone": "+33639980077"}, {"name": "bob", "phone": BOB}])
+    pager.run(70)
+    assert waiting["phone"] == ALICE
+    assert [sms.receiver for sms in emulator.emulation.accepted] == ["+33639980077"]
+
+
 def test_a_sender_that_one_country_refuses_pages_the_others(make, emulator):
     american, french = "+12025550143", "+33639980009"
     pager = make(receivers=[{"name": "usa", "notify": [american]}, {"name": "france", "notify": [french]}])

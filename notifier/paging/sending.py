@@ -209,8 +209,10 @@ class Sender(Worker):
         """Hand out what is due to as many threads as there may be."""
         now = self._clock()
         if (runtime := self._current.runtime) is not self._runtime:
-            # An account that refused a message may be mended since, and the others may have been removed.
-            self._store.forget_refusals().result()
+            # An account that refused a message may be mended since, and a contact may have a new number.
+            contacts = [contact.name for contact in runtime.configuration.contacts]
+            phones = {name: runtime.configuration.recipient(name).phone for name in contacts}
+            self._store.adapt_waiting(phones).result()
             self.accounts.forget_rates()
             self._runtime = runtime
         if self._labels != self._account_labels():
