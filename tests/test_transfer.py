@@ -1,6 +1,7 @@
 """Moving from one database to another, and reading the story of a page afterwards."""
 
 import json
+from datetime import datetime
 
 import pytest
 from typer.testing import CliRunner
@@ -128,7 +129,8 @@ def test_the_story_of_a_page_is_told(files, run, phones):
     (one,) = json.loads(listed.stdout)
     assert (one["to"], one["state"], one["phone"]) == ("alice", "accepted", "+336••••0001")
     shown = CliRunner().invoke(app, ["messages", one["id"], "--url", running.url])
-    words = [line.split()[2] for line in shown.stdout.splitlines()[1:]]
+    zone, words = zip(*(line.split()[2:4] for line in shown.stdout.splitlines()[1:]), strict=True)
+    assert set(zone) == {datetime.now().astimezone().tzname()}
     assert words[0] == "received"
     assert {"routed", "rendered", "tried", "answered", "accepted", "incident"} <= set(words)
     assert "1 alert firing to receiver ops" in shown.stdout
