@@ -429,9 +429,42 @@ def test_what_waits_goes_to_the_number_that_its_contact_has_since_a_reload(make,
     assert [sms.receiver for sms in emulator.emulation.accepted] == ["+33639980077"]
 
 
+def test_what_was_in_doubt_at_a_reload_goes_to_the_new_number_as_well(make, emulator):
+    pager = make()
+    emulator.faults.add(Fault(kind=FaultKind.RESET_BEFORE))
+    pager.post(ONE)
+    pager.turn()
+    assert pager.states() == ["unsettled"]
+    pager.reload(contacts=[{"name": "alice", "phone": "+33639980077"}, {"name": "bob", "phone": BOB}])
+    pager.run(70)
+    assert [sms.receiver for sms in emulator.emulation.accepted] == ["+33639980077"]
+
+
+def test_pages_to_a_country_that_refuses_the_sender_delay_no_other(make, emulator):
+    american, french = [f"+120255501{n}" for n in range(40, 52)], "+33639980009"
+    pager = make(receivers=[{"name": "usa", "notify": american}, {"name": "france", "notify": [french]}])
+    take = emulator.emulation.send
+
+    def refusing(body, virtual_number=None):
+        if not {french}.issuperset(body.get("receivers", ())):
+            raise bad_request("Sms sender ACME does not exists. Please create it first")
+        return take(body, virtual_number)
+
+    emulator.emulation.send = refusing
+    pager.post(webhook(alert(instance="db-1"), receiver="usa", key="1"))
+    pager.run(100)
+    assert set(pager.states()) == {"queued"}
+    for n in range(3):
+        pager.post(webhook(alert(instance=f"web-{n}"), receiver="france", key=f"web-{n}"))
+        pager.run(35)
+        assert len(emulator.emulation.accepted) == n + 1
+    assert pager.sender.paused is None, "others are accepted"
+
+
 def test_a_sender_that_one_country_refuses_pages_the_others(make, emulator):
     american, french = "+12025550143", "+33639980009"
-    pager = make(receivers=[{"name": "usa", "notify": [american]}, {"name": "france", "notify": [french]}])
+    receivers = {"usa": [american], "france": [french], "both": [american, french]}
+    pager = make(receivers=[{"name": name, "notify": notify} for name, notify in receivers.items()])
     take = emulator.emulation.send
 
     def refusing(body, virtual_number=None):
@@ -446,6 +479,9 @@ def test_a_sender_that_one_country_refuses_pages_the_others(make, emulator):
         pager.post(webhook(alert(instance=f"web-{n}"), receiver="france", key=f"web-{n}"))
     pager.run(20)
     assert [sms.receiver for sms in emulator.emulation.accepted] == [french] * 5
+    pager.post(webhook(alert(instance="db-2"), receiver="both", key="2"))
+    pager.run(20)
+    assert [sms.receiver for sms in emulator.emulation.accepted] == [french] * 6, "of one job as well"
     assert {row["state"] for row in pager.rows() if row["phone"] == american} == {"queued"}
 
 

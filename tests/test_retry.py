@@ -98,6 +98,12 @@ def test_one_bad_recipient_among_many_is_looked_for():
     assert decide(answered(400), attempts=1, recipients=2, chance=0) == Split()
 
 
+def test_a_sender_is_refused_for_a_number_until_it_is_known_to_be_refused_for_any():
+    refused = answered(403, message="Sms sender ACME does not exists. Please create it first")
+    assert decide(refused, attempts=1, recipients=2, chance=0) == Split()
+    assert decide(refused, attempts=1, recipients=1, chance=0) == Pause(PauseReason.SENDER)
+
+
 @pytest.mark.parametrize("message", ["[message] too long", "[tag] too long"])
 def test_what_is_wrong_with_the_whole_job_is_not_looked_for_in_its_recipients(message):
     assert decide(answered(400, message=message), attempts=1, recipients=500, chance=0) == Reject()

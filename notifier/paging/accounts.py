@@ -43,6 +43,8 @@ class Standing:
     """How often in a row."""
     problem: str | None = None
     """What the watch over accounts has found."""
+    accepted_at: datetime | None = None
+    """When it last took something, as far as this process knows."""
 
     def ready_at(self, now: datetime) -> datetime:
         """Return from when on it may send; *now* where it may already."""
@@ -210,6 +212,11 @@ class Accounts:
                 return None
             self._standings[name] = replace(standing, paused=None, shunned_until=None, failures=0)
             return standing.paused
+
+    def note_acceptance(self, name: str, now: datetime) -> None:
+        """Remember that it took something."""
+        with self._lock:
+            self._standings[name] = replace(self._standings.get(name, Standing()), accepted_at=now)
 
     def find(self, name: str, problem: str | None) -> str | None:
         """Remember what the watch has found; return what it had found before."""

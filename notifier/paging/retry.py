@@ -68,7 +68,7 @@ class Reduce:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """One of its recipients will never be taken; find out which by sending to each half."""
+    """One of its recipients is refused; find out which by sending to each half."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +104,8 @@ _PAUSES = {
     "CONFIGURATION": PauseReason.CREDENTIALS,
     "SERVICE_NAME": PauseReason.ACCOUNT,
 }
+_MOST_SPLITS = 10
+"""After so many attempts a sender is taken to be refused for all recipients."""
 _PASSING = frozenset({408, 409, 423, 425, 429})
 _PERHAPS_TAKEN = frozenset({504})
 
@@ -153,7 +155,8 @@ def _refused(failure: Failure, recipients: int, attempts: int) -> Decision:
     if failure.status == 403 and _RIGHTS.search(failure.message):
         return Pause(PauseReason.RIGHTS)
     if failure.status in (400, 403, 404) and _SENDER.search(failure.message):
-        return Pause(PauseReason.SENDER)
+        is_for_one = recipients > 1 and attempts <= _MOST_SPLITS  # perhaps: for the country of its number
+        return Split() if is_for_one else Pause(PauseReason.SENDER)
     if failure.status in (402, 403, 404, 460):
         return Pause(PauseReason.ACCOUNT)
     return Split() if recipients > 1 and not _OF_THE_JOB.search(failure.message) else Reject()

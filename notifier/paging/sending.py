@@ -159,7 +159,7 @@ class Sender(Worker):
     """Sends what is queued, up to ``max_concurrency`` jobs at once, each on a thread of its own."""
 
     name = "sender"
-    longest_work = 60.0
+    longest_work = 60.0  # pages wait for it, and it makes no calls
 
     def __init__(
         self,
@@ -199,6 +199,7 @@ class Sender(Worker):
         self.overdue = 0
         """How many jobs have been sending for longer than a call can take."""
         self._runtime: Runtime | None = None  # for which refusals and rates were forgotten
+        self._phones: dict[str, str] = {}  # of the contacts, by their names
         self._labels: dict[str, str] = {}  # of the accounts, in metrics
         self.accounts = Accounts()
         """How it stands with each account."""
@@ -209,10 +210,10 @@ class Sender(Worker):
         """Hand out what is due to as many threads as there may be."""
         now = self._clock()
         if (runtime := self._current.runtime) is not self._runtime:
-            # An account that refused a message may be mended since, and a contact may have a new number.
+            # An account that refused a message may be mended since, and the others may have been removed.
+            self._store.forget_refusals().result()
             contacts = [contact.name for contact in runtime.configuration.contacts]
-            phones = {name: runtime.configuration.recipient(name).phone for name in contacts}
-            self._store.adapt_waiting(phones).result()
+            self._phones = {name: runtime.configuration.recipient(name).phone for name in contacts}
             self.accounts.forget_rates()
             self._runtime = runtime
         if self._labels != self._account_labels():
@@ -449,11 +450,16 @@ class Sender(Worker):
             due = outbox.due(now, limit + 2 * MAX_RECIPIENTS, phone=phone, without=without, blocked=blocked)
         free = outbox.lock(f"phone/{message.phone}" for message in due) if due else set()
         due = [message for message in due if f"phone/{message.phone}" in free]
+        due = self._addressed(outbox, due)
         handed.expired = [message for message in due if message.expires_at <= now]
         if handed.expired:
             outbox.expire(handed.expired, now)
         due = self._needed(outbox, handed, [m for m in due if m.expires_at > now], now)
         due = self._calmed(outbox, handed, due, now)
+        if (
+            self.paused is not None
+        ):  # a trial: first what failed least, for the failure may be of a message alone
+            due = sorted(due, key=lambda message: message.attempts)
         chosen = [self._made_late(message, now) for message in due]
         if chosen:
             allowed = self._allowed(outbox, handed, {*order, *others}, now)
@@ -466,6 +472,20 @@ class Sender(Worker):
             handed.jobs = outbox.claim(made)
         handed.spent = time.thread_time() - begun
         return handed
+
+    def _addressed(self, outbox: Outbox, due: Sequence[Message]) -> list[Message]:
+        """Return the messages that are *due*, those to contacts with the number that these have now."""
+        moved = {
+            message.id: phone
+            for message in due
+            if (phone := self._phones.get(message.contact, message.phone)) != message.phone
+        }
+        if not moved:
+            return list(due)
+        free = outbox.lock(f"phone/{phone}" for phone in moved.values())
+        moved = {id_: phone for id_, phone in moved.items() if f"phone/{phone}" in free}
+        outbox.readdress(moved)
+        return [replace(message, phone=moved.get(message.id, message.phone)) for message in due]
 
     def _allowed(
         self, outbox: Outbox, handed: Handed, accounts: Iterable[str], now: datetime
@@ -543,7 +563,7 @@ class Sender(Worker):
         queued = [m for m in outbox.waiting_for(phone) if m.kind not in _FREE and m.expires_at > now]
         every = [message for message in queued if message.kind == Kind.RESOLVED]
         if _critical(message for message in queued if message.kind != Kind.RESOLVED)[0]:
-            # A digest of theirs comes within a minute and takes these along; one of these alone would put it off.
+            # If they go as a digest, it takes these along; a digest of resolutions alone would put it off.
             outbox.hold([message.id for message in resolved], now + SHORTEST_WAIT, Hold.DIGEST)
             return others
         if len(every) == 1:
@@ -789,6 +809,8 @@ class Sender(Worker):
             due_at = now + retry.FIRST_BACKOFF
             self._write(lambda: self._store.unsettle(job, now, due_at, retry.LISTING_DELAY, reason, found))
         self._resume(job)
+        if any(one.state is MessageState.ACCEPTED for one in found):
+            self.accounts.note_acceptance(self._name(job), now)
         self._ended(job, found, now, outcome.query_id)
         self._metrics.sms_credits.inc(max(0.0, outcome.sent.total_credits_removed))
         if outcome.sent.credits_left is not None and outcome.service_name is not None:
@@ -835,13 +857,15 @@ class Sender(Worker):
                 self._resume(job)
                 self._reduce(job, failure)
             case retry.Split():
-                self._resume(job)
                 self._split(job, failure)
             case retry.Pause(reason):
                 if reason is retry.PauseReason.CLOCK and api is not None:
                     api.forget_clock()
-                self._pause(job, reason, failure, now)
-                # A sender may be refused for the country of one number: the next trial is of another message.
+                # A sender may be refused for the country of one number: the next trial is of another message, and where
+                # others were accepted meanwhile, only this one waits.
+                is_of_message = reason is retry.PauseReason.SENDER and self._has_taken_others(job)
+                if not is_of_message:
+                    self._pause(job, reason, failure, now)
                 waits = reason is retry.PauseReason.SENDER and not self._has_other(job, now)
                 after = retry.backoff(attempts, self._chance()) if waits else timedelta()
                 self._requeue(job, now + after, failure)
@@ -938,6 +962,11 @@ class Sender(Worker):
             log.error("sending paused", reason=reason, error=str(failure), **_by(job))
         self._count_pauses()
 
+    def _has_taken_others(self, job: Job) -> bool:
+        """Whether the account of *job* took something since the messages of *job* came."""
+        accepted_at = self.accounts.all([self._name(job)])[self._name(job)].accepted_at
+        return accepted_at is not None and accepted_at > max(m.received_at for m in job.messages)
+
     def _resume(self, job: Job) -> None:
         before = self.accounts.resume(self._name(job))
         if before is not None:
@@ -948,13 +977,13 @@ class Sender(Worker):
         return {name: api.account_name or name for name, api in self._current.runtime.apis.items()}
 
     def _count_pauses(self) -> None:
-        self._labels = self._account_labels()
+        labels = self._labels = self._account_labels()  # another thread may renew them
         gauge = self._metrics.sending_paused
         gauge.clear()  # of accounts that a reload removed, too
-        for name, standing in self.accounts.all(self._labels).items():
+        for name, standing in self.accounts.all(labels).items():
             for reason in retry.PauseReason:
                 is_paused = standing.paused is not None and standing.paused.reason is reason
-                gauge.labels(self._labels[name], reason).set(is_paused)
+                gauge.labels(labels[name], reason).set(is_paused)
 
     # settling
 
@@ -1116,10 +1145,13 @@ def _of(message: Message) -> dict[str, object]:
 
 
 def _of_all(some: Sequence[Message]) -> dict[str, object]:
-    """Return what all of *some* tell of, each once."""
-    numbers = sorted({message.incident_number for message in some if message.incident_number is not None})
-    names = sorted({message.alert for message in some if message.alert})
-    return {"incidents": numbers, "alerts": names, "receiver": some[0].receiver}
+    """Return the webhooks, incidents, alerts and receivers of several messages, for the log."""
+    return {
+        "webhooks": sorted({message.webhook_id for message in some if message.webhook_id}),
+        "incidents": sorted({m.incident_number for m in some if m.incident_number is not None}),
+        "alerts": sorted({message.alert for message in some if message.alert}),
+        "receivers": sorted({message.receiver for message in some}),
+    }
 
 
 def _to(message: Message) -> dict[str, object]:

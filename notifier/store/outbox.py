@@ -6,7 +6,7 @@ what others hold is passed over.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, bindparam, exists, func, or_, select, true, update
@@ -272,6 +272,13 @@ class Outbox:
                 update(messages)
                 .where(messages.c.id.in_(chunk), IS_WAITING)
                 .values(state=MessageState.HELD, held_for=reason, due_at=until)
+            )
+
+    def readdress(self, phones: Mapping[str, str]) -> None:
+        """Have queued messages go to other numbers; *phones* holds the number for each id."""
+        for id_, phone in phones.items():
+            self._connection.execute(
+                update(messages).where(messages.c.id == id_, IS_WAITING).values(phone=phone)
             )
 
     def merge(

@@ -628,24 +628,13 @@ class Store(Database):
 
         return self.submit(operation)
 
-    def adapt_waiting(self, phones: Mapping[str, str]) -> Future[None]:
-        """Fit the messages that wait to a new configuration: any account may send them, to today's numbers.
-
-        *phones* holds the number of each contact, by name.
-        """
+    def forget_refusals(self) -> Future[None]:
+        """Let every account be tried again for the messages that wait."""
 
         def operation(connection: Connection) -> None:
             connection.execute(
                 update(messages).where(IS_WAITING, messages.c.refused_by.is_not(None)).values(refused_by=None)
             )
-            waiting = select(messages.c.contact, messages.c.phone).distinct().where(IS_WAITING)
-            for contact, phone in connection.execute(waiting).all():
-                if phones.get(contact, phone) != phone:
-                    connection.execute(
-                        update(messages)
-                        .where(IS_WAITING, messages.c.contact == contact, messages.c.phone == phone)
-                        .values(phone=phones[contact])
-                    )
 
         return self.submit(operation)
 
