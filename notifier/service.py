@@ -42,7 +42,7 @@ from notifier.rendering import Templates
 from notifier.runtime import Current, prepare
 from notifier.schedules import Calendar
 from notifier.store.engine import StoreUnavailable
-from notifier.store.schema import Hold, MessageState
+from notifier.store.schema import Hold
 from notifier.store.store import Store
 from notifier.web.api import Api
 from notifier.web.app import Readiness, build
@@ -252,7 +252,7 @@ class Service:
         if unplanned is not None and now - unplanned >= _STUCK:
             since = unplanned.astimezone(self.configuration.global_.time_zone)
             return f"a webhook has waited to be planned since {since:%d %b %H:%M:%S %Z}"
-        if oldest is None or oldest.state == MessageState.HELD or now - oldest.created_at < _STUCK:
+        if oldest is None or now - oldest.created_at < _STUCK:
             return None
         since = oldest.created_at.astimezone(self.configuration.global_.time_zone)
         why = self._redaction.hide(oldest.error or "the reason is not known")

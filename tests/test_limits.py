@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from notifier.config import PerContact
+from notifier.ovh.emulator import Fault, FaultKind
 from notifier.paging import planning
 from notifier.paging.calm import SHORTEST_WAIT, burst, digest, in_full, pace
 from notifier.paging.desk import Via
 from notifier.sms import measure
-from notifier.store.schema import webhooks
+from notifier.store.schema import messages, webhooks
 from tests.conftest import ALICE, alert, webhook
 from tests.postgres import both_engines
 from tests.test_followup import by_hand  # noqa: F401 (a fixture)
@@ -200,6 +201,23 @@ def test_resolutions_in_a_storm_go_as_one_digest(make, emulator):
     assert (pager.store.queue().messages["held"], pager.store.queue().oldest) == (8, None)
     pager.run(70, step=1)
     assert [text for _, text in told(emulator)[8:]] == ["resolved 8: warning A0, A1, A2; +5 more kinds"]
+
+
+def test_what_a_limit_holds_hides_nothing_that_does_not_drain(make, emulator, hand):
+    pager = make(**team(), limits={"credits": {"amount": 1, "per": "1d"}})
+    storm(pager, ["A", "B"])
+    pager.turn(2)
+    assert sorted(pager.states()) == ["accepted", "held"]
+    is_held = messages.c.state == "held"
+    pager.store.submit(
+        lambda c: c.execute(messages.update().where(is_held).values(error="it failed once"))
+    ).result()
+    emulator.faults.add(Fault(kind=FaultKind.ERROR, status=429, times=None))
+    pager.hand.move(minutes=2)
+    assert pager.store.ledger.waiting_longest(hand(), timedelta(minutes=1)) is None
+    storm(pager, ["C"], severity="critical")
+    pager.turn()
+    assert "429" in pager.store.ledger.waiting_longest(hand(), timedelta(minutes=1)).error
 
 
 def test_resolutions_put_off_nothing_that_is_critical(make, emulator):

@@ -14,6 +14,7 @@ from notifier.store.incidents import HappenedEvent, Incidents
 from notifier.store.outbox import chunks
 from notifier.store.schema import (
     UNDER_WAY,
+    MessageState,
     attempts,
     from_microseconds,
     jobs,
@@ -231,11 +232,14 @@ class Ledger:
             }
 
     def waiting_longest(self, now: datetime, late: timedelta) -> LedgerMessage | None:
-        """Return the message that waits for longest of those that failed before or should have gone *late* ago."""
+        """Return the message that waits for longest of those that failed before or should have gone *late* ago.
+
+        What a limit of ours holds is not late.
+        """
         statement = (
             select(*_COLUMNS)
             .where(
-                messages.c.state.in_([word(state) for state in UNDER_WAY]),
+                messages.c.state.in_([word(state) for state in UNDER_WAY if state is not MessageState.HELD]),
                 or_(messages.c.error.is_not(None), messages.c.due_at < now - late),
             )
             .order_by(messages.c.received_at)
