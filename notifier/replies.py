@@ -127,7 +127,9 @@ def parse_reply(text: str) -> Command:
 
 def _asks_for_help(given: str) -> bool:
     words = re.findall(r"\w+", given)
-    return given.strip(" .!") == "?" or (len(words) <= _MOST_WORDS_OF_HELP and not _HELP.isdisjoint(words))
+    is_command = any(word in _KNOWN - _POLITE or not word.isalpha() for word in words)
+    is_short = len(words) <= _MOST_WORDS_OF_HELP
+    return given.strip(" .!") == "?" or (is_short and not is_command and not _HELP.isdisjoint(words))
 
 
 def _command(kinds: Collection[str], numbers: tuple[int, ...], words: int, is_polite: bool) -> Command:

@@ -9,6 +9,7 @@ from unittest.mock import patch
 import pytest
 import requests
 
+from notifier.clock import elapsed
 from notifier.config import AlertmanagerConfig
 from notifier.ovh.emulator import Fault, FaultKind
 from notifier.paging.receipts import GIVE_UP, next_look
@@ -186,6 +187,30 @@ def test_the_same_words_about_a_page_that_came_in_between_count(answering, emula
     pager.listen()
     assert outcomes(pager) == ["done", "done"]
     assert {i.state.value for i in pager.store.incidents.page(9)} == {"acknowledged"}
+
+
+def test_the_same_words_again_take_nothing_that_cannot_have_been_read(answering, emulator):
+    pager = answering(**team(("5m", ["bob"])))
+    later(pager, firing("A", key="a"), seconds=1)
+    reply(pager, emulator, ALICE, "ok")
+    later(pager, firing("B", key="b"), seconds=18)
+    reply(pager, emulator, ALICE, "ok", seconds=1)
+    assert {i.title: i.state.value for i in pager.store.incidents.page(9)} == {
+        "A db-1": "acknowledged",
+        "B db-1": "open",
+    }
+
+
+def test_replies_that_are_not_taken_any_more_are_reported_no_longer(answering, emulator):
+    pager = answering(**team())
+    pager.post(firing("A"))
+    pager.turn()
+    emulator.emulation.rules = [("POST", "/*")]
+    pager.listen()
+    assert "no replies could be read" in pager.replies.failure(elapsed() + 60)
+    pager.reload(**team())
+    pager.listen()
+    assert pager.replies.failure(elapsed() + 60) is None
 
 
 def test_a_reply_that_is_carried_out_in_part_counts_once_as_well(answering, emulator):

@@ -26,7 +26,7 @@ from notifier.replies import Ack, Close, Help, Mute, Next, Unclear, Who, parse_r
         ("mute 7 2h", Mute(timedelta(hours=2), (7,))), ("Mute 7 2h", Mute(timedelta(hours=2), (7,))),
         ("mute 2h", Mute(timedelta(hours=2))), ("7 mute 90 min", Mute(timedelta(minutes=90), (7,))),
         ("mute #7 1h30m", Mute(timedelta(minutes=90), (7,))), ("mute7 2h", Mute(timedelta(hours=2), (7,))),
-        ("", Unclear()), ("?", Help()), ("help", Help()), ("Aide !", Help()), ("Help?", Help()), ("help me", Help()), ("Aidez-moi", Help()), ("I need help", Help()), ("help? what do I reply", Unclear()), ("all", Ack(every=True)), ("ack all", Ack(every=True)),
+        ("", Unclear()), ("?", Help()), ("help", Help()), ("Aide !", Help()), ("Help?", Help()), ("help me", Help()), ("Aidez-moi", Help()), ("I need help", Help()), ("ack 7 help", Unclear()), ("7 help", Unclear()), ("help? what do I reply", Unclear()), ("all", Ack(every=True)), ("ack all", Ack(every=True)),
         ("tout", Ack(every=True)), ("ack all please", Ack(every=True)), ("Thanks all", Unclear()), ("thank you all!", Unclear()), ("merci tous", Unclear()),
         ("You on it", Unclear()), ("you got it", Unclear()), ("thanks, you take", Unclear()), ("ok thank you", Ack()), ("all next", Unclear()), ("close 7", Close((7,))), ("7 resolve", Close((7,))), ("close", Unclear()), ("not ok", Unclear()), ("ack not", Unclear()),
         ("mute 7", Unclear()), ("mute 7 0h", Unclear()), ("mute", Unclear()), ("who 7", Unclear()), ("ack next", Unclear()),

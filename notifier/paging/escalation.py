@@ -51,8 +51,8 @@ from notifier.store.store import Store
 log = structlog.get_logger(__name__)
 
 _BATCH = 16
-_BEFORE_THE_FIRST = timedelta(minutes=5)
-"""How long those who were paged have, before the first receiver is: nothing says any more whose the incident is."""
+_FALLBACK_DELAY = timedelta(minutes=5)
+"""How long those who were paged have to answer before the first receiver is paged: the incident's own is gone."""
 _CLOCK_STEP = timedelta(minutes=1)
 """A clock that is set back by less puts steps off by less than anybody minds."""
 _CLOCKS_DIFFER = timedelta(minutes=10)
@@ -66,7 +66,7 @@ class Escalator(Worker):
     """Takes the steps that are due, each once: an incident that was changed meanwhile is looked at again."""
 
     name = "escalator"
-    longest_work = 60.0
+    longest_work = 60.0  # pages wait for it, and it makes no calls
 
     def __init__(
         self,
@@ -219,11 +219,13 @@ class Escalator(Worker):
             now,
             lambda names: runtime.recipients(names, now),
         )
-        if known is None and (again := recipients_of(runtime, self._store.incidents.involved(incident.id))):
-            # Nothing says whose it is now: those who were paged are again, and later the first receiver.
+        if known is None:  # nothing says whose it is: the first receiver's, unless that has one of this group
             current = self._moved(current, receiver)
-            due_at = now + _BEFORE_THE_FIRST if current.receiver == receiver.name else None
-            taking = Taking(again, 0, 0, due_at)
+            again = recipients_of(runtime, self._store.incidents.involved(incident.id))
+            if (
+                again and current.receiver == receiver.name
+            ):  # before its people, those who were paged are again
+                taking = Taking(again, 0, 0, now + _FALLBACK_DELAY)
         whom = taking.whom or runtime.anybody(receiver, now)
         after = escalated(current, taking)
         kind = "reopened" if has_lapsed else "heard" if is_first else "escalated"

@@ -176,7 +176,7 @@ def _muted(
 ) -> tuple[tuple[str, ...], datetime | None]:
     """Return which time intervals mute all of the alerts for *receiver* at *now*, and until when.
 
-    None, and None, if one of the alerts is not muted. The end is None where it is too far away to be known.
+    They are empty where one of the alerts is not muted. The end is None then, and where it is more than 14 days away.
     """
     routing = runtime.routing
     if not routing.intervals:
@@ -574,7 +574,7 @@ class Planner(Worker):
     """Plans what the intake stored."""
 
     name = "planner"
-    longest_work = 60.0
+    longest_work = 60.0  # pages wait for it, and it makes no calls
 
     def __init__(
         self,

@@ -69,6 +69,17 @@ def _account(one: Followed) -> str:
     return one.account
 
 
+def _about(one: Followed) -> dict[str, object]:
+    return {
+        "message": one.id,
+        "webhook": one.webhook_id,
+        "incident": one.incident_number,
+        "alert": one.alert,
+        "receiver": one.receiver,
+        "to": one.contact or mask(one.phone),
+    }
+
+
 def next_look(age: timedelta, poll_interval: timedelta) -> timedelta | None:
     """Return how long to wait before the receipt of a message of *age* is asked for again; None to give up."""
     if age >= GIVE_UP:
@@ -115,7 +126,7 @@ class Receipts(Worker):
         if hinted or (self._last is not None and now < self._last):  # or the clock was set back
             self._store.receipts.hasten(now).result()
         self._last = now
-        self.forget_others([api.name for api in self._current.runtime.apis.values()])
+        self.keep_accounts([api.name for api in self._current.runtime.apis.values()])
         waiting = self.set_aside.waiting(now)
         due = self._store.receipts.due(now, _BATCH, without=waiting)
         if not due and waiting:
@@ -137,7 +148,7 @@ class Receipts(Worker):
 
     def _fail(self, now: datetime, one: Followed, error: Exception) -> None:
         attempts = self.set_aside.add(one.id, error, now)
-        log.error("receipt cannot be read, will try again", message=one.id, attempts=attempts, exc_info=error)
+        log.error("receipt cannot be read, will try again", **_about(one), attempts=attempts, exc_info=error)
 
     def _ask(self, account: str, due: Sequence[Followed], now: datetime) -> list[ReceiptSeen]:
         """Return what the receipts of one account's messages say; those that cannot be had are put off."""
@@ -236,16 +247,7 @@ class Receipts(Worker):
 
     def _report(self, due: Sequence[Followed], seen: Sequence[ReceiptSeen]) -> None:
         for one, receipt in zip(due, seen, strict=True):
-            about = {
-                "message": one.id,
-                "webhook": one.webhook_id,
-                "incident": one.incident_number,
-                "alert": one.alert,
-                "receiver": one.receiver,
-                "to": one.contact or mask(one.phone),
-                "ovh_id": one.ovh_id,
-                "ptt": receipt.ptt,
-            }
+            about = {**_about(one), "ovh_id": one.ovh_id, "ptt": receipt.ptt}
             if receipt.state is MessageState.DELIVERED and receipt.delivered_at is not None:
                 latency = max(0.0, (receipt.delivered_at - one.received_at).total_seconds())
                 self._metrics.sms_delivery.labels(one.receiver, "delivered").inc()

@@ -30,7 +30,7 @@ from notifier.runtime import Current
 from notifier.silences import SilenceRefused, make_silences
 from notifier.sms import clip
 from notifier.store.engine import StoreUnavailable
-from notifier.store.followup import REPLIES_SEEN, ReplyRead, Written
+from notifier.store.followup import READING, REPLIES_SEEN, ReplyRead, Written
 from notifier.store.incidents import HEARTBEATS
 from notifier.store.records import IncidentChange
 from notifier.store.store import Store
@@ -55,8 +55,8 @@ _SKEW = timedelta(seconds=1)
 """OVHcloud's times are whole seconds."""
 _LINGER = timedelta(minutes=15)
 """For how long after the last incident is resolved replies are read as often as before."""
-_SELDOM = timedelta(minutes=1)
-"""How often they are read later."""
+_IDLE_INTERVAL = timedelta(minutes=1)
+"""How often they are read at least while no incident is open."""
 _TOO_OLD_TO_ANSWER = timedelta(minutes=15)
 _MOST_NAMED = 12
 """How many numbers a confirmation names at most."""
@@ -127,6 +127,7 @@ class Replies(Worker):
     def work(self) -> float | None:
         """Read what is new, if there is anything to reply to."""
         taking = self._taking()
+        self.keep_accounts([api.name for api in taking])
         every = min((api.settings.replies.poll_interval for api in taking), default=_LONGEST_INTERVAL)
         hinted, self._is_hinted = self._is_hinted, False
         now = self._clock()
@@ -134,13 +135,12 @@ class Replies(Worker):
             self._open_until = now
         interval = every.total_seconds()
         is_seldom = abs(now - self._open_until) >= _LINGER and not hinted and not self._has_more
-        is_read = self._read_at is not None and timedelta() <= now - self._read_at < _SELDOM
+        is_read = self._read_at is not None and timedelta() <= now - self._read_at < _IDLE_INTERVAL
         if not taking or (is_seldom and is_read):
             return interval
         if not hinted and not self._is_our_turn(now, every):
             return interval / 2
         self._read_at = now
-        self.forget_others([api.name for api in taking])
         try:
             more = self.read()
         except CallFailed:
@@ -291,10 +291,12 @@ class Replies(Worker):
             return _Meaning("stranger")
         command = parse_reply(reply.message)
         is_bare = isinstance(command, Ack | Mute) and not command.numbers
-        goes_further = is_bare or isinstance(command, Next)
-        if goes_further and self._store.replies.is_repeated(
-            account, reply.id, person.phone, reply.message, at
-        ):
+        is_repeated = None
+        if is_bare or isinstance(command, Next):
+            is_repeated = self._store.replies.is_repeated(account, reply.id, person.phone, reply.message, at)
+        if is_repeated is False:
+            at -= READING  # it is about what can have been read
+        if is_repeated:
             # Networks deliver a message twice now and then.
             left = self._store.incidents.open_of(person, at + _SKEW) if isinstance(command, Ack) else []
             rest = _still_open(left, person.language)

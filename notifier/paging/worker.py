@@ -25,7 +25,7 @@ class Worker:
 
     name = "worker"
     longest_work = 600.0
-    """Seconds that a piece of work takes at the most: many calls, each with its time-out."""
+    """After so many seconds, a piece of work is reported as hanging: it may make many calls, each with its time-out."""
 
     def __init__(self, metrics: Metrics, idle: float) -> None:
         """Prepare to work at least every *idle* seconds."""
@@ -39,9 +39,8 @@ class Worker:
         self._failing_since: float | None = None
         self._busy_since: float | None = None
         self._error = ""
-        self._refused: dict[
-            str, tuple[float, str]
-        ] = {}  # the accounts that cannot be asked: since when, and why
+        self._unreadable: dict[str, tuple[float, str]] = {}
+        """The accounts that OVHcloud does not let it read: since when, and why."""
 
     def work(self) -> float | None:
         """Do a piece of work; return after how many seconds to do the next, None for when it is woken."""
@@ -71,12 +70,15 @@ class Worker:
         return not self._thread.is_alive()
 
     def failure(self, now: float) -> str | None:
-        """Return why it has not worked for `LONGEST_FAILURE` (now as `elapsed` gives it); None when all is well."""
+        """Return what is wrong at *now* (as `elapsed` gives it); None when all is well.
+
+        It fails, or OVHcloud does not let it read, for `LONGEST_FAILURE`; or one piece of work hangs.
+        """
         if self._failing_since is not None and now - self._failing_since >= LONGEST_FAILURE:
             return f"the {self.name} has failed for {now - self._failing_since:.0f} s: {self._error}"
         if self._busy_since is not None and now - self._busy_since >= self.longest_work:
             return f"the {self.name} has been busy with one piece of work for {now - self._busy_since:.0f} s"
-        for since, error in self._refused.values():
+        for since, error in self._unreadable.values():
             if now - since >= LONGEST_FAILURE:
                 return f"no {self.name} could be read from OVHcloud for {now - since:.0f} s: {error}"
         return None
@@ -135,19 +137,22 @@ class Worker:
 
     def note_answer(self, account: str, error: CallFailed | None) -> None:
         """Remember whether OVHcloud could be asked about *account*, or the *error*; each change is logged once."""
-        before = self._refused.pop(account, None)
+        before = self._unreadable.get(account)
+        others = {name: known for name, known in self._unreadable.items() if name != account}
         about = {"worker": self.name, "account": account or None}
         if error is not None:
-            self._refused[account] = before[0] if before is not None else elapsed(), str(error)[:200]
+            since = before[0] if before is not None else elapsed()
+            others[account] = since, str(error)[:200]
             self._metrics.worker_failures.labels(self.name).inc()
             if before is None:
                 log.warning("OVHcloud cannot be asked, will try again", **about, error=str(error))
         elif before is not None:
             log.info("OVHcloud can be asked again", **about)
+        self._unreadable = others  # a new one: other threads read it
 
-    def forget_others(self, accounts: Collection[str]) -> None:
-        """Forget of which accounts OVHcloud could not be asked, but for the *accounts* that there are still."""
-        self._refused = {name: known for name, known in self._refused.items() if name in accounts}
+    def keep_accounts(self, accounts: Collection[str]) -> None:
+        """Forget which accounts could not be asked, except those in *accounts*: the others are not configured now."""
+        self._unreadable = {name: known for name, known in self._unreadable.items() if name in accounts}
 
     def _note_failure(self, error: str) -> None:
         self._metrics.worker_failures.labels(self.name).inc()

@@ -39,8 +39,8 @@ REPLIES_SEEN = "replies/"
 
 _LONGEST_TEXT = 1000
 _DOUBLED = timedelta(minutes=1)
-_READING = timedelta(seconds=15)
-"""How long it takes at least until a message that was sent has come, was read and is replied to."""
+READING = timedelta(seconds=15)
+"""The shortest time between sending a message and receiving a reply to it."""
 _FOLLOWED = (
     messages.c.id,
     messages.c.ovh_id,
@@ -285,11 +285,11 @@ class Replies:
                 known.update(connection.execute(statement).scalars())
         return [id_ for id_ in given if id_ not in known]
 
-    def is_repeated(self, account: str, id_: int, phone: str, text: str, at: datetime) -> bool:
+    def is_repeated(self, account: str, id_: int, phone: str, text: str, at: datetime) -> bool | None:
         """Return whether a reply with this *text* from *phone* is one that the network has delivered twice.
 
-        The other was carried out and is at most a minute apart, and *phone* was sent no page and no answer in between
-        that can have been read before this one was written.
+        None if there is no other one that was carried out within a minute. False if *phone* was sent a page or an
+        answer in between that can have been read before this one was written.
         """
         twin = (
             select(replies.c.at)
@@ -307,12 +307,12 @@ class Replies:
         with self._database.reading() as connection:
             before = connection.execute(twin).scalar()
             if before is None:
-                return False
+                return None
             read = select(messages.c.id).where(
                 messages.c.phone == phone,
                 messages.c.kind.not_in([Kind.RESOLVED, Kind.NOTICE]),
                 messages.c.sent_at > before,
-                messages.c.sent_at <= at - _READING,
+                messages.c.sent_at <= at - READING,
             )
             return connection.execute(read.limit(1)).first() is None
 
