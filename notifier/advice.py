@@ -41,10 +41,10 @@ def advise(loading: Loading) -> list[Problem]:
 
 
 def _routes(route: RouteConfig, path: Path_) -> Iterator[tuple[Path_, str]]:
-    ending: dict[int, set[str]] = {}  # what alerts fulfil that go no further than a route
+    ending: dict[int, set[str]] = {}  # the matchers of the routes without continue, by index
     for number, child in enumerate(route.routes):
         here: Path_ = (*path, "routes", number)
-        conditions = {str(matcher) for matcher in child.matchers if not _holds_always(matcher)}
+        conditions = {str(matcher) for matcher in child.matchers if not _matches_everything(matcher)}
         before = next((other for other, ended in ending.items() if ended and ended <= conditions), None)
         if before is not None:
             yield (
@@ -54,13 +54,13 @@ def _routes(route: RouteConfig, path: Path_) -> Iterator[tuple[Path_, str]]:
         if not child.continue_:
             ending[number] = conditions
             if not conditions and number < len(route.routes) - 1:
-                why = "has matchers that every alert fulfils" if child.matchers else "has no matchers"
+                why = "has matchers that match every alert" if child.matchers else "has no matchers"
                 yield here, f"{why}, so every alert ends here and the routes after it are never reached"
         yield from _routes(child, here)
 
 
-def _holds_always(matcher: Matcher) -> bool:
-    """Whether every alert fulfils *matcher*; each of them has a name."""
+def _matches_everything(matcher: Matcher) -> bool:
+    """Whether *matcher* matches every alert; each of them has a name."""
     regex = matcher.value.removeprefix("^").removesuffix("$") if matcher.type is MatchType.REGEXP else ""
     is_some_name = regex == ".+" or (matcher.type is MatchType.NOT_EQUAL and not matcher.value)
     return regex in (".*", "(.*)") or (matcher.name == "alertname" and is_some_name)
@@ -102,7 +102,7 @@ def _contacts(configuration: Configuration) -> Iterator[tuple[Path_, str]]:
             yield path, f'is the number of "{other}", too; replies from it are taken for those of "{other}"'
         numbers.setdefault(phone, contact.name)
         if notified is not None and contact.name not in notified and not contact.admin:
-            message = "no receiver notifies it, and no schedule that one notifies: nobody pages this contact"
+            message = "is notified by no receiver, neither directly nor through a schedule"
             yield ("contacts", index), message
         if (rule := _country_of(configuration, phone)) is not None:
             yield path, rule

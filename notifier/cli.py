@@ -916,7 +916,7 @@ def ovh_login(
 def _replace(file: Path, text: str) -> None:
     """Write *text* to *file* in one step, with the mode and owner that the file has; a new one is for its owner alone.
 
-    A link stays, and what it leads to is written.
+    A symbolic link is followed: its target is replaced.
 
     Raises:
         OSError: it cannot be written.

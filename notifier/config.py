@@ -186,7 +186,7 @@ class Replies(_Polling):
     """How replies are taken."""
 
     poll_interval: PositiveDuration = timedelta(seconds=15)
-    """How often OVHcloud is asked for replies, while an incident is not resolved."""
+    """How often OVHcloud is asked for replies while an incident is open and 15 minutes longer; then once a minute."""
 
 
 class Rate(_Section):

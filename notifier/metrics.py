@@ -144,7 +144,7 @@ class Metrics:
         )
         self.watchdog_success_timestamp = gauge(
             "watchdog_last_success_timestamp_seconds",
-            "When the dead man's switch was last called, or was to be called first; NaN without one.",
+            "When the dead man's switch was last called, or configured if it never was; NaN without one.",
         )
         self.jobs_overdue = gauge(
             "jobs_overdue", "Jobs that have been sending for 30 s longer than the time-out of a call."

@@ -194,7 +194,7 @@ def _rights(api: Api) -> Finding:
             call()
         except CallFailed as error:
             return Finding("rights", False, f"cannot {what}: {error}; {_how_to_get_rights(api)}")
-    return Finding("rights", True, f"they allow to {', '.join(what for what, _ in calls)}")
+    return Finding("rights", True, f"they suffice to {', '.join(what for what, _ in calls)}")
 
 
 def _account(name: str, account: Account) -> Iterator[Finding]:

@@ -35,13 +35,13 @@ RECEIVERS = [{"name": name, "notify": ["alice", "bob"]} for name in ("ops", "db"
             {**BOTH, "contacts": [{"name": "alice", "phone": BOB}, {"name": "bob", "phone": BOB}]},
             'contacts[1].phone: is the number of "alice", too',
         ),
-        ({}, "contacts[1]: no receiver notifies it, and no schedule that one notifies"),
-        ({"schedules": [ROTA]}, "contacts[1]: no receiver notifies it, and no schedule that one notifies"),
+        ({}, "contacts[1]: is notified by no receiver, neither directly nor through a schedule"),
+        ({"schedules": [ROTA]}, "contacts[1]: is notified by no receiver, neither directly nor through a schedule"),
         *(
             (
                 {"receivers": RECEIVERS, "route": {"receiver": "ops", "routes": [
                     {"receiver": "ops", "matchers": [matcher]}, {"receiver": "db", "matchers": ["a=b"]}]}},
-                "route.routes[0]: has matchers that every alert fulfils",
+                "route.routes[0]: has matchers that match every alert",
             )
             for matcher in ('alertname=~".*"', 'alertname=~".+"', 'team=~"^.*$"', 'alertname!=""')
         ),

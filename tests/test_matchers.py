@@ -112,6 +112,7 @@ def test_what_is_written_reads_back(name, value):
 
 def test_a_label_is_one_equality():
     assert parse_label("severity=critical") == ("severity", "critical")
+    # As amtool reads them:
     for text in (
         "v=1,5",
         "path=/a,b",
@@ -119,7 +120,7 @@ def test_a_label_is_one_equality():
         "foo=bar,",
         "msg={x,y}",
         "foo=bar}",
-    ):  # as amtool reads them
+    ):
         assert "=".join(parse_label(text)) == text
     for braced in ("{foo=bar", "{foo=bar}"):
         with pytest.raises(MatcherError, match="leave out the braces"):

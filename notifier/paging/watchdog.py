@@ -34,23 +34,23 @@ class Watchdog(Worker):
         self._clock = clock
         self.problem: str | None = None
         """Why the last call failed."""
-        self._told(math.nan)
+        self._record(math.nan)
 
     def work(self) -> float | None:
         """Call once, if all is well."""
         watchdog = self._current.runtime.configuration.watchdog
         if watchdog is None:
             self.problem = None
-            self._told(math.nan)
+            self._record(math.nan)
             return _LOOK
-        if math.isnan(self._told_at):
-            self._told(self._clock().timestamp())
+        if math.isnan(self._last_success):
+            self._record(self._clock().timestamp())
         if self._does_page():
             self._call(watchdog.url)
         return watchdog.every.total_seconds()
 
-    def _told(self, at: float) -> None:
-        self._told_at = at
+    def _record(self, at: float) -> None:
+        self._last_success = at
         self._metrics.watchdog_success_timestamp.set(at)
 
     def _call(self, url: str) -> None:
@@ -61,7 +61,7 @@ class Watchdog(Worker):
         except requests.RequestException as error:
             problem = type(error).__name__
         if problem is None:
-            self._told(self._clock().timestamp())
+            self._record(self._clock().timestamp())
         if problem != self.problem:
             if problem is None:
                 log.info("watchdog can be called again")

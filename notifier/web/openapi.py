@@ -62,7 +62,9 @@ _INCIDENT: Json = {
     "acknowledged_at": _or_null(_TIME),
     "next_step_at": _or_null(_TIME),
     "muted_by": _or_null({"type": "string", "description": "The time intervals that mute it."}),
-    "muted_until": _or_null({**_TIME, "description": "Null where that is more than 14 days away."}),
+    "muted_until": _or_null(
+        {**_TIME, "description": "Null where it is not muted, or the end is more than 14 days away."}
+    ),
     "resolved_at": _or_null(_TIME),
 }
 _MESSAGE: Json = {

@@ -21,8 +21,8 @@ from notifier.web.gate import FOREIGN, Gate, is_foreign
 
 log = structlog.get_logger(__name__)
 
-_GIVEN_UP = frozenset({400, 404, 413})
-"""The answers after which Alertmanager does not post a webhook again, but for those about credentials."""
+_NOT_RETRIED = frozenset({400, 404, 413})
+"""The statuses after which Alertmanager does not retry; 401 has a line of its own."""
 _TEXT = (b"content-type", b"text/plain; charset=utf-8")
 _STORED: Message = {
     "type": "http.response.start",
@@ -127,10 +127,8 @@ class WebhookEndpoint:
 
     def _count_refused(self, status: int, why: str) -> None:
         self._metrics.webhooks.labels(str(status)).inc()
-        if status in _GIVEN_UP:
-            log.error(
-                "webhook refused, Alertmanager does not post it again", status=status, error=why.strip()
-            )
+        if status in _NOT_RETRIED:
+            log.error("webhook refused, Alertmanager will not retry it", status=status, error=why.strip())
 
     # the long way
 
