@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -144,6 +146,15 @@ def account(emulator: Emulator, **more: Any) -> dict[str, Any]:
     }
 
 
+def stacks() -> str:
+    """Return what each thread is doing, for a test that waited in vain."""
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    frames = sys._current_frames().items()  # documented, in spite of its name
+    return "\n".join(
+        f"{names.get(ident)}:\n{''.join(traceback.format_stack(frame)[-4:])}" for ident, frame in frames
+    )
+
+
 class Phones:
     """The messages that the emulator accepted, to be waited for."""
 
@@ -163,7 +174,8 @@ class Phones:
         """Return the messages once there are *count*; fail when that does not come to pass."""
         with self._changed:
             if not self._changed.wait_for(lambda: len(self.all()) >= count, timeout):
-                pytest.fail(f"{len(self.all())} of {count} messages after {timeout} s: {self.all()}")
+                found = f"{len(self.all())} of {count} messages after {timeout} s: {self.all()}"
+                pytest.fail(f"{found}; what the threads did:\n{stacks()}")
         return self.all()
 
 
