@@ -222,9 +222,8 @@ class Escalator(Worker):
         if known is None:  # nothing says whose it is: the first receiver's, unless that has one of this group
             current = self._moved(current, receiver)
             again = recipients_of(runtime, self._store.incidents.involved(incident.id))
-            if (
-                again and current.receiver == receiver.name
-            ):  # before its people, those who were paged are again
+            # Before the people of the first receiver, those who were paged are paged again.
+            if again and current.receiver == receiver.name:
                 taking = Taking(again, 0, 0, now + _FALLBACK_DELAY)
         whom = taking.whom or runtime.anybody(receiver, now)
         after = escalated(current, taking)

@@ -456,9 +456,8 @@ class Sender(Worker):
             outbox.expire(handed.expired, now)
         due = self._needed(outbox, handed, [m for m in due if m.expires_at > now], now)
         due = self._calmed(outbox, handed, due, now)
-        if (
-            self.paused is not None
-        ):  # a trial: first what failed least, for the failure may be of a message alone
+        # In a trial, first what failed least: a sender may be refused for one message alone.
+        if self.paused is not None:
             due = sorted(due, key=lambda message: message.attempts)
         chosen = [self._made_late(message, now) for message in due]
         if chosen:
