@@ -14,7 +14,7 @@ from notifier.metrics import Metrics
 from notifier.ovh.api import Api, Outgoing
 from notifier.ovh.errors import CallFailed
 from notifier.paging.escalation import Escalator
-from notifier.paging.sending import Sender, reduced
+from notifier.paging.sending import Sender, reduced, subject_of
 from notifier.paging.set_aside import isolate
 from notifier.paging.worker import Worker
 from notifier.phones import mask
@@ -70,14 +70,7 @@ def _account(one: Followed) -> str:
 
 
 def _about(one: Followed) -> dict[str, object]:
-    return {
-        "message": one.id,
-        "webhook": one.webhook_id,
-        "incident": one.incident_number,
-        "alert": one.alert,
-        "receiver": one.receiver,
-        "to": one.contact or mask(one.phone),
-    }
+    return {"message": one.id, **subject_of(one), "to": one.contact or mask(one.phone)}
 
 
 def next_look(age: timedelta, poll_interval: timedelta) -> timedelta | None:

@@ -836,7 +836,7 @@ class Sender(Worker):
         about = {
             "job": job.tag,
             "messages": [message.id for message in job.messages],
-            **_of(job.messages[0]),
+            **subject_of(job.messages[0]),
             "error": str(failure),
             "decision": type(decision).__name__.lower(),
         }
@@ -1010,7 +1010,7 @@ class Sender(Worker):
         )
         about = {
             "job": job.tag,
-            **_of(job.messages[0]),
+            **subject_of(job.messages[0]),
             "found": len(found),
             "missing": len(missing),
             "error": failure and str(failure),
@@ -1128,13 +1128,13 @@ def _about(message: Message) -> dict[str, object]:
     return {
         "message": message.id,
         "notification": message.notification_id,
-        **_of(message),
+        **subject_of(message),
         **_to(message),
     }
 
 
-def _of(message: Message) -> dict[str, object]:
-    """Return what *message* tells of; the messages of a job have the same text, and tell of the same."""
+def subject_of(message: Message | Followed) -> dict[str, object]:
+    """Return what *message* tells of, for the log; the messages of a job have the same text, and tell of the same."""
     return {
         "webhook": message.webhook_id,
         "incident": message.incident_number,
