@@ -5,6 +5,7 @@ import json
 import re
 import socket
 import subprocess
+import sys
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -408,6 +409,17 @@ def test_a_worker_that_hangs_for_a_minute_is_reported_like_one_that_fails(files,
         assert running.post(payload("firing-one")).status_code == 503
         assert f"not ready: the {name} has been busy with one piece of work" in running.get("/-/ready")
     freed.set()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("name", ["planner", "sender"])
+def test_a_worker_whose_thread_has_ended_is_reported(files, run, monkeypatch, name):
+    running = run(files.write())
+    worker = getattr(running.service, name)
+    monkeypatch.setattr(worker, "work", sys.exit)
+    assert worker.join(30)
+    assert running.post(payload("firing-one")).status_code == 503
+    assert f"not ready: the thread of the {name} has ended, restart Notifier" in running.get("/-/ready")
 
 
 def test_receipts_and_replies_that_cannot_be_read_are_reported(files, run, emulator, soon, caplog):

@@ -72,8 +72,11 @@ class Worker:
     def failure(self, now: float) -> str | None:
         """Return what is wrong at *now* (as `elapsed` gives it); None when all is well.
 
-        It fails, or OVHcloud does not let it read, for `LONGEST_FAILURE`; or one piece of work hangs.
+        It fails, or OVHcloud does not let it read, for `LONGEST_FAILURE`; or one piece of work hangs; or its thread
+        has ended before it was told to.
         """
+        if self._thread.ident is not None and not self._thread.is_alive() and not self.is_stopping:
+            return f"the thread of the {self.name} has ended, restart Notifier"
         if self._failing_since is not None and now - self._failing_since >= LONGEST_FAILURE:
             return f"the {self.name} has failed for {now - self._failing_since:.0f} s: {self._error}"
         if self._busy_since is not None and now - self._busy_since >= self.longest_work:
