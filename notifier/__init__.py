@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 __version__ = version("notifier")
 
-_UNUSED = {"structlog": "rich", "uvicorn": "watchfiles", "requests": "charset_normalizer"}
+_UNUSED = {"structlog": "rich", "requests": "charset_normalizer"}
 """What these load where it is installed, for terminals, developers, and pages in unnamed encodings: megabytes that a
 service never uses. What it reads over HTTP is JSON or UTF-8, and to guess at a proxy's long page takes seconds."""
 

@@ -7,6 +7,7 @@ import contextlib
 import gc
 import signal
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -17,10 +18,11 @@ from pathlib import Path
 
 import structlog
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from notifier import __version__, config, systemd
 from notifier.clock import Clock, elapsed, utc_now
-from notifier.config import Configuration, ConfigurationError, Loading
+from notifier.config import Configuration, ConfigurationError, Loading, TlsServerConfig
 from notifier.logs import Redaction
 from notifier.metrics import Metrics
 from notifier.paging.account import AccountWatch
@@ -47,10 +49,9 @@ from notifier.store.store import Store
 from notifier.web.api import Api
 from notifier.web.app import Readiness, build
 from notifier.web.callbacks import Callbacks
-from notifier.web.connections import Connections, most_connections
+from notifier.web.connections import MAX_HEADERS, Connections, limited, most_connections, watched
 from notifier.web.gate import Gate
 from notifier.web.pages import Pages
-from notifier.web.protocol import serving
 from notifier.web.webhook import WebhookEndpoint
 
 log = structlog.get_logger(__name__)
@@ -380,8 +381,7 @@ class Service:
 
     def run(self, on_ready: Callable[[int], None] = lambda port: None) -> None:
         """Serve until SIGTERM or SIGINT; SIGHUP reloads. *on_ready* is told the port."""
-        loop_factory = uvicorn.Config(self.app, log_config=None).get_loop_factory()
-        with _switching_often(), asyncio.Runner(loop_factory=loop_factory) as runner:
+        with _switching_often(), asyncio.Runner() as runner:
             runner.run(self._serve(on_ready))
 
     async def _serve(self, on_ready: Callable[[int], None]) -> None:
@@ -389,8 +389,9 @@ class Service:
         listener = _listen(web.host, web.port)
         tls = web.tls_server_config
         settings = uvicorn.Config(
-            self.app,
-            http=serving(self._webhook, self.connections),
+            watched(self.app),
+            http=limited(self.connections, H11Protocol, _tls_context(tls) if tls else None),
+            h11_max_incomplete_event_size=MAX_HEADERS,
             ws="none",
             log_config=None,
             access_log=False,
@@ -400,10 +401,6 @@ class Service:
             timeout_keep_alive=75,
             timeout_graceful_shutdown=int(self.configuration.global_.shutdown_timeout.total_seconds()) or 1,
             backlog=2048,
-            ssl_certfile=tls.cert_file if tls else None,
-            ssl_keyfile=tls.key_file if tls else None,
-            ssl_ca_certs=str(tls.client_ca_file) if tls and tls.client_ca_file else None,
-            ssl_cert_reqs=2 if tls and tls.client_ca_file else 0,
         )
         server = _Server(settings)
         loop = asyncio.get_running_loop()
@@ -497,6 +494,14 @@ def _listen(host: str, port: int) -> socket.socket:
     listener.listen(2048)
     listener.setblocking(False)
     return listener
+
+
+def _tls_context(settings: TlsServerConfig) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=settings.client_ca_file)
+    context.load_cert_chain(settings.cert_file, settings.key_file)
+    if settings.client_ca_file is not None:
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
 
 
 def _spare_the_collector() -> None:

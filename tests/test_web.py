@@ -1,6 +1,7 @@
 """The service over real HTTP: webhook, probes, metrics, reload, shutdown."""
 
 import base64
+import contextlib
 import json
 import re
 import socket
@@ -608,13 +609,17 @@ def test_a_stop_does_not_wait_longer_than_shutdown_timeout(files, run, emulator)
     assert time.monotonic() - start < 7
 
 
-def test_tls(files, run, tmp_path, phones):
-    openssl = program("openssl")
+def make_certificate(directory):
+    """Make a certificate for 127.0.0.1, c.pem, and its key, k.pem, in *directory*."""
     subprocess.run(
-        [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", tmp_path / "k.pem", "-out", tmp_path / "c.pem",
-         "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"],
+        [program("openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", directory / "k.pem", "-out",
+         directory / "c.pem", "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"],
         check=True, capture_output=True,
     )  # fmt: skip
+
+
+def test_tls(files, run, tmp_path, phones):
+    make_certificate(tmp_path)
     running = run(files.write(web={"tls_server_config": {"cert_file": "c.pem", "key_file": "k.pem"}}))
     url = running.url.replace("http:", "https:")
     answer = requests.post(url + "/alert", payload("firing-one"), verify=tmp_path / "c.pem", timeout=10)
@@ -633,6 +638,34 @@ def test_tls(files, run, tmp_path, phones):
         url + "/alert", payload("firing-one"), verify=tmp_path / "c.pem", cert=mine, timeout=10
     )
     assert ok.status_code == 200
+
+
+def test_tls_handshakes_that_do_not_end_keep_nobody_out(files, run, tmp_path, monkeypatch):
+    make_certificate(tmp_path)
+    monkeypatch.setattr("notifier.web.connections.LONGEST_HANDSHAKE", 1.0)
+    running = run(files.write(web={"tls_server_config": {"cert_file": "c.pem", "key_file": "k.pem"}}))
+    connections = running.service.connections
+    connections.most = 50
+    host, port = running.url.removeprefix("http://").split(":")
+    held = [socket.create_connection((host, int(port)), 10) for _ in range(200)]
+    url = running.url.replace("http:", "https:")
+    for _ in range(3):
+        with requests.Session() as session:
+            session.headers["Connection"] = "close"
+            answer = session.post(
+                url + "/alert", payload("firing-one"), verify=tmp_path / "c.pem", timeout=10
+            )
+        assert answer.status_code == 200
+        assert len(connections.open) <= connections.most
+    wait_for(lambda: not connections.open, "a handshake is waited for")
+    for one in held:
+        with contextlib.suppress(ConnectionResetError):
+            assert one.recv(1) == b""
+        one.close()
+    nonsense = socket.create_connection((host, int(port)), 10)
+    nonsense.sendall(request(payload("firing-one")))
+    wait_for(lambda: not connections.open, "who does not speak TLS is waited for")
+    nonsense.close()
 
 
 def test_a_queue_that_does_not_drain_is_reported_and_stops_the_dead_mans_switch(

@@ -1,39 +1,39 @@
-"""Connections: how many there may be, and for how long each may keep its request to itself.
+"""Limits on connections: how many there may be, and for how long each may keep its place while its client is silent.
 
-A client that says nothing, or little by little, costs a file descriptor and memory that pages need. What waits
-longest for its client is closed first, so that whoever has something to say finds a place.
+uvicorn limits neither, nor the time of a TLS handshake. So each of its connections is wrapped in one of ours, which
+counts it and ends it, by the public interface of asyncio alone (`asyncio.Protocol`); what the connection waits for is
+known from the ASGI messages of its request. A connection waits for its client while it is open without a request,
+while a body comes in, and while an answer is not taken.
 """
 
 from __future__ import annotations
 
 import asyncio
 import resource
-from typing import Protocol
+import ssl
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LONGEST_WAIT = 75.0
-"""Seconds within which a request must have come in, from its first byte, or from the connection's opening."""
+"""Seconds for which a connection may wait for its client."""
+LONGEST_HANDSHAKE = 5.0
+"""Seconds that a TLS handshake may take, and its farewell."""
 MAX_HEADERS = 64 * 1024
 """The bytes that a request's line and headers may take."""
 _MOST = 2048
 _SWEEP = 5.0
 """Seconds between two looks."""
+_CONNECTION = "notifier.connection"
+"""The name of the connection in the state of a request's scope."""
 
-
-class Connection(Protocol):
-    """A connection, as far as it can be ended."""
-
-    def time_out(self) -> None:
-        """End it: its request did not come in time."""
-
-    def give_way(self) -> None:
-        """End it at once: another needs the place."""
-
-    def is_stuck(self) -> bool:
-        """Whether its client does not take the answer."""
+log = structlog.get_logger(__name__)
 
 
 def most_connections() -> int:
-    """Return how many connections there may be: half of the files that the process may open."""
+    """Return the maximum number of connections: half of the files that the process may open, at most 2048."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return _MOST if soft == resource.RLIM_INFINITY else max(16, min(_MOST, soft // 2))
 
@@ -44,54 +44,190 @@ class Connections:
     def __init__(self, most: int) -> None:
         """Let there be *most*."""
         self.most = most
-        self._all: set[Connection] = set()
-        self._waiting: dict[Connection, float] = {}  # for their clients, since when; the longest first
+        self.open: set[Connection] = set()
+        self.waiting: dict[Connection, float] = {}
+        """Those that wait for their clients, and since when; the longest first."""
         self._is_sweeping = False
 
-    def open(self, connection: Connection, now: float) -> None:
-        """Count *connection* in; where there is no place, another gives way to it."""
-        if len(self._all) >= self.most:
-            oldest = next(iter(self._waiting), None) or next((c for c in self._all if c.is_stuck()), None)
-            (oldest or connection).give_way()
+    def add(self, connection: Connection, now: float) -> None:
+        """Count *connection* in. Where there is no place, the one that has waited longest for its client is ended.
+
+        Where none waits, it is *connection* that is ended.
+        """
+        if len(self.open) >= self.most:
+            oldest = next(iter(self.waiting), None)
+            (oldest or connection).abort()
             if oldest is None:
                 return
-            self.receive(oldest)
-        self._all.add(connection)
-        self.expect(connection, now)
+            self.remove(oldest)
+        self.open.add(connection)
+        self.wait(connection, now)
 
-    def expect(self, connection: Connection, now: float) -> None:
-        """Begin to wait for a request of *connection*, or anew for the rest of it."""
-        self._waiting.pop(connection, None)
-        self._waiting[connection] = now
+    def remove(self, connection: Connection) -> None:
+        """Count *connection* out."""
+        self.open.discard(connection)
+        self.waiting.pop(connection, None)
+
+    def wait(self, connection: Connection, now: float) -> None:
+        """Note that *connection* waits for its client from *now* on."""
+        if connection not in self.open:
+            return
+        self.waiting.pop(connection, None)
+        self.waiting[connection] = now
         if not self._is_sweeping:
             self._is_sweeping = True
             self._call_later()
 
-    def await_still(self, connection: Connection, now: float) -> None:
-        """Go on to wait for *connection*, or begin to."""
-        if connection not in self._waiting:
-            self.expect(connection, now)
-
-    def receive(self, connection: Connection) -> None:
-        """Wait for nothing of *connection* any more: it is ours to answer, or it is being ended."""
-        self._waiting.pop(connection, None)
-
-    def close(self, connection: Connection) -> None:
-        """Count *connection* out."""
-        self._all.discard(connection)
-        self._waiting.pop(connection, None)
+    def work(self, connection: Connection) -> None:
+        """Note that *connection* does not wait for its client: its request is being answered."""
+        self.waiting.pop(connection, None)
 
     def sweep(self, now: float) -> None:
-        """End those whose time is over."""
-        for connection, since in list(self._waiting.items()):
+        """End those that have waited for `LONGEST_WAIT` seconds."""
+        for connection, since in list(self.waiting.items()):
             if now - since < LONGEST_WAIT:
                 break
-            self.receive(connection)
-            connection.time_out()
-        self._is_sweeping = bool(self._waiting)
+            self.work(connection)
+            connection.abort()
+        self._is_sweeping = bool(self.waiting)
         if self._is_sweeping:
             self._call_later()
 
     def _call_later(self) -> None:
         loop = asyncio.get_running_loop()
         loop.call_later(_SWEEP, lambda: self.sweep(loop.time()))
+
+
+class Connection(asyncio.Protocol):
+    """One connection: counted, secured by TLS where that is configured, then handed to the server's own protocol.
+
+    `limited` makes the class that a server is given.
+    """
+
+    connections: Connections
+    server_protocol: type[asyncio.Protocol]
+    tls: ssl.SSLContext | None = None
+
+    def __init__(self, app_state: MutableMapping[str, Any], **given: Any) -> None:
+        """Make the server's protocol of what the server gives; its requests know this connection by their state."""
+        self._inner = self.server_protocol(app_state={**app_state, _CONNECTION: self}, **given)  # type: ignore[call-arg]
+        self.loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._is_handed_over = False
+        self._handshake: asyncio.Task[None] | None = None
+        self._early = b""
+        """What came in together with the end of the handshake."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # TCP has no other
+        """Take a place, and secure the connection where TLS is configured."""
+        self._transport = transport
+        self.client = transport.get_extra_info("peername")
+        self.connections.add(self, self.loop.time())
+        if transport.is_closing():
+            return  # there was no place
+        if self.tls is None:
+            self._hand_over(transport)
+        else:
+            transport.pause_reading()
+            self._handshake = self.loop.create_task(self._secure(transport, self.tls))
+
+    async def _secure(self, transport: asyncio.Transport, context: ssl.SSLContext) -> None:
+        try:
+            secured = await self.loop.start_tls(
+                transport,
+                self,
+                context,
+                server_side=True,
+                ssl_handshake_timeout=LONGEST_HANDSHAKE,
+                ssl_shutdown_timeout=LONGEST_HANDSHAKE,
+            )
+        except (OSError, asyncio.CancelledError) as error:  # ssl.SSLError and TimeoutError are OSErrors
+            log.debug("TLS handshake failed", error=str(error))
+            transport.abort()
+            self.connections.remove(self)
+            return
+        if secured is None or self not in self.connections.open:
+            transport.abort()
+            self.connections.remove(self)
+            return
+        self._transport = secured
+        self._hand_over(secured)
+
+    def _hand_over(self, transport: asyncio.Transport) -> None:
+        self._is_handed_over = True
+        self._inner.connection_made(transport)
+        if self._early:
+            self._inner.data_received(self._early)
+            self._early = b""
+
+    def data_received(self, data: bytes) -> None:
+        """Pass on what comes in."""
+        if self._is_handed_over:
+            self._inner.data_received(data)
+        else:
+            self._early += data
+
+    def eof_received(self) -> bool | None:
+        """Pass on that nothing more comes in."""
+        return self._inner.eof_received() if self._is_handed_over else None
+
+    def pause_writing(self) -> None:
+        """Pass on that the client does not take the answer."""
+        if self._is_handed_over:
+            self._inner.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Pass on that the client takes the answer."""
+        if self._is_handed_over:
+            self._inner.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Give the place back."""
+        self.connections.remove(self)
+        if self._is_handed_over:
+            self._inner.connection_lost(exc)
+
+    def abort(self) -> None:
+        """End it at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def wait(self) -> None:
+        """Note that it waits for its client from now on."""
+        self.connections.wait(self, self.loop.time())
+
+    def work(self) -> None:
+        """Note that its request is being answered."""
+        self.connections.work(self)
+
+
+def limited(
+    connections: Connections, server_protocol: type[asyncio.Protocol], tls: ssl.SSLContext | None
+) -> type[asyncio.Protocol]:
+    """Return the class of a server's connections, each one of *connections*, that speak by *server_protocol*."""
+    own = {"connections": connections, "server_protocol": server_protocol, "tls": tls}
+    return type("LimitedConnection", (Connection,), own)
+
+
+def watched(app: ASGIApp) -> ASGIApp:
+    """Return *app*, for whose requests is noted when their connections wait for their clients."""
+
+    async def watching(scope: Scope, receive: Receive, send: Send) -> None:
+        connection: Connection = scope["state"][_CONNECTION]
+        connection.wait()  # for the body
+
+        async def received() -> Message:
+            message = await receive()
+            if not message.get("more_body", False):
+                connection.work()
+            return message
+
+        async def sent(message: Message) -> None:
+            connection.wait()  # until it is taken
+            await send(message)
+            if message.get("more_body", message["type"] == "http.response.start"):
+                connection.work()
+
+        await app(scope, received, sent)
+
+    return watching

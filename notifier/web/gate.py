@@ -117,10 +117,6 @@ class Gate:
             return None
         return base64.b64decode(value).decode("utf-8", "replace").partition(":")[0] or None
 
-    def admits_at_once(self, header: bytes) -> bool:
-        """Whether a request with this ``Authorization`` may pass, as far as can be told without waiting."""
-        return not self._authentication.is_required or self._authentication.known(header) is True
-
     async def admits(self, scope: Scope) -> bool:
         """Whether the request may pass."""
         authentication = self._authentication

@@ -13,7 +13,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from notifier.alertmanager import WebhookError
 from notifier.metrics import Metrics
-from notifier.paging.intake import Intake, Receipt
+from notifier.paging.intake import Intake
 from notifier.paging.pressure import Pressure
 from notifier.runtime import Current
 from notifier.store.engine import StoreUnavailable
@@ -30,8 +30,7 @@ _STORED: Message = {
     "headers": [(b"content-length", b"0")],
 }
 MAX_RESERVED = 128 * 1024 * 1024
-"""How many bytes may be set aside for the bodies of webhooks that come in."""
-_FOR_THE_LONG_WAY = frozenset({b"transfer-encoding", b"content-encoding", b"origin", b"sec-fetch-site"})
+"""The maximum size of the bodies that come in at the same time, together."""
 _EMPTY: Message = {"type": "http.response.body", "body": b""}
 
 
@@ -68,69 +67,15 @@ class WebhookEndpoint:
         self._count_stored = metrics.webhooks.labels("200")
         self._reserved = 0
 
-    # the short way, for `notifier.web.protocol`
-
-    def takes_at_once(self, headers: list[tuple[bytes, bytes]]) -> int | None:
-        """Return how long the body is, where nothing in *headers* asks for more than reading and storing it."""
-        credentials, length = b"", -1
-        if self._refusing() is not None:
-            return None
-        for name, value in headers:
-            if name == b"content-length":
-                length = int(value) if value.isdigit() else -1
-            elif name == b"authorization":
-                credentials = value
-            elif name in _FOR_THE_LONG_WAY:
-                return None
-        is_small = 0 <= length <= self._current.runtime.configuration.web.max_body
-        has_room = self._reserved + length <= MAX_RESERVED
-        return length if is_small and has_room and self._gate.admits_at_once(credentials) else None
-
     @property
     def reserved(self) -> int:
-        """The bytes that are set aside for the bodies of webhooks that come in."""
+        """The bytes of webhooks that are coming in now."""
         return self._reserved
-
-    def reserve(self, size: int) -> None:
-        """Set *size* bytes aside."""
-        self._reserved += size
-
-    def release(self, size: int) -> None:
-        """Give *size* bytes back."""
-        self._reserved -= size
-
-    def store_soon(self, body: bytes, answer: Callable[[Receipt | StoreUnavailable], None]) -> None:
-        """Store *body* and call *answer*.
-
-        Raises:
-            WebhookError, StoreUnavailable: as `Intake.submit` does.
-        """
-
-        def leave(result: Receipt | StoreUnavailable) -> None:
-            self._pressure.leave()
-            answer(result)
-
-        self._intake.submit(body, None, leave)
-        self._pressure.enter()
-
-    def count_stored(self, receipt: Receipt) -> None:
-        """Count a webhook that was stored, or was already."""
-        self._count_stored.inc()
-        if receipt.is_duplicate:
-            self._metrics.webhooks_duplicate.inc()
-
-    def refusal(self, error: WebhookError | StoreUnavailable) -> tuple[int, str]:
-        """Count a webhook that was refused; return the status and what to say."""
-        status, text = self._explain(error)
-        self._count_refused(status, text)
-        return status, text
 
     def _count_refused(self, status: int, why: str) -> None:
         self._metrics.webhooks.labels(str(status)).inc()
         if status in _NOT_RETRIED:
             log.error("webhook refused, Alertmanager will not retry it", status=status, error=why.strip())
-
-    # the long way
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -161,7 +106,7 @@ class WebhookEndpoint:
             body = await self._read(scope, receive, most)
             if (why := self._refusing()) is not None:
                 raise StoreUnavailable(why)
-            self.count_stored(await self._intake.store(body, posted_to))
+            stored = await self._intake.store(body, posted_to)
         except _TooLarge:
             return (
                 413,
@@ -169,6 +114,9 @@ class WebhookEndpoint:
             )
         except (WebhookError, StoreUnavailable) as error:
             return self._explain(error)
+        self._count_stored.inc()
+        if stored.is_duplicate:
+            self._metrics.webhooks_duplicate.inc()
         return None
 
     async def _read(self, scope: Scope, receive: Receive, most: int) -> bytes:
@@ -185,13 +133,13 @@ class WebhookEndpoint:
                 chunks.append(message.get("body", b""))
                 more = message.get("more_body", False)
                 size += len(chunks[-1])
-                self.reserve(len(chunks[-1]))
+                self._reserved += len(chunks[-1])
                 if size > most:
                     raise _TooLarge
                 if self._reserved > MAX_RESERVED:
                     raise StoreUnavailable("more is being posted than can be held")
         finally:
-            self.release(size)
+            self._reserved -= size
         return b"".join(chunks)
 
     def _explain(self, error: WebhookError | StoreUnavailable) -> tuple[int, str]:

@@ -31,7 +31,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import requests
-import uvloop
 from sqlalchemy import Engine, make_url
 
 from notifier.ids import first_id
@@ -225,14 +224,14 @@ def bench_intake(seconds: float) -> None:
         assert floor.stdout is not None
         port = int(floor.stdout.readline())
         for connections in (1, 32, 256):
-            rate, p50, p99 = uvloop.run(storm(port, connections, seconds))
+            rate, p50, p99 = asyncio.run(storm(port, connections, seconds))
             floors[connections] = rate
             row("floor: answers and stores nothing", connections, rate, p50, p99, "")
     for latency in (0.0, 0.1):
         with emulator(latency) as endpoint:
             for connections in (1, 32, 256):
                 with service(endpoint) as (port, pid, _):
-                    rate, p50, p99 = uvloop.run(storm(port, connections, seconds))
+                    rate, p50, p99 = asyncio.run(storm(port, connections, seconds))
                     resident, peak = memory(pid)
                 row(
                     f"OVHcloud answers after {latency * 1000:.0f} ms",
@@ -373,7 +372,7 @@ def bench_replicas(seconds: float, count: int) -> None:
             while len(requests.get(own, timeout=30).json()) < count:
                 time.sleep(0.2)
             drained = count / (time.perf_counter() - start)
-            row(f"{replicas}", uvloop.run(storms(ports, 96, seconds)), drained)
+            row(f"{replicas}", asyncio.run(storms(ports, 96, seconds)), drained)
 
 
 _HISTORY = {

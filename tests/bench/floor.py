@@ -19,6 +19,8 @@ if __name__ == "__main__":
     listener.bind(("127.0.0.1", 0))
     listener.listen(1024)
     print(listener.getsockname()[1], flush=True)
-    config = uvicorn.Config(application, log_level="error", access_log=False, lifespan="off", loop="uvloop")
+    config = uvicorn.Config(
+        application, log_level="error", access_log=False, lifespan="off", http="h11", loop="asyncio"
+    )
     asyncio.set_event_loop_policy(None)
     uvicorn.Server(config).run([listener])
