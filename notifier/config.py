@@ -36,6 +36,7 @@ from sqlalchemy import URL, make_url
 
 from notifier.durations import format_duration, parse_duration
 from notifier.intervals import Interval
+from notifier.permissions import Permission, Role
 from notifier.phones import parse_mobile
 from notifier.shipped import TEMPLATES
 from notifier.sms import MAX_PARTS, Encoding
@@ -125,6 +126,25 @@ class TlsServerConfig(_Section):
     """The authorities whose client certificates are demanded, PEM."""
 
 
+class Token(_Section):
+    """A token by which a program calls Notifier."""
+
+    name: Name
+    """What the token is called in logs and in the timeline of incidents."""
+    token: SecretStr
+    """What the program presents as "Authorization: Bearer ..."."""
+    may: Annotated[tuple[Permission, ...], Field(min_length=1)]
+    """What it is good for: webhook, read, act, send, admin (everything)."""
+
+
+class User(_Section):
+    """A person who reads pages and acts on incidents, by name and password."""
+
+    password_hash: BcryptHash
+    role: Role = Role.RESPONDER
+    """What he or she may do: viewer (read), responder (read, act, send), admin (everything)."""
+
+
 class Web(_Section):
     """Where Notifier listens, and to whom."""
 
@@ -133,9 +153,13 @@ class Web(_Section):
     max_body: MaxBody = 4 * 1024 * 1024
     """The largest body that is read, in bytes or as 4MiB; at most 64MiB."""
     bearer_token: SecretStr | None = None
-    """The token that callers present as "Authorization: Bearer ..."."""
+    """A token that may do everything; give programs tokens of their own under tokens."""
+    tokens: tuple[Token, ...] = ()
+    """Tokens, each for one program. Two for the same program, while one replaces the other, are both good."""
     basic_auth_users: dict[str, BcryptHash] = Field(default_factory=dict)
-    """Names and bcrypt hashes, as in Prometheus' web configuration file."""
+    """Names and bcrypt hashes, as in Prometheus' web configuration file; these users may do everything."""
+    users: dict[str, User] = Field(default_factory=dict)
+    """Users by name, each with a role."""
     tls_server_config: TlsServerConfig | None = None
 
     @property
@@ -151,7 +175,7 @@ class Web(_Section):
     @property
     def has_credentials(self) -> bool:
         """Whether callers must say who they are."""
-        return self.bearer_token is not None or bool(self.basic_auth_users)
+        return self.bearer_token is not None or bool(self.tokens or self.basic_auth_users or self.users)
 
 
 class Storage(_Section):
@@ -530,6 +554,7 @@ class Configuration(_Section):
         """Yield every secret that the configuration holds, so that logs can leave them out."""
         for secret in (
             self.web.bearer_token,
+            *(one.token for one in self.web.tokens),
             *(
                 secret
                 for account in self.accounts
@@ -545,6 +570,7 @@ class Configuration(_Section):
             if secret is not None:
                 yield secret.get_secret_value()
         yield from self.web.basic_auth_users.values()
+        yield from (user.password_hash for user in self.web.users.values())
         if "@" in self.storage.url and (password := make_url(self.storage.url).password):
             yield self.storage.url
             yield str(password)
@@ -565,10 +591,11 @@ _DEPRECATED = {
     "match": "write it as matchers: ['label=\"value\"']",
     "match_re": "write it as matchers: ['label=~\"value\"']",
 }
-_SECRETS = {
-    "web": ("bearer_token",),
-    "alertmanager": ("bearer_token",),
-    "ovh": (
+_SECRETS: dict[Path_, tuple[str, ...]] = {
+    ("web",): ("bearer_token",),
+    ("web", "tokens"): ("token",),
+    ("alertmanager",): ("bearer_token",),
+    ("ovh",): (
         "application_key",
         "application_secret",
         "consumer_key",
@@ -691,10 +718,13 @@ def ovh_for_login(
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema of the file, for editors that complete keys."""
     schema = Configuration.model_json_schema(by_alias=True)
-    models = {"web": "Web", "ovh": "Ovh", "alertmanager": "AlertmanagerConfig"}
-    for section, names in ((models[name], secrets) for name, secrets in _SECRETS.items()):
-        properties = schema["$defs"][section]["properties"]
+    models = {"web": "Web", "tokens": "Token", "ovh": "Ovh", "alertmanager": "AlertmanagerConfig"}
+    for path, names in _SECRETS.items():
+        definition = schema["$defs"][models[str(path[-1])]]
+        properties = definition["properties"]
         for name in names:
+            if name in definition.get("required", ()):
+                definition["required"].remove(name)  # the file may stand in its place
             properties[f"{name}_file"] = {
                 "type": "string",
                 "description": f"The file that holds {name}.",
@@ -726,25 +756,25 @@ def _fields(model: type[BaseModel]) -> dict[str, Any]:
     return {info.alias or name: info.annotation for name, info in model.model_fields.items()}
 
 
-def _section_of(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
-    """Return the section that an annotation holds, if any, and whether as a list."""
+def _section_of(annotation: Any) -> tuple[type[BaseModel] | None, type | None]:
+    """Return the section that an annotation holds, if any, and in what: None, a tuple or a dict by names."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation, False
-    arguments = getattr(annotation, "__args__", ())
-    is_list = getattr(annotation, "__origin__", None) is tuple
-    for argument in arguments:
-        section, nested = _section_of(argument)
+        return annotation, None
+    origin = getattr(annotation, "__origin__", None)
+    for argument in getattr(annotation, "__args__", ()):
+        section, holder = _section_of(argument)
         if section is not None:
-            return section, is_list or nested
-    return None, False
+            return section, origin if origin in (tuple, dict) else holder
+    return None, None
 
 
 def _everywhere(model: type[BaseModel], path: str = "") -> Iterator[tuple[str, str]]:
     for key, annotation in _fields(model).items():
         yield key, path
-        section, is_list = _section_of(annotation)
+        section, holder = _section_of(annotation)
         if section is not None and section is not model:
-            mark = "[]" if is_list and key != "ovh" else ""  # one account is written without a list
+            mark = "[]" if holder is tuple else ".NAME" if holder is dict else ""
+            mark = "" if key == "ovh" else mark  # one account is written without a list
             yield from _everywhere(section, f"{path}.{key}".lstrip(".") + mark)
 
 
@@ -793,13 +823,16 @@ class _Raw:
         section = self._value.get(name)
         return section if isinstance(section, dict) else {}
 
-    def _sections(self, name: str) -> Iterator[tuple[Path_, dict[str, Any]]]:
-        """Yield the sections of that name with their paths: the one, or each of a list."""
-        value = self._value.get(name)
+    def _sections(self, path: Path_) -> Iterator[tuple[Path_, dict[str, Any]]]:
+        """Yield the sections at *path* with their paths: the one, or each of a list."""
+        value: Any = self._value
+        for step in path:
+            value = value.get(step) if isinstance(value, dict) else None
         if isinstance(value, dict):
-            yield (name,), value
-        else:
-            yield from self._items(name)
+            yield path, value
+        for number, item in enumerate(value if isinstance(value, list) else []):
+            if isinstance(item, dict):
+                yield (*path, number), item
 
     # unknown keys
 
@@ -807,15 +840,17 @@ class _Raw:
         if not isinstance(value, dict):
             return
         known = _fields(model)
-        is_section = len(path) == 1 or (len(path) == 2 and isinstance(path[1], int))
-        secrets = _SECRETS.get(str(path[0]), ()) if is_section else ()
+        secrets = _SECRETS.get(tuple(step for step in path if not isinstance(step, int)), ())
         for key in list(value):
             here = (*path, key)
             if key in known:
-                section, is_list = _section_of(known[key])
-                if section is not None and is_list and isinstance(value[key], list):
+                section, holder = _section_of(known[key])
+                if section is not None and holder is tuple and isinstance(value[key], list):
                     for number, item in enumerate(value[key]):
                         self.refuse_unknown_keys(item, section, (*here, number))
+                elif section is not None and holder is dict and isinstance(value[key], dict):
+                    for name, item in value[key].items():
+                        self.refuse_unknown_keys(item, section, (*here, name))
                 elif section is not None:
                     self.refuse_unknown_keys(value[key], section, here)
             elif not (key.endswith("_file") and key.removesuffix("_file") in secrets):
@@ -866,8 +901,8 @@ class _Raw:
     # secrets in files
 
     def read_secret_files(self) -> None:
-        for name, secrets in _SECRETS.items():
-            for path, section in self._sections(name):
+        for place, secrets in _SECRETS.items():
+            for path, section in self._sections(place):
                 for secret in secrets:
                     if f"{secret}_file" in section:
                         here = (*path, f"{secret}_file")
@@ -883,12 +918,16 @@ class _Raw:
         hidden = copy.deepcopy(self._value)
         copied = _Raw(self._source, self._directory)
         copied._value = hidden
-        for name, secrets in _SECRETS.items():
-            for _, section in copied._sections(name):
+        for place, secrets in _SECRETS.items():
+            for _, section in copied._sections(place):
                 section.update({key: HIDDEN for key in secrets if key in section})
-        users = copied._section("web").get("basic_auth_users")
-        if isinstance(users, dict):
+        web = copied._section("web")
+        if isinstance(users := web.get("basic_auth_users"), dict):
             users.update(dict.fromkeys(users, HIDDEN))
+        people = web.get("users")
+        for user in people.values() if isinstance(people, dict) else ():
+            if isinstance(user, dict) and "password_hash" in user:
+                user["password_hash"] = HIDDEN
         return hidden
 
     def _secret(self, path: Path_, file: Any) -> str:
@@ -985,7 +1024,7 @@ class _Raw:
         self._heartbeats(receivers)
         self._unique("time_intervals")
         self._route(self._value.get("route"), ("route",), receivers)
-        for path, account in self._sections("ovh"):
+        for path, account in self._sections(("ovh",)):
             virtual_number = account.get("virtual_number")
             if isinstance(virtual_number, str):
                 self._virtual_number((*path, "virtual_number"), virtual_number)
@@ -1105,7 +1144,7 @@ class _Raw:
 
     def check_sections(self) -> None:
         self.check_secrets()
-        accounts = list(self._sections("ovh"))
+        accounts = list(self._sections(("ovh",)))
         for path, account in accounts:
             self._check_sender(path, account)
             self._check_credentials(path, account)
@@ -1113,6 +1152,7 @@ class _Raw:
             self._check_names(accounts)
         web = self._section("web")
         address = web.get("listen_address", "127.0.0.1:9876")
+        self._check_users(web)
         if isinstance(address, str) and not _is_loopback(address.rpartition(":")[0].strip("[]")):
             self._check_guarded(web)
 
@@ -1153,18 +1193,27 @@ class _Raw:
                     self._problem(path, f'the key "{key}" is missing{hint}')
 
     def check_secrets(self) -> None:
-        for name, secrets in _SECRETS.items():
-            for path, section in self._sections(name):
+        for place, secrets in _SECRETS.items():
+            for path, section in self._sections(place):
                 for secret in secrets:
                     if section.get(secret) == "" and (*path, secret) not in self._unread:
                         self._problem((*path, secret), f"{secret} is empty; give it, or leave the key out")
 
+    def _check_users(self, web: dict[str, Any]) -> None:
+        users, others = web.get("users"), web.get("basic_auth_users")
+        if isinstance(users, dict) and isinstance(others, dict):
+            for name in users.keys() & others.keys():
+                self._refuse_key(
+                    ("web", "users", name), f'"{name}" is in basic_auth_users, too; leave it in one'
+                )
+
     def _check_guarded(self, web: dict[str, Any]) -> None:
-        if not web.get("bearer_token") and not web.get("basic_auth_users"):
+        if not any(web.get(key) for key in ("bearer_token", "tokens", "basic_auth_users", "users")):
             self._problem(
                 ("web", "listen_address"),
-                "anyone who reaches this address could page you; add under web: "
-                "bearer_token_file: /etc/notifier/token, for Alertmanager, and basic_auth_users, for people",
+                "anyone who reaches this address could page you; add under web: tokens: "
+                "[{name: alertmanager, token_file: /etc/notifier/token, may: [webhook]}] "
+                "(or bearer_token_file, which may do everything), and users for people",
             )
 
     def find_certificates(self) -> None:

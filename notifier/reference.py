@@ -35,22 +35,23 @@ def text() -> str:
     return "\n".join(parts) + "\n"
 
 
-def _names(value: dict[str, Any]) -> Iterator[tuple[str, bool]]:
-    """Yield the definitions that *value* refers to, and whether as a list."""
+def _names(value: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the definitions that *value* refers to, and how: "" as itself, "[]" as a list, ".NAME" by names."""
     if "$ref" in value:
-        yield value["$ref"].rpartition("/")[2], False
+        yield value["$ref"].rpartition("/")[2], ""
     for one in value.get("anyOf", ()):
         yield from _names(one)
-    if "items" in value:
-        yield from ((name, True) for name, _ in _names(value["items"]))
+    for key, mark in (("items", "[]"), ("additionalProperties", ".NAME")):
+        if isinstance(value.get(key), dict):
+            yield from ((name, mark) for name, _ in _names(value[key]))
 
 
 def _sections(path: str, value: dict[str, Any], definitions: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the sections under *path* with their paths, outer ones first; one that holds itself once."""
-    for name, is_list in dict.fromkeys(_names(value)):
+    for name, mark in dict.fromkeys(_names(value)):
         if "properties" not in definitions[name]:
             continue
-        here = f"{path}[]" if is_list and path != "ovh" else path
+        here = path if path == "ovh" else path + mark
         yield here, name
         for key, inner in definitions[name]["properties"].items():
             if all(one != name for one, _ in _names(inner)):

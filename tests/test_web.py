@@ -20,9 +20,10 @@ import notifier.service
 from notifier.clock import elapsed
 from notifier.metrics import Metrics
 from notifier.ovh.emulator import Emulator, Fault, FaultKind
+from notifier.permissions import Role
 from notifier.store.engine import StoreUnavailable
 from notifier.store.records import Queue
-from notifier.web.authentication import Authentication
+from notifier.web.authentication import Authentication, User
 from tests.conftest import PAYLOADS, Files, alert, payload, program, start, webhook
 from tests.processes import wait_for
 
@@ -248,11 +249,12 @@ def test_probes_and_metrics_need_no_credentials(guarded):
 
 
 def test_a_hash_of_another_flavour_is_understood():
-    users = Authentication(None, {"a": HASH.replace("$2b$", "$2y$", 1).encode(), "b": b"$2b$99$broken"})
+    hashes = {"a": HASH.replace("$2b$", "$2y$", 1).encode(), "b": b"$2b$99$broken"}
+    users = Authentication((), {name: User(hash_, Role.VIEWER) for name, hash_ in hashes.items()})
     assert users.verify(basic("a:pass word")["Authorization"].encode())
     assert not users.verify(basic("b:pass word")["Authorization"].encode())
     for n in range(200):
-        users._right.add(bytes([n]))
+        users._right[bytes([n])] = "a"
     assert users.verify(basic("a:pass word")["Authorization"].encode())
     assert len(users._right) == 1
 

@@ -105,24 +105,26 @@ class Desk:
         via: Via,
         phone: str | None = None,
         holds: Callable[[Incident], bool] = lambda incident: True,
+        *,
+        author: str | None = None,
     ) -> Verdict:
         """Put an incident into the hands of *by*, who has *phone* if that is known, if *holds* is true of it then.
 
-        The others who were paged are told, if its receiver wants that. Whoever has it already only has
-        the acknowledgement last longer.
+        The others who were paged are told, if its receiver wants that; where an *author* did it for *by*, so is *by*.
+        Whoever has it already only has the acknowledgement last longer.
 
         Raises:
             StoreUnavailable: it cannot be written down now.
         """
         now = self._clock()
         done = self._change(
-            incident_id, now, lambda one: self.acknowledgement(one, by, via, phone, now), holds
+            incident_id, now, lambda one: self.acknowledgement(one, by, via, phone, now, author), holds
         )
         if isinstance(done, Verdict):
             return done
         if done.events:
             self._metrics.acknowledgements.labels(via).inc()
-        log.info("incident acknowledged", incident=done.incident.number, by=by, via=via)
+        log.info("incident acknowledged", incident=done.incident.number, by=author or by, via=via)
         self._sender.expect()
         return Verdict.DONE
 
@@ -214,17 +216,27 @@ class Desk:
         raise RuntimeError("the incident changes all the time")
 
     def acknowledgement(
-        self, incident: Incident, by: str, via: Via, phone: str | None, now: datetime
+        self,
+        incident: Incident,
+        by: str,
+        via: Via,
+        phone: str | None,
+        now: datetime,
+        author: str | None = None,
     ) -> IncidentChange:
-        """Return what puts *incident* into the hands of *by*; nothing happens yet."""
+        """Return what puts *incident* into the hands of *by*, as an *author* did if not *by*; nothing happens yet."""
         receiver = receiver_of(self._current.runtime, incident)
         is_new = incident.acknowledged_by != by or incident.state is IncidentState.OPEN
         told: tuple[NewMessage, ...] = ()
         if is_new:  # who had it must know that it is out of their hands, whatever the others want to know
-            told = self._notices("acknowledged", incident, by, phone, now, to_others=receiver.tell_others)
+            if author is not None:
+                phone = None  # who is given it must know
+            told = self._notices(
+                "acknowledged", incident, author or by, phone, now, to_others=receiver.tell_others
+            )
         return IncidentChange(
             acknowledged(incident, by, via, now, receiver.reopen_after),
-            events=(Event("acknowledged", by=by, via=via),) if is_new else (),
+            events=(Event("acknowledged", by=author or by, via=via),) if is_new else (),
             messages=told,
         )
 

@@ -18,6 +18,7 @@ from notifier import calendars
 from notifier.clock import Clock
 from notifier.incidents import Incident, IncidentState
 from notifier.paging.desk import Desk, Unreachable, Verdict, Via
+from notifier.permissions import Permission
 from notifier.phones import mask
 from notifier.runtime import Current
 from notifier.schedules import Schedule, Shift, shift_json
@@ -28,7 +29,7 @@ from notifier.store.store import Store
 from notifier.stories import timeline
 from notifier.values import LONGEST_NAME, parse_moment
 from notifier.web import openapi
-from notifier.web.gate import Gate, has_nul
+from notifier.web.gate import Denial, Gate, has_nul
 from notifier.web.names import any_name
 
 _MAX_BODY = 64 * 1024
@@ -140,28 +141,34 @@ class Api:
         return [
             Route("/api/v1/incidents", self._guarded(self.incidents), methods=["GET"]),
             Route("/api/v1/incidents/{id}", self._guarded(self.incident), methods=["GET"]),
-            Route("/api/v1/incidents/{id}/ack", self._guarded(self.acknowledge), methods=["POST"]),
-            Route("/api/v1/incidents/{id}/close", self._guarded(self.close), methods=["POST"]),
+            Route(
+                "/api/v1/incidents/{id}/ack",
+                self._guarded(self.acknowledge, Permission.ACT),
+                methods=["POST"],
+            ),
+            Route(
+                "/api/v1/incidents/{id}/close", self._guarded(self.close, Permission.ACT), methods=["POST"]
+            ),
             Route("/api/v1/messages", self._guarded(self.messages), methods=["GET"]),
             Route("/api/v1/messages/{id}", self._guarded(self.message), methods=["GET"]),
-            Route("/api/v1/send", self._guarded(self.send), methods=["POST"]),
+            Route("/api/v1/send", self._guarded(self.send, Permission.SEND), methods=["POST"]),
             Route("/api/v1/openapi.json", self.describe, methods=["GET"]),
             Route("/api/v1/oncall", self._guarded(self.on_call), methods=["GET"]),
             Route(f"/oncall/{any_name('name')}.ics", self._guarded(self.feed), methods=["GET"]),
         ]
 
     def _guarded(
-        self, handler: Callable[[Request, bytes], Response]
+        self, handler: Callable[[Request, bytes], Response], permission: Permission = Permission.READ
     ) -> Callable[[Request], Awaitable[Response]]:
         async def guarded(request: Request) -> Response:
-            if refusal := self.gate.refusal(request.scope, self.current.runtime.configuration.origin):
-                return JSONResponse({"error": refusal}, 403)
+            caller = await self.gate.admit(
+                request.scope, permission, self.current.runtime.configuration.origin
+            )
+            if isinstance(caller, Denial):
+                return JSONResponse({"error": caller.text}, caller.status, caller.headers)
             if has_nul(request):
                 return JSONResponse({"error": "NUL is in no name and no text"}, 400)
-            if not await self.gate.admits(request.scope):
-                answer = JSONResponse({"error": "give the right credentials"}, 401)
-                answer.headers["www-authenticate"] = 'Basic realm="notifier"'
-                return answer
+            request.state.caller = caller
             try:
                 body = await _body(request)
                 return await asyncio.get_running_loop().run_in_executor(None, handler, request, body)
@@ -228,11 +235,11 @@ class Api:
             raise Refused(400, "take must be true or false")
         given = _text(values, "by")
         incident = self._unresolved(request)
-        by = self._author(request, given)
+        by, author = self._author(request, given)
         contact = next((c for c in self.current.runtime.configuration.contacts if c.name == by), None)
         phone = self.current.runtime.configuration.recipient(by).phone if contact is not None else None
         verdict = self.desk.acknowledge(
-            incident.id, by, Via.API, phone, lambda now: take or now.holder in (None, by)
+            incident.id, by, Via.API, phone, lambda now: take or now.holder in (None, by), author=author
         )
         return self._acted(incident, verdict)
 
@@ -241,12 +248,16 @@ class Api:
         values = _object(body, "by")
         given = _text(values, "by")
         incident = self._unresolved(request)
-        by = self._author(request, given)
-        return self._acted(incident, self.desk.close(incident.id, by, Via.API))
+        by, author = self._author(request, given)
+        return self._acted(incident, self.desk.close(incident.id, author or by, Via.API))
 
-    def _author(self, request: Request, given: str | None) -> str:
-        """Return in whose name something is done: a contact that is *given*, or the authenticated user."""
-        user = self.gate.user(request)
+    def _author(self, request: Request, given: str | None) -> tuple[str, str | None]:
+        """Return in whose name something is done, and who did it where that is somebody else.
+
+        The name is a contact that is *given*, or the authenticated user; somebody else is a user, or a token:
+        ``bob for alice``.
+        """
+        user = request.state.caller.user
         by = given or user
         known = [contact.name for contact in self.current.runtime.configuration.contacts]
         if by is None:
@@ -255,7 +266,8 @@ class Api:
             close = difflib.get_close_matches(by, known, n=1)
             hint = f'; did you mean "{close[0]}"?' if close else ""
             raise Refused(400, f'by: there is no contact "{by[:40]}"{hint}')
-        return by
+        author = user or request.state.caller.token
+        return by, None if author is None or author == by else f"{author} for {by}"
 
     def _unresolved(self, request: Request) -> Incident:
         incident = self._incident(request)

@@ -13,9 +13,10 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from notifier.metrics import Metrics
+from notifier.permissions import Permission
 from notifier.web.api import Api
 from notifier.web.callbacks import Callbacks
-from notifier.web.gate import Gate
+from notifier.web.gate import Denial, Gate
 from notifier.web.names import any_name
 from notifier.web.webhook import WebhookEndpoint
 
@@ -61,12 +62,9 @@ def build(
         return Response(text, media_type=CONTENT_TYPE_LATEST)
 
     async def reloading(request: Request) -> Response:
-        if (refusal := gate.refusal(request.scope, origin())) is not None:
-            return PlainTextResponse(refusal + "\n", 403)
-        if not await gate.admits(request.scope):
-            return PlainTextResponse(
-                "give the right credentials\n", 401, {"www-authenticate": 'Bearer realm="notifier"'}
-            )
+        caller = await gate.admit(request.scope, Permission.ADMIN, origin())
+        if isinstance(caller, Denial):
+            return PlainTextResponse(caller.text + "\n", caller.status, caller.headers)
         problems = await reload()
         if problems is None:
             return PlainTextResponse("reloaded\n")

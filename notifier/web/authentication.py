@@ -1,4 +1,4 @@
-"""Who may call: a bearer token, or a name and password against a bcrypt hash, as Prometheus has them."""
+"""Who calls: a bearer token, or a name and password against a bcrypt hash, as Prometheus has them."""
 
 from __future__ import annotations
 
@@ -7,52 +7,108 @@ import binascii
 import hashlib
 import hmac
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from notifier.config import Web
+from notifier.permissions import Permission, Role
 
 _MOST_REMEMBERED = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A caller whose credentials are right.
+
+    *user* is the name of a person, *token* that of a program; neither is known where no credentials are asked for.
+    """
+
+    may: frozenset[Permission]
+    user: str | None = None
+    token: str | None = None
+
+    def has(self, permission: Permission) -> bool:
+        """Whether the caller may do what *permission* allows."""
+        return permission in self.may or Permission.ADMIN in self.may
+
+
+ANYBODY = Identity(frozenset({Permission.ADMIN}))
+"""Every caller, where no credentials are asked for: only this machine can reach the service then."""
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A person: the bcrypt hash of the password, and what he or she may do."""
+
+    password_hash: bytes
+    role: Role
 
 
 @dataclass(slots=True)
 class Authentication:
     """Checks the ``Authorization`` header.
 
-    bcrypt is slow on purpose, so verdicts on right passwords are remembered, by a keyed digest.
+    bcrypt is slow on purpose, so right passwords are remembered, by a keyed digest.
     """
 
-    token: bytes | None
-    users: Mapping[str, bytes]
+    tokens: Sequence[tuple[bytes, Identity]]
+    users: Mapping[str, User]
     _key: bytes = field(default_factory=lambda: secrets.token_bytes(32))
-    _right: set[bytes] = field(default_factory=set)
+    _right: dict[bytes, str] = field(default_factory=dict)
+    """The digests of right passwords, and whose they are."""
 
     @classmethod
-    def of(cls, web: Web) -> Authentication:
-        """Return the authentication that *web* asks for."""
-        token = web.bearer_token.get_secret_value().encode() if web.bearer_token else None
-        return cls(token, {name: hash_.encode() for name, hash_ in web.basic_auth_users.items()})
+    def of(cls, web: Web, before: Authentication | None = None) -> Authentication:
+        """Return the authentication that *web* asks for.
+
+        It remembers the right passwords that *before* did, of those users whose hash is still the same: otherwise a
+        flood of wrong passwords during a reload would keep the right ones out.
+        """
+        tokens = [
+            (one.token.get_secret_value().encode(), Identity(frozenset(one.may), token=one.name))
+            for one in web.tokens
+        ]
+        if web.bearer_token is not None:
+            whole = Identity(frozenset({Permission.ADMIN}), token="web.bearer_token")  # noqa: S106 (its name)
+            tokens.append((web.bearer_token.get_secret_value().encode(), whole))
+        users = {name: User(hash_.encode(), Role.ADMIN) for name, hash_ in web.basic_auth_users.items()}
+        users |= {name: User(one.password_hash.encode(), one.role) for name, one in web.users.items()}
+        made = cls(tokens, users)
+        if before is not None:
+            made._key = before._key
+            made._right = {
+                digest: name
+                for digest, name in before._right.items()
+                if name in users and users[name].password_hash == before.users[name].password_hash
+            }
+        return made
 
     @property
     def is_required(self) -> bool:
         """Whether callers must say who they are."""
-        return self.token is not None or bool(self.users)
+        return bool(self.tokens or self.users)
 
-    def known(self, header: bytes) -> bool | None:
-        """Return whether *header* is right, None where only `verify` can tell. Takes the same time for all."""
+    def known(self, header: bytes) -> Identity | bool:
+        """Return who presents *header*; False where it is wrong, True where only `verify` can tell.
+
+        It takes the same time for every token.
+        """
         scheme, _, value = header.partition(b" ")
         if scheme.lower() == b"bearer":
-            # By digests, so that it takes the same time for any length.
-            return self.token is not None and hmac.compare_digest(
-                self._digest(value), self._digest(self.token)
-            )
+            found: Identity | bool = False
+            given = self._digest(value)  # so that it takes the same time for any length
+            for token, identity in self.tokens:
+                if hmac.compare_digest(given, self._digest(token)):
+                    found = identity
+            return found
         if scheme.lower() == b"basic" and self.users:
-            return True if self._digest(value) in self._right else None
+            name = self._right.get(self._digest(value))
+            return True if name is None else self._identity(name)
         return False
 
-    def verify(self, header: bytes) -> bool:
-        """Return whether the name and password in *header* are right; slow, for a thread."""
+    def verify(self, header: bytes) -> Identity | bool:
+        """Return whose name and password are in *header*, False where they are wrong; slow, for a thread."""
         import bcrypt  # only where passwords are in use
 
         value = header.partition(b" ")[2]
@@ -60,19 +116,22 @@ class Authentication:
             name, colon, password = base64.b64decode(value, validate=True).partition(b":")
         except binascii.Error:
             return False
-        stored = self.users.get(name.decode("utf-8", "replace"))
+        user = self.users.get(name.decode("utf-8", "replace"))
+        # An unknown name takes as long as a wrong password: it is compared with the hash that takes longest.
+        compared = user or max(self.users.values(), key=lambda one: one.password_hash[4:6])
         try:
-            # An unknown name takes as long as a wrong password: it is compared with another's hash.
-            compared = stored or next(iter(self.users.values()))
-            is_right = bcrypt.checkpw(password[:72], compared.replace(b"$2y$", b"$2b$", 1))
+            is_right = bcrypt.checkpw(password[:72], compared.password_hash.replace(b"$2y$", b"$2b$", 1))
         except ValueError:
             return False
-        if stored is None or not colon or not is_right:
+        if user is None or not colon or not is_right:
             return False
         if len(self._right) >= _MOST_REMEMBERED:
             self._right.clear()
-        self._right.add(self._digest(value))
-        return True
+        self._right[self._digest(value)] = name.decode()
+        return self._identity(name.decode())
+
+    def _identity(self, name: str) -> Identity:
+        return Identity(self.users[name].role.permissions, user=name)
 
     def _digest(self, value: bytes) -> bytes:
         return hmac.new(self._key, value.strip(), hashlib.sha256).digest()

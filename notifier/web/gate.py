@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import ipaddress
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import structlog
 from starlette.requests import Request
@@ -12,10 +14,13 @@ from starlette.types import Scope
 
 from notifier.config import Web
 from notifier.metrics import Metrics
-from notifier.web.authentication import Authentication, verifier
+from notifier.permissions import Permission
+from notifier.web.authentication import ANYBODY, Authentication, Identity, verifier
 
 _MOST_VERIFIED = 32
-"""How many passwords may wait to be verified; each takes a while, and what is beyond that is refused."""
+"""How many passwords may wait to be verified; each takes a while."""
+_MOST_OF_A_PEER = 4
+"""How many of them may come from one address."""
 
 log = structlog.get_logger(__name__)
 
@@ -85,6 +90,24 @@ def _bare(host: bytes, scheme: bytes) -> bytes:
     return host.lower().removesuffix(b":443" if scheme == b"https" else b":80")
 
 
+@dataclass(frozen=True, slots=True)
+class Denial:
+    """Why a request is refused: an HTTP status, a text for people, and headers."""
+
+    status: int
+    text: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+_UNAUTHORIZED = Denial(
+    401,
+    "give the right credentials: Authorization: Bearer TOKEN, or a name and a password",
+    {"www-authenticate": 'Basic realm="notifier", Bearer realm="notifier"'},
+)
+# Not 401: Alertmanager repeats a webhook after 503 alone.
+_BUSY = Denial(503, "too many passwords wait to be verified; try again", {"retry-after": "1"})
+
+
 class Gate:
     """Asks each request for its credentials, as the configuration in force demands."""
 
@@ -92,50 +115,67 @@ class Gate:
         """Begin with the credentials of *web*."""
         self._metrics = metrics
         self._verifier = verifier()
-        self._verifying = 0
-        self.admit_as(web)
+        self._verifying: Counter[str] = Counter()
+        """How many passwords wait to be verified, by the address of who gave them."""
+        self._authentication = Authentication.of(web)
 
     def admit_as(self, web: Web) -> None:
         """Demand the credentials of *web* from now on."""
-        self._authentication = Authentication.of(web)
+        self._authentication = Authentication.of(web, self._authentication)
 
-    def refusal(self, scope: Scope, own: str | None = None) -> str | None:
-        """Return why a request is refused whatever credentials it has; None where it is not.
+    async def admit(self, scope: Scope, permission: Permission, own: str | None = None) -> Identity | Denial:
+        """Return who makes a request for which *permission* is needed, or why it is refused.
 
-        *own* is the host by which people reach this service.
+        Args:
+            scope: the request.
+            permission: what the caller must be allowed to do.
+            own: the host, and port, by which people reach this service; None if it is not configured.
         """
+        if (refusal := self._refusal(scope, permission, own)) is not None:
+            return Denial(403, refusal)
+        identity = await self._identify(scope)
+        if isinstance(identity, Denial) or identity.has(permission):
+            return identity
+        who = f'user "{identity.user}"' if identity.user is not None else f'token "{identity.token}"'
+        self._log_refused(scope, f"{who} may not {permission}")
+        return Denial(403, f"the {who} may not do this: it takes the permission {permission}")
+
+    def _refusal(self, scope: Scope, permission: Permission, own: str | None) -> str | None:
+        """Return why a request is refused whatever credentials it has; None where it is not."""
         if scope["method"] not in ("GET", "HEAD") and is_foreign(scope, own):
             return FOREIGN
-        if not self._authentication.is_required and not is_ours(scope, own):
-            return STRANGE
-        return None
-
-    def user(self, request: Request) -> str | None:
-        """Return the name that the credentials of an admitted request give; None where they give or need none."""
-        scheme, _, value = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "basic" or not self._authentication.users:
+        if self._authentication.is_required or is_ours(scope, own):
             return None
-        return base64.b64decode(value).decode("utf-8", "replace").partition(":")[0] or None
+        # A webhook that does not come from a browser may come by any name: it must not be lost.
+        is_plain_webhook = permission is Permission.WEBHOOK and not is_from_a_page(scope)
+        return None if is_plain_webhook else STRANGE
 
-    async def admits(self, scope: Scope) -> bool:
-        """Whether the request may pass."""
+    async def _identify(self, scope: Scope) -> Identity | Denial:
         authentication = self._authentication
         if not authentication.is_required:
-            return True
+            return ANYBODY
         header = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
-        is_right = authentication.known(header)
-        if is_right is None and self._verifying < _MOST_VERIFIED:
-            self._verifying += 1
+        known = authentication.known(header)
+        if known is True:
+            peer = (scope.get("client") or ("",))[0]
+            if self._verifying[peer] >= _MOST_OF_A_PEER or self._verifying.total() >= _MOST_VERIFIED:
+                return _BUSY
+            self._verifying[peer] += 1
             loop = asyncio.get_running_loop()
             try:
-                is_right = await loop.run_in_executor(self._verifier, authentication.verify, header)
+                known = await loop.run_in_executor(self._verifier, authentication.verify, header)
             finally:
-                self._verifying -= 1
-        if not is_right:
-            self._metrics.authentication_failures.inc()
-            client = scope.get("client")
-            log.warning("credentials refused", peer=client and client[0], path=scope["path"])
-        return bool(is_right)
+                self._verifying[peer] -= 1
+                self._verifying += Counter()  # without those that are zero
+        if isinstance(known, Identity):
+            return known
+        self._metrics.authentication_failures.inc()
+        self._log_refused(scope, "wrong credentials")
+        return _UNAUTHORIZED
+
+    def _log_refused(self, scope: Scope, why: str) -> None:
+        client = scope.get("client")
+        log.warning("credentials refused", peer=client and client[0], path=scope["path"], error=why)
 
     def close(self) -> None:
         """Verify no more."""

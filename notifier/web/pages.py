@@ -35,6 +35,7 @@ from notifier.paging.desk import Desk, Verdict, Via
 from notifier.paging.escalation import last_part
 from notifier.paging.planning import described_mute, divide, preview, receiver_of
 from notifier.paging.pressure import Pressure
+from notifier.permissions import Permission
 from notifier.phones import mask
 from notifier.routing import RECEIVER_LABEL
 from notifier.runtime import Current
@@ -45,7 +46,7 @@ from notifier.store.schema import MessageState
 from notifier.store.store import Store
 from notifier.web.app import Readiness
 from notifier.web.fragments import REFRESH, Fragments
-from notifier.web.gate import FOREIGN, Gate, has_nul, is_from_a_page
+from notifier.web.gate import FOREIGN, Denial, Gate, has_nul, is_from_a_page
 from notifier.web.views import incidents
 from notifier.web.views.incidents import ShownIncident, Sources
 from notifier.web.views.messages import CHART_DAYS, chart
@@ -150,15 +151,17 @@ class Pages:
 
     # how a page is answered
 
-    async def _refused(self, request: Request) -> Response | None:
-        if refusal := self.gate.refusal(request.scope, self.current.runtime.configuration.origin):
-            return PlainTextResponse(refusal + "\n", 403, _HEADERS)
-        if await self.gate.admits(request.scope):
+    async def _refused(self, request: Request, permission: Permission = Permission.READ) -> Response | None:
+        """Return the answer to a request that may not be made; None where it may, by ``request.state.caller``."""
+        web = self.current.runtime.configuration.web
+        caller = await self.gate.admit(request.scope, permission, self.current.runtime.configuration.origin)
+        if not isinstance(caller, Denial):
+            request.state.caller = caller
             return None
-        text = "give the right name and password\n"
-        if not self.current.runtime.configuration.web.basic_auth_users:
-            text = "pages need a name and a password; add some under web.basic_auth_users\n"
-        return PlainTextResponse(text, 401, {"www-authenticate": 'Basic realm="notifier"', **_HEADERS})
+        text = caller.text
+        if caller.status == 401 and not (web.users or web.basic_auth_users):
+            text = "pages need a name and a password; add some under web.users"
+        return PlainTextResponse(text + "\n", caller.status, {**caller.headers, **_HEADERS})
 
     def _page(self, view: Callable[[Request], Page]) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
@@ -229,7 +232,7 @@ class Pages:
             last, silent = None, 0.0
             path = request.query_params.get("path", "/")
             is_personal = path.startswith("/incidents/")  # it names who acknowledges
-            viewer = (self.gate.user(request), request.cookies.get(_ME)) if is_personal else None
+            viewer = (request.state.caller.user, request.cookies.get(_ME)) if is_personal else None
             while not self._stopping.is_set() and not await request.is_disconnected():
                 if await self._refused(request) is not None:  # its credentials are no longer good
                     return
@@ -397,7 +400,7 @@ class Pages:
         receiver = receiver_of(runtime, incident)
         last = last_part(runtime, self.store, incident, receiver, viewer.now)
         alerts = last[1].told.alerts if last is not None and last[1].told is not None else ()
-        user, me = self.gate.user(request), unquote(request.cookies.get(_ME, ""))
+        user, me = request.state.caller.user, unquote(request.cookies.get(_ME, ""))
         return "incident.html", {
             "one": one,
             "going": self._going(viewer.now),
@@ -420,7 +423,7 @@ class Pages:
         async def answer(request: Request) -> Response:
             if not is_from_a_page(request.scope):
                 return PlainTextResponse(FOREIGN + "\n", 403, _HEADERS)
-            if (refused := await self._refused(request)) is not None:
+            if (refused := await self._refused(request, Permission.ACT)) is not None:
                 return refused
             body = bytearray()
             async for chunk in request.stream():
@@ -429,7 +432,7 @@ class Pages:
                     return PlainTextResponse("the form is too large\n", 413, _HEADERS)
             given = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True)
             values = {name: found[0] for name, found in given.items()}
-            by = self.gate.user(request) or values.get("by", "")
+            by = request.state.caller.user or values.get("by", "")
             return await self._in_thread(lambda: self._done(request, by, values, act))
 
         return answer
@@ -442,7 +445,7 @@ class Pages:
         act: Callable[[Incident, str, Mapping[str, str]], str],
     ) -> Response:
         known = [contact.name for contact in self.current.runtime.configuration.contacts]
-        if by not in known and (not by or by != self.gate.user(request)):
+        if by not in known and (not by or by != request.state.caller.user):
             message = "Go back and choose who you are: the others are told who has it."
             return self._problem(request, 400, "Who are you?", message)
         try:

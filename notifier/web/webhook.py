@@ -15,9 +15,10 @@ from notifier.alertmanager import WebhookError
 from notifier.metrics import Metrics
 from notifier.paging.intake import Intake
 from notifier.paging.pressure import Pressure
+from notifier.permissions import Permission
 from notifier.runtime import Current
 from notifier.store.engine import StoreUnavailable
-from notifier.web.gate import FOREIGN, Gate, is_foreign
+from notifier.web.gate import Denial, Gate
 
 log = structlog.get_logger(__name__)
 
@@ -75,7 +76,7 @@ class WebhookEndpoint:
     def _count_refused(self, status: int, why: str) -> None:
         self._metrics.webhooks.labels(str(status)).inc()
         if status in _NOT_RETRIED:
-            log.error("webhook refused, Alertmanager will not retry it", status=status, error=why.strip())
+            log.error("webhook refused, Alertmanager will not retry it", status=status, error=why)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -90,17 +91,16 @@ class WebhookEndpoint:
             await send(_STORED)
             await send(_EMPTY)
         else:
-            await self._refuse(send, *refusal)
+            await self._refuse(send, refusal)
 
-    async def _take(self, scope: Scope, receive: Receive) -> tuple[int, str] | None:
-        if is_foreign(scope, self._current.runtime.configuration.origin):
-            return 403, FOREIGN + "\n"
-        if not await self._gate.admits(scope):
-            return 401, "give the right credentials: Authorization: Bearer TOKEN, or basic\n"
+    async def _take(self, scope: Scope, receive: Receive) -> Denial | None:
+        caller = await self._gate.admit(scope, Permission.WEBHOOK, self._current.runtime.configuration.origin)
+        if isinstance(caller, Denial):
+            return caller
         # An empty name is that of "/alert/".
         posted_to = (scope["path_params"].get("receiver") or None) if "path_params" in scope else None
         if posted_to is not None and self._current.runtime.configuration.receiver(posted_to) is None:
-            return 404, f'there is no receiver "{posted_to}"\n'
+            return Denial(404, f'there is no receiver "{posted_to}"')
         most = self._current.runtime.configuration.web.max_body
         try:
             body = await self._read(scope, receive, most)
@@ -108,10 +108,8 @@ class WebhookEndpoint:
                 raise StoreUnavailable(why)
             stored = await self._intake.store(body, posted_to)
         except _TooLarge:
-            return (
-                413,
-                f"the body is larger than web.max_body, {most} bytes; set max_alerts in Alertmanager\n",
-            )
+            text = f"the body is larger than web.max_body, {most} bytes; set max_alerts in Alertmanager"
+            return Denial(413, text, {"connection": "close"})
         except (WebhookError, StoreUnavailable) as error:
             return self._explain(error)
         self._count_stored.inc()
@@ -142,19 +140,16 @@ class WebhookEndpoint:
             self._reserved -= size
         return b"".join(chunks)
 
-    def _explain(self, error: WebhookError | StoreUnavailable) -> tuple[int, str]:
+    def _explain(self, error: WebhookError | StoreUnavailable) -> Denial:
         if isinstance(error, WebhookError):
-            return 400, f"{error}\n"
+            return Denial(400, str(error))
         self._metrics.store_errors.inc()
-        return 503, f"not stored, post it again: {error}\n"
+        return Denial(503, f"not stored, post it again: {error}")
 
-    async def _refuse(self, send: Send, status: int, message: str) -> None:
-        self._count_refused(status, message)
-        body = message.encode()
+    async def _refuse(self, send: Send, refusal: Denial) -> None:
+        self._count_refused(refusal.status, refusal.text)
+        body = f"{refusal.text}\n".encode()
         headers = [_TEXT, (b"content-length", str(len(body)).encode())]
-        if status == 401:
-            headers.append((b"www-authenticate", b'Bearer realm="notifier", Basic realm="notifier"'))
-        if status == 413:
-            headers.append((b"connection", b"close"))
-        await send({"type": "http.response.start", "status": status, "headers": headers})
+        headers += [(name.encode(), value.encode()) for name, value in refusal.headers.items()]
+        await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
         await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,40 @@
+"""What callers of the service may do: the permissions of tokens, and the roles of users."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Permission(StrEnum):
+    """What a credential allows."""
+
+    WEBHOOK = "webhook"
+    """Posting webhooks."""
+    READ = "read"
+    """Reading pages, the API and calendars."""
+    ACT = "act"
+    """Acknowledging, escalating and closing incidents."""
+    SEND = "send"
+    """Sending messages."""
+    ADMIN = "admin"
+    """Everything, reloading the configuration included."""
+
+
+class Role(StrEnum):
+    """What a user may do."""
+
+    VIEWER = "viewer"
+    RESPONDER = "responder"
+    ADMIN = "admin"
+
+    @property
+    def permissions(self) -> frozenset[Permission]:
+        """The permissions of a user with this role."""
+        return _OF_ROLES[self]
+
+
+_OF_ROLES = {
+    Role.VIEWER: frozenset({Permission.READ}),
+    Role.RESPONDER: frozenset({Permission.READ, Permission.ACT, Permission.SEND}),
+    Role.ADMIN: frozenset({Permission.ADMIN}),
+}

@@ -1,0 +1,229 @@
+"""Who may page, read, act, send and reload: tokens, users, and callers without credentials."""
+
+import base64
+
+import bcrypt
+import pytest
+import requests
+
+from notifier.config import Web
+from notifier.permissions import Permission, Role
+from notifier.web.authentication import Authentication, Identity
+from tests.conftest import alert, payload, webhook
+
+PASSWORD = "a-password"
+HASH = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
+TOKENS = {permission: f"the-token-that-may-{permission}" for permission in Permission}
+WEB = {
+    "tokens": [{"name": f"for-{one}", "token": token, "may": [one]} for one, token in TOKENS.items()],
+    "users": {role.value: {"password_hash": HASH, "role": role.value} for role in Role},
+}
+ACK, SEND = {"by": "alice"}, {"to": "alice", "text": "x"}
+ASKED = {
+    ("POST", "/alert"): Permission.WEBHOOK,
+    ("POST", "/alert/ops"): Permission.WEBHOOK,
+    ("GET", "/"): Permission.READ,
+    ("GET", "/incidents/1"): Permission.READ,
+    ("GET", "/oncall"): Permission.READ,
+    ("GET", "/messages"): Permission.READ,
+    ("GET", "/config"): Permission.READ,
+    ("GET", "/live?path=/nowhere"): Permission.READ,
+    ("GET", "/api/v1/incidents"): Permission.READ,
+    ("GET", "/api/v1/incidents/1"): Permission.READ,
+    ("GET", "/api/v1/messages"): Permission.READ,
+    ("GET", "/api/v1/oncall"): Permission.READ,
+    ("POST", "/api/v1/incidents/1/ack"): Permission.ACT,
+    ("POST", "/api/v1/incidents/1/close"): Permission.ACT,
+    ("POST", "/incidents/1/ack"): Permission.ACT,
+    ("POST", "/incidents/1/escalate"): Permission.ACT,
+    ("POST", "/incidents/1/close"): Permission.ACT,
+    ("POST", "/api/v1/send"): Permission.SEND,
+    ("POST", "/-/reload"): Permission.ADMIN,
+}
+"""What each path asks for; closing comes last of what acts."""
+
+
+def ask(running, method, path, **how):
+    """Make one request that its caller could make; return its status."""
+    if path.startswith("/incidents/") and method == "POST":
+        how["headers"] = {**how.get("headers", {}), "Origin": running.url}
+        how["data"] = {"by": "alice"}
+    elif path.startswith("/alert"):
+        how["data"] = payload("firing-one")
+    elif method == "POST":
+        how["json"] = SEND if path.endswith("/send") else ACK
+    return requests.request(method, running.url + path, timeout=10, allow_redirects=False, **how).status_code
+
+
+@pytest.fixture
+def guarded(files, run, phones):
+    running = run(files.write(web=WEB))
+    token = {"Authorization": f"Bearer {TOKENS[Permission.WEBHOOK]}"}
+    assert running.post(webhook(alert(instance="db-1"), key="a"), headers=token).status_code == 200
+    phones.wait(1)
+    return running
+
+
+def bearer(permission):
+    return {"headers": {"Authorization": f"Bearer {TOKENS[permission]}"}}
+
+
+@pytest.mark.parametrize("given", Permission)
+def test_a_token_is_good_for_what_it_may_and_for_nothing_else(guarded, given):
+    for (method, path), asked in ASKED.items():
+        is_allowed = given in (asked, Permission.ADMIN)
+        status = ask(guarded, method, path, **bearer(given))
+        assert (status not in (401, 403)) is is_allowed, (given, method, path, status)
+        if not is_allowed:
+            assert status == 403
+
+
+@pytest.mark.parametrize("role", Role)
+def test_a_user_may_do_what_the_role_says_and_nothing_else(guarded, role):
+    for (method, path), asked in ASKED.items():
+        is_allowed = asked in role.permissions or role is Role.ADMIN
+        status = ask(guarded, method, path, auth=(role.value, PASSWORD))
+        assert (status not in (401, 403)) is is_allowed, (role, method, path, status)
+
+
+def test_a_stranger_may_do_nothing(guarded):
+    for method, path in ASKED:
+        assert ask(guarded, method, path) == 401, path
+        assert ask(guarded, method, path, headers={"Authorization": "Bearer wrong"}) == 401, path
+        assert ask(guarded, method, path, auth=("admin", "wrong")) == 401, path
+    assert guarded.metric("notifier_authentication_failures_total") == 3 * len(ASKED)
+
+
+def test_the_answer_names_what_is_missing(guarded):
+    answer = requests.get(guarded.url + "/api/v1/messages", timeout=10, **bearer(Permission.WEBHOOK))
+    assert answer.json() == {"error": 'the token "for-webhook" may not do this: it takes the permission read'}
+
+
+def reload(running):
+    assert ask(running, "POST", "/-/reload", **bearer(Permission.ADMIN)) == 200
+
+
+def test_two_tokens_are_good_while_one_replaces_the_other(files, run):
+    old, new = (
+        {"name": "alertmanager", "token": f"the-{age}-token", "may": ["webhook"]} for age in ("old", "new")
+    )
+    admin = {"name": "admin", "token": TOKENS[Permission.ADMIN], "may": ["admin"]}
+    running = run(files.write(web={"tokens": [admin, old]}))
+    for tokens, expected in (([old], [200, 401]), ([old, new], [200, 200]), ([new], [401, 200])):
+        files.write(web={"tokens": [admin, *tokens]})
+        reload(running)
+        answers = [
+            running.post(payload("firing-one"), headers={"Authorization": f"Bearer {one['token']}"})
+            for one in (old, new)
+        ]
+        assert [answer.status_code for answer in answers] == expected
+
+
+# -- passwords ---------------------------------------------------------------------------------------------
+
+
+def test_while_too_many_passwords_wait_a_webhook_is_put_off_and_not_refused(files, run, monkeypatch):
+    monkeypatch.setattr("notifier.web.gate._MOST_VERIFIED", 0)
+    running = run(files.write(web=WEB))
+    for auth in (("admin", PASSWORD), ("admin", "wrong"), ("nobody", "x")):
+        answer = running.post(payload("firing-one"), auth=auth)
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")  # Alertmanager repeats it
+        assert ask(running, "GET", "/", auth=auth) == 503
+        assert ask(running, "GET", "/api/v1/messages", auth=auth) == 503
+    assert ask(running, "POST", "/alert", **bearer(Permission.WEBHOOK)) == 200
+    assert running.metric("notifier_authentication_failures_total") == 0
+
+
+def test_one_address_takes_few_of_the_places_in_which_passwords_wait(files, run, monkeypatch):
+    monkeypatch.setattr("notifier.web.gate._MOST_OF_A_PEER", 0)
+    running = run(files.write(web=WEB))
+    assert ask(running, "POST", "/alert", auth=("admin", PASSWORD)) == 503
+
+
+def test_a_right_password_is_known_after_a_reload_that_does_not_change_it(files, run, monkeypatch):
+    running = run(files.write(web=WEB))
+    assert ask(running, "GET", "/", auth=("viewer", PASSWORD)) == 200
+    assert ask(running, "GET", "/", auth=("responder", PASSWORD)) == 200
+    changed = {
+        **WEB["users"],
+        "responder": {"password_hash": HASH.replace("$2b$", "$2y$"), "role": "responder"},
+    }
+    files.write(web={**WEB, "users": changed})
+    reload(running)
+    monkeypatch.setattr("notifier.web.gate._MOST_VERIFIED", 0)
+    assert ask(running, "GET", "/", auth=("viewer", PASSWORD)) == 200
+    assert ask(running, "GET", "/", auth=("responder", PASSWORD)) == 503, "its hash is another"
+
+
+def test_an_unknown_name_takes_as_long_as_the_password_that_takes_longest(monkeypatch):
+    dear = HASH.replace("$04$", "$12$")
+    compared = []
+    monkeypatch.setattr(bcrypt, "checkpw", lambda _, hash_: compared.append(hash_.decode()) or False)
+    users = {
+        "cheap": {"password_hash": HASH},
+        "dear": {"password_hash": dear},
+        "other": {"password_hash": HASH},
+    }
+    checking = Authentication.of(Web(users=users))
+    assert checking.verify(b"Basic " + base64.b64encode(b"nobody:x")) is False
+    assert compared == [dear]
+
+
+# -- without credentials -----------------------------------------------------------------------------------
+
+
+def test_a_page_whose_name_was_moved_here_reaches_nothing(files, run, phones):
+    """DNS rebinding: to a browser, this service is then the page's own."""
+    running = run(files.write())
+    port = running.url.rpartition(":")[2]
+    rebound = {"Host": f"evil.example:{port}", "Origin": f"http://evil.example:{port}"}
+    for method, path in ASKED:
+        if method == "POST":
+            assert ask(running, method, path, headers=rebound) == 403, path
+        else:
+            assert ask(running, method, path, headers={"Host": rebound["Host"]}) == 403, path
+    assert phones.all() == []
+    # A webhook that does not come from a browser is not lost for its Host.
+    assert running.post(payload("firing-one"), headers={"Host": "pager.example.net"}).status_code == 200
+    phones.wait(1)
+
+
+# -- authors -----------------------------------------------------------------------------------------------
+
+
+def test_what_is_done_is_recorded_with_who_did_it(files, run, phones):
+    running = run(
+        files.write(
+            web=WEB,
+            receivers=[
+                {"name": "ops", "notify": ["alice"], "escalate": [{"after": "1h", "notify": ["bob"]}]}
+            ],
+        )
+    )
+    whole = bearer(Permission.ADMIN)
+    for number in (1, 2, 3):
+        running.post(webhook(alert(instance=f"db-{number}"), key=str(number)), **whole)
+    phones.wait(3)
+
+    def act(number, body, **how):
+        url = f"{running.url}/api/v1/incidents/{number}/ack"
+        return requests.post(url, json=body, timeout=10, **how)
+
+    responder = {"auth": ("responder", PASSWORD)}
+    assert act(1, {"by": "alice"}, **responder).json()["acknowledged_by"] == "alice"
+    assert act(2, {}, **responder).json()["acknowledged_by"] == "responder"
+    assert act(3, {"by": "alice"}, **bearer(Permission.ACT)).json()["acknowledged_by"] == "alice"
+    by = [
+        [event["by"] for event in found["events"] if event["kind"] == "acknowledged"]
+        for found in (
+            requests.get(f"{running.url}/api/v1/incidents/{n}", timeout=10, **whole).json() for n in (1, 2, 3)
+        )
+    ]
+    assert by == [["responder for alice"], ["responder"], ["for-act for alice"]]
+    # Whoever was named did not do it, and must know.
+    assert any("responder for alice has it: #1" in sms.message for sms in phones.wait(5))
+
+
+def test_an_identity_has_what_it_may():
+    assert Identity(frozenset({Permission.ADMIN})).has(Permission.SEND)
+    assert not Identity(frozenset({Permission.READ})).has(Permission.ACT)
