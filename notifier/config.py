@@ -16,6 +16,7 @@ import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -206,11 +207,32 @@ class Receipts(_Polling):
     """How often OVHcloud is asked for the receipts of new messages; less often as they get old."""
 
 
+class ReplyCommand(StrEnum):
+    """What a reply may do."""
+
+    ACK = "ack"
+    CLOSE = "close"
+    NEXT = "next"
+    WHO = "who"
+    MUTE = "mute"
+
+
 class Replies(_Polling):
     """How replies are taken."""
 
     poll_interval: PositiveDuration = timedelta(seconds=15)
     """How often OVHcloud is asked for replies while an incident is open and 15 minutes longer; then once a minute."""
+    require_code: StrictBool = False
+    """Whether each page holds two letters (#7KP) without which a reply is not obeyed: sender numbers can be forged."""
+    may: tuple[ReplyCommand, ...] = (
+        ReplyCommand.ACK,
+        ReplyCommand.CLOSE,
+        ReplyCommand.NEXT,
+        ReplyCommand.WHO,
+    )
+    """What replies may do: ack, close, next, who, mute."""
+    any_contact: StrictBool = False
+    """Whether contacts may act on incidents that they were not paged for."""
 
 
 class Rate(_Section):
@@ -534,6 +556,15 @@ class Configuration(_Section):
         """The host, and port, of `external_url`."""
         url = self.global_.external_url
         return urlsplit(url).netloc if url is not None else None
+
+    @property
+    def code_key(self) -> bytes | None:
+        """The secret that reply codes are made of; None where no account requires codes."""
+        if not any(account.replies.require_code for account in self.accounts):
+            return None
+        first = self.accounts[0]
+        secret = first.application_secret or first.client_secret
+        return b"reply codes" + (secret.get_secret_value().encode() if secret is not None else b"")
 
     @property
     def sends_urls(self) -> bool:

@@ -47,6 +47,7 @@ def reduce(
     reduction: Reduction,
     language: str,
     zone: ZoneInfo,
+    code: str = "",
 ) -> str:
     """Return *text* with less in it, within one SMS part.
 
@@ -57,14 +58,15 @@ def reduce(
         reduction: how much is left out.
         language: of the recipient.
         zone: of the recipient, for the time.
+        code: the reply code that follows the number.
     """
     if incident is None or kind not in (Kind.PAGE, Kind.UPDATE, Kind.REMINDER, Kind.RESOLVED):
         words = plain(text)
         if reduction is Reduction.MINIMAL:
-            words = " ".join(re.findall(r"#\d+|[^\W\d_]+", words))
+            words = " ".join(re.findall(r"#\d+[A-Z]*|[^\W\d_]+", words))
         return shorten(words, 1)
     status = _STATUS.get(language, _STATUS["en"]).get(Kind(kind)) or _FIRING.get(language, "FIRING")
-    head = " ".join(filter(None, (status, f"#{incident.number}", plain(incident.severity))))
+    head = " ".join(filter(None, (status, f"#{incident.number}{code}", plain(incident.severity))))
     if reduction is Reduction.MINIMAL:
         return shorten(head, 1)
     began = incident.began_at or incident.opened_at

@@ -36,6 +36,7 @@ from notifier.clock import is_known
 from notifier.config import Recipient
 from notifier.durations import brief_duration
 from notifier.incidents import urgency
+from notifier.reply_codes import reply_code
 from notifier.shipped import TEMPLATES
 from notifier.sms import Encoding, Size, clean, clip, encode, measure, room, shorten, without_contacts
 from notifier.yaml_source import Position, Problem
@@ -450,6 +451,8 @@ class Style:
     max_parts: int = 2
     encoding: Encoding = Encoding.GSM
     urls: bool = True
+    code_key: bytes | None = None
+    """The secret of reply codes, where the number of the incident is followed by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -478,18 +481,22 @@ def compose(
     """
     failures: list[TemplateFailure] = []
 
+    label: int | str | None = message.number
+    if label is not None and style.code_key is not None:
+        label = f"{label}{reply_code(style.code_key, recipient.phone, now)}"
+
     def write(shown: int) -> str:
-        context = _context(message, recipient, now, shown)
+        context = _context(message, recipient, now, shown, label)
         text = templates.render(style.template, recipient.language, context)
         if isinstance(text, TemplateFailure):
             failures.append(text)
-            text = plain_text(message, shown)
+            text = plain_text(message, shown, label)
         elif not text.strip():
             failures.append(TemplateFailure(style.template, f"{style.template}.j2", 1, "the text is empty"))
-            text = plain_text(message, shown)
+            text = plain_text(message, shown, label)
         text = encode(text.strip(), style.encoding)
         text = text if style.urls else without_contacts(text)
-        return text.strip() or encode(plain_text(message, shown), Encoding.GSM)
+        return text.strip() or encode(plain_text(message, shown, label), Encoding.GSM)
 
     text, shown = fit(write, len(message.alerts), style.max_parts)
     more = len(message.alerts) - shown + message.unseen
@@ -535,7 +542,9 @@ def fit(write: Callable[[int], str], count: int, max_parts: int) -> tuple[str, i
     return best
 
 
-def _context(message: Notification, recipient: Recipient, now: datetime, shown: int) -> dict[str, Any]:
+def _context(
+    message: Notification, recipient: Recipient, now: datetime, shown: int, label: int | str | None
+) -> dict[str, Any]:
     alerts = message.alerts[:shown]
     return {
         "receiver": message.receiver,
@@ -552,7 +561,7 @@ def _context(message: Notification, recipient: Recipient, now: datetime, shown: 
         "group_key": message.group_key,
         "truncated_alerts": message.truncated_alerts,
         "notification_reason": message.notification_reason,
-        "incident": message.number,
+        "incident": label,
         "reason": message.reason,
         "route_labels": message.route_labels,
         "contact": recipient,
@@ -560,10 +569,14 @@ def _context(message: Notification, recipient: Recipient, now: datetime, shown: 
     }
 
 
-def plain_text(message: Notification, shown: int) -> str:
-    """Return what is sent when a template fails: status, severity, names and places, and how many more."""
+def plain_text(message: Notification, shown: int, label: int | str | None = None) -> str:
+    """Return what is sent when a template fails: status, severity, names and places, and how many more.
+
+    *label* stands in place of the number of the incident.
+    """
+    label = message.number if label is None else label
     more = len(message.alerts) - shown + message.unseen
-    number = f"#{message.number}" if message.number is not None else ""
+    number = f"#{label}" if label is not None else ""
     named = _named(message.alerts[:shown]) or "alerts"
     return " ".join(
         filter(

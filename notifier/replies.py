@@ -89,6 +89,11 @@ class Unclear:
 Command = Ack | Next | Close | Who | Help | Mute | Unclear
 
 
+def command_of(command: Command) -> str:
+    """Return what *command* is called where the configuration says what replies may do."""
+    return type(command).__name__.lower()
+
+
 def parse_reply(text: str) -> Command:
     """Return what *text* means.
 

@@ -14,6 +14,7 @@ from notifier.config import Configuration, Loading, Receiver, Recipient
 from notifier.incidents import Policy, Step
 from notifier.ovh.api import Api, Observer
 from notifier.rendering import Style, Templates
+from notifier.reply_codes import reply_code
 from notifier.routing import Routing
 from notifier.schedules import Calendar, Rota
 
@@ -52,7 +53,13 @@ class Runtime:
     def style(self, receiver: Receiver) -> Style:
         """Return how *receiver* wants its messages written."""
         urls = self.configuration.sends_urls
-        return Style(receiver.template, receiver.max_parts, receiver.encoding, urls)
+        code_key = self.configuration.code_key
+        return Style(receiver.template, receiver.max_parts, receiver.encoding, urls, code_key)
+
+    def reply_code(self, phone: str, now: datetime) -> str:
+        """Return the code that who has *phone* replies with at *now*; empty where none is required."""
+        key = self.configuration.code_key
+        return "" if key is None else reply_code(key, phone, now)
 
     def recipients(self, notify: Iterable[str], now: datetime) -> tuple[Recipient, ...]:
         """Return whom *notify* (schedules, contacts, numbers) means at *now*, each number once.

@@ -173,7 +173,11 @@ def test_mute_makes_a_silence_in_the_name_of_who_asked(files, run, phones, emula
     (port,) = free_ports(1)
     service = run(
         files.write(
-            ovh={"sender": ..., "sender_for_response": True, "replies": {"poll_interval": "1s"}},
+            ovh={
+                "sender": ...,
+                "sender_for_response": True,
+                "replies": {"poll_interval": "1s", "may": ["mute"]},
+            },
             receivers=[{"name": "pager", "notify": ["alice", "bob"]}],
             alertmanager={"url": f"http://127.0.0.1:{port}"},
         )

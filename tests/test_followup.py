@@ -1,6 +1,7 @@
 """Receipts and replies, through the emulator over real HTTP, with time moved by hand."""
 
 import json
+import re
 import threading
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,9 +12,11 @@ import requests
 
 from notifier.clock import elapsed
 from notifier.config import AlertmanagerConfig
+from notifier.incidents import IncidentState
 from notifier.ovh.emulator import Fault, FaultKind
 from notifier.paging.receipts import GIVE_UP, next_look
 from notifier.paging.replies import MOST_ANSWERS
+from notifier.reply_codes import MOST_WRONG
 from notifier.silences import SilenceRefused, make_silences, matchers_of
 from notifier.store.schema import replies
 from tests.conftest import ALICE, BOB, alert, webhook
@@ -33,7 +36,9 @@ def answering(make, by_hand):
     """Make a pager to which people can reply."""
 
     def making(**changes):
-        ovh = {"sender": ..., "sender_for_response": True, "replies": {"poll_interval": "5s"}}
+        may = ["ack", "close", "next", "who", *(["mute"] if "alertmanager" in changes else [])]
+        replies = {"poll_interval": "5s", "may": may, **changes.pop("replies", {})}
+        ovh = {"sender": ..., "sender_for_response": True, "replies": replies}
         ovh |= changes.pop("ovh", {})
         pager = make(ovh=ovh, **changes)
         pager.listen()
@@ -476,12 +481,106 @@ def test_a_polite_ok_takes_nothing_from_whoever_has_it(answering, emulator):
     assert said_to(emulator, ALICE)[-1] == "bob has it: #1 A db-1"
 
 
-def test_whoever_was_not_paged_is_told_what_a_number_took(answering, emulator):
+@pytest.mark.parametrize("words", ["1", "1 next", "close 1"])
+def test_whoever_was_not_paged_may_not_act_unless_any_contact_may(answering, emulator, words):
+    pager = answering(**team(("1h", ["bob"])))
+    pager.post(firing("A"))
+    pager.turn()
+    pager.hand.move(seconds=60)
+    emulator.emulation.reply(BOB, words)
+    pager.listen()
+    assert outcomes(pager) == ["not paged"]
+    assert the_incident(pager).state is IncidentState.OPEN
+    other = answering(
+        storage={"url": "sqlite:///other.db"}, replies={"any_contact": True}, **team(("1h", ["bob"]))
+    )
+    other.post(firing("A"))
+    other.turn()
+    reply(other, emulator, BOB, words)
+    assert outcomes(other)[-1] == "done"
+
+
+@pytest.mark.parametrize("words", ["mute 1 2h", "who", "1 next", "close 1", "ok"])
+def test_what_replies_may_do_can_be_chosen(answering, emulator, words):
+    pager = answering(replies={"may": ["mute"]}, **team(("1h", ["bob"])))
+    if words.startswith("mute"):
+        pager = answering(storage={"url": "sqlite:///other.db"}, **team(("1h", ["bob"])))  # not by default
+    pager.post(firing("A"))
+    pager.turn()
+    reply(pager, emulator, ALICE, words)
+    assert outcomes(pager) == ["not allowed"]
+    assert said_to(emulator, ALICE)[-1] == "That cannot be done by SMS here."
+    assert the_incident(pager).state is IncidentState.OPEN
+
+
+@pytest.mark.parametrize(
+    "sender", ["DK33639980001", "+33-6-39-98-00-01x", "Alert33639980001", "+33 639980001", "٠٠٣٣٦٣٩٩٨٠٠٠١"]
+)
+def test_only_a_number_is_a_sender(answering, emulator, sender):
     pager = answering(**team())
     pager.post(firing("A"))
     pager.turn()
-    reply(pager, emulator, BOB, "1")
-    assert said_to(emulator, BOB) == ["You have #1 A db-1."]
+    reply(pager, emulator, sender, "ok")
+    assert outcomes(pager) == ["stranger"]
+    assert the_incident(pager).state is IncidentState.OPEN
+    reply(pager, emulator, "0033639980001", "ok")
+    assert the_incident(pager).acknowledged_by == "alice"
+
+
+def code_of(text):
+    return re.search(r"#\d+([A-Z]{2})", text)[1]
+
+
+def test_with_require_code_a_reply_must_hold_the_letters_of_the_page(answering, emulator):
+    pager = answering(replies={"require_code": True}, **team(("1h", ["bob"])))
+    pager.post(firing("A"))
+    pager.turn()
+    page = said_to(emulator, ALICE)[0]
+    code = code_of(page)
+    assert page.startswith(f"FIRING #1{code} ")
+    wrong = "ZZ" if code != "ZZ" else "XX"
+    for words in ("ok", "1", "take 1", "all", "1 next", "close 1", f"1{wrong}", f"ok {wrong}"):
+        reply(pager, emulator, ALICE, words)
+        assert the_incident(pager).state is IncidentState.OPEN, words
+    assert set(outcomes(pager)) == {"without the code"}
+    assert said_to(emulator, ALICE)[-1].startswith("Nothing was done: add the two letters")
+    reply(pager, emulator, ALICE, "who")  # it tells its owner nothing that another could use
+    reply(pager, emulator, ALICE, f"#1{code.lower()} ok")
+    assert the_incident(pager).acknowledged_by == "alice"
+    assert said_to(emulator, ALICE)[-1] == "You have #1 A db-1."
+
+
+@pytest.mark.parametrize("form", ["1{}", "#1{}", "1 {}", "ok {}", "all {}", "take 1{}", "1{} ok!"])
+def test_the_letters_may_stand_anywhere(answering, emulator, form):
+    pager = answering(replies={"require_code": True}, **team())
+    pager.post(firing("A"))
+    pager.turn()
+    reply(pager, emulator, ALICE, form.format(code_of(said_to(emulator, ALICE)[0])))
+    assert the_incident(pager).acknowledged_by == "alice"
+
+
+def test_the_letters_of_one_are_not_those_of_another_and_cannot_be_guessed_for_long(answering, emulator):
+    pager = answering(replies={"require_code": True}, **team(notify=["alice", "bob"]))
+    pager.post(firing("A"))
+    pager.turn()
+    alices, bobs = (code_of(said_to(emulator, phone)[0]) for phone in (ALICE, BOB))
+    assert alices != bobs
+    for number in range(MOST_WRONG):
+        reply(pager, emulator, ALICE, f"1 {bobs}" + "!" * number)
+    reply(pager, emulator, ALICE, f"1 {alices}")
+    assert outcomes(pager)[-1] == "too many without the code"
+    assert the_incident(pager).state is IncidentState.OPEN
+    reply(pager, emulator, BOB, f"1 {bobs}")
+    assert the_incident(pager).acknowledged_by == "bob"
+
+
+def test_the_letters_are_good_over_midnight(answering, emulator):
+    pager = answering(replies={"require_code": True}, **team())
+    pager.post(firing("A"))
+    pager.turn()
+    code = code_of(said_to(emulator, ALICE)[0])
+    reply(pager, emulator, ALICE, f"1{code}", seconds=13 * 3600)  # the next day, by UTC
+    assert the_incident(pager).acknowledged_by == "alice"
 
 
 def test_ack_means_what_was_sent_before_though_it_was_settled_later(answering, emulator):

@@ -212,7 +212,10 @@ def compose_exactly(message, shown):
     """Render with exactly *shown* alerts, found another way than by fitting."""
     from notifier.rendering import _context
 
-    return encode(SHIPPED.render("page", "en", _context(message, ALICE, NOW, shown)).strip(), Encoding.GSM)
+    return encode(
+        SHIPPED.render("page", "en", _context(message, ALICE, NOW, shown, message.number)).strip(),
+        Encoding.GSM,
+    )
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=60), st.integers(1, 2))

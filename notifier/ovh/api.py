@@ -5,6 +5,7 @@ Source: OVHcloud's API schema for ``/sms`` and the wrapper ``ovh`` (synchronous,
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -603,6 +604,18 @@ def e164(number: str) -> str:
     """Return a number of OVHcloud's, or of the configuration, with ``+`` and digits alone."""
     digits = "".join(c for c in number if c.isdecimal())
     return "+" + digits.removeprefix("00")
+
+
+_SENDER_NUMBER = re.compile(r"(?:\+|00)?(\d{8,15})", re.ASCII)
+
+
+def number_of(sender: str) -> str:
+    """Return the number of who sent a reply, as E.164; any other *sender* as it is.
+
+    A sender that is a text with digits in it (``DK4520123456``) is nobody's number.
+    """
+    found = _SENDER_NUMBER.fullmatch(sender.strip())
+    return sender[:40] if found is None else f"+{found[1]}"
 
 
 def _written(instant: datetime) -> str:

@@ -33,13 +33,13 @@ _WORDS = {
         ("1 more alert: ", "{count} more alerts: "),
         ("resolved 1: ", "resolved {count}: "),
         ("+1 more kind", "+{count} more kinds"),
-        "all takes all",
+        "all{code} takes all",
     ),
     "fr": (
         ("1 autre alerte : ", "{count} autres alertes : "),
         ("1 résolue : ", "{count} résolues : "),
         ("+1 autre sorte", "+{count} autres sortes"),
-        "tout les prend toutes",
+        "tout{code} les prend toutes",
     ),
 }
 """How many fire, are over, are not named, each of one and of several; and the reply that acknowledges several."""
@@ -127,8 +127,11 @@ def resolutions_at(
     return max(oldest + SHORTEST_WAIT, soonest)
 
 
-def digest(gists: Iterable[str | None], language: str, max_parts: int) -> str:
-    """Return one text for the messages of these *gists*: how many alerts of which name, most severe first."""
+def digest(gists: Iterable[str | None], language: str, max_parts: int, code: str = "") -> str:
+    """Return one text for the messages of these *gists*: how many alerts of which name, most severe first.
+
+    *code* is the reply code to be told, if there is one.
+    """
     firing: Counter[tuple[str, str]] = Counter()
     over: Counter[tuple[str, str]] = Counter()
     for gist in gists:
@@ -144,7 +147,7 @@ def digest(gists: Iterable[str | None], language: str, max_parts: int) -> str:
     for shown in range(min(len(kinds), _MOST_KINDS), -1, -1):
         more = _counted(unnamed, len(kinds) - shown) if shown < len(kinds) else ""
         head = _counted(fire, firing.total()) + _listed(kinds[:shown]) if firing else ""
-        hint = takes_all if firing.total() > 1 else ""
+        hint = takes_all.format(code=f" {code}" if code else "") if firing.total() > 1 else ""
         text = encode("; ".join(filter(None, (head, more, resolved, hint))), Encoding.GSM)
         if measure(text).parts <= max_parts:
             return text

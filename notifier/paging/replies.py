@@ -12,11 +12,12 @@ import structlog
 
 from notifier.alertmanager import parse_webhook
 from notifier.clock import Clock
-from notifier.config import AlertmanagerConfig, Recipient
+from notifier.config import AlertmanagerConfig, Recipient, ReplyCommand
+from notifier.config import Replies as ReplySettings
 from notifier.incidents import Event, Incident, IncidentState, Kind, urgency
 from notifier.metrics import Metrics
 from notifier.notices import notice
-from notifier.ovh.api import Api, Incoming, e164
+from notifier.ovh.api import Api, Incoming, number_of
 from notifier.ovh.errors import CallFailed
 from notifier.paging.desk import Desk, Via
 from notifier.paging.escalation import Escalator
@@ -25,7 +26,8 @@ from notifier.paging.sending import Sender
 from notifier.paging.set_aside import MOST_ATTEMPTS
 from notifier.paging.worker import Worker
 from notifier.phones import mask
-from notifier.replies import Ack, Close, Command, Help, Mute, Next, Unclear, Who, parse_reply
+from notifier.replies import Ack, Close, Command, Help, Mute, Next, Unclear, Who, command_of, parse_reply
+from notifier.reply_codes import MOST_WRONG, WRONG_PER, without_code
 from notifier.runtime import Current
 from notifier.silences import SilenceRefused, make_silences
 from notifier.sms import clip
@@ -62,6 +64,9 @@ _MOST_NAMED = 12
 """How many numbers a confirmation names at most."""
 _CONVERSATION = timedelta(hours=48)
 """For how long a reply to a short number reaches whoever sent from it."""
+_LONGEST_MUTE = timedelta(days=1)
+_NO_CODE = "without the code"
+"""The outcome of a reply that lacks the code it must hold."""
 _AFTER_FAILURE = 15.0  # seconds
 _LONGEST_INTERVAL = timedelta(minutes=10)
 
@@ -225,13 +230,13 @@ class Replies(Worker):
 
     def _take(self, api: Api, reply: Incoming) -> None:
         runtime, now = self._current.runtime, self._clock()
-        phone, at = e164(reply.sender), min(api.local_time(reply.creation_datetime), now)
+        phone, at = number_of(reply.sender), min(api.local_time(reply.creation_datetime), now)
         people = (runtime.configuration.recipient(contact.name) for contact in runtime.configuration.contacts)
         person = next((one for one in people if one.phone == phone), None)
         account, name = api.service_name(), person.name if person else None
         silences: dict[str, str | SilenceRefused] = {}
         for _ in range(_ATTEMPTS):
-            meaning = self._meaning_of(account, reply, person, at, now, silences)
+            meaning = self._meaning_of(api, reply, person, at, now, silences)
             read = ReplyRead(account, reply.id, at, phone, name, reply.message, meaning.outcome)
             answers, marks = [], []
             if person is not None and meaning.answers and self._may_answer(person, meaning, at, now):
@@ -277,7 +282,7 @@ class Replies(Worker):
 
     def _meaning_of(
         self,
-        account: str,
+        api: Api,
         reply: Incoming,
         person: Recipient | None,
         at: datetime,
@@ -285,11 +290,18 @@ class Replies(Worker):
         silences: dict[str, str | SilenceRefused],
     ) -> _Meaning:
         """Return what *reply* comes to. *silences* are those made for it already, by the ids of incidents."""
+        account, settings = api.service_name(), api.settings.replies
         if reply.tag and not self._store.replies.is_tag_known(reply.tag):
             return _Meaning("to another installation")
         if person is None:
             return _Meaning("stranger")
-        command = parse_reply(reply.message)
+        key = self._current.runtime.configuration.code_key
+        text, is_coded = reply.message, False
+        if key is not None:
+            text, is_coded = without_code(text, key, person.phone, at)
+        command = parse_reply(text)
+        if (refused := self._refused(command, settings, person, is_coded=is_coded, at=at)) is not None:
+            return refused
         is_bare = isinstance(command, Ack | Mute) and not command.numbers
         is_repeated = None
         if is_bare or isinstance(command, Next):
@@ -301,7 +313,25 @@ class Replies(Worker):
             left = self._store.incidents.open_of(person, at + _SKEW) if isinstance(command, Ack) else []
             rest = _still_open(left, person.language)
             return _Meaning("repeated", answers=[f"{notice('repeated', person.language)} {rest}".strip()])
-        return self._meaning(command, person, at, now, silences)
+        return self._meaning(command, person, at, now, settings, silences)
+
+    def _refused(
+        self, command: Command, settings: ReplySettings, person: Recipient, *, is_coded: bool, at: datetime
+    ) -> _Meaning | None:
+        """Return what *command* comes to if *person* may not give it; None if they may.
+
+        *is_coded* says whether the reply holds their code.
+        """
+        if isinstance(command, Help | Unclear):
+            return None
+        if command_of(command) not in settings.may:
+            return _Meaning("not allowed", answers=[notice("not_allowed", person.language)])
+        if isinstance(command, Who) or not settings.require_code:
+            return None
+        wrong = self._store.replies.count(person.phone, at - WRONG_PER, _NO_CODE)
+        if wrong >= MOST_WRONG:
+            return _Meaning("too many without the code", answers=[notice("code_locked", person.language)])
+        return None if is_coded else _Meaning(_NO_CODE, answers=[notice("code_missing", person.language)])
 
     def _meaning(
         self,
@@ -309,23 +339,28 @@ class Replies(Worker):
         person: Recipient,
         at: datetime,
         now: datetime,
+        settings: ReplySettings,
         silences: dict[str, str | SilenceRefused],
     ) -> _Meaning:
         """Return what *command* of *person*, written at *at*, comes to."""
         alertmanager = self._current.runtime.configuration.alertmanager
-        before, language = at + _SKEW, person.language
-        help_ = notice("help" if alertmanager is None else "help_mute", language)
+        before, language, any_contact = at + _SKEW, person.language, settings.any_contact
+        numbered = partial(self._numbered, person, before=before, any_contact=any_contact)
+        can_mute = alertmanager is not None and ReplyCommand.MUTE in settings.may
+        help_ = notice("help_mute" if can_mute else "help", language)
         match command:
             case Ack(numbers, over, every):
-                return self._acknowledge_all(person, numbers, before, now, over=over, every=every)
+                return self._acknowledge_all(
+                    person, numbers, before, now, over=over, every=every, any_contact=any_contact
+                )
             case Next(numbers):
-                meant = self._numbered(person, numbers, before) if numbers else self._latest(person, before)
+                meant = numbered(numbers) if numbers else self._latest(person, before)
                 return self._done(meant, partial(self._pass_on, person=person, now=now))
             case Close(numbers):
-                meant = self._numbered(person, numbers, before)
+                meant = numbered(numbers)
                 return self._done(meant, partial(self._close, person=person, now=now))
             case Mute(duration, numbers) if alertmanager is not None:
-                meant = self._numbered(person, numbers, before) if numbers else self._latest(person, before)
+                meant = numbered(numbers) if numbers else self._latest(person, before)
                 mute = partial(self._mute, alertmanager, duration, silences, person=person, now=now)
                 return self._done(meant, mute)
             case Who():
@@ -347,8 +382,13 @@ class Replies(Worker):
         meaning.answers = list(dict.fromkeys(meaning.answers))[:_MOST_AT_ONCE]
         return meaning
 
-    def _numbered(self, person: Recipient, numbers: Sequence[int], before: datetime) -> _Meant:
-        """Return the incidents of these *numbers*, and those that *person* was paged for in the same message."""
+    def _numbered(
+        self, person: Recipient, numbers: Sequence[int], before: datetime, *, any_contact: bool
+    ) -> _Meant:
+        """Return the incidents of these *numbers*, and those that *person* was paged for in the same message.
+
+        Without *any_contact*, only those that *person* was paged for.
+        """
         found: dict[str, Incident] = {}
         outcome, answers = None, []
         for number in numbers:
@@ -358,9 +398,19 @@ class Replies(Worker):
             if one is None or one.state is IncidentState.RESOLVED:
                 outcome = "no_incident" if one is None else "resolved_already"
                 answers.append(notice(outcome, person.language, number=number))
+            elif not any_contact and not self._was_paged(one, person):
+                outcome = "not paged"
+                answers.append(notice("not_paged", person.language, number=number))
             else:
                 found |= {with_it.id: with_it for with_it in self._store.incidents.told_with(one, person)}
         return _Meant(tuple(found.values()), outcome, tuple(answers))
+
+    def _was_paged(self, incident: Incident, person: Recipient) -> bool:
+        """Whether *person* was sent a page of *incident*, or has it in hand."""
+        if incident.holder == person.name:
+            return True
+        involved = self._store.incidents.involved(incident.id)
+        return any(one.contact == person.name or one.phone == person.phone for one in involved)
 
     def _latest(self, person: Recipient, before: datetime) -> _Meant:
         """Return the incidents of the last page that *person* was sent before then."""
@@ -379,6 +429,7 @@ class Replies(Worker):
         *,
         over: bool,
         every: bool,
+        any_contact: bool,
     ) -> _Meaning:
         """Return what it comes to that *person* acknowledges: what they name, everything, or the most severe.
 
@@ -386,7 +437,7 @@ class Replies(Worker):
         """
         open_ = self._store.incidents.open_of(person, before)
         if numbers:
-            meant = self._numbered(person, numbers, before)
+            meant = self._numbered(person, numbers, before, any_contact=any_contact)
         elif open_ and every:
             meant = _Meant(tuple(open_))
         elif open_:
@@ -451,6 +502,7 @@ class Replies(Worker):
             silences[incident.id] = SilenceRefused("too many at once; name it")
         if incident.group_key.startswith(HEARTBEATS):
             silences[incident.id] = SilenceRefused("it is no alert of Alertmanager's")
+        duration = min(duration, _LONGEST_MUTE)
         if incident.id not in silences:
             comment = f"incident {incident.number} of Notifier: {incident.title}"
             try:
@@ -467,7 +519,7 @@ class Replies(Worker):
             text = notice("not_muted", person.language, number=incident.number, reason=made)
             meaning.answers.append(text)
             return
-        until = self._shown(now + duration, person, now)
+        until = f"{(now + duration).astimezone(person.time_zone):%d/%m/%Y %H:%M}"
         event = Event("muted", by=person.name, via=Via.SMS, detail=f"silence {made} until {until}")
         change = self._desk.acknowledgement(incident, person.name, Via.SMS, person.phone, now)
         after = change.incident

@@ -661,7 +661,9 @@ class Sender(Worker):
         contact = next((c for c in configuration.contacts if c.name == rest[0].contact), None)
         receiver = configuration.receiver(rest[0].receiver)
         max_parts = receiver.max_parts if receiver is not None else 2
-        told = digest([m.gist for m in rest if m.gist], contact.language if contact else "en", max_parts)
+        code = self._current.runtime.reply_code(rest[0].phone, now)
+        language = contact.language if contact else "en"
+        told = digest([m.gist for m in rest if m.gist], language, max_parts, code)
         others = list(dict.fromkeys(m.text for m in rest if not m.gist))  # what people did, which is no alert
         if len(others) > _MOST_NOTICES:
             others[_MOST_NOTICES:] = [f"+{len(others) - _MOST_NOTICES}"]
@@ -1098,7 +1100,10 @@ def reduced(runtime: Runtime, message: Message | Followed, incident: Incident | 
     except ValueError:  # it is no contact any more
         recipient = configuration.recipient(message.phone)
     reduction = Reduction(message.reduction + 1)
-    text = reduce(message.text, message.kind, incident, reduction, recipient.language, recipient.time_zone)
+    code = runtime.reply_code(message.phone, message.received_at)
+    text = reduce(
+        message.text, message.kind, incident, reduction, recipient.language, recipient.time_zone, code
+    )
     return Reduced(message.id, text, measure(text).parts, reduction)
 
 

@@ -328,6 +328,14 @@ class Replies:
         with self._database.reading() as connection:
             return connection.execute(statement.limit(1)).first() is not None
 
+    def count(self, phone: str, since: datetime, outcome: str) -> int:
+        """Return how many replies of *phone* since then came to *outcome*."""
+        statement = select(func.count()).where(
+            replies.c.phone == phone, replies.c.at > since, replies.c.outcome == outcome
+        )
+        with self._database.reading() as connection:
+            return int(connection.execute(statement).scalar_one())
+
     def answers_since(self, phone: str, since: datetime) -> int:
         """Return how many answers *phone* was sent since then."""
         statement = select(func.count()).where(

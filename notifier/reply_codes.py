@@ -1,0 +1,35 @@
+"""Reply codes: two letters in a page, which a reply must hold where ``ovh.replies.require_code`` is set.
+
+The sender number of an SMS can be forged, so a number alone does not prove who writes. Whoever forges it has not seen
+the page. A person's code is the same for a day, and is good on the day after it, too.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from datetime import UTC, datetime, timedelta
+
+_LETTERS = "BCDFGHJKLMNPQRSTVWXZ"
+"""Without vowels, no word comes out that a reply may hold."""
+_CODE = re.compile(rf"(?<![^\W\d_])[{_LETTERS}]{{2}}(?![^\W\d_])", re.IGNORECASE)
+MOST_WRONG = 10
+"""How many replies without the right code a number may send within `WRONG_PER`; beyond that, none is obeyed."""
+WRONG_PER = timedelta(days=1)
+
+
+def reply_code(key: bytes, phone: str, now: datetime) -> str:
+    """Return the code of the day of *now* for who has *phone*; *key* is a secret of this installation."""
+    day = now.astimezone(UTC).date().isoformat()
+    digest = hmac.digest(key, f"{phone} {day}".encode(), "sha256")
+    return "".join(_LETTERS[byte % len(_LETTERS)] for byte in digest[:2])
+
+
+def without_code(text: str, key: bytes, phone: str, at: datetime) -> tuple[str, bool]:
+    """Return *text*, written at *at* by who has *phone*, without codes, and whether it held theirs.
+
+    A code follows a number (``7KP``, ``#7 kp``) or stands alone (``ok KP``).
+    """
+    codes = {reply_code(key, phone, day) for day in (at, at - timedelta(days=1))}
+    given = {code.upper() for code in _CODE.findall(text)}
+    return _CODE.sub(" ", text), not codes.isdisjoint(given)
