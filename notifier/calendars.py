@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import resource
 import signal
 import subprocess
 import sys
-import time as time_
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -23,8 +23,8 @@ from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 import requests
-from urllib3.exceptions import HTTPError
 
+from notifier.http_client import AnswerTooLarge, call
 from notifier.schedules import Shift
 
 MAX_BYTES = 5 * 1024 * 1024
@@ -36,9 +36,11 @@ WHOLE_TIMEOUT = 12.0
 """Seconds for all events together. After that, each is read alone, since one of them may have no end."""
 
 _MAX_EVENTS = 20_000
+_TOO_LARGE = f"is larger than {MAX_BYTES // 1024**2} MiB; export less of the calendar's past"
 _FETCH_TIMEOUT = 20.0  # seconds, for the whole of it
 _PARSE_TIMEOUT = 30.0
-_MEMORY = 1024 * 1024 * 1024
+_MEMORY = 256 * 1024 * 1024
+"""Bytes: beside the service, it must fit into the 512 MiB of the example for Kubernetes."""
 _CHUNK = 64 * 1024
 
 T = TypeVar("T")
@@ -65,11 +67,11 @@ def fetch(source: str) -> bytes:
     """
     try:
         data = _download(source) if "://" in source else _read(Path(source))
-    except (OSError, HTTPError) as error:  # requests' errors are of the former
+    except OSError as error:  # requests' errors are of it
         reason = getattr(error, "strerror", None) or type(error).__name__
         raise CalendarError(f"cannot be fetched: {reason}") from None
     if len(data) > MAX_BYTES:
-        raise CalendarError(f"is larger than {MAX_BYTES // 1024**2} MiB; export less of the calendar's past")
+        raise CalendarError(_TOO_LARGE)
     return data
 
 
@@ -79,18 +81,19 @@ def _read(file: Path) -> bytes:
 
 
 def _download(url: str) -> bytes:
-    deadline, data = time_.monotonic() + _FETCH_TIMEOUT, bytearray()
-    with requests.get(url, stream=True, timeout=(5.0, 10.0)) as answer:
-        if not answer.ok:
-            raise CalendarError(f"cannot be fetched: the server answers {answer.status_code}")
-        # What has come, however little: to wait for a whole chunk would be to wait as long as the server likes.
-        while chunk := answer.raw.read1(_CHUNK, decode_content=True):
-            data += chunk
-            if time_.monotonic() > deadline:
-                raise CalendarError(f"cannot be fetched: it takes longer than {_FETCH_TIMEOUT:.0f} seconds")
-            if len(data) > MAX_BYTES:
-                break
-    return bytes(data)
+    try:
+        answer = call("GET", url, seconds=_FETCH_TIMEOUT, max_bytes=MAX_BYTES)
+    except requests.ReadTimeout:
+        raise CalendarError(f"cannot be fetched: it takes longer than {_FETCH_TIMEOUT:.0f} seconds") from None
+    except requests.TooManyRedirects:
+        raise CalendarError(
+            "cannot be fetched: the server redirects; give the URL that it redirects to"
+        ) from None
+    except AnswerTooLarge:
+        raise CalendarError(_TOO_LARGE) from None
+    if not answer.ok:
+        raise CalendarError(f"cannot be fetched: the server answers {answer.status_code}")
+    return answer.content
 
 
 def parse(data: bytes, zone: ZoneInfo, start: datetime, end: datetime) -> list[Event]:
@@ -113,7 +116,12 @@ def parse(data: bytes, zone: ZoneInfo, start: datetime, end: datetime) -> list[E
     ]
     try:
         ended = subprocess.run(  # noqa: S603 (our own)
-            command, input=data, capture_output=True, check=False, timeout=_PARSE_TIMEOUT
+            command,
+            input=data,
+            capture_output=True,
+            check=False,
+            timeout=_PARSE_TIMEOUT,
+            env={"PATH": os.environ.get("PATH", "")},  # no secret is in it
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise CalendarError(f"cannot be read: {type(error).__name__}") from None
@@ -259,6 +267,7 @@ def _refuse_calls(event: str, _: tuple[Any, ...]) -> None:
 
 
 def _main(zone_name: str, start: str, end: str, whole_timeout: str = str(WHOLE_TIMEOUT)) -> None:
+    os.nice(10)  # pages come first
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     resource.setrlimit(resource.RLIMIT_CPU, (int(_PARSE_TIMEOUT), int(_PARSE_TIMEOUT)))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))

@@ -10,6 +10,7 @@ from typing import Any
 import requests
 
 from notifier.config import AlertmanagerConfig
+from notifier.http_client import call
 
 _MOST_SILENCES = 10
 _SPECIAL = re.compile(r"([\\.+*?()|\[\]{}^$])")
@@ -77,7 +78,7 @@ def _expire(settings: AlertmanagerConfig, silence: str) -> bool:
     """End a silence; return whether it was."""
     url = f"{settings.url}/api/v2/silence/{silence}"
     try:
-        return requests.delete(url, headers=_headers(settings), timeout=settings.timeout.total_seconds()).ok
+        return call("DELETE", url, seconds=settings.timeout.total_seconds(), headers=_headers(settings)).ok
     except requests.RequestException:
         return False
 
@@ -104,9 +105,8 @@ def _make(
     }
     timeout = settings.timeout.total_seconds()
     try:
-        answer = requests.post(
-            f"{settings.url}/api/v2/silences", json=silence, headers=_headers(settings), timeout=timeout
-        )
+        url = f"{settings.url}/api/v2/silences"
+        answer = call("POST", url, seconds=timeout, json=silence, headers=_headers(settings))
     except requests.RequestException:
         raise SilenceRefused("Alertmanager cannot be reached") from None
     try:

@@ -25,6 +25,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, Ty
 
 from notifier.clock import LATEST, clamp
 from notifier.config import Ovh
+from notifier.http_client import limit
 from notifier.ovh.errors import CallFailed, Failure, Fate, from_exception, from_response
 
 _TOKEN_MARGIN = 60.0
@@ -158,6 +159,7 @@ class _Client(ovh.Client):  # type: ignore[misc]  # the wrapper is untyped
 
     def __init__(self, clock: _ServerClock, observe: Observer, **settings: Any) -> None:
         super().__init__(**settings)
+        limit(self._session, self._timeout[1])
         _read_environment_once(self._session, self._endpoint)
         self._clock = clock
         self._observe = observe
@@ -203,7 +205,9 @@ class _Client(ovh.Client):  # type: ignore[misc]  # the wrapper is untyped
         settings = self._oauth2
         client = BackendApplicationClient(client_id=settings.client_id, scope=["all"])
         settings._session = None
-        settings._token = RefreshOAuth2Session(token_url=settings.token_url, client=client).fetch_token(
+        session = RefreshOAuth2Session(token_url=settings.token_url, client=client)
+        limit(session, self._timeout[1])
+        settings._token = session.fetch_token(
             token_url=settings.token_url,
             client_id=settings.client_id,
             client_secret=settings.client_secret,

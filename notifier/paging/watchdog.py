@@ -9,13 +9,14 @@ import requests
 import structlog
 
 from notifier.clock import Clock
+from notifier.http_client import call
 from notifier.metrics import Metrics
 from notifier.paging.worker import Worker
 from notifier.runtime import Current
 
 log = structlog.get_logger(__name__)
 
-_TIMEOUT = (5.0, 10.0)
+_TIMEOUT = 10.0  # seconds
 _LOOK = 5.0  # seconds; how soon a watchdog that a reload brought is called
 
 
@@ -55,8 +56,7 @@ class Watchdog(Worker):
 
     def _call(self, url: str) -> None:
         try:
-            answer = requests.get(url, timeout=_TIMEOUT, stream=True)
-            answer.close()
+            answer = call("GET", url, seconds=_TIMEOUT)
             problem = None if answer.ok else f"it answers {answer.status_code}"
         except requests.RequestException as error:
             problem = type(error).__name__

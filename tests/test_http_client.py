@@ -1,0 +1,124 @@
+"""Calls to servers that are slow, large, or send elsewhere."""
+
+import gzip
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import requests
+
+from notifier.http_client import AnswerTooLarge, call, limit
+
+
+class Hostile(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        getattr(self, "answer_" + self.path.strip("/"))()
+
+    do_POST = do_GET  # noqa: N815 (http.server calls it so)
+
+    def _head(self, length, **headers):
+        self.send_response(200)
+        self.send_header("Content-Length", str(length))
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+
+    def _drip(self):
+        try:
+            while not self.server.is_over.wait(0.05):
+                self.wfile.write(b"X")
+                self.wfile.flush()
+        except OSError:
+            self.server.hung_up.set()
+
+    def answer_headers(self):
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Long: ")
+        self._drip()
+
+    def answer_body(self):
+        self._head(10**6)
+        self._drip()
+
+    def answer_silence(self):
+        self.server.is_over.wait(30)
+
+    def answer_large(self):
+        self._head(3 * 1024 * 1024)
+        self.wfile.write(b" " * 3 * 1024 * 1024)
+
+    def answer_bomb(self):
+        data = gzip.compress(b" " * 200_000_000)
+        self._head(len(data), Content_Encoding="gzip")
+        self.wfile.write(data)
+
+    def answer_elsewhere(self):
+        self.send_response(307)
+        self.send_header("Location", "/secret")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def answer_secret(self):
+        self.server.reached.set()
+        self._head(0)
+
+    def answer_whole(self):
+        data = gzip.compress(b'{"is": "whole"}')
+        self._head(len(data), Content_Encoding="gzip")
+        self.wfile.write(data)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def hostile():
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hostile)
+    server.is_over, server.reached, server.hung_up = threading.Event(), threading.Event(), threading.Event()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    server.url = f"http://127.0.0.1:{server.server_port}"
+    yield server
+    server.is_over.set()
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("path", ["headers", "body", "silence"])
+def test_a_server_that_is_slow_is_waited_for_until_one_deadline(hostile, path):
+    with pytest.raises(requests.Timeout):
+        call("GET", f"{hostile.url}/{path}", seconds=0.5)
+    if path != "silence":
+        assert hostile.hung_up.wait(10)
+
+
+@pytest.mark.parametrize("path", ["large", "bomb"])
+def test_an_answer_is_read_only_so_far(hostile, path):
+    with pytest.raises(AnswerTooLarge, match="larger than 1024 KiB"):
+        call("GET", f"{hostile.url}/{path}", seconds=20)
+
+
+def test_a_redirect_is_not_followed(hostile):
+    with pytest.raises(requests.TooManyRedirects):
+        call("POST", f"{hostile.url}/elsewhere", seconds=10, headers={"Authorization": "Bearer x"})
+    assert not hostile.reached.is_set()
+
+
+def test_a_sound_answer_is_whole_and_its_connection_is_used_again(hostile):
+    with requests.Session() as session:
+        limit(session, 10)
+        for _ in range(3):
+            assert session.get(f"{hostile.url}/whole", timeout=10).json() == {"is": "whole"}
+        limit(session, 0.3)
+        with pytest.raises(requests.Timeout):
+            session.get(f"{hostile.url}/body", timeout=10)
+        assert session.get(f"{hostile.url}/whole", timeout=10).json() == {"is": "whole"}
+
+
+def test_a_timer_that_was_cancelled_ends_no_later_call(hostile):
+    with requests.Session() as session:
+        limit(session, 0.5)
+        assert session.get(f"{hostile.url}/whole", timeout=10).ok
+        time.sleep(0.6)
+        assert session.get(f"{hostile.url}/whole", timeout=10).ok
