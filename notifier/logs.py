@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from collections.abc import Iterable
 from enum import StrEnum
@@ -12,6 +13,9 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from notifier.phones import forms, mask, mask_all
+
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""What moves the cursor, ends a line or turns the direction of text: what others sent must not forge a line."""
 
 
 class LogFormat(StrEnum):
@@ -65,11 +69,11 @@ class Redaction:
         return {key: self._hidden(value) for key, value in event.items()}
 
     def _hidden(self, value: Any) -> Any:
-        if isinstance(value, str):
-            return self.hide(value)
         if isinstance(value, list | tuple):
             return [self._hidden(item) for item in value]
-        return value if isinstance(value, int | float | None) else self.hide(str(value))
+        if isinstance(value, int | float | None):
+            return value
+        return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), self.hide(str(value)))
 
 
 def _unlisted(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:  # noqa: ARG001

@@ -1,12 +1,15 @@
 """Who may page, read, act, send and reload: tokens, users, and callers without credentials."""
 
 import base64
+import io
+import sys
 
 import bcrypt
 import pytest
 import requests
 
 from notifier.config import Web
+from notifier.logs import LogLevel, configure_logging
 from notifier.permissions import Permission, Role
 from notifier.web.authentication import Authentication, Identity
 from tests.conftest import alert, payload, webhook
@@ -153,6 +156,25 @@ def test_a_right_password_is_known_after_a_reload_that_does_not_change_it(files,
     monkeypatch.setattr("notifier.web.gate._MOST_VERIFIED", 0)
     assert ask(running, "GET", "/", auth=("viewer", PASSWORD)) == 200
     assert ask(running, "GET", "/", auth=("responder", PASSWORD)) == 503, "its hash is another"
+
+
+def test_refusals_fill_no_disk(files, run, monkeypatch):
+    written = io.StringIO()
+    configure_logging(level=LogLevel.WARNING, stream=written)
+    clock = [1000.0]
+    monkeypatch.setattr("notifier.web.gate.elapsed", lambda: clock[0])
+    running = run(files.write(web=WEB))
+    wrong = {"Authorization": "Bearer wrong"}
+    for _ in range(200):
+        assert running.post(b"", "/alert/" + "x" * 5000, headers=wrong).status_code == 401
+    assert written.getvalue().count("credentials refused") == 10
+    assert len(written.getvalue()) < 5000
+    clock[0] += 61
+    running.post(b"", headers=wrong)
+    configure_logging(level=LogLevel.WARNING, stream=sys.__stderr__)
+    assert written.getvalue().count("credentials refused") == 11
+    assert "unlogged_before=190" in written.getvalue()
+    assert running.metric("notifier_authentication_failures_total") == 201
 
 
 def test_an_unknown_name_takes_as_long_as_the_password_that_takes_longest(monkeypatch):

@@ -69,6 +69,17 @@ def test_secrets_and_numbers_never_come_out_not_even_in_a_traceback(written, for
     assert len(text.splitlines()) == 4
 
 
+@pytest.mark.parametrize("format_", LogFormat)
+def test_what_others_sent_forges_no_line(written, format_):
+    configure_logging(format_, LogLevel.INFO, written)
+    forged = '/x\x1b[2K\r2026-11-25T00:00:00Z level=info event="configuration reloaded"\n\u2028\u202e\x85\x9b'
+    structlog.get_logger("x").info("refused", path=forged, nested=[forged], other=ValueError(forged))
+    line = written.getvalue()
+    assert line.count("\n") == 1
+    assert not any(ord(one) < 32 or one in "\u2028\u202e\x85\x9b\x7f" for one in line.rstrip("\n"))
+    assert "x1b[2K" in line
+
+
 def test_a_log_that_cannot_be_written_breaks_nothing(written):
     """Else a thread that has something to say would end, and its pages with it."""
     configure_logging(LogFormat.LOGFMT, LogLevel.INFO, written)

@@ -12,6 +12,7 @@ import structlog
 from starlette.requests import Request
 from starlette.types import Scope
 
+from notifier.clock import elapsed
 from notifier.config import Web
 from notifier.metrics import Metrics
 from notifier.permissions import Permission
@@ -21,6 +22,12 @@ _MOST_VERIFIED = 32
 """How many passwords may wait to be verified; each takes a while."""
 _MOST_OF_A_PEER = 4
 """How many of them may come from one address."""
+
+_MINUTE = 60.0
+_MOST_LOGGED = 10
+"""How many refusals of one address are logged in a minute."""
+_MOST_PEERS = 1000
+_LONGEST_PATH = 200
 
 log = structlog.get_logger(__name__)
 
@@ -117,6 +124,8 @@ class Gate:
         self._verifier = verifier()
         self._verifying: Counter[str] = Counter()
         """How many passwords wait to be verified, by the address of who gave them."""
+        self._refusals: dict[str, tuple[float, int]] = {}
+        """How often each address was refused within a minute, and since when that minute is."""
         self._authentication = Authentication.of(web)
 
     def admit_as(self, web: Web) -> None:
@@ -174,8 +183,19 @@ class Gate:
         return _UNAUTHORIZED
 
     def _log_refused(self, scope: Scope, why: str) -> None:
-        client = scope.get("client")
-        log.warning("credentials refused", peer=client and client[0], path=scope["path"], error=why)
+        """Log a refusal: a few a minute of one address, then how many there were beyond those."""
+        peer, now = (scope.get("client") or ("",))[0], elapsed()
+        since, count = self._refusals.get(peer, (now, 0))
+        unlogged = None
+        if now - since >= _MINUTE:
+            unlogged = count - _MOST_LOGGED if count > _MOST_LOGGED else None
+            since, count = now, 0
+        if len(self._refusals) >= _MOST_PEERS and peer not in self._refusals:
+            self._refusals.clear()
+        self._refusals[peer] = since, count + 1
+        if count < _MOST_LOGGED:
+            path = scope["path"][:_LONGEST_PATH]
+            log.warning("credentials refused", peer=peer, path=path, error=why, unlogged_before=unlogged)
 
     def close(self) -> None:
         """Verify no more."""
