@@ -74,8 +74,6 @@ def test_the_examples_pass_what_must_pass(files, run, phones, tmp_path, proxy):
         assert session.post(url + "/alert", payload("firing-one"), timeout=10).status_code == 200
         phones.wait(1)
         assert session.post(url + "/alert", ONE_BIG_WEBHOOK, timeout=30).status_code == 200
-        with session.post(url + "/alert", b" " * 4_200_000, timeout=30, stream=True) as refused:
-            assert refused.status_code in (413, 502)  # before the body was taken, of which Caddy makes a 502
         named = session.post(url + "/alert/ops%2Fdb", payload("firing-one"), timeout=10)
         assert (named.status_code, named.text) == (404, 'there is no receiver "ops/db"\n')
         own = {"Origin": url}
