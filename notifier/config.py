@@ -423,7 +423,15 @@ class Limits(_Section):
 
     per_contact: PerContact | None = Field(default_factory=PerContact)
     """null for no limit."""
-    credits: CreditLimit | None = None
+    credits: CreditLimit | None = Field(default_factory=lambda: CreditLimit(amount=5000))
+    """null for no limit. The default is more than a storm costs, and less than whoever steals a token would spend."""
+
+
+class ApiConfig(_Section):
+    """What the API may do."""
+
+    send_to_any_number: StrictBool = False
+    """Whether POST /api/v1/send reaches numbers that are not in this file."""
 
 
 class AlertmanagerConfig(_Section):
@@ -521,6 +529,7 @@ class Configuration(_Section):
     heartbeats: tuple[HeartbeatConfig, ...] = ()
     """Alerts that always come."""
     limits: Limits = Field(default_factory=Limits)
+    api: ApiConfig = Field(default_factory=ApiConfig)
     alertmanager: AlertmanagerConfig | None = None
     watchdog: WatchdogConfig | None = None
 

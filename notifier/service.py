@@ -169,6 +169,7 @@ class Service:
         self._reload_problem: str | None = None
         self._needs_restart: tuple[str, ...] = ()
         self.connections = Connections(most_connections())
+        self._tls: ssl.SSLContext | None = None
         self.ask_to_stop: Callable[[], object] = lambda: None
         """Ends `run`, from any thread."""
 
@@ -284,21 +285,35 @@ class Service:
 
     # reloading
 
-    async def reload(self) -> str | None:
-        """Read the file again and put it in force; return what is wrong with it, in which case nothing changes."""
+    async def reload(self, by: str | None = None) -> str | None:
+        """Read the file again and put it in force; return what is wrong with it, in which case nothing changes.
+
+        *by* is the user or token that asks for it.
+        """
         async with self._reloading:  # one after the other: the file that was read last is in force
             systemd.reloading()
             try:
-                return await self._reload()
+                return await self._reload(by)
             finally:
                 systemd.tell("READY=1")
 
-    async def _reload(self) -> str | None:
+    def _reload_certificates(self, tls: TlsServerConfig | None) -> bool:
+        """Have the next connections served with the certificate that *tls* names; return whether that was possible.
+
+        Whether there is TLS, and whose client certificates are demanded, takes effect at the next start.
+        """
+        before = self._started_with.web.tls_server_config
+        if tls is None or before is None or self._tls is None:
+            return tls is before
+        self._tls.load_cert_chain(tls.cert_file, tls.key_file)
+        return tls.client_ca_file == before.client_ca_file
+
+    async def _reload(self, by: str | None) -> str | None:
         loop = asyncio.get_running_loop()
         loading, templates = await loop.run_in_executor(None, load, self._file)
         if loading.configuration is None:
             problems = "\n".join(problem.render(str(self._file)) for problem in loading.errors)
-            log.error("reload failed, the configuration in force stays", problems=problems)
+            log.error("reload failed, the configuration in force stays", problems=problems, by=by)
             self._reload_problem = loading.errors[0].render(self._file.name)
             self._loaded(False, self._clock)
             return problems
@@ -309,17 +324,17 @@ class Service:
         self._gate.admit_as(loading.configuration.web)
         new = loading.configuration
         changes = {
-            f"web.{key}": getattr(old.web, key) != getattr(new.web, key)
-            for key in ("listen_address", "tls_server_config")
+            "web.listen_address": old.web.listen_address != new.web.listen_address,
+            "web.tls_server_config": not self._reload_certificates(new.web.tls_server_config),
+            "storage.url": old.storage.url != new.storage.url,
         }
-        changes["storage.url"] = old.storage.url != new.storage.url
         self._needs_restart = tuple(key for key, is_changed in changes.items() if is_changed)
         for key in self._needs_restart:
             log.warning("a change takes effect at the next start", key=key)
         self.metrics.restart_required.set(bool(self._needs_restart))
         self._reload_problem = None
         self._loaded(True, self._clock)
-        log.info("configuration reloaded", file=str(self._file))
+        log.info("configuration reloaded", file=str(self._file), by=by)
         self.account.wake()  # the new client learns OVHcloud's time before a page needs it
         self.sender.wake()
         self.calendars.wake()
@@ -387,10 +402,10 @@ class Service:
     async def _serve(self, on_ready: Callable[[int], None]) -> None:
         web = self.configuration.web
         listener = _listen(web.host, web.port)
-        tls = web.tls_server_config
+        self._tls = _tls_context(web.tls_server_config) if web.tls_server_config is not None else None
         settings = uvicorn.Config(
             watched(self.app),
-            http=limited(self.connections, H11Protocol, _tls_context(tls) if tls else None),
+            http=limited(self.connections, H11Protocol, self._tls),
             h11_max_incomplete_event_size=MAX_HEADERS,
             ws="none",
             log_config=None,

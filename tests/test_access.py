@@ -246,6 +246,34 @@ def test_what_is_done_is_recorded_with_who_did_it(files, run, phones):
     assert any("responder for alice has it: #1" in sms.message for sms in phones.wait(5))
 
 
+def test_sends_and_reloads_are_logged_with_who_asked_for_them(files, run):
+    written = io.StringIO()
+    configure_logging(level=LogLevel.INFO, stream=written)
+    running = run(files.write(web=WEB))
+    assert ask(running, "POST", "/api/v1/send", auth=("responder", PASSWORD)) == 200
+    reload(running)
+    configure_logging(level=LogLevel.WARNING, stream=sys.__stderr__)
+    lines = written.getvalue().splitlines()
+    assert any('event="message asked for"' in line and "by=responder" in line for line in lines)
+    assert any('event="configuration reloaded"' in line and "by=for-admin" in line for line in lines)
+
+
+@pytest.mark.parametrize("number", ["+37369000001", "+9607000001", "+33 6 39 98 77 66"])
+def test_the_api_reaches_no_number_that_is_not_configured(files, run, phones, number):
+    running = run(files.write())
+    answer = running.post({"to": number, "text": "x"}, "/api/v1/send")
+    assert answer.status_code == 404
+    if number.startswith("+33"):
+        assert answer.json()["error"].endswith("is not in the configuration; see api.send_to_any_number")
+    assert running.post({"to": "alice", "text": "x"}, "/api/v1/send").status_code == 200
+    assert len(phones.wait(1)) == 1
+
+
+def test_texts_by_the_api_meet_a_limit_of_credits_that_nobody_set(files, run, phones):
+    running = run(files.write())
+    assert running.service.configuration.limits.credits.amount == 5000
+
+
 def test_an_identity_has_what_it_may():
     assert Identity(frozenset({Permission.ADMIN})).has(Permission.SEND)
     assert not Identity(frozenset({Permission.READ})).has(Permission.ACT)

@@ -642,6 +642,30 @@ def test_tls(files, run, tmp_path, phones):
     assert ok.status_code == 200
 
 
+def test_a_new_certificate_is_served_after_a_reload(files, run, tmp_path, phones):
+    make_certificate(tmp_path)
+    tls = {"cert_file": "c.pem", "key_file": "k.pem"}
+    token = {"Authorization": f"Bearer {TOKEN}"}
+    running = run(files.write(web={"tls_server_config": tls, "bearer_token": TOKEN}))
+    url = running.url.replace("http:", "https:")
+    old = (tmp_path / "c.pem").read_text()
+    make_certificate(tmp_path)  # under the same names, as certbot has it
+    (tmp_path / "old.pem").write_text(old)
+
+    def post(certificate, path, body=b""):
+        return requests.post(url + path, body, headers=token, verify=tmp_path / certificate, timeout=10)
+
+    assert post("old.pem", "/alert", payload("firing-one")).status_code == 200
+    assert post("old.pem", "/-/reload").text == "reloaded\n"
+    with pytest.raises(requests.exceptions.SSLError):
+        post("old.pem", "/alert", payload("firing-one"))
+    assert post("c.pem", "/alert", payload("firing-one")).status_code == 200
+    assert running.service.metrics.exposition().find(b"notifier_restart_required 0.0") >= 0
+    files.write(web={"tls_server_config": {**tls, "client_ca_file": "c.pem"}, "bearer_token": TOKEN})
+    assert post("c.pem", "/-/reload").text == "reloaded\n"
+    assert running.service.metrics.exposition().find(b"notifier_restart_required 1.0") >= 0
+
+
 def test_tls_handshakes_that_do_not_end_keep_nobody_out(files, run, tmp_path, monkeypatch):
     make_certificate(tmp_path)
     monkeypatch.setattr("notifier.web.connections.LONGEST_HANDSHAKE", 1.0)

@@ -170,8 +170,10 @@ class Desk:
         self._sender.expect()
         return Verdict.DONE
 
-    def send(self, to: str, text: str) -> NewMessage:
-        """Have *text* sent to a contact, to who is on call in a schedule, or to a number; return the message.
+    def send(self, to: str, text: str, by: str | None = None) -> NewMessage:
+        """Have *text* of *by* sent to a contact, to who is on call in a schedule, or to a number; return the message.
+
+        Numbers that are not in the configuration are reached only where it allows that.
 
         Raises:
             Unreachable: there is nobody of that name.
@@ -186,9 +188,12 @@ class Desk:
             raise Unreachable(f'"{to[:40]}" is no contact, schedule or mobile number') from None
         if not people:
             raise Unreachable(f'nobody is on call in "{to}"', is_nobody=True)
+        configuration = runtime.configuration
+        if not (configuration.api.send_to_any_number or people[0].phone in configuration.numbers()):
+            raise Unreachable(f'"{to[:40]}" is not in the configuration; see api.send_to_any_number')
         message = self.message(people[0], body, Kind.TEXT, now)
         self._store.add_messages([message], now).result()
-        log.info("message asked for", message=message.id, to=people[0].name or mask(people[0].phone))
+        log.info("message asked for", message=message.id, to=people[0].name or mask(people[0].phone), by=by)
         self._sender.expect()
         return message
 

@@ -287,14 +287,14 @@ class Api:
                 raise Refused(409, f"{after.holder} has incident {incident.number}; {how}")
         return JSONResponse(incident_json(after))
 
-    def send(self, request: Request, body: bytes) -> Response:  # noqa: ARG002
+    def send(self, request: Request, body: bytes) -> Response:
         """Send somebody a message: ``{"to": "alice", "text": "hello"}``."""
         values = _object(body, "to", "text")
         to, text = _text(values, "to"), _text(values, "text", openapi.LONGEST_TEXT)
         if to is None or text is None:
             raise Refused(400, 'say whom to send what: {"to": "alice", "text": "hello"}')
         try:
-            sent = self.desk.send(to, text)
+            sent = self.desk.send(to, text, request.state.caller.name)
         except Unreachable as error:
             raise Refused(409 if error.is_nobody else 404, str(error)) from None
         except ValueError as error:

@@ -38,13 +38,17 @@ def build(
     gate: Gate,
     metrics: Metrics,
     readiness: Callable[[], Readiness],
-    reload: Callable[[], Awaitable[str | None]],
+    reload: Callable[[str | None], Awaitable[str | None]],
     api: Api,
     callbacks: Callbacks,
     pages: Sequence[Route],
     origin: Callable[[], str | None],
 ) -> Starlette:
-    """Return the application. *reload* reloads the configuration and returns what is wrong with it, if anything."""
+    """Return the application.
+
+    *reload* reloads the configuration for the user or token of that name, and returns what is wrong with it, if
+    anything.
+    """
 
     async def healthy(request: Request) -> Response:  # noqa: ARG001
         return PlainTextResponse("Notifier is healthy.\n")
@@ -65,7 +69,7 @@ def build(
         caller = await gate.admit(request.scope, Permission.ADMIN, origin())
         if isinstance(caller, Denial):
             return PlainTextResponse(caller.text + "\n", caller.status, caller.headers)
-        problems = await reload()
+        problems = await reload(caller.name)
         if problems is None:
             return PlainTextResponse("reloaded\n")
         return PlainTextResponse(f"not reloaded, the configuration in force stays:\n{problems}\n", 500)

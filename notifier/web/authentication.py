@@ -28,6 +28,11 @@ class Identity:
     user: str | None = None
     token: str | None = None
 
+    @property
+    def name(self) -> str | None:
+        """The name of the user or token."""
+        return self.user or self.token
+
     def has(self, permission: Permission) -> bool:
         """Whether the caller may do what *permission* allows."""
         return permission in self.may or Permission.ADMIN in self.may

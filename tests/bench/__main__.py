@@ -164,7 +164,7 @@ def service(
                 "web": {"listen_address": f"127.0.0.1:{port}"},
                 "storage": {"url": storage},
                 "ovh": {"endpoint": endpoint, "sender": "ACME", **keys, **ovh},
-                "limits": {"per_contact": None},
+                "limits": {"per_contact": None, "credits": None},
                 "receivers": [{"name": "platform-sms", "notify": ["+33639980001"]}],
             })
         )  # fmt: skip

@@ -136,7 +136,7 @@ class Stage:
                 f"notifier-{port}.yml",
                 **{
                     "web": {"listen_address": f"127.0.0.1:{port}"},
-                    "limits": {"per_contact": None},
+                    "limits": {"per_contact": None, "credits": None},
                     **self.changes,
                 },
             )
