@@ -264,3 +264,10 @@ def test_links_between_the_documents_lead_somewhere():
                 headings = re.findall(r"(?m)^#+ (.+)$", place.read_text(encoding="utf-8"))
                 slugs = {re.sub(r"[^\w\- ]", "", one.lower()).replace(" ", "-") for one in headings}
                 assert anchor[1:] in slugs, f"{file.name}: {target}{anchor}"
+
+
+def test_the_tests_that_the_table_of_callers_names_are_there():
+    named = set(re.findall(r"`(test_\w+)`", (DOCS / "security.md").read_text()))
+    written = "\n".join(file.read_text() for file in (DOCS.parent / "tests").glob("test_*.py"))
+    assert len(named) > 15
+    assert {name for name in named if f"def {name}(" not in written} == set()
