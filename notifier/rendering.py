@@ -29,7 +29,6 @@ from jinja2 import (
     pass_context,
 )
 from jinja2.runtime import Context
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from notifier.alertmanager import Alert, Status, Webhook
 from notifier.clock import is_known
@@ -39,6 +38,7 @@ from notifier.incidents import urgency
 from notifier.reply_codes import reply_code
 from notifier.shipped import TEMPLATES
 from notifier.sms import Encoding, Size, clean, clip, encode, measure, room, shorten, without_contacts
+from notifier.template_limits import MAX_SOURCE, LimitedEnvironment, LimitExceeded
 from notifier.yaml_source import Position, Problem
 
 MAX_ALERTS = 300
@@ -341,7 +341,7 @@ def _local_time(context: Context, value: datetime) -> str:
     return f"{local.day} {month}{year} {local:%H:%M}"
 
 
-class _Environment(ImmutableSandboxedEnvironment):
+class _Environment(LimitedEnvironment):
     def __init__(self, load: Callable[[str], tuple[str, str, None] | None]) -> None:
         super().__init__(
             loader=FunctionLoader(load),
@@ -351,19 +351,21 @@ class _Environment(ImmutableSandboxedEnvironment):
             lstrip_blocks=True,
             auto_reload=False,
         )
-        self.filters |= {
-            "duration": _duration,
-            "local_time": _local_time,
-            "short_host": short_host,
-            "common_prefix": common_prefix,
-            "where": _where,
-            "site": _site,
-            "by_name": _by_name,
-            "since": since,
-            "ended": _ended,
-            "clip": clip,
-            "room": room,
-        }
+        self.limit_filters(
+            {
+                "duration": _duration,
+                "local_time": _local_time,
+                "short_host": short_host,
+                "common_prefix": common_prefix,
+                "where": _where,
+                "site": _site,
+                "by_name": _by_name,
+                "since": since,
+                "ended": _ended,
+                "clip": clip,
+                "room": room,
+            }
+        )
 
 
 # -- templates --------------------------------------------------------------------------------------------
@@ -390,6 +392,9 @@ class Templates:
         for name, file in (TEMPLATES | dict(files or {})).items():
             try:
                 self._sources[name] = (file.read_text(encoding="utf-8"), str(file), None)
+                if len(self._sources[name][0]) > MAX_SOURCE:
+                    del self._sources[name]
+                    self._report(file, 1, f"is larger than {MAX_SOURCE // 1024} KiB")
             except OSError as error:
                 self._report(file, 1, f"cannot be read: {error.strerror}")
             except UnicodeDecodeError:
@@ -401,6 +406,8 @@ class Templates:
             except TemplateSyntaxError as error:
                 where = error.filename or file_name
                 self._report(Path(where), error.lineno, f"does not compile: {error.message}")
+            except LimitExceeded as error:
+                self._report(Path(file_name), 1, f"does not compile: {error}")
             except RecursionError:
                 self._report(Path(file_name), 1, "does not compile: it is nested too deep")
 
@@ -423,7 +430,8 @@ class Templates:
         if template is None:
             return TemplateFailure(name, file_name, 1, "there is no such template, or it does not compile")
         try:
-            return template.render(context)
+            with self._environment.budget():
+                return template.render(context)
         except TemplateNotFound as error:
             return self._failure(name, file_name, error, f'there is no template "{error.message}" to include')
         except Exception as error:
@@ -486,6 +494,8 @@ def compose(
         label = f"{label}{reply_code(style.code_key, recipient.phone, now)}"
 
     def write(shown: int) -> str:
+        if failures:  # it would fail again, after as long
+            return encode(plain_text(message, shown, label), Encoding.GSM)
         context = _context(message, recipient, now, shown, label)
         text = templates.render(style.template, recipient.language, context)
         if isinstance(text, TemplateFailure):

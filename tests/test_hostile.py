@@ -15,6 +15,7 @@ import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 import requests
@@ -24,9 +25,11 @@ from hypothesis import strategies as st
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 from starlette.routing import Route
 
-from notifier.config import Web
+from notifier.alertmanager import parse_webhook
+from notifier.config import Recipient, Web
 from notifier.logs import LogLevel, configure_logging
 from notifier.ovh.emulator import Emulator
+from notifier.rendering import Style, Templates, compose, notification
 from notifier.web import openapi
 from notifier.web.authentication import Authentication
 from notifier.web.connections import LONGEST_WAIT, Connections
@@ -786,6 +789,64 @@ def test_a_template_reaches_nothing_outside_of_it(composed, source):
     for leaked in ("<class", "root:", "uid=", "<function", "<module", "built-in", "Environment", "/etc"):
         assert leaked not in text
     assert "InstanceDown" in text or failure is None
+
+
+BOMBS = [
+    "{{ 'a' * 10**9 }}",
+    "{{ 10**9 * 'a' }}",
+    "{{ '%1000000000d' | format(1) }}",
+    "{{ '%1000000000d' % 1 }}",
+    "{{ '%*d' % (1000000000, 1) }}",
+    "{{ '{:1000000000}'.format(1) }}",
+    "{{ '{:{w}}'.format(1, w=1000000000) }}",
+    "{{ 'a' | center(10**9) }}",
+    "{{ 'a'.ljust(10**9) }}",
+    "{{ 'a'.zfill(10**9) }}",
+    "{{ 'a' | indent(10**9) }}",
+    "{{ [1, 2] | batch(10**9, 'x') | list }}",
+    "{{ [1] * 10**9 }}",
+    "{{ 9**(9**9) }}",
+    "{{ (10**1000)**1000 }}",
+    "{% for a in range(1000) %}{% for b in range(1000) %}{% for c in range(1000) %}{% endfor %}{% endfor %}{% endfor %}",
+    "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(60) }}",
+    "{% set ns = namespace(x='ab') %}{% for i in range(1000) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
+    "{% set ns = namespace(x='ab') %}{% for i in range(1000) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
+    "{% set ns = namespace(x='ab') %}{% for i in range(1000) %}{% set ns.x = ns.x.replace('a', 'aaaa') %}{% endfor %}",
+    "{% set ns = namespace(x='ab') %}{% for i in range(1000) %}{% set ns.x = [ns.x, ns.x] | join %}{% endfor %}",
+    "{% set ns = namespace(x='ab') %}{% for i in range(1000) %}{% set y %}{{ ns.x }}{{ ns.x }}{% endset %}{% set ns.x = y %}{% endfor %}",
+    "{% set ns = namespace(x=[1]) %}{% for i in range(1000) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
+    "{% for a in range(1000) %}{% for b in range(90) %}" + "x" * 5000 + "{% endfor %}{% endfor %}",
+    "{% for a in range(1000) %}{{ 'x' * 19000 }}{% endfor %}",
+    "{% include 'page.j2' %}{% include 'page.j2' %}",
+    "{{ lipsum(n=10**9) }}",
+    "{{ range(10**9) | sum }}",
+    "x" * 100_000,
+]
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("source", BOMBS, ids=lambda source: source[:40])
+def test_a_template_that_computes_too_much_costs_no_page(tmp_path, source):
+    (tmp_path / "page.j2").write_text(source)
+    before = memory()
+    templates = Templates({"page.j2": tmp_path / "page.j2"})
+    webhook_ = parse_webhook(payload("truncated-storm"))
+    message = notification(webhook_, range(len(webhook_.alerts)), "ops")
+    recipient = Recipient("alice", ALICE, "en", ZoneInfo("UTC"))
+    result = compose(templates, message, recipient, Style(), datetime(2026, 11, 22, 12, 20, tzinfo=UTC))
+    assert result.failure is not None
+    assert "HighLatency" in result.text
+    assert memory() - before < 60
+
+
+def test_a_reload_with_a_template_that_computes_too_much_is_fast_and_costs_no_page(files, run, phones):
+    page = files.directory / "page.j2"
+    page.write_text("{{ alerts[0].name }}")
+    running = run(files.write(templates=["page.j2"]))
+    page.write_text(BOMBS[15] + "{{ 'a' * 10**9 }}")
+    running.post(b"", "/-/reload")
+    running.post(webhook(alert(instance="db-1"), key="a"))
+    assert "InstanceDown" in phones.wait(1)[0].message
 
 
 def test_a_calendar_reaches_nothing_outside_of_it(tmp_path):
