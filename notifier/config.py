@@ -162,6 +162,8 @@ class Web(_Section):
     users: dict[str, User] = Field(default_factory=dict)
     """Users by name, each with a role."""
     tls_server_config: TlsServerConfig | None = None
+    metrics_require_credentials: StrictBool = False
+    """Whether /metrics, which names receivers and who is on call, asks for a token or user that may read."""
 
     @property
     def host(self) -> str:

@@ -158,6 +158,7 @@ class Service:
             api=Api(self.store, self.current, self.desk, self._gate, clock, self._redaction.hide),
             pages=self.pages.routes(),
             origin=lambda: self.configuration.origin,
+            protects_metrics=lambda: self.configuration.web.metrics_require_credentials,
         )
         self.metrics.watch_queue(self.store.queue, clock)
         self.metrics.watch_on_call(lambda: self.current.runtime.rota.now(clock()))

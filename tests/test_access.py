@@ -13,6 +13,7 @@ from notifier.logs import LogLevel, configure_logging
 from notifier.permissions import Permission, Role
 from notifier.web.authentication import Authentication, Identity
 from tests.conftest import alert, payload, webhook
+from tests.processes import wait_for
 
 PASSWORD = "a-password"
 HASH = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
@@ -122,6 +123,28 @@ def test_two_tokens_are_good_while_one_replaces_the_other(files, run):
         assert [answer.status_code for answer in answers] == expected
 
 
+def test_a_stranger_sees_no_warnings_and_with_the_key_no_metrics(files, run):
+    web = {**WEB, "metrics_require_credentials": True}
+    running = run(
+        files.write(web=web, watchdog={"url": "http://127.0.0.1:1/secret-of-another-server", "every": "1m"})
+    )
+    whole = bearer(Permission.READ)
+    wait_for(
+        lambda: (
+            "the watchdog cannot be called"
+            in requests.get(running.url + "/-/ready", timeout=10, **whole).text
+        ),
+        "it is not warned of",
+    )
+    for how in ({}, bearer(Permission.WEBHOOK), {"auth": ("viewer", "wrong")}):
+        told = requests.get(running.url + "/-/ready", timeout=10, **how)
+        assert (told.status_code, told.text.splitlines()[0]) == (200, "Notifier is ready.")
+        assert "watchdog" not in told.text
+        assert "a token that may read is shown them" in told.text
+        assert requests.get(running.url + "/metrics", timeout=10, **how).status_code in (401, 403)
+    assert "notifier_build_info" in requests.get(running.url + "/metrics", timeout=10, **whole).text
+
+
 # -- passwords ---------------------------------------------------------------------------------------------
 
 
@@ -204,6 +227,8 @@ def test_a_page_whose_name_was_moved_here_reaches_nothing(files, run, phones):
             assert ask(running, method, path, headers=rebound) == 403, path
         else:
             assert ask(running, method, path, headers={"Host": rebound["Host"]}) == 403, path
+    strange = {"Host": rebound["Host"]}
+    assert requests.get(running.url + "/metrics", headers=strange, timeout=10).status_code == 403
     assert phones.all() == []
     # A webhook that does not come from a browser is not lost for its Host.
     assert running.post(payload("firing-one"), headers={"Host": "pager.example.net"}).status_code == 200

@@ -43,25 +43,37 @@ def build(
     callbacks: Callbacks,
     pages: Sequence[Route],
     origin: Callable[[], str | None],
+    protects_metrics: Callable[[], bool],
 ) -> Starlette:
     """Return the application.
 
     *reload* reloads the configuration for the user or token of that name, and returns what is wrong with it, if
-    anything.
+    anything. *protects_metrics* says whether metrics ask for credentials.
     """
 
     async def healthy(request: Request) -> Response:  # noqa: ARG001
         return PlainTextResponse("Notifier is healthy.\n")
 
-    async def ready(request: Request) -> Response:  # noqa: ARG001
+    async def ready(request: Request) -> Response:
         now = readiness()
         warnings = "".join(f"warning: {warning}\n" for warning in now.warnings)
+        if not gate.knows(
+            request.scope, Permission.READ, origin()
+        ):  # they may repeat what other servers answered
+            state = "ready" if now.outage is None else "not ready"
+            count = len(now.warnings)
+            hidden = f"{count} warnings; a token that may read is shown them\n" if count else ""
+            return PlainTextResponse(f"Notifier is {state}.\n{hidden}", 200 if now.outage is None else 503)
         if now.outage is not None:
             text = f"Notifier is not ready: {now.outage}\n{warnings}"
             return PlainTextResponse(text, 503)
         return PlainTextResponse(f"Notifier is ready.\n{warnings}")
 
-    async def exposition(request: Request) -> Response:  # noqa: ARG001
+    async def exposition(request: Request) -> Response:
+        if protects_metrics() or not gate.is_guarded:
+            caller = await gate.admit(request.scope, Permission.READ, origin())
+            if isinstance(caller, Denial):
+                return PlainTextResponse(caller.text + "\n", caller.status, caller.headers)
         text = await asyncio.get_running_loop().run_in_executor(None, metrics.exposition)
         return Response(text, media_type=CONTENT_TYPE_LATEST)
 

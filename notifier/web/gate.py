@@ -115,6 +115,10 @@ _UNAUTHORIZED = Denial(
 _BUSY = Denial(503, "too many passwords wait to be verified; try again", {"retry-after": "1"})
 
 
+def _authorization(scope: Scope) -> bytes:
+    return next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+
+
 class Gate:
     """Asks each request for its credentials, as the configuration in force demands."""
 
@@ -127,6 +131,11 @@ class Gate:
         self._refusals: dict[str, tuple[float, int]] = {}
         """How often each address was refused within a minute, and since when that minute is."""
         self._authentication = Authentication.of(web)
+
+    @property
+    def is_guarded(self) -> bool:
+        """Whether callers must say who they are."""
+        return self._authentication.is_required
 
     def admit_as(self, web: Web) -> None:
         """Demand the credentials of *web* from now on."""
@@ -159,11 +168,18 @@ class Gate:
         is_plain_webhook = permission is Permission.WEBHOOK and not is_from_a_page(scope)
         return None if is_plain_webhook else STRANGE
 
+    def knows(self, scope: Scope, permission: Permission, own: str | None = None) -> bool:
+        """Whether it is known without a password that the caller has *permission*; nothing is counted or logged."""
+        if not self._authentication.is_required:
+            return is_ours(scope, own)
+        known = self._authentication.known(_authorization(scope))
+        return isinstance(known, Identity) and known.has(permission)
+
     async def _identify(self, scope: Scope) -> Identity | Denial:
         authentication = self._authentication
         if not authentication.is_required:
             return ANYBODY
-        header = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+        header = _authorization(scope)
         known = authentication.known(header)
         if known is True:
             peer = (scope.get("client") or ("",))[0]
