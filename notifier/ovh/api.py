@@ -159,7 +159,7 @@ class _Client(ovh.Client):  # type: ignore[misc]  # the wrapper is untyped
 
     def __init__(self, clock: _ServerClock, observe: Observer, **settings: Any) -> None:
         super().__init__(**settings)
-        limit(self._session, self._timeout[1])
+        limit(self._session, self._seconds)
         _read_environment_once(self._session, self._endpoint)
         self._clock = clock
         self._observe = observe
@@ -167,6 +167,11 @@ class _Client(ovh.Client):  # type: ignore[misc]  # the wrapper is untyped
         self.response: requests.Response | None = None
         self.signed_at: float | None = None
         """The time with which calls are signed, in place of the present."""
+
+    @property
+    def _seconds(self) -> float:
+        """How long a whole call may take; the wrapper's time-out may be one for connecting and one for each read."""
+        return float(self._timeout[1] if isinstance(self._timeout, tuple) else self._timeout)
 
     @property
     def query_id(self) -> str | None:
@@ -206,7 +211,7 @@ class _Client(ovh.Client):  # type: ignore[misc]  # the wrapper is untyped
         client = BackendApplicationClient(client_id=settings.client_id, scope=["all"])
         settings._session = None
         session = RefreshOAuth2Session(token_url=settings.token_url, client=client)
-        limit(session, self._timeout[1])
+        limit(session, self._seconds)
         settings._token = session.fetch_token(
             token_url=settings.token_url,
             client_id=settings.client_id,
