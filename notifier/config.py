@@ -127,6 +127,17 @@ class TlsServerConfig(_Section):
     """The authorities whose client certificates are demanded, PEM."""
 
 
+def _url_secret(value: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"[A-Za-z0-9_-]{16,}", value.get_secret_value()):
+        raise ValueError(
+            "must have at least 16 letters, digits, - and _; make one with: openssl rand -hex 16"
+        )
+    return value
+
+
+UrlSecret = Annotated[SecretStr, AfterValidator(_url_secret)]
+
+
 class Token(_Section):
     """A token by which a program calls Notifier."""
 
@@ -162,6 +173,9 @@ class Web(_Section):
     users: dict[str, User] = Field(default_factory=dict)
     """Users by name, each with a role."""
     tls_server_config: TlsServerConfig | None = None
+    feed_secret: UrlSecret | None = None
+    """The secret in the addresses of calendars that phones subscribe to, /oncall/feeds/SECRET/NAME.ics: at least 16
+    letters, digits, - and _."""
     metrics_require_credentials: StrictBool = False
     """Whether /metrics, which names receivers and who is on call, asks for a token or user that may read."""
 
@@ -596,6 +610,7 @@ class Configuration(_Section):
         """Yield every secret that the configuration holds, so that logs can leave them out."""
         for secret in (
             self.web.bearer_token,
+            self.web.feed_secret,
             *(one.token for one in self.web.tokens),
             *(
                 secret
@@ -634,7 +649,7 @@ _DEPRECATED = {
     "match_re": "write it as matchers: ['label=~\"value\"']",
 }
 _SECRETS: dict[Path_, tuple[str, ...]] = {
-    ("web",): ("bearer_token",),
+    ("web",): ("bearer_token", "feed_secret"),
     ("web", "tokens"): ("token",),
     ("alertmanager",): ("bearer_token",),
     ("ovh",): (

@@ -22,6 +22,7 @@ WEB = {
     "tokens": [{"name": f"for-{one}", "token": token, "may": [one]} for one, token in TOKENS.items()],
     "users": {role.value: {"password_hash": HASH, "role": role.value} for role in Role},
 }
+FEEDS = "the-secret-of-the-feeds"
 ACK, SEND = {"by": "alice"}, {"to": "alice", "text": "x"}
 ASKED = {
     ("POST", "/alert"): Permission.WEBHOOK,
@@ -143,6 +144,30 @@ def test_a_stranger_sees_no_warnings_and_with_the_key_no_metrics(files, run):
         assert "a token that may read is shown them" in told.text
         assert requests.get(running.url + "/metrics", timeout=10, **how).status_code in (401, 403)
     assert "notifier_build_info" in requests.get(running.url + "/metrics", timeout=10, **whole).text
+
+
+def test_the_secret_of_the_feeds_reads_calendars_and_nothing_else(files, run):
+    rota = {
+        "name": "rota",
+        "rotations": [{"start": "2026-01-05T09:00", "every": "1w", "contacts": ["alice", "bob"]}],
+    }
+    web = {**WEB, "feed_secret": FEEDS}
+    running = run(files.write(web=web, schedules=[rota]))
+    base = f"{running.url}/oncall/feeds"
+    for name in ("rota", "alice"):
+        found = requests.get(f"{base}/{FEEDS}/{name}.ics", timeout=10)
+        assert (found.status_code, found.text[:15]) == (200, "BEGIN:VCALENDAR")
+        assert requests.get(f"{base}/{FEEDS}x/{name}.ics", timeout=10).status_code == 404
+        assert requests.get(f"{running.url}/oncall/{name}.ics", timeout=10).status_code == 401
+    assert requests.get(f"{base}/{FEEDS}/nobody.ics", timeout=10).status_code == 404
+    whole = bearer(Permission.READ)
+    assert (
+        f"/oncall/feeds/{FEEDS}/alice.ics" in requests.get(running.url + "/oncall", timeout=10, **whole).text
+    )
+    assert FEEDS not in requests.get(running.url + "/config", timeout=10, **whole).text
+    bearing = {"Authorization": f"Bearer {FEEDS}"}
+    for method, path in ASKED:
+        assert ask(running, method, path, headers=bearing) == 401, path
 
 
 # -- passwords ---------------------------------------------------------------------------------------------

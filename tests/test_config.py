@@ -128,6 +128,7 @@ def test_there_may_be_several_accounts(tmp_path):
         (GOOD + "web: {users: {ops: {password_hash: secret}}}\n", "11:36: web.users.ops.password_hash: is not a bcrypt hash"),
         (GOOD + "web: {users: {ops: {pasword_hash: secret}}}\n", '11:21: web.users.ops.pasword_hash: unknown key "pasword_hash"; did you mean "password_hash"?'),
         (GOOD + "web: {users: {ops: {password_hash: secret, role: boss}}}\n", "11:50: web.users.ops.role: input should be 'viewer', 'responder' or 'admin'"),
+        (GOOD + "web: {feed_secret: short}\n", "11:20: web.feed_secret: must have at least 16 letters, digits, - and _"),
         (GOOD + "web: {tokens: [{name: a, token: x, may: [all]}]}\n", "11:42: web.tokens[0].may[0]: input should be 'webhook'"),
         (GOOD + "web: {tokens: [{name: a, token: x, may: []}]}\n", "11:41: web.tokens[0].may: must have at least one item"),
         (GOOD + "web: {tokens: [{name: a, may: [read]}]}\n", '11:16: web.tokens[0]: the key "token" is missing'),
@@ -323,7 +324,7 @@ def test_the_commented_reference_names_every_key():
     keys = {key for definition in json_schema()["$defs"].values() for key in definition.get("properties", {})}
     missing = {key for key in keys if not re.search(rf"\b{key}\b", text)} - {
         "application_key_file", "application_secret_file", "client_id_file", "client_secret_file", "consumer_key_file",
-        "bearer_token", "callback_secret",
+        "bearer_token", "callback_secret", "feed_secret",
     }  # fmt: skip
     assert missing == set()
 

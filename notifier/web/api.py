@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import difflib
+import hmac
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -154,6 +155,7 @@ class Api:
             Route("/api/v1/send", self._guarded(self.send, Permission.SEND), methods=["POST"]),
             Route("/api/v1/openapi.json", self.describe, methods=["GET"]),
             Route("/api/v1/oncall", self._guarded(self.on_call), methods=["GET"]),
+            Route(f"/oncall/feeds/{{secret}}/{any_name('name')}.ics", self.feed_by_secret, methods=["GET"]),
             Route(f"/oncall/{any_name('name')}.ics", self._guarded(self.feed), methods=["GET"]),
         ]
 
@@ -332,6 +334,18 @@ class Api:
                 raise Refused(400, "until must be after at, and at most 400 days after it")
             shifts += [schedule.at(start)] if end is None else schedule.shifts(start, end)
         return JSONResponse({"items": [shift_json(shift) for shift in shifts], "next": None})
+
+    async def feed_by_secret(self, request: Request) -> Response:
+        """Return a calendar as `feed` does, to whoever has ``web.feed_secret``: a phone keeps no other credential."""
+        secret = self.current.runtime.configuration.web.feed_secret
+        given = str(request.path_params["secret"]).encode()
+        if secret is None or not hmac.compare_digest(given, secret.get_secret_value().encode()):
+            return JSONResponse({"error": "there is no such calendar"}, 404)
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(None, self.feed, request, b"")
+        except Refused as refused:
+            return JSONResponse({"error": str(refused)}, refused.status)
 
     def feed(self, request: Request, _: bytes) -> Response:
         """Return a calendar to subscribe to: a schedule's, or all the shifts of a contact."""

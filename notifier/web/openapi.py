@@ -371,6 +371,19 @@ _PATHS: Json = {
     "/api/v1/openapi.json": {
         "get": _operation("Describe all this", {"200": _answer("this document", {"type": "object"})})
     },
+    "/oncall/feeds/{secret}/{name}.ics": {
+        "get": _operation(
+            "Give the calendar of a schedule, or of a contact's shifts, to a phone",
+            {
+                "200": _answer("an iCalendar", _TEXT, "text/calendar; charset=utf-8"),
+                "404": _answer("the secret is wrong, or there is no such schedule or contact", _ref("Error")),
+            },
+            parameters=[
+                _parameter("secret", _TEXT, "web.feed_secret", place="path"),
+                _parameter("name", _NAME, "Its name.", place="path"),
+            ],
+        )
+    },
     "/oncall/{name}.ics": {
         "get": _operation(
             "Give the calendar of a schedule, or of a contact's shifts",

@@ -497,7 +497,13 @@ class Pages:
         contacts = [contact.name for contact in runtime.configuration.contacts]
         colours = {name: number for number, name in enumerate(contacts)}
         schedules = [drawn(schedule, colours, now) for schedule in runtime.rota.schedules.values()]
-        return "oncall.html", {"schedules": schedules, "contacts": contacts if schedules else []}
+        secret = runtime.configuration.web.feed_secret
+        feeds = "/oncall" if secret is None else f"/oncall/feeds/{secret.get_secret_value()}"
+        return "oncall.html", {
+            "schedules": schedules,
+            "contacts": contacts if schedules else [],
+            "feeds": feeds,
+        }
 
     # messages
 
