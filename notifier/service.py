@@ -169,7 +169,9 @@ class Service:
         self._reloading = asyncio.Lock()
         self._reload_problem: str | None = None
         self._needs_restart: tuple[str, ...] = ()
-        self.connections = Connections(most_connections())
+        self.connections = Connections(
+            most_connections(tls=self.configuration.web.tls_server_config is not None)
+        )
         self._tls: ssl.SSLContext | None = None
         self.ask_to_stop: Callable[[], object] = lambda: None
         """Ends `run`, from any thread."""

@@ -292,6 +292,14 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         for engine, scenario, count, wrong in writes:
             line = f"{engine}, {scenario}: {count} writes x 3 ways"
             terminalreporter.write_line(f"{line:<58} {wrong:>6} differ")
+    if attacks := [value for report in reports for name, value in report.user_properties if name == "attack"]:
+        terminalreporter.section("attacks")
+        titles = (
+            f"{'while there is, or are,':<58} {'webhooks':>8} {'p99 ms':>8} {'memory MB':>9} {'log KiB':>7}"
+        )
+        terminalreporter.write_line(titles)
+        for row in attacks:
+            terminalreporter.write_line(row)
     if rows:
         terminalreporter.section("faults")
         terminalreporter.write_line(f"{'what happens':<58} {'alerts':>6} {'lost':>5} {'twice':>6}  exit")

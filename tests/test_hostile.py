@@ -357,8 +357,8 @@ def test_thousands_of_idle_connections_keep_nobody_out(served):
 class Conn:
     """A connection that notes when it is ended."""
 
-    def __init__(self, connections, log, name):
-        self.connections, self.log, self.name = connections, log, name
+    def __init__(self, connections, log, name, peer="10.0.0.1"):
+        self.connections, self.log, self.name, self.peer = connections, log, name, peer
 
     def abort(self):
         self.log.append(self.name)
@@ -394,6 +394,18 @@ def test_who_has_kept_us_waiting_longest_is_ended_first():
         connections.wait(e, 83)  # too late
         connections.sweep(200)
         assert len(log) == 5
+
+    asyncio.run(scenario())
+
+
+def test_who_has_most_connections_gives_way_first():
+    async def scenario():
+        log = []
+        connections = Connections(4)
+        connections.add(Conn(connections, log, "first", "10.0.0.9"), 0)
+        for number in range(6):
+            connections.add(Conn(connections, log, f"crowd {number}"), 1 + number)
+        assert log == ["crowd 0", "crowd 1", "crowd 2"]
 
     asyncio.run(scenario())
 

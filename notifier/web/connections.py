@@ -11,6 +11,8 @@ from __future__ import annotations
 import asyncio
 import resource
 import ssl
+import traceback
+from collections import Counter
 from collections.abc import MutableMapping
 from typing import Any
 
@@ -24,6 +26,8 @@ LONGEST_HANDSHAKE = 5.0
 MAX_HEADERS = 64 * 1024
 """The bytes that a request's line and headers may take."""
 _MOST = 2048
+_MOST_WITH_TLS = 128
+"""asyncio sets 256 KiB aside for each connection with TLS, from the handshake on."""
 _SWEEP = 5.0
 """Seconds between two looks."""
 _CONNECTION = "notifier.connection"
@@ -32,10 +36,14 @@ _CONNECTION = "notifier.connection"
 log = structlog.get_logger(__name__)
 
 
-def most_connections() -> int:
-    """Return the maximum number of connections: half of the files that the process may open, at most 2048."""
+def most_connections(*, tls: bool) -> int:
+    """Return the maximum number of connections: half of the files that the process may open, at most 2048.
+
+    With *tls* it is 128.
+    """
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return _MOST if soft == resource.RLIM_INFINITY else max(16, min(_MOST, soft // 2))
+    most = _MOST_WITH_TLS if tls else _MOST
+    return most if soft == resource.RLIM_INFINITY else max(16, min(most, soft // 2))
 
 
 class Connections:
@@ -50,18 +58,24 @@ class Connections:
         self._is_sweeping = False
 
     def add(self, connection: Connection, now: float) -> None:
-        """Count *connection* in. Where there is no place, the one that has waited longest for its client is ended.
+        """Count *connection* in. Where there is no place, one that waits for its client is ended.
 
-        Where none waits, it is *connection* that is ended.
+        That is the one that has waited longest, of those from the address that has most. Where none waits, it is
+        *connection* that is ended.
         """
         if len(self.open) >= self.most:
-            oldest = next(iter(self.waiting), None)
-            (oldest or connection).abort()
-            if oldest is None:
+            ended = self._dispensable()
+            (ended or connection).abort()
+            if ended is None:
                 return
-            self.remove(oldest)
+            self.remove(ended)
         self.open.add(connection)
         self.wait(connection, now)
+
+    def _dispensable(self) -> Connection | None:
+        ((crowded, _),) = Counter(one.peer for one in self.open).most_common(1)
+        of_crowd = (one for one in self.waiting if one.peer == crowded)
+        return next(of_crowd, None) or next(iter(self.waiting), None)
 
     def remove(self, connection: Connection) -> None:
         """Count *connection* out."""
@@ -122,6 +136,7 @@ class Connection(asyncio.Protocol):
         """Take a place, and secure the connection where TLS is configured."""
         self._transport = transport
         self.client = transport.get_extra_info("peername")
+        self.peer = str(self.client[0]) if self.client else ""
         self.connections.add(self, self.loop.time())
         if transport.is_closing():
             return  # there was no place
@@ -132,6 +147,8 @@ class Connection(asyncio.Protocol):
             self._handshake = self.loop.create_task(self._secure(transport, self.tls))
 
     async def _secure(self, transport: asyncio.Transport, context: ssl.SSLContext) -> None:
+        if transport.is_closing():  # it gave way
+            return
         try:
             secured = await self.loop.start_tls(
                 transport,
@@ -143,11 +160,15 @@ class Connection(asyncio.Protocol):
             )
         except (OSError, asyncio.CancelledError) as error:  # ssl.SSLError and TimeoutError are OSErrors
             log.debug("TLS handshake failed", error=str(error))
+            # The frames of the error hold what the handshake took, in a cycle: it is to be freed now.
+            traceback.clear_frames(error.__traceback__)
             transport.abort()
+            self._transport = None
             self.connections.remove(self)
             return
         if secured is None or self not in self.connections.open:
             transport.abort()
+            self._transport = None
             self.connections.remove(self)
             return
         self._transport = secured
@@ -184,6 +205,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Give the place back."""
         self.connections.remove(self)
+        self._transport = None  # which holds much, and is held in a cycle by the state of our requests
         if self._is_handed_over:
             self._inner.connection_lost(exc)
 
