@@ -137,4 +137,6 @@ def configure_logging(
         library = logging.getLogger(name)
         library.handlers, library.propagate = [], True
         library.setLevel(max(number, logging.WARNING))
+    # Its warnings are about what strangers send, a line for each request.
+    logging.getLogger("uvicorn.error").setLevel(max(number, logging.ERROR))
     return redaction

@@ -178,6 +178,7 @@ def texting(one: Target) -> None:
 PIPELINED = b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n" * 20_000
 LONG_PATH = b"GET /" + b"x" * 60_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n"
 LARGE = b"POST /alert HTTP/1.1\r\nHost: x\r\nContent-Length: 4000000\r\n\r\n" + b"x" * 100_000
+UPGRADE = b"GET /-/healthy HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
 ATTACKS: dict[str, tuple[int, Attack]] = {
     "nothing": (1, nothing),
     "400 idle connections": (1, holding(400, b"")),
@@ -185,6 +186,8 @@ ATTACKS: dict[str, tuple[int, Attack]] = {
     "64 large bodies that do not end": (1, holding(64, LARGE)),
     "8 connections that send requests ahead and read nothing": (8, flooding(PIPELINED, reads=False)),
     "8 connections that ask for long paths": (8, flooding(LONG_PATH, reads=True)),
+    "8 connections that send nonsense": (8, flooding(b"nonsense\r\n\r\n", reads=True)),
+    "8 connections that offer upgrades": (8, flooding(UPGRADE, reads=True)),
     "16 who guess passwords": (16, guessing),
     "300 texts of strangers": (1, texting),
 }
