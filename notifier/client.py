@@ -89,7 +89,7 @@ class Client:
         if answer.status_code == 401:
             given = "refuses the credentials given" if self._has_credentials else "wants credentials"
             raise ServiceError(
-                f"{self._shown} {given}; give the web.bearer_token by --token-file, or --url http://USER:PASSWORD@…"
+                f"{self._shown} {given}; give a token of web.tokens by --token-file, or --url http://USER:PASSWORD@…"
             )
         try:
             value = answer.json()
