@@ -144,6 +144,8 @@ def test_a_stranger_sees_no_warnings_and_with_the_key_no_metrics(files, run):
         assert "a token that may read is shown them" in told.text
         assert requests.get(running.url + "/metrics", timeout=10, **how).status_code in (401, 403)
     assert "notifier_build_info" in requests.get(running.url + "/metrics", timeout=10, **whole).text
+    person = requests.get(running.url + "/-/ready", timeout=10, auth=("viewer", PASSWORD))
+    assert "the watchdog cannot be called" in person.text
 
 
 def test_the_secret_of_the_feeds_reads_calendars_and_nothing_else(files, run):

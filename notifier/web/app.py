@@ -57,7 +57,7 @@ def build(
     async def ready(request: Request) -> Response:
         now = readiness()
         warnings = "".join(f"warning: {warning}\n" for warning in now.warnings)
-        if not gate.knows(
+        if not await gate.knows(
             request.scope, Permission.READ, origin()
         ):  # they may repeat what other servers answered
             state = "ready" if now.outage is None else "not ready"

@@ -168,12 +168,11 @@ class Gate:
         is_plain_webhook = permission is Permission.WEBHOOK and not is_from_a_page(scope)
         return None if is_plain_webhook else STRANGE
 
-    def knows(self, scope: Scope, permission: Permission, own: str | None = None) -> bool:
-        """Whether it is known without a password that the caller has *permission*; nothing is counted or logged."""
+    async def knows(self, scope: Scope, permission: Permission, own: str | None = None) -> bool:
+        """Whether the caller has *permission*; who gives no credentials is a stranger, and not refused."""
         if not self._authentication.is_required:
             return is_ours(scope, own)
-        known = self._authentication.known(_authorization(scope))
-        return isinstance(known, Identity) and known.has(permission)
+        return bool(_authorization(scope)) and isinstance(await self.admit(scope, permission, own), Identity)
 
     async def _identify(self, scope: Scope) -> Identity | Denial:
         authentication = self._authentication
