@@ -1253,7 +1253,7 @@ class _Raw:
         for place, secrets in _SECRETS.items():
             for path, section in self._sections(place):
                 for secret in secrets:
-                    if section.get(secret) == "" and (*path, secret) not in self._unread:
+                    if str(section.get(secret, "-")).strip() == "" and (*path, secret) not in self._unread:
                         self._problem((*path, secret), f"{secret} is empty; give it, or leave the key out")
 
     def _check_users(self, web: dict[str, Any]) -> None:

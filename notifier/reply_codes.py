@@ -26,10 +26,11 @@ def reply_code(key: bytes, phone: str, now: datetime) -> str:
 
 
 def without_code(text: str, key: bytes, phone: str, at: datetime) -> tuple[str, bool]:
-    """Return *text*, written at *at* by who has *phone*, without codes, and whether it held theirs.
+    """Return *text*, written at *at* by who has *phone*, without codes, and whether the one that it held is theirs.
 
     A code follows a number (``7KP``, ``#7 kp``) or stands alone (``ok KP``).
     """
     codes = {reply_code(key, phone, day) for day in (at, at - timedelta(days=1))}
     given = {code.upper() for code in _CODE.findall(text)}
-    return _CODE.sub(" ", text), not codes.isdisjoint(given)
+    # One alone: a reply may not hold guesses.
+    return _CODE.sub(" ", text), len(given) == 1 and given <= codes

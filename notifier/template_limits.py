@@ -154,6 +154,11 @@ class _Counting(NodeTransformer):
         node.body.insert(0, _count(node, node.body))
         return node
 
+    def visit_Block(self, node: nodes.Block) -> nodes.Node:  # noqa: N802 (Jinja calls it so)
+        self.generic_visit(node)
+        node.body.insert(0, _count(node, node.body))
+        return node
+
     def visit_Include(self, node: nodes.Include) -> list[nodes.Node]:  # noqa: N802 (Jinja calls it so)
         return [_count(node, []), node]
 

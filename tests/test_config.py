@@ -128,6 +128,7 @@ def test_there_may_be_several_accounts(tmp_path):
         (GOOD + "web: {users: {ops: {password_hash: secret}}}\n", "11:36: web.users.ops.password_hash: is not a bcrypt hash"),
         (GOOD + "web: {users: {ops: {pasword_hash: secret}}}\n", '11:21: web.users.ops.pasword_hash: unknown key "pasword_hash"; did you mean "password_hash"?'),
         (GOOD + "web: {users: {ops: {password_hash: secret, role: boss}}}\n", "11:50: web.users.ops.role: input should be 'viewer', 'responder' or 'admin'"),
+        (GOOD + "web: {bearer_token: ' '}\n", "11:21: web.bearer_token: bearer_token is empty"),
         (GOOD + "web: {feed_secret: short}\n", "11:20: web.feed_secret: must have at least 16 letters, digits, - and _"),
         (GOOD + "web: {tokens: [{name: a, token: x, may: [all]}]}\n", "11:42: web.tokens[0].may[0]: input should be 'webhook'"),
         (GOOD + "web: {tokens: [{name: a, token: x, may: []}]}\n", "11:41: web.tokens[0].may: must have at least one item"),

@@ -550,6 +550,16 @@ def test_with_require_code_a_reply_must_hold_the_letters_of_the_page(answering, 
     assert said_to(emulator, ALICE)[-1] == "You have #1 A db-1."
 
 
+def test_a_reply_may_not_hold_guesses(answering, emulator):
+    pager = answering(replies={"require_code": True}, **team())
+    pager.post(firing("A"))
+    pager.turn()
+    code = code_of(said_to(emulator, ALICE)[0])
+    reply(pager, emulator, ALICE, f"1 ok {code} " + ("BC" if code != "BC" else "BD"))
+    assert outcomes(pager) == ["without the code"]
+    assert the_incident(pager).state is IncidentState.OPEN
+
+
 @pytest.mark.parametrize("form", ["1{}", "#1{}", "1 {}", "ok {}", "all {}", "take 1{}", "1{} ok!"])
 def test_the_letters_may_stand_anywhere(answering, emulator, form):
     pager = answering(replies={"require_code": True}, **team())

@@ -830,6 +830,11 @@ BOMBS = [
     "{% for a in range(1000) %}{% for b in range(90) %}" + "x" * 5000 + "{% endfor %}{% endfor %}",
     "{% for a in range(1000) %}{{ 'x' * 19000 }}{% endfor %}",
     "{% include 'page.j2' %}{% include 'page.j2' %}",
+    "".join(
+        f"{{% block b{n} %}}{{{{ self.b{n + 1}() }}}}{{{{ self.b{n + 1}() }}}}{{% endblock %}}"
+        for n in range(40)
+    )
+    + "{% block b40 %}{% endblock %}",
     "{{ lipsum(n=10**9) }}",
     "{{ range(10**9) | sum }}",
     "x" * 100_000,
