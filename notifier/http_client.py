@@ -53,7 +53,14 @@ class _Calls(HTTPAdapter):
 
         plain = type("Pool", (HTTPConnectionPool,), {"ConnectionCls": Plain})
         secure = type("SecurePool", (HTTPSConnectionPool,), {"ConnectionCls": Secure})
-        self.poolmanager.pool_classes_by_scheme = {"http": plain, "https": secure}
+        self._pools = {"http": plain, "https": secure}
+        self.poolmanager.pool_classes_by_scheme = self._pools
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+        """Have the pools of a proxy do the same."""
+        manager = super().proxy_manager_for(*args, **kwargs)
+        manager.pool_classes_by_scheme = self._pools
+        return manager
 
     def send(self, request: Any, *args: Any, **kwargs: Any) -> requests.Response:
         """Return the answer to *request*, read whole.

@@ -308,7 +308,12 @@ class Service:
         before = self._started_with.web.tls_server_config
         if tls is None or before is None or self._tls is None:
             return tls is before
-        self._tls.load_cert_chain(tls.cert_file, tls.key_file)
+        try:
+            _tls_context(tls)  # a pair that does not fit would leave the context in use without a key
+            self._tls.load_cert_chain(tls.cert_file, tls.key_file)
+        except OSError as error:  # ssl.SSLError is one
+            log.error("certificate cannot be loaded, reload again", file=str(tls.cert_file), error=str(error))
+            return False
         return tls.client_ca_file == before.client_ca_file
 
     async def _reload(self, by: str | None) -> str | None:

@@ -15,7 +15,7 @@ class Hostile(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
-        getattr(self, "answer_" + self.path.strip("/"))()
+        getattr(self, "answer_" + self.path.rpartition("/")[2])()
 
     do_POST = do_GET  # noqa: N815 (http.server calls it so)
 
@@ -91,6 +91,12 @@ def test_a_server_that_is_slow_is_waited_for_until_one_deadline(hostile, path):
         call("GET", f"{hostile.url}/{path}", seconds=0.5)
     if path != "silence":
         assert hostile.hung_up.wait(10)
+
+
+def test_a_slow_proxy_is_waited_for_no_longer(hostile):
+    with pytest.raises(requests.Timeout):
+        call("GET", "http://other.example/body", seconds=0.5, proxies={"http": hostile.url})
+    assert hostile.hung_up.wait(10)
 
 
 @pytest.mark.parametrize("path", ["large", "bomb"])
