@@ -494,15 +494,17 @@ def compose(
         label = f"{label}{reply_code(style.code_key, recipient.phone, now)}"
 
     def write(shown: int) -> str:
-        if failures:  # it would fail again, after as long
-            return encode(plain_text(message, shown, label), Encoding.GSM)
-        context = _context(message, recipient, now, shown, label)
-        text = templates.render(style.template, recipient.language, context)
-        if isinstance(text, TemplateFailure):
-            failures.append(text)
-            text = plain_text(message, shown, label)
-        elif not text.strip():
-            failures.append(TemplateFailure(style.template, f"{style.template}.j2", 1, "the text is empty"))
+        text: str | TemplateFailure = ""
+        if not failures:  # else it would fail again, after as long
+            context = _context(message, recipient, now, shown, label)
+            text = templates.render(style.template, recipient.language, context)
+            if isinstance(text, TemplateFailure):
+                failures.append(text)
+            elif not text.strip():
+                failures.append(
+                    TemplateFailure(style.template, f"{style.template}.j2", 1, "the text is empty")
+                )
+        if failures or isinstance(text, TemplateFailure):
             text = plain_text(message, shown, label)
         text = encode(text.strip(), style.encoding)
         text = text if style.urls else without_contacts(text)

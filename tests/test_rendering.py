@@ -283,6 +283,18 @@ def test_a_template_that_fails_costs_no_page(tmp_path, source, line, reason):
         assert result.failure.file == str(tmp_path / "page.j2")
 
 
+def test_the_built_in_text_keeps_to_the_style_at_every_length(tmp_path):
+    alerts = [
+        {"status": "firing", "labels": {"alertname": f"See https://site-{n}.example.net/health"},
+         "annotations": {}, "startsAt": "2026-11-22T12:13:30Z", "endsAt": "0001-01-01T00:00:00Z"}
+        for n in range(40)
+    ]  # fmt: skip
+    body = json.dumps({**json.loads(payload("firing-one")), "alerts": alerts}).encode()
+    result = text(body, templates=own(tmp_path, "{{ 1 / 0 }}"), style=Style(urls=False))
+    assert result.failure is not None
+    assert "://" not in result.text
+
+
 def test_a_template_that_does_not_compile_costs_no_page(tmp_path):
     templates = own(tmp_path, "{% if %}")
     assert templates.problems
