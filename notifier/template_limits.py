@@ -139,25 +139,12 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
 class _Counting(NodeTransformer):
     """Adds a count to each loop, macro, call block and include, and limits ``~``."""
 
-    def visit_For(self, node: nodes.For) -> nodes.Node:  # noqa: N802 (Jinja calls it so)
+    def _counted(self, node: Any) -> nodes.Node:
         self.generic_visit(node)
         node.body.insert(0, _count(node, node.body))
-        return node
+        return node  # type: ignore[no-any-return]
 
-    def visit_Macro(self, node: nodes.Macro) -> nodes.Node:  # noqa: N802 (Jinja calls it so)
-        self.generic_visit(node)
-        node.body.insert(0, _count(node, node.body))
-        return node
-
-    def visit_CallBlock(self, node: nodes.CallBlock) -> nodes.Node:  # noqa: N802 (Jinja calls it so)
-        self.generic_visit(node)
-        node.body.insert(0, _count(node, node.body))
-        return node
-
-    def visit_Block(self, node: nodes.Block) -> nodes.Node:  # noqa: N802 (Jinja calls it so)
-        self.generic_visit(node)
-        node.body.insert(0, _count(node, node.body))
-        return node
+    visit_For = visit_Macro = visit_CallBlock = visit_Block = _counted  # noqa: N815 (Jinja calls them so)
 
     def visit_Include(self, node: nodes.Include) -> list[nodes.Node]:  # noqa: N802 (Jinja calls it so)
         return [_count(node, []), node]

@@ -27,7 +27,8 @@ class Receipt(NamedTuple):
     is_duplicate: bool
 
 
-Answer = Callable[[Receipt | StoreUnavailable], None]
+_Waiting = tuple[NewWebhook, frozenset[str], asyncio.Future[Receipt]]
+"""A webhook, the heartbeats that it is a sign of life of, and who waits for it to be stored."""
 
 
 class Intake:
@@ -39,7 +40,7 @@ class Intake:
         self._current = current
         self._clock = clock
         self._on_stored = on_stored
-        self._waiting: list[tuple[NewWebhook, frozenset[str], Answer]] = []
+        self._waiting: list[_Waiting] = []
         self._waiting_bytes = 0
         self._is_writing = False
 
@@ -48,27 +49,7 @@ class Intake:
 
         Raises:
             alertmanager.WebhookError: it is none.
-            StoreUnavailable: it could not be stored.
-        """
-        future: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
-
-        def answer(result: Receipt | StoreUnavailable) -> None:
-            if future.done():
-                return  # whoever posted it has gone
-            if isinstance(result, Receipt):
-                future.set_result(result)
-            else:
-                future.set_exception(result)
-
-        self.submit(body, posted_to, answer)
-        return await future
-
-    def submit(self, body: bytes, posted_to: str | None, answer: Answer) -> None:
-        """Do as `store`, but call *answer* in place of waiting.
-
-        Raises:
-            alertmanager.WebhookError: it is no webhook.
-            StoreUnavailable: too many wait already.
+            StoreUnavailable: it could not be stored, or too many wait already.
         """
         webhook = alertmanager.parse_envelope(body)
         if self._waiting_bytes + len(body) > _MAX_WAITING_BYTES:
@@ -84,12 +65,14 @@ class Intake:
         )
         heartbeats = self._current.runtime.configuration.heartbeats
         seen = frozenset(seen_in(heartbeats, webhook)) if heartbeats else frozenset()
-        self._waiting.append((new, seen, answer))
+        stored: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+        self._waiting.append((new, seen, stored))
         self._waiting_bytes += len(body)
         if not self._is_writing:
             # Not at once: what else came in with the same turn of the loop goes into the same commit.
             self._is_writing = True
             asyncio.get_running_loop().call_soon(self._write)
+        return await stored
 
     def _write(self) -> None:
         batch, self._waiting = self._waiting[:_MAX_BATCH], self._waiting[_MAX_BATCH:]
@@ -98,9 +81,7 @@ class Intake:
         written = self._store.add_webhooks([new for new, _, _ in batch], window)
         written.add_done_callback(lambda done: loop.call_soon_threadsafe(self._answer, batch, done))
 
-    def _answer(
-        self, batch: list[tuple[NewWebhook, frozenset[str], Answer]], written: Future[set[str]]
-    ) -> None:
+    def _answer(self, batch: list[_Waiting], written: Future[set[str]]) -> None:
         self._is_writing = bool(self._waiting)
         if self._waiting:
             self._write()
@@ -114,9 +95,11 @@ class Intake:
                 SEEN + name: new.received_at for new, seen, _ in batch if new.id in repeated for name in seen
             }:
                 self._store.marks.set(marks)
-            for new, _, answer in batch:
-                answer(Receipt(new.id, new.id in repeated))
+            for new, _, stored in batch:
+                if not stored.done():  # else whoever posted it has gone
+                    stored.set_result(Receipt(new.id, new.id in repeated))
         else:
             outage = error if isinstance(error, StoreUnavailable) else StoreUnavailable(str(error))
-            for *_, answer in batch:
-                answer(outage)
+            for *_, stored in batch:
+                if not stored.done():
+                    stored.set_exception(outage)
