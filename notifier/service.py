@@ -172,7 +172,6 @@ class Service:
         self.connections = Connections(
             most_connections(tls=self.configuration.web.tls_server_config is not None)
         )
-        self._tls: ssl.SSLContext | None = None
         self.ask_to_stop: Callable[[], object] = lambda: None
         """Ends `run`, from any thread."""
 
@@ -306,11 +305,11 @@ class Service:
         Whether there is TLS, and whose client certificates are demanded, takes effect at the next start.
         """
         before = self._started_with.web.tls_server_config
-        if tls is None or before is None or self._tls is None:
+        if tls is None or before is None:
             return tls is before
+        renewed = before.model_copy(update={"cert_file": tls.cert_file, "key_file": tls.key_file})
         try:
-            _tls_context(tls)  # a pair that does not fit would leave the context in use without a key
-            self._tls.load_cert_chain(tls.cert_file, tls.key_file)
+            self.connections.tls = _tls_context(renewed)
         except OSError as error:  # ssl.SSLError is one
             log.error("certificate cannot be loaded, reload again", file=str(tls.cert_file), error=str(error))
             return False
@@ -410,10 +409,11 @@ class Service:
     async def _serve(self, on_ready: Callable[[int], None]) -> None:
         web = self.configuration.web
         listener = _listen(web.host, web.port)
-        self._tls = _tls_context(web.tls_server_config) if web.tls_server_config is not None else None
+        if web.tls_server_config is not None:
+            self.connections.tls = _tls_context(web.tls_server_config)
         settings = uvicorn.Config(
             watched(self.app),
-            http=limited(self.connections, H11Protocol, self._tls),
+            http=limited(self.connections, H11Protocol),
             h11_max_incomplete_event_size=MAX_HEADERS,
             ws="none",
             log_config=None,

@@ -52,6 +52,8 @@ class Connections:
     def __init__(self, most: int) -> None:
         """Let there be *most*."""
         self.most = most
+        self.tls: ssl.SSLContext | None = None
+        """What secures the next connections; None where they are not secured."""
         self.open: set[Connection] = set()
         self.waiting: dict[Connection, float] = {}
         """Those that wait for their clients, and since when; the longest first."""
@@ -120,7 +122,6 @@ class Connection(asyncio.Protocol):
 
     connections: Connections
     server_protocol: type[asyncio.Protocol]
-    tls: ssl.SSLContext | None = None
 
     def __init__(self, app_state: MutableMapping[str, Any], **given: Any) -> None:
         """Make the server's protocol of what the server gives; its requests know this connection by their state."""
@@ -140,15 +141,17 @@ class Connection(asyncio.Protocol):
         self.connections.add(self, self.loop.time())
         if transport.is_closing():
             return  # there was no place
-        if self.tls is None:
+        tls = self.connections.tls
+        if tls is None:
             self._hand_over(transport)
         else:
             transport.pause_reading()
-            self._handshake = self.loop.create_task(self._secure(transport, self.tls))
+            self._handshake = self.loop.create_task(self._secure(transport, tls))
 
     async def _secure(self, transport: asyncio.Transport, context: ssl.SSLContext) -> None:
         if transport.is_closing():  # it gave way
             return
+        secured: asyncio.Transport | None = None
         try:
             secured = await self.loop.start_tls(
                 transport,
@@ -162,10 +165,6 @@ class Connection(asyncio.Protocol):
             log.debug("TLS handshake failed", error=str(error))
             # The frames of the error hold what the handshake took, in a cycle: it is to be freed now.
             traceback.clear_frames(error.__traceback__)
-            transport.abort()
-            self._transport = None
-            self.connections.remove(self)
-            return
         if secured is None or self not in self.connections.open:
             transport.abort()
             self._transport = None
@@ -223,11 +222,9 @@ class Connection(asyncio.Protocol):
         self.connections.work(self)
 
 
-def limited(
-    connections: Connections, server_protocol: type[asyncio.Protocol], tls: ssl.SSLContext | None
-) -> type[asyncio.Protocol]:
+def limited(connections: Connections, server_protocol: type[asyncio.Protocol]) -> type[asyncio.Protocol]:
     """Return the class of a server's connections, each one of *connections*, that speak by *server_protocol*."""
-    own = {"connections": connections, "server_protocol": server_protocol, "tls": tls}
+    own = {"connections": connections, "server_protocol": server_protocol}
     return type("LimitedConnection", (Connection,), own)
 
 
