@@ -1253,7 +1253,9 @@ class _Raw:
         for place, secrets in _SECRETS.items():
             for path, section in self._sections(place):
                 for secret in secrets:
-                    if str(section.get(secret, "-")).strip() == "" and (*path, secret) not in self._unread:
+                    value = section.get(secret)
+                    is_blank = isinstance(value, str) and not value.strip()
+                    if is_blank and (*path, secret) not in self._unread:
                         self._problem((*path, secret), f"{secret} is empty; give it, or leave the key out")
 
     def _check_users(self, web: dict[str, Any]) -> None:

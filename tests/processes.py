@@ -5,6 +5,7 @@ import random
 import socket
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 import requests
@@ -19,6 +20,13 @@ def free_ports(count):
             probe.bind(("127.0.0.1", port))
             ports.add(port)
     return list(ports)
+
+
+def memory(pid="self"):
+    """Return the resident memory of a process and its peak, in MB."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    values = {line.split(":")[0]: line.split()[1] for line in status.splitlines() if line.startswith("Vm")}
+    return int(values["VmRSS"]) / 1024, int(values["VmHWM"]) / 1024
 
 
 @contextlib.contextmanager

@@ -110,7 +110,8 @@ class Desk:
     ) -> Verdict:
         """Put an incident into the hands of *by*, who has *phone* if that is known, if *holds* is true of it then.
 
-        The others who were paged are told, if its receiver wants that; where an *author* did it for *by*, so is *by*.
+        The others who were paged are notified, if its receiver wants that. If an *author* acknowledges in the name of
+        *by*, then *by* is notified, too.
         Whoever has it already only has the acknowledgement last longer.
 
         Raises:
@@ -229,7 +230,7 @@ class Desk:
         now: datetime,
         author: str | None = None,
     ) -> IncidentChange:
-        """Return what puts *incident* into the hands of *by*, as an *author* did if not *by*; nothing happens yet."""
+        """Return the change that acknowledges *incident* for *by*; *author* is who does it, if not *by*."""
         receiver = receiver_of(self._current.runtime, incident)
         is_new = incident.acknowledged_by != by or incident.state is IncidentState.OPEN
         told: tuple[NewMessage, ...] = ()

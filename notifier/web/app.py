@@ -56,18 +56,14 @@ def build(
 
     async def ready(request: Request) -> Response:
         now = readiness()
-        warnings = "".join(f"warning: {warning}\n" for warning in now.warnings)
-        if not await gate.knows(
-            request.scope, Permission.READ, origin()
-        ):  # they may repeat what other servers answered
-            state = "ready" if now.outage is None else "not ready"
-            count = len(now.warnings)
-            hidden = f"{count} warnings; a token that may read is shown them\n" if count else ""
-            return PlainTextResponse(f"Notifier is {state}.\n{hidden}", 200 if now.outage is None else 503)
-        if now.outage is not None:
-            text = f"Notifier is not ready: {now.outage}\n{warnings}"
-            return PlainTextResponse(text, 503)
-        return PlainTextResponse(f"Notifier is ready.\n{warnings}")
+        state, status = ("ready", 200) if now.outage is None else ("not ready", 503)
+        if await gate.knows(request.scope, Permission.READ, origin()):
+            why = "." if now.outage is None else f": {now.outage}"
+            rest = "".join(f"warning: {warning}\n" for warning in now.warnings)
+        else:  # they may repeat what other servers answered
+            why, count = ".", len(now.warnings)
+            rest = f"{count} warnings; a token that may read is shown them\n" if count else ""
+        return PlainTextResponse(f"Notifier is {state}{why}\n{rest}", status)
 
     async def exposition(request: Request) -> Response:
         if protects_metrics() or not gate.is_guarded:

@@ -37,7 +37,7 @@ from notifier.ids import first_id
 from notifier.store.database import open_backend
 from notifier.store.engine import migrate
 from notifier.store.store import Store
-from tests.processes import free_ports
+from tests.processes import free_ports, memory
 
 BODY = (Path(__file__).parent.parent / "payloads" / "firing-one.json").read_bytes()
 PYTHON = sys.executable
@@ -179,13 +179,6 @@ def service(
             started = time.perf_counter() - start
             time.sleep(0.5)
             yield port, running.pid, started
-
-
-def memory(pid: int) -> tuple[float, float]:
-    """Return the resident memory of a process and its peak, in MB."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    values = {line.split(":")[0]: line.split()[1] for line in status.splitlines() if line.startswith("Vm")}
-    return int(values["VmRSS"]) / 1024, int(values["VmHWM"]) / 1024
 
 
 def metric(port: int, name: str) -> float:

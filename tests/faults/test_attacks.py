@@ -24,7 +24,7 @@ from notifier.ovh.emulator import Emulator
 from tests.conftest import Files, alert, webhook
 from tests.faults.harness import ask, new_emulator, until
 from tests.faults.nursery import Child, Nursery
-from tests.processes import free_ports
+from tests.processes import free_ports, memory
 from tests.test_web import make_certificate
 
 pytestmark = [pytest.mark.xdist_group("attacks"), pytest.mark.timeout(120)]
@@ -78,8 +78,7 @@ class Target:
                 except requests.RequestException:
                     self.statuses.append(0)
             self.seconds.append(time.monotonic() - start)
-            status = Path(f"/proc/{self.child.pid}/status").read_text()
-            self.peak = max(self.peak, int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024)  # type: ignore[index]
+            self.peak = max(self.peak, memory(self.child.pid)[0])
             self.is_over.wait(0.05)
 
     def paged(self) -> set[str]:
