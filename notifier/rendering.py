@@ -276,7 +276,7 @@ def common_prefix(hosts: Iterable[str]) -> str:
     """
 
     def stem(host: str) -> str:
-        return re.sub(r"\d+$", "", host)
+        return host.rstrip("0123456789")
 
     shared = []
     for prefix, group in groupby(dict.fromkeys(host for host in hosts if host), key=stem):

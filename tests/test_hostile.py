@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -830,6 +831,28 @@ BOMBS = [
     )
     + "{% block b40 %}{% endblock %}",
     "{{ lipsum(n=10**9) }}",
+    "{% set l = [0] * 20000 %}{{ [l] * 3000 }}",
+    "{% set l = [0] * 20000 %}{{ ([l] * 2000) | sum(start=[]) }}",
+    "{% set l = [0] * 20000 %}{{ [" + "l, " * 10000 + "] }}",
+    "{% set t = 'x' * 20000 %}{{ ['a'] * 20000 | join(t) }}",
+    "{% set t = 'x' * 20000 %}{{ t.join(['a'] * 20000) }}",
+    "{% set t = 'x' * 20000 %}{{ 'a' * 20000 | replace('a', t) }}",
+    "{% set t = 'x' * 20000 %}{{ ('a' * 20000).translate({97: t}) }}",
+    "{% set t = 'x' * 20000 %}{{ '%(a)s' * 4000 % {'a': t} }}",
+    "{% set t = 'x' * 20000 %}{{ " + " ~ ".join(["t"] * 20000) + " }}",
+    "{{ ['a'] * 20000 | map('center', 10000) | join }}",
+    "{{ '\\n' * 20000 | indent(10000, blank=true) }}",
+    "{{ ('\\t' * 20000).expandtabs(10000) }}",
+    "{{ 1.5 | round(10**9, 'ceil') }}",
+    "{% set ns = namespace(a=[0], b=[0]) %}{% for i in range(60) %}{% set ns.a = [ns.a, ns.a] %}"
+    "{% set ns.b = [ns.b, ns.b] %}{% endfor %}{{ ns.a == ns.b }}",
+    "{% set ns = namespace(a=[0]) %}{% for i in range(60) %}{% set ns.a = {'a': ns.a, 'b': ns.a} %}{% endfor %}{{ ns.a }}",
+    "{% set ns = namespace(x='x' * 20000) %}{{ [ns] * 20000 }}",
+    "{% set l = [0] * 20000 %}" + "".join(f"{{% set a{n} = l + [0] %}}" for n in range(2000)),
+    "{% set l = [0] * 20000 %}" + "".join(f"{{% set a{n} = l[1:] %}}" for n in range(2000)),
+    "{{ '1' * 20000 ~ 'x' }}{{ (['1' * 19999 ~ 'x'] * 10) | common_prefix }}",
+    "{% import 'page.j2' as a %}{% import 'page.j2' as b %}",
+    "{% from 'page.j2' import a, b %}{% from 'page.j2' import a, b %}",
     "{{ range(10**9) | sum }}",
     "x" * 100_000,
 ]
@@ -839,6 +862,7 @@ BOMBS = [
 @pytest.mark.parametrize("source", BOMBS, ids=lambda source: source[:40])
 def test_a_template_that_computes_too_much_costs_no_page(tmp_path, source):
     (tmp_path / "page.j2").write_text(source)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak of memory begins anew
     before, _ = memory()
     templates = Templates({"page.j2": tmp_path / "page.j2"})
     webhook_ = parse_webhook(payload("truncated-storm"))
@@ -847,7 +871,7 @@ def test_a_template_that_computes_too_much_costs_no_page(tmp_path, source):
     result = compose(templates, message, recipient, Style(), datetime(2026, 11, 22, 12, 20, tzinfo=UTC))
     assert result.failure is not None
     assert "HighLatency" in result.text
-    assert memory()[0] - before < 60
+    assert memory()[1] - before < 100
 
 
 def test_a_reload_with_a_template_that_computes_too_much_is_fast_and_costs_no_page(files, run, phones):

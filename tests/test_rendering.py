@@ -436,3 +436,43 @@ def test_an_escalation_says_that_others_did_not_answer():
         "ESCALADE",
         "ROUVERT",
     ]
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("{% macro add(ns) %}{% set ns.n = ns.n + 1 %}{% endmacro %}{% set ns = namespace(n=1) %}"
+         "{{ add(ns) }}{{ add(ns) }}{{ ns.n }}", "3"),
+        ("{{ '%d' | format(1700000000) }} {{ '%s' % 1700000000 }} {{ '{}'.format(1700000000) }}",
+         "1700000000 1700000000 1700000000"),
+        ("{{ alerts[0].annotations.limit | default(1073741824) }}", "1073741824"),
+        ("{{ 1.5 * 1048576 }} {{ (2 ** 40) // 1024 }} {{ 10 % 3 }}", "1572864.0 1073741824 1"),
+        ("{{ alerts | map(attribute='labels.instance') | map('short_host') | unique | join(', ') }}", "db-1, db-2, db-3"),
+        ("{{ alerts | selectattr('severity', 'equalto', 'none') | list | length }}", "0"),
+        ("{% for k, v in alerts[0].labels | dictsort %}{{ k }}={{ v }};{% endfor %}",
+         "alertname=InstanceDown;cluster=gra1;instance=db-1.gra1.example.net:9100;job=node;severity=critical;team=platform;"),
+        ("{% set first, last = alerts[0], alerts[-1] %}{{ first.where }} {{ last.where }}", "db-1 db-3"),
+        ("{{ alerts[:2] | map(attribute='where') | list }} {{ {'a': [1, (2,)]} }}", "['db-1', 'db-2'] {'a': [1, (2,)]}"),
+        ("{{ ('x' * 10000) | truncate(300) | length }}", "300"),
+        ("{% set next = cycler('a', 'b') %}{{ next.next() }}{{ next.next() }}{{ next.next() }}", "aba"),
+    ],
+)  # fmt: skip
+def test_what_templates_usually_do_is_within_the_limits(tmp_path, source, expected):
+    result = text(
+        payload("firing-three"), templates=own(tmp_path, source), style=Style(encoding=Encoding.UNICODE)
+    )
+    assert result.failure is None
+    assert result.text.strip() == expected
+
+
+def test_long_annotations_of_many_alerts_may_be_joined(tmp_path):
+    alerts = [
+        {"status": "firing", "labels": {"alertname": f"A{n}"}, "annotations": {"summary": "x" * 400},
+         "startsAt": "2026-11-22T12:13:30Z", "endsAt": "0001-01-01T00:00:00Z"}
+        for n in range(300)
+    ]  # fmt: skip
+    body = json.dumps({**json.loads(payload("firing-one")), "alerts": alerts}).encode()
+    source = "{{ alerts | map(attribute='annotations.summary') | map('truncate', 20) | join(', ') }}"
+    result = text(body, templates=own(tmp_path, source))
+    assert result.failure is None
+    assert result.text.startswith("xxxxx")
