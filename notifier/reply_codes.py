@@ -10,8 +10,8 @@ import hmac
 import re
 from datetime import UTC, datetime, timedelta
 
-_LETTERS = "BCDFGHJKLMNPQRSTVWXZ"
-"""Without vowels, no word comes out that a reply may hold."""
+_LETTERS = "BCDFGJKLNPQRSTVWXZ"
+"""Without vowels, H and M, no word comes out that a reply may hold, nor a unit of time ("hr", "ms")."""
 _CODE = re.compile(rf"(?<![^\W\d_])[{_LETTERS}]{{2}}(?![^\W\d_])", re.IGNORECASE)
 MOST_WRONG = 10
 """How many replies without the right code a number may send within `WRONG_PER`; beyond that, none is obeyed."""

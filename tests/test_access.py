@@ -2,7 +2,10 @@
 
 import base64
 import io
+import socket
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import bcrypt
 import pytest
@@ -12,6 +15,7 @@ from notifier.config import Web
 from notifier.logs import LogLevel, configure_logging
 from notifier.permissions import Permission, Role
 from notifier.web.authentication import Authentication, Identity
+from notifier.web.peers import peer_of
 from tests.conftest import alert, payload, webhook
 from tests.processes import wait_for
 
@@ -191,6 +195,46 @@ def test_one_address_takes_few_of_the_places_in_which_passwords_wait(files, run,
     monkeypatch.setattr("notifier.web.gate._MOST_OF_A_PEER", 0)
     running = run(files.write(web=WEB))
     assert ask(running, "POST", "/alert", auth=("admin", PASSWORD)) == 503
+
+
+def test_wrong_passwords_of_strangers_leave_places_to_users_behind_the_same_proxy(files, run, monkeypatch):
+    released = threading.Event()
+
+    def check(password, hash_):
+        released.wait(60)
+        return password == PASSWORD.encode()
+
+    monkeypatch.setattr(bcrypt, "checkpw", check)
+    running = run(files.write(web=WEB))
+    with ThreadPoolExecutor(20) as pool:
+        guesses = [pool.submit(ask, running, "GET", "/", auth=(f"guess{n}", "wrong")) for n in range(12)]
+        wait_for(lambda: sum(one.done() for one in guesses) == 8, "the guesses beyond four are not put off")
+        credentials = base64.b64encode(f"viewer:{PASSWORD}".encode()).decode()
+        with socket.create_connection(("127.0.0.1", int(running.url.rpartition(":")[2])), 60) as user:
+            user.sendall(
+                f"GET / HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic {credentials}\r\n\r\n".encode()
+            )
+            for _ in range(3):  # until the user's request has been read
+                assert ask(running, "GET", "/", auth=("guess", "wrong")) == 503
+            released.set()
+            assert user.recv(100).startswith(b"HTTP/1.1 200")
+        assert sorted(one.result() for one in guesses) == [401] * 4 + [503] * 8
+
+
+@pytest.mark.parametrize(
+    ("address", "peer"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::1", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("", ""),
+        ("/run/notifier.sock", "/run/notifier.sock"),
+    ],
+)
+def test_a_network_of_64_bits_is_one_peer(address, peer):
+    assert peer_of(address) == peer
 
 
 def test_a_right_password_is_known_after_a_reload_that_does_not_change_it(files, run, monkeypatch):

@@ -1,12 +1,13 @@
 """What replies mean."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.replies import Ack, Close, Help, Mute, Next, Unclear, Who, parse_reply
+from notifier.reply_codes import reply_code, without_code
 
 
 @pytest.mark.parametrize(
@@ -41,3 +42,12 @@ def test_what_a_reply_means(text, meaning):
 @given(st.text(max_size=200))
 def test_whatever_comes_is_understood_or_not(text):
     parse_reply(text)
+
+
+def test_a_unit_of_time_is_no_code():
+    for day in range(400):
+        at = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=day)
+        code = reply_code(b"secret", "+33639980001", at)
+        for words in ("mute 7 2 hr", "mute 7 90 ms"):
+            text, is_theirs = without_code(f"{words} {code}", b"secret", "+33639980001", at)
+            assert (text.split(), is_theirs) == (words.split(), True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 import secrets
@@ -116,30 +115,40 @@ class Authentication:
         """Return whose name and password are in *header*, False where they are wrong; slow, for a thread."""
         import bcrypt  # only where passwords are in use
 
-        value = header.partition(b" ")[2]
-        try:
-            name, colon, password = base64.b64decode(value, validate=True).partition(b":")
-        except binascii.Error:
-            return False
-        user = self.users.get(name.decode("utf-8", "replace"))
+        name, password = _name_and_password(header)
+        user = self.users.get(name)
         # An unknown name takes as long as a wrong password: it is compared with the hash that takes longest.
         compared = user or max(self.users.values(), key=lambda one: one.password_hash[4:6])
         try:
             is_right = bcrypt.checkpw(password[:72], compared.password_hash.replace(b"$2y$", b"$2b$", 1))
         except ValueError:
             return False
-        if user is None or not colon or not is_right:
+        if user is None or not is_right:
             return False
         if len(self._right) >= _MOST_REMEMBERED:
             self._right.clear()
-        self._right[self._digest(value)] = name.decode()
-        return self._identity(name.decode())
+        self._right[self._digest(header.partition(b" ")[2])] = name
+        return self._identity(name)
+
+    def user_of(self, header: bytes) -> str:
+        """Return the user whose name is in *header*, empty where no user has it."""
+        name, _ = _name_and_password(header)
+        return name if name in self.users else ""
 
     def _identity(self, name: str) -> Identity:
         return Identity(self.users[name].role.permissions, user=name)
 
     def _digest(self, value: bytes) -> bytes:
         return hmac.new(self._key, value.strip(), hashlib.sha256).digest()
+
+
+def _name_and_password(header: bytes) -> tuple[str, bytes]:
+    """Return what *header* holds for HTTP Basic; both empty where it holds nothing of the kind."""
+    try:
+        name, _, password = base64.b64decode(header.partition(b" ")[2], validate=True).partition(b":")
+        return name.decode(), password
+    except ValueError:  # no Base64, or no UTF-8
+        return "", b""
 
 
 def verifier() -> ThreadPoolExecutor:

@@ -19,6 +19,8 @@ from typing import Any
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from notifier.web.peers import peer_of
+
 LONGEST_WAIT = 75.0
 """Seconds for which a connection may wait for its client."""
 LONGEST_HANDSHAKE = 5.0
@@ -62,7 +64,7 @@ class Connections:
     def add(self, connection: Connection, now: float) -> None:
         """Count *connection* in. Where there is no place, one that waits for its client is ended.
 
-        That is the one that has waited longest, of those from the address that has most. Where none waits, it is
+        That is the one that has waited longest, of those of the peer that has most. Where none waits, it is
         *connection* that is ended.
         """
         if len(self.open) >= self.most:
@@ -137,7 +139,7 @@ class Connection(asyncio.Protocol):
         """Take a place, and secure the connection where TLS is configured."""
         self._transport = transport
         self.client = transport.get_extra_info("peername")
-        self.peer = str(self.client[0]) if self.client else ""
+        self.peer = peer_of(str(self.client[0])) if self.client else ""
         self.connections.add(self, self.loop.time())
         if transport.is_closing():
             return  # there was no place

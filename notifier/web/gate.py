@@ -17,15 +17,18 @@ from notifier.config import Web
 from notifier.metrics import Metrics
 from notifier.permissions import Permission
 from notifier.web.authentication import ANYBODY, Authentication, Identity, verifier
+from notifier.web.peers import peer_of
 
 _MOST_VERIFIED = 32
 """How many passwords may wait to be verified; each takes a while."""
-_MOST_OF_A_PEER = 4
-"""How many of them may come from one address."""
+_MOST_OF_A_PEER = 16
+"""How many of them may come from one peer: behind a proxy, all callers are one."""
+_MOST_OF_A_NAME = 4
+"""How many of them may come from one peer for one user, or for all names that no user has."""
 
 _MINUTE = 60.0
 _MOST_LOGGED = 10
-"""How many refusals of one address are logged in a minute."""
+"""How many refusals of one peer are logged in a minute."""
 _MOST_PEERS = 1000
 _LONGEST_PATH = 200
 
@@ -115,6 +118,10 @@ _UNAUTHORIZED = Denial(
 _BUSY = Denial(503, "too many passwords wait to be verified; try again", {"retry-after": "1"})
 
 
+def _peer(scope: Scope) -> str:
+    return peer_of((scope.get("client") or ("",))[0])
+
+
 def _authorization(scope: Scope) -> bytes:
     return next((value for name, value in scope["headers"] if name == b"authorization"), b"")
 
@@ -126,10 +133,10 @@ class Gate:
         """Begin with the credentials of *web*."""
         self._metrics = metrics
         self._verifier = verifier()
-        self._verifying: Counter[str] = Counter()
-        """How many passwords wait to be verified, by the address of who gave them."""
+        self._verifying: Counter[tuple[str, str]] = Counter()
+        """How many passwords wait to be verified, by peer and user."""
         self._refusals: dict[str, tuple[float, int]] = {}
-        """How often each address was refused within a minute, and since when that minute is."""
+        """How often each peer was refused within a minute, and since when that minute is."""
         self._authentication = Authentication.of(web)
 
     @property
@@ -181,15 +188,15 @@ class Gate:
         header = _authorization(scope)
         known = authentication.known(header)
         if known is True:
-            peer = (scope.get("client") or ("",))[0]
-            if self._verifying[peer] >= _MOST_OF_A_PEER or self._verifying.total() >= _MOST_VERIFIED:
+            place = (_peer(scope), authentication.user_of(header))
+            if not self._has_place(*place):
                 return _BUSY
-            self._verifying[peer] += 1
+            self._verifying[place] += 1
             loop = asyncio.get_running_loop()
             try:
                 known = await loop.run_in_executor(self._verifier, authentication.verify, header)
             finally:
-                self._verifying[peer] -= 1
+                self._verifying[place] -= 1
                 self._verifying += Counter()  # without those that are zero
         if isinstance(known, Identity):
             return known
@@ -197,9 +204,17 @@ class Gate:
         self._log_refused(scope, "wrong credentials")
         return _UNAUTHORIZED
 
+    def _has_place(self, peer: str, user: str) -> bool:
+        of_peer = sum(count for (one, _), count in self._verifying.items() if one == peer)
+        return (
+            self._verifying[peer, user] < _MOST_OF_A_NAME
+            and of_peer < _MOST_OF_A_PEER
+            and self._verifying.total() < _MOST_VERIFIED
+        )
+
     def _log_refused(self, scope: Scope, why: str) -> None:
-        """Log a refusal: a few a minute of one address, then how many there were beyond those."""
-        peer, now = (scope.get("client") or ("",))[0], elapsed()
+        """Log a refusal: a few a minute of one peer, then how many there were beyond those."""
+        peer, now = _peer(scope), elapsed()
         since, count = self._refusals.get(peer, (now, 0))
         unlogged = None
         if now - since >= _MINUTE:
