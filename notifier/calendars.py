@@ -50,6 +50,10 @@ class CalendarError(Exception):
     """A calendar cannot be had or read; the text says which and why."""
 
 
+class CalendarUnreadable(CalendarError):
+    """A calendar was fetched and cannot be read, which may have taken much computing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """An occurrence of an event: from *start* up to *end* (UTC), and the *names* that it mentions."""
@@ -102,7 +106,7 @@ def parse(data: bytes, zone: ZoneInfo, start: datetime, end: datetime) -> list[E
     Days, and times without a zone, are those of *zone*.
 
     Raises:
-        CalendarError: it is no calendar, or takes too long or too much to read.
+        CalendarUnreadable: it is no calendar, or takes too long or too much to read.
     """
     command = [
         sys.executable,
@@ -124,10 +128,10 @@ def parse(data: bytes, zone: ZoneInfo, start: datetime, end: datetime) -> list[E
             env={"PATH": os.environ.get("PATH", "")},  # no secret is in it
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise CalendarError(f"cannot be read: {type(error).__name__}") from None
+        raise CalendarUnreadable(f"cannot be read: {type(error).__name__}") from None
     if ended.returncode != 0:
         last = ended.stderr.decode(errors="replace").strip().rpartition("\n")[2][:200]
-        raise CalendarError(f"cannot be read: {last or 'it takes too much memory or time'}")
+        raise CalendarUnreadable(f"cannot be read: {last or 'it takes too much memory or time'}")
     return [
         Event(datetime.fromisoformat(begins), datetime.fromisoformat(ends), tuple(names))
         for begins, ends, names in json.loads(ended.stdout)

@@ -277,6 +277,32 @@ def test_a_broken_copy_changes_nothing(make, server):
     assert on_call(pager) == "alice"
 
 
+def test_a_calendar_that_cannot_be_read_is_tried_less_and_less_often_until_a_reload(
+    make, server, monkeypatch
+):
+    read = []
+    monkeypatch.setattr(calendars, "parse", lambda *given: read.append(pager.hand()) or parse(*given))
+    server.answer = 200, b"nonsense"
+    pager = make(**kept_in(server.url))
+    watch = watching(pager)
+    start = pager.hand()
+    for _ in range(200):
+        watch.work()
+        pager.hand.move(minutes=1)
+    assert [(at - start) // timedelta(minutes=1) for at in read] == [0, 1, 3, 7, 15, 31, 63, 123, 183]
+    server.answer = 200, ics(DAILY + "SUMMARY:alice")
+    watch.work()
+    assert on_call(pager) is None
+    watch.wake()  # as a reload does
+    watch.work()
+    assert (on_call(pager), watch.problems) == ("alice", {})
+    server.answer = 500, b""
+    watch.work()
+    server.answer = 200, ics(DAILY + "SUMMARY:bob")
+    watch.work()
+    assert on_call(pager) == "bob", "a calendar that can be read rests for nothing"
+
+
 def test_commands_read_calendars(files, tmp_path):
     now = datetime.now(UTC)
     event = f"DTSTART:{now - timedelta(days=1):%Y%m%dT%H%M%SZ}\r\nDTEND:{now + timedelta(days=1):%Y%m%dT%H%M%SZ}\r\nSUMMARY:"

@@ -12,7 +12,7 @@ from hashlib import blake2b
 import structlog
 
 from notifier import calendars
-from notifier.calendars import CalendarError, Event
+from notifier.calendars import CalendarError, CalendarUnreadable, Event
 from notifier.clock import Clock
 from notifier.metrics import Metrics
 from notifier.paging.worker import Worker
@@ -24,7 +24,8 @@ from notifier.store.store import Store
 log = structlog.get_logger(__name__)
 
 _EVERY = timedelta(minutes=5)
-_SOON = 60.0  # seconds
+_SOON = timedelta(minutes=1)
+_LONGEST_REST = timedelta(hours=1)
 
 
 class CalendarWatch(Worker):
@@ -41,6 +42,16 @@ class CalendarWatch(Worker):
         self._names: set[str] = set()
         self.problems: dict[str, str] = {}
         """Why the calendars of schedules are not up to date, by the names of the schedules."""
+        self._rests: dict[str, tuple[datetime, timedelta]] = {}
+        """When a calendar could not be read, and for how long it is left alone, by the names of the schedules.
+
+        To read one may take 30 s of computing, so each failure doubles the rest.
+        """
+
+    def wake(self) -> None:
+        """Fetch all calendars at once: the configuration may have changed what was wrong."""
+        self._rests.clear()
+        super().wake()
 
     def recall(self) -> None:
         """Take the copies that were kept, of calendars that were not fetched by this process yet."""
@@ -77,7 +88,7 @@ class CalendarWatch(Worker):
             self._metrics.forget(self._metrics.calendar_age, schedule=name)
         self._names = names
         self.problems = {name: problem for name, problem in self.problems.items() if name in names}
-        return _SOON if self.problems else None
+        return _SOON.total_seconds() if self.problems else None
 
     def _kept(self) -> Iterator[Schedule]:
         for schedule in self._current.runtime.rota.schedules.values():
@@ -86,6 +97,9 @@ class CalendarWatch(Worker):
 
     def _fetch(self, schedule: Schedule, now: datetime) -> None:
         assert schedule.calendar is not None  # noqa: S101 (those of _kept have one)
+        failed_at, rest = self._rests.get(schedule.name, (now, timedelta()))
+        if timedelta() <= now - failed_at < rest:
+            return
         try:
             data = calendars.fetch(schedule.calendar.source)
             events = calendars.parse(data, schedule.zone, now - calendars.BEHIND, now + calendars.AHEAD)
@@ -95,7 +109,10 @@ class CalendarWatch(Worker):
                     "calendar cannot be had, its last copy holds", schedule=schedule.name, error=str(error)
                 )
             self.problems[schedule.name] = str(error)
+            if isinstance(error, CalendarUnreadable):
+                self._rests[schedule.name] = now, min(max(rest * 2, _SOON), _LONGEST_REST)
             return
+        self._rests.pop(schedule.name, None)
         if self.problems.pop(schedule.name, None) is not None:
             log.info("calendar is up to date again", schedule=schedule.name)
         for name in self._hold(schedule, events, now)[:5]:
