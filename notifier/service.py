@@ -44,6 +44,7 @@ from notifier.rendering import Templates
 from notifier.runtime import Current, prepare
 from notifier.schedules import Calendar
 from notifier.store.engine import StoreUnavailable
+from notifier.store.reloads import Reload
 from notifier.store.schema import Hold
 from notifier.store.store import Store
 from notifier.web.api import Api
@@ -295,44 +296,51 @@ class Service:
         async with self._reloading:  # one after the other: the file that was read last is in force
             systemd.reloading()
             try:
-                return await self._reload(by)
+                problems = await self._reload(by)
+                self.store.reloads.add(Reload(self._clock(), by, self._reload_problem))
+                return problems
             finally:
                 systemd.tell("READY=1")
 
-    def _reload_certificates(self, tls: TlsServerConfig | None) -> bool:
-        """Have the next connections served with the certificate that *tls* names; return whether that was possible.
+    def _renewed_tls(self, tls: TlsServerConfig | None) -> ssl.SSLContext | None:
+        """Return what secures the next connections with the certificate that *tls* names; None without TLS.
 
         Whether there is TLS, and whose client certificates are demanded, takes effect at the next start.
+
+        Raises:
+            OSError: certificate and key cannot be loaded, or do not belong together.
         """
         before = self._started_with.web.tls_server_config
         if tls is None or before is None:
-            return tls is before
-        renewed = before.model_copy(update={"cert_file": tls.cert_file, "key_file": tls.key_file})
-        try:
-            self.connections.tls = _tls_context(renewed)
-        except OSError as error:  # ssl.SSLError is one
-            log.error("certificate cannot be loaded, reload again", file=str(tls.cert_file), error=str(error))
-            return False
-        return tls.client_ca_file == before.client_ca_file
+            return self.connections.tls
+        return _tls_context(before.model_copy(update={"cert_file": tls.cert_file, "key_file": tls.key_file}))
+
+    def _refuse_reload(self, problems: str, first: str, by: str | None) -> str:
+        log.error("reload failed, the configuration in force stays", problems=problems, by=by)
+        self._reload_problem = first
+        self._loaded(False, self._clock)
+        return problems
 
     async def _reload(self, by: str | None) -> str | None:
         loop = asyncio.get_running_loop()
         loading, templates = await loop.run_in_executor(None, load, self._file)
         if loading.configuration is None:
             problems = "\n".join(problem.render(str(self._file)) for problem in loading.errors)
-            log.error("reload failed, the configuration in force stays", problems=problems, by=by)
-            self._reload_problem = loading.errors[0].render(self._file.name)
-            self._loaded(False, self._clock)
-            return problems
+            return self._refuse_reload(problems, loading.errors[0].render(self._file.name), by)
+        new, old = loading.configuration, self._started_with
+        try:
+            tls = self._renewed_tls(new.web.tls_server_config)
+        except OSError as error:  # ssl.SSLError is one
+            problem = f"web.tls_server_config: certificate and key cannot be loaded, or do not belong together: {error}"
+            return self._refuse_reload(problem, problem, by)
         self._warn(loading)
-        self._keep_private(loading.configuration)
-        old = self._started_with
+        self._keep_private(new)
         self.current.runtime = prepare(loading, templates, self.metrics.observe_call, self.current.calendars)
-        self._gate.admit_as(loading.configuration.web)
-        new = loading.configuration
+        self._gate.admit_as(new.web)
+        self.connections.tls = tls
         changes = {
             "web.listen_address": old.web.listen_address != new.web.listen_address,
-            "web.tls_server_config": not self._reload_certificates(new.web.tls_server_config),
+            "web.tls_server_config": _needs_restart(old.web.tls_server_config, new.web.tls_server_config),
             "storage.url": old.storage.url != new.storage.url,
         }
         self._needs_restart = tuple(key for key, is_changed in changes.items() if is_changed)
@@ -517,6 +525,13 @@ def _listen(host: str, port: int) -> socket.socket:
     listener.listen(2048)
     listener.setblocking(False)
     return listener
+
+
+def _needs_restart(old: TlsServerConfig | None, new: TlsServerConfig | None) -> bool:
+    """Whether a change from *old* to *new* takes effect at the next start."""
+    if old is None or new is None:
+        return old is not new
+    return old.client_ca_file != new.client_ca_file
 
 
 def _tls_context(settings: TlsServerConfig) -> ssl.SSLContext:

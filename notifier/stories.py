@@ -21,7 +21,10 @@ class Line:
 def timeline(story: Story) -> list[Line]:
     """Return what happened to a message, and to its incident, in order."""
     message = story.message
-    lines = [*_origin(story), Line(message.created_at, "rendered", _rendered(message))]
+    lines = _origin(story)
+    if message.author is not None:
+        lines.append(Line(message.created_at, "asked for", f"by {message.author}"))
+    lines += [Line(message.created_at, "rendered", _rendered(message))]
     for attempt in story.attempts:
         account = f" by {attempt.account}" if attempt.account else ""
         lines.append(Line(attempt.at, "tried", f"as {attempt.tag}{account}"))

@@ -342,16 +342,31 @@ def test_what_is_done_is_recorded_with_who_did_it(files, run, phones):
     assert any("responder for alice has it: #1" in sms.message for sms in phones.wait(5))
 
 
-def test_sends_and_reloads_are_logged_with_who_asked_for_them(files, run):
+def test_sends_and_reloads_are_recorded_with_who_asked_for_them(files, run):
     written = io.StringIO()
     configure_logging(level=LogLevel.INFO, stream=written)
     running = run(files.write(web=WEB))
     assert ask(running, "POST", "/api/v1/send", auth=("responder", PASSWORD)) == 200
     reload(running)
+    file = running.service._file
+    whole = file.read_text()
+    file.write_text("nonsense: 1")
+    assert ask(running, "POST", "/-/reload", **bearer(Permission.ADMIN)) == 500
+    file.write_text(whole)
     configure_logging(level=LogLevel.WARNING, stream=sys.__stderr__)
     lines = written.getvalue().splitlines()
     assert any('event="message asked for"' in line and "by=responder" in line for line in lines)
     assert any('event="configuration reloaded"' in line and "by=for-admin" in line for line in lines)
+
+    def read(path):
+        return requests.get(running.url + path, timeout=10, **bearer(Permission.READ))
+
+    (sent,) = read("/api/v1/messages").json()["items"]
+    assert sent["author"] == "responder"
+    story = read(f"/api/v1/messages/{sent['id']}").json()["timeline"]
+    assert ("asked for", "by responder") in [(line["what"], line["detail"]) for line in story]
+    wait_for(lambda: read("/config").text.count("by for-admin") == 2, "the reloads are not recorded")
+    assert "unknown key" in read("/config").text
 
 
 @pytest.mark.parametrize("number", ["+37369000001", "+9607000001", "+33 6 39 98 77 66"])

@@ -192,7 +192,7 @@ class Desk:
         configuration = runtime.configuration
         if not (configuration.api.send_to_any_number or people[0].phone in configuration.numbers()):
             raise Unreachable(f'"{to[:40]}" is not in the configuration; see api.send_to_any_number')
-        message = self.message(people[0], body, Kind.TEXT, now)
+        message = replace(self.message(people[0], body, Kind.TEXT, now), author=by)
         self._store.add_messages([message], now).result()
         log.info("message asked for", message=message.id, to=people[0].name or mask(people[0].phone), by=by)
         self._sender.expect()

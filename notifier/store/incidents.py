@@ -578,6 +578,7 @@ def message_row(
         "urgency": message.urgency,
         "gist": message.gist,
         "merged_into": message.merged_into,
+        "author": message.author,
     }
 
 

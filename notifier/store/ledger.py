@@ -58,6 +58,7 @@ class LedgerMessage:
     merged_into: str | None
     credits: float | None
     tag: str | None
+    author: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,8 @@ class NewMessage:
     """What it tells of, in short, for a digest."""
     merged_into: str | None = None
     """The message that says the same to the same person, so that this one is not sent."""
+    author: str | None = None
+    """The user or token that asked for it, by the API."""
 
 
 @dataclass(frozen=True, slots=True)

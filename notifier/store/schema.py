@@ -330,6 +330,7 @@ messages = Table(
     Column("reduction", Integer, nullable=False, server_default="0"),
     Column("finished_at", Instant),
     Column("credits", Float),
+    Column("author", Words),
     _partial("messages_queued", "due_at", "id", where="state IN ('queued', 'held')"),
     _partial(
         "messages_under_way",
@@ -343,6 +344,15 @@ messages = Table(
     _partial("messages_ovh_id", "ovh_id", where="ovh_id IS NOT NULL"),
     _partial("messages_merged", "merged_into", where="merged_into IS NOT NULL"),
     _partial("messages_receipts", "receipt_due_at", where="receipt_due_at IS NOT NULL"),
+)
+
+reloads = Table(
+    "reloads",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("at", Instant, nullable=False),
+    Column("by", Words),
+    Column("problem", Words),
 )
 
 attempts = Table(

@@ -50,6 +50,7 @@ from notifier.store.records import (
     Reduced,
     StoredWebhook,
 )
+from notifier.store.reloads import Reloads, delete_reloads
 from notifier.store.schema import (
     FAILED,
     IS_WAITING,
@@ -225,6 +226,7 @@ class Store(Database):
         self.receipts = Receipts(self, self.incidents)
         self.replies = Replies(self, self.incidents)
         self.ledger = Ledger(self, self.incidents)
+        self.reloads = Reloads(self)
 
     def _remember(self, connection: Connection) -> None:
         self._repetitions.remember(connection)
@@ -763,6 +765,7 @@ class Store(Database):
                         ~exists(select(messages.c.id).where(messages.c.tag == jobs.c.tag)),
                     )
                 ).rowcount
+            gone += delete_reloads(connection, first_id(cutoff), limit)
             horizon = to_microseconds(cutoff)
             old_scopes = (
                 select(last_webhooks.c.scope).where(last_webhooks.c.received_at < horizon).limit(limit)

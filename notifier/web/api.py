@@ -81,6 +81,7 @@ def message_json(message: LedgerMessage, hide: Callable[[str], str]) -> dict[str
         "incident": message.incident_id,
         "receiver": message.receiver,
         "kind": message.kind,
+        "author": message.author,
         "to": message.contact or None,
         "phone": mask(message.phone),
         "text": message.text,

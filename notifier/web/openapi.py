@@ -85,6 +85,7 @@ _MESSAGE: Json = {
     "ovh_id": _or_null(_COUNT),
     "ptt": _or_null(_COUNT),
     "merged_into": _or_null(_TEXT),
+    "author": _or_null(_TEXT),
     "created_at": _TIME,
     "sent_at": _or_null(_TIME),
     "accepted_at": _or_null(_TIME),

@@ -70,6 +70,8 @@ _MOST_ALERTS = 50
 _MOST_STEPS = 8
 _MOST_MESSAGES = 50
 _RATE_OVER = timedelta(days=7)
+_RELOADS = 5
+"""How many reloads are shown."""
 _MAX_FORM = 4096
 _MAX_STREAMS = 64
 _KEEP_ALIVE = 15.0
@@ -457,7 +459,10 @@ class Pages:
             message = f"{error}. Nothing was done; try again, or reply to the SMS."
             return self._problem(request, 503, "The database cannot be had", message)
         answer = RedirectResponse(f"/incidents/{incident.id}?{urlencode({'did': did})}", 303, _HEADERS)
-        answer.set_cookie(_ME, quote(by), max_age=365 * 86400, httponly=True, samesite="strict")
+        is_secure = request.url.scheme == "https"
+        answer.set_cookie(
+            _ME, quote(by), max_age=365 * 86400, secure=is_secure, httponly=True, samesite="strict"
+        )
         return answer
 
     def acknowledge(self, incident: Incident, by: str, values: Mapping[str, str]) -> str:
@@ -575,7 +580,14 @@ class Pages:
                 problem = f'{error}; write alertname="DiskFull" severity="critical"'
         written = yaml.safe_dump(dict(runtime.written), sort_keys=False, allow_unicode=True, width=100)
         text = self.redaction.hide(written)
-        return "config.html", {"labels": labels, "problem": problem, "routes": routes, "text": text}
+        viewer = self._viewer()
+        reloads = [
+            {"at": viewer.moment(one.at), "by": one.by, "problem": one.problem}
+            for one in self.store.reloads.latest(_RELOADS)
+        ]
+        return "config.html", {
+            "labels": labels, "problem": problem, "routes": routes, "text": text, "reloads": reloads
+        }  # fmt: skip
 
     def _routes(self, labels: str) -> list[dict[str, Any]]:
         parsed = dict(parse_label(word) for word in shlex.split(labels))

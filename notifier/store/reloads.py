@@ -1,0 +1,53 @@
+"""Reloads of the configuration: when, who asked for them, and what was wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, delete, insert, select
+
+from notifier.ids import new_id
+from notifier.store.database import Database
+from notifier.store.schema import reloads
+
+
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """A reload: *by* is the user or token that asked for it, None for a signal; *problem* is why it failed."""
+
+    at: datetime
+    by: str | None
+    problem: str | None
+
+
+class Reloads:
+    """The reloads that were recorded."""
+
+    def __init__(self, database: Database) -> None:
+        """Work on *database*."""
+        self._database = database
+
+    def add(self, reload: Reload) -> Future[None]:
+        """Record *reload*."""
+        row = {"id": new_id(reload.at), "at": reload.at, "by": reload.by, "problem": reload.problem}
+
+        def operation(connection: Connection) -> None:
+            connection.execute(insert(reloads), row)
+
+        return self._database.submit(operation)
+
+    def latest(self, limit: int) -> Sequence[Reload]:
+        """Return the last *limit* reloads, newest first."""
+        columns = reloads.c.at, reloads.c.by, reloads.c.problem
+        with self._database.reading() as connection:
+            rows = connection.execute(select(*columns).order_by(reloads.c.id.desc()).limit(limit)).all()
+        return [Reload(row.at, row.by, row.problem) for row in rows]
+
+
+def delete_reloads(connection: Connection, first_kept: str, limit: int) -> int:
+    """Delete up to *limit* reloads whose ids are before *first_kept*; return how many."""
+    old = select(reloads.c.id).where(reloads.c.id < first_kept).limit(limit)
+    return connection.execute(delete(reloads).where(reloads.c.id.in_(old))).rowcount
