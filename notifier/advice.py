@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 import phonenumbers
 import yaml
+from pydantic import SecretStr
 
 from notifier.config import Configuration, Loading, Ovh, RouteConfig
 from notifier.matchers import Matcher, MatchType
@@ -16,6 +18,9 @@ from notifier.phones import mask, parse_mobile
 from notifier.routing import Routing
 from notifier.yaml_source import Path_, Position, Problem
 
+_SHORTEST_SECRET = 16
+"""The length from which a secret cannot be guessed; what `openssl rand -hex 16` makes has 32."""
+_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 _SOLD_IN = frozenset({"ovh-eu"})
 _SENDER_RULES = {
     "ES": "Spain: each sender must be registered with the CNMC",
@@ -32,6 +37,7 @@ def advise(loading: Loading) -> list[Problem]:
         return []
     found = [
         *_storage(configuration, loading.file.parent),
+        *_secrets(configuration, loading.file),
         *_accounts(configuration),
         *_contacts(configuration),
         *_receivers(configuration),
@@ -142,11 +148,40 @@ def _storage(configuration: Configuration, directory: Path) -> Iterator[tuple[Pa
         yield ("storage", "url"), f"the directory {place.parent} does not exist; notifier serve makes it"
 
 
+def _secrets(configuration: Configuration, file: Path) -> Iterator[tuple[Path_, str]]:
+    web = configuration.web
+    guarding: list[tuple[Path_, SecretStr | None]] = [
+        (("web", "bearer_token"), web.bearer_token),
+        *((("web", "tokens", index, "token"), one.token) for index, one in enumerate(web.tokens)),
+        *((("ovh",), one.callback_secret) for one in configuration.accounts),
+    ]
+    for path, secret in guarding:
+        if secret is not None and len(secret.get_secret_value()) < _SHORTEST_SECRET:
+            name = "callback_secret" if path == ("ovh",) else "token"
+            yield path, f"this {name} can be guessed; make one with: openssl rand -hex 16"
+    others = [
+        secret
+        for one in configuration.accounts
+        for secret in (one.application_secret, one.consumer_key, one.client_secret)
+    ]
+    text = file.read_text(encoding="utf-8")
+    is_inside = any(
+        secret is not None and secret.get_secret_value() in text
+        for secret in (*(one for _, one in guarding), *others, web.feed_secret)
+    )
+    if is_inside and file.stat().st_mode & stat.S_IROTH:
+        yield (), f"{file} holds secrets and can be read by everyone on this machine; run: chmod 640 {file}"
+
+
 def _accounts(configuration: Configuration) -> Iterator[tuple[Path_, str]]:
     for index, account in enumerate(configuration.accounts):
         path: Path_ = ("ovh", index) if len(configuration.accounts) > 1 else ("ovh",)
         if "://" not in account.endpoint and account.endpoint not in _SOLD_IN:
             yield (*path, "endpoint"), f"OVHcloud sells no SMS in {account.endpoint}; write ovh-eu"
+        url = urlsplit(account.endpoint)
+        if url.scheme == "http" and url.hostname not in _THIS_MACHINE:
+            message = "sends keys, numbers and texts over the network unencrypted; write https://"
+            yield (*path, "endpoint"), message
         if account.sender is not None and not account.sender.isalnum():
             message = f'"{account.sender}": OVHcloud accepts only letters and digits in new senders'
             yield (*path, "sender"), message

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import itertools
 import json
 import os
@@ -728,7 +729,7 @@ def send(
         left = "" if sent.credits_left is None else f", {sent.credits_left:g} left"
         _say(
             f"accepted by OVHcloud as {sent.ids[0]} for {recipient.phone}: "
-            f"{size.parts} part(s), {sent.total_credits_removed:g} credit(s){left}"
+            f"{size.parts} part(s), {sent.total_credits_removed or 0:g} credit(s){left}"
         )
     if wait:
         final = _follow(api, tag, quiet=output is Output.JSON)
@@ -858,6 +859,12 @@ def ovh_policy(config: ConfigFile, account: AccountName = None) -> None:
 def ovh_login(
     config: ConfigFile,
     wait: Annotated[bool, typer.Option(help="Wait until the key has been validated.")] = True,
+    allow_ip: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A network from which the key is good, as 192.0.2.1/32; may be repeated.", metavar="CIDR"
+        ),
+    ] = None,
     account: AccountName = None,
     output: OutputFormat = Output.TEXT,
 ) -> None:
@@ -866,6 +873,10 @@ def ovh_login(
     The file needs the application's key and secret under ovh; what else is missing does not matter. A
     consumer_key_file that it names is written.
     """
+    try:
+        networks = [str(ipaddress.ip_network(one)) for one in allow_ip or ()]
+    except ValueError as error:
+        _fail(f"--allow-ip: {error}; write an address or a network, as 192.0.2.0/24")
     try:
         settings, key_file = ovh_for_login(config, account)
     except ConfigurationError as error:
@@ -878,7 +889,7 @@ def ovh_login(
             f"{key_file} cannot be written: there is no directory {key_file.parent}; make it, and run this again"
         )
     try:
-        key = Api(settings).request_consumer_key()
+        key = Api(settings).request_consumer_key(networks)
     except CallFailed as error:
         _fail(f"OVHcloud gave no key: {error}")
     sys.stderr.write(

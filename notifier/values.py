@@ -124,7 +124,8 @@ def _storage_url(value: Any) -> Any:
 
 def mask_password(url: str) -> str:
     """Return *url* without the password that it may hold."""
-    return re.sub(r"(://[^:/@\s]*):[^@/]*@", r"\1:•••@", url)
+    start = "://" if "://" in url else "^"
+    return re.sub(rf"({start}[^:/@\s]*):[^@\s]*@", r"\1:•••@", url)
 
 
 def _postgresql_url(value: str) -> str:
@@ -152,14 +153,16 @@ def _endpoint(value: Any) -> Any:
         return value
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f'"{value}" is no endpoint; write {", ".join(_REGIONS)} or the base URL of an API')
+        raise ValueError(
+            f'"{mask_password(value)}" is no endpoint; write {", ".join(_REGIONS)} or the base URL of an API'
+        )
     return value.rstrip("/")
 
 
 def _http_url(value: Any) -> Any:
     parts = urlsplit(_text(value))
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f'"{value}" is no URL; write http://... or https://...')
+        raise ValueError(f'"{mask_password(value)}" is no URL; write http://... or https://...')
     return value.rstrip("/")
 
 
@@ -179,9 +182,16 @@ def _region(value: Any) -> Any:
     return value
 
 
+_HIGHEST_COST = 14
+
+
 def _bcrypt_hash(value: Any) -> Any:
     if not re.fullmatch(r"\$2[abxy]\$\d\d\$[./A-Za-z0-9]{53}", _text(value)):
         raise ValueError("is not a bcrypt hash; make one with: htpasswd -nbBC 10 '' PASSWORD | tr -d ':\\n'")
+    if int(value[4:6]) > _HIGHEST_COST:
+        raise ValueError(
+            f"has a cost of {value[4:6]}, which takes seconds for each try; use 10 to {_HIGHEST_COST}"
+        )
     return value
 
 

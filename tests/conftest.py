@@ -104,6 +104,7 @@ class Files:
     def write(self, name: str = "notifier.yml", /, **changes: Any) -> Path:
         file = self.directory / name
         file.write_text(json.dumps(self.configuration(**changes)))  # JSON is YAML
+        file.chmod(0o600)
         return file
 
 

@@ -125,3 +125,31 @@ receivers:
             app, ["check", "--config", str(files.write(**BOTH)), "--alertmanager", str(file)]
         )
         assert (result.exit_code, words in result.stderr) == (1, True)
+
+
+def test_weak_and_open_secrets_are_warned_of(files):
+    weak = {
+        "web": {
+            "bearer_token": "a",
+            "tokens": [{"name": "prometheus", "token": "b" * 15, "may": ["webhook"]}],
+        },
+        "ovh": {"callback_secret": "hush"},
+        **BOTH,
+    }
+    found = "\n".join(checked(files, **weak))
+    assert "web.bearer_token: this token can be guessed; make one with: openssl rand -hex 16" in found
+    assert "web.tokens[0].token: this token can be guessed" in found
+    assert "ovh: this callback_secret can be guessed" in found
+    file = files.write(web={"bearer_token": "c" * 32}, **BOTH)
+    file.chmod(0o644)
+    told = CliRunner().invoke(app, ["check", "--config", str(file)]).stdout
+    assert "holds secrets and can be read by everyone on this machine; run: chmod 640" in told
+    file.chmod(0o640)
+    assert "warning" not in CliRunner().invoke(app, ["check", "--config", str(file)]).stdout
+
+
+def test_an_endpoint_without_encryption_is_warned_of(files):
+    found = checked(files, ovh={"endpoint": "http://api.example.net/1.0"}, **BOTH)
+    assert any(
+        "ovh.endpoint: sends keys, numbers and texts over the network unencrypted" in line for line in found
+    )

@@ -353,6 +353,16 @@ def test_login_obtains_a_key_with_the_rights_needed(files, emulator):
     assert json.loads(notifier("ovh", "login", "--config", file, "--output", "json").stdout)["saved"] is None
 
 
+def test_login_can_bind_the_key_to_addresses(files, emulator):
+    file = files.write(ovh={"consumer_key": ...})
+    allowing = ("--allow-ip", "192.0.2.1", "--allow-ip", "2001:db8::/48")
+    assert notifier("ovh", "login", "--config", file, "--no-wait", *allowing).exit_code == 0
+    assert emulator.emulation.allowed_ips == ["192.0.2.1/32", "2001:db8::/48"]
+    wrong = notifier("ovh", "login", "--config", file, "--allow-ip", "192.0.2.1/24")
+    assert wrong.exit_code == 1
+    assert "has host bits set; write an address or a network" in wrong.stderr
+
+
 def test_login_is_the_way_to_a_first_key(tmp_path, emulator):
     """As the README has it: with the smallest file, whose variable for the consumer key cannot be set yet."""
     text = (

@@ -1,8 +1,10 @@
 """Receipts and replies, through the emulator over real HTTP, with time moved by hand."""
 
+import itertools
 import json
 import re
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from unittest.mock import patch
@@ -897,6 +899,16 @@ def test_callbacks_are_hints(files, run, phones, emulator):
     until(lambda: running.metric('notifier_sms_delivery_total{outcome="delivered",receiver="ops"}') == 1)
     emulator.reply(ALICE, "ok")
     until(lambda: running.metric('notifier_incidents{receiver="ops",state="acknowledged"}') == 1)
+
+
+def test_of_many_callbacks_one_a_second_is_passed_on(files, run, monkeypatch):
+    hints = []
+    monkeypatch.setattr("notifier.paging.receipts.Receipts.hint", lambda self: hints.append(time.monotonic()))
+    running = run(files.write(ovh={"callback_secret": "hush-hush"}))
+    for _ in range(100):
+        assert requests.get(f"{running.url}/ovh/receipt/hush-hush", timeout=10).status_code == 200
+    until(lambda: len(hints) >= 2)  # the last one is passed on, too, a second after the first
+    assert all(after - before > 0.9 for before, after in itertools.pairwise(hints))
 
 
 def until(condition):

@@ -237,6 +237,14 @@ def test_the_service_name_may_be_left_out_when_there_is_one(emulator, api):
     assert "NOTIFIER" in api.senders()
 
 
+@pytest.mark.parametrize("credits_", [float("inf"), float("nan")])
+def test_credits_that_are_no_number_are_not_known(emulator, api, credits_):
+    emulator.emulation.credits = credits_
+    assert api.account().credits_left is None
+    sent = api.send("hello", ["+33639980001"], "t")
+    assert (sent.sent.credits_left, len(sent.sent.ids)) == (None, 1)
+
+
 def test_the_right_to_send_is_tried_without_sending(emulator, api):
     api.try_right_to_send()
     emulator.emulation.rules = [("GET", "/*")]

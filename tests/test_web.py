@@ -650,6 +650,7 @@ def test_a_new_certificate_is_served_after_a_reload(files, run, tmp_path, phones
     url = running.url.replace("http:", "https:")
     old = (tmp_path / "c.pem").read_text()
     make_certificate(tmp_path)  # under the same names, as certbot has it
+    (tmp_path / "other").mkdir()
     (tmp_path / "old.pem").write_text(old)
 
     def post(certificate, path, body=b""):
@@ -661,6 +662,15 @@ def test_a_new_certificate_is_served_after_a_reload(files, run, tmp_path, phones
         post("old.pem", "/alert", payload("firing-one"))
     assert post("c.pem", "/alert", payload("firing-one")).status_code == 200
     assert running.service.metrics.exposition().find(b"notifier_restart_required 0.0") >= 0
+    key = (tmp_path / "k.pem").read_text()
+    make_certificate(tmp_path / "other")
+    (tmp_path / "k.pem").write_text((tmp_path / "other" / "k.pem").read_text())
+    (tmp_path / "new.pem").write_text((tmp_path / "c.pem").read_text())
+    refused = post("new.pem", "/-/reload")
+    assert refused.status_code == 500
+    assert "c.pem cannot be used: KEY_VALUES_MISMATCH" in refused.text
+    assert post("new.pem", "/alert", payload("firing-one")).status_code == 200
+    (tmp_path / "k.pem").write_text(key)
     files.write(web={"tls_server_config": {**tls, "client_ca_file": "c.pem"}, "bearer_token": TOKEN})
     assert post("c.pem", "/-/reload").text == "reloaded\n"
     assert running.service.metrics.exposition().find(b"notifier_restart_required 1.0") >= 0
@@ -713,3 +723,23 @@ def test_a_webhook_that_is_not_planned_is_reported_and_stops_the_dead_mans_switc
     running.post(payload("firing-one"))
     assert "warning: a webhook has waited to be planned since" in running.get("/-/ready")
     assert not running.service._does_page()
+
+
+def test_each_answer_says_that_it_is_not_to_be_stored(files, run):
+    running = run(files.write())
+    for path in (
+        "/metrics",
+        "/-/ready",
+        "/-/healthy",
+        "/api/v1/messages",
+        "/api/v1/openapi.json",
+        "/",
+        "/nowhere",
+    ):
+        headers = requests.get(running.url + path, timeout=10).headers
+        assert (path, headers["Cache-Control"], headers["X-Content-Type-Options"]) == (
+            path,
+            "no-store",
+            "nosniff",
+        )
+    assert requests.get(running.url + "/oncall/", timeout=10, allow_redirects=False).status_code == 404

@@ -5,6 +5,7 @@ Source: OVHcloud's API schema for ``/sms`` and the wrapper ``ovh`` (synchronous,
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 import time
@@ -21,7 +22,16 @@ import requests
 from oauthlib.oauth2 import BackendApplicationClient
 from ovh.exceptions import APIError, InvalidConfiguration, InvalidResponse
 from ovh.oauth2 import RefreshOAuth2Session
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    TypeAdapter,
+    ValidationError,
+)
 
 from notifier.clock import LATEST, clamp
 from notifier.config import Ovh
@@ -43,6 +53,14 @@ Code = Annotated[int, Field(ge=-(2**31), lt=2**31)]
 Instant = Annotated[datetime, AfterValidator(clamp)]
 
 
+def _finite(value: Any) -> Any:
+    """Return *value* unless it is infinite or no number, which JSON as Python reads it may hold."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+Credits = Annotated[float | None, BeforeValidator(_finite)]
+
+
 class _Answer(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -53,8 +71,8 @@ class Sent(_Answer):
     ids: tuple[Id, ...]
     valid_receivers: tuple[str, ...] = Field(alias="validReceivers")
     invalid_receivers: tuple[str, ...] = Field(default=(), alias="invalidReceivers")
-    total_credits_removed: float = Field(default=0, alias="totalCreditsRemoved")
-    credits_left: float | None = Field(default=None, alias="creditsLeft")
+    total_credits_removed: Credits = Field(default=None, alias="totalCreditsRemoved")
+    credits_left: Credits = Field(default=None, alias="creditsLeft")
 
 
 class Outgoing(_Answer):
@@ -67,7 +85,7 @@ class Outgoing(_Answer):
     delivery_receipt: Code | None = Field(default=None, alias="deliveryReceipt")
     ptt: Code | None = None
     delivered_at: Instant | None = Field(default=None, alias="deliveredAt")
-    credits: float | None = None
+    credits: Credits = None
 
 
 def _storable(text: str) -> str:
@@ -98,7 +116,7 @@ class Account(_Answer):
 
     name: str | None = None
     status: str = "enable"
-    credits_left: float | None = Field(default=None, alias="creditsLeft")
+    credits_left: Credits = Field(default=None, alias="creditsLeft")
 
 
 class Sender(_Answer):
@@ -461,15 +479,18 @@ class Api:
         path = self._path(f"senders/{quote(name, safe='')}")
         return self._read("GET", "/sms/{serviceName}/senders/{sender}", path, _reader(Sender))
 
-    def request_consumer_key(self) -> ConsumerKey:
-        """Ask for a consumer key with the rights that Notifier needs and no more."""
+    def request_consumer_key(self, allowed_ips: Sequence[str] = ()) -> ConsumerKey:
+        """Ask for a consumer key with the rights that Notifier needs and no more.
+
+        With *allowed_ips*, networks as ``192.0.2.1/32``, it is good from these alone.
+        """
         rules = [{"method": method, "path": path} for method, path in rights(self.settings)]
         return self._read(
             "POST",
             "/auth/credential",
             "/auth/credential",
             _reader(ConsumerKey),
-            {"accessRules": rules},
+            {"accessRules": rules} | ({"allowedIPs": list(allowed_ips)} if allowed_ips else {}),
             is_signed=False,
         )
 

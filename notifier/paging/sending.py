@@ -115,7 +115,7 @@ def endings(job: Job, outcome: Outcome) -> list[Ending]:
     ids.update(zip(map(e164, sent.valid_receivers), sent.ids, strict=False))
     invalid = set(map(e164, sent.invalid_receivers))
     # Until the receipt says it exactly:
-    each = max(0.0, sent.total_credits_removed) / len(ids) if ids else None
+    each = max(0.0, sent.total_credits_removed or 0.0) / len(ids) if ids else None
     found = []
     for message in job.messages:
         if message.phone in ids:
@@ -813,7 +813,7 @@ class Sender(Worker):
         if any(one.state is MessageState.ACCEPTED for one in found):
             self.accounts.note_acceptance(self._name(job), now)
         self._ended(job, found, now, outcome.query_id)
-        self._metrics.sms_credits.inc(max(0.0, outcome.sent.total_credits_removed))
+        self._metrics.sms_credits.inc(max(0.0, outcome.sent.total_credits_removed or 0.0))
         if outcome.sent.credits_left is not None and outcome.service_name is not None:
             self._metrics.ovh_credits_left.labels(outcome.service_name).set(outcome.sent.credits_left)
 

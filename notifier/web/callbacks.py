@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -12,14 +13,21 @@ from starlette.routing import Route
 
 from notifier.runtime import Current
 
+_SECONDS_BETWEEN_HINTS = 1.0
+
 
 @dataclass(frozen=True, slots=True)
 class Callbacks:
-    """The two URLs, which hold a secret since the calls carry no signature."""
+    """The two URLs, which hold a secret since the calls carry no signature.
+
+    Of many hints, one a second is passed on: each has OVHcloud called.
+    """
 
     current: Current
     on_receipt: Callable[[], None]
     on_reply: Callable[[], None]
+    _due: dict[Callable[[], None], float] = field(default_factory=dict)
+    """When the last hint of each kind was, or will be, passed on, as the event loop counts time."""
 
     def routes(self) -> list[Route]:
         """Return the paths."""
@@ -40,5 +48,13 @@ class Callbacks:
         matches = [hmac.compare_digest(given, secret.encode()) for secret in secrets]
         if not any(matches):
             return PlainTextResponse("Not Found", 404)
-        hint()
+        self._pass_on(hint)
         return PlainTextResponse("ok")
+
+    def _pass_on(self, hint: Callable[[], None]) -> None:
+        loop = asyncio.get_running_loop()
+        last = self._due.get(hint, float("-inf"))
+        if last > loop.time():
+            return  # one is about to be passed on
+        self._due[hint] = max(loop.time(), last + _SECONDS_BETWEEN_HINTS)
+        loop.call_at(self._due[hint], hint)

@@ -254,6 +254,7 @@ class Emulation:
     def request_credential(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Grant the rules asked for, under the consumer key of the credentials."""
         self.rules = [(rule["method"], rule["path"]) for rule in body.get("accessRules", [])]
+        self.allowed_ips = list(body.get("allowedIPs") or [])
         return {
             "consumerKey": self.credentials.consumer_key,
             "validationUrl": "https://eu.api.ovh.com/auth/?credentialToken=emulator",
