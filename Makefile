@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check audit faults bench schema clean
+.PHONY: run test check lowest audit faults bench schema lock clean
 
 run: $(VENV)/installed
 	$(BIN)/notifier demo
@@ -20,6 +20,13 @@ check: $(VENV)/ready
 audit: $(VENV)/ready
 	$(BIN)/python -m tests.audit
 
+# The whole suite with the lowest versions that pyproject.toml allows of what Notifier runs with.
+lowest: pyproject.toml
+	$(PYTHON) -m venv .venv-lowest
+	$(PYTHON) -m tests.lowest > .venv-lowest/requirements.txt
+	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check --requirement .venv-lowest/requirements.txt --editable '.[dev]'
+	.venv-lowest/bin/python -m pytest -n 4 --dist loadgroup
+
 faults: $(VENV)/ready
 	NOTIFIER_FAULTS=full $(BIN)/python -m pytest -n 2 --dist loadgroup --timeout 900 tests/faults
 
@@ -30,18 +37,26 @@ schema: $(VENV)/ready
 	$(BIN)/python -m notifier.schema_file
 	$(BIN)/python -m notifier.reference
 
-INSTALL := PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+COMPILE := uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-annotate --no-header
+BUILDING := hatchling editables
 
-$(VENV)/installed: pyproject.toml constraints.txt
+$(VENV)/installed: pyproject.toml requirements.txt
 	@echo "Installing Notifier into $(VENV), once; this takes some seconds."
 	$(PYTHON) -m venv $(VENV)
-	$(INSTALL) .
+	$(PIP) --require-hashes --requirement requirements.txt
+	$(PIP) --no-deps --no-build-isolation --editable .
 	touch $@
 
-$(VENV)/ready: $(VENV)/installed
+$(VENV)/ready: $(VENV)/installed constraints.txt
 	@echo "Installing what the tests need, once; this takes a minute."
-	$(INSTALL) '.[dev]'
+	$(PIP) --require-hashes --requirement constraints.txt
 	touch $@
+
+# The versions that are tested, with the hashes of their files: the newest that pyproject.toml allows. It takes uv.
+lock:
+	printf '%s\n' $(BUILDING) | $(COMPILE) --extra dev --output-file constraints.txt pyproject.toml -
+	printf '%s\n' $(BUILDING) | $(COMPILE) --extra postgres --constraint constraints.txt --output-file requirements.txt pyproject.toml -
 
 clean:
-	rm -rf $(VENV) build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-lowest build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -118,7 +118,7 @@ def blocks(page, language):
 def test_the_first_page_leads_to_a_text_on_the_phone(tmp_path, emulator, phones):
     """Its files and commands, in their order, against an emulator; the service on a port that is free."""
     file, alertmanager = blocks("getting-started.md", "yaml")
-    install, login, look, serve, fire, post = blocks("getting-started.md", "sh")
+    install, install_exactly, login, look, serve, fire, post = blocks("getting-started.md", "sh")
     n_port, a_port = free_ports(2)
     text = file.replace("ovh:\n", f"ovh:\n  endpoint: {emulator.url}\n")
     (tmp_path / "notifier.yml").write_text(text + f"web: {{listen_address: 127.0.0.1:{n_port}}}\n")
@@ -175,6 +175,7 @@ def test_the_first_page_leads_to_a_text_on_the_phone(tmp_path, emulator, phones)
         assert requests.post(url.replace("9876", str(n_port)), body, timeout=10).ok
         assert "critical Test db-1" in phones.wait(3, timeout=60)[2].message
     assert "pip install ." in install
+    assert "pip install --require-hashes -r requirements.txt" in install_exactly
 
 
 def test_prometheus_takes_what_operating_says(tmp_path):

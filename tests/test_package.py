@@ -1,5 +1,6 @@
 """What is built installs and works outside the checkout, and nothing that must not be is in it."""
 
+import re
 import subprocess
 import sys
 import tarfile
@@ -10,6 +11,7 @@ import pytest
 
 from notifier.shipped import TEMPLATES
 from tests.conftest import program
+from tests.lowest import lowest
 
 ROOT = Path(__file__).parent.parent
 
@@ -78,16 +80,27 @@ def test_the_wheel_works_outside_the_checkout(wheel, tmp_path):
 
 
 def test_the_constraints_pin_everything_and_name_no_index():
-    lines = (ROOT / "constraints.txt").read_text().splitlines()
-    assert all(line.count("==") == 1 and "/" not in line and not line.startswith("-") for line in lines)
-    pinned = {line.split("==")[0].lower().replace("_", "-") for line in lines}
     import tomllib
+
+    pinned = {}
+    for file in ("constraints.txt", "requirements.txt"):
+        text = (ROOT / file).read_text().replace("\\\n", "")
+        lines = text.splitlines()
+        assert all(line.count("==") >= 1 and line.count("--hash=sha256:") >= 1 for line in lines)
+        assert "/" not in text
+        assert not re.search(r"^-|--(?!hash)", text, re.MULTILINE)
+        pinned[file] = {re.split(r"\[|==", line)[0].replace("_", "-"): line.split(" --")[0] for line in lines}
+    assert pinned["requirements.txt"].items() <= pinned["constraints.txt"].items()
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"].values()
     wanted = [*project["dependencies"], *(one for extra in extras for one in extra)]
     names = {w.split(">")[0].split("[")[0].strip().lower() for w in wanted}
-    assert names - {"notifier"} <= pinned
+    assert names - {"notifier"} <= pinned["constraints.txt"].keys()
+    running = {w.split(">")[0].strip().lower() for w in project["dependencies"]}
+    assert len(lowest()) == len(running) + 1, "psycopg"
+    assert all(re.fullmatch(r"[a-z0-9-]+(\[binary\])?==[0-9.]+", one) for one in lowest())
+    assert running | {"psycopg", "hatchling"} <= pinned["requirements.txt"].keys()
 
 
 def test_what_a_service_does_without_is_not_loaded():
