@@ -1,5 +1,6 @@
 """The service over real HTTP: webhook, probes, metrics, reload, shutdown."""
 
+import asyncio
 import base64
 import contextlib
 import json
@@ -23,6 +24,7 @@ from notifier.ovh.emulator import Emulator, Fault, FaultKind
 from notifier.permissions import Role
 from notifier.store.engine import StoreUnavailable
 from notifier.store.records import Queue
+from notifier.web.answers import Answers
 from notifier.web.authentication import Authentication, User
 from tests.conftest import PAYLOADS, Files, alert, payload, program, start, webhook
 from tests.processes import wait_for
@@ -743,3 +745,36 @@ def test_each_answer_says_that_it_is_not_to_be_stored(files, run):
             "nosniff",
         )
     assert requests.get(running.url + "/oncall/", timeout=10, allow_redirects=False).status_code == 404
+
+
+def test_a_refusal_is_sent_once_a_small_body_has_been_read():
+    """Caddy cuts off an answer that comes earlier."""
+
+    async def refusing(scope, receive, send):
+        await send({"type": "http.response.start", "status": 403, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def answered(method, chunks):
+        log, coming = [], list(chunks)
+
+        async def receive():
+            if not coming:
+                await asyncio.Event().wait()  # the client is silent
+            log.append(len(coming[0]))
+            return {
+                "type": "http.request",
+                "body": coming.pop(0),
+                "more_body": bool(coming) or len(chunks) == 1,
+            }
+
+        async def send(message):
+            log.append(message["type"])
+
+        await Answers(refusing)({"type": "http", "method": method}, receive, send)
+        return log
+
+    sent = ["http.response.start", "http.response.body"]
+    assert asyncio.run(answered("POST", [b"a", b"bc", b""])) == [1, 2, 0, *sent]
+    assert asyncio.run(answered("GET", [b"a"])) == sent
+    assert asyncio.run(answered("POST", [b"x" * 40_000] * 5)) == [40_000, 40_000, *sent], "not a large one"
+    assert asyncio.run(answered("POST", [b"a"])) == [1, *sent], "nor one that does not come"

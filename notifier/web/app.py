@@ -12,37 +12,15 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from notifier.metrics import Metrics
 from notifier.permissions import Permission
+from notifier.web.answers import Answers
 from notifier.web.api import Api
 from notifier.web.callbacks import Callbacks
 from notifier.web.gate import Denial, Gate
 from notifier.web.names import any_name
 from notifier.web.webhook import WebhookEndpoint
-
-_DEFAULT_HEADERS = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
-
-
-class DefaultHeaders:
-    """Has each answer neither stored by caches nor taken for another type, unless it says so itself."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        """Answer by *app*."""
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-
-        async def sending(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                given = {name.lower() for name, _ in message["headers"]}
-                missing = [header for header in _DEFAULT_HEADERS if header[0] not in given]
-                message = {**message, "headers": [*message["headers"], *missing]}
-            await send(message)
-
-        await self._app(scope, receive, sending)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +85,7 @@ def build(
         return PlainTextResponse(f"not reloaded, the configuration in force stays:\n{problems}\n", 500)
 
     app = Starlette(
-        middleware=[Middleware(DefaultHeaders)],
+        middleware=[Middleware(Answers)],
         routes=[
             Route("/alert", webhook, methods=["POST"]),
             Route(f"/alert/{any_name('receiver')}", webhook, methods=["POST"]),

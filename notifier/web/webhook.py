@@ -6,8 +6,6 @@ path that must keep up with a storm.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from collections.abc import Callable
 
 import structlog
@@ -34,7 +32,6 @@ _STORED: Message = {
 }
 MAX_RESERVED = 128 * 1024 * 1024
 """The maximum size of the bodies that come in at the same time, together."""
-_DRAIN_BYTES, _DRAIN_SECONDS = 64 * 1024, 1.0
 _EMPTY: Message = {"type": "http.response.body", "body": b""}
 
 
@@ -44,18 +41,6 @@ class _TooLarge(Exception):
 
 class _Gone(Exception):
     """Whoever was posting has gone."""
-
-
-async def _drain(receive: Receive) -> None:
-    """Read what is coming in of a small body: Caddy cuts off an answer that comes before the body was taken."""
-    size = 0
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_DRAIN_SECONDS):
-            while size < _DRAIN_BYTES:
-                message = await receive()
-                if not message.get("more_body", False):
-                    return
-                size += len(message.get("body", b""))
 
 
 class WebhookEndpoint:
@@ -111,12 +96,10 @@ class WebhookEndpoint:
     async def _take(self, scope: Scope, receive: Receive) -> Denial | None:
         caller = await self._gate.admit(scope, Permission.WEBHOOK, self._current.runtime.configuration.origin)
         if isinstance(caller, Denial):
-            await _drain(receive)
             return caller
         # An empty name is that of "/alert/".
         posted_to = (scope["path_params"].get("receiver") or None) if "path_params" in scope else None
         if posted_to is not None and self._current.runtime.configuration.receiver(posted_to) is None:
-            await _drain(receive)
             return Denial(404, f'there is no receiver "{posted_to}"')
         most = self._current.runtime.configuration.web.max_body
         try:

@@ -237,6 +237,49 @@ def bench_intake(seconds: float) -> None:
     say(f"\nmemory after the last storm: {resident:.0f} MB, at most {peak:.0f} MB")
 
 
+@contextlib.contextmanager
+def program(*arguments: object) -> Iterator[None]:
+    """Run a program that listens to the port that is its second argument, and end it."""
+    with subprocess.Popen([str(one) for one in arguments]) as running:
+        try:
+            while True:
+                with (
+                    contextlib.suppress(OSError),
+                    socket.create_connection(("127.0.0.1", int(str(arguments[2])))),
+                ):
+                    break
+                time.sleep(0.01)
+            yield
+        finally:
+            running.kill()
+
+
+def bench_forwarder(seconds: float) -> None:
+    """Compare with a forwarder in Go that stores nothing and answers once OVHcloud has, by turns."""
+    if shutil.which("go") is None:
+        say("\nno comparison with a forwarder: there is no Go compiler")
+        return
+    table("32 connections, by turns", "forwarder in Go, per second", "Notifier, per second", "times")
+    with tempfile.TemporaryDirectory() as directory:
+        binary = Path(directory, "forwarder")
+        source = Path(__file__).parent / "forwarder.go"
+        subprocess.run(
+            ["go", "build", "-o", binary, source], check=True, env={**os.environ, "GOCACHE": directory}
+        )
+        for latency in (0.0, 0.1):
+            for _ in range(3):
+                mock, port = free_ports(2)
+                with (
+                    program(binary, "mock", mock, int(latency * 1000)),
+                    program(binary, "serve", port, f"http://127.0.0.1:{mock}/1.0"),
+                ):
+                    theirs, _, _ = asyncio.run(storm(port, 32, seconds))
+                with emulator(latency) as endpoint, service(endpoint) as (own, _, _):
+                    ours, _, _ = asyncio.run(storm(own, 32, seconds))
+                name = f"OVHcloud answers after {latency * 1000:.0f} ms"
+                row(name, theirs, ours, f"{ours / theirs:.2f}")
+
+
 def accepted_at(messages: str, number: int, latency: float) -> float:
     """Return when the emulator accepted the message of that *number*, once it has."""
     while True:
@@ -475,12 +518,13 @@ def main() -> None:
     parser.add_argument("--pages", type=int, default=3000, help="how many pages are drained")
     parser.add_argument("--history", type=int, default=1_000_000, help="how many messages a history holds")
     parser.add_argument(
-        "only", nargs="*", help="start, intake, paging, draining, replicas, history; all of them"
+        "only", nargs="*", help="start, intake, forwarder, paging, draining, replicas, history; all of them"
     )
     arguments = parser.parse_args()
     parts: dict[str, Callable[[], None]] = {
         "start": bench_start,
         "intake": lambda: bench_intake(arguments.seconds),
+        "forwarder": lambda: bench_forwarder(arguments.seconds),
         "paging": lambda: bench_paging(60),
         "draining": lambda: bench_draining(arguments.pages),
         "replicas": lambda: bench_replicas(arguments.seconds, arguments.pages // 3),
