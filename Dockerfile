@@ -4,15 +4,16 @@
 # and what OVHcloud gave as ${OVH_…}, which the file "environment" holds as NAME=value, a line each.
 FROM python:3.13-slim AS build
 WORKDIR /src
-COPY pyproject.toml requirements.txt README.md LICENSE ./
+COPY pyproject.toml requirements.txt requirements-build.txt README.md LICENSE ./
 COPY notifier notifier
 COPY templates templates
 COPY config config
-# Without what installs, and without the names of places that numbers are of: a third of the size.
-RUN python -m venv --without-pip /opt/notifier \
+# Without what builds and installs, and without the names of places that numbers are of: a third of the size.
+RUN pip install --no-cache-dir --require-hashes --requirement requirements-build.txt \
+    && pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
+    && python -m venv --without-pip /opt/notifier \
     && pip --python /opt/notifier install --no-cache-dir --require-hashes --requirement requirements.txt \
-    && pip --python /opt/notifier install --no-cache-dir --no-deps --no-build-isolation . \
-    && pip --python /opt/notifier uninstall --yes hatchling editables pathspec pluggy trove-classifiers \
+    && pip --python /opt/notifier install --no-cache-dir --no-deps /wheels/*.whl \
     && rm -r /opt/notifier/lib/python3*/site-packages/phonenumbers/geodata
 
 FROM python:3.13-slim

@@ -21,7 +21,7 @@ audit: $(VENV)/ready
 	$(BIN)/python -m tests.audit
 
 # The whole suite with the lowest versions that pyproject.toml allows of what Notifier runs with.
-lowest: pyproject.toml
+lowest:
 	$(PYTHON) -m venv .venv-lowest
 	$(PYTHON) -m tests.lowest > .venv-lowest/requirements.txt
 	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check --requirement .venv-lowest/requirements.txt --editable '.[dev]'
@@ -41,10 +41,10 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE := uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-annotate --no-header
 BUILDING := hatchling editables
 
-$(VENV)/installed: pyproject.toml requirements.txt
+$(VENV)/installed: pyproject.toml requirements.txt requirements-build.txt
 	@echo "Installing Notifier into $(VENV), once; this takes some seconds."
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) --require-hashes --requirement requirements.txt
+	$(PIP) --require-hashes --requirement requirements.txt --requirement requirements-build.txt
 	$(PIP) --no-deps --no-build-isolation --editable .
 	touch $@
 
@@ -56,7 +56,8 @@ $(VENV)/ready: $(VENV)/installed constraints.txt
 # The versions that are tested, with the hashes of their files: the newest that pyproject.toml allows. It takes uv.
 lock:
 	printf '%s\n' $(BUILDING) | $(COMPILE) --extra dev --output-file constraints.txt pyproject.toml -
-	printf '%s\n' $(BUILDING) | $(COMPILE) --extra postgres --constraint constraints.txt --output-file requirements.txt pyproject.toml -
+	$(COMPILE) --extra postgres --constraint constraints.txt --output-file requirements.txt pyproject.toml
+	printf '%s\n' $(BUILDING) | $(COMPILE) --constraint constraints.txt --output-file requirements-build.txt -
 
 clean:
 	rm -rf $(VENV) .venv-lowest build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis

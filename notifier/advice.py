@@ -19,7 +19,9 @@ from notifier.routing import Routing
 from notifier.yaml_source import Path_, Position, Problem
 
 _SHORTEST_SECRET = 16
-"""The length from which a secret cannot be guessed; what `openssl rand -hex 16` makes has 32."""
+"""Characters; `openssl rand -hex 16` prints 32."""
+_TELLING = 8
+"""A shorter secret may stand in the file by chance."""
 _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 _SOLD_IN = frozenset({"ovh-eu"})
 _SENDER_RULES = {
@@ -150,32 +152,33 @@ def _storage(configuration: Configuration, directory: Path) -> Iterator[tuple[Pa
 
 def _secrets(configuration: Configuration, file: Path) -> Iterator[tuple[Path_, str]]:
     web = configuration.web
-    guarding: list[tuple[Path_, SecretStr | None]] = [
-        (("web", "bearer_token"), web.bearer_token),
-        *((("web", "tokens", index, "token"), one.token) for index, one in enumerate(web.tokens)),
-        *((("ovh",), one.callback_secret) for one in configuration.accounts),
+    guarding: list[tuple[Path_, str, SecretStr | None]] = [
+        (("web", "bearer_token"), "token", web.bearer_token),
+        *((("web", "tokens", number, "token"), "token", one.token) for number, one in enumerate(web.tokens)),
+        *(
+            ((*_account_path(configuration, number), "callback_secret"), "secret", one.callback_secret)
+            for number, one in enumerate(configuration.accounts)
+        ),
     ]
-    for path, secret in guarding:
+    for path, kind, secret in guarding:
         if secret is not None and len(secret.get_secret_value()) < _SHORTEST_SECRET:
-            name = "callback_secret" if path == ("ovh",) else "token"
-            yield path, f"this {name} can be guessed; make one with: openssl rand -hex 16"
-    others = [
-        secret
-        for one in configuration.accounts
-        for secret in (one.application_secret, one.consumer_key, one.client_secret)
-    ]
+            yield path, f"this {kind} can be guessed; make one with: openssl rand -hex 16"
     text = file.read_text(encoding="utf-8")
-    is_inside = any(
-        secret is not None and secret.get_secret_value() in text
-        for secret in (*(one for _, one in guarding), *others, web.feed_secret)
-    )
+    is_inside = any(len(secret) >= _TELLING and secret in text for secret in configuration.secrets())
     if is_inside and file.stat().st_mode & stat.S_IROTH:
-        yield (), f"{file} holds secrets and can be read by everyone on this machine; run: chmod 640 {file}"
+        message = (
+            "holds secrets and can be read by everyone on this machine; make it readable by the service alone"
+        )
+        yield (), f"{file} {message}, as with: chown root:notifier {file} && chmod 640 {file}"
+
+
+def _account_path(configuration: Configuration, number: int) -> Path_:
+    return ("ovh", number) if len(configuration.accounts) > 1 else ("ovh",)
 
 
 def _accounts(configuration: Configuration) -> Iterator[tuple[Path_, str]]:
     for index, account in enumerate(configuration.accounts):
-        path: Path_ = ("ovh", index) if len(configuration.accounts) > 1 else ("ovh",)
+        path = _account_path(configuration, index)
         if "://" not in account.endpoint and account.endpoint not in _SOLD_IN:
             yield (*path, "endpoint"), f"OVHcloud sells no SMS in {account.endpoint}; write ovh-eu"
         url = urlsplit(account.endpoint)

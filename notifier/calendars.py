@@ -51,7 +51,7 @@ class CalendarError(Exception):
 
 
 class CalendarUnreadable(CalendarError):
-    """A calendar was fetched and cannot be read, which may have taken much computing."""
+    """A calendar was fetched and cannot be parsed; the attempt may have taken much computing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +127,10 @@ def parse(data: bytes, zone: ZoneInfo, start: datetime, end: datetime) -> list[E
             timeout=_PARSE_TIMEOUT,
             env={"PATH": os.environ.get("PATH", "")},  # no secret is in it
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise CalendarUnreadable(f"cannot be read: {type(error).__name__}") from None
+    except OSError as error:
+        raise CalendarError(f"cannot be read: no process can be started: {error.strerror}") from None
+    except subprocess.TimeoutExpired:
+        raise CalendarUnreadable(f"cannot be read within {_PARSE_TIMEOUT:.0f} seconds") from None
     if ended.returncode != 0:
         last = ended.stderr.decode(errors="replace").strip().rpartition("\n")[2][:200]
         raise CalendarUnreadable(f"cannot be read: {last or 'it takes too much memory or time'}")

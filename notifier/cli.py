@@ -862,7 +862,8 @@ def ovh_login(
     allow_ip: Annotated[
         list[str] | None,
         typer.Option(
-            help="A network from which the key is good, as 192.0.2.1/32; may be repeated.", metavar="CIDR"
+            help="An address or network that may use the key, such as 192.0.2.1; may be repeated.",
+            metavar="CIDR",
         ),
     ] = None,
     account: AccountName = None,
@@ -876,7 +877,9 @@ def ovh_login(
     try:
         networks = [str(ipaddress.ip_network(one)) for one in allow_ip or ()]
     except ValueError as error:
-        _fail(f"--allow-ip: {error}; write an address or a network, as 192.0.2.0/24")
+        raise typer.BadParameter(
+            f"{error}; write an address or a network, such as 192.0.2.0/24", param_hint="--allow-ip"
+        ) from None
     try:
         settings, key_file = ovh_for_login(config, account)
     except ConfigurationError as error:

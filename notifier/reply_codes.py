@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hmac
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 _LETTERS = "BCDFGJKLNPQRSTVWXZ"
-"""Without vowels, H and M, no word comes out that a reply may hold, nor a unit of time ("hr", "ms")."""
+"""No vowels, H or M, so that a code is never a word or a unit of time ("hr", "ms")."""
 _CODE = re.compile(rf"(?<![^\W\d_])[{_LETTERS}]{{2}}(?![^\W\d_])", re.IGNORECASE)
 MOST_WRONG = 10
 """How many replies without the right code a number may send within `WRONG_PER`; beyond that, none is obeyed."""
@@ -34,3 +35,9 @@ def without_code(text: str, key: bytes, phone: str, at: datetime) -> tuple[str, 
     given = {code.upper() for code in _CODE.findall(text)}
     # One alone: a reply may not hold guesses.
     return _CODE.sub(" ", text), len(given) == 1 and given <= codes
+
+
+def hide_codes(text: str, key: bytes, phone: str, times: Iterable[datetime]) -> str:
+    """Return *text* with the codes replaced that who has *phone* had at *times*."""
+    codes = {reply_code(key, phone, at) for at in times}
+    return re.sub(rf"(?<![^\W\d_])({'|'.join(codes)})(?![^\W\d_])", "··", text) if codes else text

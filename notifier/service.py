@@ -47,6 +47,7 @@ from notifier.store.engine import StoreUnavailable
 from notifier.store.reloads import Reload
 from notifier.store.schema import Hold
 from notifier.store.store import Store
+from notifier.web.answers import Answers
 from notifier.web.api import Api
 from notifier.web.app import Readiness, build
 from notifier.web.callbacks import Callbacks
@@ -61,6 +62,7 @@ _LONG_WAIT = timedelta(seconds=10)
 """For so long nothing may be sent, by OVHcloud's wish or an account's rate, before it is told at `/-/ready`."""
 _STUCK = timedelta(minutes=1)
 """For longer, nothing that is to be sent now should wait: the dead man's switch is not called then."""
+_LONGEST_RECORDING = 5.0  # seconds
 _SWITCH_INTERVAL = 0.0005
 """Seconds after which a thread that computes lets another one in: the event loop must not wait for 5 ms."""
 
@@ -297,23 +299,27 @@ class Service:
             systemd.reloading()
             try:
                 problems = await self._reload(by)
-                self.store.reloads.add(Reload(self._clock(), by, self._reload_problem))
+                await self._record_reload(by)
                 return problems
             finally:
                 systemd.tell("READY=1")
 
-    def _renewed_tls(self, tls: TlsServerConfig | None) -> ssl.SSLContext | None:
-        """Return what secures the next connections with the certificate that *tls* names; None without TLS.
+    async def _record_reload(self, by: str | None) -> None:
+        problem = self._reload_problem and self._redaction.hide(self._reload_problem)
+        written = self.store.reloads.add(Reload(self._clock(), by, problem))
+        try:
+            await asyncio.wait_for(asyncio.wrap_future(written), _LONGEST_RECORDING)
+        except (StoreUnavailable, TimeoutError) as error:  # the reload itself has been done, or refused
+            log.error("reload cannot be recorded", by=by, error=str(error) or "it takes too long")
 
-        Whether there is TLS, and whose client certificates are demanded, takes effect at the next start.
+    def _renewed_tls(self, tls: TlsServerConfig | None) -> ssl.SSLContext | None:
+        """Return the TLS context for new connections, None without TLS; whether there is TLS is decided at the start.
 
         Raises:
-            OSError: certificate and key cannot be loaded, or do not belong together.
+            OSError: a file cannot be loaded, or certificate and key do not belong together.
         """
-        before = self._started_with.web.tls_server_config
-        if tls is None or before is None:
-            return self.connections.tls
-        return _tls_context(before.model_copy(update={"cert_file": tls.cert_file, "key_file": tls.key_file}))
+        has_tls = self._started_with.web.tls_server_config is not None
+        return _tls_context(tls) if tls is not None and has_tls else self.connections.tls
 
     def _refuse_reload(self, problems: str, first: str, by: str | None) -> str:
         log.error("reload failed, the configuration in force stays", problems=problems, by=by)
@@ -331,7 +337,9 @@ class Service:
         try:
             tls = self._renewed_tls(new.web.tls_server_config)
         except OSError as error:  # ssl.SSLError is one
-            problem = f"web.tls_server_config: certificate and key cannot be loaded, or do not belong together: {error}"
+            problem = (
+                f"web.tls_server_config: its files cannot be loaded: {error}; check them, and reload again"
+            )
             return self._refuse_reload(problem, problem, by)
         self._warn(loading)
         self._keep_private(new)
@@ -340,7 +348,8 @@ class Service:
         self.connections.tls = tls
         changes = {
             "web.listen_address": old.web.listen_address != new.web.listen_address,
-            "web.tls_server_config": _needs_restart(old.web.tls_server_config, new.web.tls_server_config),
+            "web.tls_server_config": (old.web.tls_server_config is None)
+            != (new.web.tls_server_config is None),
             "storage.url": old.storage.url != new.storage.url,
         }
         self._needs_restart = tuple(key for key, is_changed in changes.items() if is_changed)
@@ -420,7 +429,7 @@ class Service:
         if web.tls_server_config is not None:
             self.connections.tls = _tls_context(web.tls_server_config)
         settings = uvicorn.Config(
-            watched(self.app),
+            watched(Answers(self.app)),
             http=limited(self.connections, H11Protocol),
             h11_max_incomplete_event_size=MAX_HEADERS,
             ws="none",
@@ -525,13 +534,6 @@ def _listen(host: str, port: int) -> socket.socket:
     listener.listen(2048)
     listener.setblocking(False)
     return listener
-
-
-def _needs_restart(old: TlsServerConfig | None, new: TlsServerConfig | None) -> bool:
-    """Whether a change from *old* to *new* takes effect at the next start."""
-    if old is None or new is None:
-        return old is not new
-    return old.client_ca_file != new.client_ca_file
 
 
 def _tls_context(settings: TlsServerConfig) -> ssl.SSLContext:

@@ -23,8 +23,8 @@ def timeline(story: Story) -> list[Line]:
     message = story.message
     lines = _origin(story)
     if message.author is not None:
-        lines.append(Line(message.created_at, "asked for", f"by {message.author}"))
-    lines += [Line(message.created_at, "rendered", _rendered(message))]
+        lines.append(Line(message.created_at, "requested", f"by {message.author}"))
+    lines.append(Line(message.created_at, "rendered", _rendered(message)))
     for attempt in story.attempts:
         account = f" by {attempt.account}" if attempt.account else ""
         lines.append(Line(attempt.at, "tried", f"as {attempt.tag}{account}"))

@@ -1,18 +1,20 @@
 """Jinja's sandbox with limits on time and size: a template that loops for ever or doubles a text costs no page.
 
 The sandbox of Jinja keeps templates from files and calls, not from computing. Here each loop, macro and include
-counts its rounds, and each value that a template makes is measured: by a literal, an operator, a function or a
-filter. Before an operation whose result can be larger than its operands, the product of their sizes is checked.
+counts its rounds, and each value is measured that a literal, an operator, a function or a filter makes. Before an
+operation whose result can be much larger than its operands, the product of their sizes is checked.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
 import time
 from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
 from contextlib import contextmanager
 from functools import wraps
+from string import Formatter
 from types import CodeType, GeneratorType
 from typing import Any
 
@@ -30,23 +32,39 @@ _MOST_SECONDS = 1.0  # of computing, for one text
 _LONGEST_TEXT = 20_000
 """The characters that one text may have; SMS of six parts hold 918."""
 _LARGEST = 200_000
-"""The size of one value: its characters and items, also of what its items hold."""
+"""The size of one value: its characters and items, counted recursively."""
 _MOST_MADE = 10_000_000
 """The sizes of all values of one text together."""
 _LARGEST_PRODUCT = 10_000_000
-_LARGEST_NUMBER = 10_000
-"""The largest number that may be given to a function or filter, as a width or a count."""
+_WIDEST = 10_000
+"""The largest width or count, and the sum of the widths in a format."""
 _MOST_WRITTEN = 200_000
 _LONGEST_RANGE = 1000
 _MOST_BITS = 4096
 _CONTAINER = 8
 """The size of an empty list or dictionary, which takes as much memory as that many items."""
-_WIDE = re.compile(r"\d{5}|\*|\{[^{}]*\{")
-"""In a format, a width that is too large, or one that is given beside it."""
-_FORMATS = frozenset({"format", "format_map"})
-_NEVER_LARGER = frozenset({"clip", "d", "default", "dict", "namespace", "room", "truncate"})
-"""Functions and filters whose result is no larger than the value and the arguments together."""
-
+_PERCENT = re.compile(r"%(?:\([^)]*\))?[-+ #0]*(\d+|\*)?(?:\.(\d+|\*))?")
+"""A conversion of a ``%`` format with its width and precision; ``*`` takes them from the arguments."""
+_FORMATS = frozenset({"%", "format", "format_map"})
+_GROWS_WITH_TEXT = _FORMATS | {"batch", "indent", "join", "replace", "slice", "translate", "wordwrap"}
+"""What makes a text or list that can be as large as the product of what it is given."""
+_GROWS_WITH_NUMBER = frozenset(
+    {
+        "*",
+        "batch",
+        "center",
+        "expandtabs",
+        "indent",
+        "ljust",
+        "rjust",
+        "round",
+        "slice",
+        "to_bytes",
+        "tojson",
+        "zfill",
+    }
+)
+"""What makes a value as large as a number that it is given."""
 _SEQUENCES = (str, bytes, list, tuple)
 _SCALARS = (bool, float, type(None))
 _LISTS = (list, tuple, set, frozenset, KeysView, ValuesView, ItemsView)
@@ -155,7 +173,7 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
         elif operator == "*" and isinstance(right, _SEQUENCES):
             self._check_operands("*", right, (left,))
         elif operator == "%" and isinstance(left, str):
-            self._check_operands("format", left, (right,))
+            self._check_operands("%", left, (right,))
         return self.measured(super().call_binop(context, operator, left, right))
 
     def _limited(self, filter_: Callable[..., Any], name: str) -> Callable[..., Any]:
@@ -171,18 +189,22 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
         return limited
 
     def _check_operands(self, name: str, value: Any, arguments: Iterable[Any]) -> None:
-        if name in _FORMATS and isinstance(value, str) and _WIDE.search(value):
-            raise LimitExceeded("a format makes too wide a text")
         size = _size(value)
         self._make(size)
+        if name in _FORMATS and isinstance(value, str) and _width(value) > _WIDEST:
+            raise LimitExceeded("a format makes too wide a text")
         for argument in arguments:
             factor = _size(argument)
             self._make(factor)
-            if isinstance(argument, int) and name not in _FORMATS | _NEVER_LARGER:
+            if isinstance(argument, int) and name in _GROWS_WITH_NUMBER:
                 factor = abs(argument)
-                if factor > _LARGEST_NUMBER:
-                    raise LimitExceeded(f"{argument} is too large a number for {name}")
-            if max(size, 1) * factor > _LARGEST_PRODUCT and name not in _NEVER_LARGER:
+                if factor > _WIDEST:
+                    raise LimitExceeded(
+                        f"{argument} is too large a number for {name}, at most {_WIDEST} is allowed"
+                    )
+            elif name not in _GROWS_WITH_TEXT:
+                continue
+            if max(size, 1) * factor > _LARGEST_PRODUCT:
                 raise LimitExceeded(f"{name} would make too large a value")
 
     def _written(self, value: Any) -> str:
@@ -271,6 +293,17 @@ def _bounded_range(*arguments: int) -> range:
     return made
 
 
+def _width(format_: str) -> float:
+    """Return the sum of the widths in *format_*, infinite where one is taken from the arguments."""
+    widths = [width for found in _PERCENT.finditer(format_) for width in found.groups() if width]
+    with contextlib.suppress(ValueError):  # it is no format of the other kind
+        for _, _, spec, _ in Formatter().parse(format_):
+            widths += re.findall(r"\d+|\{", spec or "")
+    if "*" in widths or "{" in widths:
+        return float("inf")
+    return sum(int(width[:9]) for width in widths)
+
+
 def _size(value: Any) -> int:
     """Return the characters and items of *value*, with those of its items.
 
@@ -290,7 +323,7 @@ def _size(value: Any) -> int:
         elif isinstance(value, int):
             size += 1 + value.bit_length() // 3
         elif isinstance(value, Namespace):
-            raise LimitExceeded("a namespace is no value; use its attributes")
+            raise LimitExceeded("a namespace cannot be passed to a filter or stored; use its attributes")
         elif isinstance(value, Mapping):
             size += _CONTAINER + len(value)
             waiting += value.keys()

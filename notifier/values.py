@@ -123,9 +123,9 @@ def _storage_url(value: Any) -> Any:
 
 
 def mask_password(url: str) -> str:
-    """Return *url* without the password that it may hold."""
-    start = "://" if "://" in url else "^"
-    return re.sub(rf"({start}[^:/@\s]*):[^@\s]*@", r"\1:•••@", url)
+    """Return *url* without the password that it may hold, also where it is no valid URL: nothing before its last @."""
+    known_user = re.sub(r"(?s)^(\w+://[^:/@\s]*:).*@", r"\1•••@", url)
+    return known_user if known_user != url else re.sub(r"(?s)^.*@", "•••@", url)
 
 
 def _postgresql_url(value: str) -> str:
@@ -190,7 +190,7 @@ def _bcrypt_hash(value: Any) -> Any:
         raise ValueError("is not a bcrypt hash; make one with: htpasswd -nbBC 10 '' PASSWORD | tr -d ':\\n'")
     if int(value[4:6]) > _HIGHEST_COST:
         raise ValueError(
-            f"has a cost of {value[4:6]}, which takes seconds for each try; use 10 to {_HIGHEST_COST}"
+            f"has cost {value[4:6]}: each login would take seconds; make one with cost 10 to {_HIGHEST_COST}"
         )
     return value
 

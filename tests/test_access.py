@@ -1,5 +1,6 @@
 """Who may page, read, act, send and reload: tokens, users, and callers without credentials."""
 
+import asyncio
 import base64
 import io
 import socket
@@ -13,8 +14,10 @@ import requests
 
 from notifier.config import Web
 from notifier.logs import LogLevel, configure_logging
+from notifier.metrics import Metrics
 from notifier.permissions import Permission, Role
 from notifier.web.authentication import Authentication, Identity
+from notifier.web.gate import Gate
 from notifier.web.peers import peer_of
 from tests.conftest import alert, payload, webhook
 from tests.processes import wait_for
@@ -271,6 +274,39 @@ def test_refusals_fill_no_disk(files, run, monkeypatch):
     assert running.metric("notifier_authentication_failures_total") == 201
 
 
+def test_refusals_of_many_peers_fill_no_disk(monkeypatch):
+    written = io.StringIO()
+    configure_logging(level=LogLevel.WARNING, stream=written)
+    gate = Gate(Web(**WEB), Metrics())
+
+    async def ask_all():
+        for number in range(5000):
+            client = (f"2001:db8:{number:x}::1", 1)
+            headers = [(b"authorization", b"Bearer wrong")]
+            scope = {"type": "http", "method": "GET", "path": "/", "headers": headers, "client": client}
+            assert (await gate.admit(scope, Permission.READ)).status == 401
+
+    asyncio.run(ask_all())
+    gate.close()
+    configure_logging(level=LogLevel.WARNING, stream=sys.__stderr__)
+    assert 100 <= written.getvalue().count("credentials refused") <= 200
+
+
+def test_a_long_password_with_anything_after_it_makes_no_other_forgotten():
+    long = "x" * 80
+    hashes = {"long": bcrypt.hashpw(long[:72].encode(), bcrypt.gensalt(4)).decode(), "short": HASH}
+    users = {name: {"password_hash": hash_, "role": "viewer"} for name, hash_ in hashes.items()}
+    checking = Authentication.of(Web(users=users))
+
+    def basic(name, password):
+        return b"Basic " + base64.b64encode(f"{name}:{password}".encode())
+
+    assert checking.verify(basic("short", PASSWORD))
+    for number in range(150):
+        assert checking.verify(basic("long", f"{long}{number}"))
+    assert checking.known(basic("short", PASSWORD)) is not True, "it is still remembered"
+
+
 def test_an_unknown_name_takes_as_long_as_the_password_that_takes_longest(monkeypatch):
     dear = HASH.replace("$04$", "$12$")
     compared = []
@@ -364,7 +400,7 @@ def test_sends_and_reloads_are_recorded_with_who_asked_for_them(files, run):
     (sent,) = read("/api/v1/messages").json()["items"]
     assert sent["author"] == "responder"
     story = read(f"/api/v1/messages/{sent['id']}").json()["timeline"]
-    assert ("asked for", "by responder") in [(line["what"], line["detail"]) for line in story]
+    assert ("requested", "by responder") in [(line["what"], line["detail"]) for line in story]
     wait_for(lambda: read("/config").text.count("by for-admin") == 2, "the reloads are not recorded")
     assert "unknown key" in read("/config").text
 

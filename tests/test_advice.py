@@ -139,11 +139,14 @@ def test_weak_and_open_secrets_are_warned_of(files):
     found = "\n".join(checked(files, **weak))
     assert "web.bearer_token: this token can be guessed; make one with: openssl rand -hex 16" in found
     assert "web.tokens[0].token: this token can be guessed" in found
-    assert "ovh: this callback_secret can be guessed" in found
+    assert "ovh.callback_secret: this secret can be guessed" in found
     file = files.write(web={"bearer_token": "c" * 32}, **BOTH)
     file.chmod(0o644)
     told = CliRunner().invoke(app, ["check", "--config", str(file)]).stdout
-    assert "holds secrets and can be read by everyone on this machine; run: chmod 640" in told
+    assert (
+        "holds secrets and can be read by everyone on this machine; make it readable by the service alone"
+        in told
+    )
     file.chmod(0o640)
     assert "warning" not in CliRunner().invoke(app, ["check", "--config", str(file)]).stdout
 

@@ -303,6 +303,23 @@ def test_a_calendar_that_cannot_be_read_is_tried_less_and_less_often_until_a_rel
     assert on_call(pager) == "bob", "a calendar that can be read rests for nothing"
 
 
+def test_a_reload_while_a_calendar_is_read_has_it_read_again(make, server, monkeypatch):
+    pager = make(**kept_in(server.url))
+    watch = watching(pager)
+
+    def parse_meanwhile(*given):
+        watch.wake()
+        server.answer = 200, ics(DAILY + "SUMMARY:alice")
+        return parse(*given)
+
+    monkeypatch.setattr(calendars, "parse", parse_meanwhile)
+    server.answer = 200, b"nonsense"
+    watch.work()
+    monkeypatch.setattr(calendars, "parse", parse)
+    watch.work()
+    assert on_call(pager) == "alice"
+
+
 def test_commands_read_calendars(files, tmp_path):
     now = datetime.now(UTC)
     event = f"DTSTART:{now - timedelta(days=1):%Y%m%dT%H%M%SZ}\r\nDTEND:{now + timedelta(days=1):%Y%m%dT%H%M%SZ}\r\nSUMMARY:"

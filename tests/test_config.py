@@ -13,6 +13,7 @@ from notifier import schema_file, shipped
 from notifier.config import json_schema, load
 from notifier.rendering import Templates
 from notifier.service import load as load_with_templates
+from notifier.values import mask_password
 
 GOOD = """\
 ovh:
@@ -355,3 +356,29 @@ def test_a_secret_file_that_is_not_there_is_one_error_with_the_way_to_it(files):
     assert len(errors) == 2
     assert "nosuch cannot be read: No such file or directory; notifier ovh login writes it" in "".join(errors)
     assert "is empty" not in "".join(errors)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://u:PASS@host/db", "postgresql://u:•••@host/db"),
+        ("htp://ops:PASS@x", "htp://ops:•••@x"),
+        ("htp://ops:P@SS@x", "htp://ops:•••@x"),
+        ("htp://ops:PA SS/#?@x", "htp://ops:•••@x"),
+        ("//ops:PASS@x", "•••@x"),
+        ("http//ops:PASS@x", "•••@x"),
+        ("ops:PASS@x", "•••@x"),
+        ("https://PASS@x", "•••@x"),
+        ("http://host:80/path", "http://host:80/path"),
+    ],
+)
+def test_a_password_in_a_url_is_not_shown_even_if_the_url_is_wrong(files, url, shown):
+    assert mask_password(url) == shown
+    problems = load(files.write(alertmanager={"url": url})).problems
+    assert all("PASS" not in problem.message for problem in problems)
+
+
+def test_a_bcrypt_cost_that_takes_seconds_is_refused(files):
+    dear = "$2b$15$" + "a" * 53
+    (problem,) = load(files.write(web={"users": {"ops": {"password_hash": dear, "role": "viewer"}}})).errors
+    assert "has cost 15: each login would take seconds; make one with cost 10 to 14" in problem.message

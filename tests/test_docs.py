@@ -175,7 +175,7 @@ def test_the_first_page_leads_to_a_text_on_the_phone(tmp_path, emulator, phones)
         assert requests.post(url.replace("9876", str(n_port)), body, timeout=10).ok
         assert "critical Test db-1" in phones.wait(3, timeout=60)[2].message
     assert "pip install ." in install
-    assert "pip install --require-hashes -r requirements.txt" in install_exactly
+    assert "pip install --require-hashes -r requirements.txt -r requirements-build.txt" in install_exactly
 
 
 def test_prometheus_takes_what_operating_says(tmp_path):

@@ -401,11 +401,26 @@ def test_who_has_kept_us_waiting_longest_is_ended_first():
 def test_who_has_most_connections_gives_way_first():
     async def scenario():
         log = []
-        connections = Connections(4)
+        connections = Connections(17)
         connections.add(Conn(connections, log, "first", "10.0.0.9"), 0)
-        for number in range(6):
+        for number in range(18):
             connections.add(Conn(connections, log, f"crowd {number}"), 1 + number)
-        assert log == ["crowd 0", "crowd 1", "crowd 2"]
+        assert log == ["crowd 0", "crowd 1"]
+
+    asyncio.run(scenario())
+
+
+def test_who_has_a_few_connections_gives_way_to_no_crowd_of_addresses():
+    async def scenario():
+        log = []
+        connections = Connections(20)
+        for number in range(16):
+            connections.add(Conn(connections, log, f"stranger {number}", f"10.0.1.{number}"), number)
+        for number in range(4):
+            connections.add(Conn(connections, log, f"alertmanager {number}", "10.0.0.9"), 20 + number)
+        for number in range(8):
+            connections.add(Conn(connections, log, "late", f"10.0.2.{number}"), 30 + number)
+        assert log == [f"stranger {number}" for number in range(8)]
 
     asyncio.run(scenario())
 

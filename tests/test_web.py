@@ -663,7 +663,6 @@ def test_a_new_certificate_is_served_after_a_reload(files, run, tmp_path, phones
     with pytest.raises(requests.exceptions.SSLError):
         post("old.pem", "/alert", payload("firing-one"))
     assert post("c.pem", "/alert", payload("firing-one")).status_code == 200
-    assert running.service.metrics.exposition().find(b"notifier_restart_required 0.0") >= 0
     key = (tmp_path / "k.pem").read_text()
     make_certificate(tmp_path / "other")
     (tmp_path / "k.pem").write_text((tmp_path / "other" / "k.pem").read_text())
@@ -675,7 +674,9 @@ def test_a_new_certificate_is_served_after_a_reload(files, run, tmp_path, phones
     (tmp_path / "k.pem").write_text(key)
     files.write(web={"tls_server_config": {**tls, "client_ca_file": "c.pem"}, "bearer_token": TOKEN})
     assert post("c.pem", "/-/reload").text == "reloaded\n"
-    assert running.service.metrics.exposition().find(b"notifier_restart_required 1.0") >= 0
+    with pytest.raises(requests.exceptions.RequestException):
+        post("c.pem", "/alert", payload("firing-one"))  # it shows no certificate
+    assert running.service.metrics.exposition().find(b"notifier_restart_required 0.0") >= 0
 
 
 def test_tls_handshakes_that_do_not_end_keep_nobody_out(files, run, tmp_path, monkeypatch):
@@ -727,7 +728,7 @@ def test_a_webhook_that_is_not_planned_is_reported_and_stops_the_dead_mans_switc
     assert not running.service._does_page()
 
 
-def test_each_answer_says_that_it_is_not_to_be_stored(files, run):
+def test_each_answer_says_that_it_is_not_to_be_stored(files, run, monkeypatch):
     running = run(files.write())
     for path in (
         "/metrics",
@@ -745,6 +746,9 @@ def test_each_answer_says_that_it_is_not_to_be_stored(files, run):
             "nosniff",
         )
     assert requests.get(running.url + "/oncall/", timeout=10, allow_redirects=False).status_code == 404
+    monkeypatch.setattr("notifier.metrics.Metrics.exposition", lambda self: 1 / 0)
+    failed = requests.get(running.url + "/metrics", timeout=10)
+    assert (failed.status_code, failed.headers["Cache-Control"]) == (500, "no-store")
 
 
 def test_a_refusal_is_sent_once_a_small_body_has_been_read():

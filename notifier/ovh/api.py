@@ -53,12 +53,16 @@ Code = Annotated[int, Field(ge=-(2**31), lt=2**31)]
 Instant = Annotated[datetime, AfterValidator(clamp)]
 
 
-def _finite(value: Any) -> Any:
-    """Return *value* unless it is infinite or no number, which JSON as Python reads it may hold."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def _credits(value: Any) -> float | None:
+    """Return *value* as a number, None if it is NaN, infinite, too large or no number: Python reads all from JSON."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
 
 
-Credits = Annotated[float | None, BeforeValidator(_finite)]
+Credits = Annotated[float | None, BeforeValidator(_credits)]
 
 
 class _Answer(BaseModel):

@@ -43,14 +43,15 @@ class CalendarWatch(Worker):
         self.problems: dict[str, str] = {}
         """Why the calendars of schedules are not up to date, by the names of the schedules."""
         self._rests: dict[str, tuple[datetime, timedelta]] = {}
-        """When a calendar could not be read, and for how long it is left alone, by the names of the schedules.
+        """By the name of a schedule: when its calendar was last unreadable, and how long to wait before the next try.
 
-        To read one may take 30 s of computing, so each failure doubles the rest.
+        To parse a calendar may take 30 s of computing, so each failure doubles the wait.
         """
+        self._is_rest_over = False
 
     def wake(self) -> None:
-        """Fetch all calendars at once: the configuration may have changed what was wrong."""
-        self._rests.clear()
+        """Fetch all calendars at once: a reload may have changed what was wrong."""
+        self._is_rest_over = True
         super().wake()
 
     def recall(self) -> None:
@@ -71,6 +72,9 @@ class CalendarWatch(Worker):
 
     def work(self) -> float | None:
         """Fetch those calendars that are due."""
+        if self._is_rest_over:
+            self._is_rest_over = False
+            self._rests.clear()
         self.recall()
         now = self._clock()
         for schedule in self._kept():

@@ -54,7 +54,7 @@ class NewMessage:
     merged_into: str | None = None
     """The message that says the same to the same person, so that this one is not sent."""
     author: str | None = None
-    """The user or token that asked for it, by the API."""
+    """The user or token that requested it through the API."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,10 @@ from notifier.store.schema import reloads
 
 @dataclass(frozen=True, slots=True)
 class Reload:
-    """A reload: *by* is the user or token that asked for it, None for a signal; *problem* is why it failed."""
+    """A reload. *problem* is why it failed.
+
+    *by* is the user or token that requested it, None for a signal or where no credentials are asked for.
+    """
 
     at: datetime
     by: str | None

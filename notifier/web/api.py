@@ -30,6 +30,7 @@ from notifier.store.store import Store
 from notifier.stories import timeline
 from notifier.values import LONGEST_NAME, parse_moment
 from notifier.web import openapi
+from notifier.web.concealment import concealed, concealed_story
 from notifier.web.gate import Denial, Gate, has_nul
 from notifier.web.names import any_name
 
@@ -204,7 +205,7 @@ class Api:
             for e in self.store.incidents.history(incident.id)
         ]
         told = self.store.ledger.page(openapi.MOST, incident_id=incident.id)
-        sent = [message_json(one, self.hide) for one in reversed(told)]
+        sent = [self._message(one) for one in reversed(told)]
         return JSONResponse({**incident_json(incident), "events": history, "messages": sent})
 
     # messages
@@ -217,7 +218,7 @@ class Api:
                 raise Refused(400, f'"{state}" is not a state; known are {", ".join(MessageState)}')
         limit, query = _limit(request), request.query_params
         found = self.store.ledger.page(limit + 1, query.get("cursor"), states, query.get("receiver"))
-        return _listed([message_json(one, self.hide) for one in found], limit)
+        return _listed([self._message(one) for one in found], limit)
 
     def message(self, request: Request, _: bytes) -> Response:
         """Return one message, with its whole story."""
@@ -225,7 +226,10 @@ class Api:
         story = self.store.ledger.story(given)
         if story is None:
             raise Refused(404, f'there is no message "{given[:40]}"')
-        return JSONResponse(story_json(story, self.hide))
+        return JSONResponse(story_json(concealed_story(self.current.runtime, story), self.hide))
+
+    def _message(self, message: LedgerMessage) -> dict[str, Any]:
+        return message_json(concealed(self.current.runtime, message), self.hide)
 
     def acknowledge(self, request: Request, body: bytes) -> Response:
         """Acknowledge an incident for a contact or the authenticated user: ``{"by": "alice", "take": true}``.
@@ -305,7 +309,7 @@ class Api:
         story = self.store.ledger.story(sent.id)
         if story is None:
             raise Refused(409, "it is on its way, but its record is deleted; storage.retention is too short")
-        return JSONResponse(message_json(story.message, self.hide))
+        return JSONResponse(self._message(story.message))
 
     async def describe(self, request: Request) -> Response:  # noqa: ARG002
         """Return the description of the API."""

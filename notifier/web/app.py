@@ -8,14 +8,12 @@ from dataclasses import dataclass
 
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from notifier.metrics import Metrics
 from notifier.permissions import Permission
-from notifier.web.answers import Answers
 from notifier.web.api import Api
 from notifier.web.callbacks import Callbacks
 from notifier.web.gate import Denial, Gate
@@ -85,7 +83,6 @@ def build(
         return PlainTextResponse(f"not reloaded, the configuration in force stays:\n{problems}\n", 500)
 
     app = Starlette(
-        middleware=[Middleware(Answers)],
         routes=[
             Route("/alert", webhook, methods=["POST"]),
             Route(f"/alert/{any_name('receiver')}", webhook, methods=["POST"]),

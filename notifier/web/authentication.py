@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from notifier.config import Web
 from notifier.permissions import Permission, Role
 
-_MOST_REMEMBERED = 100
-
 
 @dataclass(frozen=True, slots=True)
 class Identity:
@@ -125,8 +123,8 @@ class Authentication:
             return False
         if user is None or not is_right:
             return False
-        if len(self._right) >= _MOST_REMEMBERED:
-            self._right.clear()
+        # One for each user: bcrypt reads 72 bytes, so a long password is right with anything after it.
+        self._right = {digest: one for digest, one in self._right.items() if one != name}
         self._right[self._digest(header.partition(b" ")[2])] = name
         return self._identity(name)
 

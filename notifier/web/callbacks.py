@@ -20,14 +20,14 @@ _SECONDS_BETWEEN_HINTS = 1.0
 class Callbacks:
     """The two URLs, which hold a secret since the calls carry no signature.
 
-    Of many hints, one a second is passed on: each has OVHcloud called.
+    Hints are passed on at most once a second, because each causes a call to OVHcloud.
     """
 
     current: Current
     on_receipt: Callable[[], None]
     on_reply: Callable[[], None]
     _due: dict[Callable[[], None], float] = field(default_factory=dict)
-    """When the last hint of each kind was, or will be, passed on, as the event loop counts time."""
+    """The time of the event loop at which each hint was last passed on, or will be."""
 
     def routes(self) -> list[Route]:
         """Return the paths."""

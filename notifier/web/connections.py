@@ -30,6 +30,8 @@ MAX_HEADERS = 64 * 1024
 _MOST = 2048
 _MOST_WITH_TLS = 128
 """asyncio sets 256 KiB aside for each connection with TLS, from the handshake on."""
+_CROWD = 16
+"""So many connections are more than one client needs; with fewer, the peer with most may be Alertmanager."""
 _SWEEP = 5.0
 """Seconds between two looks."""
 _CONNECTION = "notifier.connection"
@@ -64,8 +66,8 @@ class Connections:
     def add(self, connection: Connection, now: float) -> None:
         """Count *connection* in. Where there is no place, one that waits for its client is ended.
 
-        That is the one that has waited longest, of those of the peer that has most. Where none waits, it is
-        *connection* that is ended.
+        That is the one that has waited longest: of those of the peer that has most, if that is a crowd. Where none
+        waits, it is *connection* that is ended.
         """
         if len(self.open) >= self.most:
             ended = self._dispensable()
@@ -77,8 +79,8 @@ class Connections:
         self.wait(connection, now)
 
     def _dispensable(self) -> Connection | None:
-        ((crowded, _),) = Counter(one.peer for one in self.open).most_common(1)
-        of_crowd = (one for one in self.waiting if one.peer == crowded)
+        ((crowded, count),) = Counter(one.peer for one in self.open).most_common(1)
+        of_crowd = (one for one in self.waiting if one.peer == crowded and count >= _CROWD)
         return next(of_crowd, None) or next(iter(self.waiting), None)
 
     def remove(self, connection: Connection) -> None:

@@ -24,11 +24,12 @@ _MOST_VERIFIED = 32
 _MOST_OF_A_PEER = 16
 """How many of them may come from one peer: behind a proxy, all callers are one."""
 _MOST_OF_A_NAME = 4
-"""How many of them may come from one peer for one user, or for all names that no user has."""
+"""How many of them may come from one peer for one user, or for all unknown names together."""
 
 _MINUTE = 60.0
 _MOST_LOGGED = 10
 """How many refusals of one peer are logged in a minute."""
+_MOST_LOGGED_IN_ALL = 100
 _MOST_PEERS = 1000
 _LONGEST_PATH = 200
 
@@ -137,6 +138,7 @@ class Gate:
         """How many passwords wait to be verified, by peer and user."""
         self._refusals: dict[str, tuple[float, int]] = {}
         """How often each peer was refused within a minute, and since when that minute is."""
+        self._refusals_in_all = (0.0, 0)
         self._authentication = Authentication.of(web)
 
     @property
@@ -214,18 +216,21 @@ class Gate:
 
     def _log_refused(self, scope: Scope, why: str) -> None:
         """Log a refusal: a few a minute of one peer, then how many there were beyond those."""
-        peer, now = _peer(scope), elapsed()
+        peer, address, now = _peer(scope), (scope.get("client") or ("",))[0], elapsed()
         since, count = self._refusals.get(peer, (now, 0))
         unlogged = None
         if now - since >= _MINUTE:
             unlogged = count - _MOST_LOGGED if count > _MOST_LOGGED else None
             since, count = now, 0
         if len(self._refusals) >= _MOST_PEERS and peer not in self._refusals:
-            self._refusals.clear()
+            del self._refusals[next(iter(self._refusals))]
         self._refusals[peer] = since, count + 1
-        if count < _MOST_LOGGED:
+        minute, in_all = self._refusals_in_all
+        minute, in_all = (minute, in_all) if now - minute < _MINUTE else (now, 0)
+        if count < _MOST_LOGGED and in_all < _MOST_LOGGED_IN_ALL:
+            self._refusals_in_all = minute, in_all + 1
             path = scope["path"][:_LONGEST_PATH]
-            log.warning("credentials refused", peer=peer, path=path, error=why, unlogged_before=unlogged)
+            log.warning("credentials refused", peer=address, path=path, error=why, unlogged_before=unlogged)
 
     def close(self) -> None:
         """Verify no more."""

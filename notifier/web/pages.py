@@ -45,6 +45,7 @@ from notifier.store.ledger import LedgerMessage, Spent
 from notifier.store.schema import MessageState
 from notifier.store.store import Store
 from notifier.web.app import Readiness
+from notifier.web.concealment import concealed
 from notifier.web.fragments import REFRESH, Fragments
 from notifier.web.gate import FOREIGN, Denial, Gate, has_nul, is_from_a_page
 from notifier.web.views import incidents
@@ -389,7 +390,9 @@ class Pages:
     def _incident_page(self, given: str, did: str, request: Request) -> Page:
         incident, viewer, runtime = self._found(given), self._viewer(), self.current.runtime
         (one,) = self._shown([incident], viewer, _MOST_STEPS)
-        told = self.store.ledger.page(_MOST_TOLD, incident_id=incident.id)
+        told = [
+            concealed(runtime, one) for one in self.store.ledger.page(_MOST_TOLD, incident_id=incident.id)
+        ]
         carriers = self.store.ledger.of([m.merged_into for m in told if m.merged_into is not None])
         sources = Sources(
             events=self.store.incidents.history(incident.id),
@@ -459,7 +462,8 @@ class Pages:
             message = f"{error}. Nothing was done; try again, or reply to the SMS."
             return self._problem(request, 503, "The database cannot be had", message)
         answer = RedirectResponse(f"/incidents/{incident.id}?{urlencode({'did': did})}", 303, _HEADERS)
-        is_secure = request.url.scheme == "https"
+        external = self.current.runtime.configuration.global_.external_url or ""
+        is_secure = request.url.scheme == "https" or external.startswith("https:")
         answer.set_cookie(
             _ME, quote(by), max_age=365 * 86400, secure=is_secure, httponly=True, samesite="strict"
         )
@@ -561,7 +565,7 @@ class Pages:
             "state": message.state,
             "cost": _cost(message),
             "incident": message.incident_id,
-            "text": message.text,
+            "text": concealed(self.current.runtime, message).text,
             "error": message.error and self.redaction.hide(message.error),
         }
 

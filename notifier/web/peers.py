@@ -6,10 +6,10 @@ import ipaddress
 
 
 def peer_of(address: str) -> str:
-    """Return by what the caller from *address* is counted: an IPv4 address, or the /64 network of an IPv6 address.
+    """Return the key for limits per client: the IPv4 address, or the /64 network of an IPv6 address.
 
-    A /64 is the smallest network that a customer is given, so its addresses are one caller's (RFC 6177). An IPv4
-    address in IPv6 form is that address. What is no address is returned as it is.
+    A /64 is the smallest network that a customer is given (RFC 6177). An IPv4 address in IPv6 form is that address.
+    Anything else is returned unchanged.
     """
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])

@@ -1,0 +1,30 @@
+"""Messages as people may read them: without reply codes, by which a reader could forge a reply."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from notifier.reply_codes import hide_codes
+from notifier.runtime import Runtime
+from notifier.store.ledger import LedgerMessage, Story
+
+
+def concealed(runtime: Runtime, message: LedgerMessage) -> LedgerMessage:
+    """Return *message* with its reply codes hidden."""
+    return replace(message, text=_without_codes(runtime, message, message.text))
+
+
+def concealed_story(runtime: Runtime, story: Story) -> Story:
+    """Return *story* with the reply codes of its message and of each attempt hidden."""
+    attempts = tuple(
+        replace(attempt, text=_without_codes(runtime, story.message, attempt.text))
+        for attempt in story.attempts
+    )
+    merged = tuple(concealed(runtime, message) for message in story.merged)
+    return replace(story, message=concealed(runtime, story.message), attempts=attempts, merged=merged)
+
+
+def _without_codes(runtime: Runtime, message: LedgerMessage, text: str) -> str:
+    key = runtime.configuration.code_key
+    times = [at for at in (message.created_at, message.sent_at) if at is not None]
+    return text if key is None else hide_codes(text, key, message.phone, times)
