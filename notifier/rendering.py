@@ -13,7 +13,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import groupby
 from pathlib import Path
@@ -29,16 +29,18 @@ from jinja2 import (
     pass_context,
 )
 from jinja2.runtime import Context
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from notifier.alertmanager import Alert, Status, Webhook
 from notifier.clock import is_known
 from notifier.config import Recipient
 from notifier.durations import brief_duration
 from notifier.incidents import urgency
+from notifier.limited_process import MOST_MEMORY, ProcessEnded
 from notifier.reply_codes import reply_code
 from notifier.shipped import TEMPLATES
 from notifier.sms import Encoding, Size, clean, clip, encode, measure, room, shorten, without_contacts
-from notifier.template_limits import MAX_SOURCE, LimitedEnvironment, LimitExceeded
+from notifier.template_process import TemplateProcess
 from notifier.yaml_source import Position, Problem
 
 MAX_ALERTS = 300
@@ -46,6 +48,8 @@ MAX_ALERTS = 300
 MAX_VALUE = 400
 """How many characters of a label or annotation a template is given at most."""
 MAX_LABELS = 100
+MAX_SOURCE = 64 * 1024
+"""The characters that a template may have."""
 _NAME = 63
 """How many characters of a name or place are shown: no host or pod has a longer one."""
 
@@ -341,31 +345,37 @@ def _local_time(context: Context, value: datetime) -> str:
     return f"{local.day} {month}{year} {local:%H:%M}"
 
 
-class _Environment(LimitedEnvironment):
-    def __init__(self, load: Callable[[str], tuple[str, str, None] | None]) -> None:
-        super().__init__(
-            loader=FunctionLoader(load),
-            undefined=StrictUndefined,
-            autoescape=False,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            auto_reload=False,
-        )
-        self.limit_filters(
-            {
-                "duration": _duration,
-                "local_time": _local_time,
-                "short_host": short_host,
-                "common_prefix": common_prefix,
-                "where": _where,
-                "site": _site,
-                "by_name": _by_name,
-                "since": since,
-                "ended": _ended,
-                "clip": clip,
-                "room": room,
-            }
-        )
+@pass_context
+def _as_it_is(_: Context, value: object) -> object:
+    return value
+
+
+def _environment(load: Callable[[str], tuple[str, str, None] | None]) -> ImmutableSandboxedEnvironment:
+    environment = ImmutableSandboxedEnvironment(
+        loader=FunctionLoader(load),
+        undefined=StrictUndefined,
+        autoescape=False,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+        # With these two, Jinja computes no constants, such as 'a' * 10**9, when it compiles.
+        optimized=False,
+        finalize=_as_it_is,
+    )
+    environment.filters |= {
+        "duration": _duration,
+        "local_time": _local_time,
+        "short_host": short_host,
+        "common_prefix": common_prefix,
+        "where": _where,
+        "site": _site,
+        "by_name": _by_name,
+        "since": since,
+        "ended": _ended,
+        "clip": clip,
+        "room": room,
+    }
+    return environment
 
 
 # -- templates --------------------------------------------------------------------------------------------
@@ -387,29 +397,58 @@ class Templates:
     def __init__(self, files: Mapping[str, Path] | None = None) -> None:
         """Read and compile *files* and the shipped templates; `problems` says which do not compile."""
         self.problems: list[Problem] = []
-        self._sources: dict[str, tuple[str, str, None]] = {}
-        self._compiled: dict[str, Template] = {}
+        self.process: TemplateProcess | None = None
+        """Where texts are composed; None for this process."""
+        self._sources: dict[str, tuple[str, str]] = {}
         for name, file in (TEMPLATES | dict(files or {})).items():
             try:
-                self._sources[name] = (file.read_text(encoding="utf-8"), str(file), None)
-                if len(self._sources[name][0]) > MAX_SOURCE:
-                    del self._sources[name]
-                    self._report(file, 1, f"is larger than {MAX_SOURCE // 1024} KiB")
+                source = file.read_text(encoding="utf-8")
             except OSError as error:
                 self._report(file, 1, f"cannot be read: {error.strerror}")
             except UnicodeDecodeError:
                 self._report(file, 1, "is not UTF-8; save it as UTF-8")
-        self._environment = _Environment(self._sources.get)
-        for name, (_, file_name, _) in self._sources.items():
+            else:
+                if len(source) > MAX_SOURCE:
+                    self._report(file, 1, f"is larger than {MAX_SOURCE // 1024} KiB")
+                else:
+                    self._sources[name] = source, str(file)
+        self._compile()
+
+    @classmethod
+    def of_sources(cls, sources: Mapping[str, tuple[str, str]]) -> Templates:
+        """Return the templates by the names of their files, each with its source and path."""
+        made = cls.__new__(cls)
+        made.problems, made.process, made._sources = [], None, dict(sources)
+        made._compile()
+        return made
+
+    def isolate(self) -> None:
+        """Have texts composed in a process of its own from now on, with limits of memory and computing."""
+        self.process = TemplateProcess(self._sources)
+
+    def start(self) -> None:
+        """Start that process now, if there is one, so that the first page does not wait for it."""
+        if self.process is not None:
+            self.process.start()
+
+    def close(self) -> None:
+        """End that process, if there is one, once it has answered."""
+        if self.process is not None:
+            self.process.close()
+
+    def _compile(self) -> None:
+        self._compiled: dict[str, Template] = {}
+        sources = {name: (source, file, None) for name, (source, file) in self._sources.items()}
+        self._environment = _environment(sources.get)
+        for name, (_, file) in self._sources.items():
             try:
                 self._compiled[name] = self._environment.get_template(name)
             except TemplateSyntaxError as error:
-                where = error.filename or file_name
-                self._report(Path(where), error.lineno, f"does not compile: {error.message}")
-            except LimitExceeded as error:
-                self._report(Path(file_name), 1, f"does not compile: {error}")
+                self._report(Path(error.filename or file), error.lineno, f"does not compile: {error.message}")
             except RecursionError:
-                self._report(Path(file_name), 1, "does not compile: it is nested too deep")
+                self._report(Path(file), 1, "does not compile: it is nested too deep")
+            except Exception as error:  # Python refuses what Jinja made of it, as dict(a=1, a=2)
+                self._report(Path(file), 1, f"does not compile: {error}")
 
     def _report(self, file: Path, line: int, message: str) -> None:
         self.problems.append(Problem(Position(line, 1), ("templates",), message, file=str(file)))
@@ -417,7 +456,7 @@ class Templates:
     def sources(self, name: str) -> list[tuple[str, str]]:
         """Return the file and source of the template *name* in every language it has."""
         stem = re.compile(rf"{re.escape(name)}(\.[a-z]{{2}})?\.j2")
-        return [(file, text) for key, (text, file, _) in self._sources.items() if stem.fullmatch(key)]
+        return [(file, text) for key, (text, file) in self._sources.items() if stem.fullmatch(key)]
 
     def _file(self, name: str, language: str) -> str:
         localised = f"{name}.{language}.j2"
@@ -430,12 +469,18 @@ class Templates:
         if template is None:
             return TemplateFailure(name, file_name, 1, "there is no such template, or it does not compile")
         try:
-            with self._environment.budget():
-                return template.render(context)
+            return template.render(context)
         except TemplateNotFound as error:
             return self._failure(name, file_name, error, f'there is no template "{error.message}" to include')
+        except MemoryError as error:
+            return self._failure(name, file_name, error, f"it takes more than {MOST_MEMORY // 1024**2} MiB")
         except Exception as error:
             return self._failure(name, file_name, error, f"{type(error).__name__}: {str(error)[:200]}")
+
+    def ended(self, name: str, language: str, error: ProcessEnded) -> TemplateFailure:
+        """Return that rendering the template *name* ended with *error*."""
+        _, file = self._sources.get(self._file(name, language), ("", name))
+        return TemplateFailure(name, file, 1, str(error))
 
     def _failure(self, name: str, file_name: str, error: BaseException, reason: str) -> TemplateFailure:
         file, line = self._sources[file_name][1], 1
@@ -483,15 +528,44 @@ def compose(
 ) -> Text:
     """Return the text of *message* for *recipient* with the most alerts that fit into ``style.max_parts``.
 
-    A template that fails is reported in the result, which
-    then holds a text written without it. The most alerts are found exactly for every template whose
-    text does not get shorter by naming one alert more.
+    A template that fails is reported in the result, which then holds a text written without it.
     """
-    failures: list[TemplateFailure] = []
-
     label: int | str | None = message.number
     if label is not None and style.code_key is not None:
         label = f"{label}{reply_code(style.code_key, recipient.phone, now)}"
+    style = replace(style, code_key=None)  # templates need no secret
+    if templates.process is None:
+        return write_text(templates, message, recipient, style, now, label)
+    try:
+        return from_json(templates.process.compose(style.template, (message, recipient, style, now, label)))
+    except ProcessEnded as error:
+        failure = templates.ended(style.template, recipient.language, error)
+        return write_text(templates, message, recipient, style, now, label, failure)
+
+
+def write_text(
+    templates: Templates,
+    message: Notification,
+    recipient: Recipient,
+    style: Style,
+    now: datetime,
+    label: int | str | None,
+    failure: TemplateFailure | None = None,
+) -> Text:
+    """Return the text of *message* with the most alerts that fit, composed in this process.
+
+    The most alerts are found exactly for every template whose text does not get shorter by naming one alert more.
+
+    Args:
+        templates: the templates.
+        message: what the text is about.
+        recipient: whom it is for.
+        style: how the receiver wants it written.
+        now: the time that the text is written at.
+        label: what stands in place of the number of the incident.
+        failure: how the template is known to fail; the built-in text is written then.
+    """
+    failures = [] if failure is None else [failure]
 
     def write(shown: int) -> str:
         text: str | TemplateFailure = ""
@@ -513,6 +587,22 @@ def compose(
     text, shown = fit(write, len(message.alerts), style.max_parts)
     more = len(message.alerts) - shown + message.unseen
     return Text(text, measure(text), shown, more, failures[0] if failures else None)
+
+
+def to_json(text: Text) -> dict[str, Any]:
+    """Return *text* as JSON has it, for `from_json`."""
+    return {
+        "text": text.text,
+        "shown": text.shown,
+        "more": text.more,
+        "failure": text.failure and astuple(text.failure),
+    }
+
+
+def from_json(given: Mapping[str, Any]) -> Text:
+    """Return the text that `to_json` was given."""
+    failure = TemplateFailure(*given["failure"]) if given["failure"] else None
+    return Text(given["text"], measure(given["text"]), given["shown"], given["more"], failure)
 
 
 def say_late(text: str, late: timedelta, language: str, max_parts: int) -> str:

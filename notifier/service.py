@@ -71,6 +71,8 @@ def load(file: Path) -> tuple[Loading, Templates]:
     """Read the configuration in *file* and its templates; all that is wrong is in the loading's problems."""
     loading = config.load(file)
     templates = Templates(loading.template_files)
+    if loading.template_files:
+        templates.isolate()
     loading.problems += templates.problems
     if templates.problems:
         loading.configuration = None
@@ -343,7 +345,10 @@ class Service:
             return self._refuse_reload(problem, problem, by)
         self._warn(loading)
         self._keep_private(new)
+        before = self.current.runtime.templates
         self.current.runtime = prepare(loading, templates, self.metrics.observe_call, self.current.calendars)
+        templates.start()
+        loop.run_in_executor(None, before.close)
         self._gate.admit_as(new.web)
         self.connections.tls = tls
         changes = {
@@ -394,6 +399,7 @@ class Service:
             StoreRefused: the database is newer than this program.
         """
         self.store.start()
+        self.current.runtime.templates.start()
         with contextlib.suppress(StoreUnavailable):  # it is tried again
             if self.replicas is not None:
                 self.replicas.work()  # before it takes work, others must know of it
@@ -415,6 +421,7 @@ class Service:
             with contextlib.suppress(StoreUnavailable, TimeoutError):
                 self.replicas.leave()
         self.store.stop()
+        self.current.runtime.templates.close()
         self._gate.close()
         return all(ended)
 
