@@ -14,6 +14,7 @@ import hashlib
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -45,9 +46,10 @@ PYTHON = sys.executable
 
 def request(number: str, path: bytes = b"/alert") -> bytes:
     """Return a webhook that no other is like, as it goes over the wire."""
-    body = BODY.replace(b'"groupKey": "{}', b'"groupKey": "' + number.encode() + b"{}").replace(
-        b"db-1", b"db-" + number.encode()
-    )
+    fingerprint = hashlib.blake2b(number.encode(), digest_size=8).hexdigest().encode()
+    body = BODY.replace(b'"groupKey": "{}', b'"groupKey": "' + number.encode() + b"{}")
+    body = body.replace(b"db-1", b"db-" + number.encode())
+    body = re.sub(rb'"fingerprint": "\w+"', b'"fingerprint": "' + fingerprint + b'"', body)
     return b"POST %s HTTP/1.1\r\nHost: bench\r\nContent-Length: %d\r\n\r\n%s" % (path, len(body), body)
 
 
