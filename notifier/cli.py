@@ -31,10 +31,10 @@ from notifier.heartbeats import beats
 from notifier.ids import new_id
 from notifier.logs import LogFormat, LogLevel, configure_logging
 from notifier.matchers import MatcherError, parse_label
-from notifier.ovh.api import Api, Outgoing, policy
+from notifier.ovh.api import Outgoing, OvhClient, policy
 from notifier.ovh.errors import CallFailed, Fate
 from notifier.paging.desk import sendable
-from notifier.paging.planning import Page, preview
+from notifier.paging.planning import OutgoingText, preview
 from notifier.paging.receipts import REASONS
 from notifier.preflight import Finding, look_over, online, read_calendars
 from notifier.rendering import Templates
@@ -222,7 +222,7 @@ def check(
             except ValueError as error:
                 _fail(f"{alertmanager}: {error}")
         if ask_online:
-            findings = online([Api(account) for account in loading.configuration.accounts])
+            findings = online([OvhClient(account) for account in loading.configuration.accounts])
     problems.sort(key=lambda problem: (problem.file or "", problem.position))
     is_good = loading.configuration is not None and all(finding.is_good for finding in findings)
     if output is Output.JSON:
@@ -360,7 +360,7 @@ def render(
             sys.stderr.write(f"{failure.file}:{failure.line}:1: the template failed: {failure.reason}\n")
 
 
-def _page_json(receiver: str, page: Page) -> dict[str, Any]:
+def _page_json(receiver: str, page: OutgoingText) -> dict[str, Any]:
     size = page.text.size
     return {
         "receiver": receiver,
@@ -376,7 +376,7 @@ def _page_json(receiver: str, page: Page) -> dict[str, Any]:
     }
 
 
-def _page_text(receiver: str, page: Page) -> str:
+def _page_text(receiver: str, page: OutgoingText) -> str:
     size = page.text.size
     coding = "GSM 7-bit" if size.coding == "7bits" else "UCS-2"
     parts = f"{size.parts} part{'s' if size.parts > 1 else ''}"
@@ -708,7 +708,7 @@ def send(
         message = sendable(text, urls=not settings.sender_for_response)
     except ValueError as error:
         _fail(str(error))
-    api, tag, size = Api(settings), new_id(utc_now()), measure(message)
+    api, tag, size = OvhClient(settings), new_id(utc_now()), measure(message)
     try:
         sent = api.send(message, [recipient.phone], tag).sent
     except CallFailed as error:
@@ -746,7 +746,7 @@ _FOLLOW_FOR = timedelta(minutes=5)
 _VALIDATE_FOR = timedelta(minutes=10)
 
 
-def _follow(api: Api, tag: str, *, quiet: bool) -> Outgoing | None:
+def _follow(api: OvhClient, tag: str, *, quiet: bool) -> Outgoing | None:
     """Ask for the receipt of the message under *tag* until it is final, or for five minutes."""
     start, told, last = time.monotonic(), "", None
     with _telling(quiet=quiet) as (tell, show):
@@ -813,7 +813,7 @@ def ovh_account(config: ConfigFile, account: AccountName = None, output: OutputF
     told, failed = [], []
     for settings in accounts:
         try:
-            told.append(_account_told(Api(settings)))
+            told.append(_account_told(OvhClient(settings)))
         except CallFailed as error:
             failed.append(f"{f'{settings.name}: ' if settings.name else ''}OVHcloud cannot be asked: {error}")
     if output is Output.JSON and not failed:
@@ -828,7 +828,7 @@ def ovh_account(config: ConfigFile, account: AccountName = None, output: OutputF
         _fail("\n".join(failed))
 
 
-def _account_told(api: Api) -> dict[str, Any]:
+def _account_told(api: OvhClient) -> dict[str, Any]:
     """Return what OVHcloud says of an account.
 
     Raises:
@@ -892,7 +892,7 @@ def ovh_login(
             f"{key_file} cannot be written: there is no directory {key_file.parent}; make it, and run this again"
         )
     try:
-        key = Api(settings).request_consumer_key(networks)
+        key = OvhClient(settings).request_consumer_key(networks)
     except CallFailed as error:
         _fail(f"OVHcloud gave no key: {error}")
     sys.stderr.write(
@@ -955,7 +955,7 @@ def _replace(file: Path, text: str) -> None:
 
 
 def _validated(settings: Ovh, *, quiet: bool) -> bool:
-    api, start = Api(settings), time.monotonic()
+    api, start = OvhClient(settings), time.monotonic()
     with _telling(quiet=quiet) as (_, show):
         while (passed := time.monotonic() - start) < _VALIDATE_FOR.total_seconds():
             show(f"waiting for you to allow it, {passed:.0f} s of {_VALIDATE_FOR.total_seconds():.0f} s")

@@ -58,7 +58,7 @@ from notifier.values import (
     Name,
     PositiveDuration,
     Region,
-    Sender,
+    SenderName,
     ShiftLength,
     Size,
     StorageUrl,
@@ -216,7 +216,7 @@ class _Polling(_Section):
     poll_interval: PositiveDuration
 
 
-class Receipts(_Polling):
+class ReceiptSettings(_Polling):
     """How receipts are followed."""
 
     poll_interval: PositiveDuration = timedelta(seconds=20)
@@ -233,7 +233,7 @@ class ReplyCommand(StrEnum):
     MUTE = "mute"
 
 
-class Replies(_Polling):
+class ReplySettings(_Polling):
     """How replies are taken."""
 
     poll_interval: PositiveDuration = timedelta(seconds=15)
@@ -275,7 +275,7 @@ class Ovh(_Section):
     client_secret: SecretStr | None = None
     service_name: str | None = Field(default=None, pattern="^[A-Za-z0-9_.-]+$")
     """The SMS account, such as sms-ab12345-1; may be left out when there is one."""
-    sender: Sender | None = None
+    sender: SenderName | None = None
     """A sender declared at OVHcloud, up to 11 letters and digits."""
     sender_for_response: StrictBool = False
     """Send from a short number that takes replies (France only; messages may hold no URL)."""
@@ -289,8 +289,8 @@ class Ovh(_Section):
     """How many jobs are sent at once."""
     rate: Rate | None = None
     """How fast it may send, all replicas together; as fast as OVHcloud takes it if left out."""
-    receipts: Receipts = Field(default_factory=Receipts)
-    replies: Replies = Field(default_factory=Replies)
+    receipts: ReceiptSettings = Field(default_factory=ReceiptSettings)
+    replies: ReplySettings = Field(default_factory=ReplySettings)
     callback_secret: SecretStr | None = None
     """The last part of the URLs that OVHcloud may call back: /ovh/receipt/SECRET and /ovh/reply/SECRET."""
 
@@ -791,8 +791,8 @@ def json_schema() -> dict[str, Any]:
         Storage,
         Ovh,
         Rate,
-        Receipts,
-        Replies,
+        ReceiptSettings,
+        ReplySettings,
         Receiver,
         WatchdogConfig,
         AlertmanagerConfig,

@@ -12,7 +12,7 @@ from notifier import calendars
 from notifier.alertmanager import parse_webhook
 from notifier.calendars import CalendarError
 from notifier.config import Loading
-from notifier.ovh.api import Account, Api
+from notifier.ovh.api import Account, OvhClient
 from notifier.ovh.errors import CallFailed
 from notifier.rendering import Notification, Templates, notification, sample_failures
 from notifier.schedules import COVER, Rota
@@ -136,7 +136,7 @@ class Finding:
     message: str
 
 
-def online(apis: Sequence[Api]) -> list[Finding]:
+def online(apis: Sequence[OvhClient]) -> list[Finding]:
     """Ask OVHcloud about credentials, rights, account, sender and credits; nothing is sent or changed.
 
     Of several accounts, each finding names its own.
@@ -146,7 +146,7 @@ def online(apis: Sequence[Api]) -> list[Finding]:
     return [replace(one, subject=f"{api.name}: {one.subject}") for api in apis for one in _found_of(api)]
 
 
-def _found_of(api: Api) -> list[Finding]:
+def _found_of(api: OvhClient) -> list[Finding]:
     findings = []
     try:
         name = api.service_name()
@@ -161,7 +161,7 @@ def _found_of(api: Api) -> list[Finding]:
     return findings
 
 
-def _way_out(api: Api, error: CallFailed) -> str:
+def _way_out(api: OvhClient, error: CallFailed) -> str:
     """Return what to do when OVHcloud does not let the account be asked."""
     status, code = error.failure.status, error.failure.code or ""
     if status is None:
@@ -175,13 +175,13 @@ def _way_out(api: Api, error: CallFailed) -> str:
     return _how_to_get_rights(api)
 
 
-def _how_to_get_rights(api: Api) -> str:
+def _how_to_get_rights(api: OvhClient) -> str:
     if api.settings.client_id:
         return "give the service account the IAM policy that this prints: notifier ovh policy"
     return "obtain a key with: notifier ovh login"
 
 
-def _rights(api: Api) -> Finding:
+def _rights(api: OvhClient) -> Finding:
     calls: list[tuple[str, Callable[[], object]]] = [
         ("send jobs", api.try_right_to_send),
         ("read pending jobs", api.pending_ids),
@@ -207,7 +207,7 @@ def _account(name: str, account: Account) -> Iterator[Finding]:
         yield Finding("credits", left >= 1, f"{left:g} left{advice}")
 
 
-def _sender(api: Api, name: str) -> Finding:
+def _sender(api: OvhClient, name: str) -> Finding:
     try:
         status = api.sender(name).status
     except CallFailed as error:

@@ -12,7 +12,7 @@ from typing import Any
 
 from notifier.config import Configuration, Loading, Receiver, Recipient
 from notifier.incidents import Policy, Step
-from notifier.ovh.api import Api, Observer
+from notifier.ovh.api import Observer, OvhClient
 from notifier.rendering import Style, Templates
 from notifier.reply_codes import reply_code
 from notifier.routing import Routing
@@ -28,18 +28,18 @@ class Runtime:
     configuration: Configuration
     routing: Routing
     templates: Templates
-    apis: Mapping[str, Api]
+    apis: Mapping[str, OvhClient]
     """The accounts, by their names."""
     rota: Rota
     written: Mapping[str, Any] = field(default_factory=dict)
     """The configuration as it is written, its secrets hidden."""
 
     @property
-    def api(self) -> Api:
+    def api(self) -> OvhClient:
         """The first account."""
         return next(iter(self.apis.values()))
 
-    def api_of(self, account: str) -> Api | None:
+    def api_of(self, account: str) -> OvhClient | None:
         """Return the client of the account of that name; None where it is not configured any more.
 
         What is of no name is of the first.
@@ -119,7 +119,7 @@ def prepare(
         configuration,
         Routing.of(configuration),
         templates,
-        {account.name: Api(account, observe) for account in configuration.accounts},
+        {account.name: OvhClient(account, observe) for account in configuration.accounts},
         Rota.of(configuration, {} if calendars is None else calendars),
         loading.written,
     )

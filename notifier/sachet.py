@@ -14,7 +14,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from notifier.phones import parse_mobile
-from notifier.values import Name, Sender
+from notifier.values import Name, SenderName
 
 _KEYS = ("endpoint", "application_key", "application_secret", "consumer_key", "service_name")
 _ENDPOINTS = ("ovh-eu", "ovh-ca", "ovh-us")
@@ -185,7 +185,7 @@ def _sender(receivers: Sequence[Mapping[str, Any]], notes: list[str]) -> dict[st
 
 def _is_sender(text: str) -> bool:
     try:
-        TypeAdapter(Sender).validate_python(text)
+        TypeAdapter(SenderName).validate_python(text)
     except ValidationError:
         return False
     return True

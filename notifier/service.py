@@ -33,11 +33,11 @@ from notifier.paging.heartbeats import Heartbeats
 from notifier.paging.intake import Intake
 from notifier.paging.planning import Planner
 from notifier.paging.pressure import Pressure
-from notifier.paging.receipts import Receipts
+from notifier.paging.receipts import ReceiptPoller
 from notifier.paging.replicas import Replicas
-from notifier.paging.replies import Replies
+from notifier.paging.replies import ReplyPoller
 from notifier.paging.retention import Retention
-from notifier.paging.sending import Sender
+from notifier.paging.sending import Dispatcher
 from notifier.paging.watchdog import Watchdog
 from notifier.paging.worker import Worker
 from notifier.rendering import Templates
@@ -48,7 +48,7 @@ from notifier.store.reloads import Reload
 from notifier.store.schema import Hold
 from notifier.store.store import Store
 from notifier.web.answers import Answers
-from notifier.web.api import Api
+from notifier.web.api import ApiRoutes
 from notifier.web.app import Readiness, build
 from notifier.web.callbacks import Callbacks
 from notifier.web.connections import MAX_HEADERS, Connections, limited, most_connections, watched
@@ -106,12 +106,14 @@ class Service:
         self.metrics.replicas.set(1)
         self.pressure = pressure = Pressure()
         shared = (self.store, self.current, clock, self.metrics, pressure)
-        self.sender = Sender(*shared)
+        self.sender = Dispatcher(*shared)
         self.planner = Planner(*shared, self.sender)
         self.escalator = Escalator(*shared, self.sender)
         self.desk = Desk(*shared, self.sender, self.escalator)
-        self.receipts = Receipts(self.store, self.current, clock, self.metrics, self.escalator, self.sender)
-        self.replies = Replies(
+        self.receipts = ReceiptPoller(
+            self.store, self.current, clock, self.metrics, self.escalator, self.sender
+        )
+        self.replies = ReplyPoller(
             self.store, self.current, clock, self.metrics, self.desk, self.sender, self.escalator
         )
         self.heartbeats = Heartbeats(self.store, self.current, clock, self.metrics, self.sender)
@@ -160,7 +162,7 @@ class Service:
             readiness=self.readiness,
             reload=self.reload,
             callbacks=Callbacks(self.current, self.receipts.hint, self.replies.hint),
-            api=Api(self.store, self.current, self.desk, self._gate, clock, self._redaction.hide),
+            api=ApiRoutes(self.store, self.current, self.desk, self._gate, clock, self._redaction.hide),
             pages=self.pages.routes(),
             origin=lambda: self.configuration.origin,
             protects_metrics=lambda: self.configuration.web.metrics_require_credentials,

@@ -14,10 +14,10 @@ from notifier.paging.escalation import Escalator
 from notifier.paging.heartbeats import Heartbeats
 from notifier.paging.planning import Planner
 from notifier.paging.pressure import Pressure
-from notifier.paging.receipts import Receipts
-from notifier.paging.replies import Replies
+from notifier.paging.receipts import ReceiptPoller
+from notifier.paging.replies import ReplyPoller
 from notifier.paging.retry import LISTING_DELAY
-from notifier.paging.sending import Sender
+from notifier.paging.sending import Dispatcher
 from notifier.runtime import Current, prepare
 from notifier.service import load
 from notifier.store.records import NewWebhook
@@ -65,14 +65,14 @@ class Pager:
         else:
             self.store.replica = new_id(self.hand())
         shared = (self.store, self.current, self.hand, self.metrics, self.pressure)
-        self.sender = Sender(*shared, chance=lambda: 1.0, seconds=lambda: self.hand().timestamp())
+        self.sender = Dispatcher(*shared, chance=lambda: 1.0, seconds=lambda: self.hand().timestamp())
         self.planner = Planner(*shared, self.sender)
         self.escalator = Escalator(*shared, self.sender)
         self.desk = Desk(*shared, self.sender, self.escalator)
         fewer = (self.store, self.current, self.hand, self.metrics)
-        self.receipts = Receipts(*fewer, self.escalator, self.sender)
+        self.receipts = ReceiptPoller(*fewer, self.escalator, self.sender)
         self.heartbeats = Heartbeats(*fewer, self.sender)
-        self.replies = Replies(*fewer, self.desk, self.sender, self.escalator)
+        self.replies = ReplyPoller(*fewer, self.desk, self.sender, self.escalator)
 
     def post(self, body, posted_to=None):
         return self.post_all([body], posted_to)

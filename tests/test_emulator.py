@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from notifier.config import Ovh
-from notifier.ovh.api import Api, _Client, _ServerClock
+from notifier.ovh.api import OvhClient, _Client, _ServerClock
 from notifier.ovh.emulator import Emulation
 from notifier.ovh.emulator.account import Refusal
 from tests.conftest import ALICE, BOB
@@ -27,7 +27,7 @@ def emulation(hand):
 @pytest.fixture
 def client(emulator):
     keys = emulator.emulation.credentials
-    Api(Ovh(endpoint=emulator.url, application_key="x"))  # makes the URL known to the wrapper
+    OvhClient(Ovh(endpoint=emulator.url, application_key="x"))  # makes the URL known to the wrapper
     return _Client(
         _ServerClock(), lambda call: None, endpoint=emulator.url, application_key=keys.application_key,
         application_secret=keys.application_secret, consumer_key=keys.consumer_key,

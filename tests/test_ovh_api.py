@@ -10,7 +10,7 @@ import requests
 import urllib3
 
 from notifier.config import Ovh
-from notifier.ovh.api import Api, policy, rights
+from notifier.ovh.api import OvhClient, policy, rights
 from notifier.ovh.emulator import Fault, FaultKind
 from notifier.ovh.errors import CallFailed, Fate, from_exception, from_response
 from tests.conftest import ALICE, BOB
@@ -37,7 +37,7 @@ def calls():
 
 @pytest.fixture
 def api(emulator, calls):
-    return Api(settings(emulator), calls.append)
+    return OvhClient(settings(emulator), calls.append)
 
 
 def failing(api, *receivers):
@@ -73,15 +73,15 @@ def test_a_receiver_that_is_invalid_is_named_in_a_200(api):
 
 
 def test_sends_from_a_virtual_number_without_what_that_refuses(emulator):
-    api = Api(settings(emulator, sender=None, virtual_number="+33 6 39 98 00 99"))
+    api = OvhClient(settings(emulator, sender=None, virtual_number="+33 6 39 98 00 99"))
     assert api.send("hello", (ALICE,), "t").sent.ids
     assert emulator.emulation.accepted[0].sender == "+33639980099"
     with pytest.raises(CallFailed, match="404"):
-        Api(settings(emulator, sender=None, virtual_number="+33639980098")).send("hello", (ALICE,), "t")
+        OvhClient(settings(emulator, sender=None, virtual_number="+33639980098")).send("hello", (ALICE,), "t")
 
 
 def test_sends_from_a_short_number(emulator):
-    Api(settings(emulator, sender=None, sender_for_response=True)).send("hello", (ALICE,), "t")
+    OvhClient(settings(emulator, sender=None, sender_for_response=True)).send("hello", (ALICE,), "t")
     assert emulator.emulation.accepted[0].sender == "38180"
 
 
@@ -94,9 +94,9 @@ def test_signs_with_oauth2(emulator, monkeypatch):
         "consumer_key": None,
         "client_id": keys.application_key,
     }
-    api = Api(settings(emulator, **oauth, client_secret=keys.application_secret))
+    api = OvhClient(settings(emulator, **oauth, client_secret=keys.application_secret))
     assert api.send("hello", (ALICE,), "t").sent.ids
-    refused = failing(Api(settings(emulator, **oauth, client_secret="wrong")))
+    refused = failing(OvhClient(settings(emulator, **oauth, client_secret="wrong")))
     assert (refused.status, refused.code) == (401, "OAUTH2")
 
 
@@ -142,23 +142,23 @@ def test_reads_how_long_to_wait(emulator, api):
 
 def test_what_fails_before_the_call_was_not_sent(emulator):
     emulator.faults.add(Fault(kind=FaultKind.RESET_AFTER, method="GET", path="/auth/time"))
-    assert failing(Api(settings(emulator))).fate is Fate.NOT_SENT
+    assert failing(OvhClient(settings(emulator))).fate is Fate.NOT_SENT
     emulator.faults.add(Fault(kind=FaultKind.GARBAGE, method="GET", path="/auth/time"))
-    assert failing(Api(settings(emulator))).fate is Fate.NOT_SENT
+    assert failing(OvhClient(settings(emulator))).fate is Fate.NOT_SENT
 
 
 def test_a_refused_connection_was_not_sent(emulator):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
-    api = Api(settings(emulator, endpoint=f"http://127.0.0.1:{port}/1.0", service_name="sms-x"))
+    api = OvhClient(settings(emulator, endpoint=f"http://127.0.0.1:{port}/1.0", service_name="sms-x"))
     failure = failing(api)
     assert failure.fate is Fate.NOT_SENT
     assert "refused" in failure.message.lower()
 
 
 def test_a_name_that_does_not_resolve_was_not_sent(emulator):
-    api = Api(settings(emulator, endpoint="http://nowhere.invalid/1.0", service_name="sms-x"))
+    api = OvhClient(settings(emulator, endpoint="http://nowhere.invalid/1.0", service_name="sms-x"))
     assert failing(api).fate is Fate.NOT_SENT
 
 
@@ -217,7 +217,7 @@ def test_a_step_of_our_own_clock_is_noticed_before_it_does_harm(emulator, api, m
     ],
 )
 def test_wrong_credentials_are_refused(emulator, change, code):
-    assert failing(Api(settings(emulator, service_name="sms-emu12345-1", **change))).code == code
+    assert failing(OvhClient(settings(emulator, service_name="sms-emu12345-1", **change))).code == code
 
 
 def test_settling_looks_into_history_and_pending_jobs(emulator, api):
@@ -254,7 +254,7 @@ def test_the_right_to_send_is_tried_without_sending(emulator, api):
 
 
 def test_asks_for_the_rights_it_needs_and_no_more(emulator):
-    api = Api(settings(emulator, consumer_key=None))
+    api = OvhClient(settings(emulator, consumer_key=None))
     assert api.request_consumer_key().consumer_key == "emulator-consumer"
     assert emulator.emulation.rules == [("GET", "/sms"), ("GET", "/sms/*"), ("POST", "/sms/*/jobs")]
     assert ("POST", "/sms/*/virtualNumbers/*/jobs") in rights(
@@ -265,7 +265,7 @@ def test_asks_for_the_rights_it_needs_and_no_more(emulator):
 def test_contradicting_variables_are_a_clear_error(emulator, monkeypatch):
     monkeypatch.setenv("OVH_CLIENT_ID", "x")
     monkeypatch.setenv("OVH_CLIENT_SECRET", "y")
-    assert "remove OVH_* variables" in failing(Api(settings(emulator, service_name="s"))).message
+    assert "remove OVH_* variables" in failing(OvhClient(settings(emulator, service_name="s"))).message
 
 
 def test_an_answer_of_another_shape_is_no_answer(emulator, api):
@@ -276,16 +276,16 @@ def test_an_answer_of_another_shape_is_no_answer(emulator, api):
 
 def test_a_proxy_of_the_environment_is_used(emulator, monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
-    failure = failing(Api(settings(emulator)))
+    failure = failing(OvhClient(settings(emulator)))
     assert failure.fate is Fate.NOT_SENT
     assert "roxy" in failure.message
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    assert Api(settings(emulator)).send("hello", (ALICE,), "t").sent.ids
+    assert OvhClient(settings(emulator)).send("hello", (ALICE,), "t").sent.ids
 
 
 def test_a_call_that_is_signed_with_an_old_time_is_refused(emulator):
     """What fences a process that was stopped between its claim and the call."""
-    api = Api(settings(emulator))
+    api = OvhClient(settings(emulator))
     api.send("in time", [ALICE], "tag-1", time.time() - 20)
     with pytest.raises(CallFailed) as failed:
         api.send("too late", [ALICE], "tag-2", time.time() - 45)
@@ -297,7 +297,7 @@ def test_a_call_that_is_signed_with_an_old_time_is_refused(emulator):
 @pytest.mark.parametrize("keeps_in", [["account"], ["number"], ["account", "number"]], ids=str)
 def test_traffic_of_a_virtual_number_is_found_wherever_it_is_kept(emulator, keeps_in):
     emulator.emulation.keeps_in = frozenset(keeps_in)
-    api = Api(settings(emulator, sender=None, virtual_number="+33639980099"))
+    api = OvhClient(settings(emulator, sender=None, virtual_number="+33639980099"))
     (id_,) = api.send("hello", [ALICE], "tag-1").sent.ids
     assert api.outgoing_ids("tag-1") == [id_]
     assert api.outgoing(id_).tag == "tag-1"

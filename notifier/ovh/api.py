@@ -123,7 +123,7 @@ class Account(_Answer):
     credits_left: Credits = Field(default=None, alias="creditsLeft")
 
 
-class Sender(_Answer):
+class SenderName(_Answer):
     """A declared sender. *status*: enable, disable, refused or waitingValidation."""
 
     sender: str
@@ -268,14 +268,14 @@ class _Client(ovh.Client):  # type: ignore[misc]  # the wrapper is untyped
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What `Api.send` came to, with OVHcloud's query id for its support."""
+    """What `OvhClient.send` came to, with OVHcloud's query id for its support."""
 
     sent: Sent
     query_id: str | None
     service_name: str | None = None
 
 
-class Api:
+class OvhClient:
     """The calls that Notifier makes. Each raises `CallFailed`; each may be made from any thread."""
 
     def __init__(self, settings: Ovh, observe: Observer = lambda call: None) -> None:
@@ -478,10 +478,10 @@ class Api:
         route, path = "/sms/{serviceName}/senders", self._path("senders")
         return self._read("GET", route, path, lambda a, _: TypeAdapter(list[str]).validate_python(a))
 
-    def sender(self, name: str) -> Sender:
+    def sender(self, name: str) -> SenderName:
         """Return a declared sender."""
         path = self._path(f"senders/{quote(name, safe='')}")
-        return self._read("GET", "/sms/{serviceName}/senders/{sender}", path, _reader(Sender))
+        return self._read("GET", "/sms/{serviceName}/senders/{sender}", path, _reader(SenderName))
 
     def request_consumer_key(self, allowed_ips: Sequence[str] = ()) -> ConsumerKey:
         """Ask for a consumer key with the rights that Notifier needs and no more.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import structlog
 
 from notifier.metrics import Metrics
-from notifier.ovh.api import Api
+from notifier.ovh.api import OvhClient
 from notifier.ovh.errors import CallFailed
 from notifier.paging.accounts import Accounts
 from notifier.paging.retry import PauseReason
@@ -60,7 +60,7 @@ class AccountWatch(Worker):
                 log.info("account problem is over", **about)
         return None
 
-    def _look(self, api: Api) -> str | None:
+    def _look(self, api: OvhClient) -> str | None:
         """Return what is wrong with the account of *api*."""
         try:
             api.refresh_clock()
@@ -77,7 +77,7 @@ class AccountWatch(Worker):
         return _sender_problem(api)
 
 
-def _sender_problem(api: Api) -> str | None:
+def _sender_problem(api: OvhClient) -> str | None:
     name = api.settings.sender
     if name is None:
         return None

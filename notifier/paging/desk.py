@@ -18,7 +18,7 @@ from notifier.notices import notice
 from notifier.paging.escalation import Escalator
 from notifier.paging.planning import receiver_of, recipients_of
 from notifier.paging.pressure import Pressure
-from notifier.paging.sending import Sender
+from notifier.paging.sending import Dispatcher
 from notifier.phones import mask
 from notifier.runtime import Current
 from notifier.sms import MAX_PARTS, Encoding, encode, measure, without_contacts
@@ -87,7 +87,7 @@ class Desk:
         clock: Clock,
         metrics: Metrics,
         pressure: Pressure,  # noqa: ARG002 (what people do gives way to nothing)
-        sender: Sender,
+        sender: Dispatcher,
         escalator: Escalator,
     ) -> None:
         """Prepare to act on the incidents in *store*."""

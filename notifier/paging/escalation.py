@@ -28,7 +28,7 @@ from notifier.metrics import Metrics
 from notifier.paging import last_resort
 from notifier.paging.heartbeats import silence_of, told_of, written_for
 from notifier.paging.planning import (
-    Part,
+    ReceiverAlerts,
     described_mute,
     divide,
     new_messages,
@@ -39,7 +39,7 @@ from notifier.paging.planning import (
     successor,
 )
 from notifier.paging.pressure import Pressure
-from notifier.paging.sending import Sender
+from notifier.paging.sending import Dispatcher
 from notifier.paging.set_aside import MOST_ATTEMPTS, isolate
 from notifier.paging.worker import Worker
 from notifier.rendering import Notification, remembered
@@ -75,7 +75,7 @@ class Escalator(Worker):
         clock: Clock,
         metrics: Metrics,
         pressure: Pressure,
-        sender: Sender,
+        sender: Dispatcher,
     ) -> None:
         """Prepare to work on the incidents in *store*, and to wake *sender* when somebody is to be paged."""
         super().__init__(metrics, idle=0.5)
@@ -243,7 +243,7 @@ class Escalator(Worker):
         )
 
     def _telling(
-        self, incident: Incident, part: Part | None, reason: str, now: datetime
+        self, incident: Incident, part: ReceiverAlerts | None, reason: str, now: datetime
     ) -> Callable[[str], Notification]:
         """Return what returns, for a language, what is told of *incident*, of which *part* was heard last."""
         number, name = incident.number, incident.group_key.removeprefix(HEARTBEATS)
@@ -286,7 +286,7 @@ class Escalator(Worker):
 
 def last_part(
     runtime: Runtime, store: Store, incident: Incident, receiver: Receiver, now: datetime
-) -> tuple[Webhook, Part] | None:
+) -> tuple[Webhook, ReceiverAlerts] | None:
     """Return the last webhook of *incident* and what it said to *receiver*; None where that cannot be had."""
     found = store.incidents.webhook(incident)
     if found is None:

@@ -21,8 +21,8 @@ from notifier.ids import new_id
 from notifier.incidents import Event, Incident, IncidentState, Kind, escalated, resolved, take
 from notifier.metrics import Metrics
 from notifier.paging import last_resort
-from notifier.paging.planning import Page, new_messages, pages, recipients_of, report_failures
-from notifier.paging.sending import Sender
+from notifier.paging.planning import OutgoingText, new_messages, pages, recipients_of, report_failures
+from notifier.paging.sending import Dispatcher
 from notifier.paging.set_aside import MOST_ATTEMPTS
 from notifier.paging.worker import Worker
 from notifier.rendering import Notification, ShownAlert, title
@@ -95,7 +95,7 @@ def written_for(
     whom: Iterable[Recipient],
     kind: Kind,
     now: datetime,
-) -> tuple[Page, ...]:
+) -> tuple[OutgoingText, ...]:
     """Return the messages that tell *whom* what *told* returns for their languages."""
     return tuple(
         page for one in whom for page in pages(runtime, receiver, told(one.language), (one,), kind, now)
@@ -108,7 +108,7 @@ class Heartbeats(Worker):
     name = "heartbeats"
 
     def __init__(
-        self, store: Store, current: Current, clock: Clock, metrics: Metrics, sender: Sender
+        self, store: Store, current: Current, clock: Clock, metrics: Metrics, sender: Dispatcher
     ) -> None:
         """Prepare to wait for the heartbeats of the configuration in force."""
         super().__init__(metrics, idle=_TICK)

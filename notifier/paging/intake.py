@@ -20,14 +20,14 @@ _MAX_BATCH = 256
 _MAX_WAITING_BYTES = 64 * 1024 * 1024
 
 
-class Receipt(NamedTuple):
+class Stored(NamedTuple):
     """That a webhook is on disk, under *id*; or, if it *is_duplicate*, that one like it is."""
 
     id: str
     is_duplicate: bool
 
 
-_Waiting = tuple[NewWebhook, frozenset[str], asyncio.Future[Receipt]]
+_Waiting = tuple[NewWebhook, frozenset[str], asyncio.Future[Stored]]
 """A webhook, the heartbeats that it is a sign of life of, and who waits for it to be stored."""
 
 
@@ -44,7 +44,7 @@ class Intake:
         self._waiting_bytes = 0
         self._is_writing = False
 
-    async def store(self, body: bytes, posted_to: str | None = None) -> Receipt:
+    async def store(self, body: bytes, posted_to: str | None = None) -> Stored:
         """Store the webhook in *body*, posted for the receiver *posted_to* if it was; return once it is on disk.
 
         Raises:
@@ -65,7 +65,7 @@ class Intake:
         )
         heartbeats = self._current.runtime.configuration.heartbeats
         seen = frozenset(seen_in(heartbeats, webhook)) if heartbeats else frozenset()
-        stored: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+        stored: asyncio.Future[Stored] = asyncio.get_running_loop().create_future()
         self._waiting.append((new, seen, stored))
         self._waiting_bytes += len(body)
         if not self._is_writing:
@@ -97,7 +97,7 @@ class Intake:
                 self._store.marks.set(marks)
             for new, _, stored in batch:
                 if not stored.done():  # else whoever posted it has gone
-                    stored.set_result(Receipt(new.id, new.id in repeated))
+                    stored.set_result(Stored(new.id, new.id in repeated))
         else:
             outage = error if isinstance(error, StoreUnavailable) else StoreUnavailable(str(error))
             for *_, stored in batch:

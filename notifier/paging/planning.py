@@ -35,7 +35,7 @@ from notifier.incidents import (
 from notifier.metrics import Metrics
 from notifier.paging import last_resort
 from notifier.paging.pressure import Pressure
-from notifier.paging.sending import Sender
+from notifier.paging.sending import Dispatcher
 from notifier.paging.set_aside import MOST_ATTEMPTS, isolate
 from notifier.paging.worker import Worker
 from notifier.rendering import (
@@ -67,7 +67,7 @@ Key = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ReceiverAlerts:
     """The alerts of one webhook that reach one receiver, by their *positions*.
 
     *told* is what the receiver is told of them, None if nothing; *firing* are the keys of those that fire.
@@ -97,7 +97,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class OutgoingText:
     """A message that is called for."""
 
     recipient: Recipient
@@ -109,11 +109,11 @@ class Page:
 class Plan:
     """What becomes of one part: what it does to its incident, and whom that is told."""
 
-    part: Part
+    part: ReceiverAlerts
     change: Change
     incident: Incident | None
     told: Notification | None
-    pages: tuple[Page, ...] = ()
+    pages: tuple[OutgoingText, ...] = ()
     detail: str | None = None
     is_of_webhook: bool = True
     """Whether the webhook is about the incident: it is not where alerts only move away from it."""
@@ -138,7 +138,7 @@ def alert_key(alert: Alert) -> str:
     return blake2b(text.encode(), digest_size=8).hexdigest()
 
 
-def divide(runtime: Runtime, webhook: Webhook, posted_to: str | None, now: datetime) -> list[Part]:
+def divide(runtime: Runtime, webhook: Webhook, posted_to: str | None, now: datetime) -> list[ReceiverAlerts]:
     """Return which alerts of *webhook*, posted for the receiver *posted_to* if it was, reach whom at *now*.
 
     Each alert finds its receivers by itself; the alerts that reach the same one make one notification.
@@ -166,7 +166,9 @@ def divide(runtime: Runtime, webhook: Webhook, posted_to: str | None, now: datet
             told, firing = whole and replace(whole, status="firing"), frozenset({"truncated"})
         is_whole = not webhook.truncated_alerts
         parts.append(
-            Part(receiver, group_key(webhook), tuple(positions), told, firing, muted_by, until, is_whole)
+            ReceiverAlerts(
+                receiver, group_key(webhook), tuple(positions), told, firing, muted_by, until, is_whole
+            )
         )
     return parts
 
@@ -194,7 +196,7 @@ def _muted(
 def plan(
     runtime: Runtime,
     webhook: Webhook,
-    part: Part,
+    part: ReceiverAlerts,
     incident: Incident | None,
     involved: Sequence[Recipient],
     number: int | None,
@@ -246,7 +248,7 @@ def plan(
 def _joining_plan(
     runtime: Runtime,
     webhook: Webhook,
-    part: Part,
+    part: ReceiverAlerts,
     incident: Incident,
     involved: Sequence[Recipient],
     now: datetime,
@@ -267,7 +269,7 @@ def _joining_plan(
 
 def _telling(
     runtime: Runtime,
-    part: Part,
+    part: ReceiverAlerts,
     change: Change,
     incident: Incident,
     told: Notification | None,
@@ -283,7 +285,7 @@ def _telling(
     return Plan(part, change, incident, told, pages(runtime, part.receiver, told, tell, kind, now))
 
 
-def move(part: Part, ended: frozenset[str], others: Iterable[Incident]) -> Move:
+def move(part: ReceiverAlerts, ended: frozenset[str], others: Iterable[Incident]) -> Move:
     """Return what becomes of the open incidents *others*, of which some alerts are in *part* of another group.
 
     The group of an alert changes when ``group_by`` or a route is edited while it fires. An incident moves to the new
@@ -325,7 +327,7 @@ def left(
         incident.title, incident.labels, incident.opened_at, receiver.name, incident.group_key, ended_at=now
     )
     told = replace(told, number=incident.number)
-    part = Part(receiver, incident.group_key, (), told, frozenset())
+    part = ReceiverAlerts(receiver, incident.group_key, (), told, frozenset())
     if firing & incident.alerts:
         detail = "its alerts reach other receivers now"
         return Plan(part, Change.RESOLVED, resolved(incident, now), told, detail=detail)
@@ -383,13 +385,18 @@ def _concerned(
     return tuple(found.values()) or runtime.anybody(receiver, now)
 
 
-def described_mute(runtime: Runtime, part: Part, now: datetime) -> str:
+def described_mute(runtime: Runtime, part: ReceiverAlerts, now: datetime) -> str:
     """Return how *part* is muted, for people: ``outside office-hours``; empty if it is not."""
     return ", ".join(runtime.routing.describe(name, now) for name in part.muted_by)
 
 
 def _muted_plan(
-    mute: str, part: Part, change: Change, incident: Incident | None, number: int | None, now: datetime
+    mute: str,
+    part: ReceiverAlerts,
+    change: Change,
+    incident: Incident | None,
+    number: int | None,
+    now: datetime,
 ) -> Plan:
     """Return what becomes of a part that is muted: nobody is told; what opens is paged when it is heard again."""
     if change is Change.OPENED and part.told is not None and number is not None:
@@ -414,7 +421,7 @@ def _muted_plan(
     return Plan(part, change, incident, part.told)
 
 
-def _joined(incident: Incident, part: Part) -> Incident:
+def _joined(incident: Incident, part: ReceiverAlerts) -> Incident:
     """Return *incident* with the alerts of *part*, its labels those that all of them share."""
     labels = incident.labels
     if part.told is not None:
@@ -434,7 +441,7 @@ def _joined(incident: Incident, part: Part) -> Incident:
     )
 
 
-def _opened(part: Part, told: Notification, number: int, now: datetime) -> Incident:
+def _opened(part: ReceiverAlerts, told: Notification, number: int, now: datetime) -> Incident:
     return Incident(
         id=new_id(now),
         number=number,
@@ -465,11 +472,12 @@ def pages(
     whom: Iterable[Recipient],
     kind: Kind,
     now: datetime,
-) -> tuple[Page, ...]:
+) -> tuple[OutgoingText, ...]:
     """Return the messages that tell *whom* what *receiver* is *told*."""
     style = runtime.style(receiver)
     return tuple(
-        Page(recipient, compose(runtime.templates, told, recipient, style, now), kind) for recipient in whom
+        OutgoingText(recipient, compose(runtime.templates, told, recipient, style, now), kind)
+        for recipient in whom
     )
 
 
@@ -491,7 +499,7 @@ def new_messages(
     receiver: Receiver,
     incident: Incident,
     told: Notification,
-    written: Iterable[Page],
+    written: Iterable[OutgoingText],
     received_at: datetime,
     now: datetime,
 ) -> tuple[NewMessage, ...]:
@@ -516,7 +524,7 @@ def new_messages(
     )
 
 
-def report_failures(metrics: Metrics, written: Iterable[Page], **about: object) -> None:
+def report_failures(metrics: Metrics, written: Iterable[OutgoingText], **about: object) -> None:
     """Log and count the templates that failed."""
     for page in written:
         if (failure := page.text.failure) is not None:
@@ -536,7 +544,7 @@ class _Read:
 
     stored: StoredWebhook
     webhook: Webhook
-    parts: list[Part]
+    parts: list[ReceiverAlerts]
 
 
 @dataclass(frozen=True, slots=True)
@@ -548,13 +556,13 @@ class _Open:
     others: Sequence[Incident]
 
 
-def ended_in(webhook: Webhook, part: Part) -> frozenset[str]:
+def ended_in(webhook: Webhook, part: ReceiverAlerts) -> frozenset[str]:
     """Return the keys of the alerts of *part* that are resolved."""
     alerts = (webhook.alerts[position] for position in part.positions)
     return frozenset(alert_key(alert) for alert in alerts if alert.status == "resolved")
 
 
-def _moved(part: Part, moving: Move, now: datetime) -> Iterator[Plan]:
+def _moved(part: ReceiverAlerts, moving: Move, now: datetime) -> Iterator[Plan]:
     """Yield what becomes of the incidents that alerts have moved from; nobody is notified."""
     to = (
         f"its alerts moved to #{moving.incident.number}"
@@ -562,10 +570,10 @@ def _moved(part: Part, moving: Move, now: datetime) -> Iterator[Plan]:
         else "its alerts moved to another group"
     )
     for one in moving.over:
-        of_one = Part(part.receiver, one.group_key, (), None, frozenset())
+        of_one = ReceiverAlerts(part.receiver, one.group_key, (), None, frozenset())
         yield Plan(of_one, Change.RESOLVED, resolved(one, now), None, detail=to, is_of_webhook=False)
     for one in moving.left:
-        of_one = Part(part.receiver, one.group_key, (), None, one.firing)
+        of_one = ReceiverAlerts(part.receiver, one.group_key, (), None, one.firing)
         detail = f"some of {to}"
         yield Plan(of_one, Change.SHIFTED, one, None, detail=detail, is_of_webhook=False)
 
@@ -583,7 +591,7 @@ class Planner(Worker):
         clock: Clock,
         metrics: Metrics,
         pressure: Pressure,
-        sender: Sender,
+        sender: Dispatcher,
     ) -> None:
         """Prepare to plan what is in *store*, and to wake *sender* when there is something to send."""
         super().__init__(metrics, idle=1.0)
@@ -726,7 +734,7 @@ class Planner(Worker):
         self,
         stored: StoredWebhook,
         webhook: Webhook,
-        parts: Iterable[Part],
+        parts: Iterable[ReceiverAlerts],
         open_: Mapping[Key, Incident],
     ) -> Iterator[Incident]:
         """Return the incidents of the same group that *webhook* has no alerts for any more.
@@ -807,7 +815,7 @@ class Planner(Worker):
         return new
 
 
-def _said_once(message: NewMessage, part: Part, said: dict[tuple[object, ...], str]) -> NewMessage:
+def _said_once(message: NewMessage, part: ReceiverAlerts, said: dict[tuple[object, ...], str]) -> NewMessage:
     """Return *message*, as merged into one before it which tells the same person the same of this webhook."""
     receiver = part.receiver
     words = (

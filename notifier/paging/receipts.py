@@ -11,10 +11,10 @@ import structlog
 
 from notifier.clock import Clock
 from notifier.metrics import Metrics
-from notifier.ovh.api import Api, Outgoing
+from notifier.ovh.api import Outgoing, OvhClient
 from notifier.ovh.errors import CallFailed
 from notifier.paging.escalation import Escalator
-from notifier.paging.sending import Sender, reduced, subject_of
+from notifier.paging.sending import Dispatcher, reduced, subject_of
 from notifier.paging.set_aside import isolate
 from notifier.paging.worker import Worker
 from notifier.phones import mask
@@ -82,7 +82,7 @@ def next_look(age: timedelta, poll_interval: timedelta) -> timedelta | None:
     return max(poll_interval, min(age / 5, timedelta(hours=1)))
 
 
-class Receipts(Worker):
+class ReceiptPoller(Worker):
     """Asks for receipts: one by one while they are few, else by lists of those that ended."""
 
     name = "receipts"
@@ -94,7 +94,7 @@ class Receipts(Worker):
         clock: Clock,
         metrics: Metrics,
         escalator: Escalator,
-        sender: Sender,
+        sender: Dispatcher,
     ) -> None:
         """Prepare to follow what was accepted; *escalator* and *sender* are woken when a page reached nobody."""
         super().__init__(metrics, idle=5.0)
@@ -166,7 +166,7 @@ class Receipts(Worker):
         error, due_at = (None, now + wait) if wait is not None else ("no receipt came", None)
         return ReceiptSeen(one.id, one.ovh_id, MessageState.ACCEPTED, None, None, error, None, due_at)
 
-    def _one_by_one(self, api: Api, due: Sequence[Followed], now: datetime) -> list[ReceiptSeen]:
+    def _one_by_one(self, api: OvhClient, due: Sequence[Followed], now: datetime) -> list[ReceiptSeen]:
         seen: list[ReceiptSeen] = []
         failed: list[CallFailed] = []
         for one in due:
@@ -180,7 +180,7 @@ class Receipts(Worker):
         self.note_answer(api.name, failed[-1] if len(failed) == len(seen) else None)
         return seen + [self._put_off(one, now, _AFTER_FAILURE) for one in due[len(seen) :]]
 
-    def _find(self, api: Api, one: Followed) -> Outgoing | None:
+    def _find(self, api: OvhClient, one: Followed) -> Outgoing | None:
         try:
             return api.outgoing(one.ovh_id)
         except CallFailed as error:
@@ -188,7 +188,7 @@ class Receipts(Worker):
                 return None
             raise
 
-    def _by_lists(self, api: Api, due: Sequence[Followed], now: datetime) -> list[ReceiptSeen]:
+    def _by_lists(self, api: OvhClient, due: Sequence[Followed], now: datetime) -> list[ReceiptSeen]:
         since = min(one.accepted_at for one in due) - _MARGIN
         delivered = api.outgoing_since(since, DELIVERED)
         failed = api.outgoing_since(since, FAILED) | api.outgoing_since(since, FAILED_UNBILLED)
@@ -202,7 +202,7 @@ class Receipts(Worker):
             seen.append(self._seen(api, one, told, now))
         return seen
 
-    def _seen(self, api: Api, one: Followed, told: Outgoing | None, now: datetime) -> ReceiptSeen:
+    def _seen(self, api: OvhClient, one: Followed, told: Outgoing | None, now: datetime) -> ReceiptSeen:
         receipt, ptt = (told.delivery_receipt, told.ptt) if told is not None else (None, None)
         if receipt == DELIVERED and told is not None:
             at = api.local_time(told.delivered_at) if told.delivered_at is not None else now
@@ -228,7 +228,7 @@ class Receipts(Worker):
         due_at = None if wait is None else now + wait
         return ReceiptSeen(one.id, one.ovh_id, MessageState.ACCEPTED, receipt, ptt, error, None, due_at)
 
-    def _reason(self, api: Api, ptt: int | None) -> str:
+    def _reason(self, api: OvhClient, ptt: int | None) -> str:
         if ptt is None:
             return "undelivered, no reason given"
         if ptt not in REASONS and ptt not in self._described:

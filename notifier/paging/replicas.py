@@ -15,7 +15,7 @@ import structlog
 from notifier.clock import Clock
 from notifier.metrics import Metrics
 from notifier.paging import retry
-from notifier.paging.sending import Sender
+from notifier.paging.sending import Dispatcher
 from notifier.paging.worker import Worker
 from notifier.runtime import Current
 from notifier.store.store import Store
@@ -42,7 +42,7 @@ class Replicas(Worker):
         current: Current,
         clock: Clock,
         metrics: Metrics,
-        sender: Sender,
+        sender: Dispatcher,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Prepare to work; *sender* is woken when there is something to settle."""

@@ -12,17 +12,16 @@ import structlog
 
 from notifier.alertmanager import parse_webhook
 from notifier.clock import Clock
-from notifier.config import AlertmanagerConfig, Recipient, ReplyCommand
-from notifier.config import Replies as ReplySettings
+from notifier.config import AlertmanagerConfig, Recipient, ReplyCommand, ReplySettings
 from notifier.incidents import Event, Incident, IncidentState, Kind, urgency
 from notifier.metrics import Metrics
 from notifier.notices import notice
-from notifier.ovh.api import Api, Incoming, number_of
+from notifier.ovh.api import Incoming, OvhClient, number_of
 from notifier.ovh.errors import CallFailed
 from notifier.paging.desk import Desk, Via
 from notifier.paging.escalation import Escalator
 from notifier.paging.planning import alert_key
-from notifier.paging.sending import Sender
+from notifier.paging.sending import Dispatcher
 from notifier.paging.set_aside import MOST_ATTEMPTS
 from notifier.paging.worker import Worker
 from notifier.phones import mask
@@ -96,7 +95,7 @@ class _Meant:
 _Act = Callable[[_Meaning, Incident], None]
 
 
-class Replies(Worker):
+class ReplyPoller(Worker):
     """Reads replies and does what they say; each once, whatever happens meanwhile."""
 
     name = "replies"
@@ -108,7 +107,7 @@ class Replies(Worker):
         clock: Clock,
         metrics: Metrics,
         desk: Desk,
-        sender: Sender,
+        sender: Dispatcher,
         escalator: Escalator,
     ) -> None:
         """Prepare to read; what replies ask for is done by *desk*."""
@@ -159,7 +158,7 @@ class Replies(Worker):
             return True
         return self._store.marks.take_turn(_TURN, now, every * 0.9).result()
 
-    def _taking(self) -> list[Api]:
+    def _taking(self) -> list[OvhClient]:
         """Return the accounts that people can reply to."""
         return [api for api in self._current.runtime.apis.values() if api.settings.takes_replies]
 
@@ -182,7 +181,7 @@ class Replies(Worker):
                 self.note_answer(api.name, None)
         return more
 
-    def _read(self, api: Api) -> bool:
+    def _read(self, api: OvhClient) -> bool:
         now = api.their_time(self._clock())  # a clock of ours that is wrong must not hide a reply
         account = api.service_name()
         seen = REPLIES_SEEN + account
@@ -228,7 +227,7 @@ class Replies(Worker):
         self.set_aside.discard(f"{account}/{id_}")
         return True
 
-    def _take(self, api: Api, reply: Incoming) -> None:
+    def _take(self, api: OvhClient, reply: Incoming) -> None:
         runtime, now = self._current.runtime, self._clock()
         phone, at = number_of(reply.sender), min(api.local_time(reply.creation_datetime), now)
         people = (runtime.configuration.recipient(contact.name) for contact in runtime.configuration.contacts)
@@ -282,7 +281,7 @@ class Replies(Worker):
 
     def _meaning_of(
         self,
-        api: Api,
+        api: OvhClient,
         reply: Incoming,
         person: Recipient | None,
         at: datetime,

@@ -28,7 +28,7 @@ from notifier.ids import new_id
 from notifier.incidents import Incident, Kind
 from notifier.metrics import Metrics
 from notifier.notices import notice
-from notifier.ovh.api import Api, Outcome, Outgoing, e164
+from notifier.ovh.api import Outcome, Outgoing, OvhClient, e164
 from notifier.ovh.errors import CallFailed, Failure, Fate
 from notifier.paging import retry
 from notifier.paging.accounts import Accounts, Paused, assign, reserve, rooms, turns, unsendable
@@ -155,7 +155,7 @@ class Handed:
     """Seconds of computing that it took."""
 
 
-class Sender(Worker):
+class Dispatcher(Worker):
     """Sends what is queued, up to ``max_concurrency`` jobs at once, each on a thread of its own."""
 
     name = "sender"
@@ -945,7 +945,7 @@ class Sender(Worker):
         for half in claimed:
             self._submit(half, partial(self._send_in_time, claim), self._send)
 
-    def _api(self, job: Job) -> Api:
+    def _api(self, job: Job) -> OvhClient:
         """Return the client of the account that *job* is of.
 
         Raises:
@@ -1058,7 +1058,7 @@ class Sender(Worker):
             return matching(job, known), error.failure, is_complete
         return matching(job, known), None, is_complete
 
-    def _look(self, api: Api, job: Job, known: list[Outgoing]) -> bool:
+    def _look(self, api: OvhClient, job: Job, known: list[Outgoing]) -> bool:
         """Add to *known* what the account of *api* has of *job*; return whether all of its pending jobs were looked at.
 
         An account that is shared with other programs may have more of them than are looked at at once. Those of

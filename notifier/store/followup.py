@@ -165,7 +165,7 @@ class ReplyRead:
     outcome: str
 
 
-class Receipts:
+class ReceiptStore:
     """The messages that await their receipts."""
 
     def __init__(self, database: Database, incidents: Incidents) -> None:
@@ -265,7 +265,7 @@ class Written(Enum):
     OVERTAKEN = auto()
 
 
-class Replies:
+class ReplyStore:
     """The replies that were read."""
 
     def __init__(self, database: Database, incidents: Incidents) -> None:

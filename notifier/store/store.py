@@ -30,7 +30,7 @@ from notifier.ids import first_id, new_id
 from notifier.incidents import IncidentState
 from notifier.store.bulk import BulkInsert
 from notifier.store.database import Database
-from notifier.store.followup import Receipts, Replies
+from notifier.store.followup import ReceiptStore, ReplyStore
 from notifier.store.incidents import ADD_MESSAGES, Incidents, message_row
 from notifier.store.ledger import Ledger
 from notifier.store.marks import Marks, set_mark
@@ -223,8 +223,8 @@ class Store(Database):
         self.members = Members(self)
         self.incidents = Incidents(self)
         self.marks = Marks(self)
-        self.receipts = Receipts(self, self.incidents)
-        self.replies = Replies(self, self.incidents)
+        self.receipts = ReceiptStore(self, self.incidents)
+        self.replies = ReplyStore(self, self.incidents)
         self.ledger = Ledger(self, self.incidents)
         self.reloads = Reloads(self)
 

@@ -128,7 +128,7 @@ def story_json(story: Story, hide: Callable[[str], str]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Api:
+class ApiRoutes:
     """The handlers, and what they ask."""
 
     store: Store

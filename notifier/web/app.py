@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from notifier.metrics import Metrics
 from notifier.permissions import Permission
-from notifier.web.api import Api
+from notifier.web.api import ApiRoutes
 from notifier.web.callbacks import Callbacks
 from notifier.web.gate import Denial, Gate
 from notifier.web.names import any_name
@@ -39,7 +39,7 @@ def build(
     metrics: Metrics,
     readiness: Callable[[], Readiness],
     reload: Callable[[str | None], Awaitable[str | None]],
-    api: Api,
+    api: ApiRoutes,
     callbacks: Callbacks,
     pages: Sequence[Route],
     origin: Callable[[], str | None],

@@ -84,7 +84,7 @@ _HEADERS = {
     "referrer-policy": "no-referrer",
     "cache-control": "no-store",
 }
-Page = tuple[str, dict[str, Any]]
+View = tuple[str, dict[str, Any]]
 """The file of a template, and what it shows."""
 
 
@@ -166,7 +166,7 @@ class Pages:
             text = "pages need a name and a password; add some under web.users"
         return PlainTextResponse(text + "\n", caller.status, {**caller.headers, **_HEADERS})
 
-    def _page(self, view: Callable[[Request], Page]) -> Callable[[Request], Awaitable[Response]]:
+    def _page(self, view: Callable[[Request], View]) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
             if (refused := await self._refused(request)) is not None:
                 return refused
@@ -179,7 +179,7 @@ class Pages:
     async def _in_thread(self, call: Callable[[], Response]) -> Response:
         return await asyncio.get_running_loop().run_in_executor(self._executor, call)
 
-    def _answer(self, request: Request, view: Callable[[Request], Page]) -> Response:
+    def _answer(self, request: Request, view: Callable[[Request], View]) -> Response:
         try:
             name, values = view(request)
         except _Missing as missing:
@@ -288,11 +288,11 @@ class Pages:
 
     # now
 
-    def home(self, request: Request) -> Page:
+    def home(self, request: Request) -> View:
         """Return who is on call, what fires, and whether pages go out."""
         return self._home_page(is_whole="all" in request.query_params)
 
-    def _home_page(self, *, is_whole: bool) -> Page:
+    def _home_page(self, *, is_whole: bool) -> View:
         viewer, runtime = self._viewer(), self.current.runtime
         worst = self.store.incidents.worst(_MOST_INCIDENTS if is_whole else _MOST_SHOWN)
         listed, counts = self._shown(worst, viewer), self.store.incidents.counts()
@@ -373,7 +373,7 @@ class Pages:
 
     # one incident
 
-    def incident(self, request: Request) -> Page:
+    def incident(self, request: Request) -> View:
         """Return all of one incident."""
         return self._incident_page(
             str(request.path_params["id"]), request.query_params.get("did", ""), request
@@ -387,7 +387,7 @@ class Pages:
             )
         return incident
 
-    def _incident_page(self, given: str, did: str, request: Request) -> Page:
+    def _incident_page(self, given: str, did: str, request: Request) -> View:
         incident, viewer, runtime = self._found(given), self._viewer(), self.current.runtime
         (one,) = self._shown([incident], viewer, _MOST_STEPS)
         told = [
@@ -500,7 +500,7 @@ class Pages:
 
     # who is on call
 
-    def on_call(self, request: Request) -> Page:  # noqa: ARG002
+    def on_call(self, request: Request) -> View:  # noqa: ARG002
         """Return four weeks of every schedule."""
         runtime, now = self.current.runtime, self.clock()
         contacts = [contact.name for contact in runtime.configuration.contacts]
@@ -516,7 +516,7 @@ class Pages:
 
     # messages
 
-    def messages(self, request: Request) -> Page:
+    def messages(self, request: Request) -> View:
         """Return the history, and a chart of it."""
         viewer, query = self._viewer(), request.query_params
         sought, state, cursor = query.get("q", "")[:100].strip(), query.get("state", ""), query.get("cursor")
@@ -571,7 +571,7 @@ class Pages:
 
     # the configuration
 
-    def configuration(self, request: Request) -> Page:
+    def configuration(self, request: Request) -> View:
         """Return the configuration in force, and where the labels that are asked for would go."""
         runtime = self.current.runtime
         labels = request.query_params.get("labels", "")[:4000]
