@@ -33,7 +33,7 @@ from notifier.logs import LogFormat, LogLevel, configure_logging
 from notifier.matchers import MatcherError, parse_label
 from notifier.ovh.api import Outgoing, OvhClient, policy
 from notifier.ovh.errors import CallFailed, Fate
-from notifier.paging.desk import sendable
+from notifier.paging.actions import sendable
 from notifier.paging.planning import OutgoingText, preview
 from notifier.paging.receipts import REASONS
 from notifier.preflight import Finding, look_over, online, read_calendars

@@ -35,11 +35,11 @@ from pydantic import (
 )
 from sqlalchemy import URL, make_url
 
+from notifier.assets import TEMPLATES
 from notifier.durations import format_duration, parse_duration
 from notifier.intervals import Interval
 from notifier.permissions import Permission, Role
 from notifier.phones import parse_mobile
-from notifier.shipped import TEMPLATES
 from notifier.sms import MAX_PARTS, Encoding
 from notifier.values import (
     BcryptHash,

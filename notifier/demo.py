@@ -15,7 +15,7 @@ import webbrowser
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from notifier import shipped
+from notifier import assets
 from notifier.logs import LogLevel, configure_logging
 from notifier.ovh.emulator import Emulation, Emulator, Sms
 from notifier.service import Service
@@ -59,7 +59,7 @@ def run(port: int, *, once: bool = False, browser: bool = False) -> int:
             "NOTIFIER_DEMO_SECRET": keys.application_secret,
             "NOTIFIER_DEMO_CONSUMER": keys.consumer_key,
         }
-        service = Service(shipped.CONFIG / "demo.yml")
+        service = Service(assets.CONFIG / "demo.yml")
         failed: list[str] = []
 
         def tour(bound: int) -> None:
@@ -110,7 +110,7 @@ class Sample:
         elif not self._fired:
             return
         number, began = self._fired[-1] if status == "firing" else self._fired.pop()
-        sample = json.loads((shipped.CONFIG / "sample-alert.json").read_text(encoding="utf-8"))
+        sample = json.loads((assets.CONFIG / "sample-alert.json").read_text(encoding="utf-8"))
         host = f"db-{number}.gra1.example.net:9100"
         sample |= {"status": status, "groupKey": f"{sample['groupKey']}/{number}"}
         summary = {"summary": f"Instance db-{number} unreachable for 5 minutes"}

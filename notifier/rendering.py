@@ -32,13 +32,13 @@ from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from notifier.alertmanager import Alert, Status, Webhook
+from notifier.assets import TEMPLATES
 from notifier.clock import is_known
 from notifier.config import Recipient
 from notifier.durations import brief_duration
 from notifier.incidents import urgency
 from notifier.limited_process import MOST_MEMORY, ProcessEnded
 from notifier.reply_codes import reply_code
-from notifier.shipped import TEMPLATES
 from notifier.sms import Encoding, Size, clean, clip, encode, measure, room, shorten, without_contacts
 from notifier.template_process import TemplateProcess
 from notifier.yaml_source import Position, Problem

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 
-from notifier import shipped
+from notifier import assets
 from notifier.config import json_schema
 
-FILE = shipped.CONFIG / "notifier.schema.json"
+FILE = assets.CONFIG / "notifier.schema.json"
 
 
 def text() -> str:

@@ -26,13 +26,13 @@ from notifier.config import Configuration, ConfigurationError, Loading, TlsServe
 from notifier.logs import Redaction
 from notifier.metrics import Metrics
 from notifier.paging.account import AccountWatch
+from notifier.paging.actions import Actions
+from notifier.paging.backpressure import Backpressure
 from notifier.paging.calendars import CalendarWatch
-from notifier.paging.desk import Desk
 from notifier.paging.escalation import Escalator
 from notifier.paging.heartbeats import Heartbeats
 from notifier.paging.intake import Intake
 from notifier.paging.planning import Planner
-from notifier.paging.pressure import Pressure
 from notifier.paging.receipts import ReceiptPoller
 from notifier.paging.replicas import Replicas
 from notifier.paging.replies import ReplyPoller
@@ -104,17 +104,17 @@ class Service:
         self._started_with = self.configuration
         self.store = Store(self.configuration.storage.place(file.parent))
         self.metrics.replicas.set(1)
-        self.pressure = pressure = Pressure()
-        shared = (self.store, self.current, clock, self.metrics, pressure)
+        self.backpressure = backpressure = Backpressure()
+        shared = (self.store, self.current, clock, self.metrics, backpressure)
         self.sender = Dispatcher(*shared)
         self.planner = Planner(*shared, self.sender)
         self.escalator = Escalator(*shared, self.sender)
-        self.desk = Desk(*shared, self.sender, self.escalator)
+        self.actions = Actions(*shared, self.sender, self.escalator)
         self.receipts = ReceiptPoller(
             self.store, self.current, clock, self.metrics, self.escalator, self.sender
         )
         self.replies = ReplyPoller(
-            self.store, self.current, clock, self.metrics, self.desk, self.sender, self.escalator
+            self.store, self.current, clock, self.metrics, self.actions, self.sender, self.escalator
         )
         self.heartbeats = Heartbeats(self.store, self.current, clock, self.metrics, self.sender)
         self.watchdog = Watchdog(self.current, clock, self.metrics, self._does_page)
@@ -142,18 +142,18 @@ class Service:
         self._gate = Gate(self.configuration.web, self.metrics)
         intake = Intake(self.store, self.current, clock, self.planner.wake)
         self._webhook = WebhookEndpoint(
-            self.current, intake, self._gate, self.metrics, pressure, self._refusing
+            self.current, intake, self._gate, self.metrics, backpressure, self._refusing
         )
         self.pages = Pages(
             self.store,
             self.current,
-            self.desk,
+            self.actions,
             self._gate,
             clock,
             self.account,
             self.readiness,
             self._redaction,
-            pressure,
+            backpressure,
         )
         self.app = build(
             webhook=self._webhook,
@@ -162,7 +162,7 @@ class Service:
             readiness=self.readiness,
             reload=self.reload,
             callbacks=Callbacks(self.current, self.receipts.hint, self.replies.hint),
-            api=ApiRoutes(self.store, self.current, self.desk, self._gate, clock, self._redaction.hide),
+            api=ApiRoutes(self.store, self.current, self.actions, self._gate, clock, self._redaction.hide),
             pages=self.pages.routes(),
             origin=lambda: self.configuration.origin,
             protects_metrics=lambda: self.configuration.web.metrics_require_credentials,

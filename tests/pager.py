@@ -9,11 +9,11 @@ import pytest
 from notifier.alertmanager import group_hash, identity, parse_envelope
 from notifier.ids import new_id
 from notifier.metrics import Metrics
-from notifier.paging.desk import Desk
+from notifier.paging.actions import Actions
+from notifier.paging.backpressure import Backpressure
 from notifier.paging.escalation import Escalator
 from notifier.paging.heartbeats import Heartbeats
 from notifier.paging.planning import Planner
-from notifier.paging.pressure import Pressure
 from notifier.paging.receipts import ReceiptPoller
 from notifier.paging.replies import ReplyPoller
 from notifier.paging.retry import LISTING_DELAY
@@ -32,7 +32,7 @@ class Pager:
     def __init__(self, files, hand, changes):
         self.files, self.hand, self.changes = files, hand, changes
         self.metrics = Metrics()
-        self.pressure = Pressure()
+        self.backpressure = Backpressure()
         self.replica = ""
         self.open()
 
@@ -64,15 +64,15 @@ class Pager:
             self.store.members.beat(self.replica, self.hand()).result(10)
         else:
             self.store.replica = new_id(self.hand())
-        shared = (self.store, self.current, self.hand, self.metrics, self.pressure)
+        shared = (self.store, self.current, self.hand, self.metrics, self.backpressure)
         self.sender = Dispatcher(*shared, chance=lambda: 1.0, seconds=lambda: self.hand().timestamp())
         self.planner = Planner(*shared, self.sender)
         self.escalator = Escalator(*shared, self.sender)
-        self.desk = Desk(*shared, self.sender, self.escalator)
+        self.actions = Actions(*shared, self.sender, self.escalator)
         fewer = (self.store, self.current, self.hand, self.metrics)
         self.receipts = ReceiptPoller(*fewer, self.escalator, self.sender)
         self.heartbeats = Heartbeats(*fewer, self.sender)
-        self.replies = ReplyPoller(*fewer, self.desk, self.sender, self.escalator)
+        self.replies = ReplyPoller(*fewer, self.actions, self.sender, self.escalator)
 
     def post(self, body, posted_to=None):
         return self.post_all([body], posted_to)

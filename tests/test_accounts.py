@@ -12,7 +12,15 @@ from notifier.cli import app
 from notifier.ovh.emulator import Emulator, Fault, FaultKind
 from notifier.ovh.emulator.account import Emulation, bad_request
 from notifier.paging.account import AccountWatch
-from notifier.paging.accounts import Accounts, Paused, Standing, assign, rooms, turns, unsendable
+from notifier.paging.accounts import (
+    Accounts,
+    Paused,
+    AccountHealth,
+    assign,
+    free_slots,
+    round_robin,
+    unsendable,
+)
 from notifier.paging.retry import PauseReason
 from notifier.store.records import Job, Message
 from tests.conftest import ALICE, BOB, account, alert, webhook
@@ -43,7 +51,7 @@ def message(number, phone=ALICE):
 
 @given(st.dictionaries(st.sampled_from("abcd"), st.integers(1, 5)), st.none() | st.sampled_from("abcde"))
 def test_each_gets_as_many_turns_as_it_has_room_and_none_two_while_another_waits(room, after):
-    order = turns(room, after)
+    order = round_robin(room, after)
     assert {name: order.count(name) for name in room} == room
     if order and after in room and len(room) > 1:
         assert order[0] != after
@@ -75,46 +83,62 @@ def paused(until, reason=PauseReason.CREDITS):
 
 
 @pytest.mark.parametrize(
-    ("standings", "busy", "expected"),
+    ("healths", "busy", "expected"),
     [
-        ({"a": Standing(), "b": Standing()}, {}, {"a": 4, "b": 4}),
-        ({"a": Standing(), "b": Standing()}, {"a": 4, "b": 1}, {"b": 3}),
-        ({"a": Standing(problem="no credits"), "b": Standing()}, {}, {"b": 4}),
-        ({"a": Standing(problem="no credits"), "b": Standing(problem="no sender")}, {}, {"a": 4, "b": 4}),
-        ({"a": Standing(shunned_until=NOW + SECOND), "b": Standing()}, {}, {"b": 4}),
-        ({"a": Standing(shunned_until=NOW + SECOND)}, {}, {}),
-        ({"a": Standing(spent_until=NOW + SECOND), "b": Standing(problem="x")}, {}, {"b": 4}),
-        ({"a": Standing(paused=paused(NOW), shunned_until=NOW + SECOND), "b": Standing()}, {}, {"b": 4}),
-        ({"a": Standing(shunned_until=NOW), "b": Standing()}, {}, {"a": 4, "b": 4}),
-        ({"a": Standing(held_until=NOW + SECOND), "b": Standing()}, {}, {"b": 4}),
-        ({"a": Standing(held_until=NOW + SECOND), "b": Standing(problem="x")}, {}, {"b": 4}),
-        ({"a": Standing(held_until=NOW + SECOND)}, {}, {}),
-        ({"a": Standing(paused=paused(NOW + SECOND))}, {}, {}),
-        ({"a": Standing(paused=paused(NOW))}, {}, {"a": 1}),
-        ({"a": Standing(paused=paused(NOW))}, {"a": 1}, {}),
-        ({"a": Standing(paused=paused(NOW)), "b": Standing()}, {}, {"a": 1, "b": 4}),
-        ({"a": Standing(paused=paused(NOW), problem="no credits"), "b": Standing()}, {}, {"b": 4}),
-        ({"a": Standing(paused=paused(NOW + timedelta(hours=1)))}, {}, {"a": 1}),  # the clock was set back
+        ({"a": AccountHealth(), "b": AccountHealth()}, {}, {"a": 4, "b": 4}),
+        ({"a": AccountHealth(), "b": AccountHealth()}, {"a": 4, "b": 1}, {"b": 3}),
+        ({"a": AccountHealth(problem="no credits"), "b": AccountHealth()}, {}, {"b": 4}),
+        (
+            {"a": AccountHealth(problem="no credits"), "b": AccountHealth(problem="no sender")},
+            {},
+            {"a": 4, "b": 4},
+        ),
+        ({"a": AccountHealth(shunned_until=NOW + SECOND), "b": AccountHealth()}, {}, {"b": 4}),
+        ({"a": AccountHealth(shunned_until=NOW + SECOND)}, {}, {}),
+        (
+            {"a": AccountHealth(rate_limited_until=NOW + SECOND), "b": AccountHealth(problem="x")},
+            {},
+            {"b": 4},
+        ),
+        (
+            {"a": AccountHealth(paused=paused(NOW), shunned_until=NOW + SECOND), "b": AccountHealth()},
+            {},
+            {"b": 4},
+        ),
+        ({"a": AccountHealth(shunned_until=NOW), "b": AccountHealth()}, {}, {"a": 4, "b": 4}),
+        ({"a": AccountHealth(held_until=NOW + SECOND), "b": AccountHealth()}, {}, {"b": 4}),
+        ({"a": AccountHealth(held_until=NOW + SECOND), "b": AccountHealth(problem="x")}, {}, {"b": 4}),
+        ({"a": AccountHealth(held_until=NOW + SECOND)}, {}, {}),
+        ({"a": AccountHealth(paused=paused(NOW + SECOND))}, {}, {}),
+        ({"a": AccountHealth(paused=paused(NOW))}, {}, {"a": 1}),
+        ({"a": AccountHealth(paused=paused(NOW))}, {"a": 1}, {}),
+        ({"a": AccountHealth(paused=paused(NOW)), "b": AccountHealth()}, {}, {"a": 1, "b": 4}),
+        ({"a": AccountHealth(paused=paused(NOW), problem="no credits"), "b": AccountHealth()}, {}, {"b": 4}),
+        (
+            {"a": AccountHealth(paused=paused(NOW + timedelta(hours=1)))},
+            {},
+            {"a": 1},
+        ),  # the clock was set back
     ],
 )
-def test_who_may_send_and_how_much(standings, busy, expected):
-    most = dict.fromkeys(standings, 4)
-    assert rooms(standings, most, {**dict.fromkeys(standings, 0), **busy}, NOW) == expected
+def test_who_may_send_and_how_much(healths, busy, expected):
+    most = dict.fromkeys(healths, 4)
+    assert free_slots(healths, most, {**dict.fromkeys(healths, 0), **busy}, NOW) == expected
 
 
 def test_who_fails_is_passed_over_for_longer_each_time():
     accounts, now, waits = Accounts(), NOW, []
     for _ in range(8):
-        accounts.shun("a", now)
-        accounts.shun("a", now)  # what was under way beside it
+        accounts.back_off("a", now)
+        accounts.back_off("a", now)  # what was under way beside it
         until = accounts.all(["a"])["a"].shunned_until
         waits.append((until - now).total_seconds())
         now = until
     assert waits == [2, 4, 8, 10, 10, 10, 10, 10]
     accounts.resume("a")
-    assert accounts.all(["a"])["a"] == Standing()
-    accounts.hold("a", NOW + timedelta(seconds=60))
-    accounts.hold("a", NOW + SECOND)
+    assert accounts.all(["a"])["a"] == AccountHealth()
+    accounts.delay_until("a", NOW + timedelta(seconds=60))
+    accounts.delay_until("a", NOW + SECOND)
     assert accounts.all(["a"])["a"].held_until == NOW + timedelta(seconds=60)
 
 
@@ -122,7 +146,7 @@ def test_a_trial_that_fails_puts_off_the_next_one():
     accounts = Accounts()
     accounts.pause("a", PauseReason.CREDITS, "none left", NOW)
     until = accounts.all(["a"])["a"].paused.until
-    accounts.shun("a", until)
+    accounts.back_off("a", until)
     assert accounts.all(["a"])["a"].paused.until - until == timedelta(seconds=4)
 
 

@@ -16,7 +16,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from notifier import shipped
+from notifier import assets
 from notifier.cli import app
 from notifier.ovh.emulator import Fault, FaultKind
 from notifier.service import load
@@ -366,7 +366,7 @@ def test_login_can_bind_the_key_to_addresses(files, emulator):
 def test_login_is_the_way_to_a_first_key(tmp_path, emulator):
     """As the README has it: with the smallest file, whose variable for the consumer key cannot be set yet."""
     text = (
-        (shipped.CONFIG / "minimal.yml").read_text().replace("ovh:\n", f"ovh:\n  endpoint: {emulator.url}\n")
+        (assets.CONFIG / "minimal.yml").read_text().replace("ovh:\n", f"ovh:\n  endpoint: {emulator.url}\n")
     )
     (tmp_path / "notifier.yml").write_text(text)
     variables = {"OVH_APPLICATION_KEY": "emulator-key", "OVH_APPLICATION_SECRET": "emulator-secret"}

@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier import schema_file, shipped
+from notifier import assets, schema_file
 from notifier.config import json_schema, load
 from notifier.rendering import Templates
 from notifier.service import load as load_with_templates
@@ -307,7 +307,7 @@ def test_the_schema_file_is_current():
 
 @pytest.mark.parametrize("name", ["notifier.yml", "minimal.yml", "demo.yml"])
 def test_shipped_files_are_good_fit_the_schema_and_name_it(name, tmp_path):
-    file = Path(shipped.CONFIG, name)
+    file = Path(assets.CONFIG, name)
     text = file.read_text(encoding="utf-8")
     assert text.splitlines()[0] == "# yaml-language-server: $schema=notifier.schema.json"
     jsonschema.validate(yaml.safe_load(text), json_schema())
@@ -322,7 +322,7 @@ def test_shipped_files_are_good_fit_the_schema_and_name_it(name, tmp_path):
 
 
 def test_the_commented_reference_names_every_key():
-    text = Path(shipped.CONFIG, "notifier.yml").read_text(encoding="utf-8")
+    text = Path(assets.CONFIG, "notifier.yml").read_text(encoding="utf-8")
     keys = {key for definition in json_schema()["$defs"].values() for key in definition.get("properties", {})}
     missing = {key for key in keys if not re.search(rf"\b{key}\b", text)} - {
         "application_key_file", "application_secret_file", "client_id_file", "client_secret_file", "consumer_key_file",

@@ -878,7 +878,7 @@ def test_an_operator_that_never_reports_is_asked_ever_less_often(make, emulator,
     emulator.emulation.delivery_delay = 10**9
     pager.post(firing("A"))
     pager.turn()
-    pager.desk.acknowledge(the_incident(pager).id, "alice", "api")
+    pager.actions.acknowledge(the_incident(pager).id, "alice", "api")
     emulator.requests.clear()
     for _ in range(80 * 60):
         pager.follow()
@@ -923,7 +923,9 @@ def test_callbacks_are_hints(files, run, phones, emulator):
 
 def test_of_many_callbacks_one_a_second_is_passed_on(files, run, monkeypatch):
     hints = []
-    monkeypatch.setattr("notifier.paging.receipts.ReceiptPoller.hint", lambda self: hints.append(time.monotonic()))
+    monkeypatch.setattr(
+        "notifier.paging.receipts.ReceiptPoller.hint", lambda self: hints.append(time.monotonic())
+    )
     running = run(files.write(ovh={"callback_secret": "hush-hush"}))
     for _ in range(100):
         assert requests.get(f"{running.url}/ovh/receipt/hush-hush", timeout=10).status_code == 200

@@ -186,7 +186,7 @@ def test_a_heartbeat_that_is_waited_for_no_more_is_closed(make, emulator):
 def test_the_silence_is_acknowledged_like_any_incident(make, emulator):
     pager = make(**beating(("10m", ["bob"])))
     pager.run(620, step=5)
-    pager.desk.acknowledge(the_incident(pager).id, "alice", "api")
+    pager.actions.acknowledge(the_incident(pager).id, "alice", "api")
     pager.run(1200, step=30)
     assert len(told(emulator)) == 1
 

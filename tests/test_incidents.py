@@ -17,7 +17,7 @@ from notifier.incidents import (
     take,
 )
 from notifier.ovh.emulator import Fault, FaultKind
-from notifier.paging.desk import Verdict, Via
+from notifier.paging.actions import Verdict, Via
 from notifier.store.incidents import last_number
 from notifier.store.records import IncidentChange
 from tests.conftest import ALICE, BOB, alert, webhook
@@ -268,7 +268,7 @@ def test_repeats_remind_only_while_nobody_has_it(make, emulator):
     pager.turn()
     later(pager, firing("A"), hours=4)
     assert told(emulator)[1:] == [("alice", "STILL FIRING #1 critical A db-1 since 12:13")]
-    assert pager.desk.acknowledge(the_incident(pager).id, "alice", Via.API) is Verdict.DONE
+    assert pager.actions.acknowledge(the_incident(pager).id, "alice", Via.API) is Verdict.DONE
     later(pager, firing("A"), hours=4)
     assert len(told(emulator)) == 2
 
@@ -313,7 +313,7 @@ def test_an_acknowledgement_stops_escalation_and_is_told_to_the_others(make, emu
     pager.post(firing("A"))
     pager.turn()
     pager.run(320, step=10)
-    assert pager.desk.acknowledge(the_incident(pager).id, "alice", Via.SMS, ALICE) is Verdict.DONE
+    assert pager.actions.acknowledge(the_incident(pager).id, "alice", Via.SMS, ALICE) is Verdict.DONE
     pager.run(3600, step=60)
     assert told(emulator)[2:] == [("bob", "alice has it: #1 A db-1")]
     kept = the_incident(pager)
@@ -328,7 +328,7 @@ def test_others_are_not_told_if_that_is_not_wanted(make, emulator):
     pager = make(**team(notify=["alice", "bob"], tell_others=False))
     pager.post(firing("A"))
     pager.turn()
-    pager.desk.acknowledge(the_incident(pager).id, "alice", Via.API)
+    pager.actions.acknowledge(the_incident(pager).id, "alice", Via.API)
     pager.turn()
     assert len(told(emulator)) == 2
 
@@ -337,7 +337,7 @@ def test_an_acknowledgement_lapses(make, emulator):
     pager = make(**team(("5m", ["bob"]), reopen_after="1h"))
     pager.post(firing("A"))
     pager.turn()
-    pager.desk.acknowledge(the_incident(pager).id, "alice", Via.API)
+    pager.actions.acknowledge(the_incident(pager).id, "alice", Via.API)
     pager.run(3590, step=10)
     assert len(told(emulator)) == 1
     pager.run(20, step=10)
@@ -353,9 +353,9 @@ def test_what_is_over_or_unknown_is_not_acknowledged(make):
     pager.turn()
     id_ = the_incident(pager).id
     later(pager, over("A"), minutes=5)
-    assert pager.desk.acknowledge(id_, "alice", Via.API) is Verdict.RESOLVED
-    assert pager.desk.acknowledge("nothing", "alice", Via.API) is Verdict.UNKNOWN
-    assert pager.desk.escalate(id_, "alice", Via.API) is Verdict.RESOLVED
+    assert pager.actions.acknowledge(id_, "alice", Via.API) is Verdict.RESOLVED
+    assert pager.actions.acknowledge("nothing", "alice", Via.API) is Verdict.UNKNOWN
+    assert pager.actions.escalate(id_, "alice", Via.API) is Verdict.RESOLVED
 
 
 def test_passing_on_takes_the_next_step_at_once(make, emulator):
@@ -363,17 +363,17 @@ def test_passing_on_takes_the_next_step_at_once(make, emulator):
     pager.post(firing("A"))
     pager.turn()
     id_ = the_incident(pager).id
-    assert pager.desk.escalate(id_, "alice", Via.API) is Verdict.DONE
+    assert pager.actions.escalate(id_, "alice", Via.API) is Verdict.DONE
     pager.turn()
-    pager.desk.acknowledge(id_, "bob", Via.API)
-    assert pager.desk.escalate(id_, "bob", Via.API) is Verdict.DONE
+    pager.actions.acknowledge(id_, "bob", Via.API)
+    assert pager.actions.escalate(id_, "bob", Via.API) is Verdict.DONE
     pager.turn()
     assert [who for who, text in told(emulator) if text.startswith(("FIRING", "ESCALATED"))] == [
         "alice",
         "bob",
         "carol",
     ]
-    assert pager.desk.escalate(id_, "carol", Via.API) is Verdict.EXHAUSTED
+    assert pager.actions.escalate(id_, "carol", Via.API) is Verdict.EXHAUSTED
 
 
 def test_taking_over_is_told_and_taking_twice_is_not(make, emulator):
@@ -382,7 +382,7 @@ def test_taking_over_is_told_and_taking_twice_is_not(make, emulator):
     pager.turn()
     id_ = the_incident(pager).id
     for who in ("alice", "alice", "bob"):
-        pager.desk.acknowledge(id_, who, Via.API)
+        pager.actions.acknowledge(id_, who, Via.API)
         pager.turn()
     assert told(emulator)[2:] == [("bob", "alice has it: #1 A db-1"), ("alice", "bob has it: #1 A db-1")]
 
@@ -421,7 +421,7 @@ def test_a_message_that_pages_for_two_incidents_is_sent_though_one_of_them_is_cl
     pager.turn()
     assert sorted(pager.states()) == ["merged", "queued"]
     (ops,) = [one for one in pager.store.incidents.page(9) if one.receiver == "ops"]
-    pager.desk.close(ops.id, "alice", Via.API)
+    pager.actions.close(ops.id, "alice", Via.API)
     pager.run(30)
     assert {one.receiver: one.state for one in pager.store.incidents.page(9)} == {
         "ops": "resolved",
@@ -460,7 +460,7 @@ def test_a_plan_made_on_an_incident_that_changed_is_made_anew(make, emulator, mo
     def find_and_be_overtaken(keys):
         found = find(keys)
         monkeypatch.undo()
-        pager.desk.acknowledge(id_, "alice", Via.API)
+        pager.actions.acknowledge(id_, "alice", Via.API)
         return found
 
     monkeypatch.setattr(pager.store.incidents, "find", find_and_be_overtaken)
@@ -670,7 +670,7 @@ def test_a_fault_while_an_update_is_composed_reopens_no_acknowledged_incident(ma
     pager = make(**team(("10m", ["bob"])))
     pager.post(firing("A"))
     pager.turn()
-    pager.desk.acknowledge(the_incident(pager).id, "alice", Via.API)
+    pager.actions.acknowledge(the_incident(pager).id, "alice", Via.API)
     unmuted = replace(the_incident(pager), heard_at=pager.hand())
     pager.store.incidents.change([IncidentChange(unmuted)], pager.hand()).result()
     monkeypatch.setattr(pager.escalator, "_hear", lambda *_: 1 / 0)
@@ -773,7 +773,7 @@ def test_groups_that_are_united_go_on_as_the_one_that_nobody_has(make, emulator)
     pager = make(**team(("10m", ["bob"])))
     pager.post(firing("A", key="a"))
     pager.turn()
-    pager.desk.acknowledge(the_incident(pager).id, "alice", Via.API)
+    pager.actions.acknowledge(the_incident(pager).id, "alice", Via.API)
     pager.post(firing("B", key="b"))
     pager.turn()
     later(pager, firing("A", "B", key="ab"), seconds=10)
@@ -803,7 +803,7 @@ def test_what_joins_after_a_hand_over_goes_to_who_is_on_call_now_and_the_holder(
     pager = make(**{**team(notify=["rota"]), **ROTA})
     pager.post(firing("A"))
     pager.turn()
-    pager.desk.acknowledge(the_incident(pager).id, "alice", Via.API)
+    pager.actions.acknowledge(the_incident(pager).id, "alice", Via.API)
     later(pager, firing("A", "B"), hours=14)
     assert told(emulator)[0][0] == "alice"
     assert {(who, text.split()[0]) for who, text in told(emulator)[1:]} == {
@@ -822,7 +822,7 @@ def test_what_joins_an_incident_that_paged_nobody_yet_goes_to_the_first_step(mak
     )
     pager.post(firing("A"))
     pager.turn()
-    pager.desk.acknowledge(the_incident(pager).id, "carol", Via.API)
+    pager.actions.acknowledge(the_incident(pager).id, "carol", Via.API)
     later(pager, firing("A", "B"), hours=6)
     assert {(who, text.split()[0]) for who, text in told(emulator)} == {
         ("alice", "UPDATE"),
@@ -897,7 +897,7 @@ def test_an_update_that_reaches_nobody_has_the_next_step_come(make, emulator, is
     pager.post(firing("A"))
     pager.turn()
     if is_acknowledged:
-        pager.desk.acknowledge(the_incident(pager).id, "alice", Via.API)
+        pager.actions.acknowledge(the_incident(pager).id, "alice", Via.API)
     emulator.emulation.invalid_numbers.add(ALICE)
     later(pager, firing("A", "B"), minutes=1)
     pager.turn(3)
@@ -943,15 +943,15 @@ def test_who_has_it_learns_that_another_took_it_though_never_paged(make, emulato
     pager.post(firing("A"))
     pager.turn()
     number = the_incident(pager).id
-    pager.desk.acknowledge(number, "carol", Via.WEB)
+    pager.actions.acknowledge(number, "carol", Via.WEB)
     pager.turn()
     before = len(told(emulator))
-    pager.desk.acknowledge(number, "bob", Via.WEB)
+    pager.actions.acknowledge(number, "bob", Via.WEB)
     pager.turn()
     assert ("carol", "bob has it: #1 A db-1") in told(emulator)[before:]
     assert (("alice", "bob has it: #1 A db-1") in told(emulator)[before:]) is tell_others
-    pager.desk.acknowledge(number, "carol", Via.WEB)
-    pager.desk.escalate(number, "alice", Via.WEB)
+    pager.actions.acknowledge(number, "carol", Via.WEB)
+    pager.actions.escalate(number, "alice", Via.WEB)
     pager.turn()
     assert ("carol", "alice passed it on: #1 A db-1") in told(emulator)[before:]
 
@@ -960,7 +960,7 @@ def test_an_acknowledgement_is_of_what_fires_then(make, emulator):
     pager = make(**team(("10m", ["bob"])))
     pager.post(firing("A"))
     pager.turn()
-    pager.desk.acknowledge(the_incident(pager).id, "alice", Via.API)
+    pager.actions.acknowledge(the_incident(pager).id, "alice", Via.API)
     later(pager, firing("A", "B"), minutes=5)
     assert the_incident(pager).state == "acknowledged"  # A fires still
     later(pager, firing("C"), hours=9)
@@ -986,7 +986,7 @@ def test_a_page_that_was_not_sent_yet_is_withdrawn_by_an_acknowledgement(make, e
     emulator.faults.add(Fault(kind=FaultKind.ERROR, status=409, times=None))
     pager.post(firing("A"))
     pager.turn()
-    pager.desk.acknowledge(the_incident(pager).id, "alice", Via.API)
+    pager.actions.acknowledge(the_incident(pager).id, "alice", Via.API)
     emulator.faults.clear()
     pager.run(300, step=10)
     assert sorted(pager.states()) == ["accepted", "withdrawn", "withdrawn"]
@@ -1026,8 +1026,8 @@ def test_whoever_has_it_learns_that_it_was_passed_on(make, emulator):
     pager = make(**team(("10m", ["bob"]), ("10m", ["carol"])))
     pager.post(firing("A"))
     pager.turn()
-    pager.desk.acknowledge(the_incident(pager).id, "alice", Via.API)
-    pager.desk.escalate(the_incident(pager).id, "bob", Via.API)
+    pager.actions.acknowledge(the_incident(pager).id, "alice", Via.API)
+    pager.actions.escalate(the_incident(pager).id, "bob", Via.API)
     pager.turn(2)
     assert ("alice", "bob passed it on: #1 A db-1") in told(emulator)
 
@@ -1038,10 +1038,10 @@ NIGHT = [
     # minute, what happens
     (0, lambda p: p.post(firing("A"))),
     (12, lambda p: p.post(firing("A"))),  # Alertmanager repeats
-    (16, lambda p: p.desk.acknowledge(the_incident(p).id, "bob", Via.SMS, BOB)),
+    (16, lambda p: p.actions.acknowledge(the_incident(p).id, "bob", Via.SMS, BOB)),
     (20, lambda p: p.post(firing("A", "B"))),
     (40, lambda p: p.post(firing("A", "B"))),  # repeats, but bob has it
-    (90, lambda p: p.desk.acknowledge(the_incident(p).id, "alice", Via.SMS, ALICE)),
+    (90, lambda p: p.actions.acknowledge(the_incident(p).id, "alice", Via.SMS, ALICE)),
     (100, lambda p: p.post(over("A", "B"))),
 ]
 EXPECTED = [
@@ -1123,6 +1123,6 @@ def test_a_page_whose_fate_was_unknown_is_not_sent_after_somebody_closed_the_inc
     emulator.faults.add(Fault(kind=FaultKind.RESET_BEFORE))
     pager.post(firing("A"))
     pager.turn(1)
-    pager.desk.close(the_incident(pager).id, "bob", Via.API)
+    pager.actions.close(the_incident(pager).id, "bob", Via.API)
     pager.run(60)
     assert not [text for _, text in told(emulator) if text.startswith("FIRING")]

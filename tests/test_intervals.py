@@ -145,7 +145,7 @@ def test_what_is_muted_is_told_when_it_is_over_if_it_fires_still(make, emulator)
     assert [(e.kind, e.detail) for e in pager.store.incidents.history(incident.id)] == [
         ("opened", "muted by noon")
     ]
-    pager.desk.acknowledge(
+    pager.actions.acknowledge(
         next(i for i in pager.store.incidents.page(9) if i.title == "B").id, "alice", "api"
     )
     pager.run(39 * 60, step=60)
@@ -268,7 +268,7 @@ def test_what_joins_an_acknowledged_incident_in_a_mute_is_told_after_it(make, em
     pager = make(**muted())
     pager.post(info("A"))
     pager.turn()
-    pager.desk.acknowledge(the_incident(pager).id, "alice", "api")
+    pager.actions.acknowledge(the_incident(pager).id, "alice", "api")
     pager.hand.move(minutes=10)
     pager.post(info("A", "B"))
     pager.run(70 * 60, step=60)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from notifier.config import PerContact
 from notifier.ovh.emulator import Fault, FaultKind
 from notifier.paging import planning
-from notifier.paging.calm import SHORTEST_WAIT, burst, digest, in_full, pace
-from notifier.paging.desk import Via
+from notifier.paging.actions import Via
+from notifier.paging.throttle import SHORTEST_WAIT, burst, digest, in_full, throttle
 from notifier.sms import measure
 from notifier.store.schema import messages, webhooks
 from tests.conftest import ALICE, alert, webhook
@@ -35,19 +35,19 @@ def test_the_first_half_goes_one_by_one():
     assert burst(DEFAULT) == 10
     assert burst(PerContact(messages=1)) == 1
     assert burst(PerContact(messages=20, per="1m")) == 19
-    assert pace([], 10, 10, DEFAULT, NOW).rest_at is None
-    assert pace([], 11, 0, DEFAULT, NOW).singles == 10
-    assert pace([], 15, 15, DEFAULT, NOW).singles == 14  # some more are kept for what is critical
-    assert pace([NOW] * 10, 5, 1, DEFAULT, NOW).singles == 1
-    assert pace([], 5, 0, PerContact(messages=1), NOW).singles == 1
+    assert throttle([], 10, 10, DEFAULT, NOW).rest_at is None
+    assert throttle([], 11, 0, DEFAULT, NOW).singles == 10
+    assert throttle([], 15, 15, DEFAULT, NOW).singles == 14  # some more are kept for what is critical
+    assert throttle([NOW] * 10, 5, 1, DEFAULT, NOW).singles == 1
+    assert throttle([], 5, 0, PerContact(messages=1), NOW).singles == 1
 
 
 def test_what_is_critical_waits_for_a_minute_at_most_and_the_rest_ever_longer():
     sent = [NOW] * 14
-    assert pace(sent, 5, 1, DEFAULT, NOW).rest_at == NOW + SHORTEST_WAIT
+    assert throttle(sent, 5, 1, DEFAULT, NOW).rest_at == NOW + SHORTEST_WAIT
     waits, sent = [], [NOW] * 10
     for _ in range(4):
-        rest_at = pace(sent, 5, 0, DEFAULT, sent[-1]).rest_at
+        rest_at = throttle(sent, 5, 0, DEFAULT, sent[-1]).rest_at
         waits.append((rest_at - sent[-1]) // timedelta(minutes=1))
         sent.append(rest_at)
     assert waits == [1, 2, 4, 8]
@@ -76,7 +76,7 @@ def test_the_limit_holds_whatever_comes(messages, minutes, arrivals):
         if not waiting:
             continue
         recent = [at for at in sent if at > now - limit.per]
-        paced = pace(recent, waiting, critical, limit, now, critical_since)
+        paced = throttle(recent, waiting, critical, limit, now, critical_since)
         if paced.singles:
             sent += [now] * paced.singles
             if critical:
@@ -248,7 +248,7 @@ def test_a_notice_that_a_limit_held_is_not_marked_late(make, emulator):
     pager = make(**team(notify=["alice", "bob"]), limits={"per_contact": {"messages": 1, "per": "3m"}})
     storm(pager, ["A"])
     pager.turn(2)
-    pager.desk.acknowledge(pager.store.incidents.page(1)[0].id, "bob", Via.API)
+    pager.actions.acknowledge(pager.store.incidents.page(1)[0].id, "bob", Via.API)
     pager.run(300, step=5)
     assert [text for who, text in told(emulator) if who == "alice"][1:] == ["bob has it: #1 A db-1"]
 
@@ -335,7 +335,7 @@ def test_what_people_did_is_told_in_a_digest_too(make, emulator):
     storm(pager, [f"A{n}" for n in range(15)])
     pager.turn(5)
     for incident in pager.store.incidents.page(50):
-        pager.desk.acknowledge(incident.id, "alice", "api")
+        pager.actions.acknowledge(incident.id, "alice", "api")
     pager.run(300, step=5)
     assert "rejected" not in pager.states()
     assert "alice has it: #" in [text for who, text in told(emulator) if who == "bob"][-1]
@@ -503,7 +503,7 @@ def test_what_people_write_is_not_cut_off_by_a_digest(make, emulator):
     pager = make(**team())
     storm(pager, [f"Service{number:02}Unavailable" for number in range(60)])
     pager.turn(3)
-    pager.desk.send("alice", "Join the bridge now")
+    pager.actions.send("alice", "Join the bridge now")
     pager.run(1200, step=10)
     assert "Join the bridge now" in [text for _, text in told(emulator)]
 

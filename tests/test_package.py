@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from notifier.shipped import TEMPLATES
+from notifier.assets import TEMPLATES
 from tests.conftest import program
 from tests.lowest import lowest
 
@@ -66,9 +66,7 @@ def test_the_wheel_holds_templates_and_configuration(wheel):
 
 def test_the_wheel_works_outside_the_checkout(wheel, tmp_path):
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
-    code = (
-        "import notifier.cli, notifier.shipped as s; print(len(s.TEMPLATES), s.CONFIG); notifier.cli.main()"
-    )
+    code = "import notifier.cli, notifier.assets as s; print(len(s.TEMPLATES), s.CONFIG); notifier.cli.main()"
     shown = subprocess.run(
         [sys.executable, "-c", code, "demo", "--once", "--port", "0"],
         cwd=tmp_path, env={"PYTHONPATH": str(tmp_path / "site"), "PATH": "/usr/bin:/bin"},

@@ -12,10 +12,10 @@ import requests
 
 from notifier.config import load
 from notifier.ovh.emulator import Fault, FaultKind
-from notifier.paging.pressure import Pressure
+from notifier.paging.backpressure import Backpressure
 from notifier.schedules import Rota
 from notifier.store.ledger import Spent
-from notifier.stories import timeline
+from notifier.timeline import timeline
 from notifier.web import pages
 from notifier.web.gate import STRANGE, is_ours
 from notifier.web.views.incidents import Sources, story
@@ -163,9 +163,9 @@ def test_viewers_share_what_is_drawn_and_webhooks_come_before_it(files, run, mon
     running = run(files.write())
     waited, calls, home = [], [], running.service.pages._home_page
     monkeypatch.setattr("notifier.web.fragments.REFRESH", 1000)
-    monkeypatch.setattr(Pressure, "is_high", property(lambda self: True))
+    monkeypatch.setattr(Backpressure, "is_high", property(lambda self: True))
     monkeypatch.setattr(
-        running.service.pressure, "_sleep", lambda _: waited.append(threading.current_thread().name)
+        running.service.backpressure, "_sleep", lambda _: waited.append(threading.current_thread().name)
     )
 
     monkeypatch.setattr(

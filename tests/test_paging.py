@@ -14,8 +14,8 @@ from notifier.ovh.api import Outcome, Outgoing, Sent
 from notifier.ovh.emulator import Fault, FaultKind
 from notifier.ovh.emulator.account import Refusal, bad_request
 from notifier.paging.account import AccountWatch
+from notifier.paging.backpressure import Backpressure
 from notifier.paging.planning import preview
-from notifier.paging.pressure import Pressure
 from notifier.paging.retention import Retention
 from notifier.paging.retry import AskAgain, NotTaken, PauseReason, settle
 from notifier.paging.sending import MAX_RECIPIENTS, endings, gather, matching
@@ -176,7 +176,7 @@ def test_a_message_that_cannot_be_selected_delays_no_other_and_is_sent_in_the_en
 
     monkeypatch.setattr(pager.sender, "_made_late", failing)
     pager.post(ONE)
-    pager.desk.send("bob", "hello")
+    pager.actions.send("bob", "hello")
     pager.turn()
     assert texts(emulator) == ["hello"]
     for _ in range(4):
@@ -352,7 +352,7 @@ def test_a_process_killed_in_the_middle_of_a_call_asks_before_it_sends_again(mak
     pager.post(ONE)
     while pager.planner.work() is not None:
         pass
-    (due,) = pager.store.hand_out(lambda outbox: outbox.due(pager.hand(), 1)).result(10)
+    (due,) = pager.store.apply(lambda outbox: outbox.due(pager.hand(), 1)).result(10)
     job = Job(new_id(pager.hand()), due.text, pager.hand(), (due,))
     pager.store.claim([job]).result(10)
     pager.current.runtime.api.send(job.text, [due.phone], job.tag)  # and here it is killed
@@ -367,7 +367,7 @@ def test_a_process_killed_before_a_call_sends(make, emulator):
     pager.post(ONE)
     while pager.planner.work() is not None:
         pass
-    (due,) = pager.store.hand_out(lambda outbox: outbox.due(pager.hand(), 1)).result(10)
+    (due,) = pager.store.apply(lambda outbox: outbox.due(pager.hand(), 1)).result(10)
     pager.store.claim([Job(new_id(pager.hand()), due.text, pager.hand(), (due,))]).result(10)
     pager.restart()
     pager.run(30)
@@ -802,7 +802,7 @@ def test_the_account_is_watched(make, emulator):
 
 def test_retention_goes_little_by_little(make, hand):
     pager = make(storage={"url": "sqlite:///notifier.db", "retention": "1d"})
-    retention = Retention(pager.store, pager.current, hand, pager.metrics, pager.pressure)
+    retention = Retention(pager.store, pager.current, hand, pager.metrics, pager.backpressure)
     assert retention.work() == 5.0
     for status in ("firing", "resolved"):
         pager.post(webhook(alert(status=status)))
@@ -814,23 +814,23 @@ def test_retention_goes_little_by_little(make, hand):
     assert set(waits) == {0.1}
     assert pager.rows() == []
     for _ in range(4):
-        pager.pressure.enter()
+        pager.backpressure.enter()
     assert retention.work() == 1.0
 
 
 def test_other_work_gives_way_to_a_crowd_of_webhooks():
     now, slept, spent = [100.0], [], [0.0]
-    pressure = Pressure(lambda: now[0], slept.append, lambda: spent[0])
+    backpressure = Backpressure(lambda: now[0], slept.append, lambda: spent[0])
 
     def work():
-        with pressure.giving_way():
+        with backpressure.limited_share():
             spent[0] += 0.01
 
     work()
     assert slept == []
     for _ in range(4):
-        pressure.enter()
-    assert pressure.is_high
+        backpressure.enter()
+    assert backpressure.is_high
     work()
     work()
     assert slept == pytest.approx([0.125, 0.25])
@@ -838,10 +838,10 @@ def test_other_work_gives_way_to_a_crowd_of_webhooks():
         work()
     assert max(slept) == pytest.approx(0.5)
     for _ in range(4):
-        pressure.leave()
+        backpressure.leave()
     now[0] += 1
     work()
-    assert not pressure.is_high
+    assert not backpressure.is_high
     assert len(slept) == 52
 
 
@@ -864,7 +864,7 @@ def test_claims_without_an_answer_are_returned_to_the_queue_and_overdue_jobs_rep
     pager.hand.move(seconds=1)
     pager.post(ONE)
     pager.planner.work()
-    (message,) = pager.store.hand_out(lambda outbox: outbox.due(pager.hand(), 1)).result(10)
+    (message,) = pager.store.apply(lambda outbox: outbox.due(pager.hand(), 1)).result(10)
     job = Job(new_id(pager.hand()), message.text, pager.hand(), (message,))
     assert pager.store.claim([job]).result(10) == [job], "the dispatcher does not learn of it"
     pager.turn(2)
@@ -872,7 +872,7 @@ def test_claims_without_an_answer_are_returned_to_the_queue_and_overdue_jobs_rep
 
     pager.post(webhook(alert("B"), key="b"))
     pager.planner.work()
-    (message,) = pager.store.hand_out(lambda outbox: outbox.due(pager.hand(), 1)).result(10)
+    (message,) = pager.store.apply(lambda outbox: outbox.due(pager.hand(), 1)).result(10)
     pager.store.claim([replace(job, tag=new_id(pager.hand()), messages=(message,))]).result(10)
     pager.store.replica = new_id(pager.hand())
     pager.hand.move(seconds=32)
@@ -893,7 +893,7 @@ def test_jobs_that_a_stop_cancels_are_returned_to_the_queue(make, emulator, engi
     assert pager.states() == ["sending"]
     pager.sender.stop()
     wait.set()
-    pager.store.hand_out(lambda outbox: None).result(10)  # what was handed in before is written
+    pager.store.apply(lambda outbox: None).result(10)  # what was handed in before is written
     assert pager.states() == ["queued"]
     pager.restart()
     pager.turn()
@@ -1046,7 +1046,7 @@ def test_a_job_behind_many_pending_ones_of_others_is_found(make):
     pager, known = make(), []
     pager.post(ONE)
     pager.planner.work()
-    (message,) = pager.store.hand_out(lambda outbox: outbox.due(pager.hand(), 1)).result(10)
+    (message,) = pager.store.apply(lambda outbox: outbox.due(pager.hand(), 1)).result(10)
     job = Job("mine", message.text, pager.hand(), (message,))
     assert [pager.sender._look(BusyAccount(), job, known) for _ in range(3)] == [False, False, True]
     assert len(matching(job, known)) == 1

@@ -8,7 +8,7 @@ import socket
 import pytest
 import requests
 
-from notifier.shipped import CONFIG
+from notifier.assets import CONFIG
 from tests.conftest import alert, payload, program, webhook
 from tests.processes import free_ports, running, wait_for
 from tests.test_web import make_certificate

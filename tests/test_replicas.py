@@ -135,7 +135,7 @@ def claimed(pager):
     pager.post(ONE)
     pager.planner.work()
     now = pager.hand()
-    (message,) = pager.store.hand_out(lambda outbox: outbox.due(now, 1)).result(10)
+    (message,) = pager.store.apply(lambda outbox: outbox.due(now, 1)).result(10)
     job = Job(new_id(now), message.text, now, (message,))
     assert pager.store.claim([job]).result(10) == [job]
     return job

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from notifier import systemd
-from notifier.shipped import CONFIG
+from notifier.assets import CONFIG
 from tests.conftest import alert, payload, program, webhook
 from tests.processes import free_ports
 

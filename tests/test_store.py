@@ -27,9 +27,9 @@ from sqlalchemy.exc import OperationalError
 from notifier.config import Recipient
 from notifier.ids import first_id, new_id
 from notifier.incidents import IncidentState
+from notifier.store.dedupe import Dedupe
 from notifier.store.engine import HEAD, REFUSED, StoreRefused, StoreUnavailable, migrate, revision
 from notifier.store.migrations import __main__ as migrations
-from notifier.store.recent import Recent
 from notifier.store.records import Ending, Job, NewMessage, NewNotification, NewWebhook
 from notifier.store.schema import JobState, MessageState, jobs, messages, metadata
 from notifier.store.sqlite import SQLite, open_engine
@@ -94,7 +94,7 @@ def planned(store, now, *phones, text_="hello", identity=b"i"):
 
 
 def due(store, now, limit=10):
-    return store.hand_out(lambda outbox: outbox.due(now, limit)).result(10)
+    return store.apply(lambda outbox: outbox.due(now, limit)).result(10)
 
 
 def rows(store, table):
@@ -321,7 +321,7 @@ def test_what_was_not_stored_is_not_taken_for_stored(store, hand):
 
 
 def test_recent_forgets_what_is_old(hand):
-    recent = Recent()
+    recent = Dedupe()
     for n in range(100):
         assert recent.take(str(n).encode(), hand(), WINDOW)
         hand.move(seconds=60)
@@ -335,7 +335,7 @@ def test_recent_forgets_what_is_old(hand):
     )
 )
 def test_recent_knows_each_for_as_long_as_the_window(steps):
-    recent, known, now = Recent(), {}, datetime(2026, 1, 5, tzinfo=UTC)
+    recent, known, now = Dedupe(), {}, datetime(2026, 1, 5, tzinfo=UTC)
     for number, seconds, is_undone in steps:
         now += timedelta(seconds=seconds)
         webhook = new(now, blake2b(bytes([number])).digest())
@@ -352,7 +352,7 @@ def test_recent_knows_each_for_as_long_as_the_window(steps):
 def test_a_storm_of_webhooks_is_known_in_little_memory(hand):
     tracemalloc.start()
     try:
-        recent, digests = Recent(), [blake2b(b"%d" % n, digest_size=16).digest() for n in range(50_000)]
+        recent, digests = Dedupe(), [blake2b(b"%d" % n, digest_size=16).digest() for n in range(50_000)]
         before = tracemalloc.get_traced_memory()[0]
         assert all(recent.take(digest, hand(), WINDOW) for digest in digests)
         assert tracemalloc.get_traced_memory()[0] - before < 75 * len(digests)
@@ -362,8 +362,8 @@ def test_a_storm_of_webhooks_is_known_in_little_memory(hand):
 
 
 def test_of_more_than_can_be_known_the_latest_are(hand, monkeypatch):
-    monkeypatch.setattr("notifier.store.recent._MOST", 100)
-    recent, digests = Recent(), [blake2b(b"%d" % n).digest() for n in range(1000)]
+    monkeypatch.setattr("notifier.store.dedupe._MOST", 100)
+    recent, digests = Dedupe(), [blake2b(b"%d" % n).digest() for n in range(1000)]
     for digest in digests:
         assert recent.take(digest, hand(), WINDOW)
         hand.move(seconds=0.05)
@@ -372,7 +372,7 @@ def test_of_more_than_can_be_known_the_latest_are(hand, monkeypatch):
 
 
 def test_a_clock_that_goes_back_and_forth_makes_no_second_page(hand):
-    recent = Recent()
+    recent = Dedupe()
     assert recent.take(b"a", hand(), WINDOW)
     hand.move(seconds=-3600)
     assert all(recent.take(str(n).encode(), hand(), WINDOW) for n in range(50))
@@ -381,8 +381,8 @@ def test_a_clock_that_goes_back_and_forth_makes_no_second_page(hand):
 
 
 def test_more_than_can_be_known_by_a_clock_that_was_ahead_is_let_go(hand, monkeypatch):
-    monkeypatch.setattr("notifier.store.recent._MOST", 100)
-    recent = Recent()
+    monkeypatch.setattr("notifier.store.dedupe._MOST", 100)
+    recent = Dedupe()
     assert all(recent.take(blake2b(b"%d" % n).digest(), hand(), WINDOW) for n in range(150))
     hand.move(seconds=-3600)
     assert all(recent.take(blake2b(b"back %d" % n).digest(), hand(), WINDOW) for n in range(300))
@@ -390,7 +390,7 @@ def test_more_than_can_be_known_by_a_clock_that_was_ahead_is_let_go(hand, monkey
 
 
 def test_what_was_rolled_back_is_new_whatever_the_clock_says():
-    recent, start = Recent(), datetime(1970, 1, 1, 0, 1, tzinfo=UTC)
+    recent, start = Dedupe(), datetime(1970, 1, 1, 0, 1, tzinfo=UTC)
     webhook = new(start, b"a")
     assert recent.take(b"a", start, WINDOW)
     recent.forget([webhook])
@@ -398,7 +398,7 @@ def test_what_was_rolled_back_is_new_whatever_the_clock_says():
 
 
 def test_a_clock_that_is_set_back_makes_no_second_page(hand):
-    recent = Recent()
+    recent = Dedupe()
     recent.take(b"a", hand(), WINDOW)
     hand.move(seconds=-30)
     assert not recent.take(b"a", hand(), WINDOW)
@@ -502,11 +502,11 @@ def test_the_queue_tells_what_is_under_way(store, hand):
 
 
 LOOKS = {
-    "due messages": lambda store, now: store.hand_out(lambda outbox: outbox.due(now, 10)),
-    "what waits for a number": lambda store, now: store.hand_out(lambda outbox: outbox.waiting_for(ALICE)),
-    "what went to a number": lambda store, now: store.hand_out(lambda outbox: outbox.sent_to([ALICE], now)),
-    "what was spent": lambda store, now: store.hand_out(lambda outbox: outbox.parts_since(now)),
-    "what an account sent": lambda store, now: store.hand_out(
+    "due messages": lambda store, now: store.apply(lambda outbox: outbox.due(now, 10)),
+    "what waits for a number": lambda store, now: store.apply(lambda outbox: outbox.waiting_for(ALICE)),
+    "what went to a number": lambda store, now: store.apply(lambda outbox: outbox.sent_to([ALICE], now)),
+    "what was spent": lambda store, now: store.apply(lambda outbox: outbox.parts_since(now)),
+    "what an account sent": lambda store, now: store.apply(
         lambda outbox: outbox.sent_by("sms-a", now, now, 10)
     ),
     "unplanned": lambda store, now: store.unplanned(10, 1000),

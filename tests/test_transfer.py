@@ -145,7 +145,7 @@ def test_the_story_of_a_page_is_told(files, run, phones):
 
 def test_a_story_holds_every_attempt(make, emulator, by_hand):  # noqa: F811
     from notifier.ovh.emulator import Fault, FaultKind
-    from notifier.stories import timeline
+    from notifier.timeline import timeline
 
     pager = make(**team())
     emulator.faults.add(Fault(kind=FaultKind.ERROR, status=409, times=2))

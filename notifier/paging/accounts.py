@@ -29,12 +29,12 @@ class Paused:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class AccountHealth:
     """How it stands with an account."""
 
     held_until: datetime | None = None
     """It may not send before: OVHcloud asked for that."""
-    spent_until: datetime | None = None
+    rate_limited_until: datetime | None = None
     """Its rate is used up until then."""
     paused: Paused | None = None
     shunned_until: datetime | None = None
@@ -48,7 +48,7 @@ class Standing:
 
     def ready_at(self, now: datetime) -> datetime:
         """Return from when on it may send; *now* where it may already."""
-        times = [now, *filter(None, (self.held_until, self.spent_until, self.shunned_until))]
+        times = [now, *filter(None, (self.held_until, self.rate_limited_until, self.shunned_until))]
         # One that is farther away than a trial ever is was reckoned by a clock that has been set back.
         if self.paused is not None and self.paused.until <= now + _LONGEST_TRIAL:
             times.append(self.paused.until)
@@ -59,37 +59,39 @@ class Standing:
         return self.paused is None and self.problem is None and self.ready_at(now) <= now
 
 
-def rooms(
-    standings: Mapping[str, Standing], most: Mapping[str, int], busy: Mapping[str, int], now: datetime
+def free_slots(
+    healths: Mapping[str, AccountHealth], most: Mapping[str, int], busy: Mapping[str, int], now: datetime
 ) -> dict[str, int]:
     """Return how many jobs each account may begin now.
 
     Those against which something speaks send only while there is no other, but for one job as a trial.
 
     Args:
-        standings: how it stands with each.
+        healths: what is known of each account.
         most: how many jobs each may have under way.
         busy: how many it has.
         now: the time.
     """
-    ready = {name: standing for name, standing in standings.items() if standing.ready_at(now) <= now}
-    has_sound = any(standing.is_sound(now) for standing in standings.values())
+    ready = {name: health for name, health in healths.items() if health.ready_at(now) <= now}
+    has_sound = any(health.is_sound(now) for health in healths.values())
     found = {}
-    for name, standing in ready.items():
-        if standing.paused is not None:
-            is_tried = not busy[name] and not (has_sound and standing.problem is not None)
+    for name, health in ready.items():
+        if health.paused is not None:
+            is_tried = not busy[name] and not (has_sound and health.problem is not None)
             found[name] = 1 if is_tried else 0
-        elif standing.is_sound(now) or not has_sound:
+        elif health.is_sound(now) or not has_sound:
             found[name] = max(0, most[name] - busy[name])
     return {name: room for name, room in found.items() if room}
 
 
-def reserve(standings: Mapping[str, Standing], busy: Mapping[str, int], now: datetime) -> list[str]:
+def fallback_accounts(
+    healths: Mapping[str, AccountHealth], busy: Mapping[str, int], now: datetime
+) -> list[str]:
     """Return the accounts that may be tried, one job each, with what the others have refused."""
-    return [name for name, standing in standings.items() if standing.ready_at(now) <= now and not busy[name]]
+    return [name for name, health in healths.items() if health.ready_at(now) <= now and not busy[name]]
 
 
-def turns(room: Mapping[str, int], after: str | None) -> list[str]:
+def round_robin(room: Mapping[str, int], after: str | None) -> list[str]:
     """Return the accounts as they take turns, each as often as it has room, beginning with the one after *after*."""
     names = list(room)
     start = names.index(after) + 1 if after in names else 0
@@ -151,84 +153,84 @@ class Accounts:
 
     def __init__(self) -> None:
         """Know nothing against any."""
-        self._standings: dict[str, Standing] = {}
+        self._healths: dict[str, AccountHealth] = {}
         self._lock = threading.Lock()
 
-    def all(self, names: Iterable[str]) -> dict[str, Standing]:
+    def all(self, names: Iterable[str]) -> dict[str, AccountHealth]:
         """Return how it stands with the accounts of those *names*, in their order."""
         with self._lock:
-            return {name: self._standings.get(name, Standing()) for name in names}
+            return {name: self._healths.get(name, AccountHealth()) for name in names}
 
-    def hold(self, name: str, until: datetime) -> None:
+    def delay_until(self, name: str, until: datetime) -> None:
         """Have it send nothing until then, or longer if that was asked for before."""
         with self._lock:
-            standing = self._standings.get(name, Standing())
-            until = max(until, standing.held_until or until)
-            self._standings[name] = replace(standing, held_until=until)
+            health = self._healths.get(name, AccountHealth())
+            until = max(until, health.held_until or until)
+            self._healths[name] = replace(health, held_until=until)
 
     def spend(self, name: str, until: datetime) -> None:
         """Have it send nothing until its rate allows it."""
         with self._lock:
-            self._standings[name] = replace(self._standings.get(name, Standing()), spent_until=until)
+            self._healths[name] = replace(self._healths.get(name, AccountHealth()), rate_limited_until=until)
 
     def forget_rates(self) -> None:
         """Reckon anew what rates allow: they may be others."""
         with self._lock:
-            for name, standing in self._standings.items():
-                self._standings[name] = replace(standing, spent_until=None)
+            for name, health in self._healths.items():
+                self._healths[name] = replace(health, rate_limited_until=None)
 
-    def shun(self, name: str, now: datetime) -> None:
+    def back_off(self, name: str, now: datetime) -> None:
         """Have others send for a while, longer with each failure; a trial that fails is one, too."""
         with self._lock:
-            standing = self._standings.get(name, Standing())
-            if standing.shunned_until is not None and now < standing.shunned_until:
+            health = self._healths.get(name, AccountHealth())
+            if health.shunned_until is not None and now < health.shunned_until:
                 return  # it was under way already when the first failed
-            wait = min(_FIRST_SHUNNING * (1 << min(standing.failures, 10)), _LONGEST_SHUNNING)
-            paused = standing.paused
+            wait = min(_FIRST_SHUNNING * (1 << min(health.failures, 10)), _LONGEST_SHUNNING)
+            paused = health.paused
             if paused is not None:
                 trials = paused.trials + 1
                 paused = replace(paused, until=now + _trial_wait(trials), trials=trials)
-            self._standings[name] = replace(
-                standing, shunned_until=now + wait, failures=standing.failures + 1, paused=paused
+            self._healths[name] = replace(
+                health, shunned_until=now + wait, failures=health.failures + 1, paused=paused
             )
 
     def pause(self, name: str, reason: retry.PauseReason, message: str, now: datetime) -> Paused | None:
         """Have it send nothing but trials, ever less often; return how it was paused before."""
         with self._lock:
-            standing = self._standings.get(name, Standing())
-            before = standing.paused
+            health = self._healths.get(name, AccountHealth())
+            before = health.paused
             trials = before.trials if before is not None else 0
             if before is not None and now >= before.until:
                 trials += 1  # else it was under way already when the pause began
             paused = Paused(reason, message, now + _trial_wait(trials), trials)
-            self._standings[name] = replace(standing, paused=paused)
+            self._healths[name] = replace(health, paused=paused)
             return before
 
     def resume(self, name: str) -> Paused | None:
         """Forget what spoke against it, since it has sent; return how it was paused."""
         with self._lock:
-            standing = self._standings.get(name)
-            if standing is None:
+            health = self._healths.get(name)
+            if health is None:
                 return None
-            self._standings[name] = replace(standing, paused=None, shunned_until=None, failures=0)
-            return standing.paused
+            self._healths[name] = replace(health, paused=None, shunned_until=None, failures=0)
+            return health.paused
 
     def note_acceptance(self, name: str, now: datetime) -> None:
         """Remember that it took something."""
         with self._lock:
-            self._standings[name] = replace(self._standings.get(name, Standing()), accepted_at=now)
+            self._healths[name] = replace(self._healths.get(name, AccountHealth()), accepted_at=now)
 
     def find(self, name: str, problem: str | None) -> str | None:
         """Remember what the watch has found; return what it had found before."""
         with self._lock:
-            standing = self._standings.get(name, Standing())
-            self._standings[name] = replace(standing, problem=problem)
-            return standing.problem
+            health = self._healths.get(name, AccountHealth())
+            self._healths[name] = replace(health, problem=problem)
+            return health.problem
 
     def forget_times(self) -> None:
         """Let nobody wait for what was reckoned by a clock that was set back."""
         with self._lock:
-            for name, standing in self._standings.items():
-                self._standings[name] = replace(
-                    standing, held_until=None, spent_until=None, shunned_until=None
+            for name, health in self._healths.items():
+                self._healths[name] = replace(
+                    health, held_until=None, rate_limited_until=None, shunned_until=None
                 )

@@ -26,6 +26,7 @@ from notifier.incidents import (
 )
 from notifier.metrics import Metrics
 from notifier.paging import last_resort
+from notifier.paging.backpressure import Backpressure
 from notifier.paging.heartbeats import silence_of, told_of, written_for
 from notifier.paging.planning import (
     ReceiverAlerts,
@@ -38,7 +39,6 @@ from notifier.paging.planning import (
     report_failures,
     successor,
 )
-from notifier.paging.pressure import Pressure
 from notifier.paging.sending import Dispatcher
 from notifier.paging.set_aside import MOST_ATTEMPTS, isolate
 from notifier.paging.worker import Worker
@@ -74,7 +74,7 @@ class Escalator(Worker):
         current: Current,
         clock: Clock,
         metrics: Metrics,
-        pressure: Pressure,
+        backpressure: Backpressure,
         sender: Dispatcher,
     ) -> None:
         """Prepare to work on the incidents in *store*, and to wake *sender* when somebody is to be paged."""
@@ -83,7 +83,7 @@ class Escalator(Worker):
         self._store = store
         self._current = current
         self._clock = clock
-        self._pressure = pressure
+        self._backpressure = backpressure
         self._sender = sender
 
     def work(self) -> float | None:
@@ -104,7 +104,7 @@ class Escalator(Worker):
         )
         for incidents, decide_on, resort in decisions:
             if incidents:
-                with self._pressure.giving_way():
+                with self._backpressure.limited_share():
                     isolate(
                         incidents,
                         partial(self._process, decide_on, now),

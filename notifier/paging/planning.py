@@ -34,7 +34,7 @@ from notifier.incidents import (
 )
 from notifier.metrics import Metrics
 from notifier.paging import last_resort
-from notifier.paging.pressure import Pressure
+from notifier.paging.backpressure import Backpressure
 from notifier.paging.sending import Dispatcher
 from notifier.paging.set_aside import MOST_ATTEMPTS, isolate
 from notifier.paging.worker import Worker
@@ -590,7 +590,7 @@ class Planner(Worker):
         current: Current,
         clock: Clock,
         metrics: Metrics,
-        pressure: Pressure,
+        backpressure: Backpressure,
         sender: Dispatcher,
     ) -> None:
         """Prepare to plan what is in *store*, and to wake *sender* when there is something to send."""
@@ -598,7 +598,7 @@ class Planner(Worker):
         self._store = store
         self._current = current
         self._clock = clock
-        self._pressure = pressure
+        self._backpressure = backpressure
         self._sender = sender
         self._groups: dict[str, str] = {}  # the groups of the webhooks that are set aside
         self._behind: dict[str, str] = {}  # which webhook, set aside, another of its group waits for
@@ -628,10 +628,10 @@ class Planner(Worker):
         planned: list[tuple[str, list[NewNotification]]] = []
         seen: dict[str, datetime] = {}
         for read in batch:
-            with self._pressure.giving_way():
+            with self._backpressure.limited_share():
                 planned.append((read.stored.id, self._plan(read, known, now)))
                 seen |= dict.fromkeys(self._beats(read.webhook), read.stored.received_at)
-        with self._pressure.giving_way():
+        with self._backpressure.limited_share():
             refused = self._store.add_plans(planned, self._clock(), seen).result()
         self._sender.expect()
         for read in batch:
@@ -670,7 +670,7 @@ class Planner(Worker):
         held = {group: id_ for id_, group in self._groups.items() if id_ in waiting}
         for stored in todo:
             webhook: Webhook | None = None
-            with self._pressure.giving_way():
+            with self._backpressure.limited_share():
                 try:
                     webhook = parse_webhook(stored.body)
                     group = group_key(webhook)

@@ -15,16 +15,16 @@ from notifier.clock import Clock
 from notifier.config import AlertmanagerConfig, Recipient, ReplyCommand, ReplySettings
 from notifier.incidents import Event, Incident, IncidentState, Kind, urgency
 from notifier.metrics import Metrics
-from notifier.notices import notice
 from notifier.ovh.api import Incoming, OvhClient, number_of
 from notifier.ovh.errors import CallFailed
-from notifier.paging.desk import Desk, Via
+from notifier.paging.actions import Actions, Via
 from notifier.paging.escalation import Escalator
 from notifier.paging.planning import alert_key
 from notifier.paging.sending import Dispatcher
 from notifier.paging.set_aside import MOST_ATTEMPTS
 from notifier.paging.worker import Worker
 from notifier.phones import mask
+from notifier.phrases import notice
 from notifier.replies import Ack, Close, Command, Help, Mute, Next, Unclear, Who, command_of, parse_reply
 from notifier.reply_codes import MOST_WRONG, WRONG_PER, without_code
 from notifier.runtime import Current
@@ -106,7 +106,7 @@ class ReplyPoller(Worker):
         current: Current,
         clock: Clock,
         metrics: Metrics,
-        desk: Desk,
+        actions: Actions,
         sender: Dispatcher,
         escalator: Escalator,
     ) -> None:
@@ -115,7 +115,7 @@ class ReplyPoller(Worker):
         self._store = store
         self._current = current
         self._clock = clock
-        self._desk = desk
+        self._actions = actions
         self._sender = sender
         self._escalator = escalator
         self._is_hinted = False
@@ -239,7 +239,7 @@ class ReplyPoller(Worker):
             read = ReplyRead(account, reply.id, at, phone, name, reply.message, meaning.outcome)
             answers, marks = [], []
             if person is not None and meaning.answers and self._may_answer(person, meaning, at, now):
-                answers = [self._desk.message(person, text, Kind.ANSWER, now) for text in meaning.answers]
+                answers = [self._actions.message(person, text, Kind.ANSWER, now) for text in meaning.answers]
                 marks = [_help_mark(person)] if meaning.is_help else []
             written = self._store.replies.write(read, meaning.changes, answers, now, marks).result()
             if written is Written.BEFORE:
@@ -459,7 +459,9 @@ class ReplyPoller(Worker):
         if _is_of_another(incident, person) and not over:
             self._refuse(meaning, incident, person)
             return
-        meaning.changes.append(self._desk.acknowledgement(incident, person.name, Via.SMS, person.phone, now))
+        meaning.changes.append(
+            self._actions.acknowledgement(incident, person.name, Via.SMS, person.phone, now)
+        )
 
     @staticmethod
     def _refuse(meaning: _Meaning, incident: Incident, person: Recipient) -> None:
@@ -470,7 +472,7 @@ class ReplyPoller(Worker):
         )
 
     def _pass_on(self, meaning: _Meaning, incident: Incident, *, person: Recipient, now: datetime) -> None:
-        change = self._desk.passing_on(incident, person.name, Via.SMS, now)
+        change = self._actions.passing_on(incident, person.name, Via.SMS, now)
         name = "nobody_further" if change is None else "passed_on"
         meaning.answers.append(notice(name, person.language, number=incident.number))
         if change is None:
@@ -479,7 +481,7 @@ class ReplyPoller(Worker):
             meaning.changes.append(change)
 
     def _close(self, meaning: _Meaning, incident: Incident, *, person: Recipient, now: datetime) -> None:
-        meaning.changes.append(self._desk.closing(incident, person.name, Via.SMS, now, person.phone))
+        meaning.changes.append(self._actions.closing(incident, person.name, Via.SMS, now, person.phone))
         meaning.answers.append(notice("you_closed", person.language, number=incident.number))
 
     def _mute(
@@ -520,7 +522,7 @@ class ReplyPoller(Worker):
             return
         until = f"{(now + duration).astimezone(person.time_zone):%d/%m/%Y %H:%M}"
         event = Event("muted", by=person.name, via=Via.SMS, detail=f"silence {made} until {until}")
-        change = self._desk.acknowledgement(incident, person.name, Via.SMS, person.phone, now)
+        change = self._actions.acknowledgement(incident, person.name, Via.SMS, person.phone, now)
         after = change.incident
         if after.due_at is not None:
             after = replace(after, due_at=max(after.due_at, now + duration))

@@ -8,7 +8,7 @@ import structlog
 
 from notifier.clock import Clock
 from notifier.metrics import Metrics
-from notifier.paging.pressure import Pressure
+from notifier.paging.backpressure import Backpressure
 from notifier.paging.worker import Worker
 from notifier.runtime import Current
 from notifier.store.store import Store
@@ -27,14 +27,14 @@ class Retention(Worker):
     name = "retention"
 
     def __init__(
-        self, store: Store, current: Current, clock: Clock, metrics: Metrics, pressure: Pressure
+        self, store: Store, current: Current, clock: Clock, metrics: Metrics, backpressure: Backpressure
     ) -> None:
         """Prepare to delete from *store*."""
         super().__init__(metrics, idle=_ROUND)
         self._store = store
         self._current = current
         self._clock = clock
-        self._pressure = pressure
+        self._backpressure = backpressure
         self._deleted = 0
         self._is_first = True
 
@@ -43,7 +43,7 @@ class Retention(Worker):
         if self._is_first:
             self._is_first = False
             return _FIRST_ROUND
-        if self._pressure.is_high:
+        if self._backpressure.is_high:
             return 1.0
         now, configuration = self._clock(), self._current.runtime.configuration
         if self._store.backend.is_shared and not self._deleted:  # one replica at a time does

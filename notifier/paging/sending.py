@@ -23,20 +23,36 @@ import structlog
 from notifier.clock import Clock, elapsed
 from notifier.config import CreditLimit, PerContact
 from notifier.durations import format_duration
-from notifier.faults import reach
+from notifier.failpoints import reach
 from notifier.ids import new_id
 from notifier.incidents import Incident, Kind
 from notifier.metrics import Metrics
-from notifier.notices import notice
 from notifier.ovh.api import Outcome, Outgoing, OvhClient, e164
 from notifier.ovh.errors import CallFailed, Failure, Fate
 from notifier.paging import retry
-from notifier.paging.accounts import Accounts, Paused, assign, reserve, rooms, turns, unsendable
-from notifier.paging.calm import CRITICAL, SHORTEST_WAIT, Pace, digest, in_full, pace, resolutions_at
-from notifier.paging.pressure import Pressure
+from notifier.paging.accounts import (
+    Accounts,
+    Paused,
+    assign,
+    fallback_accounts,
+    free_slots,
+    round_robin,
+    unsendable,
+)
+from notifier.paging.backpressure import Backpressure
 from notifier.paging.set_aside import MOST_ATTEMPTS
+from notifier.paging.throttle import (
+    CRITICAL,
+    SHORTEST_WAIT,
+    Throttled,
+    digest,
+    in_full,
+    resolutions_at,
+    throttle,
+)
 from notifier.paging.worker import Worker
 from notifier.phones import mask
+from notifier.phrases import notice
 from notifier.reduction import Reduction, reduce
 from notifier.rendering import LATE_AFTER, say_late
 from notifier.runtime import Current, Runtime
@@ -140,14 +156,14 @@ def matching(job: Job, found: Sequence[Outgoing]) -> list[Ending]:
 
 
 @dataclass(slots=True)
-class Handed:
+class Selection:
     """What a look into the outbox came to: the jobs that are to be sent now, and what became of the rest."""
 
     jobs: list[Job] = field(default_factory=list)
     expired: list[Message] = field(default_factory=list)
     withdrawn: list[Message] = field(default_factory=list)
     merged: list[tuple[NewMessage, Sequence[Message]]] = field(default_factory=list)
-    hurried: dict[str, bool] = field(default_factory=dict)
+    critical_pending: dict[str, bool] = field(default_factory=dict)
     credits_held: int = 0
     exhausted: dict[str, datetime] = field(default_factory=dict)
     """The accounts whose rate is used up, and until when."""
@@ -167,7 +183,7 @@ class Dispatcher(Worker):
         current: Current,
         clock: Clock,
         metrics: Metrics,
-        pressure: Pressure,
+        backpressure: Backpressure,
         chance: Callable[[], float] = random.random,
         seconds: Callable[[], float] = elapsed,
     ) -> None:
@@ -179,7 +195,7 @@ class Dispatcher(Worker):
         self._store = store
         self._current = current
         self._clock = clock
-        self._pressure = pressure
+        self._backpressure = backpressure
         self._chance = chance
         self._seconds = seconds
         self._first_looks: dict[str, float] = {}  # when OVHcloud was first asked for a job, by this process
@@ -190,7 +206,9 @@ class Dispatcher(Worker):
         self._last_turn: str | None = None
         self._has_begun = False
         self._is_expecting = False
-        self._hurried: dict[str, bool] = {}  # by number, whether something critical waits for the next digest
+        self._critical_pending: dict[
+            str, bool
+        ] = {}  # by number, whether something critical waits for the next digest
         self._last: datetime | None = None
         self._checked_at: datetime | None = None  # when claims were last compared with what is in hand
         self._doubted: dict[str, Job] = {}  # jobs that met a fault, until that is written down
@@ -329,7 +347,7 @@ class Dispatcher(Worker):
 
     def _hand_out_due(self, now: datetime) -> bool:
         order, others = self._turns(now)
-        if self._pressure.is_high:
+        if self._backpressure.is_high:
             order = order[:2]
         if not order and not others:
             return False
@@ -351,19 +369,19 @@ class Dispatcher(Worker):
             begun |= self._begin_alone(phone, partial(choose, phone=phone), now)
         return begun
 
-    def _begin(self, choose: Callable[[Outbox], Handed]) -> bool:
+    def _begin(self, choose: Callable[[Outbox], Selection]) -> bool:
         """Begin the jobs that *choose* selects; return whether there are any."""
         claim = Claim(elapsed(), time.time())
-        handed = self._store.hand_out(choose).result()
-        self._tell(handed)
-        if handed.jobs:
-            self._last_turn = self._name(handed.jobs[-1])
-        for job in handed.jobs:
+        selection = self._store.apply(choose).result()
+        self._tell(selection)
+        if selection.jobs:
+            self._last_turn = self._name(selection.jobs[-1])
+        for job in selection.jobs:
             self._submit(job, partial(self._send_in_time, claim), self._send)
-        self._pressure.repay(handed.spent)
-        return bool(handed.jobs)
+        self._backpressure.wait_after(selection.spent)
+        return bool(selection.jobs)
 
-    def _begin_alone(self, phone: str, choose: Callable[[Outbox], Handed], now: datetime) -> bool:
+    def _begin_alone(self, phone: str, choose: Callable[[Outbox], Selection], now: datetime) -> bool:
         """Begin the jobs for one number; where that keeps failing, send its messages as they are."""
         try:
             begun = self._begin(choose)
@@ -391,9 +409,9 @@ class Dispatcher(Worker):
             under_way = Counter(self._in_hand[self._send].values())
         busy = {name: under_way[name] for name in apis}
         standings = self.accounts.all(apis)
-        room = rooms(standings, most, busy, now)
-        others = [name for name in reserve(standings, busy, now) if name not in room]
-        return turns(room, self._last_turn), others if len(apis) > 1 else []
+        room = free_slots(standings, most, busy, now)
+        others = [name for name in fallback_accounts(standings, busy, now) if name not in room]
+        return round_robin(room, self._last_turn), others if len(apis) > 1 else []
 
     def _name(self, job: Job) -> str:
         """Return what the account of *job* is known by in the configuration."""
@@ -417,16 +435,16 @@ class Dispatcher(Worker):
 
     # what goes now: in the transaction that writes it down, which may be run again
 
-    def _choose_as_they_are(self, outbox: Outbox, phone: str, now: datetime) -> Handed:
+    def _choose_as_they_are(self, outbox: Outbox, phone: str, now: datetime) -> Selection:
         """Choose the due messages to one number without limits, digests or accounts' turns: the last resort."""
         free = outbox.lock([f"phone/{phone}"])
         due = outbox.due(now, _MOST_AS_THEY_ARE, phone=phone) if free else []
-        handed = Handed(expired=[message for message in due if message.expires_at <= now])
-        outbox.expire(handed.expired, now)
+        selection = Selection(expired=[message for message in due if message.expires_at <= now])
+        outbox.expire(selection.expired, now)
         account = self._current.runtime.api.account_name
         jobs = gather([message for message in due if message.expires_at > now], len(due), now)
-        handed.jobs = outbox.claim([replace(job, account=account) for job in jobs])
-        return handed
+        selection.jobs = outbox.claim([replace(job, account=account) for job in jobs])
+        return selection
 
     def _choose(
         self,
@@ -436,12 +454,12 @@ class Dispatcher(Worker):
         now: datetime,
         without: Collection[str] = (),
         phone: str | None = None,
-    ) -> Handed:
+    ) -> Selection:
         """Choose jobs from the *outbox*, one for each turn, and write down what becomes of all that was looked at.
 
         Only messages to *phone* if it is given, and none to the numbers *without*.
         """
-        handed, begun, room = Handed(), time.thread_time(), len(order) + len(others)
+        selection, begun, room = Selection(), time.thread_time(), len(order) + len(others)
         limit = room * 4 + 16
         named = {name: api.account_name for name, api in self._current.runtime.apis.items()}
         blocked = unsendable({named[name] for name in (*order, *others)}, named.values())
@@ -451,26 +469,26 @@ class Dispatcher(Worker):
         free = outbox.lock(f"phone/{message.phone}" for message in due) if due else set()
         due = [message for message in due if f"phone/{message.phone}" in free]
         due = self._addressed(outbox, due)
-        handed.expired = [message for message in due if message.expires_at <= now]
-        if handed.expired:
-            outbox.expire(handed.expired, now)
-        due = self._needed(outbox, handed, [m for m in due if m.expires_at > now], now)
-        due = self._calmed(outbox, handed, due, now)
+        selection.expired = [message for message in due if message.expires_at <= now]
+        if selection.expired:
+            outbox.expire(selection.expired, now)
+        due = self._needed(outbox, selection, [m for m in due if m.expires_at > now], now)
+        due = self._calmed(outbox, selection, due, now)
         # In a trial, first what failed least: a sender may be refused for one message alone.
         if self.paused is not None:
             due = sorted(due, key=lambda message: message.attempts)
         chosen = [self._made_late(message, now) for message in due]
         if chosen:
-            allowed = self._allowed(outbox, handed, {*order, *others}, now)
+            allowed = self._allowed(outbox, selection, {*order, *others}, now)
             made = assign(
                 gather(chosen, room, now),
                 [named[name] for name in order],
                 {named[name]: count for name, count in allowed.items()},
                 [named[name] for name in others],
             )
-            handed.jobs = outbox.claim(made)
-        handed.spent = time.thread_time() - begun
-        return handed
+            selection.jobs = outbox.claim(made)
+        selection.spent = time.thread_time() - begun
+        return selection
 
     def _addressed(self, outbox: Outbox, due: Sequence[Message]) -> list[Message]:
         """Return the messages that are *due*, those to contacts with the number that these have now."""
@@ -487,7 +505,7 @@ class Dispatcher(Worker):
         return [replace(message, phone=moved.get(message.id, message.phone)) for message in due]
 
     def _allowed(
-        self, outbox: Outbox, handed: Handed, accounts: Iterable[str], now: datetime
+        self, outbox: Outbox, selection: Selection, accounts: Iterable[str], now: datetime
     ) -> dict[str, int]:
         """Return how many messages each of the *accounts* that have a rate may send now."""
         allowed = {}
@@ -496,29 +514,31 @@ class Dispatcher(Worker):
             if name not in accounts or rate is None:
                 continue
             if not outbox.lock([f"rate/{name}"]):  # another replica sends by it now
-                allowed[name], handed.exhausted[name] = 0, now + _RATE_LOOK
+                allowed[name], selection.exhausted[name] = 0, now + _RATE_LOOK
                 continue
             # What was sent by a clock that was ahead, and was set back since, does not count.
             sent = outbox.sent_by(api.account_name, now - rate.per, now + _SKEW, rate.messages)
             allowed[name] = rate.messages - len(sent)
             if not allowed[name]:
-                handed.exhausted[name] = min(sent[-1], now) + rate.per
+                selection.exhausted[name] = min(sent[-1], now) + rate.per
         return allowed
 
     def _needed(
-        self, outbox: Outbox, handed: Handed, waiting: Sequence[Message], now: datetime
+        self, outbox: Outbox, selection: Selection, waiting: Sequence[Message], now: datetime
     ) -> list[Message]:
         """Return those of *waiting* that are needed still; the others are withdrawn."""
         gone = set(outbox.overtaken(waiting))
         if gone:
             outbox.withdraw(gone, now)
-        handed.withdrawn += [message for message in waiting if message.id in gone]
+        selection.withdrawn += [message for message in waiting if message.id in gone]
         return [message for message in waiting if message.id not in gone]
 
-    def _calmed(self, outbox: Outbox, handed: Handed, due: Sequence[Message], now: datetime) -> list[Message]:
+    def _calmed(
+        self, outbox: Outbox, selection: Selection, due: Sequence[Message], now: datetime
+    ) -> list[Message]:
         """Return those of *due* that go now; the rest is put off, or gathered into digests."""
         limit = self._current.runtime.configuration.limits.per_contact
-        due = self._afforded(outbox, handed, due, now)
+        due = self._afforded(outbox, selection, due, now)
         bound: dict[str, list[Message]] = {}
         for message in due:
             if message.kind not in _FREE:
@@ -530,15 +550,15 @@ class Dispatcher(Worker):
         going = [message for message in due if message.kind in _FREE]
         for phone, waiting in bound.items():
             digest_at = digests.get(phone)
-            others = self._resolutions(outbox, handed, waiting, digest_at, now)
+            others = self._resolutions(outbox, selection, waiting, digest_at, now)
             if others:
-                going += self._calm(outbox, handed, others, sent[phone], limit, digest_at, now)
+                going += self._calm(outbox, selection, others, sent[phone], limit, digest_at, now)
         return going
 
     def _resolutions(
         self,
         outbox: Outbox,
-        handed: Handed,
+        selection: Selection,
         waiting: Sequence[Message],
         digest_at: datetime | None,
         now: datetime,
@@ -569,11 +589,11 @@ class Dispatcher(Worker):
             return waiting
         digest_ = self._digest(every, now)
         if outbox.merge(digest_, every[0].receiver, now, [message.id for message in every], now):
-            handed.merged.append((digest_, every))
+            selection.merged.append((digest_, every))
         return others
 
     def _afforded(
-        self, outbox: Outbox, handed: Handed, due: Sequence[Message], now: datetime
+        self, outbox: Outbox, selection: Selection, due: Sequence[Message], now: datetime
     ) -> Sequence[Message]:
         """Return those of *due* that may be paid for; beyond the limit that is what is critical."""
         limit = self._current.runtime.configuration.limits.credits
@@ -595,7 +615,7 @@ class Dispatcher(Worker):
             told_at = outbox.mark(_CREDITS_TOLD)
             if told_at is None or not timedelta() <= now - told_at < limit.per:
                 outbox.add_notices(self._notices_of_credits(limit, now), _CREDITS_TOLD, now)
-                handed.credits_held = len(held)
+                selection.credits_held = len(held)
         return going
 
     def _notices_of_credits(self, limit: CreditLimit, now: datetime) -> list[NewMessage]:
@@ -617,7 +637,7 @@ class Dispatcher(Worker):
     def _calm(
         self,
         outbox: Outbox,
-        handed: Handed,
+        selection: Selection,
         waiting: Sequence[Message],
         sent: Sequence[datetime],
         limit: PerContact,
@@ -626,10 +646,10 @@ class Dispatcher(Worker):
     ) -> Sequence[Message]:
         """Return which messages to one number, of which *waiting* are due, go now."""
         phone = waiting[0].phone
-        was_hurried = self._hurried.get(phone, False)
+        was_hurried = self._critical_pending.get(phone, False)
         critical, since = _critical(waiting)
         has_critical = was_hurried or critical > 0
-        paced = pace(sent, len(waiting), critical or int(was_hurried), limit, now, since, digest_at)
+        paced = throttle(sent, len(waiting), critical or int(was_hurried), limit, now, since, digest_at)
         pacing = _in_time(paced, waiting)
         if pacing.rest_at is None:
             return waiting
@@ -637,12 +657,12 @@ class Dispatcher(Worker):
             outbox.hold([message.id for message in waiting], pacing.rest_at, Hold.DIGEST)
             return ()
         every = [m for m in outbox.waiting_for(phone) if m.kind not in _FREE and m.expires_at > now]
-        every = self._needed(outbox, handed, every, now)
+        every = self._needed(outbox, selection, every, now)
         critical, since = _critical(every)
-        pacing = _in_time(pace(sent, len(every), critical, limit, now, since, digest_at), every)
+        pacing = _in_time(throttle(sent, len(every), critical, limit, now, since, digest_at), every)
         first, rest = every[: pacing.singles], every[pacing.singles :]
         if pacing.rest_at is not None and pacing.rest_at > now:
-            handed.hurried[phone] = any(message.urgency == CRITICAL for message in rest)
+            selection.critical_pending[phone] = any(message.urgency == CRITICAL for message in rest)
             outbox.hold([message.id for message in rest], pacing.rest_at, Hold.DIGEST)
             return first
         written = [message for message in rest if message.kind == Kind.TEXT][:_MOST_WRITTEN]
@@ -650,8 +670,8 @@ class Dispatcher(Worker):
         if len(rest) > 1:
             digest_ = self._digest(rest, now)
             if outbox.merge(digest_, rest[0].receiver, now, [message.id for message in rest], now):
-                handed.hurried[phone] = False
-                handed.merged.append((digest_, rest))
+                selection.critical_pending[phone] = False
+                selection.merged.append((digest_, rest))
             return first
         return every
 
@@ -694,14 +714,14 @@ class Dispatcher(Worker):
         )
         return replace(message, text=text, parts=measure(text).parts)
 
-    def _tell(self, handed: Handed) -> None:
+    def _tell(self, selection: Selection) -> None:
         """Log and count what was written down."""
-        for message in handed.expired:
+        for message in selection.expired:
             self._metrics.sms.labels(message.receiver, "expired").inc()
             log.error("message expired, given up", **_about(message))
-        for message in handed.withdrawn:
+        for message in selection.withdrawn:
             log.info("message is not needed any more", **_about(message))
-        for new, rest in handed.merged:
+        for new, rest in selection.merged:
             self._metrics.sms_merged.labels(rest[0].receiver).inc(len(rest))
             log.warning(
                 "messages merged into a digest",
@@ -710,16 +730,16 @@ class Dispatcher(Worker):
                 **_of_all(rest),
                 **_to(rest[0]),
             )
-        if handed.credits_held:
-            log.error("limits.credits reached, only what is critical goes", held=handed.credits_held)
-        for phone, is_hurried in handed.hurried.items():
+        if selection.credits_held:
+            log.error("limits.credits reached, only what is critical goes", held=selection.credits_held)
+        for phone, is_hurried in selection.critical_pending.items():
             if is_hurried:
-                self._hurried[phone] = True
+                self._critical_pending[phone] = True
             else:
-                self._hurried.pop(phone, None)
-        for name, until in handed.exhausted.items():
+                self._critical_pending.pop(phone, None)
+        for name, until in selection.exhausted.items():
             self.accounts.spend(name, until)
-        if handed.merged or handed.credits_held:
+        if selection.merged or selection.credits_held:
             self.expect()
 
     def _submit(
@@ -731,7 +751,7 @@ class Dispatcher(Worker):
 
         def run() -> None:
             try:
-                with self._pressure.giving_way():
+                with self._backpressure.limited_share():
                     work(job)
             except Exception:
                 log.exception("job met a fault, asking OVHcloud what became of it", job=job.tag)
@@ -850,7 +870,7 @@ class Dispatcher(Worker):
                 self._retry(job, failure, after)
             case retry.Ask(after, patience):
                 if not is_alone:
-                    self.accounts.shun(name, now)
+                    self.accounts.back_off(name, now)
                 self._write(lambda: self._store.unsettle(job, now, now + after, patience, str(failure)))
             case retry.Reject():
                 self._reject(job, failure)
@@ -883,9 +903,9 @@ class Dispatcher(Worker):
         """Return *job* to the queue. Of several accounts, it is the one that failed that waits, not the page."""
         now, name, is_alone = self._clock(), self._name(job), len(self._current.runtime.apis) == 1
         if failure.status == 429:
-            self.accounts.hold(name, now + after)
+            self.accounts.delay_until(name, now + after)
         elif not is_alone:
-            self.accounts.shun(name, now)
+            self.accounts.back_off(name, now)
         self._requeue(job, now + after if is_alone else now, failure)
 
     def _reject(self, job: Job, failure: Failure) -> None:
@@ -1107,7 +1127,7 @@ def reduced(runtime: Runtime, message: Message | Followed, incident: Incident | 
     return Reduced(message.id, text, measure(text).parts, reduction)
 
 
-def _in_time(pacing: Pace, waiting: Sequence[Message]) -> Pace:
+def _in_time(pacing: Throttled, waiting: Sequence[Message]) -> Throttled:
     """Return *pacing*, but so that none of the messages *waiting* expires before the rest of them goes."""
     if pacing.rest_at is None:
         return pacing

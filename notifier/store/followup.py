@@ -29,10 +29,10 @@ from notifier.config import Recipient
 from notifier.incidents import Kind
 from notifier.store.database import Database
 from notifier.store.incidents import ADD_MESSAGES, Incidents, message_row
-from notifier.store.marks import set_mark
 from notifier.store.outbox import reword
 from notifier.store.records import IncidentChange, NewMessage, Reduced
 from notifier.store.schema import MessageState, incidents, jobs, messages, replies
+from notifier.store.timestamps import set_timestamp
 
 REPLIES_SEEN = "replies/"
 """The mark up to which the replies of an account were read, with its name behind it."""
@@ -394,7 +394,7 @@ class ReplyStore:
             if rows:
                 connection.execute(ADD_MESSAGES, rows)
             for name in marks:
-                set_mark(connection, name, now)
+                set_timestamp(connection, name, now)
             return Written.NOW
 
         return self._database.submit(operation, rings=("sender", "escalator"))

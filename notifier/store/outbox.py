@@ -14,7 +14,6 @@ from sqlalchemy import ColumnElement, Connection, bindparam, exists, func, or_, 
 from notifier.incidents import PAGING, IncidentState, Kind
 from notifier.store.engine import Backend
 from notifier.store.incidents import ADD_MESSAGES, message_row
-from notifier.store.marks import get_mark, set_mark
 from notifier.store.records import Ending, Job, Message, NewMessage, Reduced
 from notifier.store.schema import (
     FAILED,
@@ -27,6 +26,7 @@ from notifier.store.schema import (
     messages,
     notifications,
 )
+from notifier.store.timestamps import get_timestamp, set_timestamp
 
 MESSAGE = (
     messages.c.id,
@@ -137,7 +137,7 @@ class Outbox:
 
     def mark(self, name: str) -> datetime | None:
         """Return the time remembered as *name*."""
-        return get_mark(self._connection, name)
+        return get_timestamp(self._connection, name)
 
     def sent_to(self, phones: Collection[str], since: datetime) -> dict[str, list[datetime]]:
         """Return when messages went to *phones* after *since*, in order; what is on its way counts as gone."""
@@ -185,7 +185,7 @@ class Outbox:
 
     def add_notices(self, notices: Sequence[NewMessage], mark: str, now: datetime) -> None:
         """Have *notices* sent, and remember *now* as *mark*."""
-        set_mark(self._connection, mark, now)
+        set_timestamp(self._connection, mark, now)
         if notices:
             rows = [message_row(message, "", now, now, None) for message in notices]
             self._connection.execute(ADD_MESSAGES, rows)

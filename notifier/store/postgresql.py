@@ -17,8 +17,8 @@ from sqlalchemy.exc import DataError, DBAPIError
 from notifier.alertmanager import SCOPE_LENGTH
 from notifier.config import LONGEST_DEDUPE_WINDOW
 from notifier.ids import first_id
+from notifier.store.dedupe import NEWEST
 from notifier.store.engine import Listener, Repetitions, StoreRefused
-from notifier.store.recent import NEWEST
 from notifier.store.records import NewWebhook
 from notifier.store.schema import from_microseconds, last_webhooks, to_microseconds, webhooks
 

@@ -5,7 +5,7 @@ A webhook is stored as it came. Planning turns it into notifications (one per re
 gathers messages into jobs, one attempt each, whose ``tag`` OVHcloud keeps; ``attempts`` says which messages
 each was for. ``incident_alerts`` are the alerts that fire in open incidents, ``events`` is what happened to an
 incident besides, ``marks`` are times remembered by name. ``replicas`` are the processes that work on the database,
-``last_webhooks`` the last webhook of each scope (see `notifier.store.recent`), ``reloads`` those of the configuration.
+``last_webhooks`` the last webhook of each scope (see `notifier.store.dedupe`), ``reloads`` those of the configuration.
 Times are microseconds since 1970 in UTC.
 """
 

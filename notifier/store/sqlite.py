@@ -16,8 +16,8 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
+from notifier.store.dedupe import Dedupe
 from notifier.store.engine import Repetitions, StoreRefused, StoreUnavailable
-from notifier.store.recent import Recent
 
 _BUSY_TIMEOUT = 5.0  # seconds
 
@@ -170,7 +170,7 @@ class SQLite:
 
     def repetitions(self) -> Repetitions:
         """Return what tells repetitions, in memory: one process stores all there are."""
-        return Recent()
+        return Dedupe()
 
     def ring(self, connection: Connection, names: Collection[str]) -> None:
         """Wake nobody: there are no other processes."""

@@ -33,8 +33,6 @@ from notifier.store.database import Database
 from notifier.store.followup import ReceiptStore, ReplyStore
 from notifier.store.incidents import ADD_MESSAGES, Incidents, message_row
 from notifier.store.ledger import Ledger
-from notifier.store.marks import Marks, set_mark
-from notifier.store.members import Members, free_orphans
 from notifier.store.outbox import OF_INCIDENTS, WITH_INCIDENT, Outbox, chunks, reword
 from notifier.store.records import (
     Claims,
@@ -51,6 +49,7 @@ from notifier.store.records import (
     StoredWebhook,
 )
 from notifier.store.reloads import Reloads, delete_reloads
+from notifier.store.replicas import ReplicaStore, free_orphans
 from notifier.store.schema import (
     FAILED,
     IS_WAITING,
@@ -70,6 +69,7 @@ from notifier.store.schema import (
     webhooks,
     word,
 )
+from notifier.store.timestamps import Timestamps, set_timestamp
 
 T = TypeVar("T")
 
@@ -220,9 +220,9 @@ class Store(Database):
         self._insert_webhooks = BulkInsert(webhooks, lambda rows: insert(webhooks).values(rows))
         self.replica = new_id(utc_now())
         """What this process is known by among those that work on the same database."""
-        self.members = Members(self)
+        self.members = ReplicaStore(self)
         self.incidents = Incidents(self)
-        self.marks = Marks(self)
+        self.marks = Timestamps(self)
         self.receipts = ReceiptStore(self, self.incidents)
         self.replies = ReplyStore(self, self.incidents)
         self.ledger = Ledger(self, self.incidents)
@@ -308,7 +308,7 @@ class Store(Database):
                         message_row(m, plan.receiver, plan.received_at, now, plan.id) for m in plan.messages
                     ]
             for name, at in marks.items():
-                set_mark(connection, name, at)
+                set_timestamp(connection, name, at)
             if notes:
                 connection.execute(_ADD_NOTIFICATIONS, notes)
             if texts:
@@ -342,7 +342,7 @@ class Store(Database):
 
     # sending
 
-    def hand_out(self, choose: Callable[[Outbox], T]) -> Future[T]:
+    def apply(self, choose: Callable[[Outbox], T]) -> Future[T]:
         """Have *choose* say what of the outbox goes now, in one transaction; return what it returns.
 
         It may be called more than once; what it does counts once.
@@ -382,7 +382,7 @@ class Store(Database):
 
     def claim(self, claimed: Sequence[Job]) -> Future[list[Job]]:
         """Write down that *claimed* are about to be sent; return those whose messages were all still queued."""
-        return self.hand_out(lambda outbox: outbox.claim(claimed))
+        return self.apply(lambda outbox: outbox.claim(claimed))
 
     def split(self, job: Job, halves: Sequence[Job], error: str) -> Future[list[Job]]:
         """Write down that *job* was refused, and that *halves* of it are about to be sent in its place.

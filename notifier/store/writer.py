@@ -19,7 +19,7 @@ import structlog
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from notifier.faults import reach
+from notifier.failpoints import reach
 from notifier.store.engine import Backend, StoreRefused, StoreUnavailable, migrate, reason
 
 T = TypeVar("T")

@@ -18,7 +18,7 @@ from starlette.routing import Route
 from notifier import calendars
 from notifier.clock import Clock
 from notifier.incidents import Incident, IncidentState
-from notifier.paging.desk import Desk, Unreachable, Verdict, Via
+from notifier.paging.actions import Actions, Unreachable, Verdict, Via
 from notifier.permissions import Permission
 from notifier.phones import mask
 from notifier.runtime import Current
@@ -27,7 +27,7 @@ from notifier.store.engine import StoreUnavailable
 from notifier.store.ledger import LedgerMessage, Story
 from notifier.store.schema import MessageState
 from notifier.store.store import Store
-from notifier.stories import timeline
+from notifier.timeline import timeline
 from notifier.values import LONGEST_NAME, parse_moment
 from notifier.web import openapi
 from notifier.web.concealment import concealed, concealed_story
@@ -133,7 +133,7 @@ class ApiRoutes:
 
     store: Store
     current: Current
-    desk: Desk
+    actions: Actions
     gate: Gate
     clock: Clock
     hide: Callable[[str], str]
@@ -245,7 +245,7 @@ class ApiRoutes:
         by, author = self._author(request, given)
         contact = next((c for c in self.current.runtime.configuration.contacts if c.name == by), None)
         phone = self.current.runtime.configuration.recipient(by).phone if contact is not None else None
-        verdict = self.desk.acknowledge(
+        verdict = self.actions.acknowledge(
             incident.id, by, Via.API, phone, lambda now: take or now.holder in (None, by), author=author
         )
         return self._acted(incident, verdict)
@@ -256,7 +256,7 @@ class ApiRoutes:
         given = _text(values, "by")
         incident = self._unresolved(request)
         by, author = self._author(request, given)
-        return self._acted(incident, self.desk.close(incident.id, author or by, Via.API))
+        return self._acted(incident, self.actions.close(incident.id, author or by, Via.API))
 
     def _author(self, request: Request, given: str | None) -> tuple[str, str | None]:
         """Return in whose name something is done, and who did it where that is somebody else.
@@ -301,7 +301,7 @@ class ApiRoutes:
         if to is None or text is None:
             raise Refused(400, 'say whom to send what: {"to": "alice", "text": "hello"}')
         try:
-            sent = self.desk.send(to, text, request.state.caller.name)
+            sent = self.actions.send(to, text, request.state.caller.name)
         except Unreachable as error:
             raise Refused(409 if error.is_nobody else 404, str(error)) from None
         except ValueError as error:

@@ -7,7 +7,7 @@ from typing import Any
 
 from notifier import __version__
 from notifier.incidents import IncidentState, Kind
-from notifier.paging.desk import Via
+from notifier.paging.actions import Via
 from notifier.store.schema import JobState, MessageState
 from notifier.values import LONGEST_NAME
 

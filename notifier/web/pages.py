@@ -31,10 +31,10 @@ from notifier.incidents import Incident, IncidentState, take
 from notifier.logs import Redaction
 from notifier.matchers import MatcherError, parse_label
 from notifier.paging.account import AccountWatch
-from notifier.paging.desk import Desk, Verdict, Via
+from notifier.paging.actions import Actions, Verdict, Via
+from notifier.paging.backpressure import Backpressure
 from notifier.paging.escalation import last_part
 from notifier.paging.planning import described_mute, divide, preview, receiver_of
-from notifier.paging.pressure import Pressure
 from notifier.permissions import Permission
 from notifier.phones import mask
 from notifier.routing import RECEIVER_LABEL
@@ -108,13 +108,13 @@ class Pages:
 
     store: Store
     current: Current
-    desk: Desk
+    actions: Actions
     gate: Gate
     clock: Clock
     account: AccountWatch
     readiness: Callable[[], Readiness]
     redaction: Redaction
-    pressure: Pressure
+    backpressure: Backpressure
     _environment: Environment = field(default_factory=_environment)
     _streams: int = 0
     _ended: Mapping[datetime, Mapping[tuple[datetime, str], int]] = field(default_factory=dict)
@@ -258,7 +258,7 @@ class Pages:
             self._streams -= 1
 
     def _fragment(self, request: Request) -> str | None:
-        with self.pressure.giving_way():
+        with self.backpressure.limited_share():
             return self._content(request)
 
     def _content(self, request: Request) -> str | None:
@@ -473,14 +473,14 @@ class Pages:
         """Put *incident* into the hands of *by*, unless another took it since the page was made; say what was done."""
         contact = next((c for c in self.current.runtime.configuration.contacts if c.name == by), None)
         phone = self.current.runtime.configuration.recipient(by).phone if contact is not None else None
-        verdict = self.desk.acknowledge(
+        verdict = self.actions.acknowledge(
             incident.id, by, Via.WEB, phone, lambda now: _is_held_as_seen(now, by, values)
         )
         return {Verdict.DONE: "ack", Verdict.OVERTAKEN: "taken"}.get(verdict, "resolved")
 
     def close(self, incident: Incident, by: str, values: Mapping[str, str]) -> str:
         """Close *incident*, unless another took it since the page was made; say what was done."""
-        verdict = self.desk.close(incident.id, by, Via.WEB, lambda now: _is_held_as_seen(now, by, values))
+        verdict = self.actions.close(incident.id, by, Via.WEB, lambda now: _is_held_as_seen(now, by, values))
         return {Verdict.DONE: "close", Verdict.OVERTAKEN: "taken"}.get(verdict, "resolved")
 
     def escalate(self, incident: Incident, by: str, values: Mapping[str, str]) -> str:
@@ -492,7 +492,7 @@ class Pages:
             is_same_step = values.get("steps", str(now.taken)) == str(now.taken)
             return is_same_step and not is_being_taken and _is_held_as_seen(now, by, values)
 
-        verdict = self.desk.escalate(incident.id, by, Via.WEB, is_as_seen)
+        verdict = self.actions.escalate(incident.id, by, Via.WEB, is_as_seen)
         if verdict is Verdict.OVERTAKEN:
             now = self.store.incidents.get(incident.id)
             return "late" if now is None or _is_held_as_seen(now, by, values) else "taken"

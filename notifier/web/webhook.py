@@ -13,8 +13,8 @@ from starlette.types import Message, Receive, Scope, Send
 
 from notifier.alertmanager import WebhookError
 from notifier.metrics import Metrics
+from notifier.paging.backpressure import Backpressure
 from notifier.paging.intake import Intake
-from notifier.paging.pressure import Pressure
 from notifier.permissions import Permission
 from notifier.runtime import Current
 from notifier.store.engine import StoreUnavailable
@@ -52,7 +52,7 @@ class WebhookEndpoint:
         intake: Intake,
         gate: Gate,
         metrics: Metrics,
-        pressure: Pressure,
+        backpressure: Backpressure,
         refusing: Callable[[], str | None] = lambda: None,
     ) -> None:
         """Prepare to hand webhooks to *intake*.
@@ -64,7 +64,7 @@ class WebhookEndpoint:
         self._intake = intake
         self._gate = gate
         self._metrics = metrics
-        self._pressure = pressure
+        self._backpressure = backpressure
         self._count_stored = metrics.webhooks.labels("200")
         self._reserved = 0
 
@@ -80,13 +80,13 @@ class WebhookEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        self._pressure.enter()
+        self._backpressure.enter()
         try:
             refusal = await self._take(scope, receive)
         except _Gone:
             return
         finally:
-            self._pressure.leave()
+            self._backpressure.leave()
         if refusal is None:
             await send(_STORED)
             await send(_EMPTY)

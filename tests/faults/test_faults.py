@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from notifier.faults import VARIABLE
+from notifier.failpoints import VARIABLE
 from notifier.ovh.emulator import Emulation, Emulator, Fault, FaultKind
 from tests.conftest import account
 from tests.faults.harness import Outcome, Stage, ask, new_emulator, until

@@ -21,7 +21,7 @@ import pytest
 from sqlalchemy import URL, Connection
 
 from notifier.ovh.emulator import Emulation, Emulator, Fault, FaultKind
-from notifier.paging.desk import Via
+from notifier.paging.actions import Via
 from notifier.paging.replicas import Replicas
 from notifier.paging.retention import Retention
 from notifier.store.engine import StoreUnavailable
@@ -106,7 +106,7 @@ class Day:
         self.pager = Pager(files, self.hand, changes)
         writes.watch(self.pager.store)
         pager = self.pager
-        shared = (pager.store, pager.current, self.hand, pager.metrics, pager.pressure)
+        shared = (pager.store, pager.current, self.hand, pager.metrics, pager.backpressure)
         self.retention = Retention(*shared)
         parts = (pager.store, pager.current, self.hand, pager.metrics, pager.sender)
         self.replicas = Replicas(*parts, monotonic=lambda: self.hand().timestamp())
@@ -218,9 +218,9 @@ def escalated(day: Day) -> None:
     def is_acknowledged() -> bool:
         return day.pager.store.incidents.page(5)[0].acknowledged_by == "bob"
 
-    day.insist(lambda: day.pager.desk.acknowledge(incident.id, "bob", Via.WEB), is_acknowledged)
+    day.insist(lambda: day.pager.actions.acknowledge(incident.id, "bob", Via.WEB), is_acknowledged)
     day.run(2)
-    day.insist(lambda: day.pager.desk.escalate(incident.id, "bob", Via.WEB), lambda: not is_acknowledged())
+    day.insist(lambda: day.pager.actions.escalate(incident.id, "bob", Via.WEB), lambda: not is_acknowledged())
     day.run(2)
 
 
@@ -245,7 +245,7 @@ def storm(day: Day) -> None:
         day.post(alert(f"W{number}", severity="warning", instance="db-1"), key=f"w{number}")
     day.run(3)
     sent = len(day.pager.rows())
-    day.insist(lambda: day.pager.desk.send("bob", "hello"), lambda: len(day.pager.rows()) > sent)
+    day.insist(lambda: day.pager.actions.send("bob", "hello"), lambda: len(day.pager.rows()) > sent)
     day.run(15, 20)
 
 

@@ -20,7 +20,7 @@ _ALIVE = select(replicas.c.id)
 _ORPHANED = or_(jobs.c.owner.is_(None), jobs.c.owner.not_in(_ALIVE))
 
 
-class Members:
+class ReplicaStore:
     """The replicas of a database."""
 
     def __init__(self, database: Database) -> None:

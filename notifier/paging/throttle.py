@@ -46,7 +46,7 @@ _WORDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class Throttled:
     """How many of those that wait for a contact go now, one by one.
 
     *rest_at* is when the rest is to go, as one: now or before means at once, None that there is none.
@@ -61,7 +61,7 @@ def burst(limit: PerContact) -> int:
     return limit.messages - min(limit.messages // 2, math.ceil(limit.per / SHORTEST_WAIT))
 
 
-def pace(
+def throttle(
     sent: Sequence[datetime],
     waiting: int,
     critical: int,
@@ -69,7 +69,7 @@ def pace(
     now: datetime,
     critical_since: datetime | None = None,
     digest_at: datetime | None = None,
-) -> Pace:
+) -> Throttled:
     """Return which of the messages that wait for a contact go now, and when the rest goes as a digest.
 
     The last slots are kept for critical messages: they go at once while there are some. After that they wait for a
@@ -89,21 +89,21 @@ def pace(
     room, critical_room = (max(0, slots - len(sent)) for slots in (first, min(first + kept, limit.messages)))
     singles = min(waiting, max(room, min(critical_room, critical)))
     if singles == waiting:
-        return Pace(waiting)
+        return Throttled(waiting)
     is_full = len(sent) >= limit.messages
     last = digest_at or (sent[-1] if is_full else None)
     soonest = now if last is None else last + SHORTEST_WAIT
     if critical_since is not None:
-        return Pace(singles, max(critical_since + SHORTEST_WAIT, soonest))
+        return Throttled(singles, max(critical_since + SHORTEST_WAIT, soonest))
     if singles or not sent:
-        return Pace(singles, max(now + SHORTEST_WAIT, soonest))
+        return Throttled(singles, max(now + SHORTEST_WAIT, soonest))
     if has_critical:
-        return Pace(0, max(sent[-1] + SHORTEST_WAIT, soonest))
+        return Throttled(0, max(sent[-1] + SHORTEST_WAIT, soonest))
     rest_at = sent[-1] + min(limit.per, SHORTEST_WAIT * 2 ** min(max(0, len(sent) - first), 20))
     open_slots = limit.messages - kept
     if len(sent) >= open_slots:
         rest_at = max(rest_at, sent[len(sent) - open_slots] + limit.per)
-    return Pace(0, max(rest_at, soonest))
+    return Throttled(0, max(rest_at, soonest))
 
 
 def resolutions_at(

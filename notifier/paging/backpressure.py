@@ -20,7 +20,7 @@ _SHARE = 0.08
 _LONGEST_WAIT = 0.5
 
 
-class Pressure:
+class Backpressure:
     """How busy the intake is, and who waits for it."""
 
     def __init__(
@@ -53,7 +53,7 @@ class Pressure:
         return self._monotonic() - self._crowded_at < _LINGER
 
     @contextmanager
-    def giving_way(self) -> Iterator[None]:
+    def limited_share(self) -> Iterator[None]:
         """Do a piece of work, and afterwards wait as long as it must to keep to its share."""
         start = self._thread_time()
         try:
@@ -62,7 +62,7 @@ class Pressure:
             if self.is_high:
                 self._wait_for(self._thread_time() - start)
 
-    def repay(self, spent: float) -> None:
+    def wait_after(self, spent: float) -> None:
         """Wait as long as it takes to keep to the share after *spent* seconds of another thread's computing."""
         if self.is_high:
             self._wait_for(spent)

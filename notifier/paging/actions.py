@@ -14,12 +14,12 @@ from notifier.config import Recipient
 from notifier.ids import new_id
 from notifier.incidents import Event, Incident, IncidentState, Kind, acknowledged, reopened, resolved
 from notifier.metrics import Metrics
-from notifier.notices import notice
+from notifier.paging.backpressure import Backpressure
 from notifier.paging.escalation import Escalator
 from notifier.paging.planning import receiver_of, recipients_of
-from notifier.paging.pressure import Pressure
 from notifier.paging.sending import Dispatcher
 from notifier.phones import mask
+from notifier.phrases import notice
 from notifier.runtime import Current
 from notifier.sms import MAX_PARTS, Encoding, encode, measure, without_contacts
 from notifier.store.records import IncidentChange, NewMessage
@@ -77,7 +77,7 @@ def sendable(text: str, *, urls: bool) -> str:
     return message
 
 
-class Desk:
+class Actions:
     """Acknowledges and passes on incidents, and tells the others who were paged."""
 
     def __init__(
@@ -86,7 +86,7 @@ class Desk:
         current: Current,
         clock: Clock,
         metrics: Metrics,
-        pressure: Pressure,  # noqa: ARG002 (what people do gives way to nothing)
+        backpressure: Backpressure,  # noqa: ARG002 (what people do gives way to nothing)
         sender: Dispatcher,
         escalator: Escalator,
     ) -> None:

@@ -34,7 +34,7 @@ _FREE = _NEVER = 0
 _MILLISECOND = timedelta(milliseconds=1)
 
 
-class Recent:
+class Dedupe:
     """The last webhook of each scope that was stored lately: its digest, and the time it was received.
 
     A storm may fill the window, so each is kept small, in a table of open addressing rather than as objects: 63 bits

@@ -15,7 +15,7 @@ from notifier.store.schema import calendars, marks
 _MARK = select(marks.c.at).where(marks.c.name == bindparam("mark"))
 
 
-class Marks:
+class Timestamps:
     """Times by name: when something was last seen or done."""
 
     def __init__(self, database: Database) -> None:
@@ -25,7 +25,7 @@ class Marks:
     def get(self, name: str) -> datetime | None:
         """Return the time remembered as *name*."""
         with self._database.reading() as connection:
-            return get_mark(connection, name)
+            return get_timestamp(connection, name)
 
     def all(self, prefix: str) -> dict[str, datetime]:
         """Return the times whose names begin with *prefix*, without it."""
@@ -38,7 +38,7 @@ class Marks:
 
         def operation(connection: Connection) -> None:
             for name, at in times.items():
-                set_mark(connection, name, at)
+                set_timestamp(connection, name, at)
 
         return self._database.submit(operation)
 
@@ -54,7 +54,7 @@ class Marks:
         """Return whether nobody has taken a turn at *name* within *every*, and if so take it."""
 
         def operation(connection: Connection) -> bool:
-            last = get_mark(connection, name)
+            last = get_timestamp(connection, name)
             if last is None:
                 _put(connection, marks, "name", name, {"at": now})
                 return True
@@ -81,13 +81,13 @@ class Marks:
         return self._database.submit(operation)
 
 
-def get_mark(connection: Connection, name: str) -> datetime | None:
+def get_timestamp(connection: Connection, name: str) -> datetime | None:
     """Return the time remembered as *name*, in the transaction of *connection*."""
     at: datetime | None = connection.execute(_MARK, {"mark": name}).scalar()
     return at
 
 
-def set_mark(connection: Connection, name: str, at: datetime) -> None:
+def set_timestamp(connection: Connection, name: str, at: datetime) -> None:
     """Remember *at* as *name*, in the transaction of *connection*."""
     _put(connection, marks, "name", name, {"at": at})
 
