@@ -109,7 +109,8 @@ def test_whom_an_event_names(names, contact):
     ids=["empty", "html", "cut off", "not UTF-8", "every second"],
 )  # fmt: skip
 def test_a_broken_calendar_is_a_clear_error(data, reason, monkeypatch):
-    monkeypatch.setattr(calendars, "_PARSE_TIMEOUT", 4.0)
+    if not reason:  # it takes as long as it may; the others need time to start on a busy machine
+        monkeypatch.setattr(calendars, "_PARSE_TIMEOUT", 4.0)
     with pytest.raises(CalendarError, match="cannot be read") as caught:
         parse(data, PARIS, at("2026-01-01T00:00"), at("2026-12-31T00:00"))
     assert reason in str(caught.value)
