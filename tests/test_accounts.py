@@ -13,9 +13,9 @@ from notifier.ovh.emulator import Emulator, Fault, FaultKind
 from notifier.ovh.emulator.account import Emulation, bad_request
 from notifier.paging.account import AccountWatch
 from notifier.paging.accounts import (
+    AccountHealth,
     Accounts,
     Paused,
-    AccountHealth,
     assign,
     free_slots,
     round_robin,

@@ -5,7 +5,7 @@ import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from notifier.config import PerContact
@@ -53,7 +53,10 @@ def test_what_is_critical_waits_for_a_minute_at_most_and_the_rest_ever_longer():
     assert waits == [1, 2, 4, 8]
 
 
-@settings(max_examples=50)
+@settings(max_examples=200)
+@example(messages=1, minutes=1, arrivals=[(0, 3, True)])
+@example(messages=1, minutes=1, arrivals=[(0, 1, False), (1, 2, True)])
+@example(messages=1, minutes=4, arrivals=[(0, 2, True), (17, 2, True)])
 @given(
     messages=st.integers(1, 40),
     minutes=st.integers(1, 60),

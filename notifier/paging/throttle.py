@@ -94,7 +94,11 @@ def throttle(
     last = digest_at or (sent[-1] if is_full else None)
     soonest = now if last is None else last + SHORTEST_WAIT
     if critical_since is not None:
-        return Throttled(singles, max(critical_since + SHORTEST_WAIT, soonest))
+        rest_at = max(critical_since + SHORTEST_WAIT, soonest)
+        would_fill = len(sent) + singles >= limit.messages and critical_since < now
+        if critical > singles and soonest <= now and (rest_at <= now or would_fill):
+            return Throttled(0, now)  # single messages would take the place of the digest, for a minute more
+        return Throttled(singles, rest_at)
     if singles or not sent:
         return Throttled(singles, max(now + SHORTEST_WAIT, soonest))
     if has_critical:
