@@ -74,7 +74,7 @@ class Incident:
 
     *alerts* are the keys of all that ever fired in it, *firing* of those that did when last heard of.
     *step* and *round* are those to be taken next, at *due_at*; *taken* counts those that were. While it is
-    acknowledged, *due_at* is when that lapses. *heard_at* is when what joined while it was muted is to be
+    acknowledged, *due_at* is when that lapses. *unmute_at* is when what joined while it was muted is to be
     told. *version* tells whether it was changed since it was read.
     """
 
@@ -92,9 +92,9 @@ class Incident:
     """Since when it fires, as its first message says; None where that is not known."""
     step: int = 0
     round: int = 0
-    taken: int = 0
+    steps_taken: int = 0
     due_at: datetime | None = None
-    heard_at: datetime | None = None
+    unmute_at: datetime | None = None
     acknowledged_by: str | None = None
     acknowledged_via: str | None = None
     acknowledged_at: datetime | None = None
@@ -234,7 +234,7 @@ def escalated(incident: Incident, taking: Taking[T]) -> Incident:
         state=IncidentState.OPEN,
         step=taking.step,
         round=taking.round,
-        taken=incident.taken + 1,
+        steps_taken=incident.steps_taken + 1,
         due_at=taking.due_at,
         muted_by="",
         muted_until=None,
@@ -273,7 +273,7 @@ def reopened(incident: Incident) -> Incident:
 
 def resolved(incident: Incident, now: datetime) -> Incident:
     """Return *incident* after all of its alerts are over."""
-    return replace(incident, state=IncidentState.RESOLVED, resolved_at=now, due_at=None, heard_at=None)
+    return replace(incident, state=IncidentState.RESOLVED, resolved_at=now, due_at=None, unmute_at=None)
 
 
 MOST_NUMBERS = 999

@@ -706,7 +706,7 @@ def title(message: Notification) -> str:
     return found or "alerts"
 
 
-def gist(message: Notification) -> str:
+def digest_entry(message: Notification) -> str:
     """Return how many alerts of which name and severity *message* tells of, as JSON for a digest to add up."""
     counts = Counter((alert.name, alert.severity.lower()) for alert in message.alerts)
     return json.dumps([message.status, [[*key, count] for key, count in counts.most_common(_GIST)]])

@@ -59,9 +59,9 @@ class Pager:
     def restart(self):
         """Begin anew from the store, as after a kill that others have noticed."""
         if self.store.backend.is_shared:
-            self.store.members.leave(self.replica, self.hand(), LISTING_DELAY).result(10)
+            self.store.replicas.leave(self.replica, self.hand(), LISTING_DELAY).result(10)
             self.store.replica = self.replica = new_id(self.hand())
-            self.store.members.beat(self.replica, self.hand()).result(10)
+            self.store.replicas.heartbeat(self.replica, self.hand()).result(10)
         else:
             self.store.replica = new_id(self.hand())
         shared = (self.store, self.current, self.hand, self.metrics, self.backpressure)

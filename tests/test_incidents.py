@@ -671,7 +671,7 @@ def test_a_fault_while_an_update_is_composed_reopens_no_acknowledged_incident(ma
     pager.post(firing("A"))
     pager.turn()
     pager.actions.acknowledge(the_incident(pager).id, "alice", Via.API)
-    unmuted = replace(the_incident(pager), heard_at=pager.hand())
+    unmuted = replace(the_incident(pager), unmute_at=pager.hand())
     pager.store.incidents.change([IncidentChange(unmuted)], pager.hand()).result()
     monkeypatch.setattr(pager.escalator, "_hear", lambda *_: 1 / 0)
     for _ in range(10):

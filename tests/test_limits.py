@@ -115,15 +115,15 @@ def test_a_digest_fits_and_counts_all(kinds, max_parts):
 
 
 def test_a_digest_names_the_most_severe_first():
-    gists = [json.dumps(["firing", [["HighLoad", "warning", 1]]])] * 40
-    gists += [json.dumps(["firing", [["DiskFull", "critical", 2], ["Down", "critical", 1]]]), None]
-    gists += [json.dumps(["resolved", [["HighLoad", "warning", 3]]])]
-    assert digest(gists, "en", 2) == (
+    digest_entries = [json.dumps(["firing", [["HighLoad", "warning", 1]]])] * 40
+    digest_entries += [json.dumps(["firing", [["DiskFull", "critical", 2], ["Down", "critical", 1]]]), None]
+    digest_entries += [json.dumps(["resolved", [["HighLoad", "warning", 3]]])]
+    assert digest(digest_entries, "en", 2) == (
         "43 more alerts: critical DiskFull 2, Down; warning HighLoad 40; resolved 3: warning HighLoad 3; all takes all"
     )
-    assert digest(gists[-1:], "fr", 2) == "3 résolues : warning HighLoad 3"
-    assert digest(gists[:1], "fr", 2) == "1 autre alerte : warning HighLoad"
-    assert digest(gists[:1], "en", 2) == "1 more alert: warning HighLoad"
+    assert digest(digest_entries[-1:], "fr", 2) == "3 résolues : warning HighLoad 3"
+    assert digest(digest_entries[:1], "fr", 2) == "1 autre alerte : warning HighLoad"
+    assert digest(digest_entries[:1], "en", 2) == "1 more alert: warning HighLoad"
 
 
 def test_what_a_digest_can_hold_in_full_it_does(make, emulator):
@@ -368,7 +368,7 @@ def test_a_digest_stands_for_what_was_said_once_for_several_receivers(make, emul
     assert len(told(emulator)) == 10  # each told once for both
     emulator.emulation.invalid_numbers.add(ALICE)
     pager.run(70, step=1)
-    escalated = {one.title for one in pager.store.incidents.page(50) if one.taken == 2}
+    escalated = {one.title for one in pager.store.incidents.page(50) if one.steps_taken == 2}
     of_both = [one.receiver for one in pager.store.incidents.page(50) if one.title in escalated]
     assert sorted(of_both) == ["db", "db", "ops", "ops"]
 

@@ -1059,8 +1059,8 @@ def test_a_job_behind_many_pending_ones_of_others_is_found(make):
 )
 def test_a_look_that_was_cut_off_is_no_evidence(since, verdict):
     found = settle(
-        missing=1, found=0, failure=None, since=timedelta(seconds=since), patience=timedelta(seconds=20),
-        settle_timeout=timedelta(minutes=5), looks=9, is_replaceable=True, chance=0.5, is_complete=False,
+        missing=1, found=0, failure=None, since=timedelta(seconds=since), listing_grace=timedelta(seconds=20),
+        settle_timeout=timedelta(minutes=5), settle_attempts=9, is_replaceable=True, chance=0.5, is_complete=False,
     )  # fmt: skip
     assert isinstance(found, verdict)
     assert not isinstance(found, NotTaken) or not found.is_certain

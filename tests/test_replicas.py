@@ -217,14 +217,14 @@ def test_one_that_ends_in_order_frees_its_work_at_once(pair):
     first, second, *_ = pair
     first.post(ONE)
     assert len(unplanned(first)) == 1
-    first.store.members.leave(first.store.replica, first.hand(), LISTING_DELAY).result(10)
+    first.store.replicas.leave(first.store.replica, first.hand(), LISTING_DELAY).result(10)
     assert len(unplanned(second)) == 1
 
 
 def test_one_that_ends_in_order_frees_its_jobs_at_once(pair, emulator):
     first, second, *_ = pair
     claimed(first)
-    assert first.store.members.leave(first.store.replica, first.hand(), LISTING_DELAY).result(10) == 1
+    assert first.store.replicas.leave(first.store.replica, first.hand(), LISTING_DELAY).result(10) == 1
     second.run(30, step=5)
     assert len(texts(emulator)) == 1
 
@@ -234,7 +234,7 @@ def test_a_sign_of_life_in_time_keeps_its_work(pair):
     claimed(first)
     for _ in range(10):
         instant.now += LEASE - 1
-        first.store.members.beat(first.store.replica, first.hand()).result(10)
+        first.store.replicas.heartbeat(first.store.replica, first.hand()).result(10)
         watch.work()
     assert second.states() == ["sending"]
 

@@ -147,9 +147,9 @@ def verdict(**changes):
         "found": 0,
         "failure": None,
         "since": timedelta(seconds=5),
-        "patience": LISTING_DELAY,
+        "listing_grace": LISTING_DELAY,
         "settle_timeout": timedelta(minutes=2),
-        "looks": 0,
+        "settle_attempts": 0,
         "is_replaceable": False,
         "chance": 1.0,
     }
@@ -165,14 +165,14 @@ DOWN = Failure(Fate.NOT_SENT, "refused")
     [
         ({"missing": 0}, Taken()),
         ({}, AskAgain(SECOND)),
-        ({"looks": 3}, AskAgain(8 * SECOND)),
-        ({"looks": 9, "since": 12 * SECOND}, AskAgain(8 * SECOND)),
-        ({"since": LISTING_DELAY, "looks": 2}, NotTaken(is_certain=True)),
+        ({"settle_attempts": 3}, AskAgain(8 * SECOND)),
+        ({"settle_attempts": 9, "since": 12 * SECOND}, AskAgain(8 * SECOND)),
+        ({"since": LISTING_DELAY, "settle_attempts": 2}, NotTaken(is_certain=True)),
         # a clock that was stepped does not make an answer old: it is asked three times at least
-        ({"since": timedelta(hours=1), "looks": 1}, AskAgain(timedelta(milliseconds=100))),
-        ({"patience": FAILURE_PATIENCE}, NotTaken(is_certain=True)),
+        ({"since": timedelta(hours=1), "settle_attempts": 1}, AskAgain(timedelta(milliseconds=100))),
+        ({"listing_grace": FAILURE_PATIENCE}, NotTaken(is_certain=True)),
         # where some were taken, all were: the others are not listed yet
-        ({"patience": FAILURE_PATIENCE, "found": 1}, AskAgain(SECOND)),
+        ({"listing_grace": FAILURE_PATIENCE, "found": 1}, AskAgain(SECOND)),
         ({"failure": HANGS, "since": LISTING_DELAY}, AskAgain(SECOND)),
         ({"failure": HANGS, "since": timedelta(minutes=2)}, NotTaken(is_certain=False)),
         ({"failure": HANGS, "since": timedelta(minutes=2), "found": 1}, AskAgain(SECOND)),

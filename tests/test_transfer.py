@@ -96,10 +96,10 @@ def test_one_that_is_worked_on_is_not_copied(make, emulator, tmp_path, postgres,
     pager.store.stop()
     store = Store(postgres)
     store.start()
-    store.members.beat("somebody", pager.hand()).result(10)
+    store.replicas.heartbeat("somebody", pager.hand()).result(10)
     monkeypatch.setattr(
         "notifier.store.transfer.time.sleep",
-        lambda _: store.members.beat("somebody", pager.hand()).result(10),
+        lambda _: store.replicas.heartbeat("somebody", pager.hand()).result(10),
     )
     with pytest.raises(StoreRefused, match="a replica works on postgresql://"):
         transfer(open_backend(tmp_path / "notifier.db"), open_backend(postgres))

@@ -60,7 +60,7 @@ class CalendarWatch(Worker):
             calendar = schedule.calendar
             if calendar is None or calendar.fetched_at is not None:
                 continue
-            if (kept := self._store.marks.calendar(_key(schedule))) is None:
+            if (kept := self._store.timestamps.calendar(_key(schedule))) is None:
                 continue
             fetched_at, written = kept
             try:
@@ -122,7 +122,7 @@ class CalendarWatch(Worker):
         for name in self._hold(schedule, events, now)[:5]:
             log.warning("event names no contact", schedule=schedule.name, summary=name)
         written = json.dumps([astuple(event) for event in events], default=datetime.isoformat)
-        self._store.marks.keep_calendar(_key(schedule), now, written).result()
+        self._store.timestamps.keep_calendar(_key(schedule), now, written).result()
 
     def _age(self, calendar: Calendar) -> float:
         return (self._clock() - calendar.fetched_at).total_seconds() if calendar.fetched_at else 0.0

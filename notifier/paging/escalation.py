@@ -91,15 +91,15 @@ class Escalator(Worker):
         now = self._clock()
         self._follow_clock(now)
         waiting = self.set_aside.waiting(now)
-        heard = self._store.incidents.heard(now, _BATCH, without=waiting)
-        known = {incident.id for incident in heard}
+        unmuting = self._store.incidents.unmuting(now, _BATCH, without=waiting)
+        known = {incident.id for incident in unmuting}
         due = [
             incident
             for incident in self._store.incidents.due(now, _BATCH, without=waiting)
             if incident.id not in known
         ]
         decisions: tuple[tuple[list[Incident], _Decide, _Decide], ...] = (
-            (heard, self._hear, last_resort.update_of),
+            (unmuting, self._unmute, last_resort.update_of),
             (due, self._change, last_resort.step_of),
         )
         for incidents, decide_on, resort in decisions:
@@ -110,7 +110,7 @@ class Escalator(Worker):
                         partial(self._process, decide_on, now),
                         partial(self._fail, resort, now),
                     )
-        return 0.0 if heard or due else None
+        return 0.0 if unmuting or due else None
 
     def _follow_clock(self, now: datetime) -> None:
         """Where the clock was ahead and was set back, have the next steps come earlier by as much."""
@@ -177,17 +177,17 @@ class Escalator(Worker):
         is_free = key not in self._store.incidents.find([incident.group_key])
         return replace(incident, receiver=receiver.name) if is_free else incident
 
-    def _hear(self, runtime: Runtime, incident: Incident, now: datetime) -> IncidentChange:
+    def _unmute(self, runtime: Runtime, incident: Incident, now: datetime) -> IncidentChange:
         """Return what tells of the alerts that joined *incident* while it was muted."""
         incident, known = self._of_today(runtime, incident, now)
         receiver = known or receiver_of(runtime, incident)
-        unmuted = replace(incident, heard_at=None)
+        unmuted = replace(incident, unmute_at=None)
         last = last_part(runtime, self._store, incident, receiver, now)
         if last is None:
             return IncidentChange(unmuted)
         webhook, part = last
         if part.muted_by:
-            return IncidentChange(replace(incident, heard_at=part.look_at(now)))
+            return IncidentChange(replace(incident, unmute_at=part.look_at(now)))
         if decide(incident, part.firing, is_whole=part.is_whole) not in (Change.JOINED, Change.REPLACED):
             return IncidentChange(unmuted)
         involved = recipients_of(runtime, self._store.incidents.involved(incident.id))
@@ -209,7 +209,7 @@ class Escalator(Worker):
             look_at = part.look_at(now)
             return IncidentChange(replace(incident, due_at=look_at, muted_by=mute, muted_until=until))
         has_lapsed = incident.state is IncidentState.ACKNOWLEDGED
-        is_first = incident.taken == 0
+        is_first = incident.steps_taken == 0
         by = incident.acknowledged_by
         current = reopened(incident) if has_lapsed else incident
         taking: Taking[Recipient] = take(
@@ -262,7 +262,7 @@ class Escalator(Worker):
 
     def _report(self, before: Incident, change: IncidentChange) -> None:
         if not change.events:
-            is_muted = change.incident.heard_at is not None
+            is_muted = change.incident.unmute_at is not None
             log.info(
                 "incident is muted still" if is_muted else "nothing joined the incident while it was muted",
                 incident=before.number,

@@ -80,9 +80,9 @@ def told_of(
 
 def silence_of(store: Store, name: str, since: datetime) -> Silence:
     """Return how long the heartbeat *name* has been silent, *since* when at the latest."""
-    seen = store.marks.get(SEEN + name)
+    seen = store.timestamps.get(SEEN + name)
     since = since if seen is None else min(seen, since)
-    down_from, down_until = store.marks.get(DOWN_FROM), store.marks.get(DOWN_UNTIL)
+    down_from, down_until = store.timestamps.get(DOWN_FROM), store.timestamps.get(DOWN_UNTIL)
     if down_from is None or down_until is None or down_until <= since:
         return Silence(since)
     return Silence(since, down_from, down_until)
@@ -125,18 +125,18 @@ class Heartbeats(Worker):
         now = self._clock()
         configured = self._current.runtime.configuration.heartbeats
         self._stay_alive(now, configured)
-        seen, waited = self._store.marks.all(SEEN), self._store.marks.all(WAITED_FOR)
+        seen, waited = self._store.timestamps.all(SEEN), self._store.timestamps.all(WAITED_FOR)
         if configured != self._known:
             self._forget_others(configured, waited, now)
             self._known = configured
         # One that is configured again after it was removed is waited for from now on, whenever it was seen last.
         if new := {one.name: now for one in configured if one.name not in waited}:
-            self._store.marks.set({WAITED_FOR + name: at for name, at in new.items()}).result()
+            self._store.timestamps.set({WAITED_FOR + name: at for name, at in new.items()}).result()
             waited |= new
         ahead = {SEEN + name: now for name, at in seen.items() if at > now + GAP}
         ahead |= {WAITED_FOR + name: now for name, at in waited.items() if at > now + GAP}
         if ahead:  # the clock was set back: what is to come cannot have been seen
-            self._store.marks.set(ahead).result()
+            self._store.timestamps.set(ahead).result()
             self._set_back_at = now
             return None
         waiting = self.set_aside.waiting(now)
@@ -173,7 +173,7 @@ class Heartbeats(Worker):
         """Write down that this service is there; after a gap, wait for every heartbeat anew."""
         # That another replica was there is as good: it wrote down what came.
         last = (
-            self._store.marks.get(ALIVE)
+            self._store.timestamps.get(ALIVE)
             if self._store.backend.is_shared or not self._alive_at
             else self._alive_at
         )
@@ -181,10 +181,10 @@ class Heartbeats(Worker):
             log.warning("was not there to see heartbeats", since=last.isoformat(), until=now.isoformat())
             waited = {WAITED_FOR + one.name: now for one in configured}
             down = {DOWN_FROM: min(last, now), DOWN_UNTIL: now}
-            self._store.marks.set({**waited, **down, ALIVE: now}).result()
+            self._store.timestamps.set({**waited, **down, ALIVE: now}).result()
             self._alive_at = now
         elif last is None or self._alive_at is None or now - self._alive_at >= _ALIVE_EVERY or now < last:
-            self._store.marks.set({ALIVE: now}).result()
+            self._store.timestamps.set({ALIVE: now}).result()
             self._alive_at = now
 
     def _judge(self, one: HeartbeatConfig, since: datetime, waited_from: datetime, now: datetime) -> None:
@@ -268,7 +268,7 @@ class Heartbeats(Worker):
         """Forget the heartbeats that were removed, and resolve their incidents; nobody is notified."""
         names = {one.name for one in configured}
         if removed := set(waited) - names:
-            self._store.marks.delete({WAITED_FOR + name for name in removed}).result()
+            self._store.timestamps.delete({WAITED_FOR + name for name in removed}).result()
         for one in self._known or ():
             if one.name not in names:
                 self._metrics.forget_heartbeat(one.name)

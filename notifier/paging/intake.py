@@ -91,10 +91,10 @@ class Intake:
             self._on_stored()
             repeated = written.result()
             # A repetition is not planned, but it is a sign of life all the same.
-            if marks := {
+            if times := {
                 SEEN + name: new.received_at for new, seen, _ in batch if new.id in repeated for name in seen
             }:
-                self._store.marks.set(marks)
+                self._store.timestamps.set(times)
             for new, _, stored in batch:
                 if not stored.done():  # else whoever posted it has gone
                     stored.set_result(Stored(new.id, new.id in repeated))

@@ -70,9 +70,9 @@ def step_of(runtime: Runtime, incident: Incident, now: datetime) -> IncidentChan
         incident,
         state=IncidentState.OPEN,
         step=incident.step + 1,
-        taken=incident.taken + 1,
+        steps_taken=incident.steps_taken + 1,
         due_at=now + NEXT_STEP_AFTER,
-        heard_at=None,
+        unmute_at=None,
     )
     messages = _messages(runtime, receiver, text, _kind_of(incident), Kind.PAGE, now, now, after)
     event = Event("escalated", detail="with a built-in text, because of an internal error; see the log")
@@ -82,7 +82,7 @@ def step_of(runtime: Runtime, incident: Incident, now: datetime) -> IncidentChan
 def update_of(runtime: Runtime, incident: Incident, now: datetime) -> IncidentChange:
     """Return the update about alerts that joined a muted incident, where it cannot be composed."""
     receiver = runtime.configuration.receiver(incident.receiver) or runtime.configuration.receivers[0]
-    after = replace(incident, heard_at=None)
+    after = replace(incident, unmute_at=None)
     text = f"UPDATE {_named(incident)}"
     messages = _messages(runtime, receiver, text, _kind_of(incident), Kind.UPDATE, now, now, after)
     return IncidentChange(after, messages=messages)
@@ -103,7 +103,7 @@ def silence_of(runtime: Runtime, heartbeat: HeartbeatConfig, number: int, now: d
         alerts=frozenset(),
         webhook_id=None,
         opened_at=now,
-        taken=1,
+        steps_taken=1,
         due_at=now + NEXT_STEP_AFTER,
         severity="critical",
     )
@@ -194,10 +194,10 @@ def _messages(
             text=written,
             parts=measure(written).parts,
             expires_at=received_at + runtime.configuration.expire_after(receiver),
-            gist=json.dumps(["firing", kinds]),
+            digest_entry=json.dumps(["firing", kinds]),
             kind=kind,
             incident_id=incident.id if incident is not None else None,
-            step=incident.taken if incident is not None and kind is Kind.PAGE else None,
+            step=incident.steps_taken if incident is not None and kind is Kind.PAGE else None,
             urgency=urgency(incident.severity if incident is not None else "critical"),
         )
         for recipient in recipients

@@ -42,7 +42,7 @@ from notifier.rendering import (
     Notification,
     Text,
     compose,
-    gist,
+    digest_entry,
     notification,
     remembered,
     since,
@@ -237,7 +237,7 @@ def plan(
             return _telling(runtime, part, change, resolved(incident, now), told, tell, Kind.RESOLVED, now)
         case Change.JOINED:
             return _joining_plan(runtime, webhook, part, incident, involved, now)
-        case Change.REPEATED if incident.state is IncidentState.OPEN and incident.taken:
+        case Change.REPEATED if incident.state is IncidentState.OPEN and incident.steps_taken:
             tell = _concerned(runtime, part.receiver, incident, involved, now)
             return _telling(runtime, part, change, _joined(incident, part), told, tell, Kind.REMINDER, now)
         case Change.REPLACED:  # nobody has what fires now: it is paged like something new
@@ -255,7 +255,7 @@ def _joining_plan(
 ) -> Plan:
     """Return what becomes of a part with alerts that are new to *incident*: those involved are told of them."""
     after = _joined(incident, part)
-    if not incident.taken and incident.state is IncidentState.OPEN:
+    if not incident.steps_taken and incident.state is IncidentState.OPEN:
         # It was muted: now the first step comes at once, and tells of all.
         return Plan(part, Change.JOINED, replace(after, due_at=now), part.told)
     keys = part.firing - incident.alerts
@@ -372,7 +372,7 @@ def _concerned(
     steps = runtime.policy(receiver).steps
     last = len(steps) - 1
     # Step 0 comes after the last one by `repeat`, or is still to be taken.
-    current = steps[min(incident.step - 1, last) if incident.step else last if incident.taken else 0]
+    current = steps[min(incident.step - 1, last) if incident.step else last if incident.steps_taken else 0]
     names = {contact.name for contact in runtime.configuration.contacts}
     found = {one.phone: one for one in runtime.recipients(current.notify, now)}
     if incident.holder in names:
@@ -412,9 +412,9 @@ def _muted_plan(
     if incident is None:
         return Plan(part, Change.NOTHING, None, part.told)
     if change in (Change.JOINED, Change.REPLACED):  # whose alerts stay unknown until they are heard
-        if incident.taken or incident.state is IncidentState.ACKNOWLEDGED:
-            change = change if incident.heard_at is None else Change.REPEATED
-            incident = replace(incident, heard_at=part.look_at(now))
+        if incident.steps_taken or incident.state is IncidentState.ACKNOWLEDGED:
+            change = change if incident.unmute_at is None else Change.REPEATED
+            incident = replace(incident, unmute_at=part.look_at(now))
         else:
             due_at = min(filter(None, (incident.due_at, part.look_at(now))))
             incident = replace(_joined(incident, part), due_at=due_at)
@@ -436,7 +436,7 @@ def _joined(incident: Incident, part: ReceiverAlerts) -> Incident:
         firing=part.firing,
         labels=labels,
         severity=severity,
-        heard_at=None,
+        unmute_at=None,
         muted_by="" if not part.muted_by else incident.muted_by,
     )
 
@@ -505,7 +505,7 @@ def new_messages(
 ) -> tuple[NewMessage, ...]:
     """Return *written* as they are stored: what *incident* has *receiver* told."""
     expires_at = received_at + runtime.configuration.expire_after(receiver)
-    short, rank = gist(told), urgency(told.severity)
+    short, rank = digest_entry(told), urgency(told.severity)
     return tuple(
         NewMessage(
             id=new_id(now),
@@ -516,9 +516,9 @@ def new_messages(
             expires_at=expires_at,
             kind=page.kind,
             incident_id=incident.id,
-            step=incident.taken if page.kind is Kind.PAGE else None,
+            step=incident.steps_taken if page.kind is Kind.PAGE else None,
             urgency=rank,
-            gist=short,
+            digest_entry=short,
         )
         for page in written
     )

@@ -57,7 +57,7 @@ class Replicas(Worker):
     def work(self) -> float | None:
         """Show a sign of life, and look for those of the others."""
         now, instant = self._clock(), self._monotonic()
-        beats = self._store.members.beat(self._store.replica, now).result()
+        beats = self._store.replicas.heartbeat(self._store.replica, now).result()
         self._others = {
             replica: self._others[replica]
             if replica in self._others and self._others[replica][0] == count
@@ -72,13 +72,13 @@ class Replicas(Worker):
             # It may be only this database that it cannot reach, while a call of its is under way.
             accounts = self._current.runtime.configuration.accounts
             timeout = max(account.timeout for account in accounts)
-            patience = max(timeout, _CALL_IS_GOOD_FOR) + retry.LISTING_DELAY
-            jobs = self._store.members.bury(silent, now, patience).result()
+            listing_grace = max(timeout, _CALL_IS_GOOD_FOR) + retry.LISTING_DELAY
+            jobs = self._store.replicas.expire(silent, now, listing_grace).result()
             log.warning("replicas are gone, their work is taken over", replicas=sorted(silent), jobs=jobs)
             self._sender.wake()
         return None
 
     def leave(self) -> None:
         """Say that this replica ends, so that others take over its work at once."""
-        left = self._store.members.leave(self._store.replica, self._clock(), retry.LISTING_DELAY)
+        left = self._store.replicas.leave(self._store.replica, self._clock(), retry.LISTING_DELAY)
         left.result(timeout=_LEAVING)

@@ -156,7 +156,7 @@ class ReplyPoller(Worker):
         """Whether no other replica reads them."""
         if not self._store.backend.is_shared or self._has_more:
             return True
-        return self._store.marks.take_turn(_TURN, now, every * 0.9).result()
+        return self._store.timestamps.take_turn(_TURN, now, every * 0.9).result()
 
     def _taking(self) -> list[OvhClient]:
         """Return the accounts that people can reply to."""
@@ -185,7 +185,7 @@ class ReplyPoller(Worker):
         now = api.their_time(self._clock())  # a clock of ours that is wrong must not hide a reply
         account = api.service_name()
         seen = REPLIES_SEEN + account
-        mark = self._store.marks.get(seen)
+        mark = self._store.timestamps.get(seen)
         if mark is None or mark > now:  # the first time, or the clock was set back
             mark = now
         new = self._store.replies.unread(account, api.incoming_ids(mark - OVERLAP))
@@ -208,7 +208,7 @@ class ReplyPoller(Worker):
         if failed and len(failed) == len(new) and isinstance(failed[0], CallFailed):
             raise failed[0]
         if len(new) <= _MOST and (not failed or now - mark > _GIVE_UP):
-            self._store.marks.set({seen: now}).result()
+            self._store.timestamps.set({seen: now}).result()
         return len(new) > _MOST and not failed
 
     def _give_up(self, account: str, id_: int) -> bool:
@@ -273,7 +273,7 @@ class ReplyPoller(Worker):
         if not self._store.replies.was_texted(person, now - _CONVERSATION):
             return False  # a reply to somebody else on the same account
         if meaning.is_help:
-            last = self._store.marks.get(_help_mark(person))
+            last = self._store.timestamps.get(_help_mark(person))
             return last is None or not timedelta() <= now - last < HELP_EVERY
         return self._store.replies.answers_since(person.phone, now - ANSWERS_PER) < MOST_ANSWERS
 

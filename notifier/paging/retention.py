@@ -48,7 +48,7 @@ class Retention(Worker):
         now, configuration = self._clock(), self._current.runtime.configuration
         if self._store.backend.is_shared and not self._deleted:  # one replica at a time does
             every = timedelta(seconds=_ROUND * 0.9)
-            if not self._store.marks.take_turn("turn/retention", now, every).result():
+            if not self._store.timestamps.take_turn("turn/retention", now, every).result():
                 return None
         gone = self._store.delete_before(now - configuration.storage.retention, _CHUNK).result()
         self._deleted += gone

@@ -50,10 +50,10 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """It may have been taken; ask OVHcloud after *after*, and believe a no once *patience* has passed."""
+    """It may have been taken; ask OVHcloud after *after*, and believe a no once *listing_grace* has passed."""
 
     after: timedelta
-    patience: timedelta
+    listing_grace: timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,9 +213,9 @@ def settle(
     found: int,
     failure: Failure | None,
     since: timedelta,
-    patience: timedelta,
+    listing_grace: timedelta,
     settle_timeout: timedelta,
-    looks: int,
+    settle_attempts: int,
     is_replaceable: bool,
     chance: float,
     is_complete: bool = True,
@@ -227,9 +227,9 @@ def settle(
         found: of how many they hold something.
         failure: why OVHcloud did not give its lists, if it did not.
         since: the time since this process first looked.
-        patience: for how long a job may be missing from the lists.
+        listing_grace: for how long a job may be missing from the lists.
         settle_timeout: for how long it is waited for OVHcloud's lists.
-        looks: how often OVHcloud was asked before.
+        settle_attempts: how often OVHcloud was asked before.
         is_replaceable: whether another account could send it.
         chance: a random number from 0 to 1, for the jitter.
         is_complete: whether all of the lists was looked at; what was cut off is no evidence.
@@ -238,23 +238,25 @@ def settle(
         return Taken()
     if failure is None and not is_complete:
         return (
-            NotTaken(is_certain=False) if since >= max(settle_timeout, patience) else AskAgain(FIRST_BACKOFF)
+            NotTaken(is_certain=False)
+            if since >= max(settle_timeout, listing_grace)
+            else AskAgain(FIRST_BACKOFF)
         )
     if found:
-        patience = max(patience, LISTING_DELAY)  # it was taken; the others are only not listed yet
-    believed = looks + 1 >= FEWEST_LOOKS or patience < LISTING_DELAY
-    if failure is None and since >= patience and believed:
+        listing_grace = max(listing_grace, LISTING_DELAY)  # it was taken; the others are only not listed yet
+    believed = settle_attempts + 1 >= FEWEST_LOOKS or listing_grace < LISTING_DELAY
+    if failure is None and since >= listing_grace and believed:
         return NotTaken(is_certain=True)
     if (
         failure is not None
         and not found
-        and since >= max(settle_timeout, patience)
+        and since >= max(settle_timeout, listing_grace)
         and (is_replaceable or not _bars_sending(failure))
     ):
         return NotTaken(is_certain=False)
-    wait = min(backoff(looks + 1, chance), timedelta(seconds=10))
+    wait = min(backoff(settle_attempts + 1, chance), timedelta(seconds=10))
     if failure is None:
-        wait = min(wait, max(patience - since, timedelta(milliseconds=100)))
+        wait = min(wait, max(listing_grace - since, timedelta(milliseconds=100)))
     return AskAgain(wait)
 
 

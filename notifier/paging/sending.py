@@ -198,7 +198,7 @@ class Dispatcher(Worker):
         self._backpressure = backpressure
         self._chance = chance
         self._seconds = seconds
-        self._first_looks: dict[str, float] = {}  # when OVHcloud was first asked for a job, by this process
+        self._first_asked: dict[str, float] = {}  # when OVHcloud was first asked for a job, by this process
         self._foreign: dict[str, set[int]] = {}  # pending jobs of others, by account
         self._pool = ThreadPoolExecutor(_MAX_THREADS, thread_name_prefix="sending")
         self._lock = threading.Lock()
@@ -683,8 +683,10 @@ class Dispatcher(Worker):
         max_parts = receiver.max_parts if receiver is not None else 2
         code = self._current.runtime.reply_code(rest[0].phone, now)
         language = contact.language if contact else "en"
-        told = digest([m.gist for m in rest if m.gist], language, max_parts, code)
-        others = list(dict.fromkeys(m.text for m in rest if not m.gist))  # what people did, which is no alert
+        told = digest([m.digest_entry for m in rest if m.digest_entry], language, max_parts, code)
+        others = list(
+            dict.fromkeys(m.text for m in rest if not m.digest_entry)
+        )  # what people did, which is no alert
         if len(others) > _MOST_NOTICES:
             others[_MOST_NOTICES:] = [f"+{len(others) - _MOST_NOTICES}"]
         counted = shorten("; ".join(filter(None, (told, *others))), max_parts)
@@ -868,10 +870,10 @@ class Dispatcher(Worker):
         match decision:
             case retry.Retry(after):
                 self._retry(job, failure, after)
-            case retry.Ask(after, patience):
+            case retry.Ask(after, listing_grace):
                 if not is_alone:
                     self.accounts.back_off(name, now)
-                self._write(lambda: self._store.unsettle(job, now, now + after, patience, str(failure)))
+                self._write(lambda: self._store.unsettle(job, now, now + after, listing_grace, str(failure)))
             case retry.Reject():
                 self._reject(job, failure)
             case retry.Reduce():
@@ -1012,7 +1014,7 @@ class Dispatcher(Worker):
         # Clocks of replicas differ, and may be set: the time since the attempt is counted by this process.
         # And up to the question: what has passed since, in a container that was stopped say, proves nothing.
         asked_at = self._seconds()
-        first_look = self._first_looks.setdefault(job.tag, asked_at)
+        first_look = self._first_asked.setdefault(job.tag, asked_at)
         found, failure, is_complete = self._find(job)
         if failure is not None and isinstance(retry.decide(failure, 1, 1, 0.0), retry.Resynchronise):
             self._api(job).forget_clock()
@@ -1024,9 +1026,9 @@ class Dispatcher(Worker):
             failure=failure,
             since=timedelta(seconds=asked_at - first_look),
             is_complete=is_complete,
-            patience=job.patience,
+            listing_grace=job.listing_grace,
             settle_timeout=self._settle_timeout(job),
-            looks=job.looks,
+            settle_attempts=job.settle_attempts,
             is_replaceable=self._has_other(job, now),
             chance=self._chance(),
         )
@@ -1039,7 +1041,7 @@ class Dispatcher(Worker):
         }
         match verdict:
             case retry.AskAgain(after):
-                if not job.looks:  # once, not at each look
+                if not job.settle_attempts:  # once, not at each look
                     log.info("job not settled yet, asking again", **about)
                 given_up = [m for m in missing if m.expires_at <= now]
                 ended = found + [
@@ -1058,7 +1060,7 @@ class Dispatcher(Worker):
                 if not is_certain:
                     self._metrics.sms_resent.inc(len(missing))
                 log.warning("job was not taken, sending again", **about, certain=is_certain)
-        self._first_looks.pop(job.tag, None)
+        self._first_asked.pop(job.tag, None)
         self._write(lambda: self._store.finish(job, found, now))
         self._ended(job, found, now, None)
 

@@ -131,15 +131,15 @@ def resolutions_at(
     return max(oldest + SHORTEST_WAIT, soonest)
 
 
-def digest(gists: Iterable[str | None], language: str, max_parts: int, code: str = "") -> str:
-    """Return one text for the messages of these *gists*: how many alerts of which name, most severe first.
+def digest(digest_entries: Iterable[str | None], language: str, max_parts: int, code: str = "") -> str:
+    """Return one text for the messages of these *digest_entries*: how many alerts of which name, most severe first.
 
     *code* is the reply code to be told, if there is one.
     """
     firing: Counter[tuple[str, str]] = Counter()
     over: Counter[tuple[str, str]] = Counter()
-    for gist in gists:
-        status, counts = json.loads(gist) if gist else ("firing", [])
+    for digest_entry in digest_entries:
+        status, counts = json.loads(digest_entry) if digest_entry else ("firing", [])
         for name, severity, count in counts:
             (firing if status == "firing" else over)[name, severity] += count
     fire, ended, unnamed, takes_all = _WORDS.get(language, _WORDS["en"])

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from notifier.store.records import NewWebhook
 
-HEAD = "0012"
+HEAD = "0001"
 """The newest revision of the schema that this program knows."""
 
 REFUSED = 3

@@ -84,11 +84,11 @@ _DUE = (
 _HEARD = (
     select(*_COLUMNS)
     .where(
-        incidents.c.heard_at.is_not(None),
-        incidents.c.heard_at <= bindparam("now"),
+        incidents.c.unmute_at.is_not(None),
+        incidents.c.unmute_at <= bindparam("now"),
         incidents.c.id.not_in(bindparam("without", expanding=True)),
     )
-    .order_by(incidents.c.heard_at)
+    .order_by(incidents.c.unmute_at)
     .limit(bindparam("most"))
 )
 _FIXED = ("id", "number", "opened_at", "began_at")
@@ -184,7 +184,7 @@ class Incidents:
         later = incidents.c.version + 1
 
         def operation(connection: Connection) -> None:
-            for column in (incidents.c.due_at, incidents.c.heard_at, incidents.c.muted_until):
+            for column in (incidents.c.due_at, incidents.c.unmute_at, incidents.c.muted_until):
                 earlier = type_coerce(column, BigInteger) - back
                 moved = update(incidents).where(_UNRESOLVED, column > ahead)
                 connection.execute(moved.values({column.name: earlier, "version": later}))
@@ -259,7 +259,7 @@ class Incidents:
         with self._database.reading() as connection:
             return [_incident(row) for row in connection.execute(_DUE, _given(now, limit, without))]
 
-    def heard(self, now: datetime, limit: int, without: Collection[str] = ()) -> list[Incident]:
+    def unmuting(self, now: datetime, limit: int, without: Collection[str] = ()) -> list[Incident]:
         """Return the incidents of which something that joined while they were muted is to be told.
 
         Those whose ids are in *without* are left out.
@@ -512,7 +512,7 @@ class Incidents:
         is_reached = exists().where(
             of_incident,
             other.c.kind == Kind.PAGE,
-            other.c.step == incidents.c.taken,
+            other.c.step == incidents.c.steps_taken,
             other.c.state.not_in(FAILED),
         )
         change(incidents.c.id.in_(of_failed(Kind.PAGE)), is_open, incidents.c.due_at > now, ~is_reached)
@@ -576,7 +576,7 @@ def message_row(
         "incident_id": message.incident_id,
         "step": message.step,
         "urgency": message.urgency,
-        "gist": message.gist,
+        "digest_entry": message.digest_entry,
         "merged_into": message.merged_into,
         "author": message.author,
     }

@@ -42,7 +42,7 @@ MESSAGE = (
     messages.c.incident_id,
     messages.c.kind,
     messages.c.urgency,
-    messages.c.gist,
+    messages.c.digest_entry,
     messages.c.refused_by,
     messages.c.reduction,
 )

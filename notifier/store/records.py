@@ -49,7 +49,7 @@ class NewMessage:
     """Which taking of a step it belongs to, of those that the incident counts."""
     urgency: int = 2
     """How severe what it tells of is; 0 is the most."""
-    gist: str | None = None
+    digest_entry: str | None = None
     """What it tells of, in short, for a digest."""
     merged_into: str | None = None
     """The message that says the same to the same person, so that this one is not sent."""
@@ -105,7 +105,7 @@ class Message:
     incident_id: str | None = None
     kind: str = Kind.PAGE
     urgency: int = 2
-    gist: str | None = None
+    digest_entry: str | None = None
     refused_by: str | None = None
     """The accounts that refused it, with spaces between."""
     reduction: int = 0
@@ -142,9 +142,9 @@ class Job:
     text: str
     attempted_at: datetime
     messages: tuple[Message, ...]
-    looks: int = 0
+    settle_attempts: int = 0
     """How often OVHcloud was asked what became of it."""
-    patience: timedelta = timedelta()
+    listing_grace: timedelta = timedelta()
     """For how long after the attempt an answer that there is no such job is not believed."""
     account: str = ""
     """The account that it goes to."""

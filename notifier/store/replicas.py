@@ -27,7 +27,7 @@ class ReplicaStore:
         """Work on *database*."""
         self._database = database
 
-    def beat(self, replica: str, now: datetime) -> Future[dict[str, int]]:
+    def heartbeat(self, replica: str, now: datetime) -> Future[dict[str, int]]:
         """Show that *replica* lives; return how often each of the others has shown that."""
 
         def operation(connection: Connection) -> dict[str, int]:
@@ -43,27 +43,27 @@ class ReplicaStore:
         with self._database.reading() as connection:
             return int(connection.execute(select(func.count()).select_from(replicas)).scalar_one())
 
-    def bury(self, silent: Mapping[str, int], now: datetime, patience: timedelta) -> Future[int]:
-        """Free the work of the *silent*, unless they have shown a sign of life since so many beats.
+    def expire(self, stale: Mapping[str, int], now: datetime, listing_grace: timedelta) -> Future[int]:
+        """Release the work of stale replicas; return how many jobs of unknown outcome are to be looked up.
 
-        Returns how many jobs of unknown outcome there are now for OVHcloud to be asked about; an answer that
-        there is none such is not believed for *patience*.
+        *stale* maps a replica to its last seen heartbeat counter; a replica whose counter has moved is kept. An answer
+        of OVHcloud that there is no such job is final once *listing_grace* has elapsed.
         """
 
         def operation(connection: Connection) -> int:
-            for replica, beats in sorted(silent.items()):
+            for replica, beats in sorted(stale.items()):
                 connection.execute(
                     delete(replicas).where(replicas.c.id == replica, replicas.c.beats == beats)
                 )
-            return free_orphans(connection, now, patience)
+            return free_orphans(connection, now, listing_grace)
 
         return self._database.submit(operation, rings=("sender", "planner"))
 
-    def leave(self, replica: str, now: datetime, patience: timedelta) -> Future[int]:
+    def leave(self, replica: str, now: datetime, listing_grace: timedelta) -> Future[int]:
         """Remove *replica*, which ends, and free its work at once: its webhooks, and jobs that it has not finished.
 
         Returns how many jobs of unknown outcome there are now for OVHcloud to be asked about; an answer that
-        there is none such is not believed for *patience*.
+        there is none such is not believed for *listing_grace*.
         """
 
         def operation(connection: Connection) -> int:
@@ -73,12 +73,12 @@ class ReplicaStore:
                 .where(webhooks.c.planned_at.is_(None), webhooks.c.taken_by == replica)
                 .values(taken_by=None)
             )
-            return free_orphans(connection, now, patience)
+            return free_orphans(connection, now, listing_grace)
 
         return self._database.submit(operation, rings=("planner", "sender"))
 
 
-def free_orphans(connection: Connection, now: datetime, patience: timedelta) -> int:
+def free_orphans(connection: Connection, now: datetime, listing_grace: timedelta) -> int:
     """Free what belongs to no living replica; return how many jobs are to be asked for."""
     connection.execute(
         update(webhooks)
@@ -111,7 +111,7 @@ def free_orphans(connection: Connection, now: datetime, patience: timedelta) -> 
                 state=JobState.UNSETTLED,
                 attempted_at=now,  # it may have been sent up to the moment that the process ended
                 due_at=now,
-                patience=patience // timedelta(microseconds=1),
+                listing_grace=listing_grace // timedelta(microseconds=1),
                 error="the process ended before the answer came",
             )
         )

@@ -4,7 +4,7 @@ A webhook is stored as it came. Planning turns it into notifications (one per re
 (one per recipient) of an incident (one per receiver and group of alerts while any of them fires); sending
 gathers messages into jobs, one attempt each, whose ``tag`` OVHcloud keeps; ``attempts`` says which messages
 each was for. ``incident_alerts`` are the alerts that fire in open incidents, ``events`` is what happened to an
-incident besides, ``marks`` are times remembered by name. ``replicas`` are the processes that work on the database,
+incident besides, ``timestamps`` are times remembered by name. ``replicas`` are the processes that work on the database,
 ``last_webhooks`` the last webhook of each scope (see `notifier.store.dedupe`), ``reloads`` those of the configuration.
 Times are microseconds since 1970 in UTC.
 """
@@ -187,9 +187,9 @@ incidents = Table(
     Column("muted_until", Instant),
     Column("step", Integer, nullable=False),
     Column("round", Integer, nullable=False),
-    Column("taken", Integer, nullable=False),
+    Column("steps_taken", Integer, nullable=False),
     Column("due_at", Instant),
-    Column("heard_at", Instant),
+    Column("unmute_at", Instant),
     Column("acknowledged_by", Words),
     Column("acknowledged_via", Text),
     Column("acknowledged_at", Instant),
@@ -198,7 +198,7 @@ incidents = Table(
     _partial("incidents_open", "receiver", "group_key", where="state != 'resolved'", unique=True),
     _partial("incidents_numbers", "number", where="state != 'resolved'", unique=True),
     _partial("incidents_due", "due_at", where="due_at IS NOT NULL"),
-    _partial("incidents_heard", "heard_at", where="heard_at IS NOT NULL"),
+    _partial("incidents_unmute", "unmute_at", where="unmute_at IS NOT NULL"),
     _partial("incidents_resolved", "resolved_at", where="resolved_at IS NOT NULL"),
     _partial("incidents_group", "group_key", where="state != 'resolved'"),
 )
@@ -240,8 +240,8 @@ replies = Table(
     Column("outcome", Text, nullable=False),
 )
 
-marks = Table(
-    "marks",
+timestamps = Table(
+    "timestamps",
     metadata,
     Column("name", Text, primary_key=True),
     Column("at", Instant, nullable=False),
@@ -263,8 +263,8 @@ jobs = Table(
     Column("text", Words, nullable=False),
     Column("attempted_at", Instant, nullable=False),
     Column("due_at", Instant, nullable=False),
-    Column("looks", Integer, nullable=False, default=0),
-    Column("patience", BigInteger, nullable=False, default=0),
+    Column("settle_attempts", Integer, nullable=False, default=0),
+    Column("listing_grace", BigInteger, nullable=False, default=0),
     Column("error", Words),
     Column("query_id", Text),
     Column("owner", Text),
@@ -303,7 +303,7 @@ messages = Table(
     Column("kind", Text, nullable=False, server_default="page"),
     Column("step", Integer),
     Column("urgency", Integer, nullable=False, server_default="2"),
-    Column("gist", Words),
+    Column("digest_entry", Words),
     Column("merged_into", Text),
     Column("receipt", Integer),
     Column("ptt", Integer),

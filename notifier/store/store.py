@@ -186,7 +186,14 @@ _CLOSE_JOB = (
     )
 )
 _UNSETTLED = (
-    select(jobs.c.tag, jobs.c.text, jobs.c.attempted_at, jobs.c.looks, jobs.c.patience, jobs.c.account)
+    select(
+        jobs.c.tag,
+        jobs.c.text,
+        jobs.c.attempted_at,
+        jobs.c.settle_attempts,
+        jobs.c.listing_grace,
+        jobs.c.account,
+    )
     .where(
         jobs.c.state != word(JobState.DONE),
         jobs.c.state == JobState.UNSETTLED,
@@ -220,9 +227,9 @@ class Store(Database):
         self._insert_webhooks = BulkInsert(webhooks, lambda rows: insert(webhooks).values(rows))
         self.replica = new_id(utc_now())
         """What this process is known by among those that work on the same database."""
-        self.members = ReplicaStore(self)
+        self.replicas = ReplicaStore(self)
         self.incidents = Incidents(self)
-        self.marks = Timestamps(self)
+        self.timestamps = Timestamps(self)
         self.receipts = ReceiptStore(self, self.incidents)
         self.replies = ReplyStore(self, self.incidents)
         self.ledger = Ledger(self, self.incidents)
@@ -409,8 +416,8 @@ class Store(Database):
                 "text": job.text,
                 "attempted_at": job.attempted_at,
                 "due_at": job.attempted_at,
-                "looks": 0,
-                "patience": 0,
+                "settle_attempts": 0,
+                "listing_grace": 0,
                 "owner": self.replica,
                 "account": job.account,
             },
@@ -532,7 +539,7 @@ class Store(Database):
         job: Job,
         now: datetime,
         due_at: datetime,
-        patience: timedelta,
+        listing_grace: timedelta,
         error: str,
         found: Sequence[Ending] = (),
     ) -> Future[None]:
@@ -550,7 +557,7 @@ class Store(Database):
                     state=JobState.UNSETTLED,
                     attempted_at=now,
                     due_at=due_at,
-                    patience=patience // timedelta(microseconds=1),
+                    listing_grace=listing_grace // timedelta(microseconds=1),
                     error=error,
                     account=job.account,
                 )
@@ -563,12 +570,12 @@ class Store(Database):
 
         return self.submit(operation)
 
-    def free_orphans(self, now: datetime, patience: timedelta) -> Future[int]:
+    def free_orphans(self, now: datetime, listing_grace: timedelta) -> Future[int]:
         """Take up the jobs that were being sent by processes that have ended: OVHcloud is to be asked for them.
 
-        Returns how many there are. An answer that there is none such is not believed for *patience*.
+        Returns how many there are. An answer that there is none such is not believed for *listing_grace*.
         """
-        return self.submit(lambda connection: free_orphans(connection, now, patience))
+        return self.submit(lambda connection: free_orphans(connection, now, listing_grace))
 
     def unsettled_jobs(self, now: datetime, limit: int) -> list[Job]:
         """Return the jobs of which OVHcloud is to be asked now."""
@@ -587,11 +594,11 @@ class Store(Database):
                             .where(messages.c.tag == tag, messages.c.state == MessageState.UNSETTLED)
                         )
                     ),
-                    looks,
-                    timedelta(microseconds=patience),
+                    settle_attempts,
+                    timedelta(microseconds=listing_grace),
                     account,
                 )
-                for tag, text, attempted_at, looks, patience, account in found
+                for tag, text, attempted_at, settle_attempts, listing_grace, account in found
             ]
 
     def look_again(self, job: Job, due_at: datetime, found: Sequence[Ending], now: datetime) -> Future[None]:
@@ -600,7 +607,9 @@ class Store(Database):
         def operation(connection: Connection) -> None:
             self._end(connection, found, now, job.tag)
             connection.execute(
-                update(jobs).where(jobs.c.tag == job.tag).values(due_at=due_at, looks=jobs.c.looks + 1)
+                update(jobs)
+                .where(jobs.c.tag == job.tag)
+                .values(due_at=due_at, settle_attempts=jobs.c.settle_attempts + 1)
             )
 
         return self.submit(operation)

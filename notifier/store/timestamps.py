@@ -10,9 +10,9 @@ from sqlalchemy import Connection, Table, bindparam, delete, insert, select, upd
 from sqlalchemy.exc import IntegrityError
 
 from notifier.store.database import Database
-from notifier.store.schema import calendars, marks
+from notifier.store.schema import calendars, timestamps
 
-_MARK = select(marks.c.at).where(marks.c.name == bindparam("mark"))
+_MARK = select(timestamps.c.at).where(timestamps.c.name == bindparam("mark"))
 
 
 class Timestamps:
@@ -29,7 +29,9 @@ class Timestamps:
 
     def all(self, prefix: str) -> dict[str, datetime]:
         """Return the times whose names begin with *prefix*, without it."""
-        statement = select(marks.c.name, marks.c.at).where(marks.c.name.startswith(prefix, autoescape=True))
+        statement = select(timestamps.c.name, timestamps.c.at).where(
+            timestamps.c.name.startswith(prefix, autoescape=True)
+        )
         with self._database.reading() as connection:
             return {name.removeprefix(prefix): at for name, at in connection.execute(statement)}
 
@@ -46,7 +48,7 @@ class Timestamps:
         """Delete the times stored as *names*."""
 
         def operation(connection: Connection) -> None:
-            connection.execute(delete(marks).where(marks.c.name.in_(sorted(names))))
+            connection.execute(delete(timestamps).where(timestamps.c.name.in_(sorted(names))))
 
         return self._database.submit(operation)
 
@@ -56,11 +58,11 @@ class Timestamps:
         def operation(connection: Connection) -> bool:
             last = get_timestamp(connection, name)
             if last is None:
-                _put(connection, marks, "name", name, {"at": now})
+                _put(connection, timestamps, "name", name, {"at": now})
                 return True
             if abs(now - last) < every:
                 return False
-            turn = update(marks).where(marks.c.name == name, marks.c.at == last).values(at=now)
+            turn = update(timestamps).where(timestamps.c.name == name, timestamps.c.at == last).values(at=now)
             return connection.execute(turn).rowcount == 1
 
         return self._database.submit(operation)
@@ -89,7 +91,7 @@ def get_timestamp(connection: Connection, name: str) -> datetime | None:
 
 def set_timestamp(connection: Connection, name: str, at: datetime) -> None:
     """Remember *at* as *name*, in the transaction of *connection*."""
-    _put(connection, marks, "name", name, {"at": at})
+    _put(connection, timestamps, "name", name, {"at": at})
 
 
 def _put(connection: Connection, table: Table, key: str, name: str, values: Mapping[str, object]) -> None:

@@ -300,7 +300,7 @@ class Pages:
         spent = self._spending(viewer.now)
         empty = self.account.empty()
         silent = {one.group_key for one in self.store.incidents.of_heartbeats()}
-        seen = self.store.marks.all(SEEN)
+        seen = self.store.timestamps.all(SEEN)
         schedules = []
         for schedule in runtime.rota.schedules.values():
             shift = schedule.at(viewer.now)
@@ -331,7 +331,7 @@ class Pages:
             "accounts": accounts,
             "waiting": sum(queue.messages.values()) + queue.unplanned,
             "oldest": viewer.maybe(queue.oldest),
-            "replicas": self.store.members.count() if self.store.backend.is_shared else 1,
+            "replicas": self.store.replicas.count() if self.store.backend.is_shared else 1,
             "heartbeats": [
                 {
                     "name": one.name,
@@ -489,7 +489,7 @@ class Pages:
         def is_as_seen(now: Incident) -> bool:
             is_open = now.state is IncidentState.OPEN
             is_being_taken = is_open and now.due_at is not None and now.due_at <= self.clock()
-            is_same_step = values.get("steps", str(now.taken)) == str(now.taken)
+            is_same_step = values.get("steps", str(now.steps_taken)) == str(now.steps_taken)
             return is_same_step and not is_being_taken and _is_held_as_seen(now, by, values)
 
         verdict = self.actions.escalate(incident.id, by, Via.WEB, is_as_seen)

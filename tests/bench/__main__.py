@@ -423,12 +423,12 @@ _HISTORY = {
         " SELECT {id}, {id}, 'platform-sms', 'firing', 'g', 1, {at} {numbers}"
     ),
     "jobs": (
-        "INSERT INTO jobs (tag, state, text, attempted_at, due_at, looks, patience)"
+        "INSERT INTO jobs (tag, state, text, attempted_at, due_at, settle_attempts, listing_grace)"
         " SELECT {id}, 'done', 'text', {at}, {at}, 0, 0 {numbers}"
     ),
     "incidents": (
         "INSERT INTO incidents (id, number, receiver, group_key, state, title, labels, alerts, firing,"
-        " opened_at, step, round, taken, resolved_at, version)"
+        " opened_at, step, round, steps_taken, resolved_at, version)"
         " SELECT {id}, n - (n / 999) * 999 + 1, 'platform-sms', 'g', 'resolved', 't', '{{}}', '', '', {at}, 1, 0, 1, {at}, 1"
         " {numbers}"
     ),

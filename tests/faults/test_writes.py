@@ -282,11 +282,11 @@ def rare(day: Day) -> None:
     day.pager.receipts.hint()
     day.run(8, 4)
     store = day.pager.store
-    day.tried(lambda: store.marks.keep_calendar("team", day.hand(), "[]").result(20))
+    day.tried(lambda: store.timestamps.keep_calendar("team", day.hand(), "[]").result(20))
     if store.backend.is_shared:
         day.post(critical("D"), key="d")
         own, store.replica = store.replica, "another"
-        day.tried(lambda: store.members.beat("another", day.hand()).result(20))
+        day.tried(lambda: store.replicas.heartbeat("another", day.hand()).result(20))
         day.tried(lambda: store.unplanned(10, 10_000))
         store.replica = own
         day.run(4, 3)

@@ -122,7 +122,7 @@ def shown(
         group_key=incident.group_key,
         labels=tuple(sorted(incident.labels.items())),
         firing=len(incident.firing),
-        taken_steps=incident.taken,
+        taken_steps=incident.steps_taken,
         since=viewer.moment(since),
         opened=viewer.moment(incident.opened_at),
         holder=incident.holder,
