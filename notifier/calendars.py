@@ -165,7 +165,7 @@ def assign(
 
 
 def feed(title: str, shifts: Iterable[Shift], now: datetime) -> bytes:
-    """Return *shifts* as an iCalendar that phones can subscribe to; holes are left out."""
+    """Return *shifts* as an iCalendar that phones can subscribe to; gaps are left out."""
     from icalendar import Calendar as ICalendar
     from icalendar import Event as IEvent
 

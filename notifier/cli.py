@@ -39,7 +39,7 @@ from notifier.paging.receipts import REASONS
 from notifier.preflight import Finding, look_over, online, read_calendars
 from notifier.rendering import Templates
 from notifier.runtime import Runtime, prepare
-from notifier.schedules import COVER, Rota, Schedule, Shift, shift_json
+from notifier.schedules import COVER, Schedule, Schedules, Shift, shift_json
 from notifier.service import AddressUnavailable, Service, load
 from notifier.sms import measure
 from notifier.store.database import open_backend
@@ -210,9 +210,9 @@ def check(
     problems = list(loading.problems)
     findings: list[Finding] = []
     if loading.configuration is not None:
-        now, rota = utc_now(), Rota.of(loading.configuration, {})
-        problems += read_calendars(loading, rota, now, now + COVER, urls=ask_online)
-        problems += look_over(loading, templates, rota, now)
+        now, schedules = utc_now(), Schedules.of(loading.configuration, {})
+        problems += read_calendars(loading, schedules, now, now + COVER, urls=ask_online)
+        problems += look_over(loading, templates, schedules, now)
         problems += advise(loading)
         if alertmanager is not None:
             try:
@@ -406,14 +406,14 @@ def oncall(
 ) -> None:
     """Print who is on call, and until when. Times without an offset are the schedule's own."""
     loading, configuration, _ = _usable(config)
-    rota = Rota.of(configuration, {})
-    if schedule is not None and schedule not in rota.schedules:
-        known = ", ".join(rota.schedules) or "none"
+    schedules = Schedules.of(configuration, {})
+    if schedule is not None and schedule not in schedules.by_name:
+        known = ", ".join(schedules.by_name) or "none"
         _fail(f'there is no schedule "{schedule}" in {config}; known are: {known}')
-    if not rota.schedules:
+    if not schedules.by_name:
         _fail(f"there are no schedules in {config}; add one under schedules")
     start, end = _moment_of("--at", at), _moment_of("--until", until)
-    chosen = [rota[schedule]] if schedule is not None else list(rota.schedules.values())
+    chosen = [schedules[schedule]] if schedule is not None else list(schedules.by_name.values())
     spans = []
     for one in chosen:
         begins = utc_now() if start is None else start.instant(one.zone)
@@ -422,14 +422,14 @@ def oncall(
             raise typer.BadParameter("--until must be after --at")
         spans.append((one, begins, ends))
     first, last = min(begins for _, begins, _ in spans), max(ends or begins for _, begins, ends in spans)
-    for problem in read_calendars(loading, rota, first, last + AHEAD, urls=True):
+    for problem in read_calendars(loading, schedules, first, last + AHEAD, urls=True):
         sys.stderr.write(problem.render(str(config)) + "\n")
     shifts = [shift for one, begins, ends in spans for shift in _shifts(one, begins, ends)]
     if output is Output.JSON:
         _print_json([shift_json(shift) for shift in shifts])
         return
     for shift in shifts:
-        zone = rota[shift.schedule].zone
+        zone = schedules[shift.schedule].zone
         times = (f"{instant.astimezone(zone):%a %Y-%m-%d %H:%M}" for instant in (shift.start, shift.end))
         _say(f"{shift.schedule}: {shift.contact or 'NOBODY'} from {' to '.join(times)} ({zone})")
 

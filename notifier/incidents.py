@@ -209,7 +209,7 @@ def take(
 ) -> Taking[T]:
     """Return what taking *step* in *round_* comes to.
 
-    *whom* says whom names mean now. A step that means nobody, since its schedules have holes, gives way
+    *whom* says whom names mean now. A step that means nobody, since its schedules have gaps, gives way
     to the next one at once, in the next round too; where that goes for all of them, ``whom`` is empty and
     the steps go on in their time.
     """

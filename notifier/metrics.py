@@ -219,9 +219,9 @@ class Metrics:
         """Have each scrape tell who is on call, as (schedule, contact)."""
         self.registry.register(_OnCallCollector(on_call))
 
-    def watch_holes(self, holes: Callable[[], Mapping[str, datetime]]) -> None:
+    def watch_gaps(self, gaps: Callable[[], Mapping[str, datetime]]) -> None:
         """Have each scrape tell when nobody is on call next, by schedule."""
-        self.registry.register(_HoleCollector(holes))
+        self.registry.register(_GapCollector(gaps))
 
     def watch_incidents(self, count: Callable[[], Mapping[tuple[str, str], int]]) -> None:
         """Have each scrape tell how many incidents are not resolved, by receiver and state."""
@@ -267,16 +267,16 @@ class _OnCallCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         family = GaugeMetricFamily(
-            "notifier_oncall_info", "Who is on call; no series for a hole.", labels=("schedule", "contact")
+            "notifier_oncall_info", "Who is on call; no series for a gap.", labels=("schedule", "contact")
         )
         for labels in self._on_call():
             family.add_metric(labels, 1)
         yield family
 
 
-class _HoleCollector(Collector):
-    def __init__(self, holes: Callable[[], Mapping[str, datetime]]) -> None:
-        self._holes = holes
+class _GapCollector(Collector):
+    def __init__(self, gaps: Callable[[], Mapping[str, datetime]]) -> None:
+        self._gaps = gaps
 
     def describe(self) -> Iterable[Metric]:
         return ()
@@ -287,7 +287,7 @@ class _HoleCollector(Collector):
             "When nobody is on call next; no series where somebody is for the next two weeks.",
             labels=("schedule",),
         )
-        for schedule, at in self._holes().items():
+        for schedule, at in self._gaps().items():
             family.add_metric((schedule,), at.timestamp())
         yield family
 

@@ -15,14 +15,14 @@ from notifier.config import Loading
 from notifier.ovh.api import Account, OvhClient
 from notifier.ovh.errors import CallFailed
 from notifier.rendering import Notification, Templates, notification, sample_failures
-from notifier.schedules import COVER, Rota
+from notifier.schedules import COVER, Schedules
 from notifier.yaml_source import Path_, Position, Problem
 
 _URL_IN_TEMPLATE = re.compile(
     r"https?://|www\.|generator_url|external_url|runbook_url|_url\b|mailto:|\w@\w+\.\w|\+\d{8,}"
 )
 
-_MAX_HOLES = 20
+_MAX_GAPS = 20
 
 _SAMPLE = """{"receiver": "sample", "status": "%(status)s", "version": "4", "groupKey": "{}:{}",
 "alerts": [{"status": "%(status)s", "labels": {"alertname": "InstanceDown", "severity": "critical",
@@ -42,13 +42,15 @@ def samples() -> Iterator[Notification]:
             yield message
 
 
-def look_over(loading: Loading, templates: Templates, rota: Rota, now: datetime) -> list[Problem]:
-    """Return warnings about a configuration that can be used: templates that fail on a sample, URLs, holes."""
+def look_over(loading: Loading, templates: Templates, schedules: Schedules, now: datetime) -> list[Problem]:
+    """Return warnings about a configuration that can be used: templates that fail on a sample, URLs, gaps."""
     configuration = loading.configuration
     if configuration is None:
         return []
     problems = [
-        problem for number in range(len(rota.schedules)) for problem in _holes(loading, rota, number, now)
+        problem
+        for number in range(len(schedules.by_name))
+        for problem in _gaps(loading, schedules, number, now)
     ]
     for name in dict.fromkeys(receiver.template for receiver in configuration.receivers):
         path: Path_ = ("templates",)
@@ -67,25 +69,25 @@ def look_over(loading: Loading, templates: Templates, rota: Rota, now: datetime)
     return problems
 
 
-def _holes(loading: Loading, rota: Rota, number: int, now: datetime) -> Iterator[Problem]:
+def _gaps(loading: Loading, schedules: Schedules, number: int, now: datetime) -> Iterator[Problem]:
     """Yield the times within `COVER` at which nobody is on call."""
-    schedule, path = list(rota.schedules.values())[number], ("schedules", number)
+    schedule, path = list(schedules.by_name.values())[number], ("schedules", number)
     if schedule.calendar is not None and schedule.calendar.fetched_at is None:
         return  # it is not known what it says
-    holes = schedule.holes(now, now + COVER)
-    for hole in holes[:_MAX_HOLES]:
-        times = (f"{at.astimezone(schedule.zone):%Y-%m-%d %H:%M}" for at in (hole.start, hole.end))
+    gaps = schedule.gaps(now, now + COVER)
+    for gap in gaps[:_MAX_GAPS]:
+        times = (f"{at.astimezone(schedule.zone):%Y-%m-%d %H:%M}" for at in (gap.start, gap.end))
         message = f'nobody is on call in "{schedule.name}" from {" to ".join(times)}'
         yield Problem(loading.position(path), path, message, is_warning=True)
-    if len(holes) > _MAX_HOLES:
+    if len(gaps) > _MAX_GAPS:
         message = (
-            f'nobody is on call in "{schedule.name}" at {len(holes) - _MAX_HOLES} more times within 90 days'
+            f'nobody is on call in "{schedule.name}" at {len(gaps) - _MAX_GAPS} more times within 90 days'
         )
         yield Problem(loading.position(path), path, message, is_warning=True)
 
 
 def read_calendars(
-    loading: Loading, rota: Rota, now: datetime, until: datetime, *, urls: bool
+    loading: Loading, schedules: Schedules, now: datetime, until: datetime, *, urls: bool
 ) -> list[Problem]:
     """Read the calendars that schedules are kept in, up to *until*; those at URLs only with *urls*.
 
@@ -93,7 +95,7 @@ def read_calendars(
     """
     problems = []
     contacts = [contact.name for contact in loading.configuration.contacts] if loading.configuration else []
-    for number, schedule in enumerate(rota.schedules.values()):
+    for number, schedule in enumerate(schedules.by_name.values()):
         calendar, path = schedule.calendar, ("schedules", number, "ics")
         if calendar is None or ("://" in calendar.source and not urls):
             continue
@@ -108,7 +110,7 @@ def read_calendars(
         calendar.hold(assigned, now)
         problems += [
             Problem(loading.position(path), path, f'the event "{name}" names no contact', is_warning=True)
-            for name in unknown[:_MAX_HOLES]
+            for name in unknown[:_MAX_GAPS]
         ]
     return problems
 

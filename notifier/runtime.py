@@ -16,7 +16,7 @@ from notifier.ovh.api import Observer, OvhClient
 from notifier.rendering import Style, Templates
 from notifier.reply_codes import reply_code
 from notifier.routing import Routing
-from notifier.schedules import Calendar, Rota
+from notifier.schedules import Calendar, Schedules
 
 _AROUND = timedelta(days=31)
 
@@ -30,7 +30,7 @@ class Runtime:
     templates: Templates
     apis: Mapping[str, OvhClient]
     """The accounts, by their names."""
-    rota: Rota
+    schedules: Schedules
     written: Mapping[str, Any] = field(default_factory=dict)
     """The configuration as it is written, its secrets hidden."""
 
@@ -64,13 +64,13 @@ class Runtime:
     def recipients(self, notify: Iterable[str], now: datetime) -> tuple[Recipient, ...]:
         """Return whom *notify* (schedules, contacts, numbers) means at *now*, each number once.
 
-        A schedule that has a hole then adds nobody; nor does one whose calendar, fetched before a reload,
+        A schedule that has a gap then adds nobody; nor does one whose calendar, fetched before a reload,
         names somebody who is no contact any more.
         """
         contacts = {contact.name for contact in self.configuration.contacts}
         found: dict[str, Recipient] = {}
         for name in notify:
-            schedule = self.rota.schedules.get(name)
+            schedule = self.schedules.by_name.get(name)
             contact = schedule.on_call(now) if schedule is not None else name
             if contact is not None and (schedule is None or contact in contacts):
                 recipient = self.configuration.recipient(contact)
@@ -87,7 +87,9 @@ class Runtime:
 
         That is everybody in its schedules around *now*, or else every contact there is.
         """
-        named = [self.rota.schedules[name] for name in receiver.everyone() if name in self.rota.schedules]
+        named = [
+            self.schedules.by_name[name] for name in receiver.everyone() if name in self.schedules.by_name
+        ]
         contacts = [contact.name for contact in self.configuration.contacts]
         around = [c for s in named for c in s.contacts(now - _AROUND, now + _AROUND) if c in contacts]
         return self.recipients(around or contacts, now)
@@ -120,6 +122,6 @@ def prepare(
         Routing.of(configuration),
         templates,
         {account.name: OvhClient(account, observe) for account in configuration.accounts},
-        Rota.of(configuration, {} if calendars is None else calendars),
+        Schedules.of(configuration, {} if calendars is None else calendars),
         loading.written,
     )

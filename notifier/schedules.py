@@ -18,10 +18,10 @@ from zoneinfo import ZoneInfo
 from notifier.config import Configuration, RotationConfig, ScheduleConfig
 
 COVER = timedelta(days=90)
-"""How far ahead `notifier check` looks for holes."""
+"""How far ahead `notifier check` looks for gaps."""
 
 _SOON = timedelta(days=14)
-"""How far ahead metrics tell of holes."""
+"""How far ahead metrics tell of gaps."""
 _DAY = timedelta(days=1)
 _SLACK = timedelta(days=2)
 """More than a zone's offset, and the change of one, ever move a wall-clock time."""
@@ -31,7 +31,7 @@ _FARTHEST = timedelta(days=800)
 
 @dataclass(frozen=True, slots=True)
 class Shift:
-    """That *contact* is on call from *start* up to *end* (UTC); None is a hole."""
+    """That *contact* is on call from *start* up to *end* (UTC); None is a gap."""
 
     schedule: str
     contact: str | None
@@ -207,7 +207,7 @@ class Schedule:
         return cls(written.name, zone, layers if calendar is None else (calendar,), overrides, calendar)
 
     def shifts(self, start: datetime, end: datetime) -> list[Shift]:
-        """Return who is on call from *start* up to *end*, without a gap: the holes are among them.
+        """Return who is on call from *start* up to *end*, without a gap: the gaps are among them.
 
         What one layer takes over from another for the same contact is one shift. The first and the last
         are cut off at *start* and *end*.
@@ -245,10 +245,10 @@ class Schedule:
             around *= 3
 
     def on_call(self, instant: datetime) -> str | None:
-        """Return who is on call at *instant*; None in a hole."""
+        """Return who is on call at *instant*; None in a gap."""
         return self.shifts(instant, instant + timedelta(microseconds=1))[0].contact
 
-    def holes(self, start: datetime, end: datetime) -> list[Shift]:
+    def gaps(self, start: datetime, end: datetime) -> list[Shift]:
         """Return the stretches from *start* up to *end* in which nobody is on call."""
         return [shift for shift in self.shifts(start, end) if shift.contact is None]
 
@@ -305,15 +305,15 @@ def _topmost(stacked: Sequence[Sequence[Turn]]) -> Iterator[tuple[int, Turn]]:
             seen, since = above, now
 
 
-class Rota:
+class Schedules:
     """All schedules, by their names."""
 
     def __init__(self, schedules: Iterable[Schedule] = ()) -> None:
         """Hold *schedules*."""
-        self.schedules: Mapping[str, Schedule] = {schedule.name: schedule for schedule in schedules}
+        self.by_name: Mapping[str, Schedule] = {schedule.name: schedule for schedule in schedules}
 
     @classmethod
-    def of(cls, configuration: Configuration, calendars: dict[tuple[str, str], Calendar]) -> Rota:
+    def of(cls, configuration: Configuration, calendars: dict[tuple[str, str], Calendar]) -> Schedules:
         """Return the schedules of *configuration*.
 
         *calendars* holds the calendars that schedules are kept in, by source and zone; those that it
@@ -329,19 +329,19 @@ class Rota:
         return cls(schedules)
 
     def now(self, instant: datetime) -> Iterator[tuple[str, str]]:
-        """Yield who is on call at *instant*, as (schedule, contact); nothing for a hole."""
-        for name, schedule in self.schedules.items():
+        """Yield who is on call at *instant*, as (schedule, contact); nothing for a gap."""
+        for name, schedule in self.by_name.items():
             if (contact := schedule.on_call(instant)) is not None:
                 yield name, contact
 
-    def holes(self, instant: datetime) -> dict[str, datetime]:
+    def gaps(self, instant: datetime) -> dict[str, datetime]:
         """Return when nobody is on call next after *instant*, by schedule, within two weeks."""
         found = {}
-        for name, schedule in self.schedules.items():
-            if holes := schedule.holes(instant, instant + _SOON):
-                found[name] = holes[0].start
+        for name, schedule in self.by_name.items():
+            if gaps := schedule.gaps(instant, instant + _SOON):
+                found[name] = gaps[0].start
         return found
 
     def __getitem__(self, name: str) -> Schedule:
         """Return the schedule of that name."""
-        return self.schedules[name]
+        return self.by_name[name]

@@ -168,8 +168,8 @@ class Service:
             protects_metrics=lambda: self.configuration.web.metrics_require_credentials,
         )
         self.metrics.watch_queue(self.store.queue, clock)
-        self.metrics.watch_on_call(lambda: self.current.runtime.rota.now(clock()))
-        self.metrics.watch_holes(lambda: self.current.runtime.rota.holes(clock()))
+        self.metrics.watch_on_call(lambda: self.current.runtime.schedules.now(clock()))
+        self.metrics.watch_gaps(lambda: self.current.runtime.schedules.gaps(clock()))
         self.metrics.watch_incidents(self.store.incidents.counts)
         self.metrics.watch_ready(lambda: self._not_ready() is None)
         self.metrics.expect_workers({worker.name: worker.set_aside.__len__ for worker in self._workers})

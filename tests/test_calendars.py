@@ -221,7 +221,7 @@ def watching(pager):
 
 
 def on_call(pager):
-    return pager.current.runtime.rota["rota"].on_call(pager.hand())
+    return pager.current.runtime.schedules["rota"].on_call(pager.hand())
 
 
 DAILY = "DTSTART;TZID=Europe/Paris:20260101T000000\r\nDTEND;TZID=Europe/Paris:20260102T000000\r\nRRULE:FREQ=DAILY\r\n"
@@ -255,7 +255,7 @@ def test_a_calendar_that_names_who_is_no_contact_any_more_is_a_hole(make, server
     server.answer = 200, ics(DAILY + "SUMMARY:alice")
     pager = make(**kept_in(server.url))
     watching(pager).work()
-    rota = pager.current.runtime.rota["rota"]
+    rota = pager.current.runtime.schedules["rota"]
     kept = {(rota.calendar.source, str(rota.zone)): rota.calendar}
     changed = {**kept_in(server.url), "contacts": [{"name": "bob", "phone": "+33639980002"}]}
     loading, templates = load_all(pager.files.write(**changed))

@@ -20,7 +20,7 @@ from notifier.alertmanager import parse_webhook
 from notifier.cli import app
 from notifier.config import Recipient, load
 from notifier.rendering import Style, Templates, compose, notification
-from notifier.schedules import Rota
+from notifier.schedules import Schedules
 from tests.conftest import payload, program
 from tests.processes import free_ports, running, wait_for
 
@@ -37,7 +37,7 @@ def test_the_rota_of_the_first_page_can_be_used(files):
     assert loading.problems == []
     from tests.test_schedules import PARIS, at
 
-    rota = Rota.of(loading.configuration, {})["platform"]
+    rota = Schedules.of(loading.configuration, {})["platform"]
     assert [
         rota.on_call(at(day, PARIS)) for day in ("2026-01-05T10:00", "2026-12-22T10:00", "2026-12-25T10:00")
     ] == [
@@ -51,7 +51,7 @@ def test_the_rota_of_the_page_on_call_can_be_used(files):
     (example,) = re.findall(r"```yaml\n(.*?)```", (DOCS / "oncall.md").read_text(), re.DOTALL)
     loading = load(files.write(**yaml.load(example, yaml.BaseLoader)))
     assert loading.problems == []
-    shifts = Rota.of(loading.configuration, {})["platform"]
+    shifts = Schedules.of(loading.configuration, {})["platform"]
     from tests.test_schedules import PARIS, at
 
     assert shifts.on_call(at("2026-01-05T10:00", PARIS)) == "alice"

@@ -70,8 +70,8 @@ def the_incident(pager):
 # -- decisions ---------------------------------------------------------------------------------------------
 
 
-def whom(*holes):
-    return lambda names: tuple(name for name in names if name not in holes)
+def whom(*gaps):
+    return lambda names: tuple(name for name in names if name not in gaps)
 
 
 LADDER = Policy(

@@ -13,7 +13,7 @@ import requests
 from notifier.config import load
 from notifier.ovh.emulator import Fault, FaultKind
 from notifier.paging.backpressure import Backpressure
-from notifier.schedules import Rota
+from notifier.schedules import Schedules
 from notifier.store.ledger import Spent
 from notifier.timeline import timeline
 from notifier.web import pages
@@ -239,7 +239,7 @@ def test_all_steps_to_come_are_told_with_their_times(files, run, phones):
         requests.get(running.url + "/api/v1/incidents/1", timeout=30).json()["opened_at"]
     )
     due = [(round((datetime.fromisoformat(at) - opened).total_seconds() / 60), whom) for at, whom in found]
-    # the step of the hole is taken at once with the next one's people, after which come 30 minutes; then all over again
+    # the step of the gap is taken at once with the next one's people, after which come 30 minutes; then all over again
     assert due == [(10, "bob"), (40, "alice, bob"), (70, "alice"), (80, "bob"), (110, "alice, bob")]
     assert "paged alice" in shown(running)
     assert "bob <time" in shown(running)
@@ -432,7 +432,7 @@ def test_bars_are_as_wide_as_their_share_of_the_day_however_long_that_is(files, 
     loading = load(
         files.write(schedules=[{"name": "p", "time_zone": "Europe/Paris", "rotations": [rotation]}])
     )
-    schedule = Rota.of(loading.configuration, {})["p"]
+    schedule = Schedules.of(loading.configuration, {})["p"]
     shown_ = drawn(schedule, {"alice": 0, "bob": 1}, datetime.fromisoformat(f"{day}T23:50:00+02:00"))
     hour, minute = map(int, handover.split(":"))
     for week in shown_.weeks:
@@ -453,12 +453,12 @@ def test_an_override_to_nobody_is_marked_as_one(files):
         "rotations": [{"start": "2026-01-05T09:00", "every": "1w", "contacts": ["alice"]}],
         "overrides": [{"start": "2026-06-02T09:00", "end": "2026-06-03T09:00", "contact": None}],
     }
-    rota = Rota.of(load(files.write(schedules=[schedule])).configuration, {})["p"]
+    rota = Schedules.of(load(files.write(schedules=[schedule])).configuration, {})["p"]
     week = drawn(rota, {"alice": 0}, datetime(2026, 6, 1, tzinfo=UTC)).weeks[0]
     assert [(bar.kind, bar.told.partition(",")[0]) for bar in week.bars] == [
         ("shift", "alice"),  # until Monday at nine
         ("shift", "alice"),
-        ("hole override", "nobody"),
+        ("gap override", "nobody"),
         ("shift", "alice"),
     ]
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from notifier.cli import app
 from notifier.config import load
-from notifier.schedules import Calendar, Rota, Schedule
+from notifier.schedules import Calendar, Schedule, Schedules
 
 PARIS = ZoneInfo("Europe/Paris")
 
@@ -31,7 +31,7 @@ def schedule(files, rotations, zone="Europe/Paris", **more):
     written = {"name": "platform", "time_zone": zone, "rotations": rotations, **more}
     loading = load(files.write(contacts=contacts, schedules=[written]))
     assert loading.errors == []
-    return Rota.of(loading.configuration, {})["platform"]
+    return Schedules.of(loading.configuration, {})["platform"]
 
 
 def shifts(schedule, start, end):
@@ -238,7 +238,7 @@ def test_follow_the_sun(files):
     one = schedule(files, rotations, "UTC")
     found = one.shifts(at("2026-02-01T00:00"), at("2026-02-03T00:00"))
     assert [shift.contact for shift in found] == ["alice", "bob", "carol"] * 2
-    assert one.holes(at("2026-01-01T00:00"), at("2026-12-31T00:00")) == []
+    assert one.gaps(at("2026-01-01T00:00"), at("2026-12-31T00:00")) == []
 
 
 def test_overrides_lie_over_all(files):
@@ -355,11 +355,11 @@ def test_check_lists_the_holes_of_the_next_90_days(files):
     written = {**PLATFORM, "overrides": [override, {**far, "contact": None}]}
     checked = run(files, "check", schedules=[written])
     assert checked.exit_code == 0
-    holes = [line for line in checked.stdout.splitlines() if "nobody is on call" in line]
+    gaps = [line for line in checked.stdout.splitlines() if "nobody is on call" in line]
     shown = f"from {start.replace('T', ' ')} to {end.replace('T', ' ')}"
-    assert len(holes) == 1
-    assert 'warning: schedules[0]: nobody is on call in "platform"' in holes[0]
-    assert shown in holes[0]
+    assert len(gaps) == 1
+    assert 'warning: schedules[0]: nobody is on call in "platform"' in gaps[0]
+    assert shown in gaps[0]
 
 
 # -- calendars ---------------------------------------------------------------------------------------------

@@ -62,11 +62,11 @@ def test_each_alert_has_a_runbook_and_each_runbook_an_alert():
 @pytest.fixture
 def exposed(files, run, phones):
     """The names of all series that a service has had a reason to show."""
-    hole = {"name": "gap", "rotations": [{"start": "2099-01-05T09:00", "every": "1w", "contacts": ["bob"]}]}
+    gap = {"name": "gap", "rotations": [{"start": "2099-01-05T09:00", "every": "1w", "contacts": ["bob"]}]}
     rota = {"name": "all", "rotations": [{"start": "2026-01-05T09:00", "every": "1w", "contacts": ["alice"]}]}
     beat = {"name": "w", "matchers": ["alertname=W"], "timeout": "10m", "receiver": "ops"}
     running = run(
-        files.write(schedules=[hole, rota], heartbeats=[beat], receivers=[{"name": "ops", "notify": ["all"]}])
+        files.write(schedules=[gap, rota], heartbeats=[beat], receivers=[{"name": "ops", "notify": ["all"]}])
     )
     running.post(payload("firing-one"))
     phones.wait(1)

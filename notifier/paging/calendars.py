@@ -95,7 +95,7 @@ class CalendarWatch(Worker):
         return _SOON.total_seconds() if self.problems else None
 
     def _kept(self) -> Iterator[Schedule]:
-        for schedule in self._current.runtime.rota.schedules.values():
+        for schedule in self._current.runtime.schedules.by_name.values():
             if schedule.calendar is not None:
                 yield schedule
 

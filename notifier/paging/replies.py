@@ -551,7 +551,7 @@ class ReplyPoller(Worker):
 
     def _on_call(self, person: Recipient, now: datetime) -> str:
         people = []
-        for schedule in self._current.runtime.rota.schedules.values():
+        for schedule in self._current.runtime.schedules.by_name.values():
             shift = schedule.at(now)
             shown = self._shown(shift.end, person, now)
             name = "until" if shift.contact is not None else "nobody_on_call"

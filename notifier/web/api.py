@@ -326,7 +326,7 @@ class ApiRoutes:
 
     def on_call(self, request: Request, _: bytes) -> Response:
         """Return who is on call now, or at ``at``; with ``until``, every shift up to then."""
-        schedules = self.current.runtime.rota.schedules
+        schedules = self.current.runtime.schedules.by_name
         name = request.query_params.get("schedule")
         if name is not None and name not in schedules:
             raise Refused(404, f'there is no schedule "{name[:100]}"')
@@ -355,7 +355,7 @@ class ApiRoutes:
     def feed(self, request: Request, _: bytes) -> Response:
         """Return a calendar to subscribe to: a schedule's, or all the shifts of a contact."""
         name, now = str(request.path_params["name"]), self.clock()
-        schedules = self.current.runtime.rota.schedules
+        schedules = self.current.runtime.schedules.by_name
         start, end = now - _LONGEST_SHIFT, now + calendars.AHEAD
         if name in schedules:
             shifts, title = schedules[name].shifts(start, end), f"On call: {name}"

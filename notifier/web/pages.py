@@ -302,7 +302,7 @@ class Pages:
         silent = {one.group_key for one in self.store.incidents.of_heartbeats()}
         seen = self.store.timestamps.all(SEEN)
         schedules = []
-        for schedule in runtime.rota.schedules.values():
+        for schedule in runtime.schedules.by_name.values():
             shift = schedule.at(viewer.now)
             schedules.append(
                 {
@@ -505,7 +505,7 @@ class Pages:
         runtime, now = self.current.runtime, self.clock()
         contacts = [contact.name for contact in runtime.configuration.contacts]
         colours = {name: number for number, name in enumerate(contacts)}
-        schedules = [drawn(schedule, colours, now) for schedule in runtime.rota.schedules.values()]
+        schedules = [drawn(schedule, colours, now) for schedule in runtime.schedules.by_name.values()]
         secret = runtime.configuration.web.feed_secret
         feeds = "/oncall" if secret is None else f"/oncall/feeds/{secret.get_secret_value()}"
         return "oncall.html", {

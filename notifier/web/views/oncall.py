@@ -20,7 +20,7 @@ _LETTER_WIDTH = 4
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A piece of a shift within a week. *kind* is shift or hole, with ``override`` behind it where it is one."""
+    """A piece of a shift within a week. *kind* is shift or gap, with ``override`` behind it where it is one."""
 
     x: float
     width: float
@@ -53,7 +53,7 @@ class ToldShift:
     """A shift in words."""
 
     told: str
-    is_hole: bool
+    is_gap: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class ShownSchedule:
     name: str
     zone: str
     weeks: tuple[Week, ...]
-    holes: int
+    gaps: int
     shifts: tuple[ToldShift, ...]
 
 
@@ -99,7 +99,7 @@ def _pieces(shift: Shift, schedule: Schedule) -> Iterable[tuple[Shift, str]]:
     edges = sorted({shift.start, shift.end, *(edge for span in spans for edge in span)})
     for start, end in pairwise(edges):
         is_override = any(first <= start and end <= last for first, last in spans)
-        kind = "hole" if shift.contact is None else "shift"
+        kind = "gap" if shift.contact is None else "shift"
         yield Shift(shift.schedule, shift.contact, start, end), f"{kind} override" if is_override else kind
 
 
