@@ -140,7 +140,7 @@ def parse(data: bytes, zone: ZoneInfo, start: datetime, end: datetime) -> list[E
     ]
 
 
-def assign(
+def match_contacts(
     events: Iterable[Event], contacts: Sequence[str]
 ) -> tuple[list[tuple[datetime, datetime, str | None]], list[str]]:
     """Return whom each event names, of *contacts*, and the summaries of those that name none of them.

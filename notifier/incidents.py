@@ -148,7 +148,7 @@ class Change(StrEnum):
     NOTHING = "nothing"
 
 
-def decide(incident: Incident | None, firing: Collection[str], *, is_whole: bool = True) -> Change:
+def classify_webhook(incident: Incident | None, firing: Collection[str], *, is_whole: bool = True) -> Change:
     """Return what it means that the alerts with the keys *firing* fire.
 
     None else of the group does, unless that is not the *whole* of it: Alertmanager may cut off the rest.
@@ -187,10 +187,10 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
-class Taking(Generic[T]):
-    """A step that is taken: whom it pages; which comes next, and when. *due_at* is None after the last."""
+class StepOutcome(Generic[T]):
+    """The outcome of a step: its recipients, the step that comes next, and when. *due_at* is None after the last."""
 
-    whom: tuple[T, ...]
+    recipients: tuple[T, ...]
     step: int
     round: int
     due_at: datetime | None
@@ -204,38 +204,38 @@ def _following(policy: Policy, step: int, round_: int, now: datetime) -> tuple[i
     return step + 1, round_, None
 
 
-def take(
-    policy: Policy, step: int, round_: int, now: datetime, whom: Callable[[Sequence[str]], tuple[T, ...]]
-) -> Taking[T]:
-    """Return what taking *step* in *round_* comes to.
+def next_step(
+    policy: Policy, step: int, round_: int, now: datetime, resolve: Callable[[Sequence[str]], tuple[T, ...]]
+) -> StepOutcome[T]:
+    """Return the outcome of taking *step* in *round_*.
 
-    *whom* says whom names mean now. A step that means nobody, since its schedules have gaps, gives way
-    to the next one at once, in the next round too; where that goes for all of them, ``whom`` is empty and
-    the steps go on in their time.
+    *resolve* returns the recipients that names stand for now. A step without recipients, since its schedules have
+    gaps, is passed over for the next one at once, in the next round too. Where all are without, ``recipients`` is empty
+    and the steps go on in their time.
     """
     step = min(step, len(policy.steps) - 1)
     first = _following(policy, step, round_, now)
     number = step
     for _ in policy.steps:
-        found = whom(policy.steps[number].notify)
-        next_step, next_round, due_at = _following(policy, number, round_, now)
+        found = resolve(policy.steps[number].notify)
+        following_step, following_round, due_at = _following(policy, number, round_, now)
         if found:
-            return Taking(tuple(found), next_step, next_round, due_at)
+            return StepOutcome(tuple(found), following_step, following_round, due_at)
         if due_at is None:
             break
-        number, round_ = next_step, next_round
-    return Taking((), *first)
+        number, round_ = following_step, following_round
+    return StepOutcome((), *first)
 
 
-def escalated(incident: Incident, taking: Taking[T]) -> Incident:
+def escalated(incident: Incident, outcome: StepOutcome[T]) -> Incident:
     """Return *incident* after *taking*."""
     return replace(
         incident,
         state=IncidentState.OPEN,
-        step=taking.step,
-        round=taking.round,
+        step=outcome.step,
+        round=outcome.round,
         steps_taken=incident.steps_taken + 1,
-        due_at=taking.due_at,
+        due_at=outcome.due_at,
         muted_by="",
         muted_until=None,
     )

@@ -14,7 +14,7 @@ from notifier.calendars import CalendarError
 from notifier.config import Loading
 from notifier.ovh.api import Account, OvhClient
 from notifier.ovh.errors import CallFailed
-from notifier.rendering import Notification, Templates, notification, sample_failures
+from notifier.rendering import Notification, Templates, build_notification, sample_failures
 from notifier.schedules import COVER, Schedules
 from notifier.yaml_source import Path_, Position, Problem
 
@@ -38,7 +38,7 @@ def samples() -> Iterator[Notification]:
     """Yield a notification that fires and one that is resolved, as Alertmanager sends them."""
     for status, ends_at in (("firing", "0001-01-01T00:00:00Z"), ("resolved", "2026-01-01T00:10:00Z")):
         webhook = parse_webhook((_SAMPLE % {"status": status, "ends_at": ends_at}).encode())
-        if (message := notification(webhook, (0,), "sample")) is not None:
+        if (message := build_notification(webhook, (0,), "sample")) is not None:
             yield message
 
 
@@ -106,8 +106,8 @@ def read_calendars(
         except CalendarError as error:
             problems.append(Problem(loading.position(path), path, f"the calendar {error}", is_warning=True))
             continue
-        assigned, unknown = calendars.assign(events, contacts)
-        calendar.hold(assigned, now)
+        assigned, unknown = calendars.match_contacts(events, contacts)
+        calendar.set_events(assigned, now)
         problems += [
             Problem(loading.position(path), path, f'the event "{name}" names no contact', is_warning=True)
             for name in unknown[:_MAX_GAPS]

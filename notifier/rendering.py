@@ -190,7 +190,7 @@ def _common(
     }
 
 
-def notification(
+def build_notification(
     webhook: Webhook, positions: Iterable[int], receiver: str, *, send_resolved: bool = True
 ) -> Notification | None:
     """Return what *receiver* is told of the alerts at *positions* in *webhook*; None if that is nothing.
@@ -226,7 +226,7 @@ def notification(
     )
 
 
-def remembered(
+def notification_from_incident(
     title: str,
     labels: Mapping[str, str],
     since: datetime,

@@ -82,7 +82,7 @@ class Runtime:
         steps = (Step(timedelta(), receiver.notify), *(Step(s.after, s.notify) for s in receiver.escalate))
         return Policy(steps, receiver.repeat, receiver.reopen_after)
 
-    def anybody(self, receiver: Receiver, now: datetime) -> tuple[Recipient, ...]:
+    def fallback_recipients(self, receiver: Receiver, now: datetime) -> tuple[Recipient, ...]:
         """Return whom to page when nobody whom *receiver* names is on call: a page must reach somebody.
 
         That is everybody in its schedules around *now*, or else every contact there is.

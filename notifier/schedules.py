@@ -164,7 +164,9 @@ class Calendar:
         self._turns: tuple[Turn, ...] = ()
         self._starts: tuple[datetime, ...] = ()
 
-    def hold(self, events: Iterable[tuple[datetime, datetime, str | None]], fetched_at: datetime) -> None:
+    def set_events(
+        self, events: Iterable[tuple[datetime, datetime, str | None]], fetched_at: datetime
+    ) -> None:
         """Take *events* (start, end, contact) for what the calendar says."""
         pieces = _topmost([[Turn(*event)] for event in sorted(events, key=_start)])
         turns = tuple(replace(turn, turn=number) for number, (_, turn) in enumerate(pieces))

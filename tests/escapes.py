@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from notifier.alertmanager import parse_webhook
 from notifier.config import Recipient
-from notifier.rendering import Style, Templates, compose, notification
+from notifier.rendering import Style, Templates, build_notification, compose
 from tests.conftest import ALICE, payload
 
 _WATCHED = {
@@ -33,7 +33,7 @@ def main(folder):
 
     sys.addaudithook(watch)
     page = Path(folder, "page.j2")
-    message = notification(parse_webhook(payload("firing-one")), (0,), "ops")
+    message = build_notification(parse_webhook(payload("firing-one")), (0,), "ops")
     recipient = Recipient("alice", ALICE, "en", ZoneInfo("UTC"))
     now = datetime(2026, 11, 22, 12, 20, tzinfo=UTC)
     results = []

@@ -16,7 +16,7 @@ from notifier.paging.accounts import (
     AccountHealth,
     Accounts,
     Paused,
-    assign,
+    assign_accounts,
     free_slots,
     round_robin,
     unsendable,
@@ -67,7 +67,7 @@ def test_each_gets_as_many_turns_as_it_has_room_and_none_two_while_another_waits
 )
 def test_nobody_sends_more_than_their_rate_or_out_of_turn(sizes, order, free):
     jobs = [Job(f"j{n}", "text", NOW, tuple(map(message, range(size)))) for n, size in enumerate(sizes)]
-    found = assign(jobs, order, free)
+    found = assign_accounts(jobs, order, free)
     for name in "ab":
         own = [job for job in found if job.account == name]
         assert len(own) <= order.count(name)

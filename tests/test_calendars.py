@@ -14,7 +14,7 @@ from icalendar import Calendar as ICalendar
 from typer.testing import CliRunner
 
 from notifier import calendars
-from notifier.calendars import CalendarError, Event, assign, feed, fetch, parse
+from notifier.calendars import CalendarError, Event, feed, fetch, match_contacts, parse
 from notifier.cli import app
 from notifier.paging.calendars import CalendarWatch
 from notifier.schedules import Shift
@@ -92,7 +92,9 @@ def test_recurring_floating_and_whole_day_events_are_understood():
     ],
 )
 def test_whom_an_event_names(names, contact):
-    found, unknown = assign([Event(at("2026-01-01T00:00"), at("2026-01-02T00:00"), names)], ["alice", "bob"])
+    found, unknown = match_contacts(
+        [Event(at("2026-01-01T00:00"), at("2026-01-02T00:00"), names)], ["alice", "bob"]
+    )
     assert [name for _, _, name in found] == ([contact] if contact else [])
     assert bool(unknown) == (contact is None)
 
@@ -205,7 +207,7 @@ def test_what_is_subscribed_to_can_be_read_back():
     data = feed("On call: rota", shifts, at("2026-01-01T00:00"))
     assert str(ICalendar.from_ical(data)["X-WR-CALNAME"]) == "On call: rota"
     found = parse(data, PARIS, at("2026-01-01T00:00"), at("2026-02-01T00:00"))
-    assert assign(found, ["alice"])[0] == [(at("2026-01-05T08:00"), at("2026-01-12T08:00"), "alice")]
+    assert match_contacts(found, ["alice"])[0] == [(at("2026-01-05T08:00"), at("2026-01-12T08:00"), "alice")]
 
 
 # -- the watch ---------------------------------------------------------------------------------------------

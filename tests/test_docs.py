@@ -19,7 +19,7 @@ from notifier import reference
 from notifier.alertmanager import parse_webhook
 from notifier.cli import app
 from notifier.config import Recipient, load
-from notifier.rendering import Style, Templates, compose, notification
+from notifier.rendering import Style, Templates, build_notification, compose
 from notifier.schedules import Schedules
 from tests.conftest import payload, program
 from tests.processes import free_ports, running, wait_for
@@ -103,7 +103,7 @@ def test_templates_give_what_the_page_shows(words, payloads, source, texts, tmp_
     rendered = []
     for payload_name in payloads:
         webhook = parse_webhook(payload(payload_name))
-        told = notification(webhook, range(len(webhook.alerts)), "ops")
+        told = build_notification(webhook, range(len(webhook.alerts)), "ops")
         result = compose(templates, replace(told, number=7), reader, Style(template=name), now)
         assert result.failure is None
         rendered.append(result.text)

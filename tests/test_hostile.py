@@ -30,7 +30,7 @@ from notifier.alertmanager import parse_webhook
 from notifier.config import Recipient, Web
 from notifier.logs import LogLevel, configure_logging
 from notifier.ovh.emulator import Emulator
-from notifier.rendering import Style, Templates, compose, notification
+from notifier.rendering import Style, Templates, build_notification, compose
 from notifier.service import load
 from notifier.web import openapi
 from notifier.web.authentication import Authentication
@@ -856,7 +856,7 @@ def test_a_template_that_computes_too_much_costs_no_page(tmp_path, source):
     assert templates.problems == []
     templates.isolate()
     webhook_ = parse_webhook(payload("truncated-storm"))
-    message = notification(webhook_, range(len(webhook_.alerts)), "ops")
+    message = build_notification(webhook_, range(len(webhook_.alerts)), "ops")
     recipient = Recipient("alice", ALICE, "en", ZoneInfo("UTC"))
     now = datetime(2026, 11, 22, 12, 20, tzinfo=UTC)
     try:
@@ -894,7 +894,7 @@ def test_a_template_that_exceeded_a_limit_is_tried_again_later(tmp_path, monkeyp
     few, many = parse_webhook(payload("firing-one")), parse_webhook(payload("truncated-storm"))
 
     def text(webhook_):
-        message = notification(webhook_, range(len(webhook_.alerts)), "ops")
+        message = build_notification(webhook_, range(len(webhook_.alerts)), "ops")
         recipient = Recipient("alice", ALICE, "en", ZoneInfo("UTC"))
         return compose(templates, message, recipient, Style(), datetime(2026, 11, 22, 12, 20, tzinfo=UTC))
 
@@ -928,7 +928,7 @@ def test_the_process_of_templates_inherits_no_secret(tmp_path, monkeypatch):
     monkeypatch.setenv("OVH_APPLICATION_SECRET", "a-secret-of-the-environment")
     templates = Templates()
     templates.isolate()
-    message = notification(parse_webhook(payload("firing-one")), [0], "ops")
+    message = build_notification(parse_webhook(payload("firing-one")), [0], "ops")
     now = datetime(2026, 11, 22, 12, 20, tzinfo=UTC)
     try:
         assert (

@@ -12,9 +12,9 @@ from notifier.incidents import (
     IncidentState,
     Policy,
     Step,
-    decide,
+    classify_webhook,
     next_number,
-    take,
+    next_step,
 )
 from notifier.ovh.emulator import Fault, FaultKind
 from notifier.paging.actions import Verdict, Via
@@ -87,28 +87,28 @@ LADDER = Policy(
 def test_steps_are_taken_in_turn_and_start_over():
     step, round_, now, taken = 0, 0, NOW, []
     while True:
-        taking = take(LADDER, step, round_, now, whom())
-        taken.append((taking.whom, (now - NOW) // timedelta(minutes=1)))
-        if taking.due_at is None:
+        outcome = next_step(LADDER, step, round_, now, whom())
+        taken.append((outcome.recipients, (now - NOW) // timedelta(minutes=1)))
+        if outcome.due_at is None:
             break
-        step, round_, now = taking.step, taking.round, taking.due_at
+        step, round_, now = outcome.step, outcome.round, outcome.due_at
     assert taken == [(("a",), 0), (("b",), 10), (("c",), 25), (("a",), 40), (("b",), 50), (("c",), 65)]
 
 
 def test_a_hole_gives_way_to_the_next_step_at_once():
-    taking = take(LADDER, 0, 0, NOW, whom("a"))
-    assert (taking.whom, taking.step, taking.due_at) == (("b",), 2, NOW + timedelta(minutes=15))
-    taking = take(LADDER, 0, 0, NOW, whom("a", "b"))
-    assert (taking.whom, taking.step, taking.round) == (("c",), 0, 1)
+    outcome = next_step(LADDER, 0, 0, NOW, whom("a"))
+    assert (outcome.recipients, outcome.step, outcome.due_at) == (("b",), 2, NOW + timedelta(minutes=15))
+    outcome = next_step(LADDER, 0, 0, NOW, whom("a", "b"))
+    assert (outcome.recipients, outcome.step, outcome.round) == (("c",), 0, 1)
 
 
 def test_where_nobody_is_to_be_had_the_steps_go_on_in_their_time():
-    taking = take(LADDER, 0, 0, NOW, whom("a", "b", "c"))
-    assert (taking.whom, taking.step, taking.due_at) == ((), 1, NOW + timedelta(minutes=10))
+    outcome = next_step(LADDER, 0, 0, NOW, whom("a", "b", "c"))
+    assert (outcome.recipients, outcome.step, outcome.due_at) == ((), 1, NOW + timedelta(minutes=10))
 
 
 def test_a_policy_that_was_shortened_takes_its_last_step():
-    assert take(LADDER, 7, 1, NOW, whom()).whom == ("c",)
+    assert next_step(LADDER, 7, 1, NOW, whom()).recipients == ("c",)
 
 
 @given(last=st.integers(0, 1200), in_use=st.sets(st.integers(1, 999), max_size=999))
@@ -126,8 +126,8 @@ def test_numbers_go_round():
 
 
 def test_an_alert_that_was_known_is_not_new():
-    assert decide(None, ()) is Change.NOTHING
-    assert decide(None, {"a"}) is Change.OPENED
+    assert classify_webhook(None, ()) is Change.NOTHING
+    assert classify_webhook(None, {"a"}) is Change.OPENED
 
 
 # -- a page and its incident -------------------------------------------------------------------------------
@@ -673,7 +673,7 @@ def test_a_fault_while_an_update_is_composed_reopens_no_acknowledged_incident(ma
     pager.actions.acknowledge(the_incident(pager).id, "alice", Via.API)
     unmuted = replace(the_incident(pager), unmute_at=pager.hand())
     pager.store.incidents.change([IncidentChange(unmuted)], pager.hand()).result()
-    monkeypatch.setattr(pager.escalator, "_hear", lambda *_: 1 / 0)
+    monkeypatch.setattr(pager.escalator, "_unmute", lambda *_: 1 / 0)
     for _ in range(10):
         pager.turn()
         pager.hand.move(seconds=10)
@@ -931,10 +931,10 @@ def test_a_corrected_number_is_used_at_once(make, emulator):
 
 def test_a_hole_in_the_last_step_goes_to_the_first_while_rounds_are_left():
     policy = Policy((Step(timedelta(), ("a",)), Step(timedelta(minutes=5), ("b",))), repeat=1)
-    taking = take(policy, 1, 0, NOW, whom("b"))
-    assert (taking.whom, taking.step, taking.round) == (("a",), 1, 1)
-    assert take(policy, 1, 1, NOW, whom("b")).whom == ()
-    assert take(policy, 0, 0, NOW, whom("a", "b")).whom == ()
+    outcome = next_step(policy, 1, 0, NOW, whom("b"))
+    assert (outcome.recipients, outcome.step, outcome.round) == (("a",), 1, 1)
+    assert next_step(policy, 1, 1, NOW, whom("b")).recipients == ()
+    assert next_step(policy, 0, 0, NOW, whom("a", "b")).recipients == ()
 
 
 @pytest.mark.parametrize("tell_others", [True, False])

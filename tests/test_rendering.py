@@ -12,10 +12,10 @@ from notifier.config import Recipient
 from notifier.rendering import (
     Style,
     Templates,
+    build_notification,
     common_prefix,
     compose,
     fit,
-    notification,
     plain_text,
     say_late,
     short_host,
@@ -33,7 +33,7 @@ SHIPPED = Templates()
 
 def told(body, **how):
     read = parse_webhook(body if isinstance(body, bytes) else json.dumps(body).encode())
-    return notification(read, range(len(read.alerts)), "ops", **how)
+    return build_notification(read, range(len(read.alerts)), "ops", **how)
 
 
 def text(body, recipient=ALICE, style=Style(), templates=SHIPPED):
@@ -93,9 +93,13 @@ ORDINARY = [
 def test_one_alert_with_ordinary_labels_costs_one_part(name, labels, summary, severity, cluster):
     where = {**labels, "severity": severity, **({"cluster": cluster} if cluster else {})}
     for status in ("firing", "resolved"):
-        told_of = alert(name, status=status, starts_at="2026-10-20T12:13:30Z", **where)
-        told_of["annotations"] = {"summary": summary}
-        body = webhook(told_of, commonLabels=told_of["labels"], commonAnnotations=told_of["annotations"])
+        heartbeat_notification = alert(name, status=status, starts_at="2026-10-20T12:13:30Z", **where)
+        heartbeat_notification["annotations"] = {"summary": summary}
+        body = webhook(
+            heartbeat_notification,
+            commonLabels=heartbeat_notification["labels"],
+            commonAnnotations=heartbeat_notification["annotations"],
+        )
         for reason in ("page", "update", "reminder", "escalation", "reopened"):
             for recipient in (ALICE, AMELIE):
                 message = replace(told(body), number=999, reason=reason)
@@ -386,7 +390,7 @@ def test_resolved_alerts_are_left_out_where_they_are_not_wanted():
 
 def test_common_labels_are_those_of_the_alerts_that_reach_the_receiver():
     read = parse_webhook(payload("firing-three"))
-    one = notification(read, [1], "ops")
+    one = build_notification(read, [1], "ops")
     assert one.common_labels["instance"] == "db-2.gra1.example.net:9100"
     assert one.common_annotations == {"summary": "Instance db-2 down"}
     assert "db-2 down" in compose(SHIPPED, one, ALICE, Style(), NOW).text

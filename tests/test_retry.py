@@ -22,7 +22,7 @@ from notifier.paging.retry import (
     Split,
     Taken,
     backoff,
-    decide,
+    decide_retry,
     settle,
 )
 
@@ -84,33 +84,33 @@ TABLE = [
 
 @pytest.mark.parametrize(("failure", "expected"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE])
 def test_what_each_error_calls_for(failure, expected):
-    assert decide(failure, attempts=1, recipients=1, chance=1.0) == expected
+    assert decide_retry(failure, attempts=1, recipients=1, chance=1.0) == expected
 
 
 @pytest.mark.parametrize("row", TABLE, ids=[row[0] for row in TABLE])
 def test_what_fails_before_the_call_never_ends_a_message_nor_needs_asking(row):
     _, failure, expected = row
-    decision = decide(replace(failure, is_preparing=True), attempts=1, recipients=1, chance=1.0)
+    decision = decide_retry(replace(failure, is_preparing=True), attempts=1, recipients=1, chance=1.0)
     assert decision == (expected if isinstance(expected, Pause) else BACKOFF)
 
 
 def test_one_bad_recipient_among_many_is_looked_for():
-    assert decide(answered(400), attempts=1, recipients=2, chance=0) == Split()
+    assert decide_retry(answered(400), attempts=1, recipients=2, chance=0) == Split()
 
 
 def test_a_sender_is_refused_for_a_number_until_it_is_known_to_be_refused_for_any():
     refused = answered(403, message="Sms sender ACME does not exists. Please create it first")
-    assert decide(refused, attempts=1, recipients=2, chance=0) == Split()
-    assert decide(refused, attempts=1, recipients=1, chance=0) == Pause(PauseReason.SENDER)
+    assert decide_retry(refused, attempts=1, recipients=2, chance=0) == Split()
+    assert decide_retry(refused, attempts=1, recipients=1, chance=0) == Pause(PauseReason.SENDER)
 
 
 @pytest.mark.parametrize("message", ["[message] too long", "[tag] too long"])
 def test_what_is_wrong_with_the_whole_job_is_not_looked_for_in_its_recipients(message):
-    assert decide(answered(400, message=message), attempts=1, recipients=500, chance=0) == Reject()
+    assert decide_retry(answered(400, message=message), attempts=1, recipients=500, chance=0) == Reject()
 
 
 def test_a_clock_that_stays_out_of_step_pauses():
-    assert decide(answered(400, "QUERY_TIME_OUT"), attempts=3, recipients=1, chance=0) == Pause(
+    assert decide_retry(answered(400, "QUERY_TIME_OUT"), attempts=3, recipients=1, chance=0) == Pause(
         PauseReason.CLOCK
     )
 
@@ -132,7 +132,7 @@ statuses = st.none() | st.integers(400, 599)
 def test_there_is_a_decision_for_anything_and_it_never_resends_what_may_be_taken(
     fate, status, code, message, retry_after, is_json, attempts, recipients, chance
 ):
-    decision = decide(
+    decision = decide_retry(
         Failure(fate, message, status, code, None, retry_after, is_json), attempts, recipients, chance
     )
     if fate is Fate.LOST:
@@ -192,7 +192,7 @@ def test_what_became_of_a_job(facts, expected):
 
 def test_a_403_of_iam_is_about_rights_and_one_about_the_sender_about_the_sender():
     def refused(message):
-        return decide(Failure(Fate.ANSWERED, message, status=403, code="Forbidden"), 1, 1, 0.5)
+        return decide_retry(Failure(Fate.ANSWERED, message, status=403, code="Forbidden"), 1, 1, 0.5)
 
     assert refused("User not granted for this request") == Pause(PauseReason.RIGHTS)
     assert refused("Sms sender ACME does not exists. Please create it first") == Pause(PauseReason.SENDER)

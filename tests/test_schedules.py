@@ -367,7 +367,7 @@ def test_check_lists_the_holes_of_the_next_90_days(files):
 
 def test_of_events_that_overlap_the_one_that_began_last_counts():
     calendar = Calendar("x.ics")
-    calendar.hold(
+    calendar.set_events(
         [
             (at("2026-01-01T00:00"), at("2026-01-05T00:00"), "alice"),
             (at("2026-01-02T00:00"), at("2026-01-03T00:00"), "bob"),

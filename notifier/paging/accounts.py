@@ -100,7 +100,7 @@ def round_robin(room: Mapping[str, int], after: str | None) -> list[str]:
     return [name for number in range(rounds) for name in order if room[name] > number]
 
 
-def assign(
+def assign_accounts(
     jobs: Iterable[Job], order: Sequence[str], free: Mapping[str, int], others: Iterable[str] = ()
 ) -> list[Job]:
     """Give each of *jobs* an account, in *order*; what none is left for is not among those returned.

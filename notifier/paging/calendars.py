@@ -129,9 +129,9 @@ class CalendarWatch(Worker):
 
     def _hold(self, schedule: Schedule, events: list[Event], fetched_at: datetime) -> list[str]:
         contacts = [contact.name for contact in self._current.runtime.configuration.contacts]
-        assigned, unknown = calendars.assign(events, contacts)
+        assigned, unknown = calendars.match_contacts(events, contacts)
         if schedule.calendar is not None:
-            schedule.calendar.hold(assigned, fetched_at)
+            schedule.calendar.set_events(assigned, fetched_at)
             self._metrics.calendar_age.labels(schedule.name).set_function(
                 partial(self._age, schedule.calendar)
             )

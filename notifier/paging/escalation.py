@@ -18,16 +18,16 @@ from notifier.incidents import (
     Incident,
     IncidentState,
     Kind,
-    Taking,
-    decide,
+    StepOutcome,
+    classify_webhook,
     escalated,
+    next_step,
     reopened,
-    take,
 )
 from notifier.metrics import Metrics
 from notifier.paging import last_resort
 from notifier.paging.backpressure import Backpressure
-from notifier.paging.heartbeats import silence_of, told_of, written_for
+from notifier.paging.heartbeats import heartbeat_notification, silence_of, written_for
 from notifier.paging.planning import (
     ReceiverAlerts,
     described_mute,
@@ -42,7 +42,7 @@ from notifier.paging.planning import (
 from notifier.paging.sending import Dispatcher
 from notifier.paging.set_aside import MOST_ATTEMPTS, isolate
 from notifier.paging.worker import Worker
-from notifier.rendering import Notification, remembered
+from notifier.rendering import Notification, notification_from_incident
 from notifier.runtime import Current, Runtime
 from notifier.store.incidents import HEARTBEATS
 from notifier.store.records import IncidentChange, NewMessage
@@ -188,15 +188,18 @@ class Escalator(Worker):
         webhook, part = last
         if part.muted_by:
             return IncidentChange(replace(incident, unmute_at=part.look_at(now)))
-        if decide(incident, part.firing, is_whole=part.is_whole) not in (Change.JOINED, Change.REPLACED):
+        if classify_webhook(incident, part.firing, is_whole=part.is_whole) not in (
+            Change.JOINED,
+            Change.REPLACED,
+        ):
             return IncidentChange(unmuted)
         involved = recipients_of(runtime, self._store.incidents.involved(incident.id))
         planned = plan(runtime, webhook, part, unmuted, involved, None, now)
         report_failures(self._metrics, planned.pages, incident=incident.number)
         after = planned.incident or unmuted
         messages: tuple[NewMessage, ...] = ()
-        if planned.told is not None:
-            messages = new_messages(runtime, receiver, after, planned.told, planned.pages, now, now)
+        if planned.notification is not None:
+            messages = new_messages(runtime, receiver, after, planned.notification, planned.pages, now, now)
         return IncidentChange(after, events=(Event(planned.change),), messages=messages)
 
     def _change(self, runtime: Runtime, incident: Incident, now: datetime) -> IncidentChange:
@@ -212,7 +215,7 @@ class Escalator(Worker):
         is_first = incident.steps_taken == 0
         by = incident.acknowledged_by
         current = reopened(incident) if has_lapsed else incident
-        taking: Taking[Recipient] = take(
+        outcome: StepOutcome[Recipient] = next_step(
             runtime.policy(receiver),
             current.step,
             current.round,
@@ -224,41 +227,44 @@ class Escalator(Worker):
             again = recipients_of(runtime, self._store.incidents.involved(incident.id))
             # Before the people of the first receiver, those who were paged are paged again.
             if again and current.receiver == receiver.name:
-                taking = Taking(again, 0, 0, now + _FALLBACK_DELAY)
-        whom = taking.whom or runtime.anybody(receiver, now)
-        after = escalated(current, taking)
+                outcome = StepOutcome(again, 0, 0, now + _FALLBACK_DELAY)
+        recipients = outcome.recipients or runtime.fallback_recipients(receiver, now)
+        after = escalated(current, outcome)
         kind = "reopened" if has_lapsed else "heard" if is_first else "escalated"
         # Whoever is the first to be reached need not know that others could not be.
         is_first_told = kind == "escalated" and not self._store.incidents.involved(incident.id)
-        told_in = self._telling(incident, part, "page" if is_first_told else _REASONS[kind], now)
-        told = told_in("en")
-        written = written_for(runtime, receiver, told_in, whom, Kind.PAGE, now)
+        build = self._builder(incident, part, "page" if is_first_told else _REASONS[kind], now)
+        notification = build("en")
+        written = written_for(runtime, receiver, build, recipients, Kind.PAGE, now)
         report_failures(self._metrics, written, incident=incident.number)
-        names = ", ".join(recipient.name or "a number" for recipient in whom)
-        detail = names if taking.whom else f"nobody is on call; {names}"
+        names = ", ".join(recipient.name or "a number" for recipient in recipients)
+        detail = names if outcome.recipients else f"nobody is on call; {names}"
         return IncidentChange(
             after,
             events=(Event(kind, by=by if has_lapsed else None, detail=detail),),
-            messages=new_messages(runtime, receiver, after, told, written, now, now),
+            messages=new_messages(runtime, receiver, after, notification, written, now, now),
         )
 
-    def _telling(
+    def _builder(
         self, incident: Incident, part: ReceiverAlerts | None, reason: str, now: datetime
     ) -> Callable[[str], Notification]:
-        """Return what returns, for a language, what is told of *incident*, of which *part* was heard last."""
+        """Return a function that builds the notification for *incident* in a given language.
+
+        *part* is what its last webhook says of it.
+        """
         number, name = incident.number, incident.group_key.removeprefix(HEARTBEATS)
         for heartbeat in self._current.runtime.configuration.heartbeats:
             if incident.group_key.startswith(HEARTBEATS) and heartbeat.name == name:
                 silence = silence_of(self._store, name, incident.opened_at)
                 return lambda language: replace(
-                    told_of(heartbeat, silence, now, language), number=number, reason=reason
+                    heartbeat_notification(heartbeat, silence, now, language), number=number, reason=reason
                 )
-        told = part.told if part is not None else None
-        if told is None or told.status != "firing":
-            told = remembered(
+        notification = part.notification if part is not None else None
+        if notification is None or notification.status != "firing":
+            notification = notification_from_incident(
                 incident.title, incident.labels, incident.opened_at, incident.receiver, incident.group_key
             )
-        return lambda _: replace(told, number=number, reason=reason)
+        return lambda _: replace(notification, number=number, reason=reason)
 
     def _report(self, before: Incident, change: IncidentChange) -> None:
         if not change.events:

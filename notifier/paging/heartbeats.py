@@ -18,7 +18,7 @@ from notifier.clock import Clock
 from notifier.config import HeartbeatConfig, Receiver, Recipient
 from notifier.heartbeats import SEEN, Silence, summary
 from notifier.ids import new_id
-from notifier.incidents import Event, Incident, IncidentState, Kind, escalated, resolved, take
+from notifier.incidents import Event, Incident, IncidentState, Kind, escalated, next_step, resolved
 from notifier.metrics import Metrics
 from notifier.paging import last_resort
 from notifier.paging.planning import OutgoingText, new_messages, pages, recipients_of, report_failures
@@ -47,7 +47,7 @@ _BACKLOG_WAIT = timedelta(minutes=1)
 """For how long what waits to be planned may put off a verdict: a heartbeat may be among it."""
 
 
-def told_of(
+def heartbeat_notification(
     heartbeat: HeartbeatConfig, silence: Silence, now: datetime, language: str, *, is_over: bool = False
 ) -> Notification:
     """Return what the receiver of *heartbeat* is told of its *silence*, or when that *is_over*."""
@@ -91,14 +91,16 @@ def silence_of(store: Store, name: str, since: datetime) -> Silence:
 def written_for(
     runtime: Runtime,
     receiver: Receiver,
-    told: Callable[[str], Notification],
-    whom: Iterable[Recipient],
+    build: Callable[[str], Notification],
+    recipients: Iterable[Recipient],
     kind: Kind,
     now: datetime,
 ) -> tuple[OutgoingText, ...]:
-    """Return the messages that tell *whom* what *told* returns for their languages."""
+    """Return the texts of what *build* returns, for *recipients* in their languages."""
     return tuple(
-        page for one in whom for page in pages(runtime, receiver, told(one.language), (one,), kind, now)
+        page
+        for one in recipients
+        for page in pages(runtime, receiver, build(one.language), (one,), kind, now)
     )
 
 
@@ -207,59 +209,63 @@ class Heartbeats(Worker):
         (number,) = self._store.incidents.numbers(1)
         silence = silence_of(self._store, one.name, since)
 
-        def told_in(language: str) -> Notification:
-            return replace(told_of(one, silence, now, language), number=number)
+        def build(language: str) -> Notification:
+            return replace(heartbeat_notification(one, silence, now, language), number=number)
 
-        told = told_in("en")
-        taking = take(runtime.policy(receiver), 0, 0, now, lambda names: runtime.recipients(names, now))
+        notification = build("en")
+        outcome = next_step(runtime.policy(receiver), 0, 0, now, lambda names: runtime.recipients(names, now))
         incident = escalated(
             Incident(
                 id=new_id(now),
                 number=number,
                 receiver=receiver.name,
-                group_key=told.group_key,
+                group_key=notification.group_key,
                 state=IncidentState.OPEN,
-                title=title(told),
-                labels=dict(told.common_labels),
+                title=title(notification),
+                labels=dict(notification.common_labels),
                 alerts=frozenset(),
                 webhook_id=None,
                 opened_at=now,
-                severity=told.severity,
+                severity=notification.severity,
             ),
-            taking,
+            outcome,
         )
-        whom: tuple[Recipient, ...] = taking.whom or runtime.anybody(receiver, now)
-        self._write(receiver, incident, told_in, whom, Kind.PAGE, now, is_new=True)
+        recipients: tuple[Recipient, ...] = outcome.recipients or runtime.fallback_recipients(receiver, now)
+        self._write(receiver, incident, build, recipients, Kind.PAGE, now, is_new=True)
         log.error("heartbeat lost", heartbeat=one.name, last_seen=silence.since.isoformat(), incident=number)
 
     def _resolve(self, one: HeartbeatConfig, receiver: Receiver, incident: Incident, now: datetime) -> None:
-        def told_in(language: str) -> Notification:
-            told = told_of(one, Silence(incident.opened_at), now, language, is_over=True)
-            return replace(told, number=incident.number)
+        def build(language: str) -> Notification:
+            notification = heartbeat_notification(
+                one, Silence(incident.opened_at), now, language, is_over=True
+            )
+            return replace(notification, number=incident.number)
 
-        whom = recipients_of(self._current.runtime, self._store.incidents.involved(incident.id))
-        self._write(receiver, resolved(incident, now), told_in, whom, Kind.RESOLVED, now)
+        recipients = recipients_of(self._current.runtime, self._store.incidents.involved(incident.id))
+        self._write(receiver, resolved(incident, now), build, recipients, Kind.RESOLVED, now)
         log.info("heartbeat is back", heartbeat=one.name, incident=incident.number)
 
     def _write(
         self,
         receiver: Receiver,
         incident: Incident,
-        told_in: Callable[[str], Notification],
-        whom: tuple[Recipient, ...],
+        build: Callable[[str], Notification],
+        recipients: tuple[Recipient, ...],
         kind: Kind,
         now: datetime,
         *,
         is_new: bool = False,
     ) -> None:
-        runtime, told = self._current.runtime, told_in("en")
-        written = written_for(runtime, receiver, told_in, whom, kind, now)
+        runtime, notification = self._current.runtime, build("en")
+        written = written_for(runtime, receiver, build, recipients, kind, now)
         report_failures(self._metrics, written, incident=incident.number)
-        messages = new_messages(runtime, receiver, incident, told, written, now, now)
-        event = Event("opened" if is_new else "resolved", detail=told.alerts[0].annotations.get("summary"))
+        messages = new_messages(runtime, receiver, incident, notification, written, now, now)
+        event = Event(
+            "opened" if is_new else "resolved", detail=notification.alerts[0].annotations.get("summary")
+        )
         change = IncidentChange(incident, is_new, (event,), messages)
         if self._store.incidents.change([change], now).result()[0]:  # else: the next tick sees how it stands
-            self._metrics.notifications.labels(receiver.name, told.status).inc()
+            self._metrics.notifications.labels(receiver.name, notification.status).inc()
             self._sender.expect()
 
     def _forget_others(

@@ -20,7 +20,7 @@ from notifier.alertmanager import WebhookError, parse_webhook
 from notifier.config import HeartbeatConfig, Receiver, Recipient
 from notifier.ids import new_id
 from notifier.incidents import Event, Incident, IncidentState, Kind, urgency
-from notifier.rendering import notification, plain_text
+from notifier.rendering import build_notification, plain_text
 from notifier.runtime import Runtime
 from notifier.sms import Encoding, encode, measure, shorten
 from notifier.store.incidents import HEARTBEATS
@@ -148,9 +148,9 @@ def _text_of(body: bytes) -> str:
     try:
         webhook = parse_webhook(body)
         firing = [number for number, alert in enumerate(webhook.alerts) if alert.status == "firing"]
-        told = notification(webhook, firing, webhook.receiver)
-        if told is not None:
-            return plain_text(told, min(len(told.alerts), 3))
+        notification = build_notification(webhook, firing, webhook.receiver)
+        if notification is not None:
+            return plain_text(notification, min(len(notification.alerts), 3))
     except Exception:  # read what can be read
         log.exception("the last resort cannot read the webhook, reading names alone")
     return "FIRING " + "; ".join(_names(json.loads(body)))
@@ -184,7 +184,7 @@ def _messages(
 ) -> tuple[NewMessage, ...]:
     no_one: tuple[Recipient, ...] = ()
     recipients = _attempt(lambda: runtime.recipients(receiver.everyone(), now), default=no_one)
-    recipients = recipients or runtime.anybody(receiver, now)
+    recipients = recipients or runtime.fallback_recipients(receiver, now)
     written = shorten(encode(text, Encoding.GSM).strip() or "FIRING", _MAX_PARTS)
     return tuple(
         NewMessage(

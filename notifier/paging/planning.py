@@ -26,10 +26,10 @@ from notifier.incidents import (
     Incident,
     IncidentState,
     Kind,
-    decide,
+    classify_webhook,
     escalated,
+    next_step,
     resolved,
-    take,
     urgency,
 )
 from notifier.metrics import Metrics
@@ -41,10 +41,10 @@ from notifier.paging.worker import Worker
 from notifier.rendering import (
     Notification,
     Text,
+    build_notification,
     compose,
     digest_entry,
-    notification,
-    remembered,
+    notification_from_incident,
     since,
     title,
 )
@@ -70,13 +70,13 @@ Key = tuple[str, str]
 class ReceiverAlerts:
     """The alerts of one webhook that reach one receiver, by their *positions*.
 
-    *told* is what the receiver is told of them, None if nothing; *firing* are the keys of those that fire.
+    *notification* is what the receiver is notified of, None if of nothing; *firing* are the keys of those that fire.
     """
 
     receiver: Receiver
     group_key: str
     positions: tuple[int, ...]
-    told: Notification | None
+    notification: Notification | None
     firing: frozenset[str]
     muted_by: tuple[str, ...] = ()
     """The time intervals that mute all of it that fires now, or else all of it."""
@@ -112,7 +112,7 @@ class Plan:
     part: ReceiverAlerts
     change: Change
     incident: Incident | None
-    told: Notification | None
+    notification: Notification | None
     pages: tuple[OutgoingText, ...] = ()
     detail: str | None = None
     is_of_webhook: bool = True
@@ -158,16 +158,23 @@ def divide(runtime: Runtime, webhook: Webhook, posted_to: str | None, now: datet
             raise LookupError(name)
         telling = [p for p in positions if webhook.alerts[p].status == "firing"] or positions
         muted_by, until = ((), None) if posted_to else _muted(runtime, webhook, telling, name, now)
-        told = notification(webhook, positions, name, send_resolved=receiver.send_resolved)
+        notification = build_notification(webhook, positions, name, send_resolved=receiver.send_resolved)
         alerts = [webhook.alerts[position] for position in positions]
         firing = frozenset(alert_key(alert) for alert in alerts if alert.status == "firing")
         if not firing and webhook.status == "firing" and webhook.truncated_alerts:  # what fires was cut off
-            whole = told or notification(webhook, positions, name, send_resolved=True)
-            told, firing = whole and replace(whole, status="firing"), frozenset({"truncated"})
+            whole = notification or build_notification(webhook, positions, name, send_resolved=True)
+            notification, firing = whole and replace(whole, status="firing"), frozenset({"truncated"})
         is_whole = not webhook.truncated_alerts
         parts.append(
             ReceiverAlerts(
-                receiver, group_key(webhook), tuple(positions), told, firing, muted_by, until, is_whole
+                receiver,
+                group_key(webhook),
+                tuple(positions),
+                notification,
+                firing,
+                muted_by,
+                until,
+                is_whole,
             )
         )
     return parts
@@ -202,47 +209,51 @@ def plan(
     number: int | None,
     now: datetime,
 ) -> Plan:
-    """Return what becomes of *part* of *webhook*.
+    """Return the plan for *part* of *webhook*.
 
-    *incident* is the one it belongs to, of which *involved* were told, or None; a new one gets *number*,
-    and none at all if that is None.
+    *incident* is the one it belongs to, of which *involved* were notified, or None; a new one gets *number*, and none
+    at all if that is None.
     """
-    change = decide(incident, part.firing, is_whole=part.is_whole)
-    told = part.told
+    change = classify_webhook(incident, part.firing, is_whole=part.is_whole)
+    notification = part.notification
     if part.muted_by:
         return _muted_plan(described_mute(runtime, part, now), part, change, incident, number, now)
-    if change is Change.OPENED and told is not None:
+    if change is Change.OPENED and notification is not None:
         policy, asked = runtime.policy(part.receiver), dict[Sequence[str], tuple[Recipient, ...]]()
 
         def on_call(names: Sequence[str]) -> tuple[Recipient, ...]:
             asked[names] = runtime.recipients(names, now)
             return asked[names]
 
-        taking = take(policy, 0, 0, now, on_call)
-        whom = taking.whom or runtime.anybody(part.receiver, now)
-        told = replace(told, number=number)
+        outcome = next_step(policy, 0, 0, now, on_call)
+        paged = outcome.recipients or runtime.fallback_recipients(part.receiver, now)
+        notification = replace(notification, number=number)
         if number is not None:
-            incident = escalated(_opened(part, told, number, now), taking)
+            incident = escalated(_opened(part, notification, number, now), outcome)
         first = policy.steps[0].notify
         gap = None if asked[first] else f"nobody is on call in {', '.join(first)}"
-        written = pages(runtime, part.receiver, told, whom, Kind.PAGE, now)
-        return Plan(part, change, incident, told, written, detail=gap)
+        written = pages(runtime, part.receiver, notification, paged, Kind.PAGE, now)
+        return Plan(part, change, incident, notification, written, detail=gap)
     if incident is None or change is Change.NOTHING:
-        return Plan(part, Change.NOTHING, None, told)
-    if told is not None:
-        told = replace(told, number=incident.number)
+        return Plan(part, Change.NOTHING, None, notification)
+    if notification is not None:
+        notification = replace(notification, number=incident.number)
     match change:
         case Change.RESOLVED:
-            tell = involved if part.receiver.send_resolved else ()
-            return _telling(runtime, part, change, resolved(incident, now), told, tell, Kind.RESOLVED, now)
+            recipients = involved if part.receiver.send_resolved else ()
+            return _notifying(
+                runtime, part, change, resolved(incident, now), notification, recipients, Kind.RESOLVED, now
+            )
         case Change.JOINED:
             return _joining_plan(runtime, webhook, part, incident, involved, now)
         case Change.REPEATED if incident.state is IncidentState.OPEN and incident.steps_taken:
-            tell = _concerned(runtime, part.receiver, incident, involved, now)
-            return _telling(runtime, part, change, _joined(incident, part), told, tell, Kind.REMINDER, now)
+            recipients = _concerned(runtime, part.receiver, incident, involved, now)
+            return _notifying(
+                runtime, part, change, _joined(incident, part), notification, recipients, Kind.REMINDER, now
+            )
         case Change.REPLACED:  # nobody has what fires now: it is paged like something new
-            return Plan(part, change, replace(_joined(incident, part), due_at=now), told)
-    return Plan(part, change, _joined(incident, part), told)
+            return Plan(part, change, replace(_joined(incident, part), due_at=now), notification)
+    return Plan(part, change, _joined(incident, part), notification)
 
 
 def _joining_plan(
@@ -253,36 +264,42 @@ def _joining_plan(
     involved: Sequence[Recipient],
     now: datetime,
 ) -> Plan:
-    """Return what becomes of a part with alerts that are new to *incident*: those involved are told of them."""
+    """Return the plan for a part with alerts that are new to *incident*: those involved are notified."""
     after = _joined(incident, part)
     if not incident.steps_taken and incident.state is IncidentState.OPEN:
         # It was muted: now the first step comes at once, and tells of all.
-        return Plan(part, Change.JOINED, replace(after, due_at=now), part.told)
+        return Plan(part, Change.JOINED, replace(after, due_at=now), part.notification)
     keys = part.firing - incident.alerts
     new = [position for position in part.positions if alert_key(webhook.alerts[position]) in keys]
-    tell = _concerned(runtime, part.receiver, incident, involved, now)
-    told = notification(webhook, new, part.receiver.name) if involved else part.told
-    if told is not None:
-        told = replace(told, number=incident.number)
-    return _telling(runtime, part, Change.JOINED, after, told, tell, Kind.UPDATE, now)
+    recipients = _concerned(runtime, part.receiver, incident, involved, now)
+    notification = build_notification(webhook, new, part.receiver.name) if involved else part.notification
+    if notification is not None:
+        notification = replace(notification, number=incident.number)
+    return _notifying(runtime, part, Change.JOINED, after, notification, recipients, Kind.UPDATE, now)
 
 
-def _telling(
+def _notifying(
     runtime: Runtime,
     part: ReceiverAlerts,
     change: Change,
     incident: Incident,
-    told: Notification | None,
-    tell: Sequence[Recipient],
+    notification: Notification | None,
+    recipients: Sequence[Recipient],
     kind: Kind,
     now: datetime,
 ) -> Plan:
-    """Return a plan that has *tell* told of *incident*, by messages of *kind*."""
-    if told is None:
+    """Return a plan that notifies *recipients* of *incident*, by messages of *kind*."""
+    if notification is None:
         return Plan(part, change, incident, None)
     if kind in PAGING:
-        told = replace(told, reason=kind.value)
-    return Plan(part, change, incident, told, pages(runtime, part.receiver, told, tell, kind, now))
+        notification = replace(notification, reason=kind.value)
+    return Plan(
+        part,
+        change,
+        incident,
+        notification,
+        pages(runtime, part.receiver, notification, recipients, kind, now),
+    )
 
 
 def move(part: ReceiverAlerts, ended: frozenset[str], others: Iterable[Incident]) -> Move:
@@ -323,16 +340,18 @@ def left(
     """
     receiver = receiver_of(runtime, incident)
     firing = {alert_key(alert) for alert in webhook.alerts if alert.status == "firing"}
-    told = remembered(
+    notification = notification_from_incident(
         incident.title, incident.labels, incident.opened_at, receiver.name, incident.group_key, ended_at=now
     )
-    told = replace(told, number=incident.number)
-    part = ReceiverAlerts(receiver, incident.group_key, (), told, frozenset())
+    notification = replace(notification, number=incident.number)
+    part = ReceiverAlerts(receiver, incident.group_key, (), notification, frozenset())
     if firing & incident.alerts:
         detail = "its alerts reach other receivers now"
-        return Plan(part, Change.RESOLVED, resolved(incident, now), told, detail=detail)
-    tell = involved if receiver.send_resolved else ()
-    return _telling(runtime, part, Change.RESOLVED, resolved(incident, now), told, tell, Kind.RESOLVED, now)
+        return Plan(part, Change.RESOLVED, resolved(incident, now), notification, detail=detail)
+    recipients = involved if receiver.send_resolved else ()
+    return _notifying(
+        runtime, part, Change.RESOLVED, resolved(incident, now), notification, recipients, Kind.RESOLVED, now
+    )
 
 
 def receiver_of(runtime: Runtime, incident: Incident) -> Receiver:
@@ -382,7 +401,7 @@ def _concerned(
     for one in involved:
         if one.name or one.phone in numbers:
             found.setdefault(one.phone, one)
-    return tuple(found.values()) or runtime.anybody(receiver, now)
+    return tuple(found.values()) or runtime.fallback_recipients(receiver, now)
 
 
 def described_mute(runtime: Runtime, part: ReceiverAlerts, now: datetime) -> str:
@@ -399,18 +418,18 @@ def _muted_plan(
     now: datetime,
 ) -> Plan:
     """Return what becomes of a part that is muted: nobody is told; what opens is paged when it is heard again."""
-    if change is Change.OPENED and part.told is not None and number is not None:
+    if change is Change.OPENED and part.notification is not None and number is not None:
         opened = replace(
-            _opened(part, part.told, number, now),
+            _opened(part, part.notification, number, now),
             due_at=part.look_at(now),
             muted_by=mute,
             muted_until=part.muted_until,
         )
-        return Plan(part, change, opened, part.told)
+        return Plan(part, change, opened, part.notification)
     if change is Change.RESOLVED and incident is not None:
-        return Plan(part, change, resolved(incident, now), part.told)
+        return Plan(part, change, resolved(incident, now), part.notification)
     if incident is None:
-        return Plan(part, Change.NOTHING, None, part.told)
+        return Plan(part, Change.NOTHING, None, part.notification)
     if change in (Change.JOINED, Change.REPLACED):  # whose alerts stay unknown until they are heard
         if incident.steps_taken or incident.state is IncidentState.ACKNOWLEDGED:
             change = change if incident.unmute_at is None else Change.REPEATED
@@ -418,17 +437,17 @@ def _muted_plan(
         else:
             due_at = min(filter(None, (incident.due_at, part.look_at(now))))
             incident = replace(_joined(incident, part), due_at=due_at)
-    return Plan(part, change, incident, part.told)
+    return Plan(part, change, incident, part.notification)
 
 
 def _joined(incident: Incident, part: ReceiverAlerts) -> Incident:
     """Return *incident* with the alerts of *part*, its labels those that all of them share."""
     labels = incident.labels
-    if part.told is not None:
-        shared = {**part.told.common_labels, **part.told.group_labels}
+    if part.notification is not None:
+        shared = {**part.notification.common_labels, **part.notification.group_labels}
         labels = {name: value for name, value in labels.items() if shared.get(name) == value}
     alerts = incident.alerts | part.firing
-    severities = (incident.severity, part.told.severity if part.told is not None else "")
+    severities = (incident.severity, part.notification.severity if part.notification is not None else "")
     severity = min(filter(None, severities), key=urgency, default="")
     return replace(
         incident,
@@ -441,43 +460,43 @@ def _joined(incident: Incident, part: ReceiverAlerts) -> Incident:
     )
 
 
-def _opened(part: ReceiverAlerts, told: Notification, number: int, now: datetime) -> Incident:
+def _opened(part: ReceiverAlerts, notification: Notification, number: int, now: datetime) -> Incident:
     return Incident(
         id=new_id(now),
         number=number,
         receiver=part.receiver.name,
         group_key=part.group_key,
         state=IncidentState.OPEN,
-        title=title(told),
-        labels={**told.common_labels, **told.group_labels},
+        title=title(notification),
+        labels={**notification.common_labels, **notification.group_labels},
         alerts=part.firing,
         firing=part.firing,
         webhook_id=None,
         opened_at=now,
-        began_at=_began(told, now),
-        severity=told.severity,
+        began_at=_began(notification, now),
+        severity=notification.severity,
     )
 
 
-def _began(told: Notification, now: datetime) -> datetime | None:
+def _began(notification: Notification, now: datetime) -> datetime | None:
     """Return when the alerts of a notification began to fire, `now` at the latest; None if it is not known."""
-    began = since(told.alerts) or now
+    began = since(notification.alerts) or now
     return min(now, began) if is_known(began) else None
 
 
 def pages(
     runtime: Runtime,
     receiver: Receiver,
-    told: Notification,
-    whom: Iterable[Recipient],
+    notification: Notification,
+    recipients: Iterable[Recipient],
     kind: Kind,
     now: datetime,
 ) -> tuple[OutgoingText, ...]:
-    """Return the messages that tell *whom* what *receiver* is *told*."""
+    """Return the texts of *notification* for *recipients* of *receiver*."""
     style = runtime.style(receiver)
     return tuple(
-        OutgoingText(recipient, compose(runtime.templates, told, recipient, style, now), kind)
-        for recipient in whom
+        OutgoingText(recipient, compose(runtime.templates, notification, recipient, style, now), kind)
+        for recipient in recipients
     )
 
 
@@ -486,9 +505,9 @@ def preview(runtime: Runtime, webhook: Webhook, posted_to: str | None, now: date
     plans = []
     for part in divide(runtime, webhook, posted_to, now):
         planned = plan(runtime, webhook, replace(part, muted_by=()), None, (), None, now)
-        if planned.change is Change.NOTHING and part.told is not None:
-            whom = runtime.recipients(part.receiver.notify, now)
-            written = pages(runtime, part.receiver, part.told, whom, Kind.RESOLVED, now)
+        if planned.change is Change.NOTHING and part.notification is not None:
+            recipients = runtime.recipients(part.receiver.notify, now)
+            written = pages(runtime, part.receiver, part.notification, recipients, Kind.RESOLVED, now)
             planned = replace(planned, pages=written)
         plans.append(planned)
     return plans
@@ -498,14 +517,14 @@ def new_messages(
     runtime: Runtime,
     receiver: Receiver,
     incident: Incident,
-    told: Notification,
+    notification: Notification,
     written: Iterable[OutgoingText],
     received_at: datetime,
     now: datetime,
 ) -> tuple[NewMessage, ...]:
     """Return *written* as they are stored: what *incident* has *receiver* told."""
     expires_at = received_at + runtime.configuration.expire_after(receiver)
-    short, rank = digest_entry(told), urgency(told.severity)
+    short, rank = digest_entry(notification), urgency(notification.severity)
     return tuple(
         NewMessage(
             id=new_id(now),
@@ -763,8 +782,8 @@ class Planner(Worker):
     def _stored_form(
         self, stored: StoredWebhook, planned: Plan, said: dict[tuple[object, ...], str], now: datetime
     ) -> NewNotification | None:
-        told, part, runtime = planned.told, planned.part, self._current.runtime
-        if told is None and planned.incident is None:
+        notification, part, runtime = planned.notification, planned.part, self._current.runtime
+        if notification is None and planned.incident is None:
             return None
         status = "firing" if part.firing else "resolved"
         self._metrics.notifications.labels(part.receiver.name, status).inc()
@@ -775,9 +794,9 @@ class Planner(Worker):
         if incident is not None:
             if planned.is_of_webhook:
                 incident = replace(incident, webhook_id=stored.id)
-            if told is not None:
+            if notification is not None:
                 written = new_messages(
-                    runtime, part.receiver, incident, told, planned.pages, stored.received_at, now
+                    runtime, part.receiver, incident, notification, planned.pages, stored.received_at, now
                 )
                 written = tuple(_said_once(message, part, said) for message in written)
             muted = "muted by " + ", ".join(part.muted_by) if part.muted_by else None
@@ -806,7 +825,7 @@ class Planner(Worker):
             status=status,
             alerts=len(part.positions),
             incident=incident and incident.number,
-            alert=title(told) if told is not None else incident and incident.title,
+            alert=title(notification) if notification is not None else incident and incident.title,
             change=planned.change,
             muted_by=new.muted_by,
             messages=[message.id for message in written],

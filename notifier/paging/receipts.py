@@ -117,7 +117,7 @@ class ReceiptPoller(Worker):
         now = self._clock()
         hinted, self._is_hinted = self._is_hinted, False
         if hinted or (self._last is not None and now < self._last):  # or the clock was set back
-            self._store.receipts.hasten(now).result()
+            self._store.receipts.poll_now(now).result()
         self._last = now
         self.keep_accounts([api.name for api in self._current.runtime.apis.values()])
         waiting = self.set_aside.waiting(now)

@@ -110,7 +110,7 @@ _PASSING = frozenset({408, 409, 423, 425, 429})
 _PERHAPS_TAKEN = frozenset({504})
 
 
-def decide(failure: Failure, attempts: int, recipients: int, chance: float) -> Decision:
+def decide_retry(failure: Failure, attempts: int, recipients: int, chance: float) -> Decision:
     """Return what to do about a job that failed.
 
     Args:
@@ -264,5 +264,5 @@ def _bars_sending(failure: Failure) -> bool:
     """Whether what keeps OVHcloud from being asked would keep a message from being sent just as well."""
     if failure.fate is Fate.NOT_SENT:
         return True
-    decision = decide(failure, attempts=3, recipients=1, chance=0)
+    decision = decide_retry(failure, attempts=3, recipients=1, chance=0)
     return isinstance(decision, Pause) and decision.reason is not PauseReason.RIGHTS

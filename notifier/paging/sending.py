@@ -33,7 +33,7 @@ from notifier.paging import retry
 from notifier.paging.accounts import (
     Accounts,
     Paused,
-    assign,
+    assign_accounts,
     fallback_accounts,
     free_slots,
     round_robin,
@@ -242,7 +242,7 @@ class Dispatcher(Worker):
                 log.warning("jobs of unknown outcome found, asking OVHcloud", jobs=orphans)
         if not self._has_begun or (self._last is not None and now < self._last):
             # The clock may have been set back; what is due later than anything is ever put off is due now.
-            self._store.hasten(now, now + retry.LONGEST_RETRY_AFTER).result()
+            self._store.reset_due_times(now, now + retry.LONGEST_RETRY_AFTER).result()
             self.accounts.forget_times()
         self._has_begun, self._last = True, now
         self._check_claims(now)
@@ -480,7 +480,7 @@ class Dispatcher(Worker):
         chosen = [self._made_late(message, now) for message in due]
         if chosen:
             allowed = self._allowed(outbox, selection, {*order, *others}, now)
-            made = assign(
+            made = assign_accounts(
                 gather(chosen, room, now),
                 [named[name] for name in order],
                 {named[name]: count for name, count in allowed.items()},
@@ -856,7 +856,7 @@ class Dispatcher(Worker):
     def _failed(self, job: Job, failure: Failure) -> None:
         now = self._clock()
         attempts = max(message.attempts for message in job.messages) + 1
-        decision = retry.decide(failure, attempts, len(job.messages), self._chance())
+        decision = retry.decide_retry(failure, attempts, len(job.messages), self._chance())
         about = {
             "job": job.tag,
             "messages": [message.id for message in job.messages],
@@ -1016,7 +1016,7 @@ class Dispatcher(Worker):
         asked_at = self._seconds()
         first_look = self._first_asked.setdefault(job.tag, asked_at)
         found, failure, is_complete = self._find(job)
-        if failure is not None and isinstance(retry.decide(failure, 1, 1, 0.0), retry.Resynchronise):
+        if failure is not None and isinstance(retry.decide_retry(failure, 1, 1, 0.0), retry.Resynchronise):
             self._api(job).forget_clock()
         now = self._clock()
         missing = [m for m in job.messages if m.id not in {ending.message_id for ending in found}]

@@ -193,7 +193,7 @@ class ReceiptStore:
         with self._database.reading() as connection:
             return connection.execute(statement).scalar()
 
-    def hasten(self, now: datetime) -> Future[None]:
+    def poll_now(self, now: datetime) -> Future[None]:
         """Make all receipts due *now*."""
 
         def operation(connection: Connection) -> None:
@@ -247,7 +247,7 @@ class ReceiptStore:
                     .where(messages.c.merged_into.in_(failed))
                     .values(state=MessageState.UNDELIVERED)
                 )
-                self._incidents.hasten(connection, failed, now)
+                self._incidents.escalate_now(connection, failed, now)
 
         return self._database.submit(operation, rings=("escalator", "sender"))
 

@@ -479,7 +479,7 @@ class Incidents:
             connection.execute(_ADD_ALERTS, rows)
 
     @staticmethod
-    def hasten(connection: Connection, message_ids: Collection[str], now: datetime) -> None:
+    def escalate_now(connection: Connection, message_ids: Collection[str], now: datetime) -> None:
         """Make due *now* the next step of the incidents of which the failed messages *message_ids* reached nobody.
 
         - Nothing of the incident was ever accepted, and nothing is under way: an outage was longer than

@@ -482,7 +482,7 @@ class Store(Database):
         for message_id, state in failed.items():
             connection.execute(_END_MERGED, {"message": message_id, "state": state, "now": now})
         if failed:
-            self.incidents.hasten(connection, failed, now)
+            self.incidents.escalate_now(connection, failed, now)
 
     def requeue(
         self, job: Job, due_at: datetime, error: str, now: datetime, query_id: str | None = None
@@ -624,7 +624,7 @@ class Store(Database):
         with self.reading() as connection:
             return {int(row[0]) for row in connection.execute(statement)}
 
-    def hasten(self, now: datetime, latest: datetime) -> Future[None]:
+    def reset_due_times(self, now: datetime, latest: datetime) -> Future[None]:
         """Make due *now* whatever is due after *latest*: the clock was set back since that was written."""
 
         def operation(connection: Connection) -> None:

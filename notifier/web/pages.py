@@ -27,7 +27,7 @@ from notifier.config import Recipient
 from notifier.durations import format_duration
 from notifier.heartbeats import SEEN, beats
 from notifier.ids import first_id
-from notifier.incidents import Incident, IncidentState, take
+from notifier.incidents import Incident, IncidentState, next_step
 from notifier.logs import Redaction
 from notifier.matchers import MatcherError, parse_label
 from notifier.paging.account import AccountWatch
@@ -366,10 +366,10 @@ class Pages:
         policy, step, round_ = runtime.policy(receiver), incident.step, incident.round
         while at is not None:
             on_call: Callable[[Sequence[str]], tuple[Recipient, ...]] = partial(runtime.recipients, now=at)
-            taking = take(policy, step, round_, at, on_call)
-            whom = taking.whom or runtime.anybody(receiver, at)
+            outcome = next_step(policy, step, round_, at, on_call)
+            whom = outcome.recipients or runtime.fallback_recipients(receiver, at)
             yield at, ", ".join(one.name or mask(one.phone) for one in whom) or "nobody"
-            step, round_, at = taking.step, taking.round, taking.due_at
+            step, round_, at = outcome.step, outcome.round, outcome.due_at
 
     # one incident
 
@@ -404,7 +404,7 @@ class Pages:
         )
         receiver = receiver_of(runtime, incident)
         last = last_part(runtime, self.store, incident, receiver, viewer.now)
-        alerts = last[1].told.alerts if last is not None and last[1].told is not None else ()
+        alerts = last[1].notification.alerts if last is not None and last[1].notification is not None else ()
         user, me = request.state.caller.user, unquote(request.cookies.get(_ME, ""))
         return "incident.html", {
             "one": one,

@@ -250,8 +250,8 @@ def test_an_operator_outgrows_one_machine(tmp_path, nursery, blank, postgres, re
         listed = messages()
         assert len(listed) == len(stage.load.posted)
         story = json.loads(run_notifier("messages", listed[-1]["id"], *client))  # one of SQLite's days
-        told_of = {line["what"] for line in story["timeline"]}
-        assert {"received", "routed", "rendered", "tried", "answered", "accepted"} <= told_of
+        heartbeat_notification = {line["what"] for line in story["timeline"]}
+        assert {"received", "routed", "rendered", "tried", "answered", "accepted"} <= heartbeat_notification
         del stage.children[0]
         told(stage.settle("moved to PostgreSQL, a second replica, the first killed"), request)
 
