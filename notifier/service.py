@@ -125,7 +125,7 @@ class Service:
             if self.store.backend.is_shared
             else None
         )
-        self._listener = self.store.listen(self._ring)
+        self._listener = self.store.listen(self._wake_worker)
         self._workers: tuple[Worker, ...] = (
             *((self.replicas,) if self.replicas is not None else ()),
             self.planner,
@@ -371,7 +371,7 @@ class Service:
         self.calendars.wake()
         return None
 
-    def _ring(self, name: str) -> None:
+    def _wake_worker(self, name: str) -> None:
         """Wake the worker of that name: another replica has something for it."""
         for worker in self._workers:
             if worker.name == name:

@@ -97,17 +97,17 @@ class Database:
         except DBAPIError as error:
             raise StoreUnavailable(reason(error)) from error
 
-    def listen(self, on_ring: Callable[[str], None]) -> Listener | None:
-        """Return what calls *on_ring* when another process wakes a worker; None where there are no others."""
-        return self.backend.listener(on_ring)
+    def listen(self, on_notify: Callable[[str], None]) -> Listener | None:
+        """Return what calls *on_notify* when another process wakes a worker; None where there are no others."""
+        return self.backend.listener(on_notify)
 
-    def submit(self, operation: Callable[[Connection], T], rings: Collection[str] = ()) -> Future[T]:
+    def submit(self, operation: Callable[[Connection], T], notifies: Collection[str] = ()) -> Future[T]:
         """Run *operation* in the next transaction, perhaps with others, perhaps more than once.
 
-        The future is done once it is on disk; then the workers named by *rings* are woken in other
+        The future is done once it is on disk; then the workers named by *notifies* are woken in other
         processes that work on the same database.
         """
-        future: Future[Any] = self._writer.submit(operation, rings)
+        future: Future[Any] = self._writer.submit(operation, notifies)
         return future
 
 

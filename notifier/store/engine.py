@@ -52,7 +52,7 @@ class Repetitions(Protocol):
 
 
 class Listener(Protocol):
-    """Hears what other processes ring."""
+    """Listens to the notifications of other processes."""
 
     def start(self) -> None:
         """Begin to listen."""
@@ -93,11 +93,11 @@ class Backend(Protocol):
     def repetitions(self) -> Repetitions:
         """Return what tells repetitions."""
 
-    def ring(self, connection: Connection, names: Collection[str]) -> None:
+    def notify(self, connection: Connection, names: Collection[str]) -> None:
         """Have the workers of these *names* woken wherever they are, once the transaction is done."""
 
-    def listener(self, on_ring: Callable[[str], None]) -> Listener | None:
-        """Return what calls *on_ring* with each name that another process rings; None where none does."""
+    def listener(self, on_notify: Callable[[str], None]) -> Listener | None:
+        """Return a listener that calls *on_notify* with each name that another process notifies; None if none can."""
 
     def lock(self, connection: Connection, names: Collection[str]) -> set[str]:
         """Take those *names* that no other transaction has; return them. The transaction's end frees them."""

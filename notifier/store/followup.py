@@ -249,7 +249,7 @@ class ReceiptStore:
                 )
                 self._incidents.escalate_now(connection, failed, now)
 
-        return self._database.submit(operation, rings=("escalator", "sender"))
+        return self._database.submit(operation, notifies=("escalator", "sender"))
 
 
 def _still(connection: Connection, ids: Collection[str], state: MessageState) -> list[str]:
@@ -397,4 +397,4 @@ class ReplyStore:
                 set_timestamp(connection, name, now)
             return Written.NOW
 
-        return self._database.submit(operation, rings=("sender", "escalator"))
+        return self._database.submit(operation, notifies=("sender", "escalator"))

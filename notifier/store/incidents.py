@@ -52,9 +52,9 @@ from notifier.store.schema import (
     incident_alerts,
     incidents,
     messages,
+    sql_literal,
     to_microseconds,
     webhooks,
-    word,
 )
 
 HEARTBEATS = RESERVED
@@ -63,7 +63,7 @@ HEARTBEATS = RESERVED
 ADD_MESSAGES = insert(messages)
 
 _COLUMNS = tuple(incidents.c)
-_UNRESOLVED = incidents.c.state != word(IncidentState.RESOLVED)
+_UNRESOLVED = incidents.c.state != sql_literal(IncidentState.RESOLVED)
 _URGENCY = case(SEVERITIES, value=func.lower(incidents.c.severity), else_=USUAL)
 _OF_GROUPS = select(*_COLUMNS).where(
     _UNRESOLVED, incidents.c.group_key.in_(bindparam("group_keys", expanding=True))
@@ -426,7 +426,7 @@ class Incidents:
                 done.append(is_done)
             return done
 
-        return self._database.submit(operation, rings=("sender", "escalator"))
+        return self._database.submit(operation, notifies=("sender", "escalator"))
 
     def put(self, connection: Connection, change: IncidentChange, now: datetime) -> bool:
         """Write down the incident of *change* and what happened to it, unless others changed it meanwhile."""

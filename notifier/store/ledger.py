@@ -20,8 +20,8 @@ from notifier.store.schema import (
     jobs,
     messages,
     notifications,
+    sql_literal,
     webhooks,
-    word,
 )
 
 _QUARTER = 15 * 60 * 1_000_000
@@ -206,7 +206,7 @@ class Ledger:
 
     def unfinished_since(self) -> datetime | None:
         """Return when the oldest message was made that can still change; None if none can."""
-        is_under_way = messages.c.state.in_([word(state) for state in UNDER_WAY])
+        is_under_way = messages.c.state.in_([sql_literal(state) for state in UNDER_WAY])
         with self._database.reading() as connection:
             oldest = [
                 connection.execute(select(func.min(messages.c.created_at)).where(can_change)).scalar()
@@ -240,7 +240,9 @@ class Ledger:
         statement = (
             select(*_COLUMNS)
             .where(
-                messages.c.state.in_([word(state) for state in UNDER_WAY if state is not MessageState.HELD]),
+                messages.c.state.in_(
+                    [sql_literal(state) for state in UNDER_WAY if state is not MessageState.HELD]
+                ),
                 or_(messages.c.error.is_not(None), messages.c.due_at < now - late),
             )
             .order_by(messages.c.received_at)

@@ -98,14 +98,14 @@ class PostgreSQL:
         """Return what tells repetitions, in a table: a cluster of Alertmanagers may post to any replica."""
         return _Shared()
 
-    def ring(self, connection: Connection, names: Collection[str]) -> None:
+    def notify(self, connection: Connection, names: Collection[str]) -> None:
         """Have the workers of these *names* woken in every replica, once the transaction is done."""
         for name in sorted(names):
             connection.execute(_RING, {"name": name})
 
-    def listener(self, on_ring: Callable[[str], None]) -> Listener:
-        """Return what calls *on_ring* with each name that another process rings."""
-        return _Ear(self.url, on_ring)
+    def listener(self, on_notify: Callable[[str], None]) -> Listener:
+        """Return a listener that calls *on_notify* with each name that another process notifies."""
+        return _Listener(self.url, on_notify)
 
     def lock(self, connection: Connection, names: Collection[str]) -> set[str]:
         """Take those *names* that no other transaction has; return them."""
@@ -130,17 +130,17 @@ def _state(error: DBAPIError) -> str | None:
     return state
 
 
-class _Ear:
-    """Hears what replicas ring for each other, on a connection of its own.
+class _Listener:
+    """Listens to the notifications of other replicas, on a connection of its own.
 
-    What is rung while that is down is lost; the workers look by themselves now and then.
+    A notification while that is down is lost; the workers look by themselves now and then.
     """
 
-    def __init__(self, url: URL, on_ring: Callable[[str], None]) -> None:
-        """Prepare to call *on_ring* with each name that is rung."""
+    def __init__(self, url: URL, on_notify: Callable[[str], None]) -> None:
+        """Prepare to call *on_notify* with each name that is notified."""
         self._url = url.set(drivername="postgresql").render_as_string(hide_password=False)
         self._settings = {name: value for name, value in _SETTINGS.items() if name not in url.query}
-        self._on_ring = on_ring
+        self._on_notify = on_notify
         self._is_stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="listener", daemon=True)
 
@@ -161,8 +161,8 @@ class _Ear:
                 with psycopg.connect(self._url, autocommit=True, **self._settings) as connection:
                     connection.execute(f"LISTEN {CHANNEL}")
                     while not self._is_stopping.is_set():
-                        for rung in connection.notifies(timeout=1.0):
-                            self._on_ring(rung.payload)
+                        for received in connection.notifies(timeout=1.0):
+                            self._on_notify(received.payload)
                         connection.execute("SELECT 1")  # a connection that is cut says nothing by itself
             except psycopg.Error as error:
                 log.debug("listening was interrupted", error=" ".join(str(error).split()))

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, bindparam, delete, func, insert, or_, select, update
 
 from notifier.store.database import Database
-from notifier.store.schema import JobState, MessageState, jobs, messages, replicas, webhooks, word
+from notifier.store.schema import JobState, MessageState, jobs, messages, replicas, sql_literal, webhooks
 
 _BEAT = (
     update(replicas)
@@ -57,7 +57,7 @@ class ReplicaStore:
                 )
             return free_orphans(connection, now, listing_grace)
 
-        return self._database.submit(operation, rings=("sender", "planner"))
+        return self._database.submit(operation, notifies=("sender", "planner"))
 
     def leave(self, replica: str, now: datetime, listing_grace: timedelta) -> Future[int]:
         """Remove *replica*, which ends, and free its work at once: its webhooks, and jobs that it has not finished.
@@ -75,7 +75,7 @@ class ReplicaStore:
             )
             return free_orphans(connection, now, listing_grace)
 
-        return self._database.submit(operation, rings=("planner", "sender"))
+        return self._database.submit(operation, notifies=("planner", "sender"))
 
 
 def free_orphans(connection: Connection, now: datetime, listing_grace: timedelta) -> int:
@@ -92,7 +92,7 @@ def free_orphans(connection: Connection, now: datetime, listing_grace: timedelta
     tags: Collection[str] = (
         connection.execute(
             select(jobs.c.tag).where(
-                jobs.c.state != word(JobState.DONE), jobs.c.state == JobState.SENDING, _ORPHANED
+                jobs.c.state != sql_literal(JobState.DONE), jobs.c.state == JobState.SENDING, _ORPHANED
             )
         )
         .scalars()

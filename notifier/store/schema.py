@@ -103,12 +103,12 @@ class JobState(StrEnum):
     DONE = "done"
 
 
-def word(value: StrEnum) -> ColumnElement[str]:
+def sql_literal(value: StrEnum) -> ColumnElement[str]:
     """Return *value* as a literal of SQL, so that an index on the rows with that value is known to do."""
     return literal_column(f"'{value.value}'", Text)
 
 
-class Words(TypeDecorator[str]):
+class SafeText(TypeDecorator[str]):
     """Text, without what PostgreSQL cannot keep: NUL, and halves of surrogate pairs."""
 
     impl = Text
@@ -144,7 +144,7 @@ webhooks = Table(
     Column("id", Text, primary_key=True),
     Column("identity", LargeBinary, nullable=False),
     Column("received_at", BigInteger, nullable=False),
-    Column("posted_to", Words),
+    Column("posted_to", SafeText),
     Column("body", LargeBinary, nullable=False),
     Column("planned_at", Instant),
     Column("group_hash", BigInteger),
@@ -160,7 +160,7 @@ notifications = Table(
     Column("webhook_id", Text, ForeignKey("webhooks.id", ondelete="CASCADE"), nullable=False, index=True),
     Column("receiver", Text, nullable=False),
     Column("status", Text, nullable=False),
-    Column("group_key", Words, nullable=False),
+    Column("group_key", SafeText, nullable=False),
     Column("alerts", Integer, nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("incident_id", Text, index=True),
@@ -173,24 +173,24 @@ incidents = Table(
     Column("id", Text, primary_key=True),
     Column("number", Integer, nullable=False),
     Column("receiver", Text, nullable=False),
-    Column("group_key", Words, nullable=False),
+    Column("group_key", SafeText, nullable=False),
     Column("state", Text, nullable=False),
-    Column("title", Words, nullable=False),
+    Column("title", SafeText, nullable=False),
     Column("labels", Text, nullable=False),
     Column("alerts", Text, nullable=False),
     Column("firing", Text, nullable=False, server_default=""),
     Column("webhook_id", Text),
     Column("opened_at", Instant, nullable=False),
     Column("began_at", Instant),
-    Column("severity", Words, nullable=False, server_default=""),
-    Column("muted_by", Words, nullable=False, server_default=""),
+    Column("severity", SafeText, nullable=False, server_default=""),
+    Column("muted_by", SafeText, nullable=False, server_default=""),
     Column("muted_until", Instant),
     Column("step", Integer, nullable=False),
     Column("round", Integer, nullable=False),
     Column("steps_taken", Integer, nullable=False),
     Column("due_at", Instant),
     Column("unmute_at", Instant),
-    Column("acknowledged_by", Words),
+    Column("acknowledged_by", SafeText),
     Column("acknowledged_via", Text),
     Column("acknowledged_at", Instant),
     Column("resolved_at", Instant),
@@ -223,9 +223,9 @@ events = Table(
     Column("incident_id", Text, ForeignKey("incidents.id", ondelete="CASCADE"), nullable=False, index=True),
     Column("at", Instant, nullable=False),
     Column("kind", Text, nullable=False),
-    Column("by", Words),
+    Column("by", SafeText),
     Column("via", Text),
-    Column("detail", Words),
+    Column("detail", SafeText),
 )
 
 replies = Table(
@@ -235,8 +235,8 @@ replies = Table(
     Column("id", BigInteger, primary_key=True, autoincrement=False),
     Column("at", Instant, nullable=False, index=True),
     Column("phone", Text, nullable=False),
-    Column("contact", Words),
-    Column("text", Words, nullable=False),
+    Column("contact", SafeText),
+    Column("text", SafeText, nullable=False),
     Column("outcome", Text, nullable=False),
 )
 
@@ -260,12 +260,12 @@ jobs = Table(
     metadata,
     Column("tag", Text, primary_key=True),
     Column("state", Text, nullable=False),
-    Column("text", Words, nullable=False),
+    Column("text", SafeText, nullable=False),
     Column("attempted_at", Instant, nullable=False),
     Column("due_at", Instant, nullable=False),
     Column("settle_attempts", Integer, nullable=False, default=0),
     Column("listing_grace", BigInteger, nullable=False, default=0),
-    Column("error", Words),
+    Column("error", SafeText),
     Column("query_id", Text),
     Column("owner", Text),
     Column("answered_at", Instant),
@@ -303,7 +303,7 @@ messages = Table(
     Column("kind", Text, nullable=False, server_default="page"),
     Column("step", Integer),
     Column("urgency", Integer, nullable=False, server_default="2"),
-    Column("digest_entry", Words),
+    Column("digest_entry", SafeText),
     Column("merged_into", Text),
     Column("receipt", Integer),
     Column("ptt", Integer),
@@ -311,9 +311,9 @@ messages = Table(
     Column("receipt_due_at", Instant),
     Column("receipt_at", Instant),
     Column("receiver", Text, nullable=False),
-    Column("contact", Words, nullable=False),
+    Column("contact", SafeText, nullable=False),
     Column("phone", Text, nullable=False),
-    Column("text", Words, nullable=False),
+    Column("text", SafeText, nullable=False),
     Column("parts", Integer, nullable=False),
     Column("state", Text, nullable=False),
     Column("received_at", Instant, nullable=False),
@@ -324,13 +324,13 @@ messages = Table(
     Column("attempts", Integer, nullable=False, default=0),
     Column("tag", Text, ForeignKey("jobs.tag"), index=True),
     Column("ovh_id", BigInteger),
-    Column("error", Words),
+    Column("error", SafeText),
     Column("refused_by", Text),
     Column("held_for", Text),
     Column("reduction", Integer, nullable=False, server_default="0"),
     Column("finished_at", Instant),
     Column("credits", Float),
-    Column("author", Words),
+    Column("author", SafeText),
     _partial("messages_queued", "due_at", "id", where="state IN ('queued', 'held')"),
     _partial(
         "messages_under_way",
@@ -351,8 +351,8 @@ reloads = Table(
     metadata,
     Column("id", Text, primary_key=True),
     Column("at", Instant, nullable=False),
-    Column("by", Words),
-    Column("problem", Words),
+    Column("by", SafeText),
+    Column("problem", SafeText),
 )
 
 attempts = Table(
@@ -362,5 +362,5 @@ attempts = Table(
     Column("message_id", Text, ForeignKey("messages.id", ondelete="CASCADE"), primary_key=True, index=True),
 )
 
-IS_WAITING = messages.c.state.in_([word(state) for state in WAITING])
+IS_WAITING = messages.c.state.in_([sql_literal(state) for state in WAITING])
 """That a message is to be sent, as the partial indexes say it."""

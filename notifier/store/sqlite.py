@@ -172,10 +172,10 @@ class SQLite:
         """Return what tells repetitions, in memory: one process stores all there are."""
         return Dedupe()
 
-    def ring(self, connection: Connection, names: Collection[str]) -> None:
+    def notify(self, connection: Connection, names: Collection[str]) -> None:
         """Wake nobody: there are no other processes."""
 
-    def listener(self, on_ring: Callable[[str], None]) -> None:
+    def listener(self, on_notify: Callable[[str], None]) -> None:
         """Return none: there are no other processes."""
 
     def lock(self, connection: Connection, names: Collection[str]) -> set[str]:  # noqa: ARG002

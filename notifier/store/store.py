@@ -65,9 +65,9 @@ from notifier.store.schema import (
     messages,
     notifications,
     replies,
+    sql_literal,
     to_microseconds,
     webhooks,
-    word,
 )
 from notifier.store.timestamps import Timestamps, set_timestamp
 
@@ -195,20 +195,20 @@ _UNSETTLED = (
         jobs.c.account,
     )
     .where(
-        jobs.c.state != word(JobState.DONE),
+        jobs.c.state != sql_literal(JobState.DONE),
         jobs.c.state == JobState.UNSETTLED,
         jobs.c.due_at <= bindparam("now"),
     )
     .order_by(jobs.c.due_at)
     .limit(bindparam("most"))
 )
-_IS_SENDING = (jobs.c.state != word(JobState.DONE)) & (jobs.c.state == JobState.SENDING)
+_IS_SENDING = (jobs.c.state != sql_literal(JobState.DONE)) & (jobs.c.state == JobState.SENDING)
 CLAIM_LOST = "was not started: the database did not answer"
 """Why a job was returned to the queue whose claim was committed without this process learning of it."""
 _NEXT_DUE = select(
     select(func.min(messages.c.due_at)).where(IS_WAITING).scalar_subquery(),
     select(func.min(jobs.c.due_at))
-    .where(jobs.c.state != word(JobState.DONE), jobs.c.state == JobState.UNSETTLED)
+    .where(jobs.c.state != sql_literal(JobState.DONE), jobs.c.state == JobState.UNSETTLED)
     .scalar_subquery(),
 )
 
@@ -253,7 +253,7 @@ class Store(Database):
             self._insert_webhooks(connection, [_webhook_row(new) for new in fresh])
             return {new.id for new in batch}.difference(new.id for new in fresh)
 
-        written = self.submit(operation, rings=("planner",))
+        written = self.submit(operation, notifies=("planner",))
 
         def settle(done: Future[set[str]]) -> None:
             if done.exception() is not None:
@@ -322,7 +322,7 @@ class Store(Database):
                 connection.execute(ADD_MESSAGES, texts)
             return refused
 
-        return self.submit(operation, rings=("sender",))
+        return self.submit(operation, notifies=("sender",))
 
     def _plan(
         self, connection: Connection, webhook_id: str, changes: Sequence[IncidentChange], now: datetime
@@ -345,7 +345,7 @@ class Store(Database):
         def operation(connection: Connection) -> None:
             connection.execute(ADD_MESSAGES, rows)
 
-        return self.submit(operation, rings=("sender",))
+        return self.submit(operation, notifies=("sender",))
 
     # sending
 
@@ -354,7 +354,7 @@ class Store(Database):
 
         It may be called more than once; what it does counts once.
         """
-        return self.submit(lambda connection: choose(self._outbox(connection)), rings=())
+        return self.submit(lambda connection: choose(self._outbox(connection)), notifies=())
 
     def claims(self, overdue_since: datetime) -> Claims:
         """Return the jobs that this process has claimed, and how many of any process were claimed before then."""
@@ -382,7 +382,7 @@ class Store(Database):
                 self._release(connection, tag, now, CLAIM_LOST, None, answered_at=now)
             return lost
 
-        return self.submit(operation, rings=("sender",))
+        return self.submit(operation, notifies=("sender",))
 
     def _outbox(self, connection: Connection) -> Outbox:
         return Outbox(connection, self.backend, self._claim, self._end)
@@ -672,7 +672,7 @@ class Store(Database):
         """Return what is under way."""
         counts = (
             select(messages.c.state, func.count(), func.min(messages.c.received_at))
-            .where(messages.c.state.in_([word(state) for state in UNDER_WAY]))
+            .where(messages.c.state.in_([sql_literal(state) for state in UNDER_WAY]))
             .group_by(messages.c.state)
         )
         waiting = select(func.count(), func.min(webhooks.c.received_at)).where(
@@ -723,10 +723,10 @@ class Store(Database):
                 .join(notifications, notifications.c.id == messages.c.notification_id)
                 .where(
                     notifications.c.webhook_id == webhooks.c.id,
-                    messages.c.state.in_([word(state) for state in UNDER_WAY]),
+                    messages.c.state.in_([sql_literal(state) for state in UNDER_WAY]),
                 )
             )
-            open_ = select(incidents.c.id).where(incidents.c.state != word(IncidentState.RESOLVED))
+            open_ = select(incidents.c.id).where(incidents.c.state != sql_literal(IncidentState.RESOLVED))
             of_open = select(notifications.c.id).where(
                 notifications.c.webhook_id == webhooks.c.id, notifications.c.incident_id.in_(open_)
             )

@@ -38,7 +38,7 @@ class _Task(NamedTuple):
 
     operation: Operation
     future: Future[Any]
-    rings: Collection[str]
+    notifies: Collection[str]
 
 
 class _Clash(Exception):
@@ -76,8 +76,8 @@ class Writer:
             self._queue.put(None)
         self._thread.join()
 
-    def submit(self, operation: Callable[[Connection], T], rings: Collection[str] = ()) -> Future[T]:
-        """Run *operation* in a transaction; the result comes once it is on disk, and *rings* are rung.
+    def submit(self, operation: Callable[[Connection], T], notifies: Collection[str] = ()) -> Future[T]:
+        """Run *operation* in a transaction; the result comes once it is on disk, and *notifies* are notified.
 
         The operation may be run again when it shared a transaction that failed. The future raises
         `StoreUnavailable` when the store as a whole is hindered, else what the operation raised.
@@ -87,7 +87,7 @@ class Writer:
             if self._is_stopped:
                 future.set_exception(StoreUnavailable("the store is closed"))
             else:
-                self._queue.put(_Task(operation, future, rings))
+                self._queue.put(_Task(operation, future, notifies))
         return future
 
     def _run(self) -> None:
@@ -143,7 +143,7 @@ class Writer:
             connection = self._connect()
             with connection.begin():
                 results = [task.operation(connection) for task in batch]
-                self._backend.ring(connection, {name for task in batch for name in task.rings})
+                self._backend.notify(connection, {name for task in batch for name in task.notifies})
                 reach("before-commit")
             reach("after-commit")
         except DBAPIError as error:

@@ -66,8 +66,8 @@ class Writes:
     def watch(self, store: Any) -> None:
         submit = store.submit
 
-        def submitting(operation: Callable[[Connection], Any], rings: Collection[str] = ()) -> Future[Any]:
-            return submit(self._named(operation), rings)
+        def submitting(operation: Callable[[Connection], Any], notifies: Collection[str] = ()) -> Future[Any]:
+            return submit(self._named(operation), notifies)
 
         store.submit = submitting
 
