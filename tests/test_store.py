@@ -357,7 +357,7 @@ def test_a_storm_of_webhooks_is_known_in_little_memory(hand):
         recent, digests = Dedupe(), [blake2b(b"%d" % n, digest_size=16).digest() for n in range(50_000)]
         before = tracemalloc.get_traced_memory()[0]
         assert all(recent.take(digest, hand(), WINDOW) for digest in digests)
-        assert tracemalloc.get_traced_memory()[0] - before < 75 * len(digests)
+        assert tracemalloc.get_traced_memory()[0] - before < 250 * len(digests)
     finally:
         tracemalloc.stop()
     assert not any(recent.take(digest, hand(), WINDOW) for digest in digests)
