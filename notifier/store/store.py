@@ -28,7 +28,6 @@ from sqlalchemy.exc import IntegrityError
 from notifier.clock import utc_now
 from notifier.ids import first_id, new_id
 from notifier.incidents import IncidentState
-from notifier.store.bulk import BulkInsert
 from notifier.store.database import Database
 from notifier.store.followup import ReceiptStore, ReplyStore
 from notifier.store.incidents import ADD_MESSAGES, Incidents, message_row
@@ -213,6 +212,9 @@ _NEXT_DUE = select(
 )
 
 
+_ADD_WEBHOOKS = insert(webhooks)
+
+
 class Store(Database):
     """The history of webhooks, notifications, messages and jobs.
 
@@ -224,7 +226,6 @@ class Store(Database):
         """Take the database at *place*, as `Database` does."""
         super().__init__(place, self._remember)
         self._repetitions = self.backend.repetitions()
-        self._insert_webhooks = BulkInsert(webhooks, lambda rows: insert(webhooks).values(rows))
         self.replica = new_id(utc_now())
         """What this process is known by among those that work on the same database."""
         self.replicas = ReplicaStore(self)
@@ -250,7 +251,8 @@ class Store(Database):
         def operation(connection: Connection) -> set[str]:
             self._repetitions.forget(fresh)  # of an earlier run of this operation, that was rolled back
             fresh[:] = self._repetitions.fresh(connection, batch, window)
-            self._insert_webhooks(connection, [_webhook_row(new) for new in fresh])
+            if fresh:
+                connection.execute(_ADD_WEBHOOKS, [_webhook_row(new) for new in fresh])
             return {new.id for new in batch}.difference(new.id for new in fresh)
 
         written = self.submit(operation, notifies=("planner",))
@@ -793,9 +795,15 @@ def _tags_of(connection: Connection, of: ColumnElement[bool]) -> set[str]:
     return set(connection.execute(statement).scalars())
 
 
-def _webhook_row(new: NewWebhook) -> tuple[object, ...]:
-    received_at = to_microseconds(new.received_at)
-    return new.id, new.identity, received_at, new.posted_to, new.body, None, new.group_hash, None
+def _webhook_row(new: NewWebhook) -> dict[str, Any]:
+    return {
+        "id": new.id,
+        "identity": new.identity,
+        "received_at": to_microseconds(new.received_at),
+        "posted_to": new.posted_to,
+        "body": new.body,
+        "group_hash": new.group_hash,
+    }
 
 
 def _notification_row(plan: NewNotification, now: datetime) -> dict[str, Any]:

@@ -121,7 +121,6 @@ def _child(wanted: dict[str, object]) -> None:
 def _be() -> None:
     import notifier.cli
     import notifier.service
-    import notifier.store.bulk  # noqa: F401
 
     pids: set[int] = set()
     reading, writing = os.pipe()
