@@ -25,6 +25,7 @@ from zoneinfo import ZoneInfo
 import requests
 
 from notifier.http_client import AnswerTooLarge, call
+from notifier.limited_process import bare_environment
 from notifier.schedules import Shift
 
 MAX_BYTES = 5 * 1024 * 1024
@@ -125,7 +126,7 @@ def parse(data: bytes, zone: ZoneInfo, start: datetime, end: datetime) -> list[E
             capture_output=True,
             check=False,
             timeout=_PARSE_TIMEOUT,
-            env={"PATH": os.environ.get("PATH", "")},  # no secret is in it
+            env=bare_environment(),
         )
     except OSError as error:
         raise CalendarError(f"cannot be read: no process can be started: {error.strerror}") from None

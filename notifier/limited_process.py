@@ -11,7 +11,6 @@ import json
 import os
 import pickle
 import resource
-import select
 import signal
 import subprocess
 import sys
@@ -27,7 +26,11 @@ MOST_SECONDS = 2
 MOST_MEMORY = 96 * 1024 * 1024
 """Bytes that requests may take, beside what the process has when it begins."""
 _LONGEST_WAIT = 30.0
-"""Seconds to wait for an answer, also where the machine is too busy to compute."""
+"""Seconds that a request may take, also where the machine is too busy to compute."""
+_FAREWELL = 1.0  # seconds
+_LARGEST_ANSWER = 1024 * 1024
+_OUT_OF_MEMORY = 71
+"""The exit code of a process that has no memory left."""
 _MiB = 1024 * 1024
 
 
@@ -39,15 +42,24 @@ class ProcessEnded(Exception):
         self.is_exceeded = is_exceeded
 
 
+def bare_environment() -> dict[str, str]:
+    """Return the environment of a process that runs our code and needs no secret."""
+    kept = {
+        name: os.environ[name] for name in ("PATH", "PYTHONTZPATH", "LD_LIBRARY_PATH") if name in os.environ
+    }
+    return kept | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+
+
 class LimitedProcess:
     """The process that runs ``python -m MODULE``, whose main function is `serve`; started by the first request."""
 
     def __init__(self, module: str, beginning: object) -> None:
         """Have *module* answer, which is given *beginning* first."""
         self._module = module
-        self._beginning = beginning
+        self._beginning = pickle.dumps(beginning)
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
+        self._is_closed = False
 
     def start(self) -> None:
         """Start the process now, so that the first request does not wait for it."""
@@ -58,61 +70,96 @@ class LimitedProcess:
         """Return the answer to *request*, as JSON has it.
 
         Raises:
-            ProcessEnded: it takes too much memory or computing.
+            ProcessEnded: it takes too much memory or computing, or no process can be had.
         """
+        data = pickle.dumps(request)
         with self._lock:
             try:
-                process = self._running()
-                assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018 (they are pipes)
-                _write(process.stdin, pickle.dumps(request))
-                poller = select.poll()
-                poller.register(process.stdout, select.POLLIN)
-                if not poller.poll(_LONGEST_WAIT * 1000):
-                    process.kill()
-                answer = _read(process.stdout)
-            except BrokenPipeError:
-                answer = None
+                try:
+                    return self._exchange(data)
+                except ProcessEnded as error:
+                    if error.is_exceeded:
+                        raise
+                    return self._exchange(
+                        data
+                    )  # a signal ended the process, which says nothing of the request
             except OSError as error:
                 raise ProcessEnded(
                     f"no process can be started: {error.strerror}", is_exceeded=False
                 ) from None
-            if answer is None:
-                raise ProcessEnded(self._ended(), is_exceeded=True)
-            return json.loads(answer)
+            finally:
+                if self._is_closed:
+                    self._end()
 
     def close(self) -> None:
-        """End the process once it has answered; the next request starts another."""
+        """End the process once it has answered; where it is asked again, it ends after each answer."""
         with self._lock:
-            if self._process is not None:
-                self._process.kill()
-                self._ended()
+            self._is_closed = True
+            self._end()
+
+    def _exchange(self, data: bytes) -> Any:
+        """Return the answer to the request *data*.
+
+        Raises:
+            ProcessEnded: the process has ended, or was ended since it exceeded a limit.
+            OSError: no process can be started.
+        """
+        process = self._running()
+        assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018 (they are pipes)
+        late = threading.Event()
+
+        def end() -> None:
+            late.set()
+            process.kill()
+
+        timer = threading.Timer(_LONGEST_WAIT, end)
+        timer.start()
+        answer = None
+        try:
+            _write(process.stdin, data)
+            answer = _read(process.stdout, _LARGEST_ANSWER)
+        except BrokenPipeError:
+            pass  # it has ended
+        finally:
+            timer.cancel()
+        if answer is not None and not late.is_set():
+            return json.loads(answer)
+        code = self._end()
+        if late.is_set():
+            raise ProcessEnded(f"it takes longer than {_LONGEST_WAIT:.0f} seconds", is_exceeded=True)
+        if code == -signal.SIGXCPU:
+            raise ProcessEnded(f"it takes more than {MOST_SECONDS} seconds of computing", is_exceeded=True)
+        if code == _OUT_OF_MEMORY:
+            raise ProcessEnded(f"it takes more than {MOST_MEMORY // _MiB} MiB", is_exceeded=True)
+        raise ProcessEnded(f"its process ended with the code {code}", is_exceeded=False)
 
     def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is not None and self._process.poll() is not None:
+            self._end()
         if self._process is None:
             self._process = subprocess.Popen(  # noqa: S603 (our own)
                 [sys.executable, "-P", "-m", self._module],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
                 bufsize=0,
-                env={"PATH": os.environ.get("PATH", "")},
+                env=bare_environment(),
             )
             assert self._process.stdin is not None  # noqa: S101 (it is a pipe)
-            _write(self._process.stdin, pickle.dumps(self._beginning))
+            _write(self._process.stdin, self._beginning)
         return self._process
 
-    def _ended(self) -> str:
-        """Return why the process has ended, and forget it."""
+    def _end(self) -> int | None:
+        """End the process, if there is one, and return its exit code."""
         process, self._process = self._process, None
         if process is None:
-            return "it did not start"
+            return None
+        if process.stdin is not None:
+            process.stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_FAREWELL)  # one that exceeded a limit is about to end
+        process.kill()
         with process:  # closes the pipes
-            code = process.wait()
-        if code == -signal.SIGXCPU:
-            return f"it takes more than {MOST_SECONDS} seconds of computing"
-        if code == -signal.SIGKILL:
-            return f"it takes longer than {_LONGEST_WAIT:.0f} seconds, or the system has ended it"
-        return f"it takes more than {MOST_MEMORY // _MiB} MiB, or its process fails (exit code {code})"
+            return process.wait()
 
 
 def serve(begin: Callable[[Any], Callable[[Any], Any]]) -> None:
@@ -122,21 +169,35 @@ def serve(begin: Callable[[Any], Callable[[Any], Any]]) -> None:
         begin: returns, for what the process is given first, the function that answers a request with what JSON can
             hold.
     """
+    for one in (signal.SIGINT, signal.SIGTERM):  # meant for the service, which ends its work first
+        signal.signal(one, signal.SIG_IGN)
     requests, answers = sys.stdin.buffer, sys.stdout.buffer
     beginning = _read(requests)
     if beginning is None:
         return
     answer = begin(pickle.loads(beginning))  # noqa: S301 (the service writes it)
-    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (taken + MOST_MEMORY, taken + MOST_MEMORY))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    while (request := _read(requests)) is not None:
-        until = ceil(time.process_time()) + MOST_SECONDS
-        resource.setrlimit(resource.RLIMIT_CPU, (until, resource.RLIM_INFINITY))
-        found = answer(pickle.loads(request))  # noqa: S301 (the service writes it)
-        _write(answers, json.dumps(found).encode())
+    _limit(resource.RLIMIT_FSIZE, 0)
+    _limit(resource.RLIMIT_CORE, 0)
+    while (data := _read(requests)) is not None:
+        request = pickle.loads(data)  # noqa: S301 (the service writes it)
+        with contextlib.suppress(OSError):  # of another system, whose processes tell no size
+            taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+            _limit(resource.RLIMIT_AS, taken + MOST_MEMORY)
+        _limit(resource.RLIMIT_CPU, ceil(time.process_time()) + MOST_SECONDS)
+        try:
+            found = json.dumps(answer(request)).encode()
+        except MemoryError:
+            os._exit(_OUT_OF_MEMORY)
+        _limit(resource.RLIMIT_AS, resource.RLIM_INFINITY)
+        _write(answers, found)
         answers.flush()
+
+
+def _limit(what: int, most: int) -> None:
+    """Limit *what* to *most*, or to what this process was given."""
+    _, hard = resource.getrlimit(what)
+    is_less = hard != resource.RLIM_INFINITY and (most == resource.RLIM_INFINITY or most > hard)
+    resource.setrlimit(what, (hard if is_less else most, hard))
 
 
 def _write(stream: IO[bytes], data: bytes) -> None:
@@ -145,16 +206,18 @@ def _write(stream: IO[bytes], data: bytes) -> None:
         rest = rest[stream.write(rest) :]
 
 
-def _read(stream: IO[bytes]) -> bytes | None:
-    """Return the next piece of *stream*, None at its end."""
+def _read(stream: IO[bytes], most: int = 2**62) -> bytes | None:
+    """Return the next piece of *stream*, None at its end, or where the piece is larger than *most*."""
     size = _read_exactly(stream, 8)
-    return None if size is None else _read_exactly(stream, int.from_bytes(size, "big"))
+    if size is None or int.from_bytes(size, "big") > most:
+        return None
+    return _read_exactly(stream, int.from_bytes(size, "big"))
 
 
 def _read_exactly(stream: IO[bytes], size: int) -> bytes | None:
-    data = b""
+    data = bytearray()
     while len(data) < size:
         if not (piece := stream.read(size - len(data))):
             return None
         data += piece
-    return data
+    return bytes(data)

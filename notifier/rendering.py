@@ -471,7 +471,9 @@ class Templates:
         try:
             return template.render(context)
         except TemplateNotFound as error:
-            return self._failure(name, file_name, error, f'there is no template "{error.message}" to include')
+            return self._failure(
+                name, file_name, error, f'there is no template "{str(error.message)[:200]}" to include'
+            )
         except MemoryError as error:
             return self._failure(name, file_name, error, f"it takes more than {MOST_MEMORY // 1024**2} MiB")
         except Exception as error:

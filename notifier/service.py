@@ -349,7 +349,7 @@ class Service:
         self._keep_private(new)
         before = self.current.runtime.templates
         self.current.runtime = prepare(loading, templates, self.metrics.observe_call, self.current.calendars)
-        templates.start()
+        loop.run_in_executor(None, templates.start)
         loop.run_in_executor(None, before.close)
         self._gate.admit_as(new.web)
         self.connections.tls = tls

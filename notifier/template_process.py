@@ -32,17 +32,16 @@ class TemplateProcess:
         """
         with self._lock:
             until, why = self._resting.get(template, (0.0, ""))
-        if elapsed() < until:
-            why = f"{why}; it is tried again within {REST / 60:.0f} minutes, or after a reload"
-            raise ProcessEnded(why, is_exceeded=True)
-        try:
-            found: dict[str, Any] = self._process.call(arguments)
-        except ProcessEnded as error:
-            if error.is_exceeded:
-                with self._lock:
+            if elapsed() < until:
+                why = f"{why}; it is tried again within {REST / 60:.0f} minutes, or after a reload"
+                raise ProcessEnded(why, is_exceeded=True)
+            try:
+                found: dict[str, Any] = self._process.call(arguments)
+            except ProcessEnded as error:
+                if error.is_exceeded:
                     self._resting[template] = elapsed() + REST, str(error)
-            raise
-        return found
+                raise
+            return found
 
 
 def _begin(sources: Mapping[str, tuple[str, str]]) -> Callable[[Any], Any]:

@@ -6,8 +6,10 @@ import http.client
 import io
 import itertools
 import json
+import os
 import re
 import resource
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -924,6 +926,88 @@ def test_a_reload_with_a_template_that_computes_too_much_is_fast_and_costs_no_pa
     assert phones.wait(3)[2].message == "again InstanceDown"
 
 
+def children():
+    """Return the processes of templates that this thread has started."""
+    found = Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text().split()
+    return [
+        int(one) for one in found if b"notifier.template_process" in Path(f"/proc/{one}/cmdline").read_bytes()
+    ]
+
+
+@pytest.fixture
+def isolated(tmp_path):
+    """Templates in a process of their own, and a function that composes a page by them."""
+    (tmp_path / "page.j2").write_text("own {{ alerts[0].name }}")
+    templates = Templates({"page.j2": tmp_path / "page.j2"})
+    templates.isolate()
+    message = notification_of(payload("firing-one"))
+    recipient, now = (
+        Recipient("alice", ALICE, "en", ZoneInfo("UTC")),
+        datetime(2026, 11, 22, 12, 20, tzinfo=UTC),
+    )
+    yield templates, lambda: compose(templates, message, recipient, Style(), now)
+    templates.close()
+
+
+def notification_of(body):
+    webhook_ = parse_webhook(body)
+    return build_notification(webhook_, range(len(webhook_.alerts)), "ops")
+
+
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_signal_that_ends_the_process_of_templates_costs_no_text(isolated, sent):
+    _, text = isolated
+    assert text().text == "own InstanceDown"
+    (child,) = children()
+    os.kill(child, sent)
+    time.sleep(0.1 if sent != signal.SIGKILL else 0)
+    assert (text().text, text().failure) == ("own InstanceDown", None)
+    assert (children() == [child]) is (sent != signal.SIGKILL), "the others are for the service"
+
+
+def test_a_text_that_is_composed_after_a_reload_leaves_no_process(isolated):
+    templates, text = isolated
+    text()
+    templates.close()
+    assert children() == []
+    assert text().text == "own InstanceDown"
+    assert children() == []
+
+
+def test_a_process_of_templates_that_is_stopped_is_given_up(isolated, monkeypatch):
+    _, text = isolated
+    text()
+    (child,) = children()
+    monkeypatch.setattr("notifier.limited_process._LONGEST_WAIT", 0.5)
+    os.kill(child, signal.SIGSTOP)
+    found = text()
+    assert found.failure.reason == "it takes longer than 0 seconds"
+    assert "InstanceDown" in found.text
+    assert children() == []
+
+
+def test_a_process_of_templates_keeps_to_the_limits_it_was_given(tmp_path):
+    (tmp_path / "page.j2").write_text("own {{ alerts[0].name }}")
+    code = (
+        "import resource, sys; from tests import test_hostile as t; from notifier.rendering import *\n"
+        "resource.setrlimit(resource.RLIMIT_CPU, (1000, 1000))\n"
+        "templates = Templates({'page.j2': t.Path(sys.argv[1])}); templates.isolate()\n"
+        "now = t.datetime(2026, 11, 22, 12, 20, tzinfo=t.UTC); alice = Recipient('alice', t.ALICE, 'en', ZoneInfo('UTC'))\n"
+        "print(compose(templates, t.notification_of(t.payload('firing-one')), alice, Style(), now).text)\n"
+        "templates.close()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "page.j2"], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.strip() == "own InstanceDown", done.stderr
+
+
+def test_the_reason_of_a_failure_is_short(tmp_path):
+    (tmp_path / "page.j2").write_text("{% include 'x' * 10**6 %}")
+    templates = Templates({"page.j2": tmp_path / "page.j2"})
+    assert len(templates.render("page", "en", {}).reason) < 300
+
+
 def test_the_process_of_templates_inherits_no_secret(tmp_path, monkeypatch):
     monkeypatch.setenv("OVH_APPLICATION_SECRET", "a-secret-of-the-environment")
     templates = Templates()
@@ -937,13 +1021,9 @@ def test_the_process_of_templates_inherits_no_secret(tmp_path, monkeypatch):
             ).failure
             is None
         )
-        children = Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text().split()
-        (environment,) = [
-            Path(f"/proc/{child}/environ").read_bytes()
-            for child in children
-            if b"notifier.template_process" in Path(f"/proc/{child}/cmdline").read_bytes()
-        ]
-        assert environment.startswith(b"PATH=")
+        (child,) = children()
+        environment = Path(f"/proc/{child}/environ").read_bytes()
+        assert b"PATH=" in environment
         assert b"a-secret" not in environment
     finally:
         templates.close()

@@ -120,7 +120,7 @@ def _child(wanted: dict[str, object]) -> None:
 
 def _be() -> None:
     import notifier.cli
-    import notifier.service
+    import notifier.service  # noqa: F401 (each child has it then)
 
     pids: set[int] = set()
     reading, writing = os.pipe()
