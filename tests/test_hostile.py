@@ -825,7 +825,7 @@ BOMBS = [
     "{{ 'a'.zfill(10**9) }}",
     "{{ [1, 2] | batch(10**9, 'x') | list }}",
     "{{ 9**(9**9) }}",
-    "{% for a in range(9000) %}{% for b in range(9000) %}{% endfor %}{% endfor %}",
+    "{% for a in range(90000) %}{% for b in range(90000) %}{% endfor %}{% endfor %}",
     "{% set l = [0] * 20000 %}{% for x in l if 1 in l or 2 in l or 3 in l %}{% endfor %}",
     "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(60) }}",
     "{% set ns = namespace(x='ab') %}{% for i in range(1000) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
