@@ -63,7 +63,7 @@ class LimitedProcess:
 
     def start(self) -> None:
         """Start the process now, so that the first request does not wait for it."""
-        with self._lock, contextlib.suppress(OSError):  # the first request says what is wrong
+        with self._lock, contextlib.suppress(ProcessEnded):  # the first request says what is wrong
             self._running()
 
     def call(self, request: object) -> Any:
@@ -75,18 +75,13 @@ class LimitedProcess:
         data = pickle.dumps(request)
         with self._lock:
             try:
-                try:
-                    return self._exchange(data)
-                except ProcessEnded as error:
-                    if error.is_exceeded:
-                        raise
-                    return self._exchange(
-                        data
-                    )  # a signal ended the process, which says nothing of the request
-            except OSError as error:
-                raise ProcessEnded(
-                    f"no process can be started: {error.strerror}", is_exceeded=False
-                ) from None
+                return self._exchange(data)
+            except ProcessEnded as error:
+                if error.is_exceeded:
+                    raise
+                return self._exchange(
+                    data
+                )  # what ended the process, as a signal, says nothing of the request
             finally:
                 if self._is_closed:
                     self._end()
@@ -101,8 +96,7 @@ class LimitedProcess:
         """Return the answer to the request *data*.
 
         Raises:
-            ProcessEnded: the process has ended, or was ended since it exceeded a limit.
-            OSError: no process can be started.
+            ProcessEnded: the process has ended, was ended since it exceeded a limit, or cannot be started.
         """
         process = self._running()
         assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018 (they are pipes)
@@ -118,7 +112,7 @@ class LimitedProcess:
         try:
             _write(process.stdin, data)
             answer = _read(process.stdout, _LARGEST_ANSWER)
-        except BrokenPipeError:
+        except OSError:
             pass  # it has ended
         finally:
             timer.cancel()
@@ -136,7 +130,9 @@ class LimitedProcess:
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is not None and self._process.poll() is not None:
             self._end()
-        if self._process is None:
+        if self._process is not None:
+            return self._process
+        try:
             self._process = subprocess.Popen(  # noqa: S603 (our own)
                 [sys.executable, "-P", "-m", self._module],
                 stdin=subprocess.PIPE,
@@ -146,6 +142,8 @@ class LimitedProcess:
             )
             assert self._process.stdin is not None  # noqa: S101 (it is a pipe)
             _write(self._process.stdin, self._beginning)
+        except OSError as error:
+            raise ProcessEnded(f"no process can be started: {error.strerror}", is_exceeded=False) from None
         return self._process
 
     def _end(self) -> int | None:

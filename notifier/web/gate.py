@@ -119,8 +119,8 @@ _UNAUTHORIZED = Denial(
 _BUSY = Denial(503, "too many passwords wait to be verified; try again", {"retry-after": "1"})
 
 
-def _peer(scope: Scope) -> str:
-    return peer_of((scope.get("client") or ("",))[0])
+def _address(scope: Scope) -> str:
+    return str((scope.get("client") or ("",))[0])
 
 
 def _authorization(scope: Scope) -> bytes:
@@ -190,7 +190,7 @@ class Gate:
         header = _authorization(scope)
         known = authentication.known(header)
         if known is True:
-            place = (_peer(scope), authentication.user_of(header))
+            place = (peer_of(_address(scope)), authentication.user_of(header))
             if not self._has_place(*place):
                 return _BUSY
             self._verifying[place] += 1
@@ -216,7 +216,8 @@ class Gate:
 
     def _log_refused(self, scope: Scope, why: str) -> None:
         """Log a refusal: a few a minute of one peer, then how many there were beyond those."""
-        peer, address, now = _peer(scope), (scope.get("client") or ("",))[0], elapsed()
+        address, now = _address(scope), elapsed()
+        peer = peer_of(address)
         since, count = self._refusals.get(peer, (now, 0))
         unlogged = None
         if now - since >= _MINUTE:

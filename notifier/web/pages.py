@@ -80,9 +80,7 @@ _ME = "notifier-me"
 _HEADERS = {
     "content-security-policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
-    "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
-    "cache-control": "no-store",
 }
 View = tuple[str, dict[str, Any]]
 """The file of a template, and what it shows."""
@@ -215,7 +213,7 @@ class Pages:
         name = request.path_params["name"]
         if name not in _STATIC:
             return PlainTextResponse("Not Found", 404)
-        headers = {"cache-control": "no-cache", "x-content-type-options": "nosniff"}
+        headers = {"cache-control": "no-cache"}
         return FileResponse(_SITE / name, media_type=_STATIC[name], headers=headers)
 
     # keeping a page current
