@@ -85,6 +85,7 @@ class _Calls(HTTPAdapter):
         try:
             answer = super().send(request, *args, **kwargs)
             answer.raw = io.BytesIO(self._read(answer))
+            answer.encoding = answer.encoding or "utf-8"  # to guess at that of a long page takes seconds
         except (OSError, HTTPError) as error:  # requests' errors are of the former
             if is_over.is_set():
                 raise late from error

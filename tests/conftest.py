@@ -21,7 +21,8 @@ from hypothesis import HealthCheck, settings
 from notifier.logs import LogLevel, configure_logging
 from notifier.ovh.emulator import Emulator, Sms
 from notifier.service import Service
-from notifier.store.migrations import __main__ as migrations
+from notifier.store.engine import migrate
+from notifier.store.sqlite import SQLite
 
 pytest_plugins = ["tests.pager", "tests.postgres"]
 PAYLOADS = Path(__file__).parent / "payloads"
@@ -112,7 +113,7 @@ class Files:
 def blank(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database whose schema is up to date: to make one anew for each test takes longer than the test."""
     file = tmp_path_factory.mktemp("blank") / "notifier.db"
-    assert migrations.main(str(file)) == 0
+    migrate(SQLite(file))
     file.chmod(0o600)
     return file
 

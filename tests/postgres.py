@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import URL, make_url
 
-from notifier.store.migrations import __main__ as migrations
+from notifier.store.engine import migrate
+from notifier.store.postgresql import PostgreSQL
 
 _numbers = itertools.count(1)
 
@@ -48,7 +49,7 @@ class Server:
         """The name of a database whose schema is up to date."""
         if self._blank is None:
             url = self.create()
-            assert migrations.main(url.render_as_string(hide_password=False)) == 0
+            migrate(PostgreSQL(url))
             self._blank = str(url.database)
         return self._blank
 

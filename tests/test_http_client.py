@@ -69,6 +69,10 @@ class Hostile(BaseHTTPRequestHandler):
         self._head(len(data), Content_Encoding="gzip")
         self.wfile.write(data)
 
+    def answer_latin(self):
+        self._head(6, Content_Type="application/json")
+        self.wfile.write("déjà ".encode("latin-1") + b".")
+
     def log_message(self, *_):
         pass
 
@@ -128,3 +132,8 @@ def test_a_timer_that_was_cancelled_ends_no_later_call(hostile):
         assert session.get(f"{hostile.url}/whole", timeout=10).ok
         time.sleep(0.6)
         assert session.get(f"{hostile.url}/whole", timeout=10).ok
+
+
+def test_a_text_in_an_unnamed_encoding_is_read_as_utf_8(hostile):
+    answer = call("GET", f"{hostile.url}/latin", seconds=10)
+    assert answer.text == "d\ufffdj\ufffd ."

@@ -105,10 +105,8 @@ def test_the_constraints_pin_everything_and_name_no_index():
 def test_what_a_service_does_without_is_not_loaded():
     unused = {
         "alembic",
-        "charset_normalizer",
         "icalendar",
         "psycopg",
-        "rich",
         "sqlalchemy.dialects.postgresql",
         "watchfiles",
     }

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import tracemalloc
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from pathlib import Path
@@ -26,9 +26,9 @@ from sqlalchemy.exc import OperationalError
 from notifier.config import Recipient
 from notifier.ids import first_id, new_id
 from notifier.incidents import IncidentState
+from notifier.store import migrations
 from notifier.store.dedupe import Dedupe
-from notifier.store.engine import HEAD, REFUSED, StoreRefused, StoreUnavailable, migrate, revision
-from notifier.store.migrations import __main__ as migrations
+from notifier.store.engine import HEAD, StoreRefused, StoreUnavailable, migrate, revision
 from notifier.store.records import Ending, Job, NewMessage, NewNotification, NewWebhook
 from notifier.store.schema import JobState, MessageState, jobs, messages, metadata
 from notifier.store.sqlite import SQLite, open_engine
@@ -163,7 +163,7 @@ def test_a_database_of_an_earlier_revision_keeps_what_it_holds(path, revision_):
     with sqlite3.connect(path) as connection:
         connection.executescript((Path(__file__).parent / "databases" / f"{revision_}.sql").read_text())
     connection.close()
-    assert migrations.main(str(path)) == 0
+    migrate(SQLite(path))
     store = Store(path)
     store.start()
     try:
@@ -177,25 +177,17 @@ def test_a_database_of_an_earlier_revision_keeps_what_it_holds(path, revision_):
         store.stop()
 
 
-def test_the_migrations_run_by_themselves(path, capsys):
-    assert migrations.main(str(path)) == 0
-    assert migrations.main(str(path)) == 0
-    engine = open_engine(path)
-    assert revision(engine) == HEAD
-    with engine.begin() as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    engine.dispose()
-    assert migrations.main(str(path)) == REFUSED
-    assert "is newer than this program knows" in capsys.readouterr().out
+def test_a_file_that_is_no_database_says_so_where_its_schema_would_be_made(path):
     path.write_bytes(b"x" * 9999)
-    assert migrations.main(str(path)) == 1
-    assert "not a database" in capsys.readouterr().out
-
-
-def test_a_migration_that_fails_says_why(path, monkeypatch):
-    monkeypatch.setattr("notifier.store.engine.sys.executable", "/bin/false")
-    with pytest.raises(StoreUnavailable, match="cannot be brought up to date"):
+    with pytest.raises(StoreUnavailable, match="cannot be brought up to date: file is not a database"):
         migrate(SQLite(path))
+
+
+def test_databases_are_migrated_at_once(tmp_path):
+    backends = [SQLite(tmp_path / f"{number}.db") for number in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(migrate, backends))
+    assert [revision(backend.engine) for backend in backends] == [HEAD] * 8
 
 
 def test_writes_are_flushed_to_the_disk_and_readers_do_not_block(in_file):

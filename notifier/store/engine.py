@@ -5,8 +5,6 @@ What differs between them is in `notifier.store.sqlite` and `notifier.store.post
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
 from typing import Protocol
@@ -18,11 +16,6 @@ from notifier.store.records import NewWebhook
 
 HEAD = "0001"
 """The newest revision of the schema that this program knows."""
-
-REFUSED = 3
-"""The exit code of ``python -m notifier.store.migrations`` for a schema that is newer than this program."""
-
-_MIGRATION_TIMEOUT = 300.0  # seconds
 
 
 class StoreUnavailable(Exception):
@@ -69,8 +62,6 @@ class Backend(Protocol):
     """What people know it by; without a password."""
     is_shared: bool
     """Whether other processes may work on it."""
-    place: str
-    """What `notifier.store.migrations` finds it by; it may hold a password."""
 
     def take(self) -> None:
         """Take it for this process, where it is for one alone."""
@@ -121,34 +112,17 @@ def revision(engine: Engine) -> str | None:
 def migrate(backend: Backend) -> None:
     """Bring the schema to `HEAD`, if it is not there yet.
 
-    That is done by a process of its own: Alembic would stay in this one's memory, ten megabytes of it.
-
     Raises:
         StoreRefused: the schema is newer than this program.
         StoreUnavailable: the database cannot be read or written.
     """
     try:
         backend.prepare()
-        if revision(backend.engine) == HEAD:
-            return
+        if revision(backend.engine) != HEAD:
+            from notifier.store.migrations import upgrade  # Alembic takes ten megabytes, and is seldom needed
+
+            upgrade(backend.engine)
     except DBAPIError as error:
-        raise StoreUnavailable(reason(error)) from error
+        raise StoreUnavailable(f"its schema cannot be brought up to date: {reason(error)}") from error
     finally:
         backend.engine.dispose()
-    command = [sys.executable, "-P", "-m", "notifier.store.migrations"]
-    try:
-        ended = subprocess.run(  # noqa: S603 (our own)
-            command,
-            input=backend.place,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=_MIGRATION_TIMEOUT,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise StoreUnavailable(f"its schema cannot be brought up to date: {error}") from error
-    if ended.returncode == REFUSED:
-        raise StoreRefused(ended.stdout.strip())
-    if ended.returncode != 0:
-        detail = ended.stdout.strip() or ended.stderr.strip().rpartition("\n")[2]
-        raise StoreUnavailable(f"its schema cannot be brought up to date: {detail}")

@@ -61,7 +61,6 @@ class PostgreSQL:
         """
         self.url = url.set(drivername="postgresql+psycopg")
         self.name = url.set(query={}).render_as_string(hide_password=True)
-        self.place = self.url.render_as_string(hide_password=False)
         given = {name: value for name, value in _SETTINGS.items() if name not in url.query}
         try:
             self.engine = create_engine(

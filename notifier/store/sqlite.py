@@ -104,7 +104,6 @@ class SQLite:
         """Prepare to work on the file at *path*; nothing is opened yet."""
         self.path = path
         self.name = str(path)
-        self.place = str(path)
         self.engine = open_engine(path)
         self._lock: ProcessLock | None = None
 
