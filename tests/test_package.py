@@ -1,10 +1,13 @@
 """What is built installs and works outside the checkout, and nothing that must not be is in it."""
 
+import ast
 import re
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -78,7 +81,6 @@ def test_the_wheel_works_outside_the_checkout(wheel, tmp_path):
 
 
 def test_the_constraints_pin_everything_and_name_no_index():
-    import tomllib
 
     pinned = {}
     for file in ("constraints.txt", "requirements.txt", "requirements-build.txt"):
@@ -115,3 +117,24 @@ def test_what_a_service_does_without_is_not_loaded():
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60
     )
     assert (shown.stdout, shown.stderr) == ("set()\n", "")
+
+
+def test_every_package_that_is_imported_is_declared():
+    imported = set()
+    for file in (ROOT / "notifier").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                imported.add(str(node.module).split(".")[0])
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["postgres"]]
+    declared = {
+        re.split(r"\W", name, maxsplit=1)[0].lower() for name in (w.replace("-", "_") for w in wanted)
+    }
+    providers = packages_distributions()
+    others = imported - sys.stdlib_module_names - {"notifier"}
+    undeclared = [
+        one for one in others if not {p.lower().replace("-", "_") for p in providers[one]} & declared
+    ]
+    assert undeclared == []
