@@ -34,8 +34,8 @@ bench: $(VENV)/ready
 	$(BIN)/python -m tests.bench
 
 schema: $(VENV)/ready
-	$(BIN)/python -m notifier.schema_file
-	$(BIN)/python -m notifier.reference
+	$(BIN)/python -m notifier.config.schema
+	$(BIN)/python -m notifier.config.reference
 
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE := uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-annotate --no-header

@@ -16,8 +16,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from notifier import assets
+from notifier.emulator import Emulation, Emulator, Sms
 from notifier.logs import LogLevel, configure_logging
-from notifier.ovh.emulator import Emulation, Emulator, Sms
 from notifier.service import Service
 
 _WIDTH = 44

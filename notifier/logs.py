@@ -12,7 +12,7 @@ from typing import Any, TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from notifier.phones import forms, mask, mask_all
+from notifier.sms.phones import forms, mask, mask_all
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 """What moves the cursor, ends a line or turns the direction of text: what others sent must not forge a line."""

@@ -8,15 +8,15 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 
-from notifier import calendars
-from notifier.alertmanager import parse_webhook
-from notifier.calendars import CalendarError
-from notifier.config import Loading
+from notifier.alertmanager.webhook import parse_webhook
+from notifier.config.model import Loading
+from notifier.config.source import Path_, Position, Problem
+from notifier.oncall import calendars
+from notifier.oncall.calendars import CalendarError
+from notifier.oncall.schedules import COVER, Schedules
 from notifier.ovh.api import Account, OvhClient
 from notifier.ovh.errors import CallFailed
-from notifier.rendering import Notification, Templates, build_notification, sample_failures
-from notifier.schedules import COVER, Schedules
-from notifier.yaml_source import Path_, Position, Problem
+from notifier.rendering.compose import Notification, Templates, build_notification, sample_failures
 
 _URL_IN_TEMPLATE = re.compile(
     r"https?://|www\.|generator_url|external_url|runbook_url|_url\b|mailto:|\w@\w+\.\w|\+\d{8,}"

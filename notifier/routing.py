@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from notifier.config import Configuration, RouteConfig
-from notifier.intervals import Interval, contained, first_after
-from notifier.matchers import Matcher, MatchType
+from notifier.alertmanager.matchers import Matcher, MatchType
+from notifier.alertmanager.time_intervals import Interval, contained, first_after
+from notifier.config.model import Configuration, RouteConfig
 
 RECEIVER_LABEL = "__receiver__"
 """The pseudo-label that holds the receiver which the webhook names."""

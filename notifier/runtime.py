@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from notifier.config import Configuration, Loading, Receiver, Recipient
-from notifier.incidents import Policy, Step
+from notifier.config.model import Configuration, Loading, Receiver, Recipient
+from notifier.incidents.lifecycle import Policy, Step
+from notifier.incidents.reply_codes import reply_code
+from notifier.oncall.schedules import Calendar, Schedules
 from notifier.ovh.api import Observer, OvhClient
-from notifier.rendering import Style, Templates
-from notifier.reply_codes import reply_code
+from notifier.rendering.compose import Style, Templates
 from notifier.routing import Routing
-from notifier.schedules import Calendar, Schedules
 
 _AROUND = timedelta(days=31)
 

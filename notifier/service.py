@@ -20,29 +20,15 @@ import structlog
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from notifier import __version__, config, systemd
+from notifier import __version__, systemd
 from notifier.clock import Clock, elapsed, utc_now
-from notifier.config import Configuration, ConfigurationError, Loading, TlsServerConfig
+from notifier.config import model as config
+from notifier.config.model import Configuration, ConfigurationError, Loading, TlsServerConfig
 from notifier.logs import Redaction
 from notifier.metrics import Metrics
-from notifier.paging.account import AccountWatch
-from notifier.paging.actions import Actions
-from notifier.paging.backpressure import Backpressure
-from notifier.paging.calendars import CalendarWatch
-from notifier.paging.escalation import Escalator
-from notifier.paging.heartbeats import Heartbeats
-from notifier.paging.intake import Intake
-from notifier.paging.planning import Planner
-from notifier.paging.receipts import ReceiptPoller
-from notifier.paging.replicas import Replicas
-from notifier.paging.replies import ReplyPoller
-from notifier.paging.retention import Retention
-from notifier.paging.sending import Dispatcher
-from notifier.paging.watchdog import Watchdog
-from notifier.paging.worker import Worker
-from notifier.rendering import Templates
+from notifier.oncall.schedules import Calendar
+from notifier.rendering.compose import Templates
 from notifier.runtime import Current, prepare
-from notifier.schedules import Calendar
 from notifier.store.engine import StoreUnavailable
 from notifier.store.reloads import Reload
 from notifier.store.schema import Hold
@@ -55,6 +41,21 @@ from notifier.web.connections import MAX_HEADERS, Connections, limited, most_con
 from notifier.web.gate import Gate
 from notifier.web.pages import Pages
 from notifier.web.webhook import WebhookEndpoint
+from notifier.workers.account_monitor import AccountWatch
+from notifier.workers.actions import Actions
+from notifier.workers.backpressure import Backpressure
+from notifier.workers.calendars import CalendarWatch
+from notifier.workers.dispatcher import Dispatcher
+from notifier.workers.escalator import Escalator
+from notifier.workers.heartbeats import Heartbeats
+from notifier.workers.intake import Intake
+from notifier.workers.planner import Planner
+from notifier.workers.receipts import ReceiptPoller
+from notifier.workers.replicas import Replicas
+from notifier.workers.replies import ReplyPoller
+from notifier.workers.retention import Retention
+from notifier.workers.watchdog import Watchdog
+from notifier.workers.worker import Worker
 
 log = structlog.get_logger(__name__)
 

@@ -18,8 +18,8 @@ import pytest
 import requests
 from hypothesis import HealthCheck, settings
 
+from notifier.emulator import Emulator, Sms
 from notifier.logs import LogLevel, configure_logging
-from notifier.ovh.emulator import Emulator, Sms
 from notifier.service import Service
 from notifier.store.engine import migrate
 from notifier.store.sqlite import SQLite

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from notifier.alertmanager import parse_webhook
-from notifier.config import Recipient
-from notifier.rendering import Style, Templates, build_notification, compose
+from notifier.alertmanager.webhook import parse_webhook
+from notifier.config.model import Recipient
+from notifier.rendering.compose import Style, Templates, build_notification, compose
 from tests.conftest import ALICE, payload
 
 _WATCHED = {

@@ -6,23 +6,23 @@ from datetime import timedelta
 
 import pytest
 
-from notifier.alertmanager import group_hash, identity, parse_envelope
+from notifier.alertmanager.webhook import group_hash, identity, parse_envelope
+from notifier.delivery.retry import LISTING_DELAY
 from notifier.ids import new_id
 from notifier.metrics import Metrics
-from notifier.paging.actions import Actions
-from notifier.paging.backpressure import Backpressure
-from notifier.paging.escalation import Escalator
-from notifier.paging.heartbeats import Heartbeats
-from notifier.paging.planning import Planner
-from notifier.paging.receipts import ReceiptPoller
-from notifier.paging.replies import ReplyPoller
-from notifier.paging.retry import LISTING_DELAY
-from notifier.paging.sending import Dispatcher
 from notifier.runtime import Current, prepare
 from notifier.service import load
 from notifier.store.records import NewWebhook
 from notifier.store.schema import messages
 from notifier.store.store import Store
+from notifier.workers.actions import Actions
+from notifier.workers.backpressure import Backpressure
+from notifier.workers.dispatcher import Dispatcher
+from notifier.workers.escalator import Escalator
+from notifier.workers.heartbeats import Heartbeats
+from notifier.workers.planner import Planner
+from notifier.workers.receipts import ReceiptPoller
+from notifier.workers.replies import ReplyPoller
 from tests.conftest import alert, webhook
 
 

@@ -8,11 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from notifier.cli import app
-from notifier.ovh.emulator import Emulator, Fault, FaultKind
-from notifier.ovh.emulator.account import Emulation, bad_request
-from notifier.paging.account import AccountWatch
-from notifier.paging.accounts import (
+from notifier.cli.app import app
+from notifier.delivery.accounts import (
     AccountHealth,
     Accounts,
     Paused,
@@ -21,8 +18,11 @@ from notifier.paging.accounts import (
     round_robin,
     unsendable,
 )
-from notifier.paging.retry import PauseReason
+from notifier.delivery.retry import PauseReason
+from notifier.emulator import Emulator, Fault, FaultKind
+from notifier.emulator.account import Emulation, bad_request
 from notifier.store.records import Job, Message
+from notifier.workers.account_monitor import AccountWatch
 from tests.conftest import ALICE, BOB, account, alert, webhook
 from tests.pager import ONE, texts
 from tests.postgres import both_engines

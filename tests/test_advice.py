@@ -3,7 +3,7 @@
 import pytest
 from typer.testing import CliRunner
 
-from notifier.cli import app
+from notifier.cli.app import app
 from tests.conftest import BOB
 
 

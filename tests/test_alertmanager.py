@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.alertmanager import WebhookError, identity, parse_envelope, parse_webhook
+from notifier.alertmanager.webhook import WebhookError, identity, parse_envelope, parse_webhook
 from tests.conftest import PAYLOADS, alert, payload, webhook
 
 

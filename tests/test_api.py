@@ -9,7 +9,7 @@ import requests
 from icalendar import Calendar as ICalendar
 from typer.testing import CliRunner
 
-from notifier.cli import app
+from notifier.cli.app import app
 from tests.conftest import alert, webhook
 
 ROTA = {

@@ -15,7 +15,7 @@ import requests
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from notifier import demo
-from notifier.ovh.emulator import Emulator
+from notifier.emulator import Emulator
 from tests.conftest import Files, Phones, alert, program, start, webhook
 from tests.processes import free_ports
 

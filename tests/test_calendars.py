@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from icalendar import Calendar as ICalendar
 from typer.testing import CliRunner
 
-from notifier import calendars
-from notifier.calendars import CalendarError, Event, feed, fetch, match_contacts, parse
-from notifier.cli import app
-from notifier.paging.calendars import CalendarWatch
-from notifier.schedules import Shift
+from notifier.cli.app import app
+from notifier.oncall import calendars
+from notifier.oncall.calendars import CalendarError, Event, feed, fetch, match_contacts, parse
+from notifier.oncall.schedules import Shift
 from notifier.service import load as load_all
+from notifier.workers.calendars import CalendarWatch
 from tests.pager import ONE
 
 PARIS = ZoneInfo("Europe/Paris")

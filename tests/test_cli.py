@@ -17,8 +17,8 @@ import typer
 from typer.testing import CliRunner
 
 from notifier import assets
-from notifier.cli import app
-from notifier.ovh.emulator import Fault, FaultKind
+from notifier.cli.app import app
+from notifier.emulator import Fault, FaultKind
 from notifier.service import load
 from tests.conftest import ALICE, PAYLOADS, alert, webhook
 

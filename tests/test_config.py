@@ -9,11 +9,12 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier import assets, schema_file
-from notifier.config import json_schema, load
-from notifier.rendering import Templates
+from notifier import assets
+from notifier.config import schema
+from notifier.config.model import json_schema, load
+from notifier.config.types import mask_password
+from notifier.rendering.compose import Templates
 from notifier.service import load as load_with_templates
-from notifier.values import mask_password
 
 GOOD = """\
 ovh:
@@ -302,7 +303,7 @@ def test_no_template_crashes_the_check(tmp_path_factory, source):
 
 
 def test_the_schema_file_is_current():
-    assert schema_file.FILE.read_text(encoding="utf-8") == schema_file.text()
+    assert schema.FILE.read_text(encoding="utf-8") == schema.text()
 
 
 @pytest.mark.parametrize("name", ["notifier.yml", "minimal.yml", "demo.yml"])

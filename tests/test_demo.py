@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from notifier import demo
-from notifier.ovh.emulator import Sms
+from notifier.emulator import Sms
 from tests.conftest import Phones, program
 
 

@@ -15,12 +15,12 @@ import requests
 import yaml
 from typer.testing import CliRunner
 
-from notifier import reference
-from notifier.alertmanager import parse_webhook
-from notifier.cli import app
-from notifier.config import Recipient, load
-from notifier.rendering import Style, Templates, build_notification, compose
-from notifier.schedules import Schedules
+from notifier.alertmanager.webhook import parse_webhook
+from notifier.cli.app import app
+from notifier.config import reference
+from notifier.config.model import Recipient, load
+from notifier.oncall.schedules import Schedules
+from notifier.rendering.compose import Style, Templates, build_notification, compose
 from tests.conftest import payload, program
 from tests.processes import free_ports, running, wait_for
 
@@ -207,7 +207,7 @@ def test_the_emulator_by_itself_does_what_its_page_says(files, tmp_path):
     program("curl")
     (port,) = free_ports(1)
     section = (DOCS / "ovhcloud.md").read_text(encoding="utf-8").partition("## The emulator")[2]
-    (command,) = re.findall(r"`(python -m notifier\.ovh\.emulator .+?)`", section)
+    (command,) = re.findall(r"`(python -m notifier\.emulator .+?)`", section)
     (lines,) = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
     arguments = shlex.split(command.replace("8080", str(port)))[1:]
     log = tmp_path / "emulator.log"

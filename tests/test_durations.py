@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.durations import brief_duration, format_duration, parse_duration
+from notifier.alertmanager.durations import brief_duration, format_duration, parse_duration
 
 
 @pytest.mark.parametrize(

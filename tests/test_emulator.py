@@ -10,10 +10,10 @@ import urllib.parse
 import pytest
 import requests
 
-from notifier.config import Ovh
+from notifier.config.model import Ovh
+from notifier.emulator import Emulation
+from notifier.emulator.account import Refusal
 from notifier.ovh.api import OvhClient, _Client, _ServerClock
-from notifier.ovh.emulator import Emulation
-from notifier.ovh.emulator.account import Refusal
 from tests.conftest import ALICE, BOB
 
 JOB = {"message": "hello", "receivers": [ALICE], "sender": "ACME", "noStopClause": True}
@@ -190,7 +190,7 @@ def test_receipts_and_replies_are_called_back(emulator, client):
 
 def test_it_runs_by_itself_and_is_told_over_http_how_to_fail():
     process = subprocess.Popen(
-        [sys.executable, "-m", "notifier.ovh.emulator", "--credits", "5"], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "notifier.emulator", "--credits", "5"], stdout=subprocess.PIPE, text=True
     )
     try:
         url = process.stdout.readline().strip()

@@ -12,15 +12,15 @@ from unittest.mock import patch
 import pytest
 import requests
 
+from notifier.alertmanager.silences import SilenceRefused, make_silences, matchers_of
 from notifier.clock import elapsed
-from notifier.config import AlertmanagerConfig
-from notifier.incidents import IncidentState
-from notifier.ovh.emulator import Fault, FaultKind
-from notifier.paging.receipts import GIVE_UP, next_look
-from notifier.paging.replies import MOST_ANSWERS
-from notifier.reply_codes import MOST_WRONG
-from notifier.silences import SilenceRefused, make_silences, matchers_of
+from notifier.config.model import AlertmanagerConfig
+from notifier.emulator import Fault, FaultKind
+from notifier.incidents.lifecycle import IncidentState
+from notifier.incidents.reply_codes import MOST_WRONG
 from notifier.store.schema import replies
+from notifier.workers.receipts import GIVE_UP, next_look
+from notifier.workers.replies import MOST_ANSWERS
 from tests.conftest import ALICE, BOB, alert, webhook
 from tests.postgres import both_engines
 from tests.test_incidents import CAROL, firing, later, over, team, the_incident, told
@@ -694,7 +694,7 @@ def test_other_commands_that_the_network_delivers_twice_count_once_as_well(answe
     for _ in range(2):
         emulator.emulation.reply(ALICE, words)
     pager.hand.move(seconds=10)
-    with patch("notifier.paging.replies.make_silences", lambda *_: "id"):
+    with patch("notifier.workers.replies.make_silences", lambda *_: "id"):
         pager.listen()
     assert outcomes(pager) == ["done", "repeated"]
 
@@ -924,7 +924,7 @@ def test_callbacks_are_hints(files, run, phones, emulator):
 def test_of_many_callbacks_one_a_second_is_passed_on(files, run, monkeypatch):
     hints = []
     monkeypatch.setattr(
-        "notifier.paging.receipts.ReceiptPoller.hint", lambda self: hints.append(time.monotonic())
+        "notifier.workers.receipts.ReceiptPoller.hint", lambda self: hints.append(time.monotonic())
     )
     running = run(files.write(ovh={"callback_secret": "hush-hush"}))
     for _ in range(100):
@@ -976,7 +976,7 @@ def test_a_receipt_that_keeps_failing_delays_no_other(make, emulator, by_hand, m
         return real(api, one, *rest)
 
     monkeypatch.setattr(pager.receipts, "_seen", seen)
-    monkeypatch.setattr("notifier.paging.receipts._BATCH", 1)  # what was set aside takes no other's place
+    monkeypatch.setattr("notifier.workers.receipts._BATCH", 1)  # what was set aside takes no other's place
     pager.hand.move(seconds=30)
     pager.follow()
     assert sorted((row["contact"], row["state"]) for row in pager.rows()) == [

@@ -7,8 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from notifier.paging.watchdog import Watchdog
 from notifier.store.schema import notifications
+from notifier.workers.watchdog import Watchdog
 from tests.conftest import alert, webhook
 from tests.postgres import both_engines
 from tests.processes import wait_for
@@ -201,7 +201,7 @@ def test_the_silence_is_acknowledged_like_any_incident(make, emulator):
     ],
 )
 def test_what_is_wrong_with_a_heartbeat_is_said(files, change, expected):
-    from notifier.config import load
+    from notifier.config.model import load
 
     loading = load(files.write(heartbeats=[{**BEAT, **change}]))
     assert any(expected in problem.message for problem in loading.errors), loading.errors

@@ -28,11 +28,11 @@ from hypothesis import strategies as st
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 from starlette.routing import Route
 
-from notifier.alertmanager import parse_webhook
-from notifier.config import Recipient, Web
+from notifier.alertmanager.webhook import parse_webhook
+from notifier.config.model import Recipient, Web
+from notifier.emulator import Emulator
 from notifier.logs import LogLevel, configure_logging
-from notifier.ovh.emulator import Emulator
-from notifier.rendering import Style, Templates, build_notification, compose
+from notifier.rendering.compose import Style, Templates, build_notification, compose
 from notifier.service import load
 from notifier.web import openapi
 from notifier.web.authentication import Authentication
@@ -889,7 +889,7 @@ def test_a_template_that_python_refuses_is_a_problem_of_its_file(files, source):
 
 def test_a_template_that_exceeded_a_limit_is_tried_again_later(tmp_path, monkeypatch):
     now = [1000.0]
-    monkeypatch.setattr("notifier.template_process.elapsed", lambda: now[0])
+    monkeypatch.setattr("notifier.rendering.template_process.elapsed", lambda: now[0])
     (tmp_path / "page.j2").write_text("{% if more %}{{ 9**(9**9) }}{% endif %}fine {{ alerts[0].name }}")
     templates = Templates({"page.j2": tmp_path / "page.j2"})
     templates.isolate()
@@ -930,7 +930,9 @@ def children():
     """Return the processes of templates that this thread has started."""
     found = Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text().split()
     return [
-        int(one) for one in found if b"notifier.template_process" in Path(f"/proc/{one}/cmdline").read_bytes()
+        int(one)
+        for one in found
+        if b"notifier.rendering.template_process" in Path(f"/proc/{one}/cmdline").read_bytes()
     ]
 
 
@@ -989,7 +991,7 @@ def test_a_process_of_templates_that_is_stopped_is_given_up(isolated, monkeypatc
 def test_a_process_of_templates_keeps_to_the_limits_it_was_given(tmp_path):
     (tmp_path / "page.j2").write_text("own {{ alerts[0].name }}")
     code = (
-        "import resource, sys; from tests import test_hostile as t; from notifier.rendering import *\n"
+        "import resource, sys; from tests import test_hostile as t; from notifier.rendering.compose import *\n"
         "resource.setrlimit(resource.RLIMIT_CPU, (1000, 1000))\n"
         "templates = Templates({'page.j2': t.Path(sys.argv[1])}); templates.isolate()\n"
         "now = t.datetime(2026, 11, 22, 12, 20, tzinfo=t.UTC); alice = Recipient('alice', t.ALICE, 'en', ZoneInfo('UTC'))\n"
@@ -1048,7 +1050,7 @@ def test_a_calendar_reaches_nothing_outside_of_it(tmp_path):
         "import sys\n"
         "seen = []\n"
         "sys.addaudithook(lambda e, a: seen.append(str(a[0])) if e in ('open', 'socket.connect') else None)\n"
-        "from notifier import calendars\n"
+        "from notifier.oncall import calendars\n"
         "try:\n"
         "    calendars._main('UTC', *sys.argv[1:])\n"
         "except SystemExit as error:\n"
@@ -1072,6 +1074,6 @@ def test_a_calendar_reaches_nothing_outside_of_it(tmp_path):
     "call", ["socket.socket().connect(('127.0.0.1', 9))", "subprocess.run(['true'])", "os.system('true')"]
 )
 def test_the_process_that_reads_calendars_may_call_nobody(call):
-    probe = f"import sys, socket, subprocess, os\nfrom notifier import calendars\nsys.addaudithook(calendars._refuse_calls)\n{call}"
+    probe = f"import sys, socket, subprocess, os\nfrom notifier.oncall import calendars\nsys.addaudithook(calendars._refuse_calls)\n{call}"
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, timeout=60)
     assert "PermissionError: a calendar may not do that" in done.stderr

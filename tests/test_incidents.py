@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.incidents import (
+from notifier.emulator import Fault, FaultKind
+from notifier.incidents.lifecycle import (
     Change,
     IncidentState,
     Policy,
@@ -16,10 +17,9 @@ from notifier.incidents import (
     next_number,
     next_step,
 )
-from notifier.ovh.emulator import Fault, FaultKind
-from notifier.paging.actions import Verdict, Via
 from notifier.store.incidents import last_number
 from notifier.store.records import IncidentChange
+from notifier.workers.actions import Verdict, Via
 from tests.conftest import ALICE, BOB, alert, webhook
 from tests.pager import ONE
 from tests.postgres import both_engines
@@ -654,7 +654,7 @@ def test_a_last_resort_that_fails_delays_no_other_incident(make, emulator, monke
         return 1 / 0 if incident.title == "A db-1" else real(runtime, incident, now)
 
     monkeypatch.setattr(pager.escalator, "_change", change)
-    monkeypatch.setattr("notifier.paging.last_resort._messages", lambda *_: 1 / 0)
+    monkeypatch.setattr("notifier.planning.last_resort._messages", lambda *_: 1 / 0)
     pager.post(firing("A", key="a"))
     pager.turn()
     pager.run(300, step=60)
@@ -980,7 +980,7 @@ def test_some_of_it_over_is_no_reminder(make, emulator):
 
 
 def test_a_page_that_was_not_sent_yet_is_withdrawn_by_an_acknowledgement(make, emulator):
-    from notifier.ovh.emulator import Fault, FaultKind
+    from notifier.emulator import Fault, FaultKind
 
     pager = make(**team(notify=["alice", "bob"]))
     emulator.faults.add(Fault(kind=FaultKind.ERROR, status=409, times=None))
@@ -995,7 +995,7 @@ def test_a_page_that_was_not_sent_yet_is_withdrawn_by_an_acknowledgement(make, e
 
 @both_engines
 def test_the_end_goes_in_place_of_a_page_that_was_not_sent_yet(make, emulator):
-    from notifier.ovh.emulator import Fault, FaultKind
+    from notifier.emulator import Fault, FaultKind
 
     pager = make(**team())
     emulator.faults.add(Fault(kind=FaultKind.ERROR, status=409, times=None))
@@ -1010,7 +1010,7 @@ def test_the_end_goes_in_place_of_a_page_that_was_not_sent_yet(make, emulator):
 
 
 def test_without_a_word_of_the_end_a_late_page_goes_all_the_same(make, emulator):
-    from notifier.ovh.emulator import Fault, FaultKind
+    from notifier.emulator import Fault, FaultKind
 
     pager = make(**team(send_resolved=False))
     emulator.faults.add(Fault(kind=FaultKind.ERROR, status=409, times=None))

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from notifier.config import PerContact
-from notifier.ovh.emulator import Fault, FaultKind
-from notifier.paging import planning
-from notifier.paging.actions import Via
-from notifier.paging.throttle import SHORTEST_WAIT, burst, digest, in_full, throttle
-from notifier.sms import measure
+from notifier.config.model import PerContact
+from notifier.delivery.throttle import SHORTEST_WAIT, burst, digest, in_full, throttle
+from notifier.emulator import Fault, FaultKind
+from notifier.sms.encoding import measure
 from notifier.store.schema import messages, webhooks
+from notifier.workers import planner as planning
+from notifier.workers.actions import Via
 from tests.conftest import ALICE, alert, webhook
 from tests.postgres import both_engines
 from tests.test_followup import by_hand  # noqa: F401 (a fixture)
@@ -496,7 +496,7 @@ def test_admins_are_told_of_the_limit_once_in_its_time(make, emulator):
     ],
 )
 def test_what_is_wrong_with_limits_is_said(files, written, expected):
-    from notifier.config import load
+    from notifier.config.model import load
 
     loading = load(files.write(limits=written))
     assert any(expected in problem.message for problem in loading.errors), loading.errors

@@ -6,9 +6,9 @@ import sys
 import pytest
 import structlog
 
-from notifier.config import load
+from notifier.config.model import load
+from notifier.emulator import Fault, FaultKind
 from notifier.logs import LogFormat, LogLevel, configure_logging
-from notifier.ovh.emulator import Fault, FaultKind
 from tests.conftest import alert, webhook
 from tests.test_incidents import team
 

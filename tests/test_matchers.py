@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.matchers import Matcher, MatcherError, MatchType, parse_label, parse_matchers
+from notifier.alertmanager.matchers import Matcher, MatcherError, MatchType, parse_label, parse_matchers
 
 
 # The tables of prometheus/alertmanager matcher/parse/parse_test.go and pkg/labels/parse_test.go, and

@@ -9,9 +9,9 @@ import pytest
 import requests
 import urllib3
 
-from notifier.config import Ovh
+from notifier.config.model import Ovh
+from notifier.emulator import Fault, FaultKind
 from notifier.ovh.api import OvhClient, policy, rights
-from notifier.ovh.emulator import Fault, FaultKind
 from notifier.ovh.errors import CallFailed, Fate, from_exception, from_response
 from tests.conftest import ALICE, BOB
 

@@ -69,7 +69,7 @@ def test_the_wheel_holds_templates_and_configuration(wheel):
 
 def test_the_wheel_works_outside_the_checkout(wheel, tmp_path):
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
-    code = "import notifier.cli, notifier.assets as s; print(len(s.TEMPLATES), s.CONFIG); notifier.cli.main()"
+    code = "import notifier.cli.app, notifier.assets as s; print(len(s.TEMPLATES), s.CONFIG); notifier.cli.app.main()"
     shown = subprocess.run(
         [sys.executable, "-c", code, "demo", "--once", "--port", "0"],
         cwd=tmp_path, env={"PYTHONPATH": str(tmp_path / "site"), "PATH": "/usr/bin:/bin"},
@@ -112,7 +112,7 @@ def test_what_a_service_does_without_is_not_loaded():
         "sqlalchemy.dialects.postgresql",
         "watchfiles",
     }
-    code = f"import sys, notifier.cli; print({unused} & set(sys.modules))"
+    code = f"import sys, notifier.cli.app; print({unused} & set(sys.modules))"
     shown = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60
     )

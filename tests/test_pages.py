@@ -10,10 +10,9 @@ from zoneinfo import ZoneInfo
 import pytest
 import requests
 
-from notifier.config import load
-from notifier.ovh.emulator import Fault, FaultKind
-from notifier.paging.backpressure import Backpressure
-from notifier.schedules import Schedules
+from notifier.config.model import load
+from notifier.emulator import Fault, FaultKind
+from notifier.oncall.schedules import Schedules
 from notifier.store.ledger import Spent
 from notifier.timeline import timeline
 from notifier.web import pages
@@ -23,6 +22,7 @@ from notifier.web.views.messages import chart
 from notifier.web.views.moments import Viewer
 from notifier.web.views.oncall import drawn
 from notifier.web.views.sending import lasts
+from notifier.workers.backpressure import Backpressure
 from tests.conftest import alert, webhook
 from tests.postgres import both_engines
 from tests.processes import wait_for

@@ -8,20 +8,20 @@ from datetime import timedelta
 
 import pytest
 
-from notifier.alertmanager import parse_webhook
+from notifier.alertmanager.webhook import parse_webhook
+from notifier.delivery.retry import AskAgain, NotTaken, PauseReason, settle
+from notifier.emulator import Fault, FaultKind
+from notifier.emulator.account import Refusal, bad_request
 from notifier.ids import new_id
 from notifier.ovh.api import Outcome, Outgoing, Sent
-from notifier.ovh.emulator import Fault, FaultKind
-from notifier.ovh.emulator.account import Refusal, bad_request
-from notifier.paging.account import AccountWatch
-from notifier.paging.backpressure import Backpressure
-from notifier.paging.planning import preview
-from notifier.paging.retention import Retention
-from notifier.paging.retry import AskAgain, NotTaken, PauseReason, settle
-from notifier.paging.sending import MAX_RECIPIENTS, endings, gather, matching
-from notifier.reduction import plain
+from notifier.rendering.reduction import plain
 from notifier.store.records import Job, Message
 from notifier.store.schema import MessageState
+from notifier.workers.account_monitor import AccountWatch
+from notifier.workers.backpressure import Backpressure
+from notifier.workers.dispatcher import MAX_RECIPIENTS, endings, gather, matching
+from notifier.workers.planner import preview
+from notifier.workers.retention import Retention
 from tests.conftest import ALICE, BOB, alert, payload, webhook
 from tests.pager import ONE, texts
 from tests.postgres import both_engines
@@ -151,7 +151,7 @@ def test_a_webhook_that_can_never_be_planned_is_paged_with_a_built_in_text(make,
     pager = make(
         receivers=[{"name": "ops", "notify": ["alice"], "escalate": [{"after": "5m", "notify": ["bob"]}]}]
     )
-    monkeypatch.setattr("notifier.paging.planning.plan", lambda *_: 1 / 0)
+    monkeypatch.setattr("notifier.workers.planner.plan", lambda *_: 1 / 0)
     pager.post(ONE)
     pager.post(webhook(alert("Over", status="resolved"), key="over"))
     for _ in range(5):
@@ -648,7 +648,7 @@ def test_outcomes_are_written_down_even_if_the_store_fails_meanwhile(make, emula
 
 def test_a_job_that_meets_a_fault_of_ours_is_settled_like_an_orphan(make, emulator, monkeypatch):
     pager = make()
-    monkeypatch.setattr("notifier.paging.sending.endings", lambda job, outcome: 1 / 0)
+    monkeypatch.setattr("notifier.workers.dispatcher.endings", lambda job, outcome: 1 / 0)
     pager.post(ONE)
     pager.turn()
     monkeypatch.undo()
@@ -698,7 +698,7 @@ def test_a_call_that_takes_long_does_not_use_up_the_patience(make, emulator, han
 
 def test_an_answer_that_does_not_mention_a_number_is_asked_about(make, emulator, monkeypatch):
     pager = make()
-    monkeypatch.setattr("notifier.paging.sending.endings", lambda job, outcome: [])
+    monkeypatch.setattr("notifier.workers.dispatcher.endings", lambda job, outcome: [])
     pager.post(ONE)
     pager.run(40)
     assert len(emulator.emulation.accepted) == 1
@@ -1067,7 +1067,7 @@ def test_a_look_that_was_cut_off_is_no_evidence(since, verdict):
 
 
 def test_the_last_resort_pages_the_receiver_of_each_alert_that_fires(make, emulator, monkeypatch):
-    monkeypatch.setattr("notifier.paging.planning.plan", lambda *_: 1 / 0)
+    monkeypatch.setattr("notifier.workers.planner.plan", lambda *_: 1 / 0)
     receivers = [{"name": name, "notify": [who]} for name, who in (("web", "alice"), ("db", "bob"))]
     routes = [{"receiver": "db", "matchers": ['team="db"']}]
     pager = make(receivers=receivers, route={"receiver": "web", "routes": routes})

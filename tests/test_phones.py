@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from notifier.phones import mask, mask_all, parse_mobile
+from notifier.sms.phones import mask, mask_all, parse_mobile
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.alertmanager import parse_webhook
-from notifier.config import Recipient
-from notifier.rendering import (
+from notifier.alertmanager.webhook import parse_webhook
+from notifier.config.model import Recipient
+from notifier.rendering.compose import (
     Style,
     Templates,
     build_notification,
@@ -21,7 +21,7 @@ from notifier.rendering import (
     short_host,
     title,
 )
-from notifier.sms import Coding, Encoding, encode, measure
+from notifier.sms.encoding import Coding, Encoding, encode, measure
 from tests.conftest import alert, payload, webhook
 
 NOW = datetime(2026, 11, 22, 12, 20, tzinfo=UTC)
@@ -214,7 +214,7 @@ def test_fitting_shows_the_most_alerts_possible(many, parts):
 
 def compose_exactly(message, shown):
     """Render with exactly *shown* alerts, found another way than by fitting."""
-    from notifier.rendering import _context
+    from notifier.rendering.compose import _context
 
     return encode(
         SHIPPED.render("page", "en", _context(message, ALICE, NOW, shown, message.number)).strip(),

@@ -7,11 +7,11 @@ import time
 import pytest
 import requests
 
+from notifier.delivery.retry import LISTING_DELAY
+from notifier.emulator import Fault, FaultKind
 from notifier.ids import new_id
-from notifier.ovh.emulator import Fault, FaultKind
-from notifier.paging.replicas import LEASE, Replicas
-from notifier.paging.retry import LISTING_DELAY
 from notifier.store.records import Job
+from notifier.workers.replicas import LEASE, Replicas
 from tests.conftest import alert, webhook
 from tests.pager import ONE, texts
 from tests.test_incidents import firing, over, team, told
@@ -193,7 +193,7 @@ def test_one_that_was_only_cut_off_writes_its_answer_all_the_same(pair, emulator
     job = claimed(first)
     pass_away(pair)
     outcome = first.current.runtime.api.send(job.text, [job.messages[0].phone], job.tag)
-    from notifier.paging.sending import endings
+    from notifier.workers.dispatcher import endings
 
     first.store.finish(job, endings(job, outcome), first.hand()).result(10)
     second.run(60)

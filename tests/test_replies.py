@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.replies import Ack, Close, Help, Mute, Next, Unclear, Who, parse_reply
-from notifier.reply_codes import reply_code, without_code
+from notifier.incidents.replies import Ack, Close, Help, Mute, Next, Unclear, Who, parse_reply
+from notifier.incidents.reply_codes import reply_code, without_code
 
 
 @pytest.mark.parametrize(

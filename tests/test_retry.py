@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.ovh.errors import Failure, Fate
-from notifier.paging.retry import (
+from notifier.delivery.retry import (
     FAILURE_PATIENCE,
     LISTING_DELAY,
     LONGEST_BACKOFF,
@@ -25,6 +24,7 @@ from notifier.paging.retry import (
     decide_retry,
     settle,
 )
+from notifier.ovh.errors import Failure, Fate
 
 
 def answered(status, code=None, message="no", retry_after=None, is_json=True):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from notifier.matchers import Matcher, MatchType, parse_matchers
+from notifier.alertmanager.matchers import Matcher, MatchType, parse_matchers
 from notifier.routing import Route, Routing, match
 from tests.conftest import program
 

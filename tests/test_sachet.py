@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from notifier.cli import app
-from notifier.config import load
-from notifier.sachet import SachetError, migrate
+from notifier.cli.app import app
+from notifier.cli.sachet import SachetError, migrate
+from notifier.config.model import load
 
 SHOWN = re.findall(
     r"```yaml\n(.*?)```", (Path(__file__).parent.parent / "docs" / "sachet.md").read_text(), re.DOTALL

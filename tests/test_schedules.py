@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from icalendar import Calendar as ICalendar
 from typer.testing import CliRunner
 
-from notifier.cli import app
-from notifier.config import load
-from notifier.schedules import Calendar, Schedule, Schedules
+from notifier.cli.app import app
+from notifier.config.model import load
+from notifier.oncall.schedules import Calendar, Schedule, Schedules
 
 PARIS = ZoneInfo("Europe/Paris")
 
@@ -139,7 +139,7 @@ def recurrence(zone, start, unit, interval, first, last):
     people=st.integers(1, 4),
 )  # fmt: skip
 def test_hand_overs_are_those_of_a_recurring_event(zone, start, unit, interval, later, people):
-    from notifier.schedules import Rotation
+    from notifier.oncall.schedules import Rotation
 
     every = timedelta(days=interval * (7 if unit == "WEEKLY" else 1))
     contacts = ("alice", "bob", "carol", "dan")[:people]
@@ -164,7 +164,7 @@ def test_hand_overs_are_those_of_a_recurring_event(zone, start, unit, interval, 
     moment=st.datetimes(datetime(2024, 1, 1), datetime(2028, 1, 1)),
 )
 def test_shifts_leave_no_gap_and_agree_with_who_is_on_call(zone, every, start, hours, days, moment):
-    from notifier.schedules import Hours, Rotation
+    from notifier.oncall.schedules import Hours, Rotation
 
     zone = ZoneInfo(zone)
     layers = (

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.sms import (
+from notifier.sms.encoding import (
     Coding,
     Encoding,
     clean,

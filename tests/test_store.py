@@ -23,9 +23,9 @@ from hypothesis import strategies as st
 from sqlalchemy import event, text
 from sqlalchemy.exc import OperationalError
 
-from notifier.config import Recipient
+from notifier.config.model import Recipient
 from notifier.ids import first_id, new_id
-from notifier.incidents import IncidentState
+from notifier.incidents.lifecycle import IncidentState
 from notifier.store import migrations
 from notifier.store.dedupe import Dedupe
 from notifier.store.engine import HEAD, StoreRefused, StoreUnavailable, migrate, revision

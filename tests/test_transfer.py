@@ -6,7 +6,7 @@ from datetime import datetime
 import pytest
 from typer.testing import CliRunner
 
-from notifier.cli import app
+from notifier.cli.app import app
 from notifier.store.database import open_backend
 from notifier.store.engine import StoreRefused
 from notifier.store.schema import metadata, replicas
@@ -144,7 +144,7 @@ def test_the_story_of_a_page_is_told(files, run, phones):
 
 
 def test_a_story_holds_every_attempt(make, emulator, by_hand):  # noqa: F811
-    from notifier.ovh.emulator import Fault, FaultKind
+    from notifier.emulator import Fault, FaultKind
     from notifier.timeline import timeline
 
     pager = make(**team())

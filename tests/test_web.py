@@ -19,8 +19,8 @@ import requests
 
 import notifier.service
 from notifier.clock import elapsed
+from notifier.emulator import Emulator, Fault, FaultKind
 from notifier.metrics import Metrics
-from notifier.ovh.emulator import Emulator, Fault, FaultKind
 from notifier.permissions import Role
 from notifier.store.engine import StoreUnavailable
 from notifier.store.records import Queue
@@ -339,8 +339,8 @@ def test_a_store_that_fails_is_503_and_not_ready(files, run, monkeypatch):
 @pytest.fixture
 def soon(monkeypatch):
     """Have the failure of a worker reported after a moment."""
-    monkeypatch.setattr("notifier.paging.worker.LONGEST_FAILURE", 0.2)
-    monkeypatch.setattr("notifier.paging.worker._AFTER_FAILURE", 0.05)
+    monkeypatch.setattr("notifier.workers.worker.LONGEST_FAILURE", 0.2)
+    monkeypatch.setattr("notifier.workers.worker._AFTER_FAILURE", 0.05)
 
 
 def failing():
@@ -550,7 +550,7 @@ def test_series_of_what_a_reload_removed_are_gone(files, run):
 
 
 def test_too_many_waiting_webhooks_are_503(files, run, monkeypatch):
-    monkeypatch.setattr("notifier.paging.intake._MAX_WAITING_BYTES", 10)
+    monkeypatch.setattr("notifier.workers.intake._MAX_WAITING_BYTES", 10)
     assert run(files.write()).post(payload("firing-one")).status_code == 503
 
 

@@ -15,8 +15,8 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, select
 
-from notifier.alertmanager import SCOPE_LENGTH
-from notifier.config import LONGEST_DEDUPE_WINDOW
+from notifier.alertmanager.webhook import SCOPE_LENGTH
+from notifier.config.model import LONGEST_DEDUPE_WINDOW
 from notifier.ids import first_id
 from notifier.store.records import NewWebhook
 from notifier.store.schema import from_microseconds, webhooks

@@ -25,8 +25,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
-from notifier.config import Recipient
-from notifier.incidents import Kind
+from notifier.config.model import Recipient
+from notifier.incidents.lifecycle import Kind
 from notifier.store.database import Database
 from notifier.store.incidents import ADD_MESSAGES, Incidents, message_row
 from notifier.store.outbox import reword

@@ -28,11 +28,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
-from notifier.alertmanager import RESERVED
+from notifier.alertmanager.webhook import RESERVED
 from notifier.clock import is_known
-from notifier.config import Recipient
+from notifier.config.model import Recipient
 from notifier.ids import new_id, same_moment
-from notifier.incidents import (
+from notifier.incidents.lifecycle import (
     MOST_NUMBERS,
     PAGING,
     SEVERITIES,

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import BigInteger, func, or_, select, type_coerce
 
-from notifier.incidents import PAGING, Incident
+from notifier.incidents.lifecycle import PAGING, Incident
 from notifier.store.database import Database
 from notifier.store.incidents import HappenedEvent, Incidents
 from notifier.store.outbox import chunks

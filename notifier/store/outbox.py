@@ -11,7 +11,7 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, bindparam, exists, func, or_, select, true, update
 
-from notifier.incidents import PAGING, IncidentState, Kind
+from notifier.incidents.lifecycle import PAGING, IncidentState, Kind
 from notifier.store.engine import Backend
 from notifier.store.incidents import ADD_MESSAGES, message_row
 from notifier.store.records import Ending, Job, Message, NewMessage, Reduced

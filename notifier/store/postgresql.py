@@ -14,8 +14,8 @@ from sqlalchemy import URL, Connection, bindparam, create_engine, func, or_, sel
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DataError, DBAPIError
 
-from notifier.alertmanager import SCOPE_LENGTH
-from notifier.config import LONGEST_DEDUPE_WINDOW
+from notifier.alertmanager.webhook import SCOPE_LENGTH
+from notifier.config.model import LONGEST_DEDUPE_WINDOW
 from notifier.ids import first_id
 from notifier.store.dedupe import NEWEST
 from notifier.store.engine import Listener, Repetitions, StoreRefused

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from notifier.incidents import Event, Incident, Kind
+from notifier.incidents.lifecycle import Event, Incident, Kind
 from notifier.store.schema import MessageState
 
 
@@ -109,7 +109,7 @@ class Message:
     refused_by: str | None = None
     """The accounts that refused it, with spaces between."""
     reduction: int = 0
-    """How much was left out of its text, see `notifier.reduction`."""
+    """How much was left out of its text, see `notifier.rendering.reduction`."""
     incident_state: str | None = None
     """The state of its incident."""
     incident_number: int | None = None

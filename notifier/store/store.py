@@ -27,7 +27,7 @@ from sqlalchemy.exc import IntegrityError
 
 from notifier.clock import utc_now
 from notifier.ids import first_id, new_id
-from notifier.incidents import IncidentState
+from notifier.incidents.lifecycle import IncidentState
 from notifier.store.database import Database
 from notifier.store.followup import ReceiptStore, ReplyStore
 from notifier.store.incidents import ADD_MESSAGES, Incidents, message_row

@@ -15,24 +15,24 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from notifier import calendars
 from notifier.clock import Clock
-from notifier.incidents import Incident, IncidentState
-from notifier.paging.actions import Actions, Unreachable, Verdict, Via
+from notifier.config.types import LONGEST_NAME, parse_moment
+from notifier.incidents.lifecycle import Incident, IncidentState
+from notifier.oncall import calendars
+from notifier.oncall.schedules import Schedule, Shift, shift_json
 from notifier.permissions import Permission
-from notifier.phones import mask
 from notifier.runtime import Current
-from notifier.schedules import Schedule, Shift, shift_json
+from notifier.sms.phones import mask
 from notifier.store.engine import StoreUnavailable
 from notifier.store.ledger import LedgerMessage, Story
 from notifier.store.schema import MessageState
 from notifier.store.store import Store
 from notifier.timeline import timeline
-from notifier.values import LONGEST_NAME, parse_moment
 from notifier.web import openapi
 from notifier.web.concealment import concealed, concealed_story
 from notifier.web.gate import Denial, Gate, has_nul
 from notifier.web.names import any_name
+from notifier.workers.actions import Actions, Unreachable, Verdict, Via
 
 _MAX_BODY = 64 * 1024
 _LONGEST_SHIFT = timedelta(days=400)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from notifier.reply_codes import hide_codes
+from notifier.incidents.reply_codes import hide_codes
 from notifier.runtime import Runtime
 from notifier.store.ledger import LedgerMessage, Story
 

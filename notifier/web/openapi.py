@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from notifier import __version__
-from notifier.incidents import IncidentState, Kind
-from notifier.paging.actions import Via
+from notifier.config.types import LONGEST_NAME
+from notifier.incidents.lifecycle import IncidentState, Kind
 from notifier.store.schema import JobState, MessageState
-from notifier.values import LONGEST_NAME
+from notifier.workers.actions import Via
 
 MOST = 500
 """How many items a list holds at most."""

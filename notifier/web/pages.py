@@ -21,24 +21,19 @@ from starlette.responses import FileResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import Route
 
 from notifier import __version__
-from notifier.alertmanager import Webhook
+from notifier.alertmanager.durations import format_duration
+from notifier.alertmanager.matchers import MatcherError, parse_label
+from notifier.alertmanager.webhook import Webhook
 from notifier.clock import Clock
-from notifier.config import Recipient
-from notifier.durations import format_duration
-from notifier.heartbeats import SEEN, beats
+from notifier.config.model import Recipient
 from notifier.ids import first_id
-from notifier.incidents import Incident, IncidentState, next_step
+from notifier.incidents.heartbeats import SEEN, beats
+from notifier.incidents.lifecycle import Incident, IncidentState, next_step
 from notifier.logs import Redaction
-from notifier.matchers import MatcherError, parse_label
-from notifier.paging.account import AccountWatch
-from notifier.paging.actions import Actions, Verdict, Via
-from notifier.paging.backpressure import Backpressure
-from notifier.paging.escalation import last_part
-from notifier.paging.planning import described_mute, divide, preview, receiver_of
 from notifier.permissions import Permission
-from notifier.phones import mask
 from notifier.routing import RECEIVER_LABEL
 from notifier.runtime import Current
+from notifier.sms.phones import mask
 from notifier.store.engine import StoreUnavailable
 from notifier.store.incidents import HEARTBEATS
 from notifier.store.ledger import LedgerMessage, Spent
@@ -54,6 +49,11 @@ from notifier.web.views.messages import CHART_DAYS, chart
 from notifier.web.views.moments import Viewer
 from notifier.web.views.oncall import drawn
 from notifier.web.views.sending import LATE, Going, going, lasts
+from notifier.workers.account_monitor import AccountWatch
+from notifier.workers.actions import Actions, Verdict, Via
+from notifier.workers.backpressure import Backpressure
+from notifier.workers.escalator import last_part
+from notifier.workers.planner import described_mute, divide, preview, receiver_of
 
 _SITE = Path(__file__).parent / "site"
 _STATIC = {"style.css": "text/css", "live.js": "text/javascript", "icon.svg": "image/svg+xml"}

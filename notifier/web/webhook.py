@@ -11,14 +11,14 @@ from collections.abc import Callable
 import structlog
 from starlette.types import Message, Receive, Scope, Send
 
-from notifier.alertmanager import WebhookError
+from notifier.alertmanager.webhook import WebhookError
 from notifier.metrics import Metrics
-from notifier.paging.backpressure import Backpressure
-from notifier.paging.intake import Intake
 from notifier.permissions import Permission
 from notifier.runtime import Current
 from notifier.store.engine import StoreUnavailable
 from notifier.web.gate import Denial, Gate
+from notifier.workers.backpressure import Backpressure
+from notifier.workers.intake import Intake
 
 log = structlog.get_logger(__name__)
 

@@ -140,7 +140,7 @@ def process(*arguments: str, **environment: str) -> Iterator[subprocess.Popen[st
 @contextlib.contextmanager
 def emulator(latency: float) -> Iterator[str]:
     with process(
-        "-m", "notifier.ovh.emulator", "--quiet", "--credits", "1e9", "--latency", str(latency)
+        "-m", "notifier.emulator", "--quiet", "--credits", "1e9", "--latency", str(latency)
     ) as running:
         assert running.stdout is not None
         yield running.stdout.readline().strip()

@@ -15,7 +15,7 @@ from typing import Any
 
 import requests
 
-from notifier.ovh.emulator import Emulation, Emulator
+from notifier.emulator import Emulation, Emulator
 from tests.conftest import Files, alert, webhook
 from tests.faults.nursery import Child, Nursery
 from tests.processes import free_ports

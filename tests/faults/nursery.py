@@ -105,7 +105,7 @@ def _child(wanted: dict[str, object]) -> None:
     os.closerange(3, 64)
     os.environ.update(wanted["environment"])  # type: ignore[call-overload]
     sys.argv = ["notifier", *wanted["arguments"]]  # type: ignore[misc]
-    from notifier.cli import main
+    from notifier.cli.app import main
 
     code = 1
     try:
@@ -119,7 +119,7 @@ def _child(wanted: dict[str, object]) -> None:
 
 
 def _be() -> None:
-    import notifier.cli
+    import notifier.cli.app
     import notifier.service  # noqa: F401 (each child has it then)
 
     pids: set[int] = set()

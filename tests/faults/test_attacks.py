@@ -20,7 +20,7 @@ import pytest
 import requests
 import urllib3
 
-from notifier.ovh.emulator import Emulator
+from notifier.emulator import Emulator
 from tests.conftest import Files, alert, webhook
 from tests.faults.harness import ask, new_emulator, until
 from tests.faults.nursery import Child, Nursery

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
+from notifier.emulator import Emulation, Emulator, Fault, FaultKind
 from notifier.failpoints import VARIABLE
-from notifier.ovh.emulator import Emulation, Emulator, Fault, FaultKind
 from tests.conftest import account
 from tests.faults.harness import Outcome, Stage, ask, new_emulator, until
 from tests.faults.nursery import Nursery

@@ -20,12 +20,12 @@ from typing import Any
 import pytest
 from sqlalchemy import URL, Connection
 
-from notifier.ovh.emulator import Emulation, Emulator, Fault, FaultKind
-from notifier.paging.actions import Via
-from notifier.paging.replicas import Replicas
-from notifier.paging.retention import Retention
+from notifier.emulator import Emulation, Emulator, Fault, FaultKind
 from notifier.store.engine import StoreUnavailable
 from notifier.store.schema import jobs, messages, webhooks
+from notifier.workers.actions import Via
+from notifier.workers.replicas import Replicas
+from notifier.workers.retention import Retention
 from tests.conftest import ALICE, BOB, Files, Hand, alert, webhook
 from tests.faults.test_faults import IS_FULL
 from tests.pager import Pager

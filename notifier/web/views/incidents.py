@@ -6,10 +6,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from notifier.alertmanager.durations import brief_duration
 from notifier.clock import is_known
-from notifier.durations import brief_duration
-from notifier.incidents import Incident, IncidentState, Kind
-from notifier.rendering import ShownAlert
+from notifier.incidents.lifecycle import Incident, IncidentState, Kind
+from notifier.rendering.compose import ShownAlert
 from notifier.store.incidents import HappenedEvent
 from notifier.store.ledger import LedgerMessage, Paged, Try
 from notifier.store.schema import FAILED, MessageState

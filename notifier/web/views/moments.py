@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from notifier.durations import brief_duration
+from notifier.alertmanager.durations import brief_duration
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
-from notifier.schedules import Schedule, Shift
+from notifier.oncall.schedules import Schedule, Shift
 
 WEEKS = 4
 """How many weeks of a schedule are drawn."""

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from notifier.durations import brief_duration
+from notifier.alertmanager.durations import brief_duration
 from notifier.store.ledger import LedgerMessage, Spent
 
 _DAY = timedelta(days=1)

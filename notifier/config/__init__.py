@@ -1,0 +1,1 @@
+"""`notifier.yml`: its source, types, models and checks."""

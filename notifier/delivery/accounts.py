@@ -1,0 +1,236 @@
+"""Accounts: which of them may send now. They take turns, and stand in for each other."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from itertools import chain, combinations
+
+from notifier.delivery import retry
+from notifier.store.records import Job
+
+_MOST_OTHERS = 8
+_FIRST_TRIAL = timedelta(seconds=2)
+_LONGEST_TRIAL = timedelta(seconds=30)
+_FIRST_SHUNNING = timedelta(seconds=2)
+_LONGEST_SHUNNING = timedelta(seconds=10)
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """Nothing is sent until what *message* tells of is mended; the next trial is at *until*."""
+
+    reason: retry.PauseReason
+    message: str
+    until: datetime
+    trials: int
+
+
+@dataclass(frozen=True, slots=True)
+class AccountHealth:
+    """How it stands with an account."""
+
+    held_until: datetime | None = None
+    """It may not send before: OVHcloud asked for that."""
+    rate_limited_until: datetime | None = None
+    """Its rate is used up until then."""
+    paused: Paused | None = None
+    shunned_until: datetime | None = None
+    """It has failed; others send until then. Of one account alone, this is not held against it."""
+    failures: int = 0
+    """How often in a row."""
+    problem: str | None = None
+    """What the watch over accounts has found."""
+    accepted_at: datetime | None = None
+    """When it last took something, as far as this process knows."""
+
+    def ready_at(self, now: datetime) -> datetime:
+        """Return from when on it may send; *now* where it may already."""
+        times = [now, *filter(None, (self.held_until, self.rate_limited_until, self.shunned_until))]
+        # One that is farther away than a trial ever is was reckoned by a clock that has been set back.
+        if self.paused is not None and self.paused.until <= now + _LONGEST_TRIAL:
+            times.append(self.paused.until)
+        return max(times)
+
+    def is_sound(self, now: datetime) -> bool:
+        """Whether nothing speaks against sending by it."""
+        return self.paused is None and self.problem is None and self.ready_at(now) <= now
+
+
+def free_slots(
+    healths: Mapping[str, AccountHealth], most: Mapping[str, int], busy: Mapping[str, int], now: datetime
+) -> dict[str, int]:
+    """Return how many jobs each account may begin now.
+
+    Those against which something speaks send only while there is no other, but for one job as a trial.
+
+    Args:
+        healths: what is known of each account.
+        most: how many jobs each may have under way.
+        busy: how many it has.
+        now: the time.
+    """
+    ready = {name: health for name, health in healths.items() if health.ready_at(now) <= now}
+    has_sound = any(health.is_sound(now) for health in healths.values())
+    found = {}
+    for name, health in ready.items():
+        if health.paused is not None:
+            is_tried = not busy[name] and not (has_sound and health.problem is not None)
+            found[name] = 1 if is_tried else 0
+        elif health.is_sound(now) or not has_sound:
+            found[name] = max(0, most[name] - busy[name])
+    return {name: room for name, room in found.items() if room}
+
+
+def fallback_accounts(
+    healths: Mapping[str, AccountHealth], busy: Mapping[str, int], now: datetime
+) -> list[str]:
+    """Return the accounts that may be tried, one job each, with what the others have refused."""
+    return [name for name, health in healths.items() if health.ready_at(now) <= now and not busy[name]]
+
+
+def round_robin(room: Mapping[str, int], after: str | None) -> list[str]:
+    """Return the accounts as they take turns, each as often as it has room, beginning with the one after *after*."""
+    names = list(room)
+    start = names.index(after) + 1 if after in names else 0
+    order = names[start:] + names[:start]
+    rounds = max(room.values(), default=0)
+    return [name for number in range(rounds) for name in order if room[name] > number]
+
+
+def assign_accounts(
+    jobs: Iterable[Job], order: Sequence[str], free: Mapping[str, int], others: Iterable[str] = ()
+) -> list[Job]:
+    """Give each of *jobs* an account, in *order*; what none is left for is not among those returned.
+
+    An account gets nothing that it has refused. What those in *order* have refused goes to the *others*, against
+    which something speaks.
+
+    *free* holds how many messages an account with a rate may send now; a job is cut down to that, and the
+    others of its messages wait.
+    """
+    left, remaining, spare, found = dict(free), list(order), list(others), []
+    for job in jobs:
+        refusing = job.messages[0].refusing
+        name = _first(remaining, left, refusing)
+        if name is not None:
+            remaining.remove(name)
+        elif refusing and (name := _first(spare, left, refusing)) is not None:
+            spare.remove(name)
+        if name is None:
+            continue
+        messages = job.messages[: left.get(name)]
+        if name in left:
+            left[name] -= len(messages)
+        found.append(replace(job, messages=messages, account=name))
+    return found
+
+
+def unsendable(usable: Collection[str], every: Iterable[str]) -> list[str]:
+    """Return the values of `Message.refused_by` with which none of the *usable* accounts may send a message.
+
+    That is every set of accounts with all the usable ones in it, of *every* account that there is. Such a message
+    waits without standing before others.
+    """
+    others = sorted(set(every) - set(usable))[:_MOST_OTHERS]
+    sets = chain.from_iterable(combinations(others, size) for size in range(len(others) + 1))
+    return [" ".join(sorted({*usable, *more})) for more in sets] if usable else []
+
+
+def _first(names: Iterable[str], left: Mapping[str, int], refusing: Collection[str]) -> str | None:
+    """Return the first of *names* that may send something, and has not refused it."""
+    return next((name for name in names if left.get(name, 1) > 0 and name not in refusing), None)
+
+
+def _trial_wait(trials: int) -> timedelta:
+    return min(_FIRST_TRIAL * (1 << min(trials, 8)), _LONGEST_TRIAL)
+
+
+class Accounts:
+    """What is known of each account, for all threads; it outlasts a reload."""
+
+    def __init__(self) -> None:
+        """Know nothing against any."""
+        self._healths: dict[str, AccountHealth] = {}
+        self._lock = threading.Lock()
+
+    def all(self, names: Iterable[str]) -> dict[str, AccountHealth]:
+        """Return how it stands with the accounts of those *names*, in their order."""
+        with self._lock:
+            return {name: self._healths.get(name, AccountHealth()) for name in names}
+
+    def delay_until(self, name: str, until: datetime) -> None:
+        """Have it send nothing until then, or longer if that was asked for before."""
+        with self._lock:
+            health = self._healths.get(name, AccountHealth())
+            until = max(until, health.held_until or until)
+            self._healths[name] = replace(health, held_until=until)
+
+    def spend(self, name: str, until: datetime) -> None:
+        """Have it send nothing until its rate allows it."""
+        with self._lock:
+            self._healths[name] = replace(self._healths.get(name, AccountHealth()), rate_limited_until=until)
+
+    def forget_rates(self) -> None:
+        """Reckon anew what rates allow: they may be others."""
+        with self._lock:
+            for name, health in self._healths.items():
+                self._healths[name] = replace(health, rate_limited_until=None)
+
+    def back_off(self, name: str, now: datetime) -> None:
+        """Have others send for a while, longer with each failure; a trial that fails is one, too."""
+        with self._lock:
+            health = self._healths.get(name, AccountHealth())
+            if health.shunned_until is not None and now < health.shunned_until:
+                return  # it was under way already when the first failed
+            wait = min(_FIRST_SHUNNING * (1 << min(health.failures, 10)), _LONGEST_SHUNNING)
+            paused = health.paused
+            if paused is not None:
+                trials = paused.trials + 1
+                paused = replace(paused, until=now + _trial_wait(trials), trials=trials)
+            self._healths[name] = replace(
+                health, shunned_until=now + wait, failures=health.failures + 1, paused=paused
+            )
+
+    def pause(self, name: str, reason: retry.PauseReason, message: str, now: datetime) -> Paused | None:
+        """Have it send nothing but trials, ever less often; return how it was paused before."""
+        with self._lock:
+            health = self._healths.get(name, AccountHealth())
+            before = health.paused
+            trials = before.trials if before is not None else 0
+            if before is not None and now >= before.until:
+                trials += 1  # else it was under way already when the pause began
+            paused = Paused(reason, message, now + _trial_wait(trials), trials)
+            self._healths[name] = replace(health, paused=paused)
+            return before
+
+    def resume(self, name: str) -> Paused | None:
+        """Forget what spoke against it, since it has sent; return how it was paused."""
+        with self._lock:
+            health = self._healths.get(name)
+            if health is None:
+                return None
+            self._healths[name] = replace(health, paused=None, shunned_until=None, failures=0)
+            return health.paused
+
+    def note_acceptance(self, name: str, now: datetime) -> None:
+        """Remember that it took something."""
+        with self._lock:
+            self._healths[name] = replace(self._healths.get(name, AccountHealth()), accepted_at=now)
+
+    def find(self, name: str, problem: str | None) -> str | None:
+        """Remember what the watch has found; return what it had found before."""
+        with self._lock:
+            health = self._healths.get(name, AccountHealth())
+            self._healths[name] = replace(health, problem=problem)
+            return health.problem
+
+    def forget_times(self) -> None:
+        """Let nobody wait for what was reckoned by a clock that was set back."""
+        with self._lock:
+            for name, health in self._healths.items():
+                self._healths[name] = replace(
+                    health, held_until=None, rate_limited_until=None, shunned_until=None
+                )

@@ -1,0 +1,76 @@
+"""The short texts that Notifier itself has to say, in the languages of those who read them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from notifier.sms.encoding import Encoding, encode, shorten
+
+_TEXTS: Mapping[str, Mapping[str, str]] = {
+    "en": {
+        "acknowledged": "{by} has it: #{number} {title}",
+        "escalated": "{by} passed it on: #{number} {title}",
+        "closed": "{by} closed #{number} {title}",
+        "no_incident": "No open incident #{number}.",
+        "nothing_open": "Nothing that you were paged for is open.",
+        "resolved_already": "#{number} is resolved already.",
+        "has_it": "{by} has #{number} already. To take it over: take {number}",
+        "you_have": "You have #{number} {title}.",
+        "you_have_all": "You have {count}: {numbers}.",
+        "still_open": "Open: {counts}. Reply all for the rest.",
+        "repeated": "Received twice, counted once.",
+        "you_closed": "#{number} is closed.",
+        "passed_on": "#{number} is passed on.",
+        "nobody_further": "#{number}: nobody further to page.",
+        "credits": "Notifier: {amount} credits spent within {per}, the limit. Only critical pages go now.",
+        "muted": "#{number} is muted until {time}.",
+        "not_muted": "#{number} was not muted: {reason}",
+        "on_call": "On call: {people}",
+        "nobody_on_call": "{schedule} nobody",
+        "until": "{schedule} {contact} until {time}",
+        "not_paged": "You were not paged for #{number}: nothing was done.",
+        "not_allowed": "That cannot be done by SMS here.",
+        "code_missing": "Nothing was done: add the two letters after the number in the page, as in 7KP.",
+        "code_locked": "Nothing was done: too many replies without the letters of the page. Use the pages.",
+        "help": "Reply: ack, all, next, who, or with a number: 7, 7 next, close 7.",
+        "help_mute": "Reply: ack, all, next, who, or with a number: 7, 7 next, close 7, mute 7 2h.",
+    },
+    "fr": {
+        "acknowledged": "{by} s'en charge : #{number} {title}",
+        "escalated": "{by} passe la main : #{number} {title}",
+        "closed": "{by} a clos #{number} {title}",
+        "no_incident": "Pas d'incident #{number} en cours.",
+        "nothing_open": "Rien de ce qui vous a été signalé n'est en cours.",
+        "resolved_already": "#{number} est déjà résolu.",
+        "has_it": "{by} a déjà pris #{number}. Pour le reprendre : take {number}",
+        "you_have": "À vous : #{number} {title}.",
+        "you_have_all": "À vous : {count} ({numbers}).",
+        "still_open": "En cours : {counts}. Répondez tout pour le reste.",
+        "repeated": "Reçu deux fois, compté une fois.",
+        "you_closed": "#{number} est clos.",
+        "passed_on": "#{number} est transmis.",
+        "nobody_further": "#{number} : plus personne à prévenir.",
+        "credits": "Notifier : {amount} crédits en {per}, la limite. Seules les alertes critical partent encore.",
+        "muted": "#{number} est en sourdine jusqu'à {time}.",
+        "not_muted": "#{number} n'a pas été mis en sourdine : {reason}",
+        "on_call": "D'astreinte : {people}",
+        "nobody_on_call": "{schedule} personne",
+        "until": "{schedule} {contact} jusqu'à {time}",
+        "not_paged": "Vous n'avez pas été prévenu de #{number} : rien n'est fait.",
+        "not_allowed": "Cela ne se fait pas par SMS ici.",
+        "code_missing": "Rien n'est fait : ajoutez les deux lettres après le numéro de l'alerte, comme 7KP.",
+        "code_locked": "Rien n'est fait : trop de réponses sans les lettres de l'alerte. Passez par les pages.",
+        "help": "Répondez : ack, tout, next, who, ou avec un numéro : 7, 7 next, close 7.",
+        "help_mute": "Répondez : ack, tout, next, who, ou avec un numéro : 7, 7 next, close 7, mute 7 2h.",
+    },
+}
+
+
+def notice(name: str, language: str, **values: object) -> str:
+    """Return the notice *name* in *language* (English where there is none), within one part.
+
+    Raises:
+        KeyError: there is no such notice, or a value is missing.
+    """
+    text = _TEXTS.get(language, _TEXTS["en"])[name].format(**values)
+    return shorten(encode(text, Encoding.GSM), 1)

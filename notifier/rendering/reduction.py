@@ -1,0 +1,82 @@
+"""Barer texts, for a message whose content OVHcloud refuses or an operator takes for spam.
+
+With a short number OVHcloud refuses a message with contact information: URLs, e-mail addresses, telephone numbers, by
+some reports host names. The same words would be refused at every retry and every step of the escalation, so a text
+with less in it is sent at once.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import IntEnum
+from zoneinfo import ZoneInfo
+
+from notifier.clock import is_known
+from notifier.incidents.lifecycle import Incident, Kind
+from notifier.sms.encoding import Encoding, encode, shorten
+
+CONTENT_PTTS = frozenset({28, 29})
+"""The ``ptt`` of OVHcloud for what was taken for spam, and for content that is not permitted."""
+
+
+class Reduction(IntEnum):
+    """How much was left out of a text."""
+
+    NONE = 0
+    REDUCED = 1
+    """Status, number, severity, alert name, place without dots, time."""
+    MINIMAL = 2
+    """Status, number and severity."""
+
+
+_STATUS = {
+    "en": {Kind.UPDATE: "UPDATE", Kind.REMINDER: "STILL FIRING", Kind.RESOLVED: "RESOLVED"},
+    "fr": {Kind.UPDATE: "SUITE", Kind.REMINDER: "TOUJOURS", Kind.RESOLVED: "RESOLU"},
+}
+_FIRING = {"en": "FIRING", "fr": "ALERTE"}
+_SINCE = {"en": "since", "fr": "depuis"}
+_LONG_NUMBER = re.compile(r"\+?\d(?:[ .()/-]?\d){7,}")
+"""What may be taken for a telephone number."""
+_NOT_PLAIN = re.compile(r"[^\w\s#:,;()+-]", re.ASCII)
+
+
+def reduce(
+    text: str,
+    kind: str,
+    incident: Incident | None,
+    reduction: Reduction,
+    language: str,
+    zone: ZoneInfo,
+    code: str = "",
+) -> str:
+    """Return *text* with less in it, within one SMS part.
+
+    Args:
+        text: the text that was refused.
+        kind: what the message is for.
+        incident: what it is about; without one, as a digest, the words of the text are kept.
+        reduction: how much is left out.
+        language: of the recipient.
+        zone: of the recipient, for the time.
+        code: the reply code that follows the number.
+    """
+    if incident is None or kind not in (Kind.PAGE, Kind.UPDATE, Kind.REMINDER, Kind.RESOLVED):
+        words = plain(text)
+        if reduction is Reduction.MINIMAL:
+            words = " ".join(re.findall(r"#\d+[A-Z]*|[^\W\d_]+", words))
+        return shorten(words, 1)
+    status = _STATUS.get(language, _STATUS["en"]).get(Kind(kind)) or _FIRING.get(language, "FIRING")
+    head = " ".join(filter(None, (status, f"#{incident.number}{code}", plain(incident.severity))))
+    if reduction is Reduction.MINIMAL:
+        return shorten(head, 1)
+    began = incident.began_at or incident.opened_at
+    since = ""
+    if kind != Kind.RESOLVED and is_known(began):
+        since = f" {_SINCE.get(language, 'since')} {began.astimezone(zone):%H:%M}"
+    return shorten(f"{head} {plain(incident.title)}{since}", 1)
+
+
+def plain(text: str) -> str:
+    """Return *text* in the GSM alphabet without dots, ``@`` and ``/``, and without long numbers."""
+    words = _LONG_NUMBER.sub(" ", encode(text, Encoding.GSM))
+    return " ".join(_NOT_PLAIN.sub(" ", words).split())

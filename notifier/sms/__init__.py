@@ -1,0 +1,1 @@
+"""The text of an SMS, and phone numbers."""

@@ -1,0 +1,1 @@
+"""The threads that move pages on. Each resumes from the store."""

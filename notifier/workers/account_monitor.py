@@ -1,0 +1,88 @@
+"""Watching the accounts: the credits left and OVHcloud's clock, so that no page is the first to find out."""
+
+from __future__ import annotations
+
+import structlog
+
+from notifier.delivery.accounts import Accounts
+from notifier.delivery.retry import PauseReason
+from notifier.metrics import Metrics
+from notifier.ovh.api import OvhClient
+from notifier.ovh.errors import CallFailed
+from notifier.runtime import Current
+from notifier.workers.worker import Worker
+
+log = structlog.get_logger(__name__)
+
+_ROUND = 60.0  # seconds
+
+
+class AccountWatch(Worker):
+    """Asks OVHcloud every minute how each account stands."""
+
+    name = "account"
+
+    def __init__(self, current: Current, metrics: Metrics, accounts: Accounts) -> None:
+        """Prepare to ask; what is found is told to *accounts*."""
+        super().__init__(metrics, idle=_ROUND)
+        self._current = current
+        self._accounts = accounts
+        self.credits: dict[str, float] = {}
+        """The credits left, by account, as far as they were told."""
+        self._told: dict[str, str] = {}
+
+    @property
+    def problems(self) -> dict[str, str]:
+        """What OVHcloud, or the way to it, is found to lack, by account."""
+        standings = self._accounts.all(self._current.runtime.apis)
+        return {name: one.problem for name, one in standings.items() if one.problem is not None}
+
+    def empty(self) -> set[str]:
+        """Return the accounts that have too few credits left, as OVHcloud said when something was to be sent."""
+        standings = self._accounts.all(self._current.runtime.apis)
+        return {
+            name for name, one in standings.items() if one.paused and one.paused.reason == PauseReason.CREDITS
+        }
+
+    def work(self) -> float | None:
+        """Ask once."""
+        apis = self._current.runtime.apis
+        for name in set(self.credits) - set(apis):
+            self._metrics.ovh_credits_left.remove(self._told.pop(name))
+            del self.credits[name]
+        for name, api in apis.items():
+            problem = self._look(api)
+            before = self._accounts.find(name, problem)
+            about = {"account": name} if name else {}
+            if problem is not None and problem != before:
+                log.warning("account problem", error=problem, **about)
+            elif problem is None and before is not None:
+                log.info("account problem is over", **about)
+        return None
+
+    def _look(self, api: OvhClient) -> str | None:
+        """Return what is wrong with the account of *api*."""
+        try:
+            api.refresh_clock()
+            account, name = api.account(), api.service_name()
+        except CallFailed as error:
+            return f"OVHcloud cannot be asked: {error}"
+        if account.credits_left is not None:
+            self._metrics.ovh_credits_left.labels(name).set(account.credits_left)
+            self.credits[api.name], self._told[api.name] = account.credits_left, name
+        if account.status != "enable":
+            return f"the account {name} is not enabled: its status is {account.status}"
+        if account.credits_left is not None and account.credits_left < 1:
+            return f"the account {name} has no credits left"
+        return _sender_problem(api)
+
+
+def _sender_problem(api: OvhClient) -> str | None:
+    name = api.settings.sender
+    if name is None:
+        return None
+    try:
+        status = api.sender(name).status
+    except CallFailed as error:
+        return f'the sender "{name}" is not declared' if error.failure.status == 404 else None
+    return None if status == "enable" else f'the sender "{name}" is not enabled: its status is {status}'

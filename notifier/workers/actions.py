@@ -1,0 +1,327 @@
+"""What people do about incidents, whichever way they say so: by a reply, a command, the API or a page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from enum import StrEnum
+
+import structlog
+
+from notifier.clock import Clock
+from notifier.config.model import Recipient
+from notifier.ids import new_id
+from notifier.incidents.lifecycle import (
+    Event,
+    Incident,
+    IncidentState,
+    Kind,
+    acknowledged,
+    reopened,
+    resolved,
+)
+from notifier.metrics import Metrics
+from notifier.rendering.phrases import notice
+from notifier.runtime import Current
+from notifier.sms.encoding import MAX_PARTS, Encoding, encode, measure, without_contacts
+from notifier.sms.phones import mask
+from notifier.store.records import IncidentChange, NewMessage
+from notifier.store.store import Store
+from notifier.workers.backpressure import Backpressure
+from notifier.workers.dispatcher import Dispatcher
+from notifier.workers.escalator import Escalator
+from notifier.workers.planner import receiver_of, recipients_of
+
+log = structlog.get_logger(__name__)
+
+_ATTEMPTS = 5
+
+
+class Via(StrEnum):
+    """The ways in which people act."""
+
+    SMS = "sms"
+    API = "api"
+    WEB = "web"
+
+
+class Verdict(StrEnum):
+    """What came of it."""
+
+    DONE = "done"
+    UNKNOWN = "unknown"
+    """There is no such incident."""
+    RESOLVED = "resolved"
+    """It is over already."""
+    EXHAUSTED = "exhausted"
+    """There is no further step."""
+    OVERTAKEN = "overtaken"
+    """It is not any more as whoever acts saw it."""
+
+
+class Unreachable(Exception):
+    """There is nobody of that name to write to; *is_nobody* where it is a schedule that nobody has now."""
+
+    def __init__(self, message: str, *, is_nobody: bool = False) -> None:
+        """Say why."""
+        super().__init__(message)
+        self.is_nobody = is_nobody
+
+
+def sendable(text: str, *, urls: bool) -> str:
+    """Return *text* as it can be sent: in GSM letters, and without URLs unless they may be in it.
+
+    Raises:
+        ValueError: nothing is left of it, or it is too long.
+    """
+    message = encode(text, Encoding.GSM).strip()
+    if not urls:
+        message = without_contacts(message).strip()  # OVHcloud would block it
+    if not message:
+        raise ValueError("the text is empty")
+    if (parts := measure(message).parts) > MAX_PARTS:
+        raise ValueError(f"the text takes {parts} parts; OVHcloud sends at most {MAX_PARTS}")
+    return message
+
+
+class Actions:
+    """Acknowledges and passes on incidents, and tells the others who were paged."""
+
+    def __init__(
+        self,
+        store: Store,
+        current: Current,
+        clock: Clock,
+        metrics: Metrics,
+        backpressure: Backpressure,  # noqa: ARG002 (what people do gives way to nothing)
+        sender: Dispatcher,
+        escalator: Escalator,
+    ) -> None:
+        """Prepare to act on the incidents in *store*."""
+        self._store = store
+        self._current = current
+        self._clock = clock
+        self._metrics = metrics
+        self._sender = sender
+        self._escalator = escalator
+
+    def acknowledge(
+        self,
+        incident_id: str,
+        by: str,
+        via: Via,
+        phone: str | None = None,
+        holds: Callable[[Incident], bool] = lambda incident: True,
+        *,
+        author: str | None = None,
+    ) -> Verdict:
+        """Put an incident into the hands of *by*, who has *phone* if that is known, if *holds* is true of it then.
+
+        The others who were paged are notified, if its receiver wants that. If an *author* acknowledges in the name of
+        *by*, then *by* is notified, too.
+        Whoever has it already only has the acknowledgement last longer.
+
+        Raises:
+            StoreUnavailable: it cannot be written down now.
+        """
+        now = self._clock()
+        done = self._change(
+            incident_id, now, lambda one: self.acknowledgement(one, by, via, phone, now, author), holds
+        )
+        if isinstance(done, Verdict):
+            return done
+        if done.events:
+            self._metrics.acknowledgements.labels(via).inc()
+        log.info("incident acknowledged", incident=done.incident.number, by=author or by, via=via)
+        self._sender.expect()
+        return Verdict.DONE
+
+    def escalate(
+        self,
+        incident_id: str,
+        by: str,
+        via: Via,
+        holds: Callable[[Incident], bool] = lambda incident: True,
+    ) -> Verdict:
+        """Have the next step of an incident taken at once, whoever has it, if *holds* is true of it then.
+
+        Raises:
+            StoreUnavailable: it cannot be written down now.
+        """
+        now = self._clock()
+        done = self._change(incident_id, now, lambda one: self.passing_on(one, by, via, now), holds)
+        if isinstance(done, Verdict):
+            return done
+        log.info("incident passed on", incident=done.incident.number, by=by, via=via)
+        self._escalator.wake()
+        return Verdict.DONE
+
+    def close(
+        self,
+        incident_id: str,
+        by: str,
+        via: Via,
+        holds: Callable[[Incident], bool] = lambda incident: True,
+    ) -> Verdict:
+        """Resolve an incident that Alertmanager does not, if *holds* is true of it then; the others are notified.
+
+        If its alerts still fire, Alertmanager's next repetition opens a new one.
+
+        Raises:
+            StoreUnavailable: it cannot be written down now.
+        """
+        now = self._clock()
+        done = self._change(incident_id, now, lambda one: self.closing(one, by, via, now), holds)
+        if isinstance(done, Verdict):
+            return done
+        log.info("incident closed", incident=done.incident.number, by=by, via=via)
+        self._sender.expect()
+        return Verdict.DONE
+
+    def send(self, to: str, text: str, by: str | None = None) -> NewMessage:
+        """Have *text* of *by* sent to a contact, to who is on call in a schedule, or to a number; return the message.
+
+        Numbers that are not in the configuration are reached only where it allows that.
+
+        Raises:
+            Unreachable: there is nobody of that name.
+            ValueError: the text cannot be sent.
+            StoreUnavailable: it cannot be written down now.
+        """
+        now, runtime = self._clock(), self._current.runtime
+        body = sendable(text, urls=runtime.configuration.sends_urls)
+        try:
+            people = runtime.recipients([to], now)
+        except ValueError:
+            raise Unreachable(f'"{to[:40]}" is no contact, schedule or mobile number') from None
+        if not people:
+            raise Unreachable(f'nobody is on call in "{to}"', is_nobody=True)
+        configuration = runtime.configuration
+        if not (configuration.api.send_to_any_number or people[0].phone in configuration.numbers()):
+            raise Unreachable(f'"{to[:40]}" is not in the configuration; see api.send_to_any_number')
+        message = replace(self.message(people[0], body, Kind.TEXT, now), author=by)
+        self._store.add_messages([message], now).result()
+        log.info("message asked for", message=message.id, to=people[0].name or mask(people[0].phone), by=by)
+        self._sender.expect()
+        return message
+
+    def _change(
+        self,
+        incident_id: str,
+        now: datetime,
+        propose: Callable[[Incident], IncidentChange | None],
+        holds: Callable[[Incident], bool],
+    ) -> IncidentChange | Verdict:
+        """Write down what *propose* makes of an incident, anew if others changed it meanwhile; say why not."""
+        for _ in range(_ATTEMPTS):
+            incident = self._store.incidents.get(incident_id)
+            if incident is None:
+                return Verdict.UNKNOWN
+            if incident.state is IncidentState.RESOLVED:
+                return Verdict.RESOLVED
+            if not holds(incident):
+                return Verdict.OVERTAKEN
+            change = propose(incident)
+            if change is None:
+                return Verdict.EXHAUSTED
+            if self._store.incidents.change([change], now).result()[0]:
+                return change
+        raise RuntimeError("the incident changes all the time")
+
+    def acknowledgement(
+        self,
+        incident: Incident,
+        by: str,
+        via: Via,
+        phone: str | None,
+        now: datetime,
+        author: str | None = None,
+    ) -> IncidentChange:
+        """Return the change that acknowledges *incident* for *by*; *author* is who does it, if not *by*."""
+        receiver = receiver_of(self._current.runtime, incident)
+        is_new = incident.acknowledged_by != by or incident.state is IncidentState.OPEN
+        told: tuple[NewMessage, ...] = ()
+        if is_new:  # who had it must know that it is out of their hands, whatever the others want to know
+            if author is not None:
+                phone = None  # who is given it must know
+            told = self._notices(
+                "acknowledged", incident, author or by, phone, now, to_others=receiver.tell_others
+            )
+        return IncidentChange(
+            acknowledged(incident, by, via, now, receiver.reopen_after),
+            events=(Event("acknowledged", by=author or by, via=via),) if is_new else (),
+            messages=told,
+        )
+
+    def passing_on(self, incident: Incident, by: str, via: Via, now: datetime) -> IncidentChange | None:
+        """Return what has the next step of *incident* come at once, None if there is none; nothing happens yet."""
+        policy = self._current.runtime.policy(receiver_of(self._current.runtime, incident))
+        if incident.step >= len(policy.steps):
+            return None
+        open_ = incident
+        told: tuple[NewMessage, ...] = ()
+        if incident.state is IncidentState.ACKNOWLEDGED:
+            open_ = replace(reopened(incident), step=incident.step, round=incident.round)
+            if incident.acknowledged_by != by:  # who has it must know that it is out of their hands
+                told = self._notices("escalated", incident, by, None, now)
+        return IncidentChange(
+            replace(open_, due_at=now), events=(Event("next", by=by, via=via),), messages=told
+        )
+
+    def closing(
+        self, incident: Incident, by: str, via: Via, now: datetime, phone: str | None = None
+    ) -> IncidentChange:
+        """Return what resolves *incident* in the name of *by*, who has *phone* if that is known."""
+        return IncidentChange(
+            resolved(incident, now),
+            events=(Event("closed", by=by, via=via),),
+            messages=self._notices("closed", incident, by, phone, now),
+            withdraws_pages=True,
+        )
+
+    def _notices(
+        self,
+        name: str,
+        incident: Incident,
+        by: str,
+        phone: str | None,
+        now: datetime,
+        *,
+        to_others: bool = True,
+    ) -> tuple[NewMessage, ...]:
+        """Return what tells who has *incident*, and *to_others* who were paged for it, what *by* did."""
+        runtime = self._current.runtime
+        others: dict[str, Recipient] = {}
+        if to_others:
+            involved = recipients_of(runtime, self._store.incidents.involved(incident.id))
+            others = {r.phone: r for r in involved}
+        if any(contact.name == incident.holder for contact in runtime.configuration.contacts):
+            has_it = runtime.configuration.recipient(str(incident.holder))
+            others.setdefault(has_it.phone, has_it)
+        others = {r.phone: r for r in others.values() if r.phone != phone and (not r.name or r.name != by)}
+        return tuple(
+            self.message(
+                other,
+                notice(name, other.language, by=by, number=incident.number, title=incident.title),
+                Kind.NOTICE,
+                now,
+                incident,
+            )
+            for other in others.values()
+        )
+
+    def message(
+        self, to: Recipient, text: str, kind: Kind, now: datetime, incident: Incident | None = None
+    ) -> NewMessage:
+        """Return a message of ours to *to*."""
+        return NewMessage(
+            id=new_id(now),
+            contact=to.name,
+            phone=to.phone,
+            text=text,
+            parts=measure(text).parts,
+            expires_at=now + self._current.runtime.configuration.global_.expire_after,
+            kind=kind,
+            incident_id=incident.id if incident is not None else None,
+        )

@@ -1,0 +1,306 @@
+"""Escalation: steps that come due are taken, and acknowledgements that have lapsed are over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from functools import partial
+
+import structlog
+
+from notifier.alertmanager.webhook import Webhook, WebhookError, parse_webhook
+from notifier.clock import Clock
+from notifier.config.model import Receiver, Recipient
+from notifier.incidents.lifecycle import (
+    Change,
+    Event,
+    Incident,
+    IncidentState,
+    Kind,
+    StepOutcome,
+    classify_webhook,
+    escalated,
+    next_step,
+    reopened,
+)
+from notifier.metrics import Metrics
+from notifier.planning import last_resort
+from notifier.rendering.compose import Notification, notification_from_incident
+from notifier.runtime import Current, Runtime
+from notifier.store.incidents import HEARTBEATS
+from notifier.store.records import IncidentChange, NewMessage
+from notifier.store.store import Store
+from notifier.workers.backpressure import Backpressure
+from notifier.workers.dispatcher import Dispatcher
+from notifier.workers.heartbeats import heartbeat_notification, silence_of, written_for
+from notifier.workers.planner import (
+    ReceiverAlerts,
+    described_mute,
+    divide,
+    new_messages,
+    plan,
+    receiver_of,
+    recipients_of,
+    report_failures,
+    successor,
+)
+from notifier.workers.set_aside import MOST_ATTEMPTS, isolate
+from notifier.workers.worker import Worker
+
+log = structlog.get_logger(__name__)
+
+_BATCH = 16
+_FALLBACK_DELAY = timedelta(minutes=5)
+"""How long those who were paged have to answer before the first receiver is paged: the incident's own is gone."""
+_CLOCK_STEP = timedelta(minutes=1)
+"""A clock that is set back by less puts steps off by less than anybody minds."""
+_CLOCKS_DIFFER = timedelta(minutes=10)
+"""By more than clocks of replicas may differ: so far ahead, nobody opens an incident with a clock that is right."""
+_Decide = Callable[[Runtime, Incident, datetime], IncidentChange]
+"""Returns what becomes of an incident."""
+_REASONS = {"reopened": "reopened", "heard": "page", "escalated": "escalation"}
+
+
+class Escalator(Worker):
+    """Takes the steps that are due, each once: an incident that was changed meanwhile is looked at again."""
+
+    name = "escalator"
+    longest_work = 60.0  # pages wait for it, and it makes no calls
+
+    def __init__(
+        self,
+        store: Store,
+        current: Current,
+        clock: Clock,
+        metrics: Metrics,
+        backpressure: Backpressure,
+        sender: Dispatcher,
+    ) -> None:
+        """Prepare to work on the incidents in *store*, and to wake *sender* when somebody is to be paged."""
+        super().__init__(metrics, idle=0.5)
+        self._last: datetime | None = None
+        self._store = store
+        self._current = current
+        self._clock = clock
+        self._backpressure = backpressure
+        self._sender = sender
+
+    def work(self) -> float | None:
+        """Take the steps that are due longest."""
+        now = self._clock()
+        self._follow_clock(now)
+        waiting = self.set_aside.waiting(now)
+        unmuting = self._store.incidents.unmuting(now, _BATCH, without=waiting)
+        known = {incident.id for incident in unmuting}
+        due = [
+            incident
+            for incident in self._store.incidents.due(now, _BATCH, without=waiting)
+            if incident.id not in known
+        ]
+        decisions: tuple[tuple[list[Incident], _Decide, _Decide], ...] = (
+            (unmuting, self._unmute, last_resort.update_of),
+            (due, self._change, last_resort.step_of),
+        )
+        for incidents, decide_on, resort in decisions:
+            if incidents:
+                with self._backpressure.limited_share():
+                    isolate(
+                        incidents,
+                        partial(self._process, decide_on, now),
+                        partial(self._fail, resort, now),
+                    )
+        return 0.0 if unmuting or due else None
+
+    def _follow_clock(self, now: datetime) -> None:
+        """Where the clock was ahead and was set back, have the next steps come earlier by as much."""
+        if self._last is None:  # what others opened by clocks that differ a little is well
+            ahead, least = self._store.incidents.latest_opening(), _CLOCKS_DIFFER
+        else:
+            ahead, least = self._last, _CLOCK_STEP
+        if ahead is not None and ahead - now > least:
+            log.warning("the clock was set back, next steps come earlier", by=str(ahead - now))
+            self._store.incidents.bring_forward(now, ahead).result()
+        self._last = now
+
+    def _process(self, decide_on: _Decide, now: datetime, incidents: Sequence[Incident]) -> None:
+        """Decide on each of the incidents and write all changes down, or none."""
+        runtime = self._current.runtime
+        changes = [decide_on(runtime, incident, now) for incident in incidents]
+        done = self._store.incidents.change(changes, now).result()
+        self._sender.expect()
+        for before, change, is_done in zip(incidents, changes, done, strict=True):
+            self.set_aside.discard(before.id)
+            if is_done:
+                self._report(before, change)
+
+    def _fail(self, resort: _Decide, now: datetime, incident: Incident, error: Exception) -> None:
+        """Try an incident again later; page with a built-in text in the end."""
+        attempts = self.set_aside.add(incident.id, error, now)
+        log.error(
+            "escalation failed",
+            incident=incident.number,
+            webhook=incident.webhook_id,
+            alert=incident.title,
+            receiver=incident.receiver,
+            attempts=attempts,
+            exc_info=error,
+        )
+        if attempts < MOST_ATTEMPTS:
+            return
+
+        def page() -> bool:
+            change = resort(self._current.runtime, incident, now)
+            return self._store.incidents.change([change], now).result()[0]
+
+        if self.resort(page, incident=incident.number):
+            self.set_aside.discard(incident.id)
+            self._sender.expect()
+
+    def _of_today(
+        self, runtime: Runtime, incident: Incident, now: datetime
+    ) -> tuple[Incident, Receiver | None]:
+        """Return an incident and its receiver; where that was renamed or removed, as they are by today's routes.
+
+        None where these do not say whose it is.
+        """
+        receiver = runtime.configuration.receiver(incident.receiver)
+        if receiver is not None:
+            return incident, receiver
+        last = self._store.incidents.webhook(incident)
+        receiver = successor(runtime, incident, *last, now) if last is not None else None
+        return (incident if receiver is None else self._moved(incident, receiver)), receiver
+
+    def _moved(self, incident: Incident, receiver: Receiver) -> Incident:
+        """Return *incident* as one of *receiver*, unless that has another one of the same group."""
+        key = receiver.name, incident.group_key
+        is_free = key not in self._store.incidents.find([incident.group_key])
+        return replace(incident, receiver=receiver.name) if is_free else incident
+
+    def _unmute(self, runtime: Runtime, incident: Incident, now: datetime) -> IncidentChange:
+        """Return what tells of the alerts that joined *incident* while it was muted."""
+        incident, known = self._of_today(runtime, incident, now)
+        receiver = known or receiver_of(runtime, incident)
+        unmuted = replace(incident, unmute_at=None)
+        last = last_part(runtime, self._store, incident, receiver, now)
+        if last is None:
+            return IncidentChange(unmuted)
+        webhook, part = last
+        if part.muted_by:
+            return IncidentChange(replace(incident, unmute_at=part.look_at(now)))
+        if classify_webhook(incident, part.firing, is_whole=part.is_whole) not in (
+            Change.JOINED,
+            Change.REPLACED,
+        ):
+            return IncidentChange(unmuted)
+        involved = recipients_of(runtime, self._store.incidents.involved(incident.id))
+        planned = plan(runtime, webhook, part, unmuted, involved, None, now)
+        report_failures(self._metrics, planned.pages, incident=incident.number)
+        after = planned.incident or unmuted
+        messages: tuple[NewMessage, ...] = ()
+        if planned.notification is not None:
+            messages = new_messages(runtime, receiver, after, planned.notification, planned.pages, now, now)
+        return IncidentChange(after, events=(Event(planned.change),), messages=messages)
+
+    def _change(self, runtime: Runtime, incident: Incident, now: datetime) -> IncidentChange:
+        incident, known = self._of_today(runtime, incident, now)
+        receiver = known or receiver_of(runtime, incident)
+        last = last_part(runtime, self._store, incident, receiver, now)
+        part = last[1] if last is not None else None
+        if part is not None and part.muted_by:
+            mute, until = described_mute(runtime, part, now), part.muted_until
+            look_at = part.look_at(now)
+            return IncidentChange(replace(incident, due_at=look_at, muted_by=mute, muted_until=until))
+        has_lapsed = incident.state is IncidentState.ACKNOWLEDGED
+        is_first = incident.steps_taken == 0
+        by = incident.acknowledged_by
+        current = reopened(incident) if has_lapsed else incident
+        outcome: StepOutcome[Recipient] = next_step(
+            runtime.policy(receiver),
+            current.step,
+            current.round,
+            now,
+            lambda names: runtime.recipients(names, now),
+        )
+        if known is None:  # nothing says whose it is: the first receiver's, unless that has one of this group
+            current = self._moved(current, receiver)
+            again = recipients_of(runtime, self._store.incidents.involved(incident.id))
+            # Before the people of the first receiver, those who were paged are paged again.
+            if again and current.receiver == receiver.name:
+                outcome = StepOutcome(again, 0, 0, now + _FALLBACK_DELAY)
+        recipients = outcome.recipients or runtime.fallback_recipients(receiver, now)
+        after = escalated(current, outcome)
+        kind = "reopened" if has_lapsed else "heard" if is_first else "escalated"
+        # Whoever is the first to be reached need not know that others could not be.
+        is_first_told = kind == "escalated" and not self._store.incidents.involved(incident.id)
+        build = self._builder(incident, part, "page" if is_first_told else _REASONS[kind], now)
+        notification = build("en")
+        written = written_for(runtime, receiver, build, recipients, Kind.PAGE, now)
+        report_failures(self._metrics, written, incident=incident.number)
+        names = ", ".join(recipient.name or "a number" for recipient in recipients)
+        detail = names if outcome.recipients else f"nobody is on call; {names}"
+        return IncidentChange(
+            after,
+            events=(Event(kind, by=by if has_lapsed else None, detail=detail),),
+            messages=new_messages(runtime, receiver, after, notification, written, now, now),
+        )
+
+    def _builder(
+        self, incident: Incident, part: ReceiverAlerts | None, reason: str, now: datetime
+    ) -> Callable[[str], Notification]:
+        """Return a function that builds the notification for *incident* in a given language.
+
+        *part* is what its last webhook says of it.
+        """
+        number, name = incident.number, incident.group_key.removeprefix(HEARTBEATS)
+        for heartbeat in self._current.runtime.configuration.heartbeats:
+            if incident.group_key.startswith(HEARTBEATS) and heartbeat.name == name:
+                silence = silence_of(self._store, name, incident.opened_at)
+                return lambda language: replace(
+                    heartbeat_notification(heartbeat, silence, now, language), number=number, reason=reason
+                )
+        notification = part.notification if part is not None else None
+        if notification is None or notification.status != "firing":
+            notification = notification_from_incident(
+                incident.title, incident.labels, incident.opened_at, incident.receiver, incident.group_key
+            )
+        return lambda _: replace(notification, number=number, reason=reason)
+
+    def _report(self, before: Incident, change: IncidentChange) -> None:
+        if not change.events:
+            is_muted = change.incident.unmute_at is not None
+            log.info(
+                "incident is muted still" if is_muted else "nothing joined the incident while it was muted",
+                incident=before.number,
+                receiver=before.receiver,
+            )
+            return
+        if change.events[0].kind == "escalated":
+            self._metrics.escalations.labels(before.receiver).inc()
+        log.warning(
+            f"incident {change.events[0].kind}",
+            incident=before.number,
+            webhook=before.webhook_id,
+            alert=before.title,
+            receiver=before.receiver,
+            step=before.step,
+            to=change.events[0].detail,
+            messages=[message.id for message in change.messages],
+            next=change.incident.due_at and change.incident.due_at.isoformat(timespec="seconds"),
+        )
+
+
+def last_part(
+    runtime: Runtime, store: Store, incident: Incident, receiver: Receiver, now: datetime
+) -> tuple[Webhook, ReceiverAlerts] | None:
+    """Return the last webhook of *incident* and what it said to *receiver*; None where that cannot be had."""
+    found = store.incidents.webhook(incident)
+    if found is None:
+        return None
+    body, posted_to = found
+    try:
+        webhook = parse_webhook(body)
+        parts = divide(runtime, webhook, posted_to, now)
+    except WebhookError:
+        return None
+    return next(((webhook, part) for part in parts if part.receiver.name == receiver.name), None)

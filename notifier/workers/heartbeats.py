@@ -1,0 +1,290 @@
+"""Heartbeats: alerts that always come. When one does not, the monitoring itself is silent.
+
+Whether one was seen is judged by the time in which this service was there to see it: a clock that jumps,
+or a service that was down for longer than `GAP`, has each heartbeat waited for anew, and is told of in
+place of blaming Prometheus.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from functools import partial
+
+import structlog
+
+from notifier.clock import Clock
+from notifier.config.model import HeartbeatConfig, Receiver, Recipient
+from notifier.ids import new_id
+from notifier.incidents.heartbeats import SEEN, Silence, summary
+from notifier.incidents.lifecycle import Event, Incident, IncidentState, Kind, escalated, next_step, resolved
+from notifier.metrics import Metrics
+from notifier.planning import last_resort
+from notifier.rendering.compose import Notification, ShownAlert, title
+from notifier.runtime import Current, Runtime
+from notifier.store.engine import StoreUnavailable
+from notifier.store.incidents import HEARTBEATS
+from notifier.store.records import IncidentChange
+from notifier.store.store import Store
+from notifier.workers.dispatcher import Dispatcher
+from notifier.workers.planner import OutgoingText, new_messages, pages, recipients_of, report_failures
+from notifier.workers.set_aside import MOST_ATTEMPTS
+from notifier.workers.worker import Worker
+
+log = structlog.get_logger(__name__)
+
+WAITED_FOR, ALIVE = "heartbeat-from/", "alive"
+"""The marks besides `SEEN`: since when each is waited for, and when this service was last there."""
+DOWN_FROM, DOWN_UNTIL = "down-from", "down-until"
+"""The marks of when it was last not there."""
+GAP = timedelta(minutes=1)
+"""A service that was not there for longer than this was down, or its clock was moved."""
+
+_TICK = 2.0  # seconds
+_ALIVE_EVERY = timedelta(seconds=10)
+_BACKLOG_WAIT = timedelta(minutes=1)
+"""For how long what waits to be planned may put off a verdict: a heartbeat may be among it."""
+
+
+def heartbeat_notification(
+    heartbeat: HeartbeatConfig, silence: Silence, now: datetime, language: str, *, is_over: bool = False
+) -> Notification:
+    """Return what the receiver of *heartbeat* is told of its *silence*, or when that *is_over*."""
+    labels = {"alertname": "MonitoringSilent", "severity": "critical", "heartbeat": heartbeat.name}
+    annotations = {} if is_over else {"summary": summary(silence, now, language)}
+    alert = ShownAlert(
+        "resolved" if is_over else "firing",
+        {**labels, "target": heartbeat.name},
+        annotations,
+        silence.since,
+        now if is_over else None,
+        "",
+        "",
+    )
+    return Notification(
+        receiver=heartbeat.receiver,
+        status=alert.status,
+        alerts=(alert,),
+        unseen=0,
+        group_labels=labels,
+        common_labels=labels,
+        common_annotations=annotations,
+        external_url="",
+        group_key=HEARTBEATS + heartbeat.name,
+        truncated_alerts=0,
+        notification_reason="",
+        route_labels={},
+    )
+
+
+def silence_of(store: Store, name: str, since: datetime) -> Silence:
+    """Return how long the heartbeat *name* has been silent, *since* when at the latest."""
+    seen = store.timestamps.get(SEEN + name)
+    since = since if seen is None else min(seen, since)
+    down_from, down_until = store.timestamps.get(DOWN_FROM), store.timestamps.get(DOWN_UNTIL)
+    if down_from is None or down_until is None or down_until <= since:
+        return Silence(since)
+    return Silence(since, down_from, down_until)
+
+
+def written_for(
+    runtime: Runtime,
+    receiver: Receiver,
+    build: Callable[[str], Notification],
+    recipients: Iterable[Recipient],
+    kind: Kind,
+    now: datetime,
+) -> tuple[OutgoingText, ...]:
+    """Return the texts of what *build* returns, for *recipients* in their languages."""
+    return tuple(
+        page
+        for one in recipients
+        for page in pages(runtime, receiver, build(one.language), (one,), kind, now)
+    )
+
+
+class Heartbeats(Worker):
+    """Waits for heartbeats, and pages when one does not come."""
+
+    name = "heartbeats"
+
+    def __init__(
+        self, store: Store, current: Current, clock: Clock, metrics: Metrics, sender: Dispatcher
+    ) -> None:
+        """Prepare to wait for the heartbeats of the configuration in force."""
+        super().__init__(metrics, idle=_TICK)
+        self._store = store
+        self._current = current
+        self._clock = clock
+        self._sender = sender
+        self._alive_at: datetime | None = None
+        self._set_back_at: datetime | None = None
+        self._known: tuple[HeartbeatConfig, ...] | None = None
+
+    def work(self) -> float | None:
+        """Look once at each."""
+        now = self._clock()
+        configured = self._current.runtime.configuration.heartbeats
+        self._stay_alive(now, configured)
+        seen, waited = self._store.timestamps.all(SEEN), self._store.timestamps.all(WAITED_FOR)
+        if configured != self._known:
+            self._forget_others(configured, waited, now)
+            self._known = configured
+        # One that is configured again after it was removed is waited for from now on, whenever it was seen last.
+        if new := {one.name: now for one in configured if one.name not in waited}:
+            self._store.timestamps.set({WAITED_FOR + name: at for name, at in new.items()}).result()
+            waited |= new
+        ahead = {SEEN + name: now for name, at in seen.items() if at > now + GAP}
+        ahead |= {WAITED_FOR + name: now for name, at in waited.items() if at > now + GAP}
+        if ahead:  # the clock was set back: what is to come cannot have been seen
+            self._store.timestamps.set(ahead).result()
+            self._set_back_at = now
+            return None
+        waiting = self.set_aside.waiting(now)
+        for one in configured:
+            last = seen.get(one.name)
+            if last is not None:
+                self._metrics.heartbeat_last_seen.labels(one.name).set(last.timestamp())
+            if one.name in waiting:
+                continue
+            since = last or waited[one.name]
+            try:
+                self._judge(one, since, max(since, waited[one.name]), now)
+                self.set_aside.discard(one.name)
+            except StoreUnavailable:
+                raise
+            except Exception as error:  # whatever is wrong with one heartbeat must not delay the others
+                attempts = self.set_aside.add(one.name, error, now)
+                log.exception("heartbeat failed, will try again", heartbeat=one.name, attempts=attempts)
+                if attempts >= MOST_ATTEMPTS and now - max(since, waited[one.name]) > one.timeout:
+                    self.resort(partial(self._page_unjudged, one, now), heartbeat=one.name)
+        return None
+
+    def _page_unjudged(self, one: HeartbeatConfig, now: datetime) -> bool:
+        """Page for a silent heartbeat that cannot be judged, if nobody was; return whether it was done."""
+        if self._store.incidents.find([HEARTBEATS + one.name]):
+            return False
+        (number,) = self._store.incidents.numbers(1)
+        change = last_resort.silence_of(self._current.runtime, one, number, now)
+        is_done = self._store.incidents.change([change], now).result()[0]
+        self._sender.expect()
+        return is_done
+
+    def _stay_alive(self, now: datetime, configured: Iterable[HeartbeatConfig]) -> None:
+        """Write down that this service is there; after a gap, wait for every heartbeat anew."""
+        # That another replica was there is as good: it wrote down what came.
+        last = (
+            self._store.timestamps.get(ALIVE)
+            if self._store.backend.is_shared or not self._alive_at
+            else self._alive_at
+        )
+        if last is not None and not -GAP <= now - last <= GAP:
+            log.warning("was not there to see heartbeats", since=last.isoformat(), until=now.isoformat())
+            waited = {WAITED_FOR + one.name: now for one in configured}
+            down = {DOWN_FROM: min(last, now), DOWN_UNTIL: now}
+            self._store.timestamps.set({**waited, **down, ALIVE: now}).result()
+            self._alive_at = now
+        elif last is None or self._alive_at is None or now - self._alive_at >= _ALIVE_EVERY or now < last:
+            self._store.timestamps.set({ALIVE: now}).result()
+            self._alive_at = now
+
+    def _judge(self, one: HeartbeatConfig, since: datetime, waited_from: datetime, now: datetime) -> None:
+        receiver = self._current.runtime.configuration.receiver(one.receiver)
+        if receiver is None:  # the configuration was checked
+            raise LookupError(one.receiver)
+        key = receiver.name, HEARTBEATS + one.name
+        incident = self._store.incidents.find([key[1]]).get(key)
+        is_silent = now - waited_from > one.timeout
+        self._metrics.heartbeat_late.labels(one.name).set(is_silent)
+        if is_silent and now - waited_from <= one.timeout + _BACKLOG_WAIT and self._store.queue().unplanned:
+            return
+        if is_silent and incident is None:
+            self._page(one, receiver, since, now)
+        elif incident is not None and since > min(incident.opened_at, self._set_back_at or now):
+            self._resolve(one, receiver, incident, now)
+
+    def _page(self, one: HeartbeatConfig, receiver: Receiver, since: datetime, now: datetime) -> None:
+        runtime = self._current.runtime
+        (number,) = self._store.incidents.numbers(1)
+        silence = silence_of(self._store, one.name, since)
+
+        def build(language: str) -> Notification:
+            return replace(heartbeat_notification(one, silence, now, language), number=number)
+
+        notification = build("en")
+        outcome = next_step(runtime.policy(receiver), 0, 0, now, lambda names: runtime.recipients(names, now))
+        incident = escalated(
+            Incident(
+                id=new_id(now),
+                number=number,
+                receiver=receiver.name,
+                group_key=notification.group_key,
+                state=IncidentState.OPEN,
+                title=title(notification),
+                labels=dict(notification.common_labels),
+                alerts=frozenset(),
+                webhook_id=None,
+                opened_at=now,
+                severity=notification.severity,
+            ),
+            outcome,
+        )
+        recipients: tuple[Recipient, ...] = outcome.recipients or runtime.fallback_recipients(receiver, now)
+        self._write(receiver, incident, build, recipients, Kind.PAGE, now, is_new=True)
+        log.error("heartbeat lost", heartbeat=one.name, last_seen=silence.since.isoformat(), incident=number)
+
+    def _resolve(self, one: HeartbeatConfig, receiver: Receiver, incident: Incident, now: datetime) -> None:
+        def build(language: str) -> Notification:
+            notification = heartbeat_notification(
+                one, Silence(incident.opened_at), now, language, is_over=True
+            )
+            return replace(notification, number=incident.number)
+
+        recipients = recipients_of(self._current.runtime, self._store.incidents.involved(incident.id))
+        self._write(receiver, resolved(incident, now), build, recipients, Kind.RESOLVED, now)
+        log.info("heartbeat is back", heartbeat=one.name, incident=incident.number)
+
+    def _write(
+        self,
+        receiver: Receiver,
+        incident: Incident,
+        build: Callable[[str], Notification],
+        recipients: tuple[Recipient, ...],
+        kind: Kind,
+        now: datetime,
+        *,
+        is_new: bool = False,
+    ) -> None:
+        runtime, notification = self._current.runtime, build("en")
+        written = written_for(runtime, receiver, build, recipients, kind, now)
+        report_failures(self._metrics, written, incident=incident.number)
+        messages = new_messages(runtime, receiver, incident, notification, written, now, now)
+        event = Event(
+            "opened" if is_new else "resolved", detail=notification.alerts[0].annotations.get("summary")
+        )
+        change = IncidentChange(incident, is_new, (event,), messages)
+        if self._store.incidents.change([change], now).result()[0]:  # else: the next tick sees how it stands
+            self._metrics.notifications.labels(receiver.name, notification.status).inc()
+            self._sender.expect()
+
+    def _forget_others(
+        self, configured: Sequence[HeartbeatConfig], waited: Collection[str], now: datetime
+    ) -> None:
+        """Forget the heartbeats that were removed, and resolve their incidents; nobody is notified."""
+        names = {one.name for one in configured}
+        if removed := set(waited) - names:
+            self._store.timestamps.delete({WAITED_FOR + name for name in removed}).result()
+        for one in self._known or ():
+            if one.name not in names:
+                self._metrics.forget_heartbeat(one.name)
+        keys = {(one.receiver, HEARTBEATS + one.name) for one in configured}
+        changes = [
+            IncidentChange(
+                resolved(incident, now), events=(Event("resolved", detail="no heartbeat any more"),)
+            )
+            for incident in self._store.incidents.of_heartbeats()
+            if (incident.receiver, incident.group_key) not in keys
+        ]
+        if changes:
+            self._store.incidents.change(changes, now).result()
