@@ -24,6 +24,7 @@ from notifier import __version__, systemd
 from notifier.clock import Clock, elapsed, utc_now
 from notifier.config import model as config
 from notifier.config.model import Configuration, ConfigurationError, Loading, TlsServerConfig
+from notifier.delivery.message import Hold
 from notifier.logs import Redaction
 from notifier.metrics import Metrics
 from notifier.oncall.schedules import Calendar
@@ -31,7 +32,6 @@ from notifier.rendering.compose import Templates
 from notifier.runtime import Current, prepare
 from notifier.store.engine import StoreUnavailable
 from notifier.store.reloads import Reload
-from notifier.store.schema import Hold
 from notifier.store.store import Store
 from notifier.web.answers import Answers
 from notifier.web.api import ApiRoutes

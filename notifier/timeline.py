@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from notifier.delivery.message import MessageState
 from notifier.store.ledger import Attempt, LedgerMessage, Story
-from notifier.store.schema import MessageState
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,10 @@ from notifier.delivery.accounts import (
     round_robin,
     unsendable,
 )
+from notifier.delivery.message import Job, Message
 from notifier.delivery.retry import PauseReason
 from notifier.emulator import Emulator, Fault, FaultKind
 from notifier.emulator.account import Emulation, bad_request
-from notifier.store.records import Job, Message
 from notifier.workers.account_monitor import AccountWatch
 from tests.conftest import ALICE, BOB, account, alert, webhook
 from tests.pager import ONE, texts

@@ -9,14 +9,13 @@ from datetime import timedelta
 import pytest
 
 from notifier.alertmanager.webhook import parse_webhook
+from notifier.delivery.message import Job, Message, MessageState
 from notifier.delivery.retry import AskAgain, NotTaken, PauseReason, settle
 from notifier.emulator import Fault, FaultKind
 from notifier.emulator.account import Refusal, bad_request
 from notifier.ids import new_id
 from notifier.ovh.api import Outcome, Outgoing, Sent
 from notifier.rendering.reduction import plain
-from notifier.store.records import Job, Message
-from notifier.store.schema import MessageState
 from notifier.workers.account_monitor import AccountWatch
 from notifier.workers.backpressure import Backpressure
 from notifier.workers.dispatcher import MAX_RECIPIENTS, endings, gather, matching

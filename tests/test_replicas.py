@@ -7,10 +7,10 @@ import time
 import pytest
 import requests
 
+from notifier.delivery.message import Job
 from notifier.delivery.retry import LISTING_DELAY
 from notifier.emulator import Fault, FaultKind
 from notifier.ids import new_id
-from notifier.store.records import Job
 from notifier.workers.replicas import LEASE, Replicas
 from tests.conftest import alert, webhook
 from tests.pager import ONE, texts

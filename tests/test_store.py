@@ -24,13 +24,14 @@ from sqlalchemy import event, text
 from sqlalchemy.exc import OperationalError
 
 from notifier.config.model import Recipient
+from notifier.delivery.message import Ending, Job, MessageState, NewMessage
 from notifier.ids import first_id, new_id
 from notifier.incidents.lifecycle import IncidentState
 from notifier.store import migrations
 from notifier.store.dedupe import Dedupe
 from notifier.store.engine import HEAD, StoreRefused, StoreUnavailable, migrate, revision
-from notifier.store.records import Ending, Job, NewMessage, NewNotification, NewWebhook
-from notifier.store.schema import JobState, MessageState, jobs, messages, metadata
+from notifier.store.records import NewNotification, NewWebhook
+from notifier.store.schema import JobState, jobs, messages, metadata
 from notifier.store.sqlite import SQLite, open_engine
 from notifier.store.store import Store
 from tests.conftest import ALICE, BOB

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from itertools import chain, combinations
 
 from notifier.delivery import retry
-from notifier.store.records import Job
+from notifier.delivery.message import Job
 
 _MOST_OTHERS = 8
 _FIRST_TRIAL = timedelta(seconds=2)

@@ -18,13 +18,14 @@ import structlog
 
 from notifier.alertmanager.webhook import WebhookError, parse_webhook
 from notifier.config.model import HeartbeatConfig, Receiver, Recipient
+from notifier.delivery.message import NewMessage
 from notifier.ids import new_id
 from notifier.incidents.lifecycle import Event, Incident, IncidentState, Kind, urgency
 from notifier.rendering.compose import build_notification, plain_text
 from notifier.runtime import Runtime
 from notifier.sms.encoding import Encoding, encode, measure, shorten
 from notifier.store.incidents import HEARTBEATS
-from notifier.store.records import IncidentChange, NewMessage, NewNotification, StoredWebhook
+from notifier.store.records import IncidentChange, NewNotification, StoredWebhook
 
 log = structlog.get_logger(__name__)
 

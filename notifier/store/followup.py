@@ -26,12 +26,13 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from notifier.config.model import Recipient
+from notifier.delivery.message import MessageState, NewMessage, Reduced
 from notifier.incidents.lifecycle import Kind
 from notifier.store.database import Database
 from notifier.store.incidents import ADD_MESSAGES, Incidents, message_row
 from notifier.store.outbox import reword
-from notifier.store.records import IncidentChange, NewMessage, Reduced
-from notifier.store.schema import MessageState, incidents, jobs, messages, replies
+from notifier.store.records import IncidentChange
+from notifier.store.schema import incidents, jobs, messages, replies
 from notifier.store.timestamps import set_timestamp
 
 REPLIES_SEEN = "replies/"

@@ -31,6 +31,7 @@ from sqlalchemy.exc import IntegrityError
 from notifier.alertmanager.webhook import RESERVED
 from notifier.clock import is_known
 from notifier.config.model import Recipient
+from notifier.delivery.message import FAILED, MessageState, NewMessage
 from notifier.ids import new_id, same_moment
 from notifier.incidents.lifecycle import (
     MOST_NUMBERS,
@@ -43,11 +44,9 @@ from notifier.incidents.lifecycle import (
     next_number,
 )
 from notifier.store.database import Database
-from notifier.store.records import IncidentChange, NewMessage
+from notifier.store.records import IncidentChange
 from notifier.store.schema import (
-    FAILED,
     IS_WAITING,
-    MessageState,
     events,
     incident_alerts,
     incidents,

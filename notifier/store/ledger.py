@@ -8,13 +8,12 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import BigInteger, func, or_, select, type_coerce
 
+from notifier.delivery.message import UNDER_WAY, MessageState
 from notifier.incidents.lifecycle import PAGING, Incident
 from notifier.store.database import Database
 from notifier.store.incidents import HappenedEvent, Incidents
 from notifier.store.outbox import chunks
 from notifier.store.schema import (
-    UNDER_WAY,
-    MessageState,
     attempts,
     from_microseconds,
     jobs,

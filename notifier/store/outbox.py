@@ -11,21 +11,11 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, bindparam, exists, func, or_, select, true, update
 
+from notifier.delivery.message import FAILED, Ending, Hold, Job, Message, MessageState, NewMessage, Reduced
 from notifier.incidents.lifecycle import PAGING, IncidentState, Kind
 from notifier.store.engine import Backend
 from notifier.store.incidents import ADD_MESSAGES, message_row
-from notifier.store.records import Ending, Job, Message, NewMessage, Reduced
-from notifier.store.schema import (
-    FAILED,
-    IS_WAITING,
-    Hold,
-    MessageState,
-    events,
-    incidents,
-    jobs,
-    messages,
-    notifications,
-)
+from notifier.store.schema import IS_WAITING, events, incidents, jobs, messages, notifications
 from notifier.store.timestamps import get_timestamp, set_timestamp
 
 MESSAGE = (

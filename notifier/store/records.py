@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple
 
-from notifier.incidents.lifecycle import Event, Incident, Kind
-from notifier.store.schema import MessageState
+from notifier.delivery.message import NewMessage
+from notifier.incidents.lifecycle import Event, Incident
 
 
 class NewWebhook(NamedTuple):
@@ -31,30 +31,6 @@ class StoredWebhook:
     received_at: datetime
     posted_to: str | None
     body: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class NewMessage:
-    """A message that planning came to."""
-
-    id: str
-    contact: str
-    phone: str
-    text: str
-    parts: int
-    expires_at: datetime
-    kind: Kind = Kind.PAGE
-    incident_id: str | None = None
-    step: int | None = None
-    """Which taking of a step it belongs to, of those that the incident counts."""
-    urgency: int = 2
-    """How severe what it tells of is; 0 is the most."""
-    digest_entry: str | None = None
-    """What it tells of, in short, for a digest."""
-    merged_into: str | None = None
-    """The message that says the same to the same person, so that this one is not sent."""
-    author: str | None = None
-    """The user or token that requested it through the API."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,80 +62,6 @@ class NewNotification:
     messages: tuple[NewMessage, ...]
     change: IncidentChange | None = None
     muted_by: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """A message on its way."""
-
-    id: str
-    notification_id: str | None
-    receiver: str
-    contact: str
-    phone: str
-    text: str
-    parts: int
-    received_at: datetime
-    expires_at: datetime
-    attempts: int
-    incident_id: str | None = None
-    kind: str = Kind.PAGE
-    urgency: int = 2
-    digest_entry: str | None = None
-    refused_by: str | None = None
-    """The accounts that refused it, with spaces between."""
-    reduction: int = 0
-    """How much was left out of its text, see `notifier.rendering.reduction`."""
-    incident_state: str | None = None
-    """The state of its incident."""
-    incident_number: int | None = None
-    alert: str | None = None
-    """The title of its incident: names and places of its alerts."""
-    webhook_id: str | None = None
-    """The webhook that it is of, or the last one of its incident."""
-
-    @property
-    def refusing(self) -> frozenset[str]:
-        """The accounts that refused it."""
-        return frozenset(self.refused_by.split(" ")) if self.refused_by is not None else frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class Reduced:
-    """A message that is sent again with another text, since its content was refused."""
-
-    message_id: str
-    text: str
-    parts: int
-    reduction: int
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One attempt to send one text to up to 500 recipients; *tag* names it at OVHcloud."""
-
-    tag: str
-    text: str
-    attempted_at: datetime
-    messages: tuple[Message, ...]
-    settle_attempts: int = 0
-    """How often OVHcloud was asked what became of it."""
-    listing_grace: timedelta = timedelta()
-    """For how long after the attempt an answer that there is no such job is not believed."""
-    account: str = ""
-    """The account that it goes to."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """How a message ended."""
-
-    message_id: str
-    state: MessageState
-    ovh_id: int | None = None
-    error: str | None = None
-    credits: float | None = None
-    """What it has cost, as far as that is known."""
 
 
 class Claims(NamedTuple):

@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, or_, select, update
 
+from notifier.delivery.message import MessageState
 from notifier.store.database import Database
-from notifier.store.schema import JobState, MessageState, jobs, messages, replicas, sql_literal, webhooks
+from notifier.store.schema import JobState, jobs, messages, replicas, sql_literal, webhooks
 
 _BEAT = (
     update(replicas)

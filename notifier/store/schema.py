@@ -33,6 +33,7 @@ from sqlalchemy import (
 )
 
 from notifier.clock import EARLIEST, LATEST
+from notifier.delivery.message import WAITING
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -69,32 +70,6 @@ class Instant(TypeDecorator[datetime]):
         return None if value is None else from_microseconds(value)
 
 
-class MessageState(StrEnum):
-    """Where a message is on its way. The first four are under way; accepted ones await their receipts."""
-
-    QUEUED = "queued"
-    HELD = "held"
-    """A limit of Notifier's own holds it: it waits for a digest, or for credits."""
-    SENDING = "sending"
-    UNSETTLED = "unsettled"
-    ACCEPTED = "accepted"
-    REJECTED = "rejected"
-    EXPIRED = "expired"
-    MERGED = "merged"
-    """Its text goes out with that of another message."""
-    WITHDRAWN = "withdrawn"
-    """What it asks for was done before it went out."""
-    DELIVERED = "delivered"
-    UNDELIVERED = "undelivered"
-
-
-WAITING = (MessageState.QUEUED, MessageState.HELD)
-"""The states of a message that is to be sent, and that no job has yet."""
-UNDER_WAY = (*WAITING, MessageState.SENDING, MessageState.UNSETTLED)
-FAILED = (MessageState.REJECTED, MessageState.EXPIRED, MessageState.UNDELIVERED)
-"""The ends of a message that did not reach anybody."""
-
-
 class JobState(StrEnum):
     """What is known of an attempt: under way, its answer lost, or over."""
 
@@ -119,15 +94,6 @@ class SafeText(TypeDecorator[str]):
         if value is None or value.isprintable():
             return value
         return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
-
-
-class Hold(StrEnum):
-    """Why a message is held."""
-
-    DIGEST = "digest"
-    """``limits.per_contact``: it goes out with others."""
-    CREDITS = "credits"
-    """``limits.credits`` is reached."""
 
 
 metadata = MetaData()

@@ -26,6 +26,17 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from notifier.clock import utc_now
+from notifier.delivery.message import (
+    FAILED,
+    UNDER_WAY,
+    Ending,
+    Hold,
+    Job,
+    Message,
+    MessageState,
+    NewMessage,
+    Reduced,
+)
 from notifier.ids import first_id, new_id
 from notifier.incidents.lifecycle import IncidentState
 from notifier.store.database import Database
@@ -36,26 +47,17 @@ from notifier.store.outbox import OF_INCIDENTS, WITH_INCIDENT, Outbox, chunks, r
 from notifier.store.records import (
     Claims,
     Due,
-    Ending,
     IncidentChange,
-    Job,
-    Message,
-    NewMessage,
     NewNotification,
     NewWebhook,
     Queue,
-    Reduced,
     StoredWebhook,
 )
 from notifier.store.reloads import Reloads, delete_reloads
 from notifier.store.replicas import ReplicaStore, free_orphans
 from notifier.store.schema import (
-    FAILED,
     IS_WAITING,
-    UNDER_WAY,
-    Hold,
     JobState,
-    MessageState,
     attempts,
     from_microseconds,
     incidents,

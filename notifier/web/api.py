@@ -17,6 +17,7 @@ from starlette.routing import Route
 
 from notifier.clock import Clock
 from notifier.config.types import LONGEST_NAME, parse_moment
+from notifier.delivery.message import MessageState
 from notifier.incidents.lifecycle import Incident, IncidentState
 from notifier.oncall import calendars
 from notifier.oncall.schedules import Schedule, Shift, shift_json
@@ -25,7 +26,6 @@ from notifier.runtime import Current
 from notifier.sms.phones import mask
 from notifier.store.engine import StoreUnavailable
 from notifier.store.ledger import LedgerMessage, Story
-from notifier.store.schema import MessageState
 from notifier.store.store import Store
 from notifier.timeline import timeline
 from notifier.web import openapi

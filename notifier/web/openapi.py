@@ -7,8 +7,9 @@ from typing import Any
 
 from notifier import __version__
 from notifier.config.types import LONGEST_NAME
+from notifier.delivery.message import MessageState
 from notifier.incidents.lifecycle import IncidentState, Kind
-from notifier.store.schema import JobState, MessageState
+from notifier.store.schema import JobState
 from notifier.workers.actions import Via
 
 MOST = 500

@@ -26,6 +26,7 @@ from notifier.alertmanager.matchers import MatcherError, parse_label
 from notifier.alertmanager.webhook import Webhook
 from notifier.clock import Clock
 from notifier.config.model import Recipient
+from notifier.delivery.message import MessageState
 from notifier.ids import first_id
 from notifier.incidents.heartbeats import SEEN, beats
 from notifier.incidents.lifecycle import Incident, IncidentState, next_step
@@ -37,7 +38,6 @@ from notifier.sms.phones import mask
 from notifier.store.engine import StoreUnavailable
 from notifier.store.incidents import HEARTBEATS
 from notifier.store.ledger import LedgerMessage, Spent
-from notifier.store.schema import MessageState
 from notifier.store.store import Store
 from notifier.web.app import Readiness
 from notifier.web.concealment import concealed

@@ -11,6 +11,7 @@ import structlog
 
 from notifier.clock import Clock
 from notifier.config.model import Recipient
+from notifier.delivery.message import NewMessage
 from notifier.ids import new_id
 from notifier.incidents.lifecycle import (
     Event,
@@ -26,7 +27,7 @@ from notifier.rendering.phrases import notice
 from notifier.runtime import Current
 from notifier.sms.encoding import MAX_PARTS, Encoding, encode, measure, without_contacts
 from notifier.sms.phones import mask
-from notifier.store.records import IncidentChange, NewMessage
+from notifier.store.records import IncidentChange
 from notifier.store.store import Store
 from notifier.workers.backpressure import Backpressure
 from notifier.workers.dispatcher import Dispatcher

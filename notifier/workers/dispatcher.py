@@ -33,6 +33,7 @@ from notifier.delivery.accounts import (
     round_robin,
     unsendable,
 )
+from notifier.delivery.message import Ending, Hold, Job, Message, MessageState, NewMessage, Reduced
 from notifier.delivery.throttle import (
     CRITICAL,
     SHORTEST_WAIT,
@@ -57,8 +58,7 @@ from notifier.sms.phones import mask
 from notifier.store.engine import StoreUnavailable
 from notifier.store.followup import Followed
 from notifier.store.outbox import Outbox
-from notifier.store.records import Due, Ending, Job, Message, NewMessage, Reduced
-from notifier.store.schema import Hold, MessageState
+from notifier.store.records import Due
 from notifier.store.store import Store
 from notifier.workers.backpressure import Backpressure
 from notifier.workers.set_aside import MOST_ATTEMPTS

@@ -12,6 +12,7 @@ import structlog
 from notifier.alertmanager.webhook import Webhook, WebhookError, parse_webhook
 from notifier.clock import Clock
 from notifier.config.model import Receiver, Recipient
+from notifier.delivery.message import NewMessage
 from notifier.incidents.lifecycle import (
     Change,
     Event,
@@ -29,7 +30,7 @@ from notifier.planning import last_resort
 from notifier.rendering.compose import Notification, notification_from_incident
 from notifier.runtime import Current, Runtime
 from notifier.store.incidents import HEARTBEATS
-from notifier.store.records import IncidentChange, NewMessage
+from notifier.store.records import IncidentChange
 from notifier.store.store import Store
 from notifier.workers.backpressure import Backpressure
 from notifier.workers.dispatcher import Dispatcher

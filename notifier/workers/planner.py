@@ -17,6 +17,7 @@ from notifier.alertmanager.durations import brief_duration
 from notifier.alertmanager.webhook import Alert, Webhook, WebhookError, fingerprint, group_key, parse_webhook
 from notifier.clock import Clock, is_known
 from notifier.config.model import Receiver, Recipient
+from notifier.delivery.message import NewMessage
 from notifier.ids import new_id
 from notifier.incidents.heartbeats import SEEN, beats, seen_in
 from notifier.incidents.lifecycle import (
@@ -46,7 +47,7 @@ from notifier.rendering.compose import (
 )
 from notifier.runtime import Current, Runtime
 from notifier.store.incidents import HEARTBEATS, Involved
-from notifier.store.records import IncidentChange, NewMessage, NewNotification, StoredWebhook
+from notifier.store.records import IncidentChange, NewNotification, StoredWebhook
 from notifier.store.store import Store
 from notifier.workers.backpressure import Backpressure
 from notifier.workers.dispatcher import Dispatcher

@@ -10,6 +10,7 @@ from itertools import groupby
 import structlog
 
 from notifier.clock import Clock
+from notifier.delivery.message import MessageState
 from notifier.metrics import Metrics
 from notifier.ovh.api import Outgoing, OvhClient
 from notifier.ovh.errors import CallFailed
@@ -17,7 +18,6 @@ from notifier.rendering.reduction import CONTENT_PTTS, Reduction
 from notifier.runtime import Current
 from notifier.sms.phones import mask
 from notifier.store.followup import Followed, ReceiptSeen
-from notifier.store.schema import MessageState
 from notifier.store.store import Store
 from notifier.workers.dispatcher import Dispatcher, reduced, subject_of
 from notifier.workers.escalator import Escalator

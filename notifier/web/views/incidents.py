@@ -8,11 +8,11 @@ from datetime import datetime, timedelta
 
 from notifier.alertmanager.durations import brief_duration
 from notifier.clock import is_known
+from notifier.delivery.message import FAILED, MessageState
 from notifier.incidents.lifecycle import Incident, IncidentState, Kind
 from notifier.rendering.compose import ShownAlert
 from notifier.store.incidents import HappenedEvent
 from notifier.store.ledger import LedgerMessage, Paged, Try
-from notifier.store.schema import FAILED, MessageState
 from notifier.web.views.moments import Moment, Viewer
 
 _MOST_TRIES = 3

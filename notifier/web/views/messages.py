@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from notifier.store.schema import FAILED, MessageState
+from notifier.delivery.message import FAILED, MessageState
 
 CHART_DAYS = 30
 """How many days the chart is of."""
