@@ -33,11 +33,22 @@ class Runtime:
     schedules: Schedules
     written: Mapping[str, Any] = field(default_factory=dict)
     """The configuration as it is written, its secrets hidden."""
+    contacts: Mapping[str, Recipient] = field(default_factory=dict)
+    """The contacts, by their names."""
+
+    def language(self, contact: str) -> str:
+        """Return the language of the contact of that name; English where there is none."""
+        return self.contacts[contact].language if contact in self.contacts else "en"
 
     @property
     def api(self) -> OvhClient:
         """The first account."""
         return next(iter(self.apis.values()))
+
+    @property
+    def account_names(self) -> dict[str, str]:
+        """The names of the accounts as jobs record them, by their names in the configuration."""
+        return {name: api.account_name for name, api in self.apis.items()}
 
     def api_of(self, account: str) -> OvhClient | None:
         """Return the client of the account of that name; None where it is not configured any more.
@@ -124,4 +135,5 @@ def prepare(
         {account.name: OvhClient(account, observe) for account in configuration.accounts},
         Schedules.of(configuration, {} if calendars is None else calendars),
         loading.written,
+        {contact.name: configuration.recipient(contact.name) for contact in configuration.contacts},
     )

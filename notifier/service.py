@@ -41,21 +41,9 @@ from notifier.web.connections import MAX_HEADERS, Connections, limited, most_con
 from notifier.web.gate import Gate
 from notifier.web.pages import Pages
 from notifier.web.webhook import WebhookEndpoint
-from notifier.workers.account_monitor import AccountWatch
-from notifier.workers.actions import Actions
 from notifier.workers.backpressure import Backpressure
-from notifier.workers.calendars import CalendarWatch
-from notifier.workers.dispatcher import Dispatcher
-from notifier.workers.escalator import Escalator
-from notifier.workers.heartbeats import Heartbeats
-from notifier.workers.intake import Intake
-from notifier.workers.planner import Planner
-from notifier.workers.receipts import ReceiptPoller
-from notifier.workers.replicas import Replicas
-from notifier.workers.replies import ReplyPoller
-from notifier.workers.retention import Retention
-from notifier.workers.watchdog import Watchdog
-from notifier.workers.worker import Worker
+from notifier.workers.context import Context
+from notifier.workers.wiring import Workers
 
 log = structlog.get_logger(__name__)
 
@@ -106,52 +94,22 @@ class Service:
         self.store = Store(self.configuration.storage.place(file.parent))
         self.metrics.replicas.set(1)
         self.backpressure = backpressure = Backpressure()
-        shared = (self.store, self.current, clock, self.metrics, backpressure)
-        self.sender = Dispatcher(*shared)
-        self.planner = Planner(*shared, self.sender)
-        self.escalator = Escalator(*shared, self.sender)
-        self.actions = Actions(*shared, self.sender, self.escalator)
-        self.receipts = ReceiptPoller(
-            self.store, self.current, clock, self.metrics, self.escalator, self.sender
-        )
-        self.replies = ReplyPoller(
-            self.store, self.current, clock, self.metrics, self.actions, self.sender, self.escalator
-        )
-        self.heartbeats = Heartbeats(self.store, self.current, clock, self.metrics, self.sender)
-        self.watchdog = Watchdog(self.current, clock, self.metrics, self._does_page)
-        self.account = AccountWatch(self.current, self.metrics, self.sender.accounts)
-        self.calendars = CalendarWatch(self.store, self.current, clock, self.metrics)
-        self.replicas = (
-            Replicas(self.store, self.current, clock, self.metrics, self.sender)
-            if self.store.backend.is_shared
-            else None
-        )
+        context = Context(self.store, self.current, clock, self.metrics, backpressure)
+        self.workers = Workers(context, self._does_page)
+        self._replicas = self.workers.replicas if self.store.backend.is_shared else None
         self._listener = self.store.listen(self._wake_worker)
-        self._workers: tuple[Worker, ...] = (
-            *((self.replicas,) if self.replicas is not None else ()),
-            self.planner,
-            self.sender,
-            self.escalator,
-            Retention(*shared),
-            self.account,
-            self.calendars,
-            self.receipts,
-            self.replies,
-            self.heartbeats,
-            self.watchdog,
-        )
+        self._running = self.workers.all(is_shared=self.store.backend.is_shared)
         self._gate = Gate(self.configuration.web, self.metrics)
-        intake = Intake(self.store, self.current, clock, self.planner.wake)
         self._webhook = WebhookEndpoint(
-            self.current, intake, self._gate, self.metrics, backpressure, self._refusing
+            self.current, self.workers.intake, self._gate, self.metrics, backpressure, self._refusing
         )
         self.pages = Pages(
             self.store,
             self.current,
-            self.actions,
+            self.workers.actions,
             self._gate,
             clock,
-            self.account,
+            self.workers.account_monitor,
             self.readiness,
             self._redaction,
             backpressure,
@@ -162,18 +120,20 @@ class Service:
             metrics=self.metrics,
             readiness=self.readiness,
             reload=self.reload,
-            callbacks=Callbacks(self.current, self.receipts.hint, self.replies.hint),
-            api=ApiRoutes(self.store, self.current, self.actions, self._gate, clock, self._redaction.hide),
+            callbacks=Callbacks(self.current, self.workers.receipts.hint, self.workers.replies.hint),
+            api=ApiRoutes(
+                self.store, self.current, self.workers.actions, self._gate, clock, self._redaction.hide
+            ),
             pages=self.pages.routes(),
             origin=lambda: self.configuration.origin,
             protects_metrics=lambda: self.configuration.web.metrics_require_credentials,
         )
-        self.metrics.watch_queue(self.store.queue, clock)
+        self.metrics.watch_queue(self.store.outbox.queue, clock)
         self.metrics.watch_on_call(lambda: self.current.runtime.schedules.now(clock()))
         self.metrics.watch_gaps(lambda: self.current.runtime.schedules.gaps(clock()))
         self.metrics.watch_incidents(self.store.incidents.counts)
         self.metrics.watch_ready(lambda: self._not_ready() is None)
-        self.metrics.expect_workers({worker.name: worker.set_aside.__len__ for worker in self._workers})
+        self.metrics.expect_workers({worker.name: worker.set_aside.__len__ for worker in self._running})
         self._reloading = asyncio.Lock()
         self._reload_problem: str | None = None
         self._needs_restart: tuple[str, ...] = ()
@@ -191,10 +151,10 @@ class Service:
     def readiness(self) -> Readiness:
         """Return whether webhooks are taken, and what hinders paging."""
         warnings = self._account_warnings()
-        for name, problem in self.calendars.problems.items():
+        for name, problem in self.workers.calendars.problems.items():
             warnings.append(f'the calendar of "{name}" {self._redaction.hide(problem)}; its last copy holds')
-        if self.watchdog.problem is not None:
-            warnings.append(f"the watchdog cannot be called: {self.watchdog.problem}")
+        if self.workers.watchdog.problem is not None:
+            warnings.append(f"the watchdog cannot be called: {self.workers.watchdog.problem}")
         if (stuck := self._stuck()) is not None:
             warnings.append(stuck)
         warnings += self._own_warnings()
@@ -203,17 +163,17 @@ class Service:
     def _own_warnings(self) -> list[str]:
         """Return what hinders Notifier itself: workers, limits, the configuration."""
         warnings, now = [], elapsed()
-        for worker in self._workers:
+        for worker in self._running:
             if (problem := worker.failure(now)) is not None:
                 warnings.append(self._redaction.hide(problem))
             if items := worker.set_aside.items():
                 error = next(iter(items.values())).error
                 message = f"the {worker.name} cannot process {len(items)} item(s), and tries again: {error}"
                 warnings.append(self._redaction.hide(message))
-        if self.sender.overdue:
-            count = _counted(self.sender.overdue, "job has", "jobs have")
+        if self.workers.dispatcher.overdue:
+            count = _counted(self.workers.dispatcher.overdue, "job has", "jobs have")
             warnings.append(f"{count} been sending for longer than a call can take")
-        held = self.sender.held
+        held = self.workers.dispatcher.held
         if held.get(Hold.CREDITS):
             count = _counted(held[Hold.CREDITS], "message waits", "messages wait")
             warnings.append(f"limits.credits is reached: {count} for it")
@@ -231,7 +191,7 @@ class Service:
     def _refusing(self) -> str | None:
         """Return why pages would not be planned or sent, though webhooks can be stored; None when all is well."""
         now = elapsed()
-        problems = (worker.failure(now) for worker in (self.planner, self.sender))
+        problems = (worker.failure(now) for worker in (self.workers.planner, self.workers.dispatcher))
         return next((self._redaction.hide(problem) for problem in problems if problem is not None), None)
 
     def _not_ready(self) -> str | None:
@@ -244,12 +204,12 @@ class Service:
         now = self._clock()
         return all(
             one.paused is not None or one.problem is not None or one.ready_at(now) > now + _LONG_WAIT
-            for one in self.sender.accounts.all(self.current.runtime.apis).values()
+            for one in self.workers.dispatcher.accounts.all(self.current.runtime.apis).values()
         )
 
     def _does_page(self) -> bool:
         """Whether alerts are taken, planned, escalated and sent."""
-        is_escalating = self.escalator.failure(elapsed()) is None
+        is_escalating = self.workers.escalator.failure(elapsed()) is None
         is_well = self._not_ready() is None and is_escalating and not self._is_hindered()
         return is_well and self._stuck() is None
 
@@ -257,7 +217,7 @@ class Service:
         """Return what is wrong where a webhook or a message has waited for longer than `_STUCK`."""
         now = self._clock()
         try:
-            unplanned = self.store.oldest_unplanned()
+            unplanned = self.store.webhooks.oldest_unplanned()
             oldest = self.store.ledger.waiting_longest(now, _STUCK)
         except StoreUnavailable:  # which is told as such
             return None
@@ -272,7 +232,7 @@ class Service:
 
     def _account_warnings(self) -> list[str]:
         """Return what hinders each account, and whether that hinders sending."""
-        standings = self.sender.accounts.all(self.current.runtime.apis)
+        standings = self.workers.dispatcher.accounts.all(self.current.runtime.apis)
         warnings = []
         for name, standing in standings.items():
             of = f"{name}: " if len(standings) > 1 else ""
@@ -286,7 +246,7 @@ class Service:
         ready = min(standing.ready_at(now) for standing in standings.values())
         if warnings and any(standing.is_sound(now) for standing in standings.values()):
             warnings.append("the other accounts send instead")
-        elif ready > now + _LONG_WAIT and self.sender.paused is None:
+        elif ready > now + _LONG_WAIT and self.workers.dispatcher.paused is None:
             warnings.append(
                 f"nothing is sent until {ready.astimezone(self.configuration.global_.time_zone):%H:%M:%S %Z}: "
                 "OVHcloud asked for that, or the rate is used up"
@@ -367,14 +327,14 @@ class Service:
         self._reload_problem = None
         self._loaded(True, self._clock)
         log.info("configuration reloaded", file=str(self._file), by=by)
-        self.account.wake()  # the new client learns OVHcloud's time before a page needs it
-        self.sender.wake()
-        self.calendars.wake()
+        self.workers.account_monitor.wake()  # the new client learns OVHcloud's time before a page needs it
+        self.workers.dispatcher.wake()
+        self.workers.calendars.wake()
         return None
 
     def _wake_worker(self, name: str) -> None:
         """Wake the worker of that name: another replica has something for it."""
-        for worker in self._workers:
+        for worker in self._running:
             if worker.name == name:
                 worker.wake()
 
@@ -404,25 +364,25 @@ class Service:
         self.store.start()
         self.current.runtime.templates.start()
         with contextlib.suppress(StoreUnavailable):  # it is tried again
-            if self.replicas is not None:
-                self.replicas.work()  # before it takes work, others must know of it
-            self.calendars.recall()
+            if self._replicas is not None:
+                self._replicas.work()  # before it takes work, others must know of it
+            self.workers.calendars.recall()
         if self._listener is not None:
             self._listener.start()
-        for worker in self._workers:
+        for worker in self._running:
             worker.start()
         self.pages.start()
 
     def stop(self, deadline: float) -> bool:
         """Stop the workers, waiting until *deadline* (monotonic); return whether all work was ended."""
-        for worker in self._workers:
+        for worker in self._running:
             worker.stop()
-        ended = [worker.join(deadline - time.monotonic()) for worker in self._workers]
+        ended = [worker.join(deadline - time.monotonic()) for worker in self._running]
         if self._listener is not None:
             self._listener.stop()
-        if self.replicas is not None and all(ended):
+        if self._replicas is not None and all(ended):
             with contextlib.suppress(StoreUnavailable, TimeoutError):
-                self.replicas.leave()
+                self._replicas.leave()
         self.store.stop()
         self.current.runtime.templates.close()
         self._gate.close()
@@ -492,7 +452,7 @@ class Service:
         """Show systemd's watchdog that the event loop turns and every worker lives."""
         interval = systemd.watchdog_interval()
         while interval is not None:
-            if all(worker.is_alive for worker in self._workers):
+            if all(worker.is_alive for worker in self._running):
                 systemd.tell("WATCHDOG=1")
             await asyncio.sleep(interval)
 

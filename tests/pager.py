@@ -8,6 +8,7 @@ import pytest
 
 from notifier.alertmanager.webhook import group_hash, identity, parse_envelope
 from notifier.delivery.retry import LISTING_DELAY
+from notifier.delivery.selection import Limits
 from notifier.ids import new_id
 from notifier.metrics import Metrics
 from notifier.runtime import Current, prepare
@@ -15,14 +16,9 @@ from notifier.service import load
 from notifier.store.records import NewWebhook
 from notifier.store.schema import messages
 from notifier.store.store import Store
-from notifier.workers.actions import Actions
 from notifier.workers.backpressure import Backpressure
-from notifier.workers.dispatcher import Dispatcher
-from notifier.workers.escalator import Escalator
-from notifier.workers.heartbeats import Heartbeats
-from notifier.workers.planner import Planner
-from notifier.workers.receipts import ReceiptPoller
-from notifier.workers.replies import ReplyPoller
+from notifier.workers.context import Context
+from notifier.workers.wiring import Workers
 from tests.conftest import alert, webhook
 
 
@@ -34,6 +30,7 @@ class Pager:
         self.metrics = Metrics()
         self.backpressure = Backpressure()
         self.replica = ""
+        self.seconds = lambda: self.hand().timestamp()
         self.open()
 
     def open(self):
@@ -64,15 +61,17 @@ class Pager:
             self.store.replicas.heartbeat(self.replica, self.hand()).result(10)
         else:
             self.store.replica = new_id(self.hand())
-        shared = (self.store, self.current, self.hand, self.metrics, self.backpressure)
-        self.sender = Dispatcher(*shared, chance=lambda: 1.0, seconds=lambda: self.hand().timestamp())
-        self.planner = Planner(*shared, self.sender)
-        self.escalator = Escalator(*shared, self.sender)
-        self.actions = Actions(*shared, self.sender, self.escalator)
-        fewer = (self.store, self.current, self.hand, self.metrics)
-        self.receipts = ReceiptPoller(*fewer, self.escalator, self.sender)
-        self.heartbeats = Heartbeats(*fewer, self.sender)
-        self.replies = ReplyPoller(*fewer, self.actions, self.sender, self.escalator)
+        self.context = Context(self.store, self.current, self.hand, self.metrics, self.backpressure)
+        self.workers = Workers(
+            self.context,
+            chance=lambda: 1.0,
+            seconds=lambda: self.seconds(),  # noqa: PLW0108 (tests replace it)
+            monotonic=lambda: self.hand().timestamp(),
+        )
+        self.sender, self.planner = self.workers.dispatcher, self.workers.planner
+        self.escalator, self.actions = self.workers.escalator, self.workers.actions
+        self.receipts, self.replies = self.workers.receipts, self.workers.replies
+        self.heartbeats = self.workers.heartbeats
 
     def post(self, body, posted_to=None):
         return self.post_all([body], posted_to)
@@ -84,7 +83,7 @@ class Pager:
             envelope = parse_envelope(data)
             digest = identity(envelope, posted_to)
             batch.append(NewWebhook(new_id(now), digest, now, posted_to, data, group_hash(envelope)))
-        return self.store.add_webhooks(batch, timedelta(minutes=2)).result(10)
+        return self.store.webhooks.add(batch, timedelta(minutes=2)).result(10)
 
     def turn(self, times=1):
         """Plan what is stored, hand out what is due, and wait until it is written down."""
@@ -153,6 +152,11 @@ def make(files, hand):
     yield making
     for pager in made:
         pager.close()
+
+
+def due_in(store, now, limit=10):
+    """Return the messages that are due in *store*, up to *limit*."""
+    return list(store.outbox.snapshot(now, Limits(None, None, {}), limit).due[:limit])
 
 
 def texts(emulator):

@@ -11,7 +11,6 @@ from typer.testing import CliRunner
 from notifier.cli.app import app
 from notifier.delivery.accounts import (
     AccountHealth,
-    Accounts,
     Paused,
     assign_accounts,
     free_slots,
@@ -22,7 +21,6 @@ from notifier.delivery.message import Job, Message
 from notifier.delivery.retry import PauseReason
 from notifier.emulator import Emulator, Fault, FaultKind
 from notifier.emulator.account import Emulation, bad_request
-from notifier.workers.account_monitor import AccountWatch
 from tests.conftest import ALICE, BOB, account, alert, webhook
 from tests.pager import ONE, texts
 from tests.postgres import both_engines
@@ -93,19 +91,19 @@ def paused(until, reason=PauseReason.CREDITS):
             {},
             {"a": 4, "b": 4},
         ),
-        ({"a": AccountHealth(shunned_until=NOW + SECOND), "b": AccountHealth()}, {}, {"b": 4}),
-        ({"a": AccountHealth(shunned_until=NOW + SECOND)}, {}, {}),
+        ({"a": AccountHealth(backs_off_until=NOW + SECOND), "b": AccountHealth()}, {}, {"b": 4}),
+        ({"a": AccountHealth(backs_off_until=NOW + SECOND)}, {}, {}),
         (
             {"a": AccountHealth(rate_limited_until=NOW + SECOND), "b": AccountHealth(problem="x")},
             {},
             {"b": 4},
         ),
         (
-            {"a": AccountHealth(paused=paused(NOW), shunned_until=NOW + SECOND), "b": AccountHealth()},
+            {"a": AccountHealth(paused=paused(NOW), backs_off_until=NOW + SECOND), "b": AccountHealth()},
             {},
             {"b": 4},
         ),
-        ({"a": AccountHealth(shunned_until=NOW), "b": AccountHealth()}, {}, {"a": 4, "b": 4}),
+        ({"a": AccountHealth(backs_off_until=NOW), "b": AccountHealth()}, {}, {"a": 4, "b": 4}),
         ({"a": AccountHealth(held_until=NOW + SECOND), "b": AccountHealth()}, {}, {"b": 4}),
         ({"a": AccountHealth(held_until=NOW + SECOND), "b": AccountHealth(problem="x")}, {}, {"b": 4}),
         ({"a": AccountHealth(held_until=NOW + SECOND)}, {}, {}),
@@ -126,12 +124,12 @@ def test_who_may_send_and_how_much(healths, busy, expected):
     assert free_slots(healths, most, {**dict.fromkeys(healths, 0), **busy}, NOW) == expected
 
 
-def test_who_fails_is_passed_over_for_longer_each_time():
-    accounts, now, waits = Accounts(), NOW, []
+def test_who_fails_is_passed_over_for_longer_each_time(make):
+    accounts, now, waits = make().sender.accounts, NOW, []
     for _ in range(8):
         accounts.back_off("a", now)
         accounts.back_off("a", now)  # what was under way beside it
-        until = accounts.all(["a"])["a"].shunned_until
+        until = accounts.all(["a"])["a"].backs_off_until
         waits.append((until - now).total_seconds())
         now = until
     assert waits == [2, 4, 8, 10, 10, 10, 10, 10]
@@ -142,8 +140,8 @@ def test_who_fails_is_passed_over_for_longer_each_time():
     assert accounts.all(["a"])["a"].held_until == NOW + timedelta(seconds=60)
 
 
-def test_a_trial_that_fails_puts_off_the_next_one():
-    accounts = Accounts()
+def test_a_trial_that_fails_puts_off_the_next_one(make):
+    accounts = make().sender.accounts
     accounts.pause("a", PauseReason.CREDITS, "none left", NOW)
     until = accounts.all(["a"])["a"].paused.until
     accounts.back_off("a", until)
@@ -244,7 +242,7 @@ def test_a_sender_that_no_account_may_use_keeps_pages_waiting_until_one_may(make
 
 def test_what_the_watch_finds_keeps_pages_from_an_account(make, emulator, other):
     pager = make(ovh=[account(emulator), account(other)])
-    watch = AccountWatch(pager.current, pager.metrics, pager.sender.accounts)
+    watch = pager.workers.account_monitor
     emulator.emulation.credits = 0.0
     watch.work()
     assert list(watch.problems) == [FIRST]
@@ -302,7 +300,7 @@ def test_which_refusals_leave_no_account_to_send():
 def test_what_one_account_refuses_goes_by_another_against_which_something_speaks(make, emulator, other):
     emulator.emulation.senders = {}
     pager = make(ovh=[account(emulator), account(other)])
-    pager.sender.accounts.find(OTHER, "it was away a moment ago")
+    pager.sender.accounts.note_problem(OTHER, "it was away a moment ago")
     pages(pager, 3)
     pager.run(5)
     assert pager.states() == ["accepted"] * 3
@@ -560,12 +558,12 @@ def test_replies_are_read_from_every_account(make, emulator, other, hand, monkey
 def test_readiness_says_which_account_does_not_send(files, run, emulator, other):
     emulator.emulation.credits = 0.0
     running = run(files.write(ovh=[account(emulator), account(other)]))
-    running.service.account.work()
+    running.service.workers.account_monitor.work()
     answer = running.get("/-/ready")
     assert f"warning: {FIRST}: the account {FIRST} has no credits left" in answer
     assert "warning: the other accounts send instead" in answer
     other.emulation.credits = 0.0
-    running.service.account.work()
+    running.service.workers.account_monitor.work()
     answer = running.get("/-/ready")
     assert f"{OTHER}: the account" in answer
     assert "send instead" not in answer
@@ -686,8 +684,8 @@ def test_ids_are_of_their_account(make, emulator, other):
     pages(pager, 1)
     pager.turn()
     (id_,) = [sms.id for sms in emulator.emulation.accepted]
-    assert pager.store.accepted_ids([id_], FIRST) == {id_}
-    assert pager.store.accepted_ids([id_], OTHER) == set()
+    assert pager.store.jobs.accepted_ids([id_], FIRST) == {id_}
+    assert pager.store.jobs.accepted_ids([id_], OTHER) == set()
 
 
 # -- commands ----------------------------------------------------------------------------------------------

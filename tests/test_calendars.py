@@ -18,7 +18,6 @@ from notifier.oncall import calendars
 from notifier.oncall.calendars import CalendarError, Event, feed, fetch, match_contacts, parse
 from notifier.oncall.schedules import Shift
 from notifier.service import load as load_all
-from notifier.workers.calendars import CalendarWatch
 from tests.pager import ONE
 
 PARIS = ZoneInfo("Europe/Paris")
@@ -219,7 +218,7 @@ def kept_in(source):
 
 
 def watching(pager):
-    return CalendarWatch(pager.store, pager.current, pager.hand, pager.metrics)
+    return pager.workers.calendars
 
 
 def on_call(pager):

@@ -232,7 +232,7 @@ def switch():
 def test_a_watchdog_that_was_never_called_is_late_from_its_first_turn_and_none_is_never(make):
     series = "notifier_watchdog_last_success_timestamp_seconds"
     pager = make()
-    watchdog, first = Watchdog(pager.current, pager.hand, pager.metrics, lambda: False), pager.hand()
+    watchdog, first = Watchdog(pager.context, lambda: False), pager.hand()
     watchdog.work()
     assert math.isnan(pager.count(series)), "time() - NaN > 600 holds never"
     pager.reload(watchdog={"url": "http://127.0.0.1:9/ping", "every": "30s"})
@@ -246,7 +246,7 @@ def test_the_watchdog_is_told_that_this_service_lives(make, switch):
     url = f"http://127.0.0.1:{switch.server_port}/ping/secret"
     pager = make(watchdog={"url": url, "every": "30s"})
     is_well = [True]
-    watchdog = Watchdog(pager.current, pager.hand, pager.metrics, lambda: is_well[0])
+    watchdog = Watchdog(pager.context, lambda: is_well[0])
     assert timedelta(seconds=watchdog.work()) == timedelta(seconds=30)
     assert switch.calls == ["/ping/secret"]
     assert pager.count("notifier_watchdog_last_success_timestamp_seconds") == pager.hand().timestamp()
@@ -262,7 +262,7 @@ def test_the_watchdog_is_told_that_this_service_lives(make, switch):
 
 def test_without_a_watchdog_nothing_is_called(make):
     pager = make(**team())
-    assert Watchdog(pager.current, pager.hand, pager.metrics, lambda: True).work() == 5.0
+    assert Watchdog(pager.context, lambda: True).work() == 5.0
 
 
 def test_a_heartbeat_that_is_configured_again_is_waited_for_from_then_on(make, emulator):

@@ -260,9 +260,9 @@ def test_any_webhook_is_stored_or_refused_and_what_is_stored_is_planned(served, 
 
 def test_all_of_it_was_planned(served):
     deadline = time.monotonic() + 20
-    while served.service.store.queue().unplanned and time.monotonic() < deadline:
+    while served.service.store.outbox.queue().unplanned and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert served.service.store.queue().unplanned == 0
+    assert served.service.store.outbox.queue().unplanned == 0
     assert ready(served)
 
 

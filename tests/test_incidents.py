@@ -467,7 +467,7 @@ def test_a_plan_made_on_an_incident_that_changed_is_made_anew(make, emulator, mo
     later(pager, firing("A"), hours=1)
     assert [text.split()[0] for _, text in told(emulator)] == ["FIRING", "FIRING", "alice"]
     assert the_incident(pager).state == "acknowledged"
-    assert pager.store.unplanned(10, 1000) == []
+    assert pager.store.webhooks.unplanned(10, 1000) == []
 
 
 def test_a_step_is_taken_once_even_if_two_are_at_it(make, emulator, monkeypatch):
@@ -494,7 +494,7 @@ def test_retention_deletes_incidents_that_are_over_and_leaves_those_that_are_not
     pager.turn()
     pager.hand.move(days=100)
     before = pager.hand() - timedelta(days=90)
-    while pager.store.delete_before(before, 100).result(10):
+    while pager.store.retention.delete_before(before, 100).result(10):
         pass
     assert [(i.title, i.state.value) for i in pager.store.incidents.page(9)] == [("B db-1", "open")]
     kept = {row["incident_id"] for row in pager.rows()}

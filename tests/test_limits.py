@@ -9,7 +9,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from notifier.config.model import PerContact
-from notifier.delivery.throttle import SHORTEST_WAIT, burst, digest, in_full, throttle
+from notifier.delivery.digest import digest_text, in_full
+from notifier.delivery.throttle import SHORTEST_WAIT, burst, throttle
 from notifier.emulator import Fault, FaultKind
 from notifier.sms.encoding import measure
 from notifier.store.schema import messages, webhooks
@@ -107,7 +108,7 @@ def test_the_limit_holds_whatever_comes(messages, minutes, arrivals):
     st.integers(1, 3),
 )  # fmt: skip
 def test_a_digest_fits_and_counts_all(kinds, max_parts):
-    text = digest([json.dumps([status, [[n, s, c]]]) for status, n, s, c in kinds], "en", max_parts)
+    text = digest_text([json.dumps([status, [[n, s, c]]]) for status, n, s, c in kinds], "en", max_parts)
     assert measure(text).parts <= max_parts
     firing = sum(count for status, _, _, count in kinds if status == "firing")
     if firing:
@@ -118,12 +119,12 @@ def test_a_digest_names_the_most_severe_first():
     digest_entries = [json.dumps(["firing", [["HighLoad", "warning", 1]]])] * 40
     digest_entries += [json.dumps(["firing", [["DiskFull", "critical", 2], ["Down", "critical", 1]]]), None]
     digest_entries += [json.dumps(["resolved", [["HighLoad", "warning", 3]]])]
-    assert digest(digest_entries, "en", 2) == (
+    assert digest_text(digest_entries, "en", 2) == (
         "43 more alerts: critical DiskFull 2, Down; warning HighLoad 40; resolved 3: warning HighLoad 3; all takes all"
     )
-    assert digest(digest_entries[-1:], "fr", 2) == "3 résolues : warning HighLoad 3"
-    assert digest(digest_entries[:1], "fr", 2) == "1 autre alerte : warning HighLoad"
-    assert digest(digest_entries[:1], "en", 2) == "1 more alert: warning HighLoad"
+    assert digest_text(digest_entries[-1:], "fr", 2) == "3 résolues : warning HighLoad 3"
+    assert digest_text(digest_entries[:1], "fr", 2) == "1 autre alerte : warning HighLoad"
+    assert digest_text(digest_entries[:1], "en", 2) == "1 more alert: warning HighLoad"
 
 
 def test_what_a_digest_can_hold_in_full_it_does(make, emulator):
@@ -162,7 +163,7 @@ def test_a_storm_of_thousands_costs_no_more_than_twenty(make, emulator, severity
         assert len(connection.execute(webhooks.select()).all()) == count
     assert len(pager.store.incidents.page(5000)) == count
     assert sorted(set(pager.states())) == ["accepted", "merged"]
-    assert pager.store.queue().messages["queued"] == 0
+    assert pager.store.outbox.queue().messages["queued"] == 0
     assert pager.count('notifier_sms_merged_total{receiver="ops"}') == count - first
 
 
@@ -173,7 +174,7 @@ def test_pages_that_are_planned_late_cost_no_more_than_a_digest_a_minute(make, e
         storm(pager, [f"A{number}"], severity)
     pager.hand.move(minutes=2)  # planning lags behind
     start = pager.hand()
-    while pager.store.unplanned(1, 1):
+    while pager.store.webhooks.unplanned(1, 1):
         pager.planner.work()
         pager.turn()
         pager.hand.move(seconds=0.5)
@@ -200,8 +201,8 @@ def test_resolutions_in_a_storm_go_as_one_digest(make, emulator):
     )
     pager.turn(3)
     assert len(told(emulator)) == 8, "they are collected"
-    assert pager.store.held() == {"digest": 8, "credits": 0}
-    assert (pager.store.queue().messages["held"], pager.store.queue().oldest) == (8, None)
+    assert pager.store.outbox.held() == {"digest": 8, "credits": 0}
+    assert (pager.store.outbox.queue().messages["held"], pager.store.outbox.queue().oldest) == (8, None)
     pager.run(70, step=1)
     assert [text for _, text in told(emulator)[8:]] == ["resolved 8: warning A0, A1, A2; +5 more kinds"]
 

@@ -11,18 +11,19 @@ import pytest
 from notifier.alertmanager.webhook import parse_webhook
 from notifier.delivery.message import Job, Message, MessageState
 from notifier.delivery.retry import AskAgain, NotTaken, PauseReason, settle
+from notifier.delivery.selection import MAX_RECIPIENTS, gather, mark_late
 from notifier.emulator import Fault, FaultKind
 from notifier.emulator.account import Refusal, bad_request
 from notifier.ids import new_id
 from notifier.ovh.api import Outcome, Outgoing, Sent
 from notifier.rendering.reduction import plain
-from notifier.workers.account_monitor import AccountWatch
 from notifier.workers.backpressure import Backpressure
-from notifier.workers.dispatcher import MAX_RECIPIENTS, endings, gather, matching
+from notifier.workers.delivery import endings
+from notifier.workers.job_threads import Work
 from notifier.workers.planner import preview
-from notifier.workers.retention import Retention
+from notifier.workers.settlement import matching
 from tests.conftest import ALICE, BOB, alert, payload, webhook
-from tests.pager import ONE, texts
+from tests.pager import ONE, due_in, texts
 from tests.postgres import both_engines
 from tests.processes import wait_for
 
@@ -112,7 +113,7 @@ def test_resolution_is_told_if_it_is_wanted(make, emulator, wanted, count):
     pager.post(webhook(alert(instance="db-1", severity="critical", status="resolved")))
     pager.turn()
     assert len(emulator.emulation.accepted) == 1 + count
-    assert pager.store.unplanned(1, 1) == []
+    assert pager.store.webhooks.unplanned(1, 1) == []
 
 
 def test_a_template_that_fails_is_counted_and_costs_no_page(make, files, emulator):
@@ -138,7 +139,7 @@ def test_a_webhook_that_planning_chokes_on_holds_up_no_other(make, emulator, mon
     pager.post(ONE)
     pager.turn()
     assert len(emulator.emulation.accepted) == 1
-    assert len(pager.store.unplanned(10, 1000)) == 1
+    assert len(pager.store.webhooks.unplanned(10, 1000)) == 1
     monkeypatch.setattr(pager.planner, "_plan", good)
     pager.hand.move(seconds=1)
     pager.turn()
@@ -158,7 +159,7 @@ def test_a_webhook_that_can_never_be_planned_is_paged_with_a_built_in_text(make,
         pager.hand.move(seconds=2)
     assert {sms.receiver for sms in emulator.emulation.accepted} == {ALICE, BOB}, "nobody escalates it"
     assert set(texts(emulator)) == {"FIRING critical InstanceDown db-1"}
-    assert pager.store.unplanned(10, 1000) == []
+    assert pager.store.webhooks.unplanned(10, 1000) == []
     assert pager.count('notifier_last_resort_pages_total{worker="planner"}') == 1, "a resolution pages nobody"
 
 
@@ -166,14 +167,13 @@ def test_a_message_that_cannot_be_selected_delays_no_other_and_is_sent_in_the_en
     make, emulator, monkeypatch
 ):
     pager = make()
-    real = pager.sender._made_late
 
-    def failing(message, now):
+    def failing(message, runtime, now):
         if message.phone == ALICE:
             raise RuntimeError("choked")
-        return real(message, now)
+        return mark_late(message, runtime, now)
 
-    monkeypatch.setattr(pager.sender, "_made_late", failing)
+    monkeypatch.setattr("notifier.delivery.selection.mark_late", failing)
     pager.post(ONE)
     pager.actions.send("bob", "hello")
     pager.turn()
@@ -188,12 +188,11 @@ def test_a_message_that_cannot_be_selected_delays_no_other_and_is_sent_in_the_en
 
 def test_a_number_is_not_set_aside_any_more_once_its_messages_are_gone(make, emulator, monkeypatch):
     pager = make()
-    real = pager.sender._made_late
-    monkeypatch.setattr(pager.sender, "_made_late", lambda *_: 1 / 0)
+    monkeypatch.setattr("notifier.delivery.selection.mark_late", lambda *_: 1 / 0)
     pager.post(ONE)
     pager.turn()
     assert list(pager.sender.set_aside.items()) == [ALICE]
-    monkeypatch.setattr(pager.sender, "_made_late", real)
+    monkeypatch.undo()
     pager.hand.move(seconds=2)
     pager.turn(2)
     assert [sms.receiver for sms in emulator.emulation.accepted] == [ALICE]
@@ -351,9 +350,9 @@ def test_a_process_killed_in_the_middle_of_a_call_asks_before_it_sends_again(mak
     pager.post(ONE)
     while pager.planner.work() is not None:
         pass
-    (due,) = pager.store.apply(lambda outbox: outbox.due(pager.hand(), 1)).result(10)
+    (due,) = due_in(pager.store, pager.hand(), 1)
     job = Job(new_id(pager.hand()), due.text, pager.hand(), (due,))
-    pager.store.claim([job]).result(10)
+    pager.store.jobs.claim([job]).result(10)
     pager.current.runtime.api.send(job.text, [due.phone], job.tag)  # and here it is killed
     pager.restart()
     pager.run(30)
@@ -366,8 +365,8 @@ def test_a_process_killed_before_a_call_sends(make, emulator):
     pager.post(ONE)
     while pager.planner.work() is not None:
         pass
-    (due,) = pager.store.apply(lambda outbox: outbox.due(pager.hand(), 1)).result(10)
-    pager.store.claim([Job(new_id(pager.hand()), due.text, pager.hand(), (due,))]).result(10)
+    (due,) = due_in(pager.store, pager.hand(), 1)
+    pager.store.jobs.claim([Job(new_id(pager.hand()), due.text, pager.hand(), (due,))]).result(10)
     pager.restart()
     pager.run(30)
     assert len(emulator.emulation.accepted) == 1
@@ -628,7 +627,7 @@ def test_outcomes_are_written_down_even_if_the_store_fails_meanwhile(make, emula
     from notifier.store.engine import StoreUnavailable
 
     pager = make()
-    finish, failures = pager.store.finish, [1, 2]
+    finish, failures = pager.store.jobs.finish, [1, 2]
 
     def failing(*arguments, **how):
         if failures:
@@ -638,7 +637,7 @@ def test_outcomes_are_written_down_even_if_the_store_fails_meanwhile(make, emula
             return future
         return finish(*arguments, **how)
 
-    monkeypatch.setattr(pager.store, "finish", failing)
+    monkeypatch.setattr(pager.store.jobs, "finish", failing)
     pager.post(ONE)
     pager.turn()
     assert pager.states() == ["accepted"]
@@ -647,7 +646,7 @@ def test_outcomes_are_written_down_even_if_the_store_fails_meanwhile(make, emula
 
 def test_a_job_that_meets_a_fault_of_ours_is_settled_like_an_orphan(make, emulator, monkeypatch):
     pager = make()
-    monkeypatch.setattr("notifier.workers.dispatcher.endings", lambda job, outcome: 1 / 0)
+    monkeypatch.setattr("notifier.workers.delivery.endings", lambda job, outcome: 1 / 0)
     pager.post(ONE)
     pager.turn()
     monkeypatch.undo()
@@ -697,7 +696,7 @@ def test_a_call_that_takes_long_does_not_use_up_the_patience(make, emulator, han
 
 def test_an_answer_that_does_not_mention_a_number_is_asked_about(make, emulator, monkeypatch):
     pager = make()
-    monkeypatch.setattr("notifier.workers.dispatcher.endings", lambda job, outcome: [])
+    monkeypatch.setattr("notifier.workers.delivery.endings", lambda job, outcome: [])
     pager.post(ONE)
     pager.run(40)
     assert len(emulator.emulation.accepted) == 1
@@ -774,7 +773,7 @@ def test_a_start_without_a_zone_pages_all_the_same(make, emulator):
 
 def test_the_account_is_watched(make, emulator):
     pager = make()
-    watch = AccountWatch(pager.current, pager.metrics, pager.sender.accounts)
+    watch = pager.workers.account_monitor
     watch.work()
     assert watch.problems == {}
     assert pager.count('notifier_ovh_credits_left{service_name="sms-emu12345-1"}') == 1000
@@ -801,7 +800,7 @@ def test_the_account_is_watched(make, emulator):
 
 def test_retention_goes_little_by_little(make, hand):
     pager = make(storage={"url": "sqlite:///notifier.db", "retention": "1d"})
-    retention = Retention(pager.store, pager.current, hand, pager.metrics, pager.backpressure)
+    retention = pager.workers.retention
     assert retention.work() == 5.0
     for status in ("firing", "resolved"):
         pager.post(webhook(alert(status=status)))
@@ -851,10 +850,11 @@ def test_a_trial_waits_for_the_one_under_way(make, emulator):
     pager.turn()
     paused = pager.sender.paused
     pager.hand.move(seconds=60)
-    pager.sender._in_hand[pager.sender._send]["another"] = ""
+    another = Job("another", "", pager.hand(), ())
+    pager.sender.threads.add([another], "", Work.SEND)
     pager.sender.work()
     assert pager.sender.paused == paused
-    pager.sender._in_hand[pager.sender._send].pop("another")
+    pager.sender.threads.discard([another], Work.SEND)
 
 
 def test_claims_without_an_answer_are_returned_to_the_queue_and_overdue_jobs_reported(make, emulator):
@@ -863,16 +863,16 @@ def test_claims_without_an_answer_are_returned_to_the_queue_and_overdue_jobs_rep
     pager.hand.move(seconds=1)
     pager.post(ONE)
     pager.planner.work()
-    (message,) = pager.store.apply(lambda outbox: outbox.due(pager.hand(), 1)).result(10)
+    (message,) = due_in(pager.store, pager.hand(), 1)
     job = Job(new_id(pager.hand()), message.text, pager.hand(), (message,))
-    assert pager.store.claim([job]).result(10) == [job], "the dispatcher does not learn of it"
+    assert pager.store.jobs.claim([job]).result(10) == [job], "the dispatcher does not learn of it"
     pager.turn(2)
     assert (pager.states(), len(texts(emulator))) == (["accepted"], 1)
 
     pager.post(webhook(alert("B"), key="b"))
     pager.planner.work()
-    (message,) = pager.store.apply(lambda outbox: outbox.due(pager.hand(), 1)).result(10)
-    pager.store.claim([replace(job, tag=new_id(pager.hand()), messages=(message,))]).result(10)
+    (message,) = due_in(pager.store, pager.hand(), 1)
+    pager.store.jobs.claim([replace(job, tag=new_id(pager.hand()), messages=(message,))]).result(10)
     pager.store.replica = new_id(pager.hand())
     pager.hand.move(seconds=32)
     pager.turn()
@@ -884,15 +884,15 @@ def test_jobs_that_a_stop_cancels_are_returned_to_the_queue(make, emulator, engi
     pager = make()
     pager.post(ONE)
     pager.planner.work()
-    pager.sender._pool.shutdown()
-    pager.sender._pool = ThreadPoolExecutor(1)
+    pager.sender.threads._pool.shutdown()
+    pager.sender.threads._pool = ThreadPoolExecutor(1)
     wait = threading.Event()
-    pager.sender._pool.submit(wait.wait)
+    pager.sender.threads._pool.submit(wait.wait)
     pager.sender.work()
     assert pager.states() == ["sending"]
     pager.sender.stop()
     wait.set()
-    pager.store.apply(lambda outbox: None).result(10)  # what was handed in before is written
+    pager.store.submit(lambda _: None).result(10)  # what was handed in before is written
     assert pager.states() == ["queued"]
     pager.restart()
     pager.turn()
@@ -982,7 +982,7 @@ def test_answers_that_come_late_or_are_read_after_a_stop_prove_nothing_about_the
 ):
     pager = make()
     emulation, start = emulator.emulation, pager.hand()
-    outgoing, pending, find, looks = emulation.outgoing, emulation.pending, pager.sender._find, []
+    outgoing, pending, find, looks = emulation.outgoing, emulation.pending, pager.sender.settlement._find, []
 
     def is_listed():
         return pager.hand() - start >= timedelta(seconds=10)
@@ -995,7 +995,7 @@ def test_answers_that_come_late_or_are_read_after_a_stop_prove_nothing_about_the
 
     monkeypatch.setattr(emulation, "outgoing", lambda *of: outgoing(*of) if is_listed() else [])
     monkeypatch.setattr(emulation, "pending", lambda *of: pending(*of) if is_listed() else [])
-    monkeypatch.setattr(pager.sender, "_find", found)
+    monkeypatch.setattr(pager.sender.settlement, "_find", found)
     emulator.faults.add(Fault(kind=FaultKind.RESET_AFTER))
     pager.post(ONE)
     pager.run(60)
@@ -1007,7 +1007,7 @@ def test_a_clock_that_is_set_forward_does_not_end_the_search_for_a_job(make, emu
     """The patience with OVHcloud's lists is counted in seconds that pass, not by the clock."""
     pager = make()
     passed = [0.0]
-    pager.sender._seconds = lambda: passed[0]
+    pager.seconds = lambda: passed[0]
     emulator.faults.add(Fault(kind=FaultKind.RESET_AFTER))
     emulator.emulation.listing_delay = 3600
     pager.post(ONE)
@@ -1045,9 +1045,13 @@ def test_a_job_behind_many_pending_ones_of_others_is_found(make):
     pager, known = make(), []
     pager.post(ONE)
     pager.planner.work()
-    (message,) = pager.store.apply(lambda outbox: outbox.due(pager.hand(), 1)).result(10)
+    (message,) = due_in(pager.store, pager.hand(), 1)
     job = Job("mine", message.text, pager.hand(), (message,))
-    assert [pager.sender._look(BusyAccount(), job, known) for _ in range(3)] == [False, False, True]
+    assert [pager.sender.settlement._look(BusyAccount(), job, known) for _ in range(3)] == [
+        False,
+        False,
+        True,
+    ]
     assert len(matching(job, known)) == 1
 
 

@@ -13,7 +13,7 @@ from notifier.emulator import Fault, FaultKind
 from notifier.ids import new_id
 from notifier.workers.replicas import LEASE, Replicas
 from tests.conftest import alert, webhook
-from tests.pager import ONE, texts
+from tests.pager import ONE, due_in, texts
 from tests.test_incidents import firing, over, team, told
 from tests.test_limits import storm
 
@@ -36,13 +36,13 @@ def pair(make):
     """Two replicas, made to work by hand, and what keeps the list of replicas for the second."""
     first, second = make(**team()), make(**team())
     instant = Monotonic()
-    watch = Replicas(second.store, second.current, second.hand, second.metrics, second.sender, instant)
+    watch = Replicas(second.context, second.sender.wake, instant)
     watch.work()
     return first, second, watch, instant
 
 
 def unplanned(pager):
-    return [stored.id for stored in pager.store.unplanned(16, 10**6)]
+    return [stored.id for stored in pager.store.webhooks.unplanned(16, 10**6)]
 
 
 # -- work is taken once ------------------------------------------------------------------------------------
@@ -135,9 +135,9 @@ def claimed(pager):
     pager.post(ONE)
     pager.planner.work()
     now = pager.hand()
-    (message,) = pager.store.apply(lambda outbox: outbox.due(now, 1)).result(10)
+    (message,) = due_in(pager.store, now, 1)
     job = Job(new_id(now), message.text, now, (message,))
-    assert pager.store.claim([job]).result(10) == [job]
+    assert pager.store.jobs.claim([job]).result(10) == [job]
     return job
 
 
@@ -193,9 +193,9 @@ def test_one_that_was_only_cut_off_writes_its_answer_all_the_same(pair, emulator
     job = claimed(first)
     pass_away(pair)
     outcome = first.current.runtime.api.send(job.text, [job.messages[0].phone], job.tag)
-    from notifier.workers.dispatcher import endings
+    from notifier.workers.delivery import endings
 
-    first.store.finish(job, endings(job, outcome), first.hand()).result(10)
+    first.store.jobs.finish(job, endings(job, outcome), first.hand()).result(10)
     second.run(60)
     assert second.states() == ["accepted"]
     assert len(texts(emulator)) == 1
@@ -244,7 +244,7 @@ def test_a_sign_of_life_in_time_keeps_its_work(pair):
 
 def test_replicas_wake_each_other(files, run, phones):
     first, second = run(files.write()), run(files.write())
-    for worker in (first.service.planner, first.service.sender):
+    for worker in (first.service.workers.planner, first.service.workers.dispatcher):
         worker.stop()  # so that all of the work is the other's
     first.post(webhook(alert("A")))
     assert len(phones.wait(1)) == 1

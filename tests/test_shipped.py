@@ -71,9 +71,9 @@ def exposed(files, run, phones):
     running.post(payload("firing-one"))
     phones.wait(1)
     running.post(webhook(alert("W"), key="w"))
-    running.service.account.work()
+    running.service.workers.account_monitor.work()
     for _ in range(100):
-        running.service.heartbeats.work()
+        running.service.workers.heartbeats.work()
         if running.metric('notifier_heartbeat_last_seen_timestamp_seconds{heartbeat="w"}'):
             break
     text = running.get("/metrics")

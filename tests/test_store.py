@@ -23,8 +23,9 @@ from hypothesis import strategies as st
 from sqlalchemy import event, text
 from sqlalchemy.exc import OperationalError
 
-from notifier.config.model import Recipient
+from notifier.config.model import CreditLimit, PerContact, Rate, Recipient
 from notifier.delivery.message import Ending, Job, MessageState, NewMessage
+from notifier.delivery.selection import Limits, Snapshot
 from notifier.ids import first_id, new_id
 from notifier.incidents.lifecycle import IncidentState
 from notifier.store import migrations
@@ -35,6 +36,7 @@ from notifier.store.schema import JobState, jobs, messages, metadata
 from notifier.store.sqlite import SQLite, open_engine
 from notifier.store.store import Store
 from tests.conftest import ALICE, BOB
+from tests.pager import due_in
 
 WINDOW = timedelta(minutes=2)
 
@@ -79,7 +81,7 @@ GROUPS = itertools.count(1)
 
 
 def add(store, *batch, window=WINDOW):
-    return store.add_webhooks(batch, window).result(10)
+    return store.webhooks.add(batch, window).result(10)
 
 
 def planned(store, now, *phones, text_="hello", identity=b"i"):
@@ -89,12 +91,8 @@ def planned(store, now, *phones, text_="hello", identity=b"i"):
         new_id(now), webhook.id, "ops", "firing", "{}", 1, now,
         tuple(NewMessage(new_id(now), "", phone, text_, 1, now + timedelta(hours=1)) for phone in phones),
     )  # fmt: skip
-    store.add_plans([(webhook.id, [note])], now).result(10)
+    store.webhooks.add_plans([(webhook.id, [note])], now).result(10)
     return webhook, note
-
-
-def due(store, now, limit=10):
-    return store.apply(lambda outbox: outbox.due(now, limit)).result(10)
 
 
 def rows(store, table):
@@ -104,9 +102,9 @@ def rows(store, table):
 
 def claimed(store, now, *phones, **how):
     planned(store, now, *phones, **how)
-    found = due(store, now)
+    found = due_in(store, now)
     job = Job(new_id(now), found[0].text, now, tuple(found))
-    assert store.claim([job]).result(10) == [job]
+    assert store.jobs.claim([job]).result(10) == [job]
     return job
 
 
@@ -143,7 +141,7 @@ def test_what_is_stopped_is_whole_in_its_file(in_file, path, hand, tmp_path):
     assert not Path(f"{path}-wal").exists() or not Path(f"{path}-wal").stat().st_size
     again = Store(copied)
     again.start()
-    assert len(again.unplanned(10, 10**6)) == 1
+    assert len(again.webhooks.unplanned(10, 10**6)) == 1
     again.stop()
 
 
@@ -168,7 +166,7 @@ def test_a_database_of_an_earlier_revision_keeps_what_it_holds(path, revision_):
     store = Store(path)
     store.start()
     try:
-        (message,) = due(store, datetime(2026, 12, 24, tzinfo=UTC))
+        (message,) = due_in(store, datetime(2026, 12, 24, tzinfo=UTC))
         assert message.text == "FIRING #1 critical InstanceDown db-1 since 22 Nov 12:13"
         (incident,) = store.incidents.page(10)
         assert (incident.title, incident.number) == ("InstanceDown db-1", 1)
@@ -242,13 +240,13 @@ def test_a_repetition_within_the_window_is_not_stored(store, hand):
     first, second = new(hand()), new(hand())
     assert add(store, first) == set()
     assert add(store, second) == {second.id}
-    assert [w.id for w in store.unplanned(10, 1000)] == [first.id]
+    assert [w.id for w in store.webhooks.unplanned(10, 1000)] == [first.id]
 
 
 def test_a_repetition_in_the_same_commit_is_not_stored(store, hand):
     batch = [new(hand(), b"a"), new(hand(), b"b"), new(hand(), b"a")]
     assert add(store, *batch) == {batch[2].id}
-    assert len(store.unplanned(10, 1000)) == 2
+    assert len(store.webhooks.unplanned(10, 1000)) == 2
 
 
 def test_only_the_last_of_a_scope_is_repeated(store, hand):
@@ -257,7 +255,7 @@ def test_only_the_last_of_a_scope_is_repeated(store, hand):
         assert add(store, new(hand(), identity)) == set()
         again = new(hand(), identity)
         assert add(store, again, new(hand(), b"scope 02" + identity[8:])) == {again.id}
-    assert len(store.unplanned(100, 10_000)) == 10
+    assert len(store.webhooks.unplanned(100, 10_000)) == 10
 
 
 def test_a_scope_that_changes_within_one_commit_keeps_its_order(store, hand):
@@ -301,7 +299,7 @@ def test_many_at_once_are_all_stored_once(store, hand):
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(store.unplanned(1000, 10**6)) == 50
+    assert len(store.webhooks.unplanned(1000, 10**6)) == 50
     assert sum(map(len, results)) == 450
 
 
@@ -403,11 +401,11 @@ def test_large_webhooks_are_handed_out_little_by_little(store, hand):
     for n in range(3):
         add(store, new(hand(), bytes([n]), b"x" * 1000))
         hand.move(seconds=1)
-    assert len(store.unplanned(10, 2000)) == 2
-    assert len(store.unplanned(10, 1)) == 1
-    assert len(store.unplanned(2, 10**6)) == 2
-    first = store.unplanned(1, 10**6)[0].id
-    assert first not in [w.id for w in store.unplanned(10, 2000, without={first})]
+    assert len(store.webhooks.unplanned(10, 2000)) == 2
+    assert len(store.webhooks.unplanned(10, 1)) == 1
+    assert len(store.webhooks.unplanned(2, 10**6)) == 2
+    first = store.webhooks.unplanned(1, 10**6)[0].id
+    assert first not in [w.id for w in store.webhooks.unplanned(10, 2000, without={first})]
 
 
 def test_ids_sort_by_time(hand):
@@ -428,16 +426,16 @@ def test_ids_sort_by_time(hand):
 def test_a_webhook_is_planned_once(store, hand):
     webhook, note = planned(store, hand(), ALICE)
     again = NewNotification(new_id(hand()), webhook.id, "ops", "firing", "{}", 1, hand(), note.messages)
-    assert store.add_plans([(webhook.id, [again])], hand()).result(10) == [webhook.id]
+    assert store.webhooks.add_plans([(webhook.id, [again])], hand()).result(10) == [webhook.id]
     assert len(rows(store, messages)) == 1
-    assert store.unplanned(10, 1000) == []
+    assert store.webhooks.unplanned(10, 1000) == []
 
 
 def test_claiming_takes_each_message_once(store, hand):
     job = claimed(store, hand(), ALICE, BOB)
-    assert due(store, hand()) == []
+    assert due_in(store, hand()) == []
     second = Job(new_id(hand()), "hello", hand(), job.messages)
-    assert store.claim([second]).result(10) == []
+    assert store.jobs.claim([second]).result(10) == []
     assert {row["tag"] for row in rows(store, messages)} == {job.tag}
     assert {row["attempts"] for row in rows(store, messages)} == {1}
 
@@ -445,70 +443,67 @@ def test_claiming_takes_each_message_once(store, hand):
 def test_finishing_ends_those_named_and_queues_the_others(store, hand):
     job = claimed(store, hand(), ALICE, BOB)
     alice, bob = job.messages
-    store.finish(job, [Ending(alice.id, MessageState.ACCEPTED, 7)], hand(), query_id="q").result(10)
-    assert [m.id for m in due(store, hand())] == [bob.id]
+    store.jobs.finish(job, [Ending(alice.id, MessageState.ACCEPTED, 7)], hand(), query_id="q").result(10)
+    assert [m.id for m in due_in(store, hand())] == [bob.id]
     kept = {row["id"]: row for row in rows(store, messages)}
     assert (kept[alice.id]["state"], kept[alice.id]["ovh_id"]) == ("accepted", 7)
     assert rows(store, jobs)[0]["state"] == JobState.DONE
     assert rows(store, jobs)[0]["query_id"] == "q"
-    assert store.accepted_ids([7, 8], "") == {7}
+    assert store.jobs.accepted_ids([7, 8], "") == {7}
 
 
 def test_a_job_put_back_is_due_later(store, hand):
     job = claimed(store, hand(), ALICE)
-    store.requeue(job, hand() + timedelta(seconds=5), "429", hand()).result(10)
-    assert due(store, hand()) == []
-    assert store.next_due() == (hand() + timedelta(seconds=5), None)
+    store.jobs.requeue(job, hand() + timedelta(seconds=5), "429", hand()).result(10)
+    assert due_in(store, hand()) == []
+    assert store.outbox.next_due() == (hand() + timedelta(seconds=5), None)
     hand.move(seconds=5)
-    assert len(due(store, hand())) == 1
+    assert len(due_in(store, hand())) == 1
 
 
 def test_a_split_job_goes_on_in_its_halves(store, hand):
     job = claimed(store, hand(), ALICE, BOB)
     halves = [Job(new_id(hand()), "hello", hand(), (message,)) for message in job.messages]
-    assert store.split(job, halves, "400").result(10) == halves
+    assert store.jobs.split(job, halves, "400").result(10) == halves
     assert {row["tag"] for row in rows(store, messages)} == {half.tag for half in halves}
 
 
 def test_orphans_are_found_and_settled(store, hand):
     job = claimed(store, hand(), ALICE, BOB)
-    assert store.free_orphans(hand(), timedelta(seconds=20)).result(10) == 1
-    (found,) = store.unsettled_jobs(hand(), 10)
+    assert store.jobs.free_orphans(hand(), timedelta(seconds=20)).result(10) == 1
+    (found,) = store.jobs.unsettled(hand(), 10)
     assert (found.tag, found.listing_grace, len(found.messages)) == (job.tag, timedelta(seconds=20), 2)
     later = hand() + timedelta(seconds=3)
-    store.look_again(found, later, [Ending(found.messages[0].id, MessageState.ACCEPTED, 1)], hand()).result(
-        10
-    )
-    assert store.unsettled_jobs(hand(), 10) == []
-    (again,) = store.unsettled_jobs(later, 10)
+    store.jobs.ask_again(
+        found, later, [Ending(found.messages[0].id, MessageState.ACCEPTED, 1)], hand()
+    ).result(10)
+    assert store.jobs.unsettled(hand(), 10) == []
+    (again,) = store.jobs.unsettled(later, 10)
     assert (again.settle_attempts, len(again.messages)) == (1, 1)
 
 
 def test_the_queue_tells_what_is_under_way(store, hand):
-    assert store.queue().oldest is None
+    assert store.outbox.queue().oldest is None
     start = hand()
     planned(store, hand(), ALICE)
     hand.move(seconds=5)
     claimed(store, hand(), BOB, identity=b"j")
     add(store, new(hand(), b"k"))
-    queue = store.queue()
+    queue = store.outbox.queue()
     assert queue.messages == {"queued": 0, "held": 0, "sending": 2, "unsettled": 0}
     assert (queue.unplanned, queue.oldest) == (1, start)
 
 
+LIMITS = Limits(PerContact(), CreditLimit(amount=9), {"sms-a": Rate(messages=2)})
 LOOKS = {
-    "due messages": lambda store, now: store.apply(lambda outbox: outbox.due(now, 10)),
-    "what waits for a number": lambda store, now: store.apply(lambda outbox: outbox.waiting_for(ALICE)),
-    "what went to a number": lambda store, now: store.apply(lambda outbox: outbox.sent_to([ALICE], now)),
-    "what was spent": lambda store, now: store.apply(lambda outbox: outbox.parts_since(now)),
-    "what an account sent": lambda store, now: store.apply(
-        lambda outbox: outbox.sent_by("sms-a", now, now, 10)
-    ),
-    "unplanned": lambda store, now: store.unplanned(10, 1000),
-    "unsettled jobs": lambda store, now: store.unsettled_jobs(now, 10),
-    "orphans": lambda store, now: store.free_orphans(now, WINDOW),
-    "next due": lambda store, now: store.next_due(),
-    "queue": lambda store, now: store.queue(),
+    "a snapshot": lambda store, now: store.outbox.snapshot(now, LIMITS, 2),
+    "a snapshot of a number": lambda store, now: store.outbox.snapshot(now, LIMITS, 2, phone=ALICE),
+    "queues": lambda store, now: store.outbox.with_queues(Snapshot(now, LIMITS, ()), [ALICE]),
+    "unplanned": lambda store, now: store.webhooks.unplanned(10, 1000),
+    "unsettled jobs": lambda store, now: store.jobs.unsettled(now, 10),
+    "orphans": lambda store, now: store.jobs.free_orphans(now, WINDOW),
+    "next due": lambda store, now: store.outbox.next_due(),
+    "queue": lambda store, now: store.outbox.queue(),
     "since when something can change": lambda store, now: store.ledger.unfinished_since(),
     "incidents of groups": lambda store, now: store.incidents.find(["a", "b"]),
     "incidents due": lambda store, now: store.incidents.due(now, 10),
@@ -520,9 +515,9 @@ LOOKS = {
     ),
     "receipts due": lambda store, now: store.receipts.due(now, 10),
     "next receipt": lambda store, now: store.receipts.next_due(),
-    "ids known": lambda store, now: store.accepted_ids([1, 2], "sms-a"),
-    "retention": lambda store, now: store.delete_before(now, 10),
-    "an ending": lambda store, now: store.finish(
+    "ids known": lambda store, now: store.jobs.accepted_ids([1, 2], "sms-a"),
+    "retention": lambda store, now: store.retention.delete_before(now, 10),
+    "an ending": lambda store, now: store.jobs.finish(
         Job("t", "", now, ()),
         [Ending("m", MessageState.ACCEPTED, 1), Ending("n", MessageState.REJECTED)],
         now,
@@ -569,21 +564,23 @@ def test_jobs_of_what_is_kept_hold_up_no_others(store, hand):
     for number in range(10):
         hand.move(seconds=1)
         job = claimed(store, hand(), BOB, identity=b"b%d" % number)
-        store.finish(job, [Ending(m.id, MessageState.ACCEPTED, 1) for m in job.messages], hand()).result(10)
+        store.jobs.finish(job, [Ending(m.id, MessageState.ACCEPTED, 1) for m in job.messages], hand()).result(
+            10
+        )
     hand.move(days=2)
-    while store.delete_before(hand(), 2).result(10):
+    while store.retention.delete_before(hand(), 2).result(10):
         pass
     assert {row["tag"] for row in rows(store, jobs)} == {job.tag for job in kept}
 
 
 def test_retention_deletes_what_is_over_and_old(store, hand):
     old = claimed(store, hand(), ALICE)
-    store.finish(old, [Ending(old.messages[0].id, MessageState.ACCEPTED, 1)], hand()).result(10)
+    store.jobs.finish(old, [Ending(old.messages[0].id, MessageState.ACCEPTED, 1)], hand()).result(10)
     planned(store, hand(), BOB, identity=b"under way")
     hand.move(days=91)
     planned(store, hand(), ALICE, identity=b"new")
     cutoff = hand() - timedelta(days=90)
-    while store.delete_before(cutoff, 1).result(10):
+    while store.retention.delete_before(cutoff, 1).result(10):
         pass
     assert sorted(row["phone"] for row in rows(store, messages)) == [ALICE, BOB]
     assert rows(store, jobs) == []
@@ -621,7 +618,7 @@ def test_a_corrupt_database_is_told_and_one_put_in_its_place_is_taken(in_file, p
     path.unlink()
     recovered(in_file)
     assert add(in_file, new(hand(), b"b")) == set()
-    assert len(in_file.unplanned(10, 1000)) == 1
+    assert len(in_file.webhooks.unplanned(10, 1000)) == 1
 
 
 def test_a_full_disk_is_told_and_recovers_by_itself(in_file, hand, monkeypatch):
@@ -646,13 +643,13 @@ def test_one_operation_that_fails_does_not_harm_those_beside_it(store, hand):
     gate = threading.Event()
     held = store._writer.submit(lambda c: gate.wait(10))
     bad = store._writer.submit(lambda c: c.exec_driver_sql("INSERT INTO jobs (tag) VALUES ('x')"))
-    good = store.add_webhooks([new(hand(), b"good")], WINDOW)
+    good = store.webhooks.add([new(hand(), b"good")], WINDOW)
     gate.set()
     held.result(10)
     with pytest.raises(Exception, match=r"(?i)not.null"):
         bad.result(10)
     assert good.result(10) == set()
-    assert len(store.unplanned(10, 1000)) == 1
+    assert len(store.webhooks.unplanned(10, 1000)) == 1
 
 
 def test_a_database_that_cannot_be_opened_at_the_start_is_opened_later(path, monkeypatch, hand):
@@ -662,7 +659,7 @@ def test_a_database_that_cannot_be_opened_at_the_start_is_opened_later(path, mon
     store.start()
     assert "not a database" in store.outage
     with pytest.raises(StoreUnavailable):
-        store.unplanned(1, 1)
+        store.webhooks.unplanned(1, 1)
     path.unlink()
     recovered(store)
     assert add(store, new(hand())) == set()
@@ -711,7 +708,7 @@ def test_a_connection_that_met_an_outage_is_not_used_again(in_file):
 def test_reading_does_not_take_the_write_lock(in_file, path):
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    assert in_file.unplanned(1, 1) == []
+    assert in_file.webhooks.unplanned(1, 1) == []
     other.execute("ROLLBACK")
     other.close()
 
@@ -737,9 +734,9 @@ def test_a_database_that_is_made_again_while_it_is_in_use_is_for_its_owner_alone
             if not file.name.endswith(".lock"):
                 file.rename(file.with_name("aside-" + file.name))
         with contextlib.suppress(StoreUnavailable):
-            store.queue()
+            store.outbox.queue()
         add(store, new(hand(), b"again"))
-        store.queue()
+        store.outbox.queue()
     finally:
         os.umask(before)
         store.stop()

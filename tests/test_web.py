@@ -368,7 +368,7 @@ def test_while_pages_would_not_go_out_webhooks_are_refused_and_it_is_not_ready(
     files, run, monkeypatch, soon, name
 ):
     running = run(files.write())
-    worker = getattr(running.service, name)
+    worker = getattr(running.service.workers, {"sender": "dispatcher"}.get(name, name))
     assert running.metric("notifier_ready") == 1
     with monkeypatch.context() as patch:
         patch.setattr(worker, "work", failing)
@@ -399,7 +399,7 @@ def test_while_pages_would_not_go_out_webhooks_are_refused_and_it_is_not_ready(
 @pytest.mark.parametrize("name", ["planner", "sender"])
 def test_a_worker_that_hangs_for_a_minute_is_reported_like_one_that_fails(files, run, monkeypatch, name):
     running, begun, freed = run(files.write()), threading.Event(), threading.Event()
-    worker = getattr(running.service, name)
+    worker = getattr(running.service.workers, {"sender": "dispatcher"}.get(name, name))
 
     def hang():
         begun.set()
@@ -420,7 +420,7 @@ def test_a_worker_that_hangs_for_a_minute_is_reported_like_one_that_fails(files,
 @pytest.mark.parametrize("name", ["planner", "sender"])
 def test_a_worker_whose_thread_has_ended_is_reported(files, run, monkeypatch, name):
     running = run(files.write())
-    worker = getattr(running.service, name)
+    worker = getattr(running.service.workers, {"sender": "dispatcher"}.get(name, name))
     monkeypatch.setattr(worker, "work", sys.exit)
     assert worker.join(30)
     assert running.post(payload("firing-one")).status_code == 503
@@ -438,14 +438,14 @@ def test_receipts_and_replies_that_cannot_be_read_are_reported(files, run, emula
         wait_for(lambda words=words: words in running.get("/-/ready"), "it is not reported", seconds=30)
         assert running.metric(f'notifier_worker_failures_total{{worker="{name}"}}') > 0
     assert requests.get(running.url + "/-/ready", timeout=10).status_code == 200, "pages go out all the same"
-    running.service.replies.wake()
+    running.service.workers.replies.wake()
     wait_for(
         lambda: running.metric('notifier_worker_failures_total{worker="replies"}') > 1, "it asks no more"
     )
     told = [record.getMessage() for record in caplog.records if "cannot be asked" in record.getMessage()]
     assert sum("replies" in line for line in told) == 1, "once"
     emulator.emulation.rules = [("*", "/*")]
-    for worker in (running.service.receipts, running.service.replies):
+    for worker in (running.service.workers.receipts, running.service.workers.replies):
         worker.hint()
     wait_for(lambda: "could be read" not in running.get("/-/ready"), "it is still reported", seconds=20)
 
@@ -453,8 +453,8 @@ def test_receipts_and_replies_that_cannot_be_read_are_reported(files, run, emula
 def test_a_worker_that_fails_is_reported_and_its_log_says_it_once(files, run, monkeypatch, soon, caplog):
     running = run(files.write())
     with monkeypatch.context() as patch:
-        patch.setattr(running.service.receipts, "work", failing)
-        running.service.receipts.wake()
+        patch.setattr(running.service.workers.receipts, "work", failing)
+        running.service.workers.receipts.wake()
         wait_for(
             lambda: "warning: the receipts has failed for" in running.get("/-/ready"), "it is not reported"
         )
@@ -468,7 +468,7 @@ def test_a_worker_that_fails_is_reported_and_its_log_says_it_once(files, run, mo
 
 def test_what_is_set_aside_is_reported(files, run, monkeypatch):
     running = run(files.write())
-    running.service.planner.set_aside.add("webhook", RuntimeError("a fault"), datetime.now(UTC))
+    running.service.workers.planner.set_aside.add("webhook", RuntimeError("a fault"), datetime.now(UTC))
     assert "the planner cannot process 1 item(s), and tries again: RuntimeError: a fault" in running.get(
         "/-/ready"
     )
@@ -722,7 +722,7 @@ def test_a_queue_that_does_not_drain_is_reported_and_stops_the_dead_mans_switch(
 def test_a_webhook_that_is_not_planned_is_reported_and_stops_the_dead_mans_switch(files, run, monkeypatch):
     monkeypatch.setattr("notifier.service._STUCK", timedelta())
     running = run(files.write())
-    monkeypatch.setattr(running.service.planner, "work", lambda: None)
+    monkeypatch.setattr(running.service.workers.planner, "work", lambda: None)
     running.post(payload("firing-one"))
     assert "warning: a webhook has waited to be planned since" in running.get("/-/ready")
     assert not running.service._does_page()

@@ -1,8 +1,7 @@
-"""Accounts: which of them may send now. They take turns, and stand in for each other."""
+"""Which accounts may send now. They take turns, and stand in for each other."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -14,8 +13,6 @@ from notifier.delivery.message import Job
 _MOST_OTHERS = 8
 _FIRST_TRIAL = timedelta(seconds=2)
 _LONGEST_TRIAL = timedelta(seconds=30)
-_FIRST_SHUNNING = timedelta(seconds=2)
-_LONGEST_SHUNNING = timedelta(seconds=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +34,7 @@ class AccountHealth:
     rate_limited_until: datetime | None = None
     """Its rate is used up until then."""
     paused: Paused | None = None
-    shunned_until: datetime | None = None
+    backs_off_until: datetime | None = None
     """It has failed; others send until then. Of one account alone, this is not held against it."""
     failures: int = 0
     """How often in a row."""
@@ -48,7 +45,7 @@ class AccountHealth:
 
     def ready_at(self, now: datetime) -> datetime:
         """Return from when on it may send; *now* where it may already."""
-        times = [now, *filter(None, (self.held_until, self.rate_limited_until, self.shunned_until))]
+        times = [now, *filter(None, (self.held_until, self.rate_limited_until, self.backs_off_until))]
         # One that is farther away than a trial ever is was reckoned by a clock that has been set back.
         if self.paused is not None and self.paused.until <= now + _LONGEST_TRIAL:
             times.append(self.paused.until)
@@ -144,93 +141,6 @@ def _first(names: Iterable[str], left: Mapping[str, int], refusing: Collection[s
     return next((name for name in names if left.get(name, 1) > 0 and name not in refusing), None)
 
 
-def _trial_wait(trials: int) -> timedelta:
+def trial_wait(trials: int) -> timedelta:
+    """Return how long a paused account waits for its next trial, after so many."""
     return min(_FIRST_TRIAL * (1 << min(trials, 8)), _LONGEST_TRIAL)
-
-
-class Accounts:
-    """What is known of each account, for all threads; it outlasts a reload."""
-
-    def __init__(self) -> None:
-        """Know nothing against any."""
-        self._healths: dict[str, AccountHealth] = {}
-        self._lock = threading.Lock()
-
-    def all(self, names: Iterable[str]) -> dict[str, AccountHealth]:
-        """Return how it stands with the accounts of those *names*, in their order."""
-        with self._lock:
-            return {name: self._healths.get(name, AccountHealth()) for name in names}
-
-    def delay_until(self, name: str, until: datetime) -> None:
-        """Have it send nothing until then, or longer if that was asked for before."""
-        with self._lock:
-            health = self._healths.get(name, AccountHealth())
-            until = max(until, health.held_until or until)
-            self._healths[name] = replace(health, held_until=until)
-
-    def spend(self, name: str, until: datetime) -> None:
-        """Have it send nothing until its rate allows it."""
-        with self._lock:
-            self._healths[name] = replace(self._healths.get(name, AccountHealth()), rate_limited_until=until)
-
-    def forget_rates(self) -> None:
-        """Reckon anew what rates allow: they may be others."""
-        with self._lock:
-            for name, health in self._healths.items():
-                self._healths[name] = replace(health, rate_limited_until=None)
-
-    def back_off(self, name: str, now: datetime) -> None:
-        """Have others send for a while, longer with each failure; a trial that fails is one, too."""
-        with self._lock:
-            health = self._healths.get(name, AccountHealth())
-            if health.shunned_until is not None and now < health.shunned_until:
-                return  # it was under way already when the first failed
-            wait = min(_FIRST_SHUNNING * (1 << min(health.failures, 10)), _LONGEST_SHUNNING)
-            paused = health.paused
-            if paused is not None:
-                trials = paused.trials + 1
-                paused = replace(paused, until=now + _trial_wait(trials), trials=trials)
-            self._healths[name] = replace(
-                health, shunned_until=now + wait, failures=health.failures + 1, paused=paused
-            )
-
-    def pause(self, name: str, reason: retry.PauseReason, message: str, now: datetime) -> Paused | None:
-        """Have it send nothing but trials, ever less often; return how it was paused before."""
-        with self._lock:
-            health = self._healths.get(name, AccountHealth())
-            before = health.paused
-            trials = before.trials if before is not None else 0
-            if before is not None and now >= before.until:
-                trials += 1  # else it was under way already when the pause began
-            paused = Paused(reason, message, now + _trial_wait(trials), trials)
-            self._healths[name] = replace(health, paused=paused)
-            return before
-
-    def resume(self, name: str) -> Paused | None:
-        """Forget what spoke against it, since it has sent; return how it was paused."""
-        with self._lock:
-            health = self._healths.get(name)
-            if health is None:
-                return None
-            self._healths[name] = replace(health, paused=None, shunned_until=None, failures=0)
-            return health.paused
-
-    def note_acceptance(self, name: str, now: datetime) -> None:
-        """Remember that it took something."""
-        with self._lock:
-            self._healths[name] = replace(self._healths.get(name, AccountHealth()), accepted_at=now)
-
-    def find(self, name: str, problem: str | None) -> str | None:
-        """Remember what the watch has found; return what it had found before."""
-        with self._lock:
-            health = self._healths.get(name, AccountHealth())
-            self._healths[name] = replace(health, problem=problem)
-            return health.problem
-
-    def forget_times(self) -> None:
-        """Let nobody wait for what was reckoned by a clock that was set back."""
-        with self._lock:
-            for name, health in self._healths.items():
-                self._healths[name] = replace(
-                    health, held_until=None, rate_limited_until=None, shunned_until=None
-                )

@@ -1,21 +1,17 @@
-"""Calm: how many messages a contact gets in a storm, and what becomes of the rest.
+"""Throttling: how many messages a contact gets in a storm, and when the others go as one digest.
 
-The first go as they are. What comes beyond waits and goes as one digest: at most a minute while something
-critical is among it, else longer with each one.
+The first go one by one. The others wait for a digest: a minute at most while one of them is critical, else longer
+after each digest.
 """
 
 from __future__ import annotations
 
-import json
 import math
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from notifier.config.model import PerContact
-from notifier.incidents.lifecycle import urgency
-from notifier.sms.encoding import Encoding, encode, measure, shorten
 
 CRITICAL = 0
 """The urgency of what is critical."""
@@ -23,26 +19,6 @@ SHORTEST_WAIT = timedelta(minutes=1)
 
 _MOST_RESOLUTIONS = 2
 """How many resolutions go one by one at most."""
-_MOST_ENDED = 3
-"""How many kinds of resolved alerts a digest names at most."""
-_MOST_KINDS = 60
-"""How many kinds of alerts a digest names at most; six parts hold no more."""
-
-_WORDS = {
-    "en": (
-        ("1 more alert: ", "{count} more alerts: "),
-        ("resolved 1: ", "resolved {count}: "),
-        ("+1 more kind", "+{count} more kinds"),
-        "all{code} takes all",
-    ),
-    "fr": (
-        ("1 autre alerte : ", "{count} autres alertes : "),
-        ("1 résolue : ", "{count} résolues : "),
-        ("+1 autre sorte", "+{count} autres sortes"),
-        "tout{code} les prend toutes",
-    ),
-}
-"""How many fire, are over, are not named, each of one and of several; and the reply that acknowledges several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,62 +105,3 @@ def resolutions_at(
         return None
     soonest = now if digest_at is None else digest_at + SHORTEST_WAIT
     return max(oldest + SHORTEST_WAIT, soonest)
-
-
-def digest(digest_entries: Iterable[str | None], language: str, max_parts: int, code: str = "") -> str:
-    """Return one text for the messages of these *digest_entries*: how many alerts of which name, most severe first.
-
-    *code* is the reply code to be told, if there is one.
-    """
-    firing: Counter[tuple[str, str]] = Counter()
-    over: Counter[tuple[str, str]] = Counter()
-    for digest_entry in digest_entries:
-        status, counts = json.loads(digest_entry) if digest_entry else ("firing", [])
-        for name, severity, count in counts:
-            (firing if status == "firing" else over)[name, severity] += count
-    fire, ended, unnamed, takes_all = _WORDS.get(language, _WORDS["en"])
-    kinds = _kinds(firing)
-    ends = _kinds(over)
-    others = _counted(unnamed, len(ends) - _MOST_ENDED) if len(ends) > _MOST_ENDED else ""
-    listed = "; ".join(filter(None, (_listed(ends[:_MOST_ENDED]), others)))
-    resolved = _counted(ended, over.total()) + listed if over else ""
-    for shown in range(min(len(kinds), _MOST_KINDS), -1, -1):
-        more = _counted(unnamed, len(kinds) - shown) if shown < len(kinds) else ""
-        head = _counted(fire, firing.total()) + _listed(kinds[:shown]) if firing else ""
-        hint = takes_all.format(code=f" {code}" if code else "") if firing.total() > 1 else ""
-        text = encode("; ".join(filter(None, (head, more, resolved, hint))), Encoding.GSM)
-        if measure(text).parts <= max_parts:
-            return text
-    return shorten(text, max_parts)
-
-
-def in_full(texts: Sequence[str], most: int) -> str | None:
-    """Return the *texts* of messages one after the other, where they take at most *most* parts together.
-
-    None where they do not, or where some are alike and would be taken for one.
-    """
-    text = "; ".join(texts)
-    return text if measure(text).parts <= most and len(set(texts)) == len(texts) else None
-
-
-def _counted(words: tuple[str, str], count: int) -> str:
-    return words[count != 1].format(count=count)
-
-
-def _kinds(counts: Counter[tuple[str, str]]) -> list[tuple[str, str, int]]:
-    found = [(name, severity, count) for (name, severity), count in counts.items()]
-    return sorted(found, key=lambda kind: (urgency(kind[1]), -kind[2], kind[0]))
-
-
-def _listed(kinds: Sequence[tuple[str, str, int]]) -> str:
-    """Return *kinds* as a list that names each severity once: ``critical DiskFull 12, InstanceDown; warning X``."""
-    parts: list[str] = []
-    before = None
-    for name, severity, count in kinds:
-        word = f"{name} {count}" if count > 1 else name
-        if severity != before:
-            parts.append(f"{severity} {word}".strip() if not parts else f"; {severity} {word}".rstrip())
-        else:
-            parts.append(f", {word}")
-        before = severity
-    return "".join(parts)

@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 from sqlalchemy import URL, Connection
 from sqlalchemy.exc import DBAPIError
 
+from notifier.clock import utc_now
+from notifier.ids import new_id
 from notifier.store.engine import Backend, Listener, StoreUnavailable, migrate, reason
 from notifier.store.sqlite import SQLite
 from notifier.store.writer import Writer
@@ -43,6 +45,8 @@ class Database:
             StoreRefused: another process works on it, or there is no driver.
             StoreUnavailable: its directory cannot be made or written.
         """
+        self.replica = new_id(utc_now())
+        """What this process is known by among those that work on the same database."""
         self.backend = open_backend(place)
         self.backend.take()
         self._writer = Writer(self.backend, on_opened)

@@ -29,8 +29,8 @@ from notifier.config.model import Recipient
 from notifier.delivery.message import MessageState, NewMessage, Reduced
 from notifier.incidents.lifecycle import Kind
 from notifier.store.database import Database
-from notifier.store.incidents import ADD_MESSAGES, Incidents, message_row
-from notifier.store.outbox import reword
+from notifier.store.incidents import Incidents
+from notifier.store.messages import ADD_MESSAGES, message_row, reword
 from notifier.store.records import IncidentChange
 from notifier.store.schema import incidents, jobs, messages, replies
 from notifier.store.timestamps import set_timestamp

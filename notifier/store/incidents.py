@@ -31,7 +31,7 @@ from sqlalchemy.exc import IntegrityError
 from notifier.alertmanager.webhook import RESERVED
 from notifier.clock import is_known
 from notifier.config.model import Recipient
-from notifier.delivery.message import FAILED, MessageState, NewMessage
+from notifier.delivery.message import FAILED, MessageState
 from notifier.ids import new_id, same_moment
 from notifier.incidents.lifecycle import (
     MOST_NUMBERS,
@@ -44,6 +44,7 @@ from notifier.incidents.lifecycle import (
     next_number,
 )
 from notifier.store.database import Database
+from notifier.store.messages import ADD_MESSAGES, message_row
 from notifier.store.records import IncidentChange
 from notifier.store.schema import (
     IS_WAITING,
@@ -59,7 +60,6 @@ from notifier.store.schema import (
 HEARTBEATS = RESERVED
 """How the group keys begin of incidents that are of heartbeats."""
 
-ADD_MESSAGES = insert(messages)
 
 _COLUMNS = tuple(incidents.c)
 _UNRESOLVED = incidents.c.state != sql_literal(IncidentState.RESOLVED)
@@ -550,35 +550,6 @@ def _numbers(connection: Connection, person: Recipient) -> list[str]:
         .where(_UNRESOLVED, messages.c.contact == person.name)
     )
     return sorted({person.phone, *connection.execute(statement).scalars()})
-
-
-def message_row(
-    message: NewMessage, receiver: str, received_at: datetime, now: datetime, notification_id: str | None
-) -> dict[str, Any]:
-    """Return the row of a message for *receiver*; it is due now, unless another says what it would."""
-    merged = message.merged_into is not None
-    return {
-        "id": message.id,
-        "notification_id": notification_id,
-        "receiver": receiver,
-        "contact": message.contact,
-        "phone": message.phone,
-        "text": message.text,
-        "parts": message.parts,
-        "state": MessageState.MERGED if merged else MessageState.QUEUED,
-        "received_at": received_at,
-        "created_at": now,
-        "due_at": now,
-        "expires_at": message.expires_at,
-        "attempts": 0,
-        "kind": message.kind,
-        "incident_id": message.incident_id,
-        "step": message.step,
-        "urgency": message.urgency,
-        "digest_entry": message.digest_entry,
-        "merged_into": message.merged_into,
-        "author": message.author,
-    }
 
 
 def last_number(latest: Sequence[tuple[str, int]]) -> int:

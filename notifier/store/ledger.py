@@ -12,7 +12,7 @@ from notifier.delivery.message import UNDER_WAY, MessageState
 from notifier.incidents.lifecycle import PAGING, Incident
 from notifier.store.database import Database
 from notifier.store.incidents import HappenedEvent, Incidents
-from notifier.store.outbox import chunks
+from notifier.store.messages import chunks
 from notifier.store.schema import (
     attempts,
     from_microseconds,

@@ -1,65 +1,68 @@
-"""What waits to be sent, within one transaction: looked at, decided on, and written down.
+"""The outbox: the messages that wait to be sent. A snapshot of it is read, and what was selected is applied.
 
-Whoever hands out messages holds the rows and the numbers that they decide on until the transaction ends;
-what others hold is passed over.
+A selection is made outside of any transaction. It is applied to those rows alone that are still as they were read,
+and, on a database that replicas share, only as far as nobody else sent what its limits had not counted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Collection, Iterable, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, bindparam, exists, func, or_, select, true, update
+from sqlalchemy import Connection, Row, bindparam, case, exists, func, or_, select, true, update
 
-from notifier.delivery.message import FAILED, Ending, Hold, Job, Message, MessageState, NewMessage, Reduced
+from notifier.delivery.message import (
+    FAILED,
+    UNDER_WAY,
+    Ending,
+    Hold,
+    Message,
+    MessageState,
+    NewMessage,
+)
+from notifier.delivery.selection import (
+    MAX_RECIPIENTS,
+    UNTHROTTLED,
+    Backlog,
+    Limits,
+    Selection,
+    Snapshot,
+    Usage,
+    is_free_of_credits,
+)
+from notifier.delivery.throttle import CRITICAL, SHORTEST_WAIT
 from notifier.incidents.lifecycle import PAGING, IncidentState, Kind
-from notifier.store.engine import Backend
-from notifier.store.incidents import ADD_MESSAGES, message_row
-from notifier.store.schema import IS_WAITING, events, incidents, jobs, messages, notifications
+from notifier.store.database import Database
+from notifier.store.jobs import JobStore
+from notifier.store.messages import ADD_MESSAGES, OF_INCIDENTS, WITH_INCIDENT, chunks, message_row
+from notifier.store.records import Due, Queue
+from notifier.store.schema import (
+    IS_WAITING,
+    JobState,
+    events,
+    from_microseconds,
+    jobs,
+    messages,
+    sql_literal,
+    webhooks,
+)
 from notifier.store.timestamps import get_timestamp, set_timestamp
 
-MESSAGE = (
-    messages.c.id,
-    messages.c.notification_id,
-    messages.c.receiver,
-    messages.c.contact,
-    messages.c.phone,
-    messages.c.text,
-    messages.c.parts,
-    messages.c.received_at,
-    messages.c.expires_at,
-    messages.c.attempts,
-    messages.c.incident_id,
-    messages.c.kind,
-    messages.c.urgency,
-    messages.c.digest_entry,
-    messages.c.refused_by,
-    messages.c.reduction,
-)
-WITH_INCIDENT = (
-    *MESSAGE,
-    incidents.c.state.label("incident_state"),
-    incidents.c.number.label("incident_number"),
-    incidents.c.title.label("alert"),
-    func.coalesce(
-        select(notifications.c.webhook_id)
-        .where(notifications.c.id == messages.c.notification_id)
-        .scalar_subquery(),
-        incidents.c.webhook_id,
-    ).label("webhook_id"),
-)
-"""A message with the state of its incident, and what log lines say of it."""
-OF_INCIDENTS = messages.outerjoin(incidents, incidents.c.id == messages.c.incident_id)
-
-_GONE = (
+_CREDITS_NOTICE = "credits-told"
+"""The name of the time at which administrators were last notified that `limits.credits` is reached."""
+_SKEW = timedelta(seconds=5)
+"""By how much the clocks of replicas may differ."""
+_SENT = (
     MessageState.SENDING,
     MessageState.UNSETTLED,
     MessageState.ACCEPTED,
     MessageState.DELIVERED,
     MessageState.UNDELIVERED,
 )
-_MOST_VALUES = 500
-"""How many values a statement holds at most."""
+"""The states of a message that limits count as sent."""
 
 _DUE = (
     select(*WITH_INCIDENT)
@@ -75,235 +78,419 @@ _DUE = (
     )
     .order_by(messages.c.due_at, messages.c.id)
     .limit(bindparam("most"))
-    .with_for_update(of=messages, skip_locked=True)
+)
+_DUE_TO = _DUE.where(messages.c.phone == bindparam("phone"))
+_IS_CRITICAL = messages.c.urgency == CRITICAL
+_BACKLOGS = (
+    select(
+        messages.c.phone,
+        func.count(),
+        func.sum(case((_IS_CRITICAL, 1), else_=0)),
+        func.min(case((_IS_CRITICAL, messages.c.received_at))),
+        func.min(messages.c.expires_at),
+        func.max(
+            case(((messages.c.state == MessageState.HELD) & (messages.c.held_for == Hold.DIGEST), 1), else_=0)
+        ),
+    )
+    .where(
+        messages.c.phone.in_(bindparam("phones", expanding=True)),
+        IS_WAITING,
+        messages.c.kind.not_in([str(kind) for kind in UNTHROTTLED]),
+        messages.c.expires_at > bindparam("now"),
+    )
+    .group_by(messages.c.phone)
+)
+_SENT_TO = (
+    select(messages.c.phone, messages.c.sent_at)
+    .where(
+        messages.c.phone.in_(bindparam("phones", expanding=True)),
+        messages.c.kind != Kind.ANSWER,
+        messages.c.state.in_(_SENT),
+        messages.c.sent_at > bindparam("since"),
+    )
+    .order_by(messages.c.sent_at)
+)
+_DIGESTS = (
+    select(messages.c.phone, func.max(messages.c.created_at))
+    .where(
+        messages.c.phone.in_(bindparam("phones", expanding=True)),
+        messages.c.kind == Kind.DIGEST,
+        messages.c.created_at > bindparam("since"),
+    )
+    .group_by(messages.c.phone)
+)
+_QUEUE = (
+    select(*WITH_INCIDENT)
+    .select_from(OF_INCIDENTS)
+    .where(messages.c.phone == bindparam("phone"), IS_WAITING)
+    .order_by(messages.c.urgency, messages.c.created_at, messages.c.id)
+)
+_AS_READ = (
+    select(messages.c.id, messages.c.phone, messages.c.attempts, messages.c.reduction)
+    .where(messages.c.id.in_(bindparam("ids", expanding=True)), IS_WAITING)
+    .with_for_update(skip_locked=True)
+)
+_NEXT_DUE = select(
+    select(func.min(messages.c.due_at)).where(IS_WAITING).scalar_subquery(),
+    select(func.min(jobs.c.due_at))
+    .where(jobs.c.state != sql_literal(JobState.DONE), jobs.c.state == JobState.UNSETTLED)
+    .scalar_subquery(),
 )
 
 
-_DUE_TO = _DUE.where(messages.c.phone == bindparam("phone"))
-
-
 class Outbox:
-    """The messages that wait to be sent, in one transaction."""
+    """The messages of a database that wait to be sent."""
 
-    def __init__(
-        self,
-        connection: Connection,
-        backend: Backend,
-        claim: Callable[[Connection, Job], bool],
-        end: Callable[[Connection, Sequence[Ending], datetime], None],
-    ) -> None:
-        """Work in the transaction of *connection*; *claim* and *end* write jobs and endings."""
-        self._connection = connection
-        self._backend = backend
-        self._claim = claim
-        self._end = end
+    def __init__(self, database: Database, jobs_: JobStore) -> None:
+        """Read and write *database*; *jobs_* are claimed there."""
+        self._database = database
+        self._jobs = jobs_
 
-    def lock(self, names: Iterable[str]) -> set[str]:
-        """Take those *names* that nobody else decides on now; return them."""
-        return self._backend.lock(self._connection, sorted(set(names)))
+    # what is selected
 
-    def due(
+    def snapshot(
         self,
         now: datetime,
-        limit: int,
+        limits: Limits,
+        room: int,
         *,
         phone: str | None = None,
         without: Collection[str] = (),
         blocked: Collection[str] = (),
-    ) -> list[Message]:
-        """Return the messages that are due to be sent, those due longest first; not those that others hold.
+    ) -> Snapshot:
+        """Return the outbox as it is at *now*.
 
         Args:
             now: the time.
-            limit: how many are returned at most.
+            limits: the limits that the selection is to keep to.
+            room: how many jobs may begin.
             phone: the number whose messages are wanted; None for all.
             without: numbers whose messages are left out.
             blocked: values of `Message.refused_by` with which messages are left out.
+
+        Raises:
+            StoreUnavailable: it cannot be read now.
         """
-        given = {"now": now, "most": limit, "without": list(without), "blocked": list(blocked)}
-        found = (_DUE, given) if phone is None else (_DUE_TO, given | {"phone": phone})
-        rows = self._connection.execute(*found)
-        return [Message(**row._mapping) for row in rows]
+        most = room * 4 + 16
+        given = {"now": now, "without": list(without), "blocked": list(blocked)}
+        statement = _DUE
+        if phone is not None:
+            statement, given = _DUE_TO, given | {"phone": phone}
+        with self._database.reading() as connection:
+            due = _messages(connection.execute(statement, given | {"most": most}))
+            if len(due) == most and due[-1].text in {message.text for message in due[:room]}:
+                most += 2 * MAX_RECIPIENTS  # those of the same text are sent together
+                due = _messages(connection.execute(statement, given | {"most": most}))
+            snapshot = Snapshot(now, limits, due, is_cut=len(due) == most)
+            if not due:
+                return snapshot
+            phones = {message.phone for message in due if message.kind not in UNTHROTTLED}
+            usage = _usage(connection, limits, phones, now)
+            if limits.per_contact is None or not phones:
+                return replace(snapshot, usage=usage, overtaken=_overtaken(connection, due))
+            backlogs = connection.execute(_BACKLOGS, {"phones": list(phones), "now": now})
+            digests = connection.execute(_DIGESTS, {"phones": list(phones), "since": now - SHORTEST_WAIT})
+            return replace(
+                snapshot,
+                usage=usage,
+                backlogs={
+                    row[0]: Backlog(row[1], int(row[2]), row[3], row[4], bool(row[5])) for row in backlogs
+                },
+                digests={row[0]: row[1] for row in digests},
+                overtaken=_overtaken(connection, due),
+            )
 
-    def mark(self, name: str) -> datetime | None:
-        """Return the time remembered as *name*."""
-        return get_timestamp(self._connection, name)
+    def with_queues(self, snapshot: Snapshot, phones: Iterable[str]) -> Snapshot:
+        """Return *snapshot* with all messages that wait for each of *phones*.
 
-    def sent_to(self, phones: Collection[str], since: datetime) -> dict[str, list[datetime]]:
-        """Return when messages went to *phones* after *since*, in order; what is on its way counts as gone."""
-        statement = select(messages.c.phone, messages.c.sent_at).where(
-            messages.c.phone.in_(list(phones)),
-            messages.c.kind != Kind.ANSWER,
-            messages.c.state.in_(_GONE),
-            messages.c.sent_at > since,
+        Raises:
+            StoreUnavailable: they cannot be read now.
+        """
+        with self._database.reading() as connection:
+            queues = {phone: _messages(connection.execute(_QUEUE, {"phone": phone})) for phone in phones}
+            read = [message for queue in queues.values() for message in queue]
+            overtaken = snapshot.overtaken | _overtaken(connection, read)
+        return replace(snapshot, queues=queues, overtaken=overtaken)
+
+    def apply(self, snapshot: Snapshot, selection: Selection) -> Future[Selection]:
+        """Write *selection*, which was made from *snapshot*; return what of it was written.
+
+        What others have changed since it was read, or are changing, is left out.
+        """
+        return self._database.submit(lambda connection: self._apply(connection, snapshot, selection))
+
+    def _apply(self, connection: Connection, snapshot: Snapshot, selection: Selection) -> Selection:
+        now, limits = snapshot.now, snapshot.limits
+        guards = self._guards(connection, snapshot, selection)
+        chosen = list(selection.messages())
+        as_read = _as_read(connection, chosen)
+        free = {one.id for one in chosen if one.id in as_read and f"phone/{one.phone}" in guards}
+        has_credits = limits.credits is None or "credits" in guards
+        done = Selection(rate_limited_until=selection.rate_limited_until)
+        done.expired = [message for message in selection.expired if message.id in free]
+        self._jobs.end_in(connection, [Ending(one.id, MessageState.EXPIRED) for one in done.expired], now)
+        done.withdrawn = [message for message in selection.withdrawn if message.id in free]
+        _withdraw(connection, [message.id for message in done.withdrawn], now)
+        done.readdressed = [
+            (message, phone) for message, phone in selection.readdressed if message.id in free
+        ]
+        for message, phone in done.readdressed:
+            connection.execute(update(messages).where(messages.c.id == message.id).values(phone=phone))
+        for held in selection.held:
+            of_these = [message for message in held.messages if message.id in free]
+            _hold(connection, [message.id for message in of_these], held.until, held.reason, now)
+            done.held.append(replace(held, messages=of_these))
+        for merged in selection.merged:
+            if all(message.id in free for message in merged.messages):
+                _merge(connection, merged.digest, merged.messages, now)
+                done.merged.append(merged)
+        if selection.notices and has_credits:
+            set_timestamp(connection, _CREDITS_NOTICE, now)
+            connection.execute(
+                ADD_MESSAGES, [message_row(one, "", now, now, None) for one in selection.notices]
+            )
+            done.notices = selection.notices
+        for job in selection.jobs:
+            if job.account in limits.rates and f"rate/{job.account}" not in guards:
+                continue
+            sendable = [
+                one for one in job.messages if one.id in free and (has_credits or is_free_of_credits(one))
+            ]
+            claimed = replace(job, messages=tuple(sendable))
+            if sendable and self._jobs.claim_in(connection, claimed):
+                done.jobs.append(claimed)
+        done.is_partial = len(list(done.messages())) < len(chosen)
+        return done
+
+    def _guards(self, connection: Connection, snapshot: Snapshot, selection: Selection) -> set[str]:
+        """Return which numbers, rates and credits nobody else decides on now, nor has since *snapshot* was read.
+
+        They are named as locks are: ``phone/`` and the number, ``rate/`` and the account, ``credits``.
+        """
+        limits = snapshot.limits
+        phones = {message.phone for message in selection.messages()}
+        names = {f"phone/{phone}" for phone in phones}
+        names |= {f"rate/{job.account}" for job in selection.jobs if job.account in limits.rates}
+        if limits.credits is not None:
+            names.add("credits")
+        free = self._database.backend.lock(connection, sorted(names))
+        if not self._database.backend.is_shared:
+            return free  # this process alone sends, and selects on one thread
+        usage, read = (
+            _usage(connection, limits, phones & snapshot.usage.by_phone.keys(), snapshot.now),
+            snapshot.usage,
         )
-        found: dict[str, list[datetime]] = {phone: [] for phone in phones}
-        for phone, at in self._connection.execute(statement):
-            found[phone].append(at)
-        return {phone: sorted(times) for phone, times in found.items()}
+        changed = {
+            f"phone/{phone}" for phone, times in usage.by_phone.items() if times != read.by_phone[phone]
+        }
+        changed |= {
+            f"rate/{name}" for name, times in usage.by_account.items() if times != read.by_account[name]
+        }
+        if (usage.parts, usage.credits_notice_at) != (read.parts, read.credits_notice_at):
+            changed.add("credits")
+        return free - changed
 
-    def sent_by(self, account: str, since: datetime, until: datetime, most: int) -> list[datetime]:
-        """Return when *account* sent messages after *since*, and not after *until*; the last first, *most* at most."""
+    # the rest
+
+    def add(self, new: Sequence[NewMessage], now: datetime) -> Future[None]:
+        """Have messages sent that belong to no webhook and no incident."""
+        rows = [message_row(message, "", now, now, None) for message in new]
+
+        def operation(connection: Connection) -> None:
+            connection.execute(ADD_MESSAGES, rows)
+
+        return self._database.submit(operation, notifies=("sender",))
+
+    def reset_due_times(self, now: datetime, latest: datetime) -> Future[None]:
+        """Make due *now* whatever is due after *latest*: the clock was set back since that was written."""
+
+        def operation(connection: Connection) -> None:
+            connection.execute(
+                update(messages).where(IS_WAITING, messages.c.due_at > latest).values(due_at=now)
+            )
+            connection.execute(
+                update(jobs)
+                .where(jobs.c.state == JobState.UNSETTLED, jobs.c.due_at > latest)
+                .values(due_at=now)
+            )
+
+        return self._database.submit(operation)
+
+    def forget_refusals(self) -> Future[None]:
+        """Let every account be tried again for the messages that wait."""
+
+        def operation(connection: Connection) -> None:
+            connection.execute(
+                update(messages).where(IS_WAITING, messages.c.refused_by.is_not(None)).values(refused_by=None)
+            )
+
+        return self._database.submit(operation)
+
+    def phones_due(self, now: datetime, without: Collection[str]) -> list[str]:
+        """Return the numbers that messages are due to, but for those in *without*."""
+        statement = (
+            select(messages.c.phone)
+            .distinct()
+            .where(
+                IS_WAITING,
+                messages.c.due_at <= now,
+                messages.c.phone.not_in(list(without)),
+            )
+        )
+        with self._database.reading() as connection:
+            return list(connection.execute(statement).scalars())
+
+    def next_due(self) -> Due:
+        """Return when there is next something to send, and something to settle."""
+        with self._database.reading() as connection:
+            return Due(*connection.execute(_NEXT_DUE).one())
+
+    def queue(self) -> Queue:
+        """Return what is under way."""
+        counts = (
+            select(messages.c.state, func.count(), func.min(messages.c.received_at))
+            .where(messages.c.state.in_([sql_literal(state) for state in UNDER_WAY]))
+            .group_by(messages.c.state)
+        )
+        waiting = select(func.count(), func.min(webhooks.c.received_at)).where(
+            webhooks.c.planned_at.is_(None)
+        )
+        with self._database.reading() as connection:
+            states = dict.fromkeys(map(str, UNDER_WAY), 0)
+            oldest: list[datetime] = []
+            for state, count, since in connection.execute(counts):
+                states[state] = count
+                if state != MessageState.HELD:  # what Notifier itself holds is not late
+                    oldest.append(since)
+            unplanned, since = connection.execute(waiting).one()
+            if since is not None:
+                oldest.append(from_microseconds(since))
+        return Queue(states, unplanned, min(oldest, default=None), self.held())
+
+    def held(self) -> dict[str, int]:
+        """Return how many messages are held, by reason."""
+        statement = (
+            select(messages.c.held_for, func.count())
+            .where(IS_WAITING, messages.c.state == MessageState.HELD)
+            .group_by(messages.c.held_for)
+        )
+        with self._database.reading() as connection:
+            found = {str(reason): int(count) for reason, count in connection.execute(statement)}
+        return {reason: found.get(reason, 0) for reason in Hold}
+
+
+def _messages(rows: Iterable[Row[Any]]) -> list[Message]:
+    return [Message(**row._mapping) for row in rows]
+
+
+def _usage(connection: Connection, limits: Limits, phones: Collection[str], now: datetime) -> Usage:
+    """Return what was sent to *phones*, by accounts with a rate, and in credits, as far as *limits* count it."""
+    by_phone: dict[str, list[datetime]] = {}
+    by_account: dict[str, list[datetime]] = {}
+    parts, notice_at = 0, None
+    if limits.per_contact is not None and phones:
+        by_phone = {phone: [] for phone in phones}
+        given = {"phones": list(phones), "since": now - limits.per_contact.per}
+        for phone, at in connection.execute(_SENT_TO, given):
+            by_phone[phone].append(at)
+    for account, rate in limits.rates.items():
         statement = (
             select(messages.c.sent_at)
             .join(jobs, jobs.c.tag == messages.c.tag)
-            .where(messages.c.sent_at > since, messages.c.sent_at <= until, jobs.c.account == account)
-            .order_by(messages.c.sent_at.desc())
-            .limit(most)
-        )
-        return list(self._connection.execute(statement).scalars())
-
-    def digests_to(self, phones: Collection[str], since: datetime) -> dict[str, datetime]:
-        """Return when the last digest for each of *phones* was made, if that was after *since*."""
-        statement = (
-            select(messages.c.phone, func.max(messages.c.created_at).label("last"))
             .where(
-                messages.c.phone.in_(list(phones)),
-                messages.c.kind == Kind.DIGEST,
-                messages.c.created_at > since,
+                messages.c.sent_at > now - rate.per,
+                messages.c.sent_at <= now + _SKEW,  # not what was sent by a clock that was ahead
+                jobs.c.account == account,
             )
-            .group_by(messages.c.phone)
+            .order_by(messages.c.sent_at.desc())
+            .limit(rate.messages)
         )
-        return {row.phone: row.last for row in self._connection.execute(statement)}
-
-    def parts_since(self, since: datetime) -> int:
-        """Return how many parts went out after *since*; what is on its way counts as gone."""
-        statement = select(func.coalesce(func.sum(messages.c.parts), 0)).where(
-            messages.c.sent_at > since, messages.c.state.in_(_GONE)
+        by_account[account] = list(connection.execute(statement).scalars())
+    if limits.credits is not None:
+        used = select(func.coalesce(func.sum(messages.c.parts), 0)).where(
+            messages.c.sent_at > now - limits.credits.per, messages.c.state.in_(_SENT)
         )
-        return int(self._connection.execute(statement).scalar_one())
-
-    def add_notices(self, notices: Sequence[NewMessage], mark: str, now: datetime) -> None:
-        """Have *notices* sent, and remember *now* as *mark*."""
-        set_timestamp(self._connection, mark, now)
-        if notices:
-            rows = [message_row(message, "", now, now, None) for message in notices]
-            self._connection.execute(ADD_MESSAGES, rows)
-
-    def waiting_for(self, phone: str) -> list[Message]:
-        """Return the messages to *phone* that are queued, due or not: the most severe first, then the oldest."""
-        statement = (
-            select(*WITH_INCIDENT)
-            .select_from(OF_INCIDENTS)
-            .where(messages.c.phone == phone, IS_WAITING)
-            .order_by(messages.c.urgency, messages.c.created_at, messages.c.id)
-        )
-        return [Message(**row._mapping) for row in self._connection.execute(statement)]
-
-    def is_held(self, phone: str) -> bool:
-        """Return whether a message to *phone* is held for a digest."""
-        held = select(messages.c.id).where(
-            messages.c.phone == phone,
-            IS_WAITING,
-            messages.c.held_for == Hold.DIGEST,
-            messages.c.state == MessageState.HELD,
-        )
-        return self._connection.execute(held.limit(1)).first() is not None
-
-    def overtaken(self, waiting: Sequence[Message]) -> list[str]:
-        """Return the ids of those *waiting* that need not go any more.
-
-        Nobody needs to be paged for what somebody has acknowledged, nor to be told that something fires
-        whose end they are told of.
-        """
-        ids = [
-            message.id
-            for message in waiting
-            if message.kind in PAGING and message.incident_state == IncidentState.RESOLVED
-        ]
-        taken = [
-            message.id
-            for message in waiting
-            if message.kind in (Kind.PAGE, Kind.REMINDER)
-            and message.incident_state == IncidentState.ACKNOWLEDGED
-        ]
-        if not ids and not taken:
-            return []
-        end, other = messages.alias("end"), messages.alias("other")
-        is_told = exists().where(
-            end.c.incident_id == messages.c.incident_id,
-            end.c.phone == messages.c.phone,
-            end.c.kind == Kind.RESOLVED,
-            end.c.state.not_in(FAILED),
-        )
-        is_closed = exists().where(
-            events.c.incident_id == messages.c.incident_id, events.c.kind == "closed"
-        )  # by a person, who told the others
-        stands_for_others = exists().where(other.c.merged_into == messages.c.id)
-        found: list[str] = []
-        for chunk, is_enough in ((ids, or_(is_told, is_closed)), (taken, true())):
-            for some in chunks(chunk):
-                found += self._connection.execute(
-                    select(messages.c.id).where(messages.c.id.in_(some), is_enough, ~stands_for_others)
-                ).scalars()
-        return found
-
-    def expire(self, expired: Collection[Message], now: datetime) -> None:
-        """Write down that *expired* are given up."""
-        self._end(self._connection, [Ending(one.id, MessageState.EXPIRED) for one in expired], now)
-
-    def claim(self, claimed: Iterable[Job]) -> list[Job]:
-        """Write down that *claimed* are about to be sent; return those whose messages were all still queued."""
-        return [job for job in claimed if self._claim(self._connection, job)]
-
-    def withdraw(self, ids: Collection[str], now: datetime) -> None:
-        """Write down that the queued messages *ids* are not to be sent any more."""
-        for chunk in chunks(list(ids)):
-            self._connection.execute(
-                update(messages)
-                .where(messages.c.id.in_(chunk), IS_WAITING)
-                .values(state=MessageState.WITHDRAWN, finished_at=now)
-            )
-
-    def hold(self, ids: Collection[str], until: datetime, reason: Hold) -> None:
-        """Have the messages *ids*, which wait to be sent, wait until then for *reason*."""
-        for chunk in chunks(list(ids)):
-            self._connection.execute(
-                update(messages)
-                .where(messages.c.id.in_(chunk), IS_WAITING)
-                .values(state=MessageState.HELD, held_for=reason, due_at=until)
-            )
-
-    def readdress(self, phones: Mapping[str, str]) -> None:
-        """Have queued messages go to other numbers; *phones* holds the number for each id."""
-        for id_, phone in phones.items():
-            self._connection.execute(
-                update(messages).where(messages.c.id == id_, IS_WAITING).values(phone=phone)
-            )
-
-    def merge(
-        self, digest: NewMessage, receiver: str, received_at: datetime, ids: Collection[str], now: datetime
-    ) -> bool:
-        """Have *digest* sent in place of the queued messages *ids*; return whether all of them still were."""
-        merged = 0
-        with self._connection.begin_nested() as attempt:
-            for chunk in chunks(list(ids)):
-                merged += self._connection.execute(
-                    update(messages)
-                    .where(messages.c.id.in_(chunk), IS_WAITING)
-                    .values(state=MessageState.MERGED, merged_into=digest.id)
-                ).rowcount
-                self._connection.execute(  # what was merged into one of them before goes along
-                    update(messages).where(messages.c.merged_into.in_(chunk)).values(merged_into=digest.id)
-                )
-            if merged != len(ids):
-                attempt.rollback()
-                return False
-        self._connection.execute(ADD_MESSAGES, message_row(digest, receiver, received_at, now, None))
-        return True
+        parts = int(connection.execute(used).scalar_one())
+        notice_at = get_timestamp(connection, _CREDITS_NOTICE)
+    return Usage(by_phone, by_account, parts, notice_at)
 
 
-def reword(connection: Connection, texts: Iterable[Reduced], where: ColumnElement[bool]) -> None:
-    """Give messages, as far as *where* holds of them, the *texts* that they are sent again with."""
-    for one in texts:
+def _overtaken(connection: Connection, waiting: Sequence[Message]) -> frozenset[str]:
+    """Return the ids of those *waiting* that need not be sent any more.
+
+    Nobody needs to be paged for what somebody has acknowledged, nor to be notified that something fires of whose end
+    they are notified.
+    """
+    ended = [
+        message.id
+        for message in waiting
+        if message.kind in PAGING and message.incident_state == IncidentState.RESOLVED
+    ]
+    taken = [
+        message.id
+        for message in waiting
+        if message.kind in (Kind.PAGE, Kind.REMINDER) and message.incident_state == IncidentState.ACKNOWLEDGED
+    ]
+    if not ended and not taken:
+        return frozenset()
+    end, other = messages.alias("end"), messages.alias("other")
+    has_resolution = exists().where(
+        end.c.incident_id == messages.c.incident_id,
+        end.c.phone == messages.c.phone,
+        end.c.kind == Kind.RESOLVED,
+        end.c.state.not_in(FAILED),
+    )
+    is_closed = exists().where(
+        events.c.incident_id == messages.c.incident_id, events.c.kind == "closed"
+    )  # by a person, of which the others were notified
+    stands_for_others = exists().where(other.c.merged_into == messages.c.id)
+    found: set[str] = set()
+    for ids, is_enough in ((ended, or_(has_resolution, is_closed)), (taken, true())):
+        for some in chunks(ids):
+            statement = select(messages.c.id).where(messages.c.id.in_(some), is_enough, ~stands_for_others)
+            found |= set(connection.execute(statement).scalars())
+    return frozenset(found)
+
+
+def _as_read(connection: Connection, chosen: Sequence[Message]) -> set[str]:
+    """Return the ids of those *chosen* that still wait as they were read; their rows are locked."""
+    by_id = {message.id: message for message in chosen}
+    found = set()
+    for some in chunks(list(by_id)):
+        for id_, phone, attempts, reduction in connection.execute(_AS_READ, {"ids": some}):
+            read = by_id[id_]
+            if (phone, attempts, reduction) == (read.phone, read.attempts, read.reduction):
+                found.add(id_)
+    return found
+
+
+def _withdraw(connection: Connection, ids: Sequence[str], now: datetime) -> None:
+    for some in chunks(ids):
         connection.execute(
             update(messages)
-            .where(messages.c.id == one.message_id, where)
-            .values(text=one.text, parts=one.parts, reduction=one.reduction)
+            .where(messages.c.id.in_(some))
+            .values(state=MessageState.WITHDRAWN, finished_at=now)
         )
 
 
-def chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Yield *ids* in pieces that a statement can hold."""
-    for start in range(0, len(ids), _MOST_VALUES):
-        yield ids[start : start + _MOST_VALUES]
+def _hold(connection: Connection, ids: Sequence[str], until: datetime, reason: Hold, now: datetime) -> None:
+    for some in chunks(ids):
+        connection.execute(
+            update(messages)
+            .where(messages.c.id.in_(some), messages.c.due_at <= now)
+            .values(state=MessageState.HELD, held_for=reason, due_at=until)
+        )
+
+
+def _merge(connection: Connection, digest: NewMessage, merged: Sequence[Message], now: datetime) -> None:
+    """Have *digest* sent in place of the messages *merged*."""
+    for some in chunks([message.id for message in merged]):
+        connection.execute(
+            update(messages)
+            .where(messages.c.id.in_(some))
+            .values(state=MessageState.MERGED, merged_into=digest.id)
+        )
+        connection.execute(  # what was merged into one of them before goes along
+            update(messages).where(messages.c.merged_into.in_(some)).values(merged_into=digest.id)
+        )
+    connection.execute(ADD_MESSAGES, message_row(digest, merged[0].receiver, now, now, None))

@@ -49,7 +49,7 @@ from notifier.web.views.messages import CHART_DAYS, chart
 from notifier.web.views.moments import Viewer
 from notifier.web.views.oncall import drawn
 from notifier.web.views.sending import LATE, Going, going, lasts
-from notifier.workers.account_monitor import AccountWatch
+from notifier.workers.account_monitor import AccountMonitor
 from notifier.workers.actions import Actions, Verdict, Via
 from notifier.workers.backpressure import Backpressure
 from notifier.workers.escalator import last_part
@@ -109,7 +109,7 @@ class Pages:
     actions: Actions
     gate: Gate
     clock: Clock
-    account: AccountWatch
+    account: AccountMonitor
     readiness: Callable[[], Readiness]
     redaction: Redaction
     backpressure: Backpressure
@@ -294,7 +294,7 @@ class Pages:
         viewer, runtime = self._viewer(), self.current.runtime
         worst = self.store.incidents.worst(_MOST_INCIDENTS if is_whole else _MOST_SHOWN)
         listed, counts = self._shown(worst, viewer), self.store.incidents.counts()
-        queue = self.store.queue()
+        queue = self.store.outbox.queue()
         spent = self._spending(viewer.now)
         empty = self.account.empty()
         silent = {one.group_key for one in self.store.incidents.of_heartbeats()}

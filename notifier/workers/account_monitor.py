@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import structlog
 
-from notifier.delivery.accounts import Accounts
 from notifier.delivery.retry import PauseReason
-from notifier.metrics import Metrics
 from notifier.ovh.api import OvhClient
 from notifier.ovh.errors import CallFailed
-from notifier.runtime import Current
+from notifier.workers.accounts import Accounts
+from notifier.workers.context import Context
 from notifier.workers.worker import Worker
 
 log = structlog.get_logger(__name__)
@@ -17,15 +16,14 @@ log = structlog.get_logger(__name__)
 _ROUND = 60.0  # seconds
 
 
-class AccountWatch(Worker):
+class AccountMonitor(Worker):
     """Asks OVHcloud every minute how each account stands."""
 
     name = "account"
 
-    def __init__(self, current: Current, metrics: Metrics, accounts: Accounts) -> None:
-        """Prepare to ask; what is found is told to *accounts*."""
-        super().__init__(metrics, idle=_ROUND)
-        self._current = current
+    def __init__(self, context: Context, accounts: Accounts) -> None:
+        """Prepare to ask; problems are noted in *accounts*."""
+        super().__init__(context, idle=_ROUND)
         self._accounts = accounts
         self.credits: dict[str, float] = {}
         """The credits left, by account, as far as they were told."""
@@ -52,7 +50,7 @@ class AccountWatch(Worker):
             del self.credits[name]
         for name, api in apis.items():
             problem = self._look(api)
-            before = self._accounts.find(name, problem)
+            before = self._accounts.note_problem(name, problem)
             about = {"account": name} if name else {}
             if problem is not None and problem != before:
                 log.warning("account problem", error=problem, **about)

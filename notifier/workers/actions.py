@@ -9,7 +9,6 @@ from enum import StrEnum
 
 import structlog
 
-from notifier.clock import Clock
 from notifier.config.model import Recipient
 from notifier.delivery.message import NewMessage
 from notifier.ids import new_id
@@ -22,16 +21,11 @@ from notifier.incidents.lifecycle import (
     reopened,
     resolved,
 )
-from notifier.metrics import Metrics
 from notifier.rendering.phrases import notice
-from notifier.runtime import Current
 from notifier.sms.encoding import MAX_PARTS, Encoding, encode, measure, without_contacts
 from notifier.sms.phones import mask
 from notifier.store.records import IncidentChange
-from notifier.store.store import Store
-from notifier.workers.backpressure import Backpressure
-from notifier.workers.dispatcher import Dispatcher
-from notifier.workers.escalator import Escalator
+from notifier.workers.context import Context
 from notifier.workers.planner import receiver_of, recipients_of
 
 log = structlog.get_logger(__name__)
@@ -89,23 +83,17 @@ def sendable(text: str, *, urls: bool) -> str:
 class Actions:
     """Acknowledges and passes on incidents, and tells the others who were paged."""
 
-    def __init__(
-        self,
-        store: Store,
-        current: Current,
-        clock: Clock,
-        metrics: Metrics,
-        backpressure: Backpressure,  # noqa: ARG002 (what people do gives way to nothing)
-        sender: Dispatcher,
-        escalator: Escalator,
-    ) -> None:
-        """Prepare to act on the incidents in *store*."""
-        self._store = store
-        self._current = current
-        self._clock = clock
-        self._metrics = metrics
-        self._sender = sender
-        self._escalator = escalator
+    def __init__(self, context: Context, send: Callable[[], None], escalate: Callable[[], None]) -> None:
+        """Prepare to act on incidents.
+
+        *send* is called when there are messages to send, *escalate* when a step has come due.
+        """
+        self._store = context.store
+        self._current = context.current
+        self._clock = context.clock
+        self._metrics = context.metrics
+        self._send = send
+        self._escalate = escalate
 
     def acknowledge(
         self,
@@ -135,7 +123,7 @@ class Actions:
         if done.events:
             self._metrics.acknowledgements.labels(via).inc()
         log.info("incident acknowledged", incident=done.incident.number, by=author or by, via=via)
-        self._sender.expect()
+        self._send()
         return Verdict.DONE
 
     def escalate(
@@ -155,7 +143,7 @@ class Actions:
         if isinstance(done, Verdict):
             return done
         log.info("incident passed on", incident=done.incident.number, by=by, via=via)
-        self._escalator.wake()
+        self._escalate()
         return Verdict.DONE
 
     def close(
@@ -177,7 +165,7 @@ class Actions:
         if isinstance(done, Verdict):
             return done
         log.info("incident closed", incident=done.incident.number, by=by, via=via)
-        self._sender.expect()
+        self._send()
         return Verdict.DONE
 
     def send(self, to: str, text: str, by: str | None = None) -> NewMessage:
@@ -202,9 +190,9 @@ class Actions:
         if not (configuration.api.send_to_any_number or people[0].phone in configuration.numbers()):
             raise Unreachable(f'"{to[:40]}" is not in the configuration; see api.send_to_any_number')
         message = replace(self.message(people[0], body, Kind.TEXT, now), author=by)
-        self._store.add_messages([message], now).result()
+        self._store.outbox.add([message], now).result()
         log.info("message asked for", message=message.id, to=people[0].name or mask(people[0].phone), by=by)
-        self._sender.expect()
+        self._send()
         return message
 
     def _change(

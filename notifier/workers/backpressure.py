@@ -62,11 +62,6 @@ class Backpressure:
             if self.is_high:
                 self._wait_for(self._thread_time() - start)
 
-    def wait_after(self, spent: float) -> None:
-        """Wait as long as it takes to keep to the share after *spent* seconds of another thread's computing."""
-        if self.is_high:
-            self._wait_for(spent)
-
     def _wait_for(self, spent: float) -> None:
         now = self._monotonic()
         with self._lock:

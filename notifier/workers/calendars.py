@@ -11,14 +11,11 @@ from hashlib import blake2b
 
 import structlog
 
-from notifier.clock import Clock
-from notifier.metrics import Metrics
 from notifier.oncall import calendars
 from notifier.oncall.calendars import CalendarError, CalendarUnreadable, Event
 from notifier.oncall.schedules import Calendar, Schedule
-from notifier.runtime import Current
 from notifier.store.engine import StoreUnavailable
-from notifier.store.store import Store
+from notifier.workers.context import Context
 from notifier.workers.worker import Worker
 
 log = structlog.get_logger(__name__)
@@ -33,12 +30,9 @@ class CalendarWatch(Worker):
 
     name = "calendars"
 
-    def __init__(self, store: Store, current: Current, clock: Clock, metrics: Metrics) -> None:
+    def __init__(self, context: Context) -> None:
         """Prepare to fetch the calendars of the configuration in force."""
-        super().__init__(metrics, idle=_EVERY.total_seconds())
-        self._store = store
-        self._current = current
-        self._clock = clock
+        super().__init__(context, idle=_EVERY.total_seconds())
         self._names: set[str] = set()
         self.problems: dict[str, str] = {}
         """Why the calendars of schedules are not up to date, by the names of the schedules."""

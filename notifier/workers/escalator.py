@@ -10,7 +10,6 @@ from functools import partial
 import structlog
 
 from notifier.alertmanager.webhook import Webhook, WebhookError, parse_webhook
-from notifier.clock import Clock
 from notifier.config.model import Receiver, Recipient
 from notifier.delivery.message import NewMessage
 from notifier.incidents.lifecycle import (
@@ -25,15 +24,13 @@ from notifier.incidents.lifecycle import (
     next_step,
     reopened,
 )
-from notifier.metrics import Metrics
 from notifier.planning import last_resort
 from notifier.rendering.compose import Notification, notification_from_incident
-from notifier.runtime import Current, Runtime
+from notifier.runtime import Runtime
 from notifier.store.incidents import HEARTBEATS
 from notifier.store.records import IncidentChange
 from notifier.store.store import Store
-from notifier.workers.backpressure import Backpressure
-from notifier.workers.dispatcher import Dispatcher
+from notifier.workers.context import Context
 from notifier.workers.heartbeats import heartbeat_notification, silence_of, written_for
 from notifier.workers.planner import (
     ReceiverAlerts,
@@ -69,23 +66,11 @@ class Escalator(Worker):
     name = "escalator"
     longest_work = 60.0  # pages wait for it, and it makes no calls
 
-    def __init__(
-        self,
-        store: Store,
-        current: Current,
-        clock: Clock,
-        metrics: Metrics,
-        backpressure: Backpressure,
-        sender: Dispatcher,
-    ) -> None:
-        """Prepare to work on the incidents in *store*, and to wake *sender* when somebody is to be paged."""
-        super().__init__(metrics, idle=0.5)
+    def __init__(self, context: Context, send: Callable[[], None]) -> None:
+        """Prepare to escalate incidents; *send* is called when there are messages to send."""
+        super().__init__(context, idle=0.5)
         self._last: datetime | None = None
-        self._store = store
-        self._current = current
-        self._clock = clock
-        self._backpressure = backpressure
-        self._sender = sender
+        self._send = send
 
     def work(self) -> float | None:
         """Take the steps that are due longest."""
@@ -105,7 +90,7 @@ class Escalator(Worker):
         )
         for incidents, decide_on, resort in decisions:
             if incidents:
-                with self._backpressure.limited_share():
+                with self._context.backpressure.limited_share():
                     isolate(
                         incidents,
                         partial(self._process, decide_on, now),
@@ -129,7 +114,7 @@ class Escalator(Worker):
         runtime = self._current.runtime
         changes = [decide_on(runtime, incident, now) for incident in incidents]
         done = self._store.incidents.change(changes, now).result()
-        self._sender.expect()
+        self._send()
         for before, change, is_done in zip(incidents, changes, done, strict=True):
             self.set_aside.discard(before.id)
             if is_done:
@@ -156,7 +141,7 @@ class Escalator(Worker):
 
         if self.resort(page, incident=incident.number):
             self.set_aside.discard(incident.id)
-            self._sender.expect()
+            self._send()
 
     def _of_today(
         self, runtime: Runtime, incident: Incident, now: datetime

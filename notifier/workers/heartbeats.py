@@ -14,20 +14,18 @@ from functools import partial
 
 import structlog
 
-from notifier.clock import Clock
 from notifier.config.model import HeartbeatConfig, Receiver, Recipient
 from notifier.ids import new_id
 from notifier.incidents.heartbeats import SEEN, Silence, summary
 from notifier.incidents.lifecycle import Event, Incident, IncidentState, Kind, escalated, next_step, resolved
-from notifier.metrics import Metrics
 from notifier.planning import last_resort
 from notifier.rendering.compose import Notification, ShownAlert, title
-from notifier.runtime import Current, Runtime
+from notifier.runtime import Runtime
 from notifier.store.engine import StoreUnavailable
 from notifier.store.incidents import HEARTBEATS
 from notifier.store.records import IncidentChange
 from notifier.store.store import Store
-from notifier.workers.dispatcher import Dispatcher
+from notifier.workers.context import Context
 from notifier.workers.planner import OutgoingText, new_messages, pages, recipients_of, report_failures
 from notifier.workers.set_aside import MOST_ATTEMPTS
 from notifier.workers.worker import Worker
@@ -109,15 +107,10 @@ class Heartbeats(Worker):
 
     name = "heartbeats"
 
-    def __init__(
-        self, store: Store, current: Current, clock: Clock, metrics: Metrics, sender: Dispatcher
-    ) -> None:
-        """Prepare to wait for the heartbeats of the configuration in force."""
-        super().__init__(metrics, idle=_TICK)
-        self._store = store
-        self._current = current
-        self._clock = clock
-        self._sender = sender
+    def __init__(self, context: Context, send: Callable[[], None]) -> None:
+        """Prepare to wait for heartbeats; *send* is called when there are messages to send."""
+        super().__init__(context, idle=_TICK)
+        self._send = send
         self._alive_at: datetime | None = None
         self._set_back_at: datetime | None = None
         self._known: tuple[HeartbeatConfig, ...] | None = None
@@ -168,7 +161,7 @@ class Heartbeats(Worker):
         (number,) = self._store.incidents.numbers(1)
         change = last_resort.silence_of(self._current.runtime, one, number, now)
         is_done = self._store.incidents.change([change], now).result()[0]
-        self._sender.expect()
+        self._send()
         return is_done
 
     def _stay_alive(self, now: datetime, configured: Iterable[HeartbeatConfig]) -> None:
@@ -197,7 +190,11 @@ class Heartbeats(Worker):
         incident = self._store.incidents.find([key[1]]).get(key)
         is_silent = now - waited_from > one.timeout
         self._metrics.heartbeat_late.labels(one.name).set(is_silent)
-        if is_silent and now - waited_from <= one.timeout + _BACKLOG_WAIT and self._store.queue().unplanned:
+        if (
+            is_silent
+            and now - waited_from <= one.timeout + _BACKLOG_WAIT
+            and self._store.outbox.queue().unplanned
+        ):
             return
         if is_silent and incident is None:
             self._page(one, receiver, since, now)
@@ -266,7 +263,7 @@ class Heartbeats(Worker):
         change = IncidentChange(incident, is_new, (event,), messages)
         if self._store.incidents.change([change], now).result()[0]:  # else: the next tick sees how it stands
             self._metrics.notifications.labels(receiver.name, notification.status).inc()
-            self._sender.expect()
+            self._send()
 
     def _forget_others(
         self, configured: Sequence[HeartbeatConfig], waited: Collection[str], now: datetime

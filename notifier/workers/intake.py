@@ -8,13 +8,11 @@ from concurrent.futures import Future
 from typing import NamedTuple
 
 from notifier.alertmanager import webhook as alertmanager
-from notifier.clock import Clock
 from notifier.ids import new_id
 from notifier.incidents.heartbeats import SEEN, seen_in
-from notifier.runtime import Current
 from notifier.store.engine import StoreUnavailable
 from notifier.store.records import NewWebhook
-from notifier.store.store import Store
+from notifier.workers.context import Context
 
 _MAX_BATCH = 256
 _MAX_WAITING_BYTES = 64 * 1024 * 1024
@@ -34,12 +32,12 @@ _Waiting = tuple[NewWebhook, frozenset[str], asyncio.Future[Stored]]
 class Intake:
     """Stores webhooks; belongs to the event loop on which it is called."""
 
-    def __init__(self, store: Store, current: Current, clock: Clock, on_stored: Callable[[], None]) -> None:
-        """Prepare to write to *store*, and to call *on_stored* when there is something to plan."""
-        self._store = store
-        self._current = current
-        self._clock = clock
-        self._on_stored = on_stored
+    def __init__(self, context: Context, plan: Callable[[], None]) -> None:
+        """Prepare to store webhooks; *plan* is called when there are webhooks to plan."""
+        self._store = context.store
+        self._current = context.current
+        self._clock = context.clock
+        self._plan = plan
         self._waiting: list[_Waiting] = []
         self._waiting_bytes = 0
         self._is_writing = False
@@ -78,7 +76,7 @@ class Intake:
         batch, self._waiting = self._waiting[:_MAX_BATCH], self._waiting[_MAX_BATCH:]
         window = self._current.runtime.configuration.global_.dedupe_window
         loop = asyncio.get_running_loop()
-        written = self._store.add_webhooks([new for new, _, _ in batch], window)
+        written = self._store.webhooks.add([new for new, _, _ in batch], window)
         written.add_done_callback(lambda done: loop.call_soon_threadsafe(self._answer, batch, done))
 
     def _answer(self, batch: list[_Waiting], written: Future[set[str]]) -> None:
@@ -88,7 +86,7 @@ class Intake:
         self._waiting_bytes -= sum(len(new.body) for new, _, _ in batch)
         error = written.exception()
         if error is None:
-            self._on_stored()
+            self._plan()
             repeated = written.result()
             # A repetition is not planned, but it is a sign of life all the same.
             if times := {

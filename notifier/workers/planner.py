@@ -6,7 +6,7 @@ changed one when the plan is written down, it is made anew.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import blake2b
@@ -15,7 +15,7 @@ import structlog
 
 from notifier.alertmanager.durations import brief_duration
 from notifier.alertmanager.webhook import Alert, Webhook, WebhookError, fingerprint, group_key, parse_webhook
-from notifier.clock import Clock, is_known
+from notifier.clock import is_known
 from notifier.config.model import Receiver, Recipient
 from notifier.delivery.message import NewMessage
 from notifier.ids import new_id
@@ -45,12 +45,10 @@ from notifier.rendering.compose import (
     since,
     title,
 )
-from notifier.runtime import Current, Runtime
+from notifier.runtime import Runtime
 from notifier.store.incidents import HEARTBEATS, Involved
 from notifier.store.records import IncidentChange, NewNotification, StoredWebhook
-from notifier.store.store import Store
-from notifier.workers.backpressure import Backpressure
-from notifier.workers.dispatcher import Dispatcher
+from notifier.workers.context import Context
 from notifier.workers.set_aside import MOST_ATTEMPTS, isolate
 from notifier.workers.worker import Worker
 
@@ -604,22 +602,10 @@ class Planner(Worker):
     name = "planner"
     longest_work = 60.0  # pages wait for it, and it makes no calls
 
-    def __init__(
-        self,
-        store: Store,
-        current: Current,
-        clock: Clock,
-        metrics: Metrics,
-        backpressure: Backpressure,
-        sender: Dispatcher,
-    ) -> None:
-        """Prepare to plan what is in *store*, and to wake *sender* when there is something to send."""
-        super().__init__(metrics, idle=1.0)
-        self._store = store
-        self._current = current
-        self._clock = clock
-        self._backpressure = backpressure
-        self._sender = sender
+    def __init__(self, context: Context, send: Callable[[], None]) -> None:
+        """Prepare to plan webhooks; *send* is called when there are messages to send."""
+        super().__init__(context, idle=1.0)
+        self._send = send
         self._groups: dict[str, str] = {}  # the groups of the webhooks that are set aside
         self._behind: dict[str, str] = {}  # which webhook, set aside, another of its group waits for
 
@@ -629,7 +615,7 @@ class Planner(Worker):
         waiting = self.set_aside.waiting(now)
         self._behind = {id_: first for id_, first in self._behind.items() if first in waiting}
         self._groups = {id_: group for id_, group in self._groups.items() if id_ in self.set_aside.items()}
-        todo = self._store.unplanned(_BATCH, _BATCH_BYTES, without=[*waiting, *self._behind])
+        todo = self._store.webhooks.unplanned(_BATCH, _BATCH_BYTES, without=[*waiting, *self._behind])
         batch = self._read(todo, waiting, now)
         done: list[str] = []
         if batch:
@@ -648,12 +634,12 @@ class Planner(Worker):
         planned: list[tuple[str, list[NewNotification]]] = []
         seen: dict[str, datetime] = {}
         for read in batch:
-            with self._backpressure.limited_share():
+            with self._context.backpressure.limited_share():
                 planned.append((read.stored.id, self._plan(read, known, now)))
                 seen |= dict.fromkeys(self._beats(read.webhook), read.stored.received_at)
-        with self._backpressure.limited_share():
-            refused = self._store.add_plans(planned, self._clock(), seen).result()
-        self._sender.expect()
+        with self._context.backpressure.limited_share():
+            refused = self._store.webhooks.add_plans(planned, self._clock(), seen).result()
+        self._send()
         for read in batch:
             if read.stored.id in refused:
                 log.info("incident was changed meanwhile, planning again", webhook=read.stored.id)
@@ -675,12 +661,12 @@ class Planner(Worker):
 
         def page() -> bool:
             pages = last_resort.page_of(self._current.runtime, stored, now)
-            self._store.add_plans([(stored.id, pages)], now).result()
+            self._store.webhooks.add_plans([(stored.id, pages)], now).result()
             return bool(pages)
 
         if self.resort(page, webhook=stored.id):
             self.set_aside.discard(stored.id)
-            self._sender.expect()
+            self._send()
 
     def _read(self, todo: Sequence[StoredWebhook], waiting: Collection[str], now: datetime) -> list[_Read]:
         """Return the webhooks that are planned now: of each group the oldest, none of a group that waits."""
@@ -690,7 +676,7 @@ class Planner(Worker):
         held = {group: id_ for id_, group in self._groups.items() if id_ in waiting}
         for stored in todo:
             webhook: Webhook | None = None
-            with self._backpressure.limited_share():
+            with self._context.backpressure.limited_share():
                 try:
                     webhook = parse_webhook(stored.body)
                     group = group_key(webhook)

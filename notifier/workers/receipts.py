@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import groupby
 
 import structlog
 
-from notifier.clock import Clock
 from notifier.delivery.message import MessageState
-from notifier.metrics import Metrics
 from notifier.ovh.api import Outgoing, OvhClient
 from notifier.ovh.errors import CallFailed
 from notifier.rendering.reduction import CONTENT_PTTS, Reduction
-from notifier.runtime import Current
 from notifier.sms.phones import mask
 from notifier.store.followup import Followed, ReceiptSeen
-from notifier.store.store import Store
-from notifier.workers.dispatcher import Dispatcher, reduced, subject_of
-from notifier.workers.escalator import Escalator
+from notifier.workers.context import Context
+from notifier.workers.delivery import reduced
+from notifier.workers.log_fields import subject_fields
 from notifier.workers.set_aside import isolate
 from notifier.workers.worker import Worker
 
@@ -70,7 +67,7 @@ def _account(one: Followed) -> str:
 
 
 def _about(one: Followed) -> dict[str, object]:
-    return {"message": one.id, **subject_of(one), "to": one.contact or mask(one.phone)}
+    return {"message": one.id, **subject_fields(one), "to": one.contact or mask(one.phone)}
 
 
 def next_look(age: timedelta, poll_interval: timedelta) -> timedelta | None:
@@ -87,22 +84,14 @@ class ReceiptPoller(Worker):
 
     name = "receipts"
 
-    def __init__(
-        self,
-        store: Store,
-        current: Current,
-        clock: Clock,
-        metrics: Metrics,
-        escalator: Escalator,
-        sender: Dispatcher,
-    ) -> None:
-        """Prepare to follow what was accepted; *escalator* and *sender* are woken when a page reached nobody."""
-        super().__init__(metrics, idle=5.0)
-        self._store = store
-        self._current = current
-        self._clock = clock
-        self._escalator = escalator
-        self._sender = sender
+    def __init__(self, context: Context, send: Callable[[], None], escalate: Callable[[], None]) -> None:
+        """Prepare to follow messages that were accepted.
+
+        *send* is called when there are messages to send, *escalate* when a page reached nobody.
+        """
+        super().__init__(context, idle=5.0)
+        self._send = send
+        self._escalate = escalate
         self._described: dict[int, str] = {}
         self._is_hinted = False
         self._last: datetime | None = None
@@ -249,10 +238,10 @@ class ReceiptPoller(Worker):
             elif receipt.reduced is not None:
                 self._metrics.sms_reduced.labels(one.receiver).inc()
                 log.warning("content refused, a reduced text goes out", **about, error=receipt.error)
-                self._sender.expect()
+                self._send()
             elif receipt.state is MessageState.UNDELIVERED:
                 self._metrics.sms_delivery.labels(one.receiver, "undelivered").inc()
                 log.error("message undelivered", **about, error=receipt.error)
-                self._escalator.wake()
+                self._escalate()
             elif receipt.due_at is None:
                 log.warning("no receipt came, given up", **about)

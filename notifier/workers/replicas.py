@@ -12,12 +12,8 @@ from datetime import timedelta
 
 import structlog
 
-from notifier.clock import Clock
 from notifier.delivery import retry
-from notifier.metrics import Metrics
-from notifier.runtime import Current
-from notifier.store.store import Store
-from notifier.workers.dispatcher import Dispatcher
+from notifier.workers.context import Context
 from notifier.workers.worker import Worker
 
 log = structlog.get_logger(__name__)
@@ -38,19 +34,13 @@ class Replicas(Worker):
 
     def __init__(
         self,
-        store: Store,
-        current: Current,
-        clock: Clock,
-        metrics: Metrics,
-        sender: Dispatcher,
+        context: Context,
+        settle: Callable[[], None],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Prepare to work; *sender* is woken when there is something to settle."""
-        super().__init__(metrics, idle=_EVERY)
-        self._store = store
-        self._current = current
-        self._clock = clock
-        self._sender = sender
+        """Prepare to work; *settle* is called when there are jobs to settle."""
+        super().__init__(context, idle=_EVERY)
+        self._settle = settle
         self._monotonic = monotonic
         self._others: dict[str, tuple[int, float]] = {}  # how often each has beaten, and since when
 
@@ -75,7 +65,7 @@ class Replicas(Worker):
             listing_grace = max(timeout, _CALL_IS_GOOD_FOR) + retry.LISTING_DELAY
             jobs = self._store.replicas.expire(silent, now, listing_grace).result()
             log.warning("replicas are gone, their work is taken over", replicas=sorted(silent), jobs=jobs)
-            self._sender.wake()
+            self._settle()
         return None
 
     def leave(self) -> None:

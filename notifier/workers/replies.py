@@ -12,7 +12,6 @@ import structlog
 
 from notifier.alertmanager.silences import SilenceRefused, make_silences
 from notifier.alertmanager.webhook import parse_webhook
-from notifier.clock import Clock
 from notifier.config.model import AlertmanagerConfig, Recipient, ReplyCommand, ReplySettings
 from notifier.incidents.lifecycle import Event, Incident, IncidentState, Kind, urgency
 from notifier.incidents.replies import (
@@ -28,21 +27,17 @@ from notifier.incidents.replies import (
     parse_reply,
 )
 from notifier.incidents.reply_codes import MOST_WRONG, WRONG_PER, without_code
-from notifier.metrics import Metrics
 from notifier.ovh.api import Incoming, OvhClient, number_of
 from notifier.ovh.errors import CallFailed
 from notifier.rendering.phrases import notice
-from notifier.runtime import Current
 from notifier.sms.encoding import clip
 from notifier.sms.phones import mask
 from notifier.store.engine import StoreUnavailable
 from notifier.store.followup import READING, REPLIES_SEEN, ReplyRead, Written
 from notifier.store.incidents import HEARTBEATS
 from notifier.store.records import IncidentChange
-from notifier.store.store import Store
 from notifier.workers.actions import Actions, Via
-from notifier.workers.dispatcher import Dispatcher
-from notifier.workers.escalator import Escalator
+from notifier.workers.context import Context
 from notifier.workers.planner import alert_key
 from notifier.workers.set_aside import MOST_ATTEMPTS
 from notifier.workers.worker import Worker
@@ -113,22 +108,19 @@ class ReplyPoller(Worker):
 
     def __init__(
         self,
-        store: Store,
-        current: Current,
-        clock: Clock,
-        metrics: Metrics,
+        context: Context,
         actions: Actions,
-        sender: Dispatcher,
-        escalator: Escalator,
+        send: Callable[[], None],
+        escalate: Callable[[], None],
     ) -> None:
-        """Prepare to read; what replies ask for is done by *desk*."""
-        super().__init__(metrics, idle=600.0)
-        self._store = store
-        self._current = current
-        self._clock = clock
+        """Prepare to read replies; what they ask for is done by *actions*.
+
+        *send* is called when there are messages to send, *escalate* when a step has come due.
+        """
+        super().__init__(context, idle=600.0)
         self._actions = actions
-        self._sender = sender
-        self._escalator = escalator
+        self._send = send
+        self._escalate = escalate
         self._is_hinted = False
         self._open_until: datetime | None = None
         self._has_more = False
@@ -270,8 +262,8 @@ class ReplyPoller(Worker):
             outcome=meaning.outcome,
             incidents=[change.incident.number for change in meaning.changes],
         )
-        self._sender.expect()
-        self._escalator.wake()
+        self._send()
+        self._escalate()
 
     def _may_answer(self, person: Recipient, meaning: _Meaning, at: datetime, now: datetime) -> bool:
         """Whether *person* is sent an answer: always to a command that was carried out, or where help is asked for."""

@@ -6,11 +6,7 @@ from datetime import timedelta
 
 import structlog
 
-from notifier.clock import Clock
-from notifier.metrics import Metrics
-from notifier.runtime import Current
-from notifier.store.store import Store
-from notifier.workers.backpressure import Backpressure
+from notifier.workers.context import Context
 from notifier.workers.worker import Worker
 
 log = structlog.get_logger(__name__)
@@ -26,15 +22,9 @@ class Retention(Worker):
 
     name = "retention"
 
-    def __init__(
-        self, store: Store, current: Current, clock: Clock, metrics: Metrics, backpressure: Backpressure
-    ) -> None:
-        """Prepare to delete from *store*."""
-        super().__init__(metrics, idle=_ROUND)
-        self._store = store
-        self._current = current
-        self._clock = clock
-        self._backpressure = backpressure
+    def __init__(self, context: Context) -> None:
+        """Prepare to delete what is old."""
+        super().__init__(context, idle=_ROUND)
         self._deleted = 0
         self._is_first = True
 
@@ -43,14 +33,14 @@ class Retention(Worker):
         if self._is_first:
             self._is_first = False
             return _FIRST_ROUND
-        if self._backpressure.is_high:
+        if self._context.backpressure.is_high:
             return 1.0
         now, configuration = self._clock(), self._current.runtime.configuration
         if self._store.backend.is_shared and not self._deleted:  # one replica at a time does
             every = timedelta(seconds=_ROUND * 0.9)
             if not self._store.timestamps.take_turn("turn/retention", now, every).result():
                 return None
-        gone = self._store.delete_before(now - configuration.storage.retention, _CHUNK).result()
+        gone = self._store.retention.delete_before(now - configuration.storage.retention, _CHUNK).result()
         self._deleted += gone
         if gone:
             return _BETWEEN_CHUNKS

@@ -8,10 +8,8 @@ from collections.abc import Callable
 import requests
 import structlog
 
-from notifier.clock import Clock
 from notifier.http_client import call
-from notifier.metrics import Metrics
-from notifier.runtime import Current
+from notifier.workers.context import Context
 from notifier.workers.worker import Worker
 
 log = structlog.get_logger(__name__)
@@ -25,14 +23,10 @@ class Watchdog(Worker):
 
     name = "watchdog"
 
-    def __init__(
-        self, current: Current, clock: Clock, metrics: Metrics, does_page: Callable[[], bool]
-    ) -> None:
+    def __init__(self, context: Context, does_page: Callable[[], bool]) -> None:
         """Prepare to call while *does_page* is true: while pages go out."""
-        super().__init__(metrics, idle=3600.0)
+        super().__init__(context, idle=3600.0)
         self._does_page = does_page
-        self._current = current
-        self._clock = clock
         self.problem: str | None = None
         """Why the last call failed."""
         self._record(math.nan)

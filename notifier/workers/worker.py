@@ -8,9 +8,9 @@ from collections.abc import Callable, Collection
 import structlog
 
 from notifier.clock import elapsed
-from notifier.metrics import Metrics
 from notifier.ovh.errors import CallFailed
 from notifier.store.engine import StoreUnavailable
+from notifier.workers.context import Context
 from notifier.workers.set_aside import SetAside
 
 log = structlog.get_logger(__name__)
@@ -27,9 +27,13 @@ class Worker:
     longest_work = 600.0
     """After so many seconds, a piece of work is reported as hanging: it may make many calls, each with its time-out."""
 
-    def __init__(self, metrics: Metrics, idle: float) -> None:
-        """Prepare to work at least every *idle* seconds."""
-        self._metrics = metrics
+    def __init__(self, context: Context, idle: float) -> None:
+        """Prepare to work with *context*, at least every *idle* seconds."""
+        self._context = context
+        self._store = context.store
+        self._current = context.current
+        self._clock = context.clock
+        self._metrics = context.metrics
         self._idle = idle
         self._awake = threading.Event()
         self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)

@@ -500,7 +500,7 @@ def bench_history(count: int) -> None:
             store.start()
             start, rows = time.perf_counter(), 0
             while time.perf_counter() - start < 5:
-                rows += store.delete_before(datetime.now(UTC), 200).result()
+                rows += store.retention.delete_before(datetime.now(UTC), 200).result()
             taken = time.perf_counter() - start
             store.stop()
             row(name, before, after, rows / taken)

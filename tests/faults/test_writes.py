@@ -24,8 +24,6 @@ from notifier.emulator import Emulation, Emulator, Fault, FaultKind
 from notifier.store.engine import StoreUnavailable
 from notifier.store.schema import jobs, messages, webhooks
 from notifier.workers.actions import Via
-from notifier.workers.replicas import Replicas
-from notifier.workers.retention import Retention
 from tests.conftest import ALICE, BOB, Files, Hand, alert, webhook
 from tests.faults.test_faults import IS_FULL
 from tests.pager import Pager
@@ -106,10 +104,7 @@ class Day:
         self.pager = Pager(files, self.hand, changes)
         writes.watch(self.pager.store)
         pager = self.pager
-        shared = (pager.store, pager.current, self.hand, pager.metrics, pager.backpressure)
-        self.retention = Retention(*shared)
-        parts = (pager.store, pager.current, self.hand, pager.metrics, pager.sender)
-        self.replicas = Replicas(*parts, monotonic=lambda: self.hand().timestamp())
+        self.retention, self.replicas = pager.workers.retention, pager.workers.replicas
         self.retention.work()  # the first look only waits
 
     def tried(self, work: Callable[[], Any]) -> Any:
@@ -287,7 +282,7 @@ def rare(day: Day) -> None:
         day.post(critical("D"), key="d")
         own, store.replica = store.replica, "another"
         day.tried(lambda: store.replicas.heartbeat("another", day.hand()).result(20))
-        day.tried(lambda: store.unplanned(10, 10_000))
+        day.tried(lambda: store.webhooks.unplanned(10, 10_000))
         store.replica = own
         day.run(4, 3)
         day.tried(day.replicas.leave)

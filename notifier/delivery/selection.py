@@ -1,0 +1,416 @@
+"""Selection: which of the messages that wait go now and by which account, and which wait, expire or are merged.
+
+`select` decides on a `Snapshot` of the outbox; it reads and writes nothing. `notifier.store.outbox` reads the
+snapshot, and applies the `Selection` as far as the rows are still as they were read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from notifier.alertmanager.durations import format_duration
+from notifier.config.model import CreditLimit, PerContact, Rate
+from notifier.delivery.accounts import assign_accounts
+from notifier.delivery.digest import compose_digest
+from notifier.delivery.message import Hold, Job, Message, NewMessage
+from notifier.delivery.throttle import CRITICAL, SHORTEST_WAIT, Throttled, resolutions_at, throttle
+from notifier.ids import new_id
+from notifier.incidents.lifecycle import Kind
+from notifier.rendering.compose import LATE_AFTER, say_late
+from notifier.rendering.phrases import notice
+from notifier.runtime import Runtime
+from notifier.sms.encoding import measure
+
+MAX_RECIPIENTS = 500
+"""How many recipients a job has at most, by OVHcloud's own advice."""
+UNTHROTTLED = frozenset({Kind.ANSWER, Kind.DIGEST})
+"""Kinds that no limit for a contact holds: who asks is answered, and a digest has waited already."""
+
+_FREE_OF_CREDITS = frozenset({Kind.ANSWER, Kind.NOTICE})
+"""Kinds that are sent though `limits.credits` is reached, beside what is critical."""
+_BEFORE_EXPIRY = timedelta(seconds=30)
+_CREDITS_LOOK = timedelta(minutes=1)
+"""After this a message that `limits.credits` holds is looked at again."""
+_MOST_WRITTEN = 5
+"""How many texts that people wrote are sent one by one beside a digest, which would shorten them."""
+_MOST_UNCHANGED = 5
+"""How many messages to a number are sent as they are, when selecting them keeps failing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The limits that a selection keeps to. `rates` are by account, as jobs name it."""
+
+    per_contact: PerContact | None
+    credits: CreditLimit | None
+    rates: Mapping[str, Rate]
+
+    @classmethod
+    def of(cls, runtime: Runtime) -> Limits:
+        """Return the limits of the configuration of *runtime*."""
+        limits = runtime.configuration.limits
+        rates = {api.account_name: api.settings.rate for api in runtime.apis.values() if api.settings.rate}
+        return cls(limits.per_contact, limits.credits, rates)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What was sent before, as far as the limits count it. Messages under way count as sent."""
+
+    by_phone: Mapping[str, Sequence[datetime]] = field(default_factory=dict)
+    """When messages went to each number within `limits.per_contact.per`, oldest first."""
+    by_account: Mapping[str, Sequence[datetime]] = field(default_factory=dict)
+    """When each account that has a rate sent messages within its time, newest first."""
+    parts: int = 0
+    """How many parts were sent within `limits.credits.per`."""
+    credits_notice_at: datetime | None = None
+    """When administrators were last notified that `limits.credits` is reached."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """The messages that wait for a number, due or not; without answers, digests and what has expired."""
+
+    waiting: int
+    critical: int
+    """How many of them are critical."""
+    critical_since: datetime | None
+    """When the oldest critical one of them was received."""
+    first_expiry: datetime
+    has_held: bool
+    """Whether one of them is held for a digest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The outbox as it was read at `now`."""
+
+    now: datetime
+    limits: Limits
+    due: Sequence[Message]
+    """The messages that are due, those due longest first."""
+    is_cut: bool = False
+    """Whether more messages may be due than those."""
+    usage: Usage = field(default_factory=Usage)
+    backlogs: Mapping[str, Backlog] = field(default_factory=dict)
+    """By the number of each message that is due and may be throttled."""
+    digests: Mapping[str, datetime] = field(default_factory=dict)
+    """When the last digest to a number was made, if that was within `SHORTEST_WAIT`."""
+    queues: Mapping[str, Sequence[Message]] = field(default_factory=dict)
+    """All messages that wait for a number, the most severe first: where `Selection.unread` asked for it."""
+    overtaken: frozenset[str] = frozenset()
+    """The ids of messages that need not be sent any more, of those that are due and those in `queues`."""
+
+    def queue(self, phone: str) -> list[Message]:
+        """Return the messages in the queue of *phone* that a digest may hold."""
+        return [
+            message
+            for message in self.queues[phone]
+            if message.kind not in UNTHROTTLED
+            and message.expires_at > self.now
+            and message.id not in self.overtaken
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """The accounts that may begin a job now."""
+
+    order: Sequence[str]
+    """The accounts, by their names in the configuration, each as often as it may begin a job."""
+    fallback: Sequence[str] = ()
+    """The accounts that may begin one job with what those in `order` have refused."""
+    is_trial: bool = False
+    """Whether sending is paused, and a job is a trial."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Messages of which those that are due wait until then, for that reason."""
+
+    messages: Sequence[Message]
+    until: datetime
+    reason: Hold
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """A digest, and the messages in place of which it is sent."""
+
+    digest: NewMessage
+    messages: Sequence[Message]
+
+
+@dataclass(slots=True)
+class Selection:
+    """What is to happen to messages of a snapshot. Those that are not in it stay as they are."""
+
+    jobs: list[Job] = field(default_factory=list)
+    expired: list[Message] = field(default_factory=list)
+    withdrawn: list[Message] = field(default_factory=list)
+    held: list[Held] = field(default_factory=list)
+    merged: list[Merged] = field(default_factory=list)
+    readdressed: list[tuple[Message, str]] = field(default_factory=list)
+    """Messages to contacts that have another number now, with that number."""
+    notices: list[NewMessage] = field(default_factory=list)
+    """To administrators: `limits.credits` is reached."""
+    rate_limited_until: dict[str, datetime] = field(default_factory=dict)
+    """The accounts, by their names in the configuration, whose rate is used up."""
+    unread: set[str] = field(default_factory=set)
+    """The numbers that can be decided on with their queues alone: they are to be read for another selection."""
+    is_partial: bool = False
+    """Whether something was left out that others were changing at the same time."""
+
+    def messages(self) -> Iterator[Message]:
+        """Return every message that it changes."""
+        yield from self.expired
+        yield from self.withdrawn
+        yield from (message for message, _ in self.readdressed)
+        for held in self.held:
+            yield from held.messages
+        for merged in self.merged:
+            yield from merged.messages
+        for job in self.jobs:
+            yield from job.messages
+
+    def is_empty(self) -> bool:
+        """Return whether there is nothing to write."""
+        return not self.notices and next(self.messages(), None) is None
+
+
+def gather(due: Sequence[Message], most: int, now: datetime) -> list[Job]:
+    """Return up to *most* jobs for the *due* messages, oldest first: those of the same text go together.
+
+    A number stands in a job once; a second message to it with the same text waits for the next. What different
+    accounts have refused is kept apart.
+    """
+    groups: dict[tuple[str, frozenset[str]], dict[str, Message]] = {}
+    for message in due:
+        key = message.text, message.refusing
+        if key not in groups and len(groups) == most:
+            continue
+        group = groups.setdefault(key, {})
+        if len(group) < MAX_RECIPIENTS:
+            group.setdefault(message.phone, message)
+    return [Job(new_id(now), text, now, tuple(group.values())) for (text, _), group in groups.items()]
+
+
+def select(snapshot: Snapshot, runtime: Runtime, turns: Turns) -> Selection:
+    """Return what is to happen to the messages that are due in *snapshot*.
+
+    Where `Selection.unread` is not empty, the queues of those numbers are to be read into the snapshot, and all of it
+    is to be selected again.
+    """
+    selection, now = Selection(), snapshot.now
+    moved = [
+        (message, contact.phone)
+        for message in snapshot.due
+        if (contact := runtime.contacts.get(message.contact)) is not None and contact.phone != message.phone
+    ]
+    if moved:
+        return Selection(readdressed=moved)  # what the new numbers get is decided once they are written
+    selection.expired = [message for message in snapshot.due if message.expires_at <= now]
+    every = {one.id: one for some in (snapshot.due, *snapshot.queues.values()) for one in some}
+    selection.withdrawn = [
+        one for one in every.values() if one.id in snapshot.overtaken and one.expires_at > now
+    ]
+    due = [one for one in snapshot.due if one.expires_at > now and one.id not in snapshot.overtaken]
+    due = _within_credits(snapshot, runtime, due, selection)
+    due = _within_contact_limits(snapshot, runtime, due, selection)
+    if selection.unread:
+        return selection
+    if turns.is_trial:  # first what failed least: a sender may be refused for one message alone
+        due = sorted(due, key=lambda message: message.attempts)
+    chosen = [mark_late(message, runtime, now) for message in due]
+    named = runtime.account_names
+    allowed = _rate_left(snapshot, runtime, {*turns.order, *turns.fallback}, selection)
+    selection.jobs = assign_accounts(
+        gather(chosen, len(turns.order) + len(turns.fallback), now),
+        [named[name] for name in turns.order],
+        allowed,
+        [named[name] for name in turns.fallback],
+    )
+    return selection
+
+
+def select_unchanged(snapshot: Snapshot, account: str) -> Selection:
+    """Return jobs by *account* for the first messages of *snapshot*, without limits or digests: the last resort."""
+    due = snapshot.due[:_MOST_UNCHANGED]
+    expired = [message for message in due if message.expires_at <= snapshot.now]
+    jobs = gather([message for message in due if message.expires_at > snapshot.now], len(due), snapshot.now)
+    return Selection([replace(job, account=account) for job in jobs], expired)
+
+
+def is_free_of_credits(message: Message) -> bool:
+    """Return whether *message* is sent though `limits.credits` is reached."""
+    return message.urgency == CRITICAL or message.kind in _FREE_OF_CREDITS
+
+
+def mark_late(message: Message, runtime: Runtime, now: datetime) -> Message:
+    """Return *message*, with a text that says so if it is sent late.
+
+    A resolution says when the incident ended anyway, and a notice may have been held by a limit of ours.
+    """
+    if now - message.received_at < LATE_AFTER or message.kind in (Kind.RESOLVED, Kind.NOTICE):
+        return message
+    receiver = runtime.configuration.receiver(message.receiver)
+    max_parts = max(message.parts, receiver.max_parts if receiver is not None else 1)
+    text = say_late(message.text, now - message.received_at, runtime.language(message.contact), max_parts)
+    return replace(message, text=text, parts=measure(text).parts)
+
+
+def _rate_left(
+    snapshot: Snapshot, runtime: Runtime, names: Iterable[str], selection: Selection
+) -> dict[str, int]:
+    """Return how many messages each account that has a rate may send now; name those that may send none."""
+    allowed = {}
+    for name in names:
+        account = runtime.apis[name].account_name
+        rate = snapshot.limits.rates.get(account)
+        if rate is None:
+            continue
+        sent = snapshot.usage.by_account.get(account, ())
+        allowed[account] = rate.messages - len(sent)
+        if not allowed[account]:
+            selection.rate_limited_until[name] = min(sent[-1], snapshot.now) + rate.per
+    return allowed
+
+
+def _within_credits(
+    snapshot: Snapshot, runtime: Runtime, due: list[Message], selection: Selection
+) -> list[Message]:
+    """Return those of *due* that `limits.credits` allows; the others are held, and administrators are notified."""
+    limit, now = snapshot.limits.credits, snapshot.now
+    if limit is None:
+        return due
+    used = snapshot.usage.parts
+    going, held = [], []
+    for message in due:
+        if is_free_of_credits(message) or used + message.parts <= limit.amount:
+            used += message.parts
+            going.append(message)
+        else:
+            held.append(message)
+    if held:
+        selection.held.append(Held(held, now + _CREDITS_LOOK, Hold.CREDITS))
+        notified_at = snapshot.usage.credits_notice_at
+        if notified_at is None or not timedelta() <= now - notified_at < limit.per:
+            selection.notices = _credits_notices(runtime, limit, now)
+    return going
+
+
+def _credits_notices(runtime: Runtime, limit: CreditLimit, now: datetime) -> list[NewMessage]:
+    configuration = runtime.configuration
+    expires_at = now + configuration.global_.expire_after
+    notices = []
+    for admin in (runtime.contacts[contact.name] for contact in configuration.contacts if contact.admin):
+        text = notice("credits", admin.language, amount=limit.amount, per=format_duration(limit.per))
+        parts = measure(text).parts
+        new = NewMessage(new_id(now), admin.name, admin.phone, text, parts, expires_at, Kind.NOTICE)
+        notices.append(new)
+    return notices
+
+
+def _within_contact_limits(
+    snapshot: Snapshot, runtime: Runtime, due: list[Message], selection: Selection
+) -> list[Message]:
+    """Return those of *due* that `limits.per_contact` allows; the others are held, or merged into digests."""
+    limit = snapshot.limits.per_contact
+    if limit is None:
+        return due
+    going = [message for message in due if message.kind in UNTHROTTLED]
+    by_phone: dict[str, list[Message]] = {}
+    for message in due:
+        if message.kind not in UNTHROTTLED:
+            by_phone.setdefault(message.phone, []).append(message)
+    for phone, waiting in by_phone.items():
+        others = _throttle_resolutions(snapshot, runtime, waiting, selection)
+        if others and phone not in selection.unread:
+            going += _throttle(snapshot, runtime, others, limit, selection)
+    return going
+
+
+def _throttle_resolutions(
+    snapshot: Snapshot, runtime: Runtime, waiting: list[Message], selection: Selection
+) -> list[Message]:
+    """Return which of the messages *waiting* for one number are throttled like others.
+
+    Those are all, but for resolutions in a storm, which are held and go as one digest.
+    """
+    phone, now = waiting[0].phone, snapshot.now
+    resolved = [message for message in waiting if message.kind == Kind.RESOLVED]
+    if not resolved:
+        return waiting
+    oldest = min(message.received_at for message in resolved)
+    has_held = snapshot.backlogs[phone].has_held
+    at = resolutions_at(
+        len(resolved), oldest, snapshot.digests.get(phone), is_anything_held=has_held, now=now
+    )
+    if at is None:
+        return waiting
+    others = [message for message in waiting if message.kind != Kind.RESOLVED]
+    if at > now:
+        selection.held.append(Held(resolved, at, Hold.DIGEST))
+        return others
+    if phone not in snapshot.queues:
+        selection.unread.add(phone)
+        return []
+    queue = snapshot.queue(phone)
+    every = [message for message in queue if message.kind == Kind.RESOLVED]
+    if any(message.urgency == CRITICAL and message.kind != Kind.RESOLVED for message in queue):
+        # If they go as a digest, it takes these along; a digest of resolutions alone would put it off.
+        selection.held.append(Held(resolved, now + SHORTEST_WAIT, Hold.DIGEST))
+    elif len(every) == 1:
+        return waiting
+    else:
+        selection.merged.append(Merged(compose_digest(every, runtime, now), every))
+    return others
+
+
+def _throttle(
+    snapshot: Snapshot, runtime: Runtime, waiting: list[Message], limit: PerContact, selection: Selection
+) -> list[Message]:
+    """Return which messages to one number, of which *waiting* are due, go now."""
+    phone, now = waiting[0].phone, snapshot.now
+    sent, digest_at = snapshot.usage.by_phone[phone], snapshot.digests.get(phone)
+    if phone not in snapshot.queues:
+        backlog = snapshot.backlogs[phone]
+        throttled = _before_expiry(
+            throttle(sent, backlog.waiting, backlog.critical, limit, now, backlog.critical_since, digest_at),
+            backlog.first_expiry,
+        )
+        if throttled.rest_at is None:
+            return waiting
+        if throttled.singles or throttled.rest_at <= now:
+            selection.unread.add(phone)
+        else:
+            selection.held.append(Held(waiting, throttled.rest_at, Hold.DIGEST))
+        return []
+    merged = {message.id for one in selection.merged for message in one.messages}
+    queue = [message for message in snapshot.queue(phone) if message.id not in merged]
+    if not queue:
+        return []  # another replica has them by now
+    since = [message.received_at for message in queue if message.urgency == CRITICAL]
+    throttled = _before_expiry(
+        throttle(sent, len(queue), len(since), limit, now, min(since, default=None), digest_at),
+        min(message.expires_at for message in queue),
+    )
+    singles, rest = queue[: throttled.singles], queue[throttled.singles :]
+    if throttled.rest_at is not None and throttled.rest_at > now:
+        selection.held.append(Held(rest, throttled.rest_at, Hold.DIGEST))
+        return singles
+    written = [message for message in rest if message.kind == Kind.TEXT][:_MOST_WRITTEN]
+    rest = [message for message in rest if message not in written]
+    if len(rest) <= 1:
+        return queue
+    selection.merged.append(Merged(compose_digest(rest, runtime, now), rest))
+    return [*singles, *written]
+
+
+def _before_expiry(throttled: Throttled, first_expiry: datetime) -> Throttled:
+    """Return *throttled*, but so that the rest goes before the first of the messages expires."""
+    if throttled.rest_at is None:
+        return throttled
+    return replace(throttled, rest_at=min(throttled.rest_at, first_expiry - _BEFORE_EXPIRY))

@@ -1,0 +1,94 @@
+"""Rows of messages, as several modules read and write them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, func, insert, select, update
+
+from notifier.delivery.message import MessageState, NewMessage, Reduced
+from notifier.store.schema import incidents, messages, notifications
+
+_MOST_VALUES = 500
+"""How many values a statement holds at most."""
+
+ADD_MESSAGES = insert(messages)
+MESSAGE = (
+    messages.c.id,
+    messages.c.notification_id,
+    messages.c.receiver,
+    messages.c.contact,
+    messages.c.phone,
+    messages.c.text,
+    messages.c.parts,
+    messages.c.received_at,
+    messages.c.expires_at,
+    messages.c.attempts,
+    messages.c.incident_id,
+    messages.c.kind,
+    messages.c.urgency,
+    messages.c.digest_entry,
+    messages.c.refused_by,
+    messages.c.reduction,
+)
+WITH_INCIDENT = (
+    *MESSAGE,
+    incidents.c.state.label("incident_state"),
+    incidents.c.number.label("incident_number"),
+    incidents.c.title.label("alert"),
+    func.coalesce(
+        select(notifications.c.webhook_id)
+        .where(notifications.c.id == messages.c.notification_id)
+        .scalar_subquery(),
+        incidents.c.webhook_id,
+    ).label("webhook_id"),
+)
+"""A message with the state of its incident, and what log lines say of it."""
+OF_INCIDENTS = messages.outerjoin(incidents, incidents.c.id == messages.c.incident_id)
+
+
+def message_row(
+    message: NewMessage, receiver: str, received_at: datetime, now: datetime, notification_id: str | None
+) -> dict[str, Any]:
+    """Return the row of a message for *receiver*; it is due now, unless another says what it would."""
+    merged = message.merged_into is not None
+    return {
+        "id": message.id,
+        "notification_id": notification_id,
+        "receiver": receiver,
+        "contact": message.contact,
+        "phone": message.phone,
+        "text": message.text,
+        "parts": message.parts,
+        "state": MessageState.MERGED if merged else MessageState.QUEUED,
+        "received_at": received_at,
+        "created_at": now,
+        "due_at": now,
+        "expires_at": message.expires_at,
+        "attempts": 0,
+        "kind": message.kind,
+        "incident_id": message.incident_id,
+        "step": message.step,
+        "urgency": message.urgency,
+        "digest_entry": message.digest_entry,
+        "merged_into": message.merged_into,
+        "author": message.author,
+    }
+
+
+def reword(connection: Connection, texts: Iterable[Reduced], where: ColumnElement[bool]) -> None:
+    """Give messages, as far as *where* holds of them, the *texts* that they are sent again with."""
+    for one in texts:
+        connection.execute(
+            update(messages)
+            .where(messages.c.id == one.message_id, where)
+            .values(text=one.text, parts=one.parts, reduction=one.reduction)
+        )
+
+
+def chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Yield *ids* in pieces that a statement can hold."""
+    for start in range(0, len(ids), _MOST_VALUES):
+        yield ids[start : start + _MOST_VALUES]

@@ -1,0 +1,210 @@
+"""Webhooks: stored as they came, planned once, each with the notifications and messages that it leads to."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import Future
+from datetime import datetime, timedelta
+from types import MappingProxyType
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, exists, func, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+
+from notifier.store.database import Database
+from notifier.store.engine import Repetitions
+from notifier.store.incidents import Incidents
+from notifier.store.messages import ADD_MESSAGES, message_row
+from notifier.store.records import IncidentChange, NewNotification, NewWebhook, StoredWebhook
+from notifier.store.schema import from_microseconds, notifications, to_microseconds, webhooks
+from notifier.store.timestamps import set_timestamp
+
+_WAITING = (
+    select(
+        webhooks.c.id,
+        func.length(webhooks.c.body).label("size"),
+        func.sum(func.length(webhooks.c.body)).over(order_by=webhooks.c.id, rows=(None, 0)).label("total"),
+    )
+    .where(webhooks.c.planned_at.is_(None), webhooks.c.id.not_in(bindparam("without", expanding=True)))
+    .order_by(webhooks.c.id)
+    .limit(bindparam("most"))
+    .subquery()
+)
+_UNPLANNED = (
+    select(webhooks.c.id, webhooks.c.received_at, webhooks.c.posted_to, webhooks.c.body)
+    .join(_WAITING, _WAITING.c.id == webhooks.c.id)
+    .where((_WAITING.c.total <= bindparam("max_bytes")) | (_WAITING.c.total == _WAITING.c.size))
+    .order_by(webhooks.c.id)
+)
+_EARLIER = webhooks.alias("earlier")
+_TAKE_UNPLANNED = (
+    update(webhooks)
+    .where(
+        webhooks.c.id.in_(
+            select(webhooks.c.id)
+            .where(
+                webhooks.c.planned_at.is_(None),
+                webhooks.c.id.not_in(bindparam("without", expanding=True)),
+                or_(webhooks.c.taken_by.is_(None), webhooks.c.taken_by == bindparam("replica")),
+                ~exists().where(
+                    _EARLIER.c.planned_at.is_(None),
+                    _EARLIER.c.group_hash == webhooks.c.group_hash,
+                    _EARLIER.c.id < webhooks.c.id,
+                ),
+            )
+            .order_by(webhooks.c.id)
+            .limit(bindparam("most"))
+            .with_for_update(skip_locked=True)
+        )
+    )
+    .values(taken_by=bindparam("replica"))
+    .returning(webhooks.c.id, webhooks.c.received_at, webhooks.c.posted_to, webhooks.c.body)
+)
+_PLAN = (
+    update(webhooks)
+    .where(webhooks.c.id == bindparam("webhook"), webhooks.c.planned_at.is_(None))
+    .values(planned_at=bindparam("now"))
+)
+_ADD_NOTIFICATIONS = insert(notifications)
+_ADD_WEBHOOKS = insert(webhooks)
+
+
+class WebhookStore:
+    """The webhooks of a database."""
+
+    def __init__(self, database: Database, incidents: Incidents, repetitions: Repetitions) -> None:
+        """Read and write *database*, with the *incidents* that webhooks change; *repetitions* are not stored."""
+        self._database = database
+        self._incidents = incidents
+        self._repetitions = repetitions
+
+    def add(self, batch: Sequence[NewWebhook], window: timedelta) -> Future[set[str]]:
+        """Store *batch*, but for those that repeat the last of their scope within *window*.
+
+        Returns the ids of the repetitions.
+        """
+        fresh: list[NewWebhook] = []
+
+        def operation(connection: Connection) -> set[str]:
+            self._repetitions.forget(fresh)  # of an earlier run of this operation, that was rolled back
+            fresh[:] = self._repetitions.fresh(connection, batch, window)
+            if fresh:
+                connection.execute(_ADD_WEBHOOKS, [_webhook_row(new) for new in fresh])
+            return {new.id for new in batch}.difference(new.id for new in fresh)
+
+        written = self._database.submit(operation, notifies=("planner",))
+
+        def settle(done: Future[set[str]]) -> None:
+            if done.exception() is not None:
+                self._repetitions.forget(fresh)
+
+        written.add_done_callback(settle)
+        return written
+
+    def unplanned(self, limit: int, max_bytes: int, without: Collection[str] = ()) -> list[StoredWebhook]:
+        """Return the oldest webhooks to be planned, of at most *max_bytes* together unless one is larger.
+
+        Those whose ids are in *without* are passed over. Where other processes plan, too, they are taken: nobody
+        else is given them, nor later ones of the same groups, until they are planned or this process has ended.
+        """
+        if self._database.backend.is_shared:
+            return self._take_unplanned(limit, max_bytes, without)
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                _UNPLANNED, {"without": list(without), "most": limit, "max_bytes": max_bytes}
+            )
+            return [StoredWebhook(i, from_microseconds(at), to, bytes(body)) for i, at, to, body in rows]
+
+    def _take_unplanned(self, limit: int, max_bytes: int, without: Collection[str]) -> list[StoredWebhook]:
+        given = {"without": list(without), "most": limit, "replica": self._database.replica}
+        rows = self._database.submit(
+            lambda connection: connection.execute(_TAKE_UNPLANNED, given).all()
+        ).result()
+        found: list[StoredWebhook] = []
+        for row in sorted(rows, key=lambda row: row.id):
+            max_bytes -= len(row.body)
+            if found and max_bytes < 0:
+                break  # it stays ours, for the next time
+            at = from_microseconds(row.received_at)
+            found.append(StoredWebhook(row.id, at, row.posted_to, bytes(row.body)))
+        return found
+
+    def add_plans(
+        self,
+        planned: Sequence[tuple[str, Sequence[NewNotification]]],
+        now: datetime,
+        marks: Mapping[str, datetime] = MappingProxyType({}),
+    ) -> Future[list[str]]:
+        """Store what the webhooks of the given ids came to, and the times that *marks* remember.
+
+        Returns the ids of those that were planned already, or that change an incident which has been
+        changed since it was read; nothing of them is stored.
+        """
+
+        def operation(connection: Connection) -> list[str]:
+            refused, notes, texts = [], [], []
+            for webhook_id, plans in planned:
+                changes = [plan.change for plan in plans if plan.change is not None]
+                if not self._plan(connection, webhook_id, changes, now):
+                    refused.append(webhook_id)
+                    continue
+                for plan in plans:
+                    notes.append(_notification_row(plan, now))
+                    texts += [
+                        message_row(m, plan.receiver, plan.received_at, now, plan.id) for m in plan.messages
+                    ]
+            for name, at in marks.items():
+                set_timestamp(connection, name, at)
+            if notes:
+                connection.execute(_ADD_NOTIFICATIONS, notes)
+            if texts:
+                connection.execute(ADD_MESSAGES, texts)
+            return refused
+
+        return self._database.submit(operation, notifies=("sender",))
+
+    def _plan(
+        self, connection: Connection, webhook_id: str, changes: Sequence[IncidentChange], now: datetime
+    ) -> bool:
+        """Write down that a webhook is planned and what becomes of incidents; return whether all of it could be."""
+        try:
+            with connection.begin_nested() as attempt:
+                taken = connection.execute(_PLAN, {"webhook": webhook_id, "now": now}).rowcount == 1
+                if taken and all(self._incidents.put(connection, change, now) for change in changes):
+                    return True
+                attempt.rollback()
+        except IntegrityError:  # another replica opened the same, or took the same number
+            pass
+        return False
+
+    def oldest_unplanned(self) -> datetime | None:
+        """Return when the oldest webhook came that is not planned; None when all are."""
+        statement = select(func.min(webhooks.c.received_at)).where(webhooks.c.planned_at.is_(None))
+        with self._database.reading() as connection:
+            since = connection.execute(statement).scalar()
+        return None if since is None else from_microseconds(since)
+
+
+def _webhook_row(new: NewWebhook) -> dict[str, Any]:
+    return {
+        "id": new.id,
+        "identity": new.identity,
+        "received_at": to_microseconds(new.received_at),
+        "posted_to": new.posted_to,
+        "body": new.body,
+        "group_hash": new.group_hash,
+    }
+
+
+def _notification_row(plan: NewNotification, now: datetime) -> dict[str, Any]:
+    return {
+        "id": plan.id,
+        "webhook_id": plan.webhook_id,
+        "receiver": plan.receiver,
+        "status": plan.status,
+        "group_key": plan.group_key,
+        "alerts": plan.alerts,
+        "created_at": now,
+        "incident_id": plan.change.incident.id if plan.change is not None else None,
+        "muted_by": plan.muted_by,
+    }

@@ -1,0 +1,44 @@
+"""The fields of log lines about messages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from notifier.delivery.message import Message
+from notifier.sms.phones import mask
+from notifier.store.followup import Followed
+
+
+def subject_fields(message: Message | Followed) -> dict[str, object]:
+    """Return what *message* is about. All messages of a job have one text, and are about the same."""
+    return {
+        "webhook": message.webhook_id,
+        "incident": message.incident_number,
+        "alert": message.alert,
+        "receiver": message.receiver,
+    }
+
+
+def recipient_fields(message: Message) -> dict[str, object]:
+    """Return who *message* is to."""
+    return {"to": message.contact or mask(message.phone), "phone": mask(message.phone)}
+
+
+def message_fields(message: Message) -> dict[str, object]:
+    """Return what *message* is, what it is about and who it is to."""
+    return {
+        "message": message.id,
+        "notification": message.notification_id,
+        **subject_fields(message),
+        **recipient_fields(message),
+    }
+
+
+def subjects_fields(messages: Sequence[Message]) -> dict[str, object]:
+    """Return what several *messages* are about."""
+    return {
+        "webhooks": sorted({message.webhook_id for message in messages if message.webhook_id}),
+        "incidents": sorted({one.incident_number for one in messages if one.incident_number is not None}),
+        "alerts": sorted({message.alert for message in messages if message.alert}),
+        "receivers": sorted({message.receiver for message in messages}),
+    }

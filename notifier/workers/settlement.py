@@ -1,0 +1,176 @@
+"""The settlement of one job: OVHcloud is asked whether it accepted a job whose answer was lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from datetime import timedelta
+
+import structlog
+
+from notifier.delivery import retry
+from notifier.delivery.message import Ending, Job, MessageState
+from notifier.ovh.api import Outgoing, OvhClient, e164
+from notifier.ovh.errors import CallFailed, Failure
+from notifier.workers.accounts import Accounts
+from notifier.workers.context import Context
+from notifier.workers.delivery import client_of
+from notifier.workers.job_threads import JobThreads, Work
+from notifier.workers.log_fields import subject_fields
+from notifier.workers.outcomes import Outcomes
+
+log = structlog.get_logger(__name__)
+
+_MAX_PENDING = 100
+"""How many pending jobs of an account are looked at at once."""
+
+
+class Settlement:
+    """Settles jobs, each on a thread of `JobThreads`."""
+
+    def __init__(
+        self,
+        context: Context,
+        accounts: Accounts,
+        threads: JobThreads,
+        outcomes: Outcomes,
+        chance: Callable[[], float],
+        seconds: Callable[[], float],
+    ) -> None:
+        """Ask by the *accounts*.
+
+        *chance* gives numbers from 0 to 1, for the jitter; *seconds* a time that no clock that is set changes.
+        """
+        self._context = context
+        self._accounts = accounts
+        self._threads = threads
+        self._outcomes = outcomes
+        self._chance = chance
+        self._seconds = seconds
+        self._first_asked: dict[str, float] = {}
+        """When OVHcloud was first asked about each job, by this process."""
+        self._foreign: dict[str, set[int]] = {}
+        """The pending jobs of other programs, by account."""
+
+    def begin(self, job: Job) -> None:
+        """Have a thread settle *job*."""
+        self._threads.submit(job, self._accounts.name_of(job.account), Work.SETTLE, self._settle)
+
+    def _settle(self, job: Job) -> None:
+        # Clocks of replicas differ, and may be set: the time since the attempt is counted by this process.
+        # And up to the question: what has passed since, in a container that was stopped say, proves nothing.
+        asked_at = self._seconds()
+        first_asked = self._first_asked.setdefault(job.tag, asked_at)
+        found, failure, is_complete = self._find(job)
+        if failure is not None and isinstance(retry.decide_retry(failure, 1, 1, 0.0), retry.Resynchronise):
+            client_of(self._context.current.runtime, job).forget_clock()
+        now = self._context.clock()
+        missing = [one for one in job.messages if one.id not in {ending.message_id for ending in found}]
+        verdict = retry.settle(
+            missing=len(missing),
+            found=len(found),
+            failure=failure,
+            since=timedelta(seconds=asked_at - first_asked),
+            is_complete=is_complete,
+            listing_grace=job.listing_grace,
+            settle_timeout=self._settle_timeout(job),
+            settle_attempts=job.settle_attempts,
+            is_replaceable=self._accounts.has_other(job.account, now),
+            chance=self._chance(),
+        )
+        fields = {
+            "job": job.tag,
+            **subject_fields(job.messages[0]),
+            "found": len(found),
+            "missing": len(missing),
+            "error": failure and str(failure),
+        }
+        jobs = self._context.store.jobs
+        match verdict:
+            case retry.AskAgain(after):
+                if not job.settle_attempts:  # once, not at each look
+                    log.info("job not settled yet, asking again", **fields)
+                error = "it was never learnt whether it was taken"
+                expired = [
+                    Ending(message.id, MessageState.EXPIRED, error=error)
+                    for message in missing
+                    if message.expires_at <= now
+                ]
+                ended = [*found, *expired]
+                if len(ended) == len(job.messages):
+                    self._outcomes.write(lambda: jobs.finish(job, ended, now))
+                else:
+                    self._outcomes.write(lambda: jobs.ask_again(job, now + after, ended, now))
+                self._outcomes.report(job, ended, now)
+                return
+            case retry.Taken():
+                log.info("job was taken", **fields)
+            case retry.NotTaken(is_certain):
+                if not is_certain:
+                    self._context.metrics.sms_resent.inc(len(missing))
+                log.warning("job was not taken, sending again", **fields, certain=is_certain)
+        self._first_asked.pop(job.tag, None)
+        self._outcomes.write(lambda: jobs.finish(job, found, now))
+        self._outcomes.report(job, found, now)
+
+    def _find(self, job: Job) -> tuple[Sequence[Ending], Failure | None, bool]:
+        """Return which messages of *job* OVHcloud knows: in its history, or else among its pending jobs.
+
+        What was found before a call failed is returned with the failure; last, whether all pending jobs were looked
+        at. Where it is not known which account the job went to, all of them are asked.
+        """
+        runtime = self._context.current.runtime
+        known: list[Outgoing] = []
+        is_complete = True
+        try:
+            apis = [client_of(runtime, job)] if job.account else list(runtime.apis.values())
+            for api in apis:
+                is_complete &= self._look(api, job, known)
+        except CallFailed as error:
+            return matching(job, known), error.failure, is_complete
+        return matching(job, known), None, is_complete
+
+    def _look(self, api: OvhClient, job: Job, known: list[Outgoing]) -> bool:
+        """Add to *known* what the account of *api* has of *job*; return whether all of its pending jobs were looked at.
+
+        An account that is shared with other programs may have more of them than are looked at at once. Those of
+        others are remembered, so that each look gets further.
+        """
+        account = api.service_name()
+        for id_ in self._unknown(account, api.outgoing_ids(job.tag)):
+            known.append(api.outgoing(id_))  # noqa: PERF401 (one that fails leaves those before it)
+        if len(matching(job, known)) == len(job.messages):
+            return True
+        pending = set(api.pending_ids())
+        foreign = self._foreign.setdefault(account, set())
+        foreign &= pending
+        unknown = self._unknown(account, pending - foreign - {sms.id for sms in known})
+        newest = sorted(unknown, reverse=True)
+        for id_ in newest[:_MAX_PENDING]:
+            if (sms := api.pending(id_)) is None:
+                continue
+            known.append(sms)
+            if sms.tag and sms.tag != job.tag and not self._context.store.replies.is_tag_known(sms.tag):
+                foreign.add(id_)
+        return len(newest) <= _MAX_PENDING
+
+    def _settle_timeout(self, job: Job) -> timedelta:
+        runtime = self._context.current.runtime
+        return (runtime.api_of(job.account) or runtime.api).settings.settle_timeout
+
+    def _unknown(self, account: str, ids: Collection[int]) -> list[int]:
+        """Return those of the *ids* of *account* that no message is known to have."""
+        known = self._context.store.jobs.accepted_ids(ids, account)
+        return [id_ for id_ in ids if id_ not in known]
+
+
+def matching(job: Job, found: Sequence[Outgoing]) -> Sequence[Ending]:
+    """Return which messages of *job* are among those *found* at OVHcloud: by tag, or failing that by text."""
+    known: dict[str, Outgoing] = {}
+    for sms in found:
+        if sms.tag == job.tag or (not sms.tag and sms.message == job.text):
+            known.setdefault(e164(sms.receiver), sms)
+    return [
+        Ending(message.id, MessageState.ACCEPTED, of.id, credits=of.credits)
+        for message in job.messages
+        if (of := known.get(message.phone)) is not None
+    ]
