@@ -263,7 +263,12 @@ class Dispatcher(Worker):
                 return None
             claimed_at = ClaimedAt.now()
             applied = outbox.apply(snapshot, selection).result()
-            if applied.merged or applied.notices or applied.readdressed or snapshot.is_cut:
+            if (
+                applied.merged
+                or applied.notices
+                or applied.readdressed
+                or (snapshot.is_cut and not applied.jobs)
+            ):
                 self.expect()  # there is more to send now
             if self._begin(applied, claimed_at):
                 return 0.0
