@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from notifier.alertmanager.webhook import parse_webhook
-from notifier.config.model import Loading
+from notifier.config.loading import Loading
 from notifier.config.source import Path_, Position, Problem
 from notifier.oncall import calendars
 from notifier.oncall.calendars import CalendarError

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from notifier.config.model import Configuration, Loading, Receiver, Recipient
+from notifier.config.loading import Loading
+from notifier.config.model import Configuration, Receiver, Recipient
 from notifier.incidents.lifecycle import Policy, Step
 from notifier.incidents.reply_codes import reply_code
 from notifier.oncall.schedules import Calendar, Schedules

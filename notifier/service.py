@@ -22,8 +22,11 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from notifier import __version__, systemd
 from notifier.clock import Clock, elapsed, utc_now
-from notifier.config import model as config
-from notifier.config.model import Configuration, ConfigurationError, Loading, TlsServerConfig
+from notifier.config.loading import ConfigurationError, Loading
+from notifier.config.loading import load as load_configuration
+from notifier.config.model import Configuration
+from notifier.config.secrets import secrets_of
+from notifier.config.web import TlsServerConfig, listen_url
 from notifier.delivery.message import Hold
 from notifier.logs import Redaction
 from notifier.metrics import Metrics
@@ -58,7 +61,7 @@ _SWITCH_INTERVAL = 0.0005
 
 def load(file: Path) -> tuple[Loading, Templates]:
     """Read the configuration in *file* and its templates; all that is wrong is in the loading's problems."""
-    loading = config.load(file)
+    loading = load_configuration(file)
     templates = Templates(loading.template_files)
     if loading.template_files:
         templates.isolate()
@@ -339,7 +342,7 @@ class Service:
                 worker.wake()
 
     def _keep_private(self, configuration: Configuration) -> None:
-        self._redaction.keep_secret(configuration.secrets())
+        self._redaction.keep_secret(secrets_of(configuration))
         self._redaction.mask_numbers(configuration.numbers())
 
     def _warn(self, loading: Loading) -> None:
@@ -429,7 +432,7 @@ class Service:
         self.start()
         _spare_the_collector()
         port = listener.getsockname()[1]
-        url = config.listen_url(web, port)
+        url = listen_url(web, port)
         log.info("notifier started", version=__version__, url=url, database=self.store.name)
         server.on_started = lambda: self._ready(port, on_ready)
         server.on_asked = self.pages.stop

@@ -12,7 +12,7 @@ import bcrypt
 import pytest
 import requests
 
-from notifier.config.model import Web
+from notifier.config.web import Web
 from notifier.logs import LogLevel, configure_logging
 from notifier.metrics import Metrics
 from notifier.permissions import Permission, Role

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from notifier import assets
 from notifier.config import schema
-from notifier.config.model import json_schema, load
+from notifier.config.loading import load
+from notifier.config.schema import json_schema
 from notifier.config.types import mask_password
 from notifier.rendering.compose import Templates
 from notifier.service import load as load_with_templates

@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 from notifier.alertmanager.webhook import parse_webhook
 from notifier.cli.app import app
 from notifier.config import reference
-from notifier.config.model import Recipient, load
+from notifier.config.loading import load
+from notifier.config.model import Recipient
 from notifier.oncall.schedules import Schedules
 from notifier.rendering.compose import Style, Templates, build_notification, compose
 from tests.conftest import payload, program

@@ -10,7 +10,7 @@ import urllib.parse
 import pytest
 import requests
 
-from notifier.config.model import Ovh
+from notifier.config.ovh import Ovh
 from notifier.emulator import Emulation
 from notifier.emulator.account import Refusal
 from notifier.ovh.api import OvhClient, _Client, _ServerClock

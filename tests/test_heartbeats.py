@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from notifier.config.secrets import secrets_of
 from notifier.store.schema import notifications
 from notifier.workers.watchdog import Watchdog
 from tests.conftest import alert, webhook
@@ -201,7 +202,7 @@ def test_the_silence_is_acknowledged_like_any_incident(make, emulator):
     ],
 )
 def test_what_is_wrong_with_a_heartbeat_is_said(files, change, expected):
-    from notifier.config.model import load
+    from notifier.config.loading import load
 
     loading = load(files.write(heartbeats=[{**BEAT, **change}]))
     assert any(expected in problem.message for problem in loading.errors), loading.errors
@@ -256,7 +257,7 @@ def test_the_watchdog_is_told_that_this_service_lives(make, switch):
     is_well[0] = False
     watchdog.work()
     assert len(switch.calls) == 2  # a service that cannot store pages nobody, and does not say it lives
-    assert url in list(pager.current.runtime.configuration.secrets())
+    assert url in list(secrets_of(pager.current.runtime.configuration))
     is_well[0] = True
 
 

@@ -29,7 +29,8 @@ from schemathesis.specs.openapi.checks import negative_data_rejection, positive_
 from starlette.routing import Route
 
 from notifier.alertmanager.webhook import parse_webhook
-from notifier.config.model import Recipient, Web
+from notifier.config.model import Recipient
+from notifier.config.web import Web
 from notifier.emulator import Emulator
 from notifier.logs import LogLevel, configure_logging
 from notifier.rendering.compose import Style, Templates, build_notification, compose

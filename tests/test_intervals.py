@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from notifier.alertmanager.time_intervals import Interval, first_after
-from notifier.config.model import IntervalConfig, load
+from notifier.config.loading import load
+from notifier.config.model import IntervalConfig
 from notifier.web.api import incident_json
 from tests.conftest import alert, program, webhook
 from tests.test_incidents import team, the_incident, told

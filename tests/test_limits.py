@@ -497,7 +497,7 @@ def test_admins_are_told_of_the_limit_once_in_its_time(make, emulator):
     ],
 )
 def test_what_is_wrong_with_limits_is_said(files, written, expected):
-    from notifier.config.model import load
+    from notifier.config.loading import load
 
     loading = load(files.write(limits=written))
     assert any(expected in problem.message for problem in loading.errors), loading.errors

@@ -6,7 +6,8 @@ import sys
 import pytest
 import structlog
 
-from notifier.config.model import load
+from notifier.config.loading import load
+from notifier.config.secrets import secrets_of
 from notifier.emulator import Fault, FaultKind
 from notifier.logs import LogFormat, LogLevel, configure_logging
 from tests.conftest import alert, webhook
@@ -136,5 +137,5 @@ def test_a_job_that_is_asked_for_often_is_a_line_and_names_what_it_is_about(writ
 )
 def test_the_url_of_the_database_is_a_secret_only_with_a_password(files, url, hidden):
     loading = load(files.write(storage={"url": url}))
-    secrets = list(loading.configuration.secrets())
+    secrets = list(secrets_of(loading.configuration))
     assert [one for one in secrets if "notifier@" in one or "hunter2" in one] == hidden

@@ -9,7 +9,7 @@ import pytest
 import requests
 import urllib3
 
-from notifier.config.model import Ovh
+from notifier.config.ovh import Ovh
 from notifier.emulator import Fault, FaultKind
 from notifier.ovh.api import OvhClient, policy, rights
 from notifier.ovh.errors import CallFailed, Fate, from_exception, from_response

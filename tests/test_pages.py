@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 import requests
 
-from notifier.config.model import load
+from notifier.config.loading import load
 from notifier.emulator import Fault, FaultKind
 from notifier.oncall.schedules import Schedules
 from notifier.store.ledger import Spent

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from notifier.cli.app import app
 from notifier.cli.sachet import SachetError, migrate
-from notifier.config.model import load
+from notifier.config.loading import load
 
 SHOWN = re.findall(
     r"```yaml\n(.*?)```", (Path(__file__).parent.parent / "docs" / "sachet.md").read_text(), re.DOTALL

@@ -13,7 +13,7 @@ from icalendar import Calendar as ICalendar
 from typer.testing import CliRunner
 
 from notifier.cli.app import app
-from notifier.config.model import load
+from notifier.config.loading import load
 from notifier.oncall.schedules import Calendar, Schedule, Schedules
 
 PARIS = ZoneInfo("Europe/Paris")

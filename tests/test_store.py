@@ -23,7 +23,8 @@ from hypothesis import strategies as st
 from sqlalchemy import event, text
 from sqlalchemy.exc import OperationalError
 
-from notifier.config.model import CreditLimit, PerContact, Rate, Recipient
+from notifier.config.model import CreditLimit, PerContact, Recipient
+from notifier.config.ovh import Rate
 from notifier.delivery.message import Ending, Job, MessageState, NewMessage
 from notifier.delivery.selection import Limits, Snapshot
 from notifier.ids import first_id, new_id

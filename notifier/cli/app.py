@@ -27,7 +27,9 @@ from notifier.cli import sachet
 from notifier.cli.client import DEFAULT_URL, Client, ServiceError
 from notifier.clock import utc_now
 from notifier.config.advice import advise, unknown_receivers
-from notifier.config.model import Configuration, ConfigurationError, Loading, Ovh, Storage, ovh_for_login
+from notifier.config.loading import ConfigurationError, Loading, ovh_for_login
+from notifier.config.model import Configuration, Storage
+from notifier.config.ovh import Ovh
 from notifier.config.source import Problem
 from notifier.config.types import Moment, parse_moment
 from notifier.ids import new_id

@@ -13,7 +13,10 @@ import yaml
 from pydantic import SecretStr
 
 from notifier.alertmanager.matchers import Matcher, MatchType
-from notifier.config.model import Configuration, Loading, Ovh, RouteConfig
+from notifier.config.loading import Loading
+from notifier.config.model import Configuration, RouteConfig
+from notifier.config.ovh import Ovh
+from notifier.config.secrets import secrets_of
 from notifier.config.source import Path_, Position, Problem
 from notifier.routing import Routing
 from notifier.sms.phones import mask, parse_mobile
@@ -164,7 +167,7 @@ def _secrets(configuration: Configuration, file: Path) -> Iterator[tuple[Path_, 
         if secret is not None and len(secret.get_secret_value()) < _SHORTEST_SECRET:
             yield path, f"this {kind} can be guessed; make one with: openssl rand -hex 16"
     text = file.read_text(encoding="utf-8")
-    is_inside = any(len(secret) >= _TELLING and secret in text for secret in configuration.secrets())
+    is_inside = any(len(secret) >= _TELLING and secret in text for secret in secrets_of(configuration))
     if is_inside and file.stat().st_mode & stat.S_IROTH:
         message = (
             "holds secrets and can be read by everyone on this machine; make it readable by the service alone"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from notifier.config.model import json_schema
+from notifier.config.schema import json_schema
 
 FILE = Path(__file__).parents[2] / "docs" / "configuration.md"
 

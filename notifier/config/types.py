@@ -430,3 +430,10 @@ Months = Annotated[
 Years = Annotated[
     intervals.Ranges, BeforeValidator(_ranges(intervals.parse_years)), WithJsonSchema(_RANGE_LIST)
 ]
+
+
+class FromFile:
+    """Marks a key that may also be given as the name of a file, ``x_file``. Its value is shown to nobody."""
+
+
+FROM_FILE = FromFile()

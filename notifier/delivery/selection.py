@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from notifier.alertmanager.durations import format_duration
-from notifier.config.model import CreditLimit, PerContact, Rate
+from notifier.config.model import CreditLimit, PerContact
+from notifier.config.ovh import Rate
 from notifier.delivery.accounts import assign_accounts
 from notifier.delivery.digest import compose_digest
 from notifier.delivery.message import Hold, Job, Message, NewMessage

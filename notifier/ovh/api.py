@@ -34,7 +34,7 @@ from pydantic import (
 )
 
 from notifier.clock import LATEST, clamp
-from notifier.config.model import Ovh
+from notifier.config.ovh import Ovh
 from notifier.http_client import limit
 from notifier.ovh.errors import CallFailed, Failure, Fate, from_exception, from_response
 

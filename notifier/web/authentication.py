@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from notifier.config.model import Web
+from notifier.config.web import Web
 from notifier.permissions import Permission, Role
 
 

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.types import Scope
 
 from notifier.clock import elapsed
-from notifier.config.model import Web
+from notifier.config.web import Web
 from notifier.metrics import Metrics
 from notifier.permissions import Permission
 from notifier.web.authentication import ANYBODY, Authentication, Identity, verifier

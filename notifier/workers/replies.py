@@ -12,7 +12,8 @@ import structlog
 
 from notifier.alertmanager.silences import SilenceRefused, make_silences
 from notifier.alertmanager.webhook import parse_webhook
-from notifier.config.model import AlertmanagerConfig, Recipient, ReplyCommand, ReplySettings
+from notifier.config.model import AlertmanagerConfig, Recipient
+from notifier.config.ovh import ReplyCommand, ReplySettings
 from notifier.incidents.lifecycle import Event, Incident, IncidentState, Kind, urgency
 from notifier.incidents.replies import (
     Ack,

@@ -1,0 +1,113 @@
+"""The section ``ovh``: the accounts that send."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, SecretStr, StrictBool
+
+from notifier.config.section import Section
+from notifier.config.types import FROM_FILE, Endpoint, PositiveDuration, SenderName, count
+
+
+class _Polling(Section):
+    poll_interval: PositiveDuration
+
+
+class ReceiptSettings(_Polling):
+    """Delivery receipts."""
+
+    poll_interval: PositiveDuration = timedelta(seconds=20)
+    """How often OVHcloud is asked for the receipts of new messages. It is asked less often as they get old."""
+
+
+class ReplyCommand(StrEnum):
+    """A command in a reply."""
+
+    ACK = "ack"
+    CLOSE = "close"
+    NEXT = "next"
+    WHO = "who"
+    MUTE = "mute"
+
+
+class ReplySettings(_Polling):
+    """Replies by SMS."""
+
+    poll_interval: PositiveDuration = timedelta(seconds=15)
+    """How often OVHcloud is asked for replies while an incident is open, and 15 minutes longer; else once a minute."""
+    require_code: StrictBool = False
+    """Whether a reply must contain the two letters of the page (#7KP). Sender numbers can be forged."""
+    may: tuple[ReplyCommand, ...] = (
+        ReplyCommand.ACK,
+        ReplyCommand.CLOSE,
+        ReplyCommand.NEXT,
+        ReplyCommand.WHO,
+    )
+    """Commands that replies may give: ack, close, next, who, mute."""
+    any_contact: StrictBool = False
+    """Whether contacts may act on incidents for which they were not paged."""
+
+
+class Rate(Section):
+    """The maximum rate of an account."""
+
+    messages: Annotated[int, Field(ge=1, le=1_000_000), BeforeValidator(count)]
+    """Maximum number of messages within `per`."""
+    per: PositiveDuration = timedelta(seconds=1)
+    """Window for `messages`."""
+
+
+class Ovh(Section):
+    """An OVHcloud account that sends."""
+
+    endpoint: Endpoint = "ovh-eu"
+    """A region (ovh-eu, ovh-ca, ovh-us), or the base URL of an API (https://.../1.0)."""
+    application_key: Annotated[str | None, FROM_FILE] = None
+    """Application key, from https://eu.api.ovh.com/createToken/."""
+    application_secret: Annotated[SecretStr | None, FROM_FILE] = None
+    consumer_key: Annotated[SecretStr | None, FROM_FILE] = None
+    """Consumer key; "notifier ovh login" obtains one."""
+    client_id: Annotated[str | None, FROM_FILE] = None
+    """OAuth2 service account; replaces the three keys."""
+    client_secret: Annotated[SecretStr | None, FROM_FILE] = None
+    service_name: str | None = Field(default=None, pattern="^[A-Za-z0-9_.-]+$")
+    """SMS account, such as sms-ab12345-1. Optional if there is only one."""
+    sender: SenderName | None = None
+    """Sender declared at OVHcloud, up to 11 letters and digits."""
+    sender_for_response: StrictBool = False
+    """Send from a short number that accepts replies (France only; OVHcloud refuses URLs in messages)."""
+    virtual_number: str | None = None
+    """Send from a rented number that accepts replies."""
+    timeout: PositiveDuration = timedelta(seconds=10)
+    """Time-out of a call."""
+    settle_timeout: PositiveDuration = timedelta(minutes=2)
+    """How long OVHcloud is asked whether it accepted a job whose answer was lost, before the job is sent again."""
+    max_concurrency: Annotated[int, Field(ge=1, le=64), BeforeValidator(count)] = 16
+    """Maximum number of simultaneous calls."""
+    rate: Rate | None = None
+    """Maximum rate, of all replicas together. Default: no limit."""
+    receipts: ReceiptSettings = Field(default_factory=ReceiptSettings)
+    replies: ReplySettings = Field(default_factory=ReplySettings)
+    callback_secret: Annotated[SecretStr | None, FROM_FILE] = None
+    """Secret in the URLs that OVHcloud may call: /ovh/receipt/SECRET and /ovh/reply/SECRET."""
+
+    @property
+    def takes_replies(self) -> bool:
+        """Whether people can reply to what is sent."""
+        return self.sender_for_response or self.virtual_number is not None
+
+    @property
+    def name(self) -> str:
+        """What the account is known by here: its service name, empty where that is left for OVHcloud to tell."""
+        return self.service_name or ""
+
+
+def as_list(value: Any) -> Any:
+    """Read what stands in place of a list as the list of it."""
+    return value if isinstance(value, list | tuple) else [value]
+
+
+Accounts = Annotated[tuple[Ovh, ...], Field(min_length=1), BeforeValidator(as_list)]
