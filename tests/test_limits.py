@@ -12,9 +12,9 @@ from notifier.config.model import PerContact
 from notifier.delivery.digest import digest_text, in_full
 from notifier.delivery.throttle import SHORTEST_WAIT, burst, throttle
 from notifier.emulator import Fault, FaultKind
+from notifier.planning.plans import plan
 from notifier.sms.encoding import measure
 from notifier.store.schema import messages, webhooks
-from notifier.workers import planner as planning
 from notifier.workers.actions import Via
 from tests.conftest import ALICE, alert, webhook
 from tests.postgres import both_engines
@@ -513,12 +513,12 @@ def test_what_people_write_is_not_cut_off_by_a_digest(make, emulator):
 
 
 def test_a_digest_counts_what_is_paged_in_a_built_in_text(make, emulator, monkeypatch):
-    pager, real = make(**team()), planning.plan
+    pager = make(**team())
 
-    def plan(runtime, webhook, *rest):
-        return 1 / 0 if "Broken" in webhook.alerts[0].labels["alertname"] else real(runtime, webhook, *rest)
+    def failing(runtime, webhook, *rest):
+        return 1 / 0 if "Broken" in webhook.alerts[0].labels["alertname"] else plan(runtime, webhook, *rest)
 
-    monkeypatch.setattr(planning, "plan", plan)
+    monkeypatch.setattr("notifier.workers.planner.plan", failing)
     storm(pager, [f"A{number}" for number in range(20)], "warning")
     pager.turn(3)
     for number in range(3):

@@ -16,11 +16,11 @@ from notifier.emulator import Fault, FaultKind
 from notifier.emulator.account import Refusal, bad_request
 from notifier.ids import new_id
 from notifier.ovh.api import Outcome, Outgoing, Sent
+from notifier.planning.plans import preview
 from notifier.rendering.reduction import plain
 from notifier.workers.backpressure import Backpressure
 from notifier.workers.delivery import endings
 from notifier.workers.job_threads import Work
-from notifier.workers.planner import preview
 from notifier.workers.settlement import matching
 from tests.conftest import ALICE, BOB, alert, payload, webhook
 from tests.pager import ONE, due_in, texts

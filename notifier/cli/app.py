@@ -39,6 +39,8 @@ from notifier.oncall.calendars import AHEAD
 from notifier.oncall.schedules import COVER, Schedule, Schedules, Shift, shift_json
 from notifier.ovh.api import Outgoing, OvhClient, policy
 from notifier.ovh.errors import CallFailed, Fate
+from notifier.planning.plans import preview
+from notifier.planning.texts import OutgoingText
 from notifier.preflight import Finding, look_over, online, read_calendars
 from notifier.rendering.compose import Templates
 from notifier.runtime import Runtime, prepare
@@ -49,7 +51,6 @@ from notifier.store.engine import StoreRefused, StoreUnavailable
 from notifier.store.sqlite import backup
 from notifier.store.transfer import transfer
 from notifier.workers.actions import sendable
-from notifier.workers.planner import OutgoingText, preview
 from notifier.workers.receipts import REASONS
 
 if TYPE_CHECKING:

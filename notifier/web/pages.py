@@ -32,6 +32,9 @@ from notifier.incidents.heartbeats import SEEN, beats
 from notifier.incidents.lifecycle import Incident, IncidentState, next_step
 from notifier.logs import Redaction
 from notifier.permissions import Permission
+from notifier.planning.division import described_mute, divide
+from notifier.planning.plans import preview
+from notifier.planning.receivers import receiver_of
 from notifier.routing import RECEIVER_LABEL
 from notifier.runtime import Current
 from notifier.sms.phones import mask
@@ -53,7 +56,6 @@ from notifier.workers.account_monitor import AccountMonitor
 from notifier.workers.actions import Actions, Verdict, Via
 from notifier.workers.backpressure import Backpressure
 from notifier.workers.escalator import last_part
-from notifier.workers.planner import described_mute, divide, preview, receiver_of
 
 _SITE = Path(__file__).parent / "site"
 _STATIC = {"style.css": "text/css", "live.js": "text/javascript", "icon.svg": "image/svg+xml"}

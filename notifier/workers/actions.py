@@ -21,12 +21,12 @@ from notifier.incidents.lifecycle import (
     reopened,
     resolved,
 )
+from notifier.planning.receivers import receiver_of, recipients_of
 from notifier.rendering.phrases import notice
 from notifier.sms.encoding import MAX_PARTS, Encoding, encode, measure, without_contacts
 from notifier.sms.phones import mask
 from notifier.store.records import IncidentChange
 from notifier.workers.context import Context
-from notifier.workers.planner import receiver_of, recipients_of
 
 log = structlog.get_logger(__name__)
 

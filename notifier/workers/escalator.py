@@ -25,6 +25,10 @@ from notifier.incidents.lifecycle import (
     reopened,
 )
 from notifier.planning import last_resort
+from notifier.planning.division import ReceiverAlerts, described_mute, divide
+from notifier.planning.plans import plan
+from notifier.planning.receivers import receiver_of, recipients_of, successor
+from notifier.planning.texts import new_messages
 from notifier.rendering.compose import Notification, notification_from_incident
 from notifier.runtime import Runtime
 from notifier.store.incidents import HEARTBEATS
@@ -32,18 +36,8 @@ from notifier.store.records import IncidentChange
 from notifier.store.store import Store
 from notifier.workers.context import Context
 from notifier.workers.heartbeats import heartbeat_notification, silence_of, written_for
-from notifier.workers.planner import (
-    ReceiverAlerts,
-    described_mute,
-    divide,
-    new_messages,
-    plan,
-    receiver_of,
-    recipients_of,
-    report_failures,
-    successor,
-)
 from notifier.workers.set_aside import MOST_ATTEMPTS, isolate
+from notifier.workers.template_failures import report_failures
 from notifier.workers.worker import Worker
 
 log = structlog.get_logger(__name__)

@@ -19,6 +19,8 @@ from notifier.ids import new_id
 from notifier.incidents.heartbeats import SEEN, Silence, summary
 from notifier.incidents.lifecycle import Event, Incident, IncidentState, Kind, escalated, next_step, resolved
 from notifier.planning import last_resort
+from notifier.planning.receivers import recipients_of
+from notifier.planning.texts import OutgoingText, new_messages, pages
 from notifier.rendering.compose import Notification, ShownAlert, title
 from notifier.runtime import Runtime
 from notifier.store.engine import StoreUnavailable
@@ -26,8 +28,8 @@ from notifier.store.incidents import HEARTBEATS
 from notifier.store.records import IncidentChange
 from notifier.store.store import Store
 from notifier.workers.context import Context
-from notifier.workers.planner import OutgoingText, new_messages, pages, recipients_of, report_failures
 from notifier.workers.set_aside import MOST_ATTEMPTS
+from notifier.workers.template_failures import report_failures
 from notifier.workers.worker import Worker
 
 log = structlog.get_logger(__name__)

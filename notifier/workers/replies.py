@@ -30,6 +30,7 @@ from notifier.incidents.replies import (
 from notifier.incidents.reply_codes import MOST_WRONG, WRONG_PER, without_code
 from notifier.ovh.api import Incoming, OvhClient, number_of
 from notifier.ovh.errors import CallFailed
+from notifier.planning.division import alert_key
 from notifier.rendering.phrases import notice
 from notifier.sms.encoding import clip
 from notifier.sms.phones import mask
@@ -39,7 +40,6 @@ from notifier.store.incidents import HEARTBEATS
 from notifier.store.records import IncidentChange
 from notifier.workers.actions import Actions, Via
 from notifier.workers.context import Context
-from notifier.workers.planner import alert_key
 from notifier.workers.set_aside import MOST_ATTEMPTS
 from notifier.workers.worker import Worker
 

@@ -1,0 +1,55 @@
+"""Moves: incidents whose alerts arrive under another group key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from notifier.incidents.lifecycle import (
+    Incident,
+    IncidentState,
+)
+from notifier.planning.division import ReceiverAlerts
+from notifier.store.incidents import HEARTBEATS
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """What becomes of incidents whose alerts arrive under another group key.
+
+    *incident* goes on under the new key, *over* is resolved since all of its alerts have moved or ended, and *left*
+    goes on without those.
+    """
+
+    incident: Incident | None
+    over: tuple[Incident, ...] = ()
+    left: tuple[Incident, ...] = ()
+
+
+def move(part: ReceiverAlerts, ended: frozenset[str], others: Iterable[Incident]) -> Move:
+    """Return what becomes of the open incidents *others*, of which some alerts are in *part* of another group.
+
+    The group of an alert changes when ``group_by`` or a route is edited while it fires. An incident moves to the new
+    group if all that fires in it is in the part; else it only loses those alerts. Of several that move, an open one
+    goes on rather than one that somebody has acknowledged: a page must not get lost.
+
+    Args:
+        part: the alerts of a webhook for a receiver, for whose key no incident is open.
+        ended: the keys of those of its alerts that are resolved.
+        others: incidents with some of these alerts.
+    """
+    arriving = part.firing or ended
+    whole: list[Incident] = []
+    partly: list[Incident] = []
+    for incident in others:
+        is_candidate = incident.receiver == part.receiver.name and bool(incident.firing & arriving)
+        if is_candidate and not incident.group_key.startswith(HEARTBEATS):
+            (whole if incident.firing <= arriving else partly).append(incident)
+    whole.sort(key=lambda one: (one.state is not IncidentState.OPEN, one.id))
+    kept = None
+    if whole:
+        known = frozenset[str]().union(*(one.alerts for one in whole))
+        # What fires is compared with nothing: what is known already is no reminder under its new key.
+        kept = replace(whole[0], group_key=part.group_key, alerts=known, firing=frozenset())
+    without = tuple(replace(one, firing=one.firing - arriving) for one in partly)
+    return Move(kept, tuple(whole[1:]), without)

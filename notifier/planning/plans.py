@@ -1,0 +1,279 @@
+"""Plans: what a webhook does to incidents, and who is notified."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from notifier.alertmanager.webhook import Webhook
+from notifier.clock import is_known
+from notifier.config.model import Recipient
+from notifier.ids import new_id
+from notifier.incidents.lifecycle import (
+    PAGING,
+    Change,
+    Incident,
+    IncidentState,
+    Kind,
+    classify_webhook,
+    escalated,
+    next_step,
+    resolved,
+    urgency,
+)
+from notifier.planning.division import ReceiverAlerts, alert_key, described_mute, divide
+from notifier.planning.moves import Move
+from notifier.planning.receivers import receiver_of, update_recipients
+from notifier.planning.texts import OutgoingText, pages
+from notifier.rendering.compose import (
+    Notification,
+    build_notification,
+    notification_from_incident,
+    since,
+    title,
+)
+from notifier.runtime import Runtime
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What becomes of one part: what it does to its incident, and whom that is told."""
+
+    part: ReceiverAlerts
+    change: Change
+    incident: Incident | None
+    notification: Notification | None
+    pages: tuple[OutgoingText, ...] = ()
+    detail: str | None = None
+    is_of_webhook: bool = True
+    """Whether the webhook is about the incident: it is not where alerts only move away from it."""
+
+
+def plan(
+    runtime: Runtime,
+    webhook: Webhook,
+    part: ReceiverAlerts,
+    incident: Incident | None,
+    involved: Sequence[Recipient],
+    number: int | None,
+    now: datetime,
+) -> Plan:
+    """Return the plan for *part* of *webhook*.
+
+    *incident* is the one it belongs to, of which *involved* were notified, or None; a new one gets *number*, and none
+    at all if that is None.
+    """
+    change = classify_webhook(incident, part.firing, is_whole=part.is_whole)
+    notification = part.notification
+    if part.muted_by:
+        return _muted_plan(described_mute(runtime, part, now), part, change, incident, number, now)
+    if change is Change.OPENED and notification is not None:
+        policy, asked = runtime.policy(part.receiver), dict[Sequence[str], tuple[Recipient, ...]]()
+
+        def on_call(names: Sequence[str]) -> tuple[Recipient, ...]:
+            asked[names] = runtime.recipients(names, now)
+            return asked[names]
+
+        outcome = next_step(policy, 0, 0, now, on_call)
+        paged = outcome.recipients or runtime.fallback_recipients(part.receiver, now)
+        notification = replace(notification, number=number)
+        if number is not None:
+            incident = escalated(_opened(part, notification, number, now), outcome)
+        first = policy.steps[0].notify
+        gap = None if asked[first] else f"nobody is on call in {', '.join(first)}"
+        written = pages(runtime, part.receiver, notification, paged, Kind.PAGE, now)
+        return Plan(part, change, incident, notification, written, detail=gap)
+    if incident is None or change is Change.NOTHING:
+        return Plan(part, Change.NOTHING, None, notification)
+    if notification is not None:
+        notification = replace(notification, number=incident.number)
+    match change:
+        case Change.RESOLVED:
+            recipients = involved if part.receiver.send_resolved else ()
+            return _notifying(
+                runtime, part, change, resolved(incident, now), notification, recipients, Kind.RESOLVED, now
+            )
+        case Change.JOINED:
+            return _joining_plan(runtime, webhook, part, incident, involved, now)
+        case Change.REPEATED if incident.state is IncidentState.OPEN and incident.steps_taken:
+            recipients = update_recipients(runtime, part.receiver, incident, involved, now)
+            return _notifying(
+                runtime, part, change, _joined(incident, part), notification, recipients, Kind.REMINDER, now
+            )
+        case Change.REPLACED:  # nobody has what fires now: it is paged like something new
+            return Plan(part, change, replace(_joined(incident, part), due_at=now), notification)
+    return Plan(part, change, _joined(incident, part), notification)
+
+
+def _joining_plan(
+    runtime: Runtime,
+    webhook: Webhook,
+    part: ReceiverAlerts,
+    incident: Incident,
+    involved: Sequence[Recipient],
+    now: datetime,
+) -> Plan:
+    """Return the plan for a part with alerts that are new to *incident*: those involved are notified."""
+    after = _joined(incident, part)
+    if not incident.steps_taken and incident.state is IncidentState.OPEN:
+        # It was muted: now the first step comes at once, and tells of all.
+        return Plan(part, Change.JOINED, replace(after, due_at=now), part.notification)
+    keys = part.firing - incident.alerts
+    new = [position for position in part.positions if alert_key(webhook.alerts[position]) in keys]
+    recipients = update_recipients(runtime, part.receiver, incident, involved, now)
+    notification = build_notification(webhook, new, part.receiver.name) if involved else part.notification
+    if notification is not None:
+        notification = replace(notification, number=incident.number)
+    return _notifying(runtime, part, Change.JOINED, after, notification, recipients, Kind.UPDATE, now)
+
+
+def _notifying(
+    runtime: Runtime,
+    part: ReceiverAlerts,
+    change: Change,
+    incident: Incident,
+    notification: Notification | None,
+    recipients: Sequence[Recipient],
+    kind: Kind,
+    now: datetime,
+) -> Plan:
+    """Return a plan that notifies *recipients* of *incident*, by messages of *kind*."""
+    if notification is None:
+        return Plan(part, change, incident, None)
+    if kind in PAGING:
+        notification = replace(notification, reason=kind.value)
+    return Plan(
+        part,
+        change,
+        incident,
+        notification,
+        pages(runtime, part.receiver, notification, recipients, kind, now),
+    )
+
+
+def _muted_plan(
+    mute: str,
+    part: ReceiverAlerts,
+    change: Change,
+    incident: Incident | None,
+    number: int | None,
+    now: datetime,
+) -> Plan:
+    """Return what becomes of a part that is muted: nobody is told; what opens is paged when it is heard again."""
+    if change is Change.OPENED and part.notification is not None and number is not None:
+        opened = replace(
+            _opened(part, part.notification, number, now),
+            due_at=part.look_at(now),
+            muted_by=mute,
+            muted_until=part.muted_until,
+        )
+        return Plan(part, change, opened, part.notification)
+    if change is Change.RESOLVED and incident is not None:
+        return Plan(part, change, resolved(incident, now), part.notification)
+    if incident is None:
+        return Plan(part, Change.NOTHING, None, part.notification)
+    if change in (Change.JOINED, Change.REPLACED):  # whose alerts stay unknown until they are heard
+        if incident.steps_taken or incident.state is IncidentState.ACKNOWLEDGED:
+            change = change if incident.unmute_at is None else Change.REPEATED
+            incident = replace(incident, unmute_at=part.look_at(now))
+        else:
+            due_at = min(filter(None, (incident.due_at, part.look_at(now))))
+            incident = replace(_joined(incident, part), due_at=due_at)
+    return Plan(part, change, incident, part.notification)
+
+
+def _joined(incident: Incident, part: ReceiverAlerts) -> Incident:
+    """Return *incident* with the alerts of *part*, its labels those that all of them share."""
+    labels = incident.labels
+    if part.notification is not None:
+        shared = {**part.notification.common_labels, **part.notification.group_labels}
+        labels = {name: value for name, value in labels.items() if shared.get(name) == value}
+    alerts = incident.alerts | part.firing
+    severities = (incident.severity, part.notification.severity if part.notification is not None else "")
+    severity = min(filter(None, severities), key=urgency, default="")
+    return replace(
+        incident,
+        alerts=alerts,
+        firing=part.firing,
+        labels=labels,
+        severity=severity,
+        unmute_at=None,
+        muted_by="" if not part.muted_by else incident.muted_by,
+    )
+
+
+def _opened(part: ReceiverAlerts, notification: Notification, number: int, now: datetime) -> Incident:
+    return Incident(
+        id=new_id(now),
+        number=number,
+        receiver=part.receiver.name,
+        group_key=part.group_key,
+        state=IncidentState.OPEN,
+        title=title(notification),
+        labels={**notification.common_labels, **notification.group_labels},
+        alerts=part.firing,
+        firing=part.firing,
+        webhook_id=None,
+        opened_at=now,
+        began_at=_began(notification, now),
+        severity=notification.severity,
+    )
+
+
+def _began(notification: Notification, now: datetime) -> datetime | None:
+    """Return when the alerts of a notification began to fire, `now` at the latest; None if it is not known."""
+    began = since(notification.alerts) or now
+    return min(now, began) if is_known(began) else None
+
+
+def preview(runtime: Runtime, webhook: Webhook, posted_to: str | None, now: datetime) -> list[Plan]:
+    """Return what *webhook* would come to if nothing was open: a page for what fires, or what resolution says."""
+    plans = []
+    for part in divide(runtime, webhook, posted_to, now):
+        planned = plan(runtime, webhook, replace(part, muted_by=()), None, (), None, now)
+        if planned.change is Change.NOTHING and part.notification is not None:
+            recipients = runtime.recipients(part.receiver.notify, now)
+            written = pages(runtime, part.receiver, part.notification, recipients, Kind.RESOLVED, now)
+            planned = replace(planned, pages=written)
+        plans.append(planned)
+    return plans
+
+
+def plans_of_move(part: ReceiverAlerts, moving: Move, now: datetime) -> Iterator[Plan]:
+    """Yield what becomes of the incidents that alerts have moved from; nobody is notified."""
+    to = (
+        f"its alerts moved to #{moving.incident.number}"
+        if moving.incident
+        else "its alerts moved to another group"
+    )
+    for one in moving.over:
+        of_one = ReceiverAlerts(part.receiver, one.group_key, (), None, frozenset())
+        yield Plan(of_one, Change.RESOLVED, resolved(one, now), None, detail=to, is_of_webhook=False)
+    for one in moving.left:
+        of_one = ReceiverAlerts(part.receiver, one.group_key, (), None, one.firing)
+        detail = f"some of {to}"
+        yield Plan(of_one, Change.SHIFTED, one, None, detail=detail, is_of_webhook=False)
+
+
+def plan_without_alerts(
+    runtime: Runtime, webhook: Webhook, incident: Incident, involved: Sequence[Recipient], now: datetime
+) -> Plan:
+    """Return what becomes of *incident* when *webhook*, of its group, has no alert for its receiver.
+
+    Its alerts are over, or since a change of the configuration they reach others: then nobody is told.
+    """
+    receiver = receiver_of(runtime, incident)
+    firing = {alert_key(alert) for alert in webhook.alerts if alert.status == "firing"}
+    notification = notification_from_incident(
+        incident.title, incident.labels, incident.opened_at, receiver.name, incident.group_key, ended_at=now
+    )
+    notification = replace(notification, number=incident.number)
+    part = ReceiverAlerts(receiver, incident.group_key, (), notification, frozenset())
+    if firing & incident.alerts:
+        detail = "its alerts reach other receivers now"
+        return Plan(part, Change.RESOLVED, resolved(incident, now), notification, detail=detail)
+    recipients = involved if receiver.send_resolved else ()
+    return _notifying(
+        runtime, part, Change.RESOLVED, resolved(incident, now), notification, recipients, Kind.RESOLVED, now
+    )

@@ -1,0 +1,84 @@
+"""The receiver of an incident, and how those who were paged are reached now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from notifier.alertmanager.webhook import WebhookError, parse_webhook
+from notifier.config.model import Receiver, Recipient
+from notifier.incidents.lifecycle import (
+    Incident,
+)
+from notifier.planning.division import divide
+from notifier.runtime import Runtime
+from notifier.store.incidents import Involved
+
+
+def receiver_of(runtime: Runtime, incident: Incident) -> Receiver:
+    """Return the receiver of *incident*; the first one where it is not configured any more: somebody must be paged."""
+    return runtime.configuration.receiver(incident.receiver) or runtime.configuration.receivers[0]
+
+
+def successor(
+    runtime: Runtime, incident: Incident, body: bytes, posted_to: str | None, now: datetime
+) -> Receiver | None:
+    """Return the receiver that the alerts of *incident* reach now, where its own was renamed or removed.
+
+    *body* is its last webhook, posted for the receiver *posted_to* if it was. None where that cannot be said, as
+    without routes.
+    """
+    try:
+        webhook = parse_webhook(body)
+    except WebhookError:
+        return None
+    if runtime.configuration.receiver(posted_to or "") is None and runtime.routing.is_unknown(
+        webhook.receiver
+    ):
+        return None
+    parts = divide(runtime, webhook, posted_to, now)
+    of_incident = [part for part in parts if part.firing & incident.alerts]
+    return next((part.receiver for part in (*of_incident, *parts)), None)
+
+
+def recipients_of(runtime: Runtime, involved: Iterable[Involved]) -> tuple[Recipient, ...]:
+    """Return how to write to those who were paged: contacts at the number they have now.
+
+    A contact that was renamed is found by its number. Whoever left the configuration is left out.
+    """
+    configuration, found = runtime.configuration, dict[str, Recipient]()
+    names = {contact.name for contact in configuration.contacts}
+    for one in involved:
+        if one.contact in names:
+            recipient = configuration.recipient(one.contact)
+        elif one.phone in configuration.numbers():
+            every = (configuration.recipient(name) for name in names)
+            recipient = next((r for r in every if r.phone == one.phone), configuration.recipient(one.phone))
+        else:
+            continue
+        found.setdefault(recipient.phone, recipient)
+    return tuple(found.values())
+
+
+def update_recipients(
+    runtime: Runtime, receiver: Receiver, incident: Incident, involved: Sequence[Recipient], now: datetime
+) -> Sequence[Recipient]:
+    """Return who is notified of what joins *incident* or repeats, each number once.
+
+    Those whom the current step means at *now*, who may have come on duty after it was taken, then the holder, then
+    those *involved*, who were paged before. Whoever was removed from the configuration is left out.
+    """
+    steps = runtime.policy(receiver).steps
+    last = len(steps) - 1
+    # Step 0 comes after the last one by `repeat`, or is still to be taken.
+    current = steps[min(incident.step - 1, last) if incident.step else last if incident.steps_taken else 0]
+    names = {contact.name for contact in runtime.configuration.contacts}
+    found = {one.phone: one for one in runtime.recipients(current.notify, now)}
+    if incident.holder in names:
+        holder = runtime.configuration.recipient(str(incident.holder))
+        found.setdefault(holder.phone, holder)
+    numbers = {one.phone for one in runtime.recipients(receiver.everyone(), now) if not one.name}
+    for one in involved:
+        if one.name or one.phone in numbers:
+            found.setdefault(one.phone, one)
+    return tuple(found.values()) or runtime.fallback_recipients(receiver, now)

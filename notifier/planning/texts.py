@@ -1,0 +1,78 @@
+"""The texts that a notification needs, and the messages that are stored for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from notifier.config.model import Receiver, Recipient
+from notifier.delivery.message import NewMessage
+from notifier.ids import new_id
+from notifier.incidents.lifecycle import (
+    Incident,
+    Kind,
+    urgency,
+)
+from notifier.rendering.compose import (
+    Notification,
+    Text,
+    compose,
+    digest_entry,
+)
+from notifier.runtime import Runtime
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingText:
+    """A message that is called for."""
+
+    recipient: Recipient
+    text: Text
+    kind: Kind
+
+
+def pages(
+    runtime: Runtime,
+    receiver: Receiver,
+    notification: Notification,
+    recipients: Iterable[Recipient],
+    kind: Kind,
+    now: datetime,
+) -> tuple[OutgoingText, ...]:
+    """Return the texts of *notification* for *recipients* of *receiver*."""
+    style = runtime.style(receiver)
+    return tuple(
+        OutgoingText(recipient, compose(runtime.templates, notification, recipient, style, now), kind)
+        for recipient in recipients
+    )
+
+
+def new_messages(
+    runtime: Runtime,
+    receiver: Receiver,
+    incident: Incident,
+    notification: Notification,
+    written: Iterable[OutgoingText],
+    received_at: datetime,
+    now: datetime,
+) -> tuple[NewMessage, ...]:
+    """Return *written* as they are stored: what *incident* has *receiver* told."""
+    expires_at = received_at + runtime.configuration.expire_after(receiver)
+    short, rank = digest_entry(notification), urgency(notification.severity)
+    return tuple(
+        NewMessage(
+            id=new_id(now),
+            contact=page.recipient.name,
+            phone=page.recipient.phone,
+            text=page.text.text,
+            parts=page.text.size.parts,
+            expires_at=expires_at,
+            kind=page.kind,
+            incident_id=incident.id,
+            step=incident.steps_taken if page.kind is Kind.PAGE else None,
+            urgency=rank,
+            digest_entry=short,
+        )
+        for page in written
+    )
