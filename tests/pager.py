@@ -11,8 +11,8 @@ from notifier.delivery.retry import LISTING_DELAY
 from notifier.delivery.selection import Limits
 from notifier.ids import new_id
 from notifier.metrics import Metrics
+from notifier.reload import load
 from notifier.runtime import Current, prepare
-from notifier.service import load
 from notifier.store.records import NewWebhook
 from notifier.store.schema import messages
 from notifier.store.store import Store

@@ -384,7 +384,7 @@ def test_sends_and_reloads_are_recorded_with_who_asked_for_them(files, run):
     running = run(files.write(web=WEB))
     assert ask(running, "POST", "/api/v1/send", auth=("responder", PASSWORD)) == 200
     reload(running)
-    file = running.service._file
+    file = running.service.reloader._file
     whole = file.read_text()
     file.write_text("nonsense: 1")
     assert ask(running, "POST", "/-/reload", **bearer(Permission.ADMIN)) == 500

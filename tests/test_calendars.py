@@ -17,7 +17,7 @@ from notifier.cli.app import app
 from notifier.oncall import calendars
 from notifier.oncall.calendars import CalendarError, Event, feed, fetch, match_contacts, parse
 from notifier.oncall.schedules import Shift
-from notifier.service import load as load_all
+from notifier.reload import load as load_all
 from tests.pager import ONE
 
 PARIS = ZoneInfo("Europe/Paris")

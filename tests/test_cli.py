@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from notifier import assets
 from notifier.cli.app import app
 from notifier.emulator import Fault, FaultKind
-from notifier.service import load
+from notifier.reload import load
 from tests.conftest import ALICE, PAYLOADS, alert, webhook
 
 

@@ -33,8 +33,8 @@ from notifier.config.model import Recipient
 from notifier.config.web import Web
 from notifier.emulator import Emulator
 from notifier.logs import LogLevel, configure_logging
+from notifier.reload import load
 from notifier.rendering.compose import Style, Templates, build_notification, compose
-from notifier.service import load
 from notifier.web import openapi
 from notifier.web.authentication import Authentication
 from notifier.web.connections import LONGEST_WAIT, Connections

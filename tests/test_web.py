@@ -17,7 +17,7 @@ import bcrypt
 import pytest
 import requests
 
-import notifier.service
+import notifier.reload
 from notifier.clock import elapsed
 from notifier.emulator import Emulator, Fault, FaultKind
 from notifier.metrics import Metrics
@@ -384,7 +384,7 @@ def test_while_pages_would_not_go_out_webhooks_are_refused_and_it_is_not_ready(
         assert running.metric("notifier_ready") == 0
         assert running.metric(f'notifier_worker_failures_total{{worker="{name}"}}') > 0
         assert running.metric('notifier_webhooks_total{code="503"}') == 2
-        assert not running.service._does_page(), "the dead man's switch is not called"
+        assert not running.service.health.does_page(), "the dead man's switch is not called"
     worker.wake()
     wait_for(
         lambda: requests.get(running.url + "/-/ready", timeout=10).status_code == 200, "it stays unready"
@@ -512,7 +512,7 @@ def test_a_failed_reload_and_a_needed_restart_are_reported(files, run):
 
 def test_of_reloads_at_once_the_newest_file_wins(files, run, monkeypatch):
     running = run(files.write())
-    real = notifier.service.load
+    real = notifier.reload.load
     delays = iter((0.5, 0.0))
 
     def slow(file):
@@ -520,7 +520,7 @@ def test_of_reloads_at_once_the_newest_file_wins(files, run, monkeypatch):
         time.sleep(next(delays, 0.0))  # the first is read first and ready last
         return loaded
 
-    monkeypatch.setattr("notifier.service.load", slow)
+    monkeypatch.setattr("notifier.reload.load", slow)
     first = threading.Thread(target=running.post, args=(b"", "/-/reload"))
     first.start()
     time.sleep(0.2)
@@ -710,22 +710,22 @@ def test_tls_handshakes_that_do_not_end_keep_nobody_out(files, run, tmp_path, mo
 def test_a_queue_that_does_not_drain_is_reported_and_stops_the_dead_mans_switch(
     files, run, emulator, monkeypatch
 ):
-    monkeypatch.setattr("notifier.service._STUCK", timedelta())
+    monkeypatch.setattr("notifier.health._STUCK", timedelta())
     running = run(files.write())
-    assert running.service._does_page()
+    assert running.service.health.does_page()
     emulator.faults.add(Fault(kind=FaultKind.ERROR, status=500, times=None))
     running.post(payload("firing-one"))
     wait_for(lambda: "warning: a message has waited to be sent since" in running.get("/-/ready"), "it warns")
-    assert not running.service._does_page()
+    assert not running.service.health.does_page()
 
 
 def test_a_webhook_that_is_not_planned_is_reported_and_stops_the_dead_mans_switch(files, run, monkeypatch):
-    monkeypatch.setattr("notifier.service._STUCK", timedelta())
+    monkeypatch.setattr("notifier.health._STUCK", timedelta())
     running = run(files.write())
     monkeypatch.setattr(running.service.workers.planner, "work", lambda: None)
     running.post(payload("firing-one"))
     assert "warning: a webhook has waited to be planned since" in running.get("/-/ready")
-    assert not running.service._does_page()
+    assert not running.service.health.does_page()
 
 
 def test_each_answer_says_that_it_is_not_to_be_stored(files, run, monkeypatch):

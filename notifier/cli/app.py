@@ -42,9 +42,11 @@ from notifier.ovh.errors import CallFailed, Fate
 from notifier.planning.plans import preview
 from notifier.planning.texts import OutgoingText
 from notifier.preflight import Finding, look_over, online, read_calendars
+from notifier.reload import load
 from notifier.rendering.compose import Templates
 from notifier.runtime import Runtime, prepare
-from notifier.service import AddressUnavailable, Service, load
+from notifier.server import AddressUnavailable
+from notifier.service import Service
 from notifier.sms.encoding import measure
 from notifier.store.database import open_backend
 from notifier.store.engine import StoreRefused, StoreUnavailable

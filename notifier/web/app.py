@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
@@ -12,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from notifier.health import Readiness
 from notifier.metrics import Metrics
 from notifier.permissions import Permission
 from notifier.web.api import ApiRoutes
@@ -19,17 +19,6 @@ from notifier.web.callbacks import Callbacks
 from notifier.web.gate import Denial, Gate
 from notifier.web.names import any_name
 from notifier.web.webhook import WebhookEndpoint
-
-
-@dataclass(frozen=True, slots=True)
-class Readiness:
-    """Whether webhooks are taken, and what hinders sending (*warnings*)."""
-
-    outage: str | None
-    """Why webhooks are not taken: they cannot be stored, or would not be planned or sent."""
-    warnings: tuple[str, ...] = ()
-    is_hindered: bool = False
-    """Whether there is no account by which anything can be sent."""
 
 
 def build(

@@ -27,6 +27,7 @@ from notifier.alertmanager.webhook import Webhook
 from notifier.clock import Clock
 from notifier.config.model import Recipient
 from notifier.delivery.message import MessageState
+from notifier.health import Readiness
 from notifier.ids import first_id
 from notifier.incidents.heartbeats import SEEN, beats
 from notifier.incidents.lifecycle import Incident, IncidentState, next_step
@@ -42,7 +43,6 @@ from notifier.store.engine import StoreUnavailable
 from notifier.store.incidents import HEARTBEATS
 from notifier.store.ledger import LedgerMessage, Spent
 from notifier.store.store import Store
-from notifier.web.app import Readiness
 from notifier.web.concealment import concealed
 from notifier.web.fragments import REFRESH, Fragments
 from notifier.web.gate import FOREIGN, Denial, Gate, has_nul, is_from_a_page

@@ -1,0 +1,162 @@
+"""Health: whether webhooks are taken and pages go out, and what hinders them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from notifier.clock import elapsed
+from notifier.delivery.message import Hold
+from notifier.runtime import Runtime
+from notifier.store.engine import StoreUnavailable
+from notifier.workers.context import Context
+from notifier.workers.wiring import Workers
+
+_LONG_WAIT = timedelta(seconds=10)
+"""How long nothing may be sent, because OVHcloud asked for that or a rate is used up, before it is reported."""
+_STUCK = timedelta(minutes=1)
+"""How long a webhook or message may wait before the dead man's switch is not called any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Whether webhooks are taken, and what hinders sending (*warnings*)."""
+
+    outage: str | None
+    """Why webhooks are not taken: they cannot be stored, or would not be planned or sent."""
+    warnings: tuple[str, ...] = ()
+    is_hindered: bool = False
+    """Whether there is no account by which anything can be sent."""
+
+
+class Health:
+    """Looks at the store, the workers and the accounts of a service."""
+
+    def __init__(
+        self,
+        context: Context,
+        workers: Workers,
+        of_configuration: Callable[[], list[str]],
+        hide: Callable[[str], str],
+    ) -> None:
+        """Look at *workers*.
+
+        Args:
+            context: what they work with.
+            workers: the workers of the service.
+            of_configuration: returns warnings about the configuration in force.
+            hide: removes secrets from a text.
+        """
+        self._context = context
+        self._workers = workers
+        self._running = workers.all(is_shared=context.store.backend.is_shared)
+        self._of_configuration = of_configuration
+        self._hide = hide
+
+    @property
+    def _runtime(self) -> Runtime:
+        return self._context.current.runtime
+
+    def readiness(self) -> Readiness:
+        """Return whether webhooks are taken, and what hinders paging."""
+        warnings = self._account_warnings()
+        for name, problem in self._workers.calendars.problems.items():
+            warnings.append(f'the calendar of "{name}" {self._hide(problem)}; its last copy holds')
+        if self._workers.watchdog.problem is not None:
+            warnings.append(f"the watchdog cannot be called: {self._workers.watchdog.problem}")
+        if (stuck := self._stuck()) is not None:
+            warnings.append(stuck)
+        warnings += self._own_warnings()
+        return Readiness(self.not_ready(), tuple(warnings), self._is_hindered())
+
+    def _own_warnings(self) -> list[str]:
+        """Return what hinders Notifier itself: workers, limits, the configuration."""
+        warnings, now = [], elapsed()
+        for worker in self._running:
+            if (problem := worker.failure(now)) is not None:
+                warnings.append(self._hide(problem))
+            if items := worker.set_aside.items():
+                error = next(iter(items.values())).error
+                message = f"the {worker.name} cannot process {len(items)} item(s), and tries again: {error}"
+                warnings.append(self._hide(message))
+        if self._workers.dispatcher.overdue:
+            count = _counted(self._workers.dispatcher.overdue, "job has", "jobs have")
+            warnings.append(f"{count} been sending for longer than a call can take")
+        held = self._workers.dispatcher.held
+        if held.get(Hold.CREDITS):
+            count = _counted(held[Hold.CREDITS], "message waits", "messages wait")
+            warnings.append(f"limits.credits is reached: {count} for it")
+        if held.get(Hold.DIGEST):
+            count = _counted(held[Hold.DIGEST], "message", "messages")
+            warnings.append(f"limits.per_contact holds {count}, to go as digests")
+        return [*warnings, *self._of_configuration()]
+
+    def refusal(self) -> str | None:
+        """Return why pages would not be planned or sent, though webhooks can be stored; None when all is well."""
+        now = elapsed()
+        problems = (worker.failure(now) for worker in (self._workers.planner, self._workers.dispatcher))
+        return next((self._hide(problem) for problem in problems if problem is not None), None)
+
+    def not_ready(self) -> str | None:
+        """Return why webhooks are not taken; None while they are."""
+        outage = self._context.store.outage
+        return f"the store is unavailable: {outage}" if outage is not None else self.refusal()
+
+    def _is_hindered(self) -> bool:
+        """Whether there is no account by which anything can be sent."""
+        now = self._context.clock()
+        return all(
+            one.paused is not None or one.problem is not None or one.ready_at(now) > now + _LONG_WAIT
+            for one in self._workers.dispatcher.accounts.all(self._runtime.apis).values()
+        )
+
+    def does_page(self) -> bool:
+        """Whether alerts are taken, planned, escalated and sent."""
+        is_escalating = self._workers.escalator.failure(elapsed()) is None
+        is_well = self.not_ready() is None and is_escalating and not self._is_hindered()
+        return is_well and self._stuck() is None
+
+    def _stuck(self) -> str | None:
+        """Return what is wrong where a webhook or a message has waited for longer than `_STUCK`."""
+        now = self._context.clock()
+        try:
+            unplanned = self._context.store.webhooks.oldest_unplanned()
+            oldest = self._context.store.ledger.waiting_longest(now, _STUCK)
+        except StoreUnavailable:  # which is told as such
+            return None
+        if unplanned is not None and now - unplanned >= _STUCK:
+            since = unplanned.astimezone(self._runtime.configuration.global_.time_zone)
+            return f"a webhook has waited to be planned since {since:%d %b %H:%M:%S %Z}"
+        if oldest is None or now - oldest.created_at < _STUCK:
+            return None
+        since = oldest.created_at.astimezone(self._runtime.configuration.global_.time_zone)
+        why = self._hide(oldest.error or "the reason is not known")
+        return f"a message has waited to be sent since {since:%d %b %H:%M:%S %Z}: {why}"
+
+    def _account_warnings(self) -> list[str]:
+        """Return what hinders each account, and whether that hinders sending."""
+        standings = self._workers.dispatcher.accounts.all(self._runtime.apis)
+        warnings = []
+        for name, standing in standings.items():
+            of = f"{name}: " if len(standings) > 1 else ""
+            if (paused := standing.paused) is not None:
+                message = f"{of}sending is paused ({paused.reason}): {paused.message}"
+                warnings.append(self._hide(message))
+            elif standing.problem is not None:
+                message = of + standing.problem
+                warnings.append(self._hide(message))
+        now = self._context.clock()
+        ready = min(standing.ready_at(now) for standing in standings.values())
+        if warnings and any(standing.is_sound(now) for standing in standings.values()):
+            warnings.append("the other accounts send instead")
+        elif ready > now + _LONG_WAIT and self._workers.dispatcher.paused is None:
+            warnings.append(
+                f"nothing is sent until {ready.astimezone(self._runtime.configuration.global_.time_zone):%H:%M:%S %Z}: "
+                "OVHcloud asked for that, or the rate is used up"
+            )
+        return warnings
+
+
+def _counted(count: int, one: str, several: str) -> str:
+    return f"{count} {one if count == 1 else several}"
