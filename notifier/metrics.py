@@ -21,7 +21,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from notifier import __version__
-from notifier.ovh.api import Call
+from notifier.ovh.session import Call
 from notifier.store.engine import StoreUnavailable
 from notifier.store.records import Queue
 

@@ -14,8 +14,9 @@ from notifier.config.source import Path_, Position, Problem
 from notifier.oncall import calendars
 from notifier.oncall.calendars import CalendarError
 from notifier.oncall.schedules import COVER, Schedules
-from notifier.ovh.api import Account, OvhClient
+from notifier.ovh.client import OvhClient
 from notifier.ovh.errors import CallFailed
+from notifier.ovh.models import Account
 from notifier.rendering.compose import Notification, Templates, build_notification, sample_failures
 
 _URL_IN_TEMPLATE = re.compile(

@@ -15,7 +15,8 @@ from notifier.config.model import Configuration, Receiver, Recipient
 from notifier.incidents.lifecycle import Policy, Step
 from notifier.incidents.reply_codes import reply_code
 from notifier.oncall.schedules import Calendar, Schedules
-from notifier.ovh.api import Observer, OvhClient
+from notifier.ovh.client import OvhClient
+from notifier.ovh.session import Observer
 from notifier.rendering.compose import Style, Templates
 from notifier.routing import Routing
 

@@ -526,7 +526,7 @@ def test_replies_are_read_from_every_account(make, emulator, other, hand, monkey
     """Both number their replies alike."""
     for one in (emulator, other):
         one.emulation.clock = lambda: hand().timestamp()
-    monkeypatch.setattr("notifier.ovh.api.time.time", lambda: hand().timestamp())
+    monkeypatch.setattr("notifier.ovh.client.time.time", lambda: hand().timestamp())
     taking = {"sender": ..., "sender_for_response": True}
     made = [{k: v for k, v in account(one, **taking).items() if v is not ...} for one in (emulator, other)]
     pager = make(
@@ -638,7 +638,7 @@ def test_another_account_that_has_no_name_is_not_taken_for_the_one_that_is_gone(
 
 def test_a_reply_counts_once_though_the_account_gets_a_name(make, emulator, hand, monkeypatch):
     emulator.emulation.clock = lambda: hand().timestamp()
-    monkeypatch.setattr("notifier.ovh.api.time.time", lambda: hand().timestamp())
+    monkeypatch.setattr("notifier.ovh.client.time.time", lambda: hand().timestamp())
     steps = [{"after": "10m", "notify": ["bob"]}, {"after": "10m", "notify": ["+33639980003"]}]
 
     def taking(make_one):

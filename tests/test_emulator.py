@@ -13,7 +13,8 @@ import requests
 from notifier.config.ovh import Ovh
 from notifier.emulator import Emulation
 from notifier.emulator.account import Refusal
-from notifier.ovh.api import OvhClient, _Client, _ServerClock
+from notifier.ovh.client import OvhClient
+from notifier.ovh.session import ServerClock, ThreadClient
 from tests.conftest import ALICE, BOB
 
 JOB = {"message": "hello", "receivers": [ALICE], "sender": "ACME", "noStopClause": True}
@@ -28,8 +29,8 @@ def emulation(hand):
 def client(emulator):
     keys = emulator.emulation.credentials
     OvhClient(Ovh(endpoint=emulator.url, application_key="x"))  # makes the URL known to the wrapper
-    return _Client(
-        _ServerClock(), lambda call: None, endpoint=emulator.url, application_key=keys.application_key,
+    return ThreadClient(
+        ServerClock(), lambda call: None, endpoint=emulator.url, application_key=keys.application_key,
         application_secret=keys.application_secret, consumer_key=keys.consumer_key,
     )  # fmt: skip
 

@@ -30,7 +30,7 @@ from tests.test_incidents import CAROL, firing, later, over, team, the_incident,
 def by_hand(emulator, hand, monkeypatch):
     """OVHcloud's clock and ours are moved by the same hand."""
     emulator.emulation.clock = lambda: hand().timestamp()
-    monkeypatch.setattr("notifier.ovh.api.time.time", lambda: hand().timestamp())
+    monkeypatch.setattr("notifier.ovh.client.time.time", lambda: hand().timestamp())
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ import urllib3
 
 from notifier.config.ovh import Ovh
 from notifier.emulator import Fault, FaultKind
-from notifier.ovh.api import OvhClient, policy, rights
+from notifier.ovh.client import OvhClient
 from notifier.ovh.errors import CallFailed, Fate, from_exception, from_response
+from notifier.ovh.rights import policy, rights
 from tests.conftest import ALICE, BOB
 
 

@@ -15,7 +15,8 @@ from notifier.delivery.selection import MAX_RECIPIENTS, gather, mark_late
 from notifier.emulator import Fault, FaultKind
 from notifier.emulator.account import Refusal, bad_request
 from notifier.ids import new_id
-from notifier.ovh.api import Outcome, Outgoing, Sent
+from notifier.ovh.client import Outcome
+from notifier.ovh.models import Outgoing, Sent
 from notifier.planning.plans import preview
 from notifier.rendering.reduction import plain
 from notifier.workers.backpressure import Backpressure
@@ -313,7 +314,7 @@ def moved_clock(pager):
     class Both:
         def __enter__(self):
             self.patch = patch.__enter__()
-            self.patch.setattr("notifier.ovh.api.time.time", lambda: pager.hand().timestamp())
+            self.patch.setattr("notifier.ovh.client.time.time", lambda: pager.hand().timestamp())
 
         def __exit__(self, *error):
             patch.__exit__(*error)

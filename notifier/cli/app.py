@@ -37,8 +37,10 @@ from notifier.incidents.heartbeats import beats
 from notifier.logs import LogFormat, LogLevel, configure_logging
 from notifier.oncall.calendars import AHEAD
 from notifier.oncall.schedules import COVER, Schedule, Schedules, Shift, shift_json
-from notifier.ovh.api import Outgoing, OvhClient, policy
+from notifier.ovh.client import OvhClient
 from notifier.ovh.errors import CallFailed, Fate
+from notifier.ovh.models import Outgoing
+from notifier.ovh.rights import policy
 from notifier.planning.plans import preview
 from notifier.planning.texts import OutgoingText
 from notifier.preflight import Finding, look_over, online, read_calendars

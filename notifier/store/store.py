@@ -7,13 +7,14 @@ from pathlib import Path
 from sqlalchemy import URL, Connection
 
 from notifier.store.database import Database
-from notifier.store.followup import ReceiptStore, ReplyStore
 from notifier.store.incidents import Incidents
 from notifier.store.jobs import JobStore
 from notifier.store.ledger import Ledger
 from notifier.store.outbox import Outbox
+from notifier.store.receipts import ReceiptStore
 from notifier.store.reloads import Reloads
 from notifier.store.replicas import ReplicaStore
+from notifier.store.replies import ReplyStore
 from notifier.store.retention import RetentionStore
 from notifier.store.timestamps import Timestamps
 from notifier.store.webhooks import WebhookStore

@@ -5,7 +5,7 @@ from __future__ import annotations
 import structlog
 
 from notifier.delivery.retry import PauseReason
-from notifier.ovh.api import OvhClient
+from notifier.ovh.client import OvhClient
 from notifier.ovh.errors import CallFailed
 from notifier.workers.accounts import Accounts
 from notifier.workers.context import Context

@@ -17,12 +17,13 @@ from notifier.delivery.message import Ending, Job, Message, MessageState, Reduce
 from notifier.failpoints import reach
 from notifier.ids import new_id
 from notifier.incidents.lifecycle import Incident
-from notifier.ovh.api import Outcome, OvhClient, e164
+from notifier.ovh.client import Outcome, OvhClient
 from notifier.ovh.errors import CallFailed, Failure, Fate
+from notifier.ovh.models import e164
 from notifier.rendering.reduction import Reduction, reduce
 from notifier.runtime import Runtime
 from notifier.sms.encoding import measure
-from notifier.store.followup import Followed
+from notifier.store.receipts import Followed
 from notifier.workers.accounts import Accounts
 from notifier.workers.context import Context
 from notifier.workers.job_threads import JobThreads, Work

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from notifier.delivery.message import Message
 from notifier.sms.phones import mask
-from notifier.store.followup import Followed
+from notifier.store.receipts import Followed
 
 
 def subject_fields(message: Message | Followed) -> dict[str, object]:

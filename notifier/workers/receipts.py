@@ -10,11 +10,12 @@ from itertools import groupby
 import structlog
 
 from notifier.delivery.message import MessageState
-from notifier.ovh.api import Outgoing, OvhClient
+from notifier.ovh.client import OvhClient
 from notifier.ovh.errors import CallFailed
+from notifier.ovh.models import Outgoing
 from notifier.rendering.reduction import CONTENT_PTTS, Reduction
 from notifier.sms.phones import mask
-from notifier.store.followup import Followed, ReceiptSeen
+from notifier.store.receipts import Followed, ReceiptSeen
 from notifier.workers.context import Context
 from notifier.workers.delivery import reduced
 from notifier.workers.log_fields import subject_fields

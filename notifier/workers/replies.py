@@ -28,16 +28,17 @@ from notifier.incidents.replies import (
     parse_reply,
 )
 from notifier.incidents.reply_codes import MOST_WRONG, WRONG_PER, without_code
-from notifier.ovh.api import Incoming, OvhClient, number_of
+from notifier.ovh.client import OvhClient
 from notifier.ovh.errors import CallFailed
+from notifier.ovh.models import Incoming, number_of
 from notifier.planning.division import alert_key
 from notifier.rendering.phrases import notice
 from notifier.sms.encoding import clip
 from notifier.sms.phones import mask
 from notifier.store.engine import StoreUnavailable
-from notifier.store.followup import READING, REPLIES_SEEN, ReplyRead, Written
 from notifier.store.incidents import HEARTBEATS
 from notifier.store.records import IncidentChange
+from notifier.store.replies import READING, REPLIES_SEEN, ReplyRead, Written
 from notifier.workers.actions import Actions, Via
 from notifier.workers.context import Context
 from notifier.workers.set_aside import MOST_ATTEMPTS

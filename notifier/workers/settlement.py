@@ -9,8 +9,9 @@ import structlog
 
 from notifier.delivery import retry
 from notifier.delivery.message import Ending, Job, MessageState
-from notifier.ovh.api import Outgoing, OvhClient, e164
+from notifier.ovh.client import OvhClient
 from notifier.ovh.errors import CallFailed, Failure
+from notifier.ovh.models import Outgoing, e164
 from notifier.workers.accounts import Accounts
 from notifier.workers.context import Context
 from notifier.workers.delivery import client_of

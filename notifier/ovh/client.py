@@ -5,265 +5,36 @@ Source: OVHcloud's API schema for ``/sms`` and the wrapper ``ovh`` (synchronous,
 
 from __future__ import annotations
 
-import math
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, TypeVar
-from urllib.parse import quote, urlencode, urlsplit
+from typing import Any, TypeVar
+from urllib.parse import quote, urlencode
 
-import ovh
-import ovh.client
 import requests
-from oauthlib.oauth2 import BackendApplicationClient
 from ovh.exceptions import APIError, InvalidConfiguration, InvalidResponse
-from ovh.oauth2 import RefreshOAuth2Session
 from pydantic import (
-    AfterValidator,
     BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
     TypeAdapter,
     ValidationError,
 )
 
-from notifier.clock import LATEST, clamp
+from notifier.clock import clamp
 from notifier.config.ovh import Ovh
-from notifier.http_client import limit
 from notifier.ovh.errors import CallFailed, Failure, Fate, from_exception, from_response
+from notifier.ovh.models import Account, ConsumerKey, Id, Incoming, Outgoing, Ptt, SenderName, Sent, e164
+from notifier.ovh.rights import rights
+from notifier.ovh.session import Observer, ServerClock, ThreadClient, make_known
 
-_TOKEN_MARGIN = 60.0
-"""Seconds before its end from which a token is taken for over."""
 _LONGEST_IDLE = 45.0
 """Seconds after which a connection that nothing was sent on is not trusted to be one still."""
-_UNIX_TIME = TypeAdapter[int](Annotated[int, Field(ge=0, le=int(LATEST.timestamp()))])
-_CLOCK_STEP = 2.0
-"""Seconds by which the local clock may drift from the monotonic one before OVHcloud is asked the time again."""
 
 
-Id = Annotated[int, Field(ge=0, lt=2**63)]
-"""An id of OVHcloud's (``long`` in its schema): every database can store it."""
-Code = Annotated[int, Field(ge=-(2**31), lt=2**31)]
-Instant = Annotated[datetime, AfterValidator(clamp)]
-
-
-def _credits(value: Any) -> float | None:
-    """Return *value* as a number, None if it is NaN, infinite, too large or no number: Python reads all from JSON."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) else None
-
-
-Credits = Annotated[float | None, BeforeValidator(_credits)]
-
-
-class _Answer(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-
-class Sent(_Answer):
-    """The answer to a job: which of OVHcloud's ids each receiver got, in order, and who is invalid."""
-
-    ids: tuple[Id, ...]
-    valid_receivers: tuple[str, ...] = Field(alias="validReceivers")
-    invalid_receivers: tuple[str, ...] = Field(default=(), alias="invalidReceivers")
-    total_credits_removed: Credits = Field(default=None, alias="totalCreditsRemoved")
-    credits_left: Credits = Field(default=None, alias="creditsLeft")
-
-
-class Outgoing(_Answer):
-    """A message that OVHcloud knows, pending or in its history."""
-
-    id: Id
-    receiver: str
-    tag: str | None = None
-    message: str | None = None
-    delivery_receipt: Code | None = Field(default=None, alias="deliveryReceipt")
-    ptt: Code | None = None
-    delivered_at: Instant | None = Field(default=None, alias="deliveredAt")
-    credits: Credits = None
-
-
-def _storable(text: str) -> str:
-    """Return *text* without what no text may hold: half an emoji, as of a reply that was cut in two, and NUL."""
-    return text.encode("utf-8", "replace").decode().replace("\0", "")
-
-
-class Incoming(_Answer):
-    """A reply."""
-
-    id: Id
-    sender: str
-    message: Annotated[str, AfterValidator(_storable)] = ""
-    creation_datetime: Instant = Field(alias="creationDatetime")
-    tag: str | None = None
-    """The tag of the job that it replies to, where OVHcloud knows it."""
-
-
-class Ptt(_Answer):
-    """What a ``ptt`` means."""
-
-    comment: str = ""
-    description: str = ""
-
-
-class Account(_Answer):
-    """An SMS account."""
-
-    name: str | None = None
-    status: str = "enable"
-    credits_left: Credits = Field(default=None, alias="creditsLeft")
-
-
-class SenderName(_Answer):
-    """A declared sender. *status*: enable, disable, refused or waitingValidation."""
-
-    sender: str
-    status: str
-
-
-class ConsumerKey(_Answer):
-    """A consumer key, of use once a person has opened *validation_url*."""
-
-    consumer_key: str = Field(alias="consumerKey")
-    validation_url: str = Field(alias="validationUrl")
-
-    @property
-    def secret(self) -> SecretStr:
-        """The key, as configurations hold it."""
-        return SecretStr(self.consumer_key)
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A call that ended. *code* is the status, or ``error`` when no answer came; *seconds* is its duration."""
-
-    method: str
-    route: str
-    code: str
-    seconds: float
-    query_id: str | None
-
-
-Observer = Callable[[Call], None]
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
-
-
-@dataclass(slots=True)
-class _ServerClock:
-    """What the threads share of OVHcloud's clock: its distance from ours, and when that was learnt."""
-
-    delta: int | None = None
-    offset: float = 0.0
-    failure: Exception | None = None
-    failed_at: float = 0.0
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def is_current(self) -> bool:
-        return self.delta is not None and abs(time.time() - time.monotonic() - self.offset) < _CLOCK_STEP
-
-    def learn(self, delta: int) -> None:
-        self.delta = delta
-        self.offset = time.time() - time.monotonic()
-
-
-class _Client(ovh.Client):  # type: ignore[misc]  # the wrapper is untyped
-    """The wrapper's client, with a clock that is shared and asked again, and calls that are observed."""
-
-    def __init__(self, clock: _ServerClock, observe: Observer, **settings: Any) -> None:
-        super().__init__(**settings)
-        limit(self._session, self._seconds)
-        _read_environment_once(self._session, self._endpoint)
-        self._clock = clock
-        self._observe = observe
-        self.route = ""
-        self.response: requests.Response | None = None
-        self.signed_at: float | None = None
-        """The time with which calls are signed, in place of the present."""
-
-    @property
-    def _seconds(self) -> float:
-        """How long a whole call may take; the wrapper's time-out may be one for connecting and one for each read."""
-        return float(self._timeout[1] if isinstance(self._timeout, tuple) else self._timeout)
-
-    @property
-    def query_id(self) -> str | None:
-        """What identifies the last call for OVHcloud's support."""
-        return None if self.response is None else self.response.headers.get("X-OVH-QUERYID")
-
-    @property
-    def time_delta(self) -> int:
-        """Seconds from our clock to OVHcloud's, asked for anew when ours was stepped."""
-        began = time.monotonic()
-        with self._clock.lock:
-            if not self._clock.is_current():
-                if self._clock.failure is not None and self._clock.failed_at >= began:
-                    raise self._clock.failure  # of whoever asked while this one waited
-                try:
-                    self.ask_time()
-                except (APIError, ValidationError) as error:
-                    self._clock.failure, self._clock.failed_at = error, time.monotonic()
-                    raise
-            delta = self._clock.delta or 0
-        if self.signed_at is None:
-            return delta
-        return delta + int(self.signed_at) - int(time.time())  # what the wrapper adds to the present
-
-    def close_connections(self) -> None:
-        """Begin anew with the next call: a firewall between may have dropped them in silence."""
-        self._session.close()
-        if self._oauth2 and self._oauth2._session:
-            self._oauth2._session.close()
-
-    def ensure_token(self) -> None:
-        """Have an OAuth2 token that is good for a while; the wrapper would wait for one without a time-out."""
-        token = self._oauth2._token
-        if token is not None and token.get("expires_at", 0) > time.time() + _TOKEN_MARGIN:
-            return
-        settings = self._oauth2
-        client = BackendApplicationClient(client_id=settings.client_id, scope=["all"])
-        settings._session = None
-        session = RefreshOAuth2Session(token_url=settings.token_url, client=client)
-        limit(session, self._seconds)
-        settings._token = session.fetch_token(
-            token_url=settings.token_url,
-            client_id=settings.client_id,
-            client_secret=settings.client_secret,
-            timeout=self._timeout,
-        )
-
-    def ask_time(self) -> None:
-        """Learn how far OVHcloud's clock is from ours."""
-        self.route = "/auth/time"
-        server_time = _UNIX_TIME.validate_python(self.get("/auth/time", _need_auth=False))
-        self._clock.learn(server_time - int(time.time()))
-
-    def raw_call(
-        self,
-        method: str,
-        path: str,
-        data: Any = None,
-        need_auth: bool = True,
-        headers: dict[str, str] | None = None,
-    ) -> requests.Response:
-        """Make the call and tell the observer how it went."""
-        start = time.perf_counter()
-        self.response = None
-        try:
-            self.response = super().raw_call(method, path, data, need_auth, headers)
-        finally:
-            code = "error" if self.response is None else str(self.response.status_code)
-            self._observe(Call(method, self.route, code, time.perf_counter() - start, self.query_id))
-        return self.response
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,12 +53,12 @@ class OvhClient:
         """Prepare to call as *settings* say; nothing is called yet."""
         self.settings = settings
         self._observe = observe
-        self._clock = _ServerClock()
+        self._clock = ServerClock()
         self._threads = threading.local()
         self._service_name = settings.service_name
         self._lock = threading.Lock()
         self._generation = 0
-        _make_known(settings.endpoint)
+        make_known(settings.endpoint)
 
     @property
     def name(self) -> str:
@@ -525,13 +296,13 @@ class OvhClient:
                 self._generation += 1
             raise
 
-    def _client(self) -> _Client:
-        client: _Client | None = getattr(self._threads, "client", None)
+    def _client(self) -> ThreadClient:
+        client: ThreadClient | None = getattr(self._threads, "client", None)
         if client is None or self._threads.generation != self._generation:
             settings, secret = self.settings, _plain
             timeout = settings.timeout.total_seconds()
             try:
-                client = _Client(
+                client = ThreadClient(
                     self._clock,
                     self._observe,
                     endpoint=settings.endpoint,
@@ -589,7 +360,7 @@ class OvhClient:
 
 
 @contextmanager
-def _failing(client: _Client, *, preparing: bool = False) -> Iterator[None]:
+def _failing(client: ThreadClient, *, preparing: bool = False) -> Iterator[None]:
     """Turn what the wrapper raises into `CallFailed`."""
     try:
         yield
@@ -607,51 +378,6 @@ def _failing(client: _Client, *, preparing: bool = False) -> Iterator[None]:
     raise CallFailed(replace(failure, is_preparing=preparing))
 
 
-def rights(settings: Ovh) -> list[tuple[str, str]]:
-    """Return the rights that a consumer key needs, as (method, path)."""
-    needed = [("GET", "/sms"), ("GET", "/sms/*"), ("POST", "/sms/*/jobs")]
-    if settings.virtual_number:
-        needed.append(("POST", "/sms/*/virtualNumbers/*/jobs"))
-    return needed
-
-
-def policy(settings: Ovh, service_name: str | None) -> dict[str, Any]:
-    """Return the IAM policy that a service account (OAuth2) needs, as ``POST /v2/iam/policy`` takes it.
-
-    Source: the actions of OVHcloud's IAM for ``sms``. What only the operator knows is in capitals.
-    """
-    actions = ["get", "jobs/create", "jobs/get", "outgoing/get", "incoming/get", "senders/get"]
-    if settings.virtual_number:
-        of_number = ("jobs/create", "jobs/get", "outgoing/get", "incoming/get")
-        actions += [f"virtualNumbers/{action}" for action in of_number]
-    client = settings.client_id or "CLIENT_ID"
-    return {
-        "name": "notifier",
-        "description": "What Notifier needs to send SMS and follow them",
-        "identities": [f"urn:v1:eu:identity:credential:NIC_HANDLE/oauth2-{client}"],
-        "resources": [{"urn": f"urn:v1:eu:resource:sms:{service_name or 'SERVICE_NAME'}"}],
-        "permissions": {"allow": [{"action": f"sms:apiovh:{action}"} for action in actions]},
-    }
-
-
-def e164(number: str) -> str:
-    """Return a number of OVHcloud's, or of the configuration, with ``+`` and digits alone."""
-    digits = "".join(c for c in number if c.isdecimal())
-    return "+" + digits.removeprefix("00")
-
-
-_SENDER_NUMBER = re.compile(r"(?:\+|00)?(\d{8,15})", re.ASCII)
-
-
-def number_of(sender: str) -> str:
-    """Return the number of who sent a reply, as E.164; any other *sender* as it is.
-
-    A sender that is a text with digits in it (``DK4520123456``) is nobody's number.
-    """
-    found = _SENDER_NUMBER.fullmatch(sender.strip())
-    return sender[:40] if found is None else f"+{found[1]}"
-
-
 def _written(instant: datetime) -> str:
     return instant.astimezone(UTC).isoformat(timespec="seconds")
 
@@ -662,18 +388,3 @@ def _reader(model: type[M]) -> Callable[[Any, str | None], M]:
 
 def _plain(secret: Any) -> str | None:
     return secret.get_secret_value() if secret is not None else None
-
-
-def _read_environment_once(session: requests.Session, url: str) -> None:
-    """Take the environment's proxies and certificates for *url* now, rather than at every call."""
-    settings = session.merge_environment_settings(url, {}, None, None, None)
-    session.proxies, session.verify = settings["proxies"], settings["verify"]
-    session.trust_env = False
-
-
-def _make_known(endpoint: str) -> None:
-    """Teach the wrapper, which only knows regions by name, a base URL."""
-    if "://" in endpoint:
-        ovh.client.ENDPOINTS[endpoint] = endpoint
-        parts = urlsplit(endpoint)
-        ovh.client.OAUTH2_TOKEN_URLS[endpoint] = f"{parts.scheme}://{parts.netloc}/auth/oauth2/token"

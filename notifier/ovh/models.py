@@ -1,0 +1,133 @@
+"""The answers of OVHcloud's API, as typed models."""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+)
+
+from notifier.clock import clamp
+
+Id = Annotated[int, Field(ge=0, lt=2**63)]
+"""An id of OVHcloud's (``long`` in its schema): every database can store it."""
+
+Code = Annotated[int, Field(ge=-(2**31), lt=2**31)]
+
+Instant = Annotated[datetime, AfterValidator(clamp)]
+
+
+def _credits(value: Any) -> float | None:
+    """Return *value* as a number, None if it is NaN, infinite, too large or no number: Python reads all from JSON."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+Credits = Annotated[float | None, BeforeValidator(_credits)]
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class Sent(_Answer):
+    """The answer to a job: which of OVHcloud's ids each receiver got, in order, and who is invalid."""
+
+    ids: tuple[Id, ...]
+    valid_receivers: tuple[str, ...] = Field(alias="validReceivers")
+    invalid_receivers: tuple[str, ...] = Field(default=(), alias="invalidReceivers")
+    total_credits_removed: Credits = Field(default=None, alias="totalCreditsRemoved")
+    credits_left: Credits = Field(default=None, alias="creditsLeft")
+
+
+class Outgoing(_Answer):
+    """A message that OVHcloud knows, pending or in its history."""
+
+    id: Id
+    receiver: str
+    tag: str | None = None
+    message: str | None = None
+    delivery_receipt: Code | None = Field(default=None, alias="deliveryReceipt")
+    ptt: Code | None = None
+    delivered_at: Instant | None = Field(default=None, alias="deliveredAt")
+    credits: Credits = None
+
+
+def _storable(text: str) -> str:
+    """Return *text* without what no text may hold: half an emoji, as of a reply that was cut in two, and NUL."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "")
+
+
+class Incoming(_Answer):
+    """A reply."""
+
+    id: Id
+    sender: str
+    message: Annotated[str, AfterValidator(_storable)] = ""
+    creation_datetime: Instant = Field(alias="creationDatetime")
+    tag: str | None = None
+    """The tag of the job that it replies to, where OVHcloud knows it."""
+
+
+class Ptt(_Answer):
+    """What a ``ptt`` means."""
+
+    comment: str = ""
+    description: str = ""
+
+
+class Account(_Answer):
+    """An SMS account."""
+
+    name: str | None = None
+    status: str = "enable"
+    credits_left: Credits = Field(default=None, alias="creditsLeft")
+
+
+class SenderName(_Answer):
+    """A declared sender. *status*: enable, disable, refused or waitingValidation."""
+
+    sender: str
+    status: str
+
+
+class ConsumerKey(_Answer):
+    """A consumer key, of use once a person has opened *validation_url*."""
+
+    consumer_key: str = Field(alias="consumerKey")
+    validation_url: str = Field(alias="validationUrl")
+
+    @property
+    def secret(self) -> SecretStr:
+        """The key, as configurations hold it."""
+        return SecretStr(self.consumer_key)
+
+
+def e164(number: str) -> str:
+    """Return a number of OVHcloud's, or of the configuration, with ``+`` and digits alone."""
+    digits = "".join(c for c in number if c.isdecimal())
+    return "+" + digits.removeprefix("00")
+
+
+_SENDER_NUMBER = re.compile(r"(?:\+|00)?(\d{8,15})", re.ASCII)
+
+
+def number_of(sender: str) -> str:
+    """Return the number of who sent a reply, as E.164; any other *sender* as it is.
+
+    A sender that is a text with digits in it (``DK4520123456``) is nobody's number.
+    """
+    found = _SENDER_NUMBER.fullmatch(sender.strip())
+    return sender[:40] if found is None else f"+{found[1]}"

@@ -1,0 +1,34 @@
+"""The rights that Notifier needs: for a consumer key, and as a policy for IAM."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from notifier.config.ovh import Ovh
+
+
+def rights(settings: Ovh) -> list[tuple[str, str]]:
+    """Return the rights that a consumer key needs, as (method, path)."""
+    needed = [("GET", "/sms"), ("GET", "/sms/*"), ("POST", "/sms/*/jobs")]
+    if settings.virtual_number:
+        needed.append(("POST", "/sms/*/virtualNumbers/*/jobs"))
+    return needed
+
+
+def policy(settings: Ovh, service_name: str | None) -> dict[str, Any]:
+    """Return the IAM policy that a service account (OAuth2) needs, as ``POST /v2/iam/policy`` takes it.
+
+    Source: the actions of OVHcloud's IAM for ``sms``. What only the operator knows is in capitals.
+    """
+    actions = ["get", "jobs/create", "jobs/get", "outgoing/get", "incoming/get", "senders/get"]
+    if settings.virtual_number:
+        of_number = ("jobs/create", "jobs/get", "outgoing/get", "incoming/get")
+        actions += [f"virtualNumbers/{action}" for action in of_number]
+    client = settings.client_id or "CLIENT_ID"
+    return {
+        "name": "notifier",
+        "description": "What Notifier needs to send SMS and follow them",
+        "identities": [f"urn:v1:eu:identity:credential:NIC_HANDLE/oauth2-{client}"],
+        "resources": [{"urn": f"urn:v1:eu:resource:sms:{service_name or 'SERVICE_NAME'}"}],
+        "permissions": {"allow": [{"action": f"sms:apiovh:{action}"} for action in actions]},
+    }

@@ -1,0 +1,195 @@
+"""Replies: which were read, what they led to, and what was answered."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum, auto
+
+from sqlalchemy import (
+    Connection,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+)
+from sqlalchemy.exc import IntegrityError
+
+from notifier.config.model import Recipient
+from notifier.delivery.message import NewMessage
+from notifier.incidents.lifecycle import Kind
+from notifier.store.database import Database
+from notifier.store.incidents import Incidents
+from notifier.store.messages import ADD_MESSAGES, message_row
+from notifier.store.records import IncidentChange
+from notifier.store.schema import jobs, messages, replies
+from notifier.store.timestamps import set_timestamp
+
+REPLIES_SEEN = "replies/"
+"""The mark up to which the replies of an account were read, with its name behind it."""
+
+_LONGEST_TEXT = 1000
+
+_DOUBLED = timedelta(minutes=1)
+
+READING = timedelta(seconds=15)
+"""The shortest time between sending a message and receiving a reply to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyRead:
+    """A reply, which account it came to, from whom, and what it came to."""
+
+    account: str
+    id: int
+    at: datetime
+    phone: str
+    contact: str | None
+    text: str
+    outcome: str
+
+
+class Written(Enum):
+    """Whether a reply was written: now, before (by another replica), or not since an incident was changed."""
+
+    NOW = auto()
+    BEFORE = auto()
+    OVERTAKEN = auto()
+
+
+class ReplyStore:
+    """The replies that were read."""
+
+    def __init__(self, database: Database, incidents: Incidents) -> None:
+        """Work on *database*."""
+        self._database = database
+        self._incidents = incidents
+
+    def unread(self, account: str, ids: Collection[int]) -> list[int]:
+        """Return those of the *ids* of *account* that were not read yet, oldest first."""
+        known: set[int] = set()
+        with self._database.reading() as connection:
+            given = sorted(ids)
+            for start in range(0, len(given), 500):
+                statement = select(replies.c.id).where(
+                    replies.c.id.in_(given[start : start + 500]), replies.c.account == account
+                )
+                known.update(connection.execute(statement).scalars())
+        return [id_ for id_ in given if id_ not in known]
+
+    def is_repeated(self, account: str, id_: int, phone: str, text: str, at: datetime) -> bool | None:
+        """Return whether a reply with this *text* from *phone* is one that the network has delivered twice.
+
+        None if there is no other one that was carried out within a minute. False if *phone* was sent a page or an
+        answer in between that can have been read before this one was written.
+        """
+        twin = (
+            select(replies.c.at)
+            .where(
+                replies.c.phone == phone,
+                replies.c.text == text[:_LONGEST_TEXT],
+                replies.c.at >= at - _DOUBLED,
+                replies.c.at <= at + _DOUBLED,
+                replies.c.outcome == "done",
+                or_(replies.c.account != account, replies.c.id != id_),
+            )
+            .order_by(replies.c.at.desc())
+            .limit(1)
+        )
+        with self._database.reading() as connection:
+            before = connection.execute(twin).scalar()
+            if before is None:
+                return None
+            read = select(messages.c.id).where(
+                messages.c.phone == phone,
+                messages.c.kind.not_in([Kind.RESOLVED, Kind.NOTICE]),
+                messages.c.sent_at > before,
+                messages.c.sent_at <= at - READING,
+            )
+            return connection.execute(read.limit(1)).first() is None
+
+    def is_tag_known(self, tag: str) -> bool:
+        """Return whether *tag* is that of a job of this installation."""
+        with self._database.reading() as connection:
+            found = connection.execute(select(jobs.c.tag).where(jobs.c.tag == tag))
+            return found.first() is not None
+
+    def was_texted(self, person: Recipient, since: datetime) -> bool:
+        """Return whether a message went to *person* since then."""
+        statement = select(messages.c.id).where(messages.c.phone == person.phone, messages.c.sent_at > since)
+        with self._database.reading() as connection:
+            return connection.execute(statement.limit(1)).first() is not None
+
+    def count(self, phone: str, since: datetime, outcome: str) -> int:
+        """Return how many replies of *phone* since then came to *outcome*."""
+        statement = select(func.count()).where(
+            replies.c.phone == phone, replies.c.at > since, replies.c.outcome == outcome
+        )
+        with self._database.reading() as connection:
+            return int(connection.execute(statement).scalar_one())
+
+    def answers_since(self, phone: str, since: datetime) -> int:
+        """Return how many answers *phone* was sent since then."""
+        statement = select(func.count()).where(
+            messages.c.phone == phone, messages.c.created_at > since, messages.c.kind == Kind.ANSWER
+        )
+        with self._database.reading() as connection:
+            return int(connection.execute(statement).scalar_one())
+
+    def write(
+        self,
+        reply: ReplyRead,
+        changes: Sequence[IncidentChange],
+        answers: Iterable[NewMessage],
+        now: datetime,
+        marks: Collection[str] = (),
+    ) -> Future[Written]:
+        """Write down *reply* with all that comes of it, or nothing if an incident was changed meanwhile.
+
+        *marks* are set to *now*. A reply that was written before stays
+        as it was, and nothing comes of it again.
+        """
+
+        def operation(connection: Connection) -> Written:
+            row = {
+                "account": reply.account,
+                "id": reply.id,
+                "at": reply.at,
+                "phone": reply.phone,
+                "contact": reply.contact,
+                "text": reply.text[:_LONGEST_TEXT],
+                "outcome": reply.outcome,
+            }
+            try:
+                with connection.begin_nested():
+                    connection.execute(insert(replies), row)
+            except IntegrityError:  # it was read before
+                return Written.BEFORE
+            try:
+                with connection.begin_nested() as attempt:
+                    is_done = all(self._incidents.put(connection, change, now) for change in changes)
+                    if not is_done:
+                        attempt.rollback()
+            except IntegrityError:
+                is_done = False
+            if not is_done:
+                connection.execute(
+                    delete(replies).where(replies.c.account == reply.account, replies.c.id == reply.id)
+                )
+                return Written.OVERTAKEN
+            rows = [
+                message_row(message, change.incident.receiver, now, now, None)
+                for change in changes
+                for message in change.messages
+            ]
+            rows += [message_row(answer, "", now, now, None) for answer in answers]
+            if rows:
+                connection.execute(ADD_MESSAGES, rows)
+            for name in marks:
+                set_timestamp(connection, name, now)
+            return Written.NOW
+
+        return self._database.submit(operation, notifies=("sender", "escalator"))
