@@ -17,7 +17,9 @@ from notifier.oncall.schedules import COVER, Schedules
 from notifier.ovh.client import OvhClient
 from notifier.ovh.errors import CallFailed
 from notifier.ovh.models import Account
-from notifier.rendering.compose import Notification, Templates, build_notification, sample_failures
+from notifier.rendering.compose import sample_failures
+from notifier.rendering.context import Notification, build_notification
+from notifier.rendering.templates import Templates
 
 _URL_IN_TEMPLATE = re.compile(
     r"https?://|www\.|generator_url|external_url|runbook_url|_url\b|mailto:|\w@\w+\.\w|\+\d{8,}"

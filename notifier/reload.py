@@ -19,7 +19,7 @@ from notifier.config.web import TlsServerConfig
 from notifier.logs import Redaction
 from notifier.metrics import Metrics
 from notifier.oncall.schedules import Calendar
-from notifier.rendering.compose import Templates
+from notifier.rendering.templates import Templates
 from notifier.runtime import Current, prepare
 from notifier.server import tls_context
 from notifier.store.engine import StoreUnavailable

@@ -17,7 +17,8 @@ from notifier.incidents.reply_codes import reply_code
 from notifier.oncall.schedules import Calendar, Schedules
 from notifier.ovh.client import OvhClient
 from notifier.ovh.session import Observer
-from notifier.rendering.compose import Style, Templates
+from notifier.rendering.compose import Style
+from notifier.rendering.templates import Templates
 from notifier.routing import Routing
 
 _AROUND = timedelta(days=31)

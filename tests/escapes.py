@@ -11,7 +11,9 @@ from zoneinfo import ZoneInfo
 
 from notifier.alertmanager.webhook import parse_webhook
 from notifier.config.model import Recipient
-from notifier.rendering.compose import Style, Templates, build_notification, compose
+from notifier.rendering.compose import Style, compose
+from notifier.rendering.context import build_notification
+from notifier.rendering.templates import Templates
 from tests.conftest import ALICE, payload
 
 _WATCHED = {

@@ -15,7 +15,7 @@ from notifier.config.loading import load
 from notifier.config.schema import json_schema
 from notifier.config.types import mask_password
 from notifier.reload import load as load_with_templates
-from notifier.rendering.compose import Templates
+from notifier.rendering.templates import Templates
 
 GOOD = """\
 ovh:

@@ -21,7 +21,9 @@ from notifier.config import reference
 from notifier.config.loading import load
 from notifier.config.model import Recipient
 from notifier.oncall.schedules import Schedules
-from notifier.rendering.compose import Style, Templates, build_notification, compose
+from notifier.rendering.compose import Style, compose
+from notifier.rendering.context import build_notification
+from notifier.rendering.templates import Templates
 from tests.conftest import payload, program
 from tests.processes import free_ports, running, wait_for
 

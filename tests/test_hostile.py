@@ -34,7 +34,9 @@ from notifier.config.web import Web
 from notifier.emulator import Emulator
 from notifier.logs import LogLevel, configure_logging
 from notifier.reload import load
-from notifier.rendering.compose import Style, Templates, build_notification, compose
+from notifier.rendering.compose import Style, compose
+from notifier.rendering.context import build_notification
+from notifier.rendering.templates import Templates
 from notifier.web import openapi
 from notifier.web.authentication import Authentication
 from notifier.web.connections import LONGEST_WAIT, Connections

@@ -9,18 +9,10 @@ from hypothesis import strategies as st
 
 from notifier.alertmanager.webhook import parse_webhook
 from notifier.config.model import Recipient
-from notifier.rendering.compose import (
-    Style,
-    Templates,
-    build_notification,
-    common_prefix,
-    compose,
-    fit,
-    plain_text,
-    say_late,
-    short_host,
-    title,
-)
+from notifier.rendering.compose import Style, compose, fit, plain_text, say_late, title
+from notifier.rendering.context import build_notification
+from notifier.rendering.hosts import common_prefix, short_host
+from notifier.rendering.templates import Templates
 from notifier.sms.encoding import Coding, Encoding, encode, measure
 from tests.conftest import alert, payload, webhook
 

@@ -45,7 +45,7 @@ from notifier.planning.plans import preview
 from notifier.planning.texts import OutgoingText
 from notifier.preflight import Finding, look_over, online, read_calendars
 from notifier.reload import load
-from notifier.rendering.compose import Templates
+from notifier.rendering.templates import Templates
 from notifier.runtime import Runtime, prepare
 from notifier.server import AddressUnavailable
 from notifier.service import Service

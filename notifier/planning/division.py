@@ -10,10 +10,7 @@ from hashlib import blake2b
 from notifier.alertmanager.webhook import Alert, Webhook, fingerprint, group_key
 from notifier.config.model import Receiver
 from notifier.incidents.heartbeats import beats
-from notifier.rendering.compose import (
-    Notification,
-    build_notification,
-)
+from notifier.rendering.context import Notification, build_notification
 from notifier.runtime import Runtime
 
 _LOOK_AHEAD = timedelta(hours=1)

@@ -21,7 +21,8 @@ from notifier.config.model import HeartbeatConfig, Receiver, Recipient
 from notifier.delivery.message import NewMessage
 from notifier.ids import new_id
 from notifier.incidents.lifecycle import Event, Incident, IncidentState, Kind, urgency
-from notifier.rendering.compose import build_notification, plain_text
+from notifier.rendering.compose import plain_text
+from notifier.rendering.context import build_notification
 from notifier.runtime import Runtime
 from notifier.sms.encoding import Encoding, encode, measure, shorten
 from notifier.store.incidents import HEARTBEATS

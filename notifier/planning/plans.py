@@ -26,13 +26,9 @@ from notifier.planning.division import ReceiverAlerts, alert_key, described_mute
 from notifier.planning.moves import Move
 from notifier.planning.receivers import receiver_of, update_recipients
 from notifier.planning.texts import OutgoingText, pages
-from notifier.rendering.compose import (
-    Notification,
-    build_notification,
-    notification_from_incident,
-    since,
-    title,
-)
+from notifier.rendering.compose import title
+from notifier.rendering.context import Notification, build_notification, notification_from_incident
+from notifier.rendering.filters import since
 from notifier.runtime import Runtime
 
 

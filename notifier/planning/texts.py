@@ -14,12 +14,8 @@ from notifier.incidents.lifecycle import (
     Kind,
     urgency,
 )
-from notifier.rendering.compose import (
-    Notification,
-    Text,
-    compose,
-    digest_entry,
-)
+from notifier.rendering.compose import Text, compose, digest_entry
+from notifier.rendering.context import Notification
 from notifier.runtime import Runtime
 
 

@@ -45,7 +45,8 @@ class TemplateProcess:
 
 
 def _begin(sources: Mapping[str, tuple[str, str]]) -> Callable[[Any], Any]:
-    from notifier.rendering.compose import Templates, to_json, write_text
+    from notifier.rendering.compose import to_json, write_text
+    from notifier.rendering.templates import Templates
 
     templates = Templates.of_sources(sources)
     return lambda arguments: to_json(write_text(templates, *arguments))

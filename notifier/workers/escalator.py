@@ -29,7 +29,7 @@ from notifier.planning.division import ReceiverAlerts, described_mute, divide
 from notifier.planning.plans import plan
 from notifier.planning.receivers import receiver_of, recipients_of, successor
 from notifier.planning.texts import new_messages
-from notifier.rendering.compose import Notification, notification_from_incident
+from notifier.rendering.context import Notification, notification_from_incident
 from notifier.runtime import Runtime
 from notifier.store.incidents import HEARTBEATS
 from notifier.store.records import IncidentChange

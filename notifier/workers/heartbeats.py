@@ -21,7 +21,8 @@ from notifier.incidents.lifecycle import Event, Incident, IncidentState, Kind, e
 from notifier.planning import last_resort
 from notifier.planning.receivers import recipients_of
 from notifier.planning.texts import OutgoingText, new_messages, pages
-from notifier.rendering.compose import Notification, ShownAlert, title
+from notifier.rendering.compose import title
+from notifier.rendering.context import Notification, ShownAlert
 from notifier.runtime import Runtime
 from notifier.store.engine import StoreUnavailable
 from notifier.store.incidents import HEARTBEATS

@@ -10,7 +10,7 @@ from notifier.alertmanager.durations import brief_duration
 from notifier.clock import is_known
 from notifier.delivery.message import FAILED, MessageState
 from notifier.incidents.lifecycle import Incident, IncidentState, Kind
-from notifier.rendering.compose import ShownAlert
+from notifier.rendering.context import ShownAlert
 from notifier.store.incidents import HappenedEvent
 from notifier.store.ledger import LedgerMessage, Paged, Try
 from notifier.web.views.moments import Moment, Viewer

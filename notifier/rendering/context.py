@@ -1,0 +1,206 @@
+"""What a template sees: a notification, and its alerts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from notifier.alertmanager.webhook import Alert, Status, Webhook
+from notifier.clock import is_known
+from notifier.incidents.lifecycle import urgency
+from notifier.rendering.hosts import short_host
+from notifier.sms.encoding import (
+    clean,
+    clip,
+)
+
+MAX_ALERTS = 300
+"""How many alerts a template is given at most; six parts could not name more."""
+MAX_VALUE = 400
+"""How many characters of a label or annotation a template is given at most."""
+
+MAX_LABELS = 100
+
+LONGEST_NAME = 63
+"""How many characters of a name or place are shown: no host or pod has a longer one."""
+
+_WHERE = (
+    "pod",
+    "deployment",
+    "statefulset",
+    "daemonset",
+    "persistentvolumeclaim",
+    "instance",
+    "host",
+    "hostname",
+    "node",
+    "nodename",
+    "pod",
+    "container",
+    "device",
+    "target",
+    "service",
+    "job",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ShownAlert:
+    """An alert as templates see it. *ends_at* is None while it fires."""
+
+    status: Status
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+    starts_at: datetime
+    ends_at: datetime | None
+    generator_url: str
+    fingerprint: str
+
+    @property
+    def name(self) -> str:
+        """The alert's name; an alert without one goes by its most telling label."""
+        return clip(self.labels.get("alertname", ""), LONGEST_NAME) or self.where or "alert"
+
+    @property
+    def severity(self) -> str:
+        """The severity label, empty if there is none."""
+        return self.labels.get("severity", "")
+
+    @property
+    def where(self) -> str:
+        """What the alert is about: its instance, host, pod or the like, short; empty if it says none."""
+        return clip(short_host(self.target), LONGEST_NAME)
+
+    @property
+    def target(self) -> str:
+        """The same at full length."""
+        return next((self.labels[name] for name in _WHERE if self.labels.get(name)), "")
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """What one receiver is told of one webhook: those of its alerts that reach it, most urgent first."""
+
+    receiver: str
+    status: Status
+    alerts: tuple[ShownAlert, ...]
+    unseen: int
+    """How many more alerts there are than *alerts* holds."""
+    group_labels: Mapping[str, str]
+    common_labels: Mapping[str, str]
+    common_annotations: Mapping[str, str]
+    external_url: str
+    group_key: str
+    truncated_alerts: int
+    notification_reason: str
+    route_labels: Mapping[str, str]
+    number: int | None = None
+    """The number of the incident."""
+    reason: str = "page"
+    """Why it is told: page, escalation, reopened, update or reminder."""
+
+    @property
+    def severity(self) -> str:
+        """The highest severity among the alerts that fire, or among all when none does."""
+        return self.alerts[0].severity if self.alerts else ""
+
+
+def _value(text: str) -> str:
+    return clip(clean(text[: MAX_VALUE * 4]).replace("\n", " ").strip(), MAX_VALUE)
+
+
+def _mapping(labels: Mapping[str, str]) -> dict[str, str]:
+    return {_value(name): _value(value) for name, value in list(labels.items())[:MAX_LABELS]}
+
+
+def _shown(alert: Alert) -> ShownAlert:
+    ends_at = alert.ends_at if alert.status == "resolved" else None
+    return ShownAlert(
+        alert.status,
+        _mapping(alert.labels),
+        _mapping(alert.annotations),
+        alert.starts_at,
+        ends_at if ends_at and is_known(ends_at) else None,
+        _value(alert.generator_url),
+        _value(alert.fingerprint),
+    )
+
+
+def _urgency(alert: Alert) -> tuple[bool, int, datetime]:
+    rank = urgency(alert.labels.get("severity", ""))
+    return alert.status == "resolved", rank, alert.starts_at
+
+
+def _common(
+    alerts: Sequence[Alert], given: Mapping[str, str], key: Callable[[Alert], Mapping[str, str]]
+) -> Any:
+    """Return the pairs of *given* and of the first alert that all alerts share."""
+    candidates = {**key(alerts[0]), **given} if alerts else given
+    return {
+        name: value for name, value in candidates.items() if all(key(a).get(name) == value for a in alerts)
+    }
+
+
+def build_notification(
+    webhook: Webhook, positions: Iterable[int], receiver: str, *, send_resolved: bool = True
+) -> Notification | None:
+    """Return what *receiver* is told of the alerts at *positions* in *webhook*; None if that is nothing.
+
+    Without *send_resolved*, alerts that are resolved are left out.
+    """
+    chosen = [webhook.alerts[position] for position in positions]
+    whole = len(chosen) == len(webhook.alerts)
+    if not send_resolved:
+        chosen = [alert for alert in chosen if alert.status == "firing"]
+    if not chosen:
+        return None
+    chosen.sort(key=_urgency)
+    if len(chosen) == len(webhook.alerts):
+        labels, annotations = webhook.common_labels, webhook.common_annotations
+    else:
+        labels = _common(chosen, webhook.common_labels, lambda alert: alert.labels)
+        annotations = _common(chosen, webhook.common_annotations, lambda alert: alert.annotations)
+    truncated = webhook.truncated_alerts if whole else 0
+    return Notification(
+        receiver=receiver,
+        status="firing" if any(alert.status == "firing" for alert in chosen) else "resolved",
+        alerts=tuple(map(_shown, chosen[:MAX_ALERTS])),
+        unseen=len(chosen[MAX_ALERTS:]) + truncated,
+        group_labels=_mapping(webhook.group_labels),
+        common_labels=_mapping(labels),
+        common_annotations=_mapping(annotations),
+        external_url=_value(webhook.external_url),
+        group_key=_value(webhook.group_key),
+        truncated_alerts=truncated,
+        notification_reason=_value(webhook.notification_reason),
+        route_labels=_mapping(webhook.route_labels),
+    )
+
+
+def notification_from_incident(
+    title: str,
+    labels: Mapping[str, str],
+    since: datetime,
+    receiver: str,
+    group_key: str,
+    ended_at: datetime | None = None,
+) -> Notification:
+    """Return what is told of an incident of which no webhook can be had: its *title*, *labels* and *since* when."""
+    status: Status = "firing" if ended_at is None else "resolved"
+    alert = ShownAlert(status, {"alertname": title, **_mapping(labels)}, {}, since, ended_at, "", "")
+    return Notification(
+        receiver=receiver,
+        status=status,
+        alerts=(replace(alert, labels={**alert.labels, "alertname": title}),),
+        unseen=0,
+        group_labels={},
+        common_labels=alert.labels,
+        common_annotations={},
+        external_url="",
+        group_key=_value(group_key),
+        truncated_alerts=0,
+        notification_reason="",
+        route_labels={},
+    )
