@@ -1,0 +1,142 @@
+"""Commands about incidents and messages of a running service."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from notifier.cli.client import DEFAULT_URL, Client, ServiceError
+from notifier.cli.options import Output, OutputFormat, app, fail, print_json, say
+
+ServiceUrl = Annotated[
+    str,
+    typer.Option("--url", envvar="NOTIFIER_URL", help="Where the service listens; may hold USER:PASSWORD@."),
+]
+
+TokenFile = Annotated[
+    Path | None,
+    typer.Option("--token-file", envvar="NOTIFIER_TOKEN_FILE", help="The file that holds the bearer token."),
+]
+
+By = Annotated[
+    str | None, typer.Option(help="A contact's name; if left out, the user whom the service authenticates.")
+]
+
+
+@app.command(epilog="Example: notifier incidents --url https://ops:PASSWORD@pager.example.net --all")
+def incidents(
+    url: ServiceUrl = DEFAULT_URL,
+    token_file: TokenFile = None,
+    every: Annotated[bool, typer.Option("--all", help="Also those that are resolved.")] = False,
+    output: OutputFormat = Output.TEXT,
+) -> None:
+    """Print the incidents of a running service that are not resolved, newest first."""
+    states = () if every else ("open", "acknowledged")
+    try:
+        found = list(Client(url, token_file).incidents(states))
+    except ServiceError as error:
+        fail(str(error))
+    if output is Output.JSON:
+        print_json(found)
+    elif not found:
+        say("no incidents" if every else "nothing is open")
+    for one in found if output is Output.TEXT else ():
+        say(_incident_text(one))
+
+
+def _incident_text(incident: dict[str, Any]) -> str:
+    opened = datetime.fromisoformat(incident["opened_at"]).astimezone()
+    state = incident["state"]
+    if incident["acknowledged_by"] and state != "resolved":
+        state = f"{incident['acknowledged_by']} has it"
+    return f"#{incident['number']:<4} {opened:%Y-%m-%d %H:%M %Z}  {incident['receiver']}: {incident['title']} ({state})"
+
+
+_MOST_LISTED = 50
+
+
+@app.command(epilog="Example: notifier messages --state undelivered --state rejected --limit 20")
+def messages(
+    message: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="One message, to read its whole story.")
+    ] = None,
+    state: Annotated[
+        list[str] | None, typer.Option(help="Only those in this state; may be repeated.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = _MOST_LISTED,
+    url: ServiceUrl = DEFAULT_URL,
+    token_file: TokenFile = None,
+    output: OutputFormat = Output.TEXT,
+) -> None:
+    """Print the messages of a running service, newest first; or all that is known of one."""
+    try:
+        client = Client(url, token_file)
+        if message is not None:
+            story = client.message(message)
+            print_json(story) if output is Output.JSON else _print_story(story)
+            return
+        found = list(itertools.islice(client.messages(tuple(state or ())), limit))
+    except ServiceError as error:
+        fail(str(error))
+    if output is Output.JSON:
+        print_json(found)
+        return
+    for one in found:
+        made = datetime.fromisoformat(one["created_at"]).astimezone()
+        to = one["to"] or one["phone"]
+        why = f" ({one['error']})" if one["error"] else ""
+        say(f"{one['id']}  {made:%Y-%m-%d %H:%M:%S %Z}  {one['state']:<11} {to}: {one['text']}{why}")
+    if not found:
+        say("no messages")
+
+
+def _print_story(story: dict[str, Any]) -> None:
+    to = story["to"] or story["phone"]
+    say(f"{story['id']}: {story['kind']} to {to} ({story['phone']}), {story['state']}")
+    for line in story["timeline"]:
+        at = datetime.fromisoformat(line["at"]).astimezone()
+        shown = f"{at:%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03d} {at:%Z}"
+        say(f"  {shown}  {line['what']:<12} {line['detail']}".rstrip())
+
+
+@app.command(epilog="Example: notifier ack 7 --by alice")
+def ack(
+    incident: Annotated[str, typer.Argument(metavar="ID", help="The incident's number, or its id.")],
+    by: By = None,
+    take: Annotated[bool, typer.Option("--take", help="Take it over from whoever has it.")] = False,
+    url: ServiceUrl = DEFAULT_URL,
+    token_file: TokenFile = None,
+    output: OutputFormat = Output.TEXT,
+) -> None:
+    """Acknowledge an incident at a running service: escalation stops, the others who were paged are notified."""
+    try:
+        acknowledged = Client(url, token_file).acknowledge(incident, by, take=take)
+    except ServiceError as error:
+        fail(str(error))
+    if output is Output.JSON:
+        print_json(acknowledged)
+    else:
+        say(f"{acknowledged['acknowledged_by']} has #{acknowledged['number']} {acknowledged['title']}")
+
+
+@app.command(epilog="Example: notifier close 7 --by alice")
+def close(
+    incident: Annotated[str, typer.Argument(metavar="ID", help="The incident's number, or its id.")],
+    by: By = None,
+    url: ServiceUrl = DEFAULT_URL,
+    token_file: TokenFile = None,
+    output: OutputFormat = Output.TEXT,
+) -> None:
+    """Close an incident at a running service that Alertmanager does not resolve, as after a silence."""
+    try:
+        closed = Client(url, token_file).close(incident, by)
+    except ServiceError as error:
+        fail(str(error))
+    if output is Output.JSON:
+        print_json(closed)
+    else:
+        say(f"#{closed['number']} {closed['title']} is closed")

@@ -1,0 +1,130 @@
+"""``send``: a test message, without the service."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from typing import Annotated, Any
+
+import typer
+
+from notifier.cli.options import (
+    AccountName,
+    ConfigFile,
+    Output,
+    OutputFormat,
+    account_named,
+    app,
+    completer,
+    fail,
+    print_json,
+    say,
+    telling,
+    usable,
+)
+from notifier.clock import utc_now
+from notifier.ids import new_id
+from notifier.ovh.client import OvhClient
+from notifier.ovh.errors import CallFailed, Fate
+from notifier.ovh.models import Outgoing
+from notifier.sms.encoding import measure
+from notifier.workers.actions import sendable
+from notifier.workers.receipts import REASONS
+
+
+@app.command(epilog='Example: notifier send --config notifier.yml --to alice "hello" --wait')
+def send(
+    config: ConfigFile,
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            help="A contact's name, or a mobile number.",
+            autocompletion=completer(lambda found: [contact.name for contact in found.contacts]),
+        ),
+    ],
+    text: Annotated[str, typer.Argument(help="What to send.")],
+    wait: Annotated[bool, typer.Option("--wait", help="Follow it to its receipt.")] = False,
+    account: AccountName = None,
+    output: OutputFormat = Output.TEXT,
+) -> None:
+    """Send a test message through OVHcloud, without the service."""
+    _, configuration, _ = usable(config)
+    settings = account_named(configuration, account)
+    try:
+        recipient = configuration.recipient(to)
+    except ValueError as error:
+        fail(str(error))
+    try:
+        message = sendable(text, urls=not settings.sender_for_response)
+    except ValueError as error:
+        fail(str(error))
+    api, tag, size = OvhClient(settings), new_id(utc_now()), measure(message)
+    try:
+        sent = api.send(message, [recipient.phone], tag).sent
+    except CallFailed as error:
+        if error.failure.fate is Fate.LOST and not error.failure.is_preparing:
+            fail(f"it may have been sent, OVHcloud's answer was lost: {error} (its tag is {tag})")
+        fail(f"not sent: {error}")
+    if not sent.ids:
+        fail(f"not sent: OVHcloud holds {recipient.phone} for invalid")
+    result: dict[str, Any] = {
+        "id": sent.ids[0],
+        "tag": tag,
+        "phone": recipient.phone,
+        "parts": size.parts,
+        "credits": sent.total_credits_removed,
+        "credits_left": sent.credits_left,
+    }
+    if output is Output.TEXT:
+        left = "" if sent.credits_left is None else f", {sent.credits_left:g} left"
+        say(
+            f"accepted by OVHcloud as {sent.ids[0]} for {recipient.phone}: "
+            f"{size.parts} part(s), {sent.total_credits_removed or 0:g} credit(s){left}"
+        )
+    if wait:
+        final = _follow(api, tag, quiet=output is Output.JSON)
+        result["delivery_receipt"] = final and final.delivery_receipt
+        result["ptt"] = final and final.ptt
+    if output is Output.JSON:
+        print_json(result)
+    if wait and result["delivery_receipt"] != 1:
+        raise typer.Exit(1)
+
+
+_RECEIPTS = {0: "pending", 1: "delivered", 2: "failed", 4: "pending", 8: "buffered", 16: "failed, not billed"}
+
+_FOLLOW_FOR = timedelta(minutes=5)
+
+
+def _follow(api: OvhClient, tag: str, *, quiet: bool) -> Outgoing | None:
+    """Ask for the receipt of the message under *tag* until it is final, or for five minutes."""
+    start, told, last = time.monotonic(), "", None
+    with telling(quiet=quiet) as (tell, show):
+        while (passed := time.monotonic() - start) < _FOLLOW_FOR.total_seconds():
+            try:
+                last = next(iter(api.outgoing_of(tag)), None)
+                state = _state_told(last)
+            except CallFailed as error:
+                state = f"cannot be asked: {error}"
+            if state != told:
+                tell(f"{passed:6.1f}s {state}")
+                told = state
+            if last is not None and last.delivery_receipt in (1, 2, 16):
+                return last
+            show(
+                f"waiting for the receipt, {passed:.0f} s of {_FOLLOW_FOR.total_seconds():.0f} s; now: {state}"
+            )
+            time.sleep(1.0)
+        tell("no receipt within 5 minutes; a phone that is off is tried for 48 to 72 hours")
+    return last
+
+
+def _state_told(sms: Outgoing | None) -> str:
+    if sms is None:
+        return "not listed yet"
+    state = _RECEIPTS.get(sms.delivery_receipt or 0, "unknown")
+    if sms.ptt is None:
+        return state
+    why = REASONS.get(sms.ptt, state)
+    return f"{state} (ptt {sms.ptt})" if why == state else f"{state}: {why} (ptt {sms.ptt})"
