@@ -12,9 +12,8 @@ from unittest.mock import patch
 import pytest
 import requests
 
-from notifier.alertmanager.silences import SilenceRefused, make_silences, matchers_of
+from notifier.alertmanager.silences import AlertmanagerApi, SilenceRefused, make_silences, matchers_of
 from notifier.clock import elapsed
-from notifier.config.model import AlertmanagerConfig
 from notifier.emulator import Fault, FaultKind
 from notifier.incidents.lifecycle import IncidentState
 from notifier.incidents.reply_codes import MOST_WRONG
@@ -678,7 +677,7 @@ def test_a_mute_that_is_refused_in_part_silences_nothing():
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Alertmanager)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    settings = AlertmanagerConfig(url=f"http://127.0.0.1:{server.server_port}")
+    settings = AlertmanagerApi(f"http://127.0.0.1:{server.server_port}", None, timedelta(seconds=10))
     alerts = [{"alertname": "A", "host": "a"}, {"alertname": "B", "host": "b"}]
     with pytest.raises(SilenceRefused, match="too many"):
         make_silences(settings, alerts, timedelta(hours=2), "alice", "", datetime.now(UTC))

@@ -4,17 +4,31 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 import requests
 
-from notifier.config.model import AlertmanagerConfig
 from notifier.http_client import call
 
 _MOST_SILENCES = 10
 _SPECIAL = re.compile(r"([\\.+*?()|\[\]{}^$])")
 """What means something in a regular expression of Go's (``regexp.QuoteMeta``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class AlertmanagerApi:
+    """Where Alertmanager answers, the token that it wants, and the time-out of a call."""
+
+    url: str
+    token: str | None
+    timeout: timedelta
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers of a call."""
+        return {"Authorization": f"Bearer {self.token}"} if self.token is not None else {}
 
 
 class SilenceRefused(Exception):
@@ -49,7 +63,7 @@ def _matcher(name: str, *values: str) -> dict[str, Any]:
 
 
 def make_silences(
-    settings: AlertmanagerConfig,
+    api: AlertmanagerApi,
     alerts: Sequence[Mapping[str, str]],
     duration: timedelta,
     by: str,
@@ -66,30 +80,25 @@ def make_silences(
     made: list[str] = []
     try:
         for matchers in matchers_of(alerts):
-            made.append(_make(settings, matchers, duration, by, comment, now))  # noqa: PERF401 (kept if one fails)
+            made.append(_make(api, matchers, duration, by, comment, now))  # noqa: PERF401 (kept if one fails)
     except SilenceRefused as refusal:
-        if left := [silence for silence in made if not _expire(settings, silence)]:
+        if left := [silence for silence in made if not _expire(api, silence)]:
             raise SilenceRefused(f"{refusal}; in force is {' '.join(left)}") from None
         raise
     return " ".join(made)
 
 
-def _expire(settings: AlertmanagerConfig, silence: str) -> bool:
+def _expire(api: AlertmanagerApi, silence: str) -> bool:
     """End a silence; return whether it was."""
-    url = f"{settings.url}/api/v2/silence/{silence}"
+    url = f"{api.url}/api/v2/silence/{silence}"
     try:
-        return call("DELETE", url, seconds=settings.timeout.total_seconds(), headers=_headers(settings)).ok
+        return call("DELETE", url, seconds=api.timeout.total_seconds(), headers=api.headers).ok
     except requests.RequestException:
         return False
 
 
-def _headers(settings: AlertmanagerConfig) -> dict[str, str]:
-    token = settings.bearer_token
-    return {"Authorization": f"Bearer {token.get_secret_value()}"} if token is not None else {}
-
-
 def _make(
-    settings: AlertmanagerConfig,
+    api: AlertmanagerApi,
     matchers: Sequence[Mapping[str, Any]],
     duration: timedelta,
     by: str,
@@ -103,10 +112,10 @@ def _make(
         "createdBy": by,
         "comment": comment,
     }
-    timeout = settings.timeout.total_seconds()
+    timeout = api.timeout.total_seconds()
     try:
-        url = f"{settings.url}/api/v2/silences"
-        answer = call("POST", url, seconds=timeout, json=silence, headers=_headers(settings))
+        url = f"{api.url}/api/v2/silences"
+        answer = call("POST", url, seconds=timeout, json=silence, headers=api.headers)
     except requests.RequestException:
         raise SilenceRefused("Alertmanager cannot be reached") from None
     try:

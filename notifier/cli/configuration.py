@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from notifier import routing
+from notifier.advice import advise, unknown_receivers
 from notifier.alertmanager.matchers import MatcherError, parse_label
 from notifier.alertmanager.webhook import WebhookError, parse_webhook
 from notifier.cli.options import (
@@ -25,7 +26,6 @@ from notifier.cli.options import (
     usable,
 )
 from notifier.clock import utc_now
-from notifier.config.advice import advise, unknown_receivers
 from notifier.config.model import Configuration
 from notifier.config.source import Problem
 from notifier.config.types import Moment, parse_moment

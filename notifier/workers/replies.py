@@ -10,7 +10,7 @@ from functools import partial
 
 import structlog
 
-from notifier.alertmanager.silences import SilenceRefused, make_silences
+from notifier.alertmanager.silences import AlertmanagerApi, SilenceRefused, make_silences
 from notifier.alertmanager.webhook import parse_webhook
 from notifier.config.model import AlertmanagerConfig, Recipient
 from notifier.config.ovh import ReplyCommand, ReplySettings
@@ -514,7 +514,7 @@ class ReplyPoller(Worker):
             try:
                 alerts = self._alerts_of(incident)
                 silences[incident.id] = make_silences(
-                    alertmanager, alerts, duration, person.name, comment, now
+                    _api(alertmanager), alerts, duration, person.name, comment, now
                 )
             except SilenceRefused as refusal:
                 silences[incident.id] = refusal
@@ -599,3 +599,10 @@ def _is_of_another(incident: Incident, person: Recipient) -> bool:
 
 def _help_mark(person: Recipient) -> str:
     return f"help/{person.phone}"
+
+
+def _api(settings: AlertmanagerConfig) -> AlertmanagerApi:
+    token = settings.bearer_token
+    return AlertmanagerApi(
+        settings.url, token.get_secret_value() if token is not None else None, settings.timeout
+    )
