@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from notifier.emulator import Fault, FaultKind
 from notifier.incidents.lifecycle import (
-    Change,
     IncidentState,
     Policy,
+    Reason,
     Step,
     classify_webhook,
     next_number,
@@ -19,7 +19,7 @@ from notifier.incidents.lifecycle import (
 )
 from notifier.store.incidents import last_number
 from notifier.store.records import IncidentChange
-from notifier.workers.actions import Verdict, Via
+from notifier.workers.actions import ActionOutcome, Via
 from tests.conftest import ALICE, BOB, alert, webhook
 from tests.pager import ONE
 from tests.postgres import both_engines
@@ -126,8 +126,8 @@ def test_numbers_go_round():
 
 
 def test_an_alert_that_was_known_is_not_new():
-    assert classify_webhook(None, ()) is Change.NOTHING
-    assert classify_webhook(None, {"a"}) is Change.OPENED
+    assert classify_webhook(None, ()) is Reason.NOTHING
+    assert classify_webhook(None, {"a"}) is Reason.OPENED
 
 
 # -- a page and its incident -------------------------------------------------------------------------------
@@ -268,7 +268,7 @@ def test_repeats_remind_only_while_nobody_has_it(make, emulator):
     pager.turn()
     later(pager, firing("A"), hours=4)
     assert told(emulator)[1:] == [("alice", "STILL FIRING #1 critical A db-1 since 12:13")]
-    assert pager.actions.acknowledge(the_incident(pager).id, "alice", Via.API) is Verdict.DONE
+    assert pager.actions.acknowledge(the_incident(pager).id, "alice", Via.API) is ActionOutcome.DONE
     later(pager, firing("A"), hours=4)
     assert len(told(emulator)) == 2
 
@@ -313,7 +313,7 @@ def test_an_acknowledgement_stops_escalation_and_is_told_to_the_others(make, emu
     pager.post(firing("A"))
     pager.turn()
     pager.run(320, step=10)
-    assert pager.actions.acknowledge(the_incident(pager).id, "alice", Via.SMS, ALICE) is Verdict.DONE
+    assert pager.actions.acknowledge(the_incident(pager).id, "alice", Via.SMS, ALICE) is ActionOutcome.DONE
     pager.run(3600, step=60)
     assert told(emulator)[2:] == [("bob", "alice has it: #1 A db-1")]
     kept = the_incident(pager)
@@ -353,9 +353,9 @@ def test_what_is_over_or_unknown_is_not_acknowledged(make):
     pager.turn()
     id_ = the_incident(pager).id
     later(pager, over("A"), minutes=5)
-    assert pager.actions.acknowledge(id_, "alice", Via.API) is Verdict.RESOLVED
-    assert pager.actions.acknowledge("nothing", "alice", Via.API) is Verdict.UNKNOWN
-    assert pager.actions.escalate(id_, "alice", Via.API) is Verdict.RESOLVED
+    assert pager.actions.acknowledge(id_, "alice", Via.API) is ActionOutcome.RESOLVED
+    assert pager.actions.acknowledge("nothing", "alice", Via.API) is ActionOutcome.UNKNOWN
+    assert pager.actions.escalate(id_, "alice", Via.API) is ActionOutcome.RESOLVED
 
 
 def test_passing_on_takes_the_next_step_at_once(make, emulator):
@@ -363,17 +363,17 @@ def test_passing_on_takes_the_next_step_at_once(make, emulator):
     pager.post(firing("A"))
     pager.turn()
     id_ = the_incident(pager).id
-    assert pager.actions.escalate(id_, "alice", Via.API) is Verdict.DONE
+    assert pager.actions.escalate(id_, "alice", Via.API) is ActionOutcome.DONE
     pager.turn()
     pager.actions.acknowledge(id_, "bob", Via.API)
-    assert pager.actions.escalate(id_, "bob", Via.API) is Verdict.DONE
+    assert pager.actions.escalate(id_, "bob", Via.API) is ActionOutcome.DONE
     pager.turn()
     assert [who for who, text in told(emulator) if text.startswith(("FIRING", "ESCALATED"))] == [
         "alice",
         "bob",
         "carol",
     ]
-    assert pager.actions.escalate(id_, "carol", Via.API) is Verdict.EXHAUSTED
+    assert pager.actions.escalate(id_, "carol", Via.API) is ActionOutcome.EXHAUSTED
 
 
 def test_taking_over_is_told_and_taking_twice_is_not(make, emulator):

@@ -204,7 +204,7 @@ class AskAgain:
     after: timedelta
 
 
-Verdict = Taken | NotTaken | AskAgain
+Settled = Taken | NotTaken | AskAgain
 
 
 def settle(
@@ -219,7 +219,7 @@ def settle(
     is_replaceable: bool,
     chance: float,
     is_complete: bool = True,
-) -> Verdict:
+) -> Settled:
     """Return what became of a job whose answer was lost.
 
     Args:

@@ -121,11 +121,39 @@ class Incident:
         return self.acknowledged_by if self.state is IncidentState.ACKNOWLEDGED else None
 
 
+class Reason(StrEnum):
+    """Why an incident changed: what a webhook did to it, what time did, or what people did."""
+
+    OPENED = "opened"
+    JOINED = "joined"
+    """New alerts joined."""
+    REPLACED = "replaced"
+    """All alerts that somebody acknowledged are over, and others fire."""
+    REPEATED = "repeated"
+    """The same alerts fire as in the last webhook."""
+    SHIFTED = "shifted"
+    """Other alerts fire than in the last webhook, but none of them is new."""
+    RESOLVED = "resolved"
+    NOTHING = "nothing"
+    """A resolution of alerts of which no incident is open."""
+    HEARD = "heard"
+    """The first page after a mute."""
+    ESCALATED = "escalated"
+    REOPENED = "reopened"
+    """An acknowledgement expired."""
+    ACKNOWLEDGED = "acknowledged"
+    NEXT = "next"
+    """Somebody passed the incident on to the next step."""
+    CLOSED = "closed"
+    MUTED = "muted"
+    """Somebody silenced it in Alertmanager."""
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What happened to an incident: *kind* is what, *by* and *via* are who and how, *detail* is free."""
+    """A change of an incident: why, by whom, by which means (`via`), and details for people."""
 
-    kind: str
+    reason: Reason
     by: str | None = None
     via: str | None = None
     detail: str | None = None
@@ -134,21 +162,7 @@ class Event:
 # -- what a webhook means -----------------------------------------------------------------------------------
 
 
-class Change(StrEnum):
-    """What a webhook does to an incident."""
-
-    OPENED = "opened"
-    JOINED = "joined"
-    REPLACED = "replaced"
-    """All that somebody acknowledged is over, and something else fires."""
-    REPEATED = "repeated"
-    SHIFTED = "shifted"
-    """What fires is not what fired when last heard of, but none of it is new."""
-    RESOLVED = "resolved"
-    NOTHING = "nothing"
-
-
-def classify_webhook(incident: Incident | None, firing: Collection[str], *, is_whole: bool = True) -> Change:
+def classify_webhook(incident: Incident | None, firing: Collection[str], *, is_whole: bool = True) -> Reason:
     """Return what it means that the alerts with the keys *firing* fire.
 
     None else of the group does, unless that is not the *whole* of it: Alertmanager may cut off the rest.
@@ -156,14 +170,14 @@ def classify_webhook(incident: Incident | None, firing: Collection[str], *, is_w
     once is not new when it shows up again.
     """
     if not firing:
-        return Change.NOTHING if incident is None else Change.RESOLVED
+        return Reason.NOTHING if incident is None else Reason.RESOLVED
     if incident is None:
-        return Change.OPENED
+        return Reason.OPENED
     if not incident.alerts.issuperset(firing):
         is_other = is_whole and incident.alerts and incident.alerts.isdisjoint(firing)
         is_taken = incident.state is IncidentState.ACKNOWLEDGED
-        return Change.REPLACED if is_other and is_taken else Change.JOINED
-    return Change.REPEATED if incident.firing == firing else Change.SHIFTED
+        return Reason.REPLACED if is_other and is_taken else Reason.JOINED
+    return Reason.REPEATED if incident.firing == firing else Reason.SHIFTED
 
 
 # -- escalation ---------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from notifier.alertmanager.webhook import WebhookError, parse_webhook
 from notifier.config.model import HeartbeatConfig, Receiver, Recipient
 from notifier.delivery.message import NewMessage
 from notifier.ids import new_id
-from notifier.incidents.lifecycle import Event, Incident, IncidentState, Kind, urgency
+from notifier.incidents.lifecycle import Event, Incident, IncidentState, Kind, Reason, urgency
 from notifier.rendering.compose import plain_text
 from notifier.rendering.context import build_notification
 from notifier.runtime import Runtime
@@ -77,7 +77,7 @@ def step_of(runtime: Runtime, incident: Incident, now: datetime) -> IncidentChan
         unmute_at=None,
     )
     messages = _messages(runtime, receiver, text, _kind_of(incident), Kind.PAGE, now, now, after)
-    event = Event("escalated", detail="with a built-in text, because of an internal error; see the log")
+    event = Event(Reason.ESCALATED, detail="with a built-in text, because of an internal error; see the log")
     return IncidentChange(after, events=(event,), messages=messages)
 
 
@@ -111,7 +111,7 @@ def silence_of(runtime: Runtime, heartbeat: HeartbeatConfig, number: int, now: d
     )
     text = f"FIRING {_named(incident)}"
     messages = _messages(runtime, receiver, text, _kind_of(incident), Kind.PAGE, now, now, incident)
-    event = Event("opened", detail="with a built-in text, because of an internal error; see the log")
+    event = Event(Reason.OPENED, detail="with a built-in text, because of an internal error; see the log")
     return IncidentChange(incident, is_new=True, events=(event,), messages=messages)
 
 

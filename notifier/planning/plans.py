@@ -12,10 +12,10 @@ from notifier.config.model import Recipient
 from notifier.ids import new_id
 from notifier.incidents.lifecycle import (
     PAGING,
-    Change,
     Incident,
     IncidentState,
     Kind,
+    Reason,
     classify_webhook,
     escalated,
     next_step,
@@ -37,7 +37,7 @@ class Plan:
     """What becomes of one part: what it does to its incident, and whom that is told."""
 
     part: ReceiverAlerts
-    change: Change
+    change: Reason
     incident: Incident | None
     notification: Notification | None
     pages: tuple[OutgoingText, ...] = ()
@@ -64,7 +64,7 @@ def plan(
     notification = part.notification
     if part.muted_by:
         return _muted_plan(described_mute(runtime, part, now), part, change, incident, number, now)
-    if change is Change.OPENED and notification is not None:
+    if change is Reason.OPENED and notification is not None:
         policy, asked = runtime.policy(part.receiver), dict[Sequence[str], tuple[Recipient, ...]]()
 
         def on_call(names: Sequence[str]) -> tuple[Recipient, ...]:
@@ -80,24 +80,24 @@ def plan(
         gap = None if asked[first] else f"nobody is on call in {', '.join(first)}"
         written = pages(runtime, part.receiver, notification, paged, Kind.PAGE, now)
         return Plan(part, change, incident, notification, written, detail=gap)
-    if incident is None or change is Change.NOTHING:
-        return Plan(part, Change.NOTHING, None, notification)
+    if incident is None or change is Reason.NOTHING:
+        return Plan(part, Reason.NOTHING, None, notification)
     if notification is not None:
         notification = replace(notification, number=incident.number)
     match change:
-        case Change.RESOLVED:
+        case Reason.RESOLVED:
             recipients = involved if part.receiver.send_resolved else ()
             return _notifying(
                 runtime, part, change, resolved(incident, now), notification, recipients, Kind.RESOLVED, now
             )
-        case Change.JOINED:
+        case Reason.JOINED:
             return _joining_plan(runtime, webhook, part, incident, involved, now)
-        case Change.REPEATED if incident.state is IncidentState.OPEN and incident.steps_taken:
+        case Reason.REPEATED if incident.state is IncidentState.OPEN and incident.steps_taken:
             recipients = update_recipients(runtime, part.receiver, incident, involved, now)
             return _notifying(
                 runtime, part, change, _joined(incident, part), notification, recipients, Kind.REMINDER, now
             )
-        case Change.REPLACED:  # nobody has what fires now: it is paged like something new
+        case Reason.REPLACED:  # nobody has what fires now: it is paged like something new
             return Plan(part, change, replace(_joined(incident, part), due_at=now), notification)
     return Plan(part, change, _joined(incident, part), notification)
 
@@ -114,20 +114,20 @@ def _joining_plan(
     after = _joined(incident, part)
     if not incident.steps_taken and incident.state is IncidentState.OPEN:
         # It was muted: now the first step comes at once, and tells of all.
-        return Plan(part, Change.JOINED, replace(after, due_at=now), part.notification)
+        return Plan(part, Reason.JOINED, replace(after, due_at=now), part.notification)
     keys = part.firing - incident.alerts
     new = [position for position in part.positions if alert_key(webhook.alerts[position]) in keys]
     recipients = update_recipients(runtime, part.receiver, incident, involved, now)
     notification = build_notification(webhook, new, part.receiver.name) if involved else part.notification
     if notification is not None:
         notification = replace(notification, number=incident.number)
-    return _notifying(runtime, part, Change.JOINED, after, notification, recipients, Kind.UPDATE, now)
+    return _notifying(runtime, part, Reason.JOINED, after, notification, recipients, Kind.UPDATE, now)
 
 
 def _notifying(
     runtime: Runtime,
     part: ReceiverAlerts,
-    change: Change,
+    change: Reason,
     incident: Incident,
     notification: Notification | None,
     recipients: Sequence[Recipient],
@@ -151,13 +151,13 @@ def _notifying(
 def _muted_plan(
     mute: str,
     part: ReceiverAlerts,
-    change: Change,
+    change: Reason,
     incident: Incident | None,
     number: int | None,
     now: datetime,
 ) -> Plan:
     """Return what becomes of a part that is muted: nobody is told; what opens is paged when it is heard again."""
-    if change is Change.OPENED and part.notification is not None and number is not None:
+    if change is Reason.OPENED and part.notification is not None and number is not None:
         opened = replace(
             _opened(part, part.notification, number, now),
             due_at=part.look_at(now),
@@ -165,13 +165,13 @@ def _muted_plan(
             muted_until=part.muted_until,
         )
         return Plan(part, change, opened, part.notification)
-    if change is Change.RESOLVED and incident is not None:
+    if change is Reason.RESOLVED and incident is not None:
         return Plan(part, change, resolved(incident, now), part.notification)
     if incident is None:
-        return Plan(part, Change.NOTHING, None, part.notification)
-    if change in (Change.JOINED, Change.REPLACED):  # whose alerts stay unknown until they are heard
+        return Plan(part, Reason.NOTHING, None, part.notification)
+    if change in (Reason.JOINED, Reason.REPLACED):  # whose alerts stay unknown until they are heard
         if incident.steps_taken or incident.state is IncidentState.ACKNOWLEDGED:
-            change = change if incident.unmute_at is None else Change.REPEATED
+            change = change if incident.unmute_at is None else Reason.REPEATED
             incident = replace(incident, unmute_at=part.look_at(now))
         else:
             due_at = min(filter(None, (incident.due_at, part.look_at(now))))
@@ -228,7 +228,7 @@ def preview(runtime: Runtime, webhook: Webhook, posted_to: str | None, now: date
     plans = []
     for part in divide(runtime, webhook, posted_to, now):
         planned = plan(runtime, webhook, replace(part, muted_by=()), None, (), None, now)
-        if planned.change is Change.NOTHING and part.notification is not None:
+        if planned.change is Reason.NOTHING and part.notification is not None:
             recipients = runtime.recipients(part.receiver.notify, now)
             written = pages(runtime, part.receiver, part.notification, recipients, Kind.RESOLVED, now)
             planned = replace(planned, pages=written)
@@ -245,11 +245,11 @@ def plans_of_move(part: ReceiverAlerts, moving: Move, now: datetime) -> Iterator
     )
     for one in moving.over:
         of_one = ReceiverAlerts(part.receiver, one.group_key, (), None, frozenset())
-        yield Plan(of_one, Change.RESOLVED, resolved(one, now), None, detail=to, is_of_webhook=False)
+        yield Plan(of_one, Reason.RESOLVED, resolved(one, now), None, detail=to, is_of_webhook=False)
     for one in moving.left:
         of_one = ReceiverAlerts(part.receiver, one.group_key, (), None, one.firing)
         detail = f"some of {to}"
-        yield Plan(of_one, Change.SHIFTED, one, None, detail=detail, is_of_webhook=False)
+        yield Plan(of_one, Reason.SHIFTED, one, None, detail=detail, is_of_webhook=False)
 
 
 def plan_without_alerts(
@@ -268,8 +268,8 @@ def plan_without_alerts(
     part = ReceiverAlerts(receiver, incident.group_key, (), notification, frozenset())
     if firing & incident.alerts:
         detail = "its alerts reach other receivers now"
-        return Plan(part, Change.RESOLVED, resolved(incident, now), notification, detail=detail)
+        return Plan(part, Reason.RESOLVED, resolved(incident, now), notification, detail=detail)
     recipients = involved if receiver.send_resolved else ()
     return _notifying(
-        runtime, part, Change.RESOLVED, resolved(incident, now), notification, recipients, Kind.RESOLVED, now
+        runtime, part, Reason.RESOLVED, resolved(incident, now), notification, recipients, Kind.RESOLVED, now
     )

@@ -455,7 +455,7 @@ class Incidents:
                         "id": new_id(now),
                         "incident_id": change.incident.id,
                         "at": now,
-                        "kind": event.kind,
+                        "kind": event.reason,
                         "by": event.by,
                         "via": event.via,
                         "detail": event.detail,

@@ -34,7 +34,7 @@ from notifier.delivery.selection import (
     is_free_of_credits,
 )
 from notifier.delivery.throttle import CRITICAL, SHORTEST_WAIT
-from notifier.incidents.lifecycle import PAGING, IncidentState, Kind
+from notifier.incidents.lifecycle import PAGING, IncidentState, Kind, Reason
 from notifier.store.database import Database
 from notifier.store.jobs import JobStore
 from notifier.store.messages import ADD_MESSAGES, OF_INCIDENTS, WITH_INCIDENT, chunks, message_row
@@ -441,7 +441,7 @@ def _overtaken(connection: Connection, waiting: Sequence[Message]) -> frozenset[
         end.c.state.not_in(FAILED),
     )
     is_closed = exists().where(
-        events.c.incident_id == messages.c.incident_id, events.c.kind == "closed"
+        events.c.incident_id == messages.c.incident_id, events.c.kind == Reason.CLOSED
     )  # by a person, of which the others were notified
     stands_for_others = exists().where(other.c.merged_into == messages.c.id)
     found: set[str] = set()

@@ -32,7 +32,7 @@ from notifier.web import openapi
 from notifier.web.concealment import concealed, concealed_story
 from notifier.web.gate import Denial, Gate, has_nul
 from notifier.web.names import any_name
-from notifier.workers.actions import Actions, Unreachable, Verdict, Via
+from notifier.workers.actions import ActionOutcome, Actions, Unreachable, Via
 
 _MAX_BODY = 64 * 1024
 _LONGEST_SHIFT = timedelta(days=400)
@@ -282,14 +282,14 @@ class ApiRoutes:
             raise Refused(409, f"incident {incident.number} is resolved already")
         return incident
 
-    def _acted(self, incident: Incident, verdict: Verdict) -> Response:
+    def _acted(self, incident: Incident, verdict: ActionOutcome) -> Response:
         after = self.store.incidents.get(incident.id) or incident
         match verdict:
-            case Verdict.UNKNOWN:
+            case ActionOutcome.UNKNOWN:
                 raise Refused(404, "there is no such incident")
-            case Verdict.RESOLVED:
+            case ActionOutcome.RESOLVED:
                 raise Refused(409, f"incident {incident.number} is resolved already")
-            case Verdict.OVERTAKEN:
+            case ActionOutcome.OVERTAKEN:
                 how = 'to take it over, add "take": true (notifier ack --take)'
                 raise Refused(409, f"{after.holder} has incident {incident.number}; {how}")
         return JSONResponse(incident_json(after))

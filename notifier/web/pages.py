@@ -53,7 +53,7 @@ from notifier.web.views.moments import Viewer
 from notifier.web.views.oncall import drawn
 from notifier.web.views.sending import LATE, Going, going, lasts
 from notifier.workers.account_monitor import AccountMonitor
-from notifier.workers.actions import Actions, Verdict, Via
+from notifier.workers.actions import ActionOutcome, Actions, Via
 from notifier.workers.backpressure import Backpressure
 from notifier.workers.escalator import last_part
 
@@ -476,12 +476,12 @@ class Pages:
         verdict = self.actions.acknowledge(
             incident.id, by, Via.WEB, phone, lambda now: _is_held_as_seen(now, by, values)
         )
-        return {Verdict.DONE: "ack", Verdict.OVERTAKEN: "taken"}.get(verdict, "resolved")
+        return {ActionOutcome.DONE: "ack", ActionOutcome.OVERTAKEN: "taken"}.get(verdict, "resolved")
 
     def close(self, incident: Incident, by: str, values: Mapping[str, str]) -> str:
         """Close *incident*, unless another took it since the page was made; say what was done."""
         verdict = self.actions.close(incident.id, by, Via.WEB, lambda now: _is_held_as_seen(now, by, values))
-        return {Verdict.DONE: "close", Verdict.OVERTAKEN: "taken"}.get(verdict, "resolved")
+        return {ActionOutcome.DONE: "close", ActionOutcome.OVERTAKEN: "taken"}.get(verdict, "resolved")
 
     def escalate(self, incident: Incident, by: str, values: Mapping[str, str]) -> str:
         """Have the next step of *incident* taken, unless it was since the page was made; say what was done."""
@@ -493,10 +493,10 @@ class Pages:
             return is_same_step and not is_being_taken and _is_held_as_seen(now, by, values)
 
         verdict = self.actions.escalate(incident.id, by, Via.WEB, is_as_seen)
-        if verdict is Verdict.OVERTAKEN:
+        if verdict is ActionOutcome.OVERTAKEN:
             now = self.store.incidents.get(incident.id)
             return "late" if now is None or _is_held_as_seen(now, by, values) else "taken"
-        return {Verdict.DONE: "escalate", Verdict.EXHAUSTED: "exhausted"}.get(verdict, "resolved")
+        return {ActionOutcome.DONE: "escalate", ActionOutcome.EXHAUSTED: "exhausted"}.get(verdict, "resolved")
 
     # who is on call
 

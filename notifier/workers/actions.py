@@ -17,6 +17,7 @@ from notifier.incidents.lifecycle import (
     Incident,
     IncidentState,
     Kind,
+    Reason,
     acknowledged,
     reopened,
     resolved,
@@ -41,7 +42,7 @@ class Via(StrEnum):
     WEB = "web"
 
 
-class Verdict(StrEnum):
+class ActionOutcome(StrEnum):
     """What came of it."""
 
     DONE = "done"
@@ -104,7 +105,7 @@ class Actions:
         holds: Callable[[Incident], bool] = lambda incident: True,
         *,
         author: str | None = None,
-    ) -> Verdict:
+    ) -> ActionOutcome:
         """Put an incident into the hands of *by*, who has *phone* if that is known, if *holds* is true of it then.
 
         The others who were paged are notified, if its receiver wants that. If an *author* acknowledges in the name of
@@ -118,13 +119,13 @@ class Actions:
         done = self._change(
             incident_id, now, lambda one: self.acknowledgement(one, by, via, phone, now, author), holds
         )
-        if isinstance(done, Verdict):
+        if isinstance(done, ActionOutcome):
             return done
         if done.events:
             self._metrics.acknowledgements.labels(via).inc()
         log.info("incident acknowledged", incident=done.incident.number, by=author or by, via=via)
         self._send()
-        return Verdict.DONE
+        return ActionOutcome.DONE
 
     def escalate(
         self,
@@ -132,7 +133,7 @@ class Actions:
         by: str,
         via: Via,
         holds: Callable[[Incident], bool] = lambda incident: True,
-    ) -> Verdict:
+    ) -> ActionOutcome:
         """Have the next step of an incident taken at once, whoever has it, if *holds* is true of it then.
 
         Raises:
@@ -140,11 +141,11 @@ class Actions:
         """
         now = self._clock()
         done = self._change(incident_id, now, lambda one: self.passing_on(one, by, via, now), holds)
-        if isinstance(done, Verdict):
+        if isinstance(done, ActionOutcome):
             return done
         log.info("incident passed on", incident=done.incident.number, by=by, via=via)
         self._escalate()
-        return Verdict.DONE
+        return ActionOutcome.DONE
 
     def close(
         self,
@@ -152,7 +153,7 @@ class Actions:
         by: str,
         via: Via,
         holds: Callable[[Incident], bool] = lambda incident: True,
-    ) -> Verdict:
+    ) -> ActionOutcome:
         """Resolve an incident that Alertmanager does not, if *holds* is true of it then; the others are notified.
 
         If its alerts still fire, Alertmanager's next repetition opens a new one.
@@ -162,11 +163,11 @@ class Actions:
         """
         now = self._clock()
         done = self._change(incident_id, now, lambda one: self.closing(one, by, via, now), holds)
-        if isinstance(done, Verdict):
+        if isinstance(done, ActionOutcome):
             return done
         log.info("incident closed", incident=done.incident.number, by=by, via=via)
         self._send()
-        return Verdict.DONE
+        return ActionOutcome.DONE
 
     def send(self, to: str, text: str, by: str | None = None) -> NewMessage:
         """Have *text* of *by* sent to a contact, to who is on call in a schedule, or to a number; return the message.
@@ -201,19 +202,19 @@ class Actions:
         now: datetime,
         propose: Callable[[Incident], IncidentChange | None],
         holds: Callable[[Incident], bool],
-    ) -> IncidentChange | Verdict:
+    ) -> IncidentChange | ActionOutcome:
         """Write down what *propose* makes of an incident, anew if others changed it meanwhile; say why not."""
         for _ in range(_ATTEMPTS):
             incident = self._store.incidents.get(incident_id)
             if incident is None:
-                return Verdict.UNKNOWN
+                return ActionOutcome.UNKNOWN
             if incident.state is IncidentState.RESOLVED:
-                return Verdict.RESOLVED
+                return ActionOutcome.RESOLVED
             if not holds(incident):
-                return Verdict.OVERTAKEN
+                return ActionOutcome.OVERTAKEN
             change = propose(incident)
             if change is None:
-                return Verdict.EXHAUSTED
+                return ActionOutcome.EXHAUSTED
             if self._store.incidents.change([change], now).result()[0]:
                 return change
         raise RuntimeError("the incident changes all the time")
@@ -239,7 +240,7 @@ class Actions:
             )
         return IncidentChange(
             acknowledged(incident, by, via, now, receiver.reopen_after),
-            events=(Event("acknowledged", by=author or by, via=via),) if is_new else (),
+            events=(Event(Reason.ACKNOWLEDGED, by=author or by, via=via),) if is_new else (),
             messages=told,
         )
 
@@ -255,7 +256,7 @@ class Actions:
             if incident.acknowledged_by != by:  # who has it must know that it is out of their hands
                 told = self._notices("escalated", incident, by, None, now)
         return IncidentChange(
-            replace(open_, due_at=now), events=(Event("next", by=by, via=via),), messages=told
+            replace(open_, due_at=now), events=(Event(Reason.NEXT, by=by, via=via),), messages=told
         )
 
     def closing(
@@ -264,7 +265,7 @@ class Actions:
         """Return what resolves *incident* in the name of *by*, who has *phone* if that is known."""
         return IncidentChange(
             resolved(incident, now),
-            events=(Event("closed", by=by, via=via),),
+            events=(Event(Reason.CLOSED, by=by, via=via),),
             messages=self._notices("closed", incident, by, phone, now),
             withdraws_pages=True,
         )

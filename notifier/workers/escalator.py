@@ -13,11 +13,11 @@ from notifier.alertmanager.webhook import Webhook, WebhookError, parse_webhook
 from notifier.config.model import Receiver, Recipient
 from notifier.delivery.message import NewMessage
 from notifier.incidents.lifecycle import (
-    Change,
     Event,
     Incident,
     IncidentState,
     Kind,
+    Reason,
     StepOutcome,
     classify_webhook,
     escalated,
@@ -51,7 +51,8 @@ _CLOCKS_DIFFER = timedelta(minutes=10)
 """By more than clocks of replicas may differ: so far ahead, nobody opens an incident with a clock that is right."""
 _Decide = Callable[[Runtime, Incident, datetime], IncidentChange]
 """Returns what becomes of an incident."""
-_REASONS = {"reopened": "reopened", "heard": "page", "escalated": "escalation"}
+_REASONS = {Reason.REOPENED: "reopened", Reason.HEARD: "page", Reason.ESCALATED: "escalation"}
+"""The reason that a template sees."""
 
 
 class Escalator(Worker):
@@ -169,8 +170,8 @@ class Escalator(Worker):
         if part.muted_by:
             return IncidentChange(replace(incident, unmute_at=part.look_at(now)))
         if classify_webhook(incident, part.firing, is_whole=part.is_whole) not in (
-            Change.JOINED,
-            Change.REPLACED,
+            Reason.JOINED,
+            Reason.REPLACED,
         ):
             return IncidentChange(unmuted)
         involved = recipients_of(runtime, self._store.incidents.involved(incident.id))
@@ -210,10 +211,10 @@ class Escalator(Worker):
                 outcome = StepOutcome(again, 0, 0, now + _FALLBACK_DELAY)
         recipients = outcome.recipients or runtime.fallback_recipients(receiver, now)
         after = escalated(current, outcome)
-        kind = "reopened" if has_lapsed else "heard" if is_first else "escalated"
+        reason = Reason.REOPENED if has_lapsed else Reason.HEARD if is_first else Reason.ESCALATED
         # Whoever is the first to be reached need not know that others could not be.
-        is_first_told = kind == "escalated" and not self._store.incidents.involved(incident.id)
-        build = self._builder(incident, part, "page" if is_first_told else _REASONS[kind], now)
+        is_first_told = reason is Reason.ESCALATED and not self._store.incidents.involved(incident.id)
+        build = self._builder(incident, part, "page" if is_first_told else _REASONS[reason], now)
         notification = build("en")
         written = written_for(runtime, receiver, build, recipients, Kind.PAGE, now)
         report_failures(self._metrics, written, incident=incident.number)
@@ -221,7 +222,7 @@ class Escalator(Worker):
         detail = names if outcome.recipients else f"nobody is on call; {names}"
         return IncidentChange(
             after,
-            events=(Event(kind, by=by if has_lapsed else None, detail=detail),),
+            events=(Event(reason, by=by if has_lapsed else None, detail=detail),),
             messages=new_messages(runtime, receiver, after, notification, written, now, now),
         )
 
@@ -255,10 +256,10 @@ class Escalator(Worker):
                 receiver=before.receiver,
             )
             return
-        if change.events[0].kind == "escalated":
+        if change.events[0].reason is Reason.ESCALATED:
             self._metrics.escalations.labels(before.receiver).inc()
         log.warning(
-            f"incident {change.events[0].kind}",
+            f"incident {change.events[0].reason}",
             incident=before.number,
             webhook=before.webhook_id,
             alert=before.title,

@@ -17,7 +17,16 @@ import structlog
 from notifier.config.model import HeartbeatConfig, Receiver, Recipient
 from notifier.ids import new_id
 from notifier.incidents.heartbeats import SEEN, Silence, summary
-from notifier.incidents.lifecycle import Event, Incident, IncidentState, Kind, escalated, next_step, resolved
+from notifier.incidents.lifecycle import (
+    Event,
+    Incident,
+    IncidentState,
+    Kind,
+    Reason,
+    escalated,
+    next_step,
+    resolved,
+)
 from notifier.planning import last_resort
 from notifier.planning.receivers import recipients_of
 from notifier.planning.texts import OutgoingText, new_messages, pages
@@ -261,7 +270,8 @@ class Heartbeats(Worker):
         report_failures(self._metrics, written, incident=incident.number)
         messages = new_messages(runtime, receiver, incident, notification, written, now, now)
         event = Event(
-            "opened" if is_new else "resolved", detail=notification.alerts[0].annotations.get("summary")
+            Reason.OPENED if is_new else Reason.RESOLVED,
+            detail=notification.alerts[0].annotations.get("summary"),
         )
         change = IncidentChange(incident, is_new, (event,), messages)
         if self._store.incidents.change([change], now).result()[0]:  # else: the next tick sees how it stands
@@ -281,7 +291,7 @@ class Heartbeats(Worker):
         keys = {(one.receiver, HEARTBEATS + one.name) for one in configured}
         changes = [
             IncidentChange(
-                resolved(incident, now), events=(Event("resolved", detail="no heartbeat any more"),)
+                resolved(incident, now), events=(Event(Reason.RESOLVED, detail="no heartbeat any more"),)
             )
             for incident in self._store.incidents.of_heartbeats()
             if (incident.receiver, incident.group_key) not in keys

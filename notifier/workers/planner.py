@@ -19,9 +19,9 @@ from notifier.delivery.message import NewMessage
 from notifier.ids import new_id
 from notifier.incidents.heartbeats import SEEN, seen_in
 from notifier.incidents.lifecycle import (
-    Change,
     Event,
     Incident,
+    Reason,
 )
 from notifier.planning import last_resort
 from notifier.planning.division import Key, ReceiverAlerts, divide, ended_in
@@ -257,9 +257,9 @@ class Planner(Worker):
                 )
                 written = tuple(_said_once(message, part, said) for message in written)
             muted = "muted by " + ", ".join(part.muted_by) if part.muted_by else None
-            is_news = planned.change is not Change.REPEATED
-            events = (Event(planned.change.value, detail=planned.detail or muted),) if is_news else ()
-            change = IncidentChange(incident, planned.change is Change.OPENED, events)
+            is_news = planned.change is not Reason.REPEATED
+            events = (Event(planned.change, detail=planned.detail or muted),) if is_news else ()
+            change = IncidentChange(incident, planned.change is Reason.OPENED, events)
         new = NewNotification(
             id=new_id(now),
             webhook_id=stored.id,

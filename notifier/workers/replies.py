@@ -14,7 +14,7 @@ from notifier.alertmanager.silences import AlertmanagerApi, SilenceRefused, make
 from notifier.alertmanager.webhook import parse_webhook
 from notifier.config.model import AlertmanagerConfig, Recipient
 from notifier.config.ovh import ReplyCommand, ReplySettings
-from notifier.incidents.lifecycle import Event, Incident, IncidentState, Kind, urgency
+from notifier.incidents.lifecycle import Event, Incident, IncidentState, Kind, Reason, urgency
 from notifier.incidents.replies import (
     Ack,
     Close,
@@ -254,7 +254,7 @@ class ReplyPoller(Worker):
         else:
             raise RuntimeError("the incident changes all the time")
         for change in meaning.changes:
-            if change.events and change.events[0].kind == "acknowledged":
+            if change.events and change.events[0].reason is Reason.ACKNOWLEDGED:
                 self._metrics.acknowledgements.labels(Via.SMS).inc()
         log.info(
             "reply read",
@@ -526,7 +526,7 @@ class ReplyPoller(Worker):
             meaning.answers.append(text)
             return
         until = f"{(now + duration).astimezone(person.time_zone):%d/%m/%Y %H:%M}"
-        event = Event("muted", by=person.name, via=Via.SMS, detail=f"silence {made} until {until}")
+        event = Event(Reason.MUTED, by=person.name, via=Via.SMS, detail=f"silence {made} until {until}")
         change = self._actions.acknowledgement(incident, person.name, Via.SMS, person.phone, now)
         after = change.incident
         if after.due_at is not None:

@@ -13,7 +13,7 @@ from notifier.incidents.lifecycle import Incident, IncidentState, Kind
 from notifier.rendering.context import ShownAlert
 from notifier.store.incidents import HappenedEvent
 from notifier.store.ledger import LedgerMessage, Paged, Try
-from notifier.web.views.moments import Moment, Viewer
+from notifier.web.views.moments import LocalMoment, Viewer
 
 _MOST_TRIES = 3
 _AT_ONCE = timedelta(seconds=2)
@@ -61,7 +61,7 @@ def reached(paged: Iterable[Paged], mask: Callable[[str], str]) -> tuple[Reach, 
 class Next:
     """Whom the next step pages, and when."""
 
-    at: Moment
+    at: LocalMoment
     whom: str
 
 
@@ -79,19 +79,19 @@ class ShownIncident:
     labels: tuple[tuple[str, str], ...]
     firing: int
     taken_steps: int
-    since: Moment
-    opened: Moment
+    since: LocalMoment
+    opened: LocalMoment
     holder: str | None
-    taken: Moment | None
-    lapses: Moment | None
-    resolved: Moment | None
+    taken: LocalMoment | None
+    lapses: LocalMoment | None
+    resolved: LocalMoment | None
     lasted: str | None
     paged: tuple[Reach, ...]
     ahead: tuple[Next, ...]
     """The steps to come, the next one first."""
     muted: str
     """How it is muted by time intervals, empty if it is not."""
-    unmuted: Moment | None
+    unmuted: LocalMoment | None
 
     @property
     def coming(self) -> Next | None:
@@ -147,8 +147,8 @@ class ListedAlert:
     name: str
     where: str
     severity: str
-    since: Moment | None
-    ended: Moment | None
+    since: LocalMoment | None
+    ended: LocalMoment | None
     said: str
     links: tuple[tuple[str, str], ...]
 
@@ -182,14 +182,14 @@ class Fate:
 
     kind: str
     text: str
-    at: Moment | None = None
+    at: LocalMoment | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
     """Something that happened: to the incident, or a message with its *text* and what became of it."""
 
-    at: Moment
+    at: LocalMoment
     kind: str
     what: str
     text: str | None = None

@@ -10,7 +10,7 @@ from notifier.alertmanager.durations import brief_duration
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class LocalMoment:
     """An instant, as people read it: to the minute, whole, and as the time from or to now."""
 
     iso: str
@@ -26,7 +26,7 @@ class Viewer:
     zone: ZoneInfo
     now: datetime
 
-    def moment(self, instant: datetime) -> Moment:
+    def moment(self, instant: datetime) -> LocalMoment:
         """Return *instant* as it is read."""
         local, today = instant.astimezone(self.zone), self.now.astimezone(self.zone)
         day = (
@@ -38,13 +38,13 @@ class Viewer:
         )
         away = max(self.now, instant) - min(self.now, instant)
         ago = "less than a minute" if away < timedelta(minutes=1) else brief_duration(away)
-        return Moment(
+        return LocalMoment(
             f"{instant:%Y-%m-%dT%H:%M:%SZ}",
             f"{local:%A %d %B %Y %H:%M:%S %Z}",
             f"{day}{local:%H:%M}",
             ago if instant <= self.now else f"in {ago}",
         )
 
-    def maybe(self, instant: datetime | None) -> Moment | None:
+    def maybe(self, instant: datetime | None) -> LocalMoment | None:
         """Return *instant* as it is read, if there is one."""
         return None if instant is None else self.moment(instant)
