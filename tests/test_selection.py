@@ -1,5 +1,6 @@
 """What is selected to be sent, and how much of it is written when others change the outbox at the same time."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -128,3 +129,18 @@ def test_a_snapshot_without_due_messages_selects_nothing(make):
     pager = make()
     snapshot = Snapshot(pager.hand(), Limits.of(pager.current.runtime), ())
     assert select(snapshot, pager.current.runtime, Turns([""])).is_empty()
+
+
+def test_messages_that_another_replica_took_while_the_snapshot_was_read_are_left_to_it(make):
+    pager = make()
+    planned(pager, "A")
+    runtime = pager.current.runtime
+    snapshot = pager.store.outbox.snapshot(pager.hand(), Limits.of(runtime), 4)
+    assert len(select(snapshot, runtime, Turns([""])).jobs) == 1
+    assert select(replace(snapshot, backlogs={}), runtime, Turns([""])).is_empty()
+    queue_is_empty = replace(
+        snapshot,
+        backlogs={ALICE: Backlog(99, 0, None, pager.hand() + timedelta(hours=1), has_held=True)},
+        queues={ALICE: []},
+    )
+    assert select(queue_is_empty, runtime, Turns([""])).is_empty()

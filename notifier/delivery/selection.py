@@ -327,6 +327,8 @@ def _within_contact_limits(
         if message.kind not in UNTHROTTLED:
             by_phone.setdefault(message.phone, []).append(message)
     for phone, waiting in by_phone.items():
+        if phone not in snapshot.backlogs:
+            continue  # another replica took all of them after `due` was read
         others = _throttle_resolutions(snapshot, runtime, waiting, selection)
         if others and phone not in selection.unread:
             going += _throttle(snapshot, runtime, others, limit, selection)

@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import datetime
 
-from sqlalchemy import Connection, Row, bindparam, case, exists, func, or_, select, true, update
+from sqlalchemy import Connection, bindparam, func, select, update
 
 from notifier.delivery.message import (
-    FAILED,
     UNDER_WAY,
     Ending,
     Hold,
@@ -24,107 +22,27 @@ from notifier.delivery.message import (
     NewMessage,
 )
 from notifier.delivery.selection import (
-    MAX_RECIPIENTS,
-    UNTHROTTLED,
-    Backlog,
     Limits,
     Selection,
     Snapshot,
-    Usage,
     is_free_of_credits,
 )
-from notifier.delivery.throttle import CRITICAL, SHORTEST_WAIT
-from notifier.incidents.lifecycle import PAGING, IncidentState, Kind, Reason
 from notifier.store.database import Database
 from notifier.store.jobs import JobStore
-from notifier.store.messages import ADD_MESSAGES, OF_INCIDENTS, WITH_INCIDENT, chunks, message_row
+from notifier.store.messages import ADD_MESSAGES, chunks, message_row
 from notifier.store.records import Due, Queue
 from notifier.store.schema import (
     IS_WAITING,
     JobState,
-    events,
     from_microseconds,
     jobs,
     messages,
     sql_literal,
     webhooks,
 )
-from notifier.store.timestamps import get_timestamp, set_timestamp
+from notifier.store.snapshots import CREDITS_NOTICE, read_queues, read_snapshot, read_usage
+from notifier.store.timestamps import set_timestamp
 
-_CREDITS_NOTICE = "credits-told"
-"""The name of the time at which administrators were last notified that `limits.credits` is reached."""
-_SKEW = timedelta(seconds=5)
-"""By how much the clocks of replicas may differ."""
-_SENT = (
-    MessageState.SENDING,
-    MessageState.UNSETTLED,
-    MessageState.ACCEPTED,
-    MessageState.DELIVERED,
-    MessageState.UNDELIVERED,
-)
-"""The states of a message that limits count as sent."""
-
-_DUE = (
-    select(*WITH_INCIDENT)
-    .select_from(OF_INCIDENTS)
-    .where(
-        IS_WAITING,
-        messages.c.due_at <= bindparam("now"),
-        messages.c.phone.not_in(bindparam("without", expanding=True)),
-        or_(
-            messages.c.refused_by.is_(None),
-            messages.c.refused_by.not_in(bindparam("blocked", expanding=True)),
-        ),
-    )
-    .order_by(messages.c.due_at, messages.c.id)
-    .limit(bindparam("most"))
-)
-_DUE_TO = _DUE.where(messages.c.phone == bindparam("phone"))
-_IS_CRITICAL = messages.c.urgency == CRITICAL
-_BACKLOGS = (
-    select(
-        messages.c.phone,
-        func.count(),
-        func.sum(case((_IS_CRITICAL, 1), else_=0)),
-        func.min(case((_IS_CRITICAL, messages.c.received_at))),
-        func.min(messages.c.expires_at),
-        func.max(
-            case(((messages.c.state == MessageState.HELD) & (messages.c.held_for == Hold.DIGEST), 1), else_=0)
-        ),
-    )
-    .where(
-        messages.c.phone.in_(bindparam("phones", expanding=True)),
-        IS_WAITING,
-        messages.c.kind.not_in([str(kind) for kind in UNTHROTTLED]),
-        messages.c.expires_at > bindparam("now"),
-    )
-    .group_by(messages.c.phone)
-)
-_SENT_TO = (
-    select(messages.c.phone, messages.c.sent_at)
-    .where(
-        messages.c.phone.in_(bindparam("phones", expanding=True)),
-        messages.c.kind != Kind.ANSWER,
-        messages.c.state.in_(_SENT),
-        messages.c.sent_at > bindparam("since"),
-    )
-    .order_by(messages.c.sent_at)
-)
-_DIGESTS = (
-    select(messages.c.phone, func.max(messages.c.created_at))
-    .where(
-        messages.c.phone.in_(bindparam("phones", expanding=True)),
-        messages.c.kind == Kind.DIGEST,
-        messages.c.created_at > bindparam("since"),
-    )
-    .group_by(messages.c.phone)
-)
-_QUEUE = (
-    select(*WITH_INCIDENT)
-    .select_from(OF_INCIDENTS)
-    .where(messages.c.phone == bindparam("phone"), IS_WAITING)
-    .order_by(messages.c.urgency, messages.c.created_at, messages.c.id)
-)
 _AS_READ = (
     select(messages.c.id, messages.c.phone, messages.c.attempts, messages.c.reduction)
     .where(messages.c.id.in_(bindparam("ids", expanding=True)), IS_WAITING)
@@ -171,34 +89,8 @@ class Outbox:
         Raises:
             StoreUnavailable: it cannot be read now.
         """
-        most = room * 4 + 16
-        given = {"now": now, "without": list(without), "blocked": list(blocked)}
-        statement = _DUE
-        if phone is not None:
-            statement, given = _DUE_TO, given | {"phone": phone}
         with self._database.reading() as connection:
-            due = _messages(connection.execute(statement, given | {"most": most}))
-            if len(due) == most and due[-1].text in {message.text for message in due[:room]}:
-                most += 2 * MAX_RECIPIENTS  # those of the same text are sent together
-                due = _messages(connection.execute(statement, given | {"most": most}))
-            snapshot = Snapshot(now, limits, due, is_cut=len(due) == most)
-            if not due:
-                return snapshot
-            phones = {message.phone for message in due if message.kind not in UNTHROTTLED}
-            usage = _usage(connection, limits, phones, now)
-            if limits.per_contact is None or not phones:
-                return replace(snapshot, usage=usage, overtaken=_overtaken(connection, due))
-            backlogs = connection.execute(_BACKLOGS, {"phones": list(phones), "now": now})
-            digests = connection.execute(_DIGESTS, {"phones": list(phones), "since": now - SHORTEST_WAIT})
-            return replace(
-                snapshot,
-                usage=usage,
-                backlogs={
-                    row[0]: Backlog(row[1], int(row[2]), row[3], row[4], bool(row[5])) for row in backlogs
-                },
-                digests={row[0]: row[1] for row in digests},
-                overtaken=_overtaken(connection, due),
-            )
+            return read_snapshot(connection, now, limits, room, phone=phone, without=without, blocked=blocked)
 
     def with_queues(self, snapshot: Snapshot, phones: Iterable[str]) -> Snapshot:
         """Return *snapshot* with all messages that wait for each of *phones*.
@@ -207,10 +99,7 @@ class Outbox:
             StoreUnavailable: they cannot be read now.
         """
         with self._database.reading() as connection:
-            queues = {phone: _messages(connection.execute(_QUEUE, {"phone": phone})) for phone in phones}
-            read = [message for queue in queues.values() for message in queue]
-            overtaken = snapshot.overtaken | _overtaken(connection, read)
-        return replace(snapshot, queues=queues, overtaken=overtaken)
+            return read_queues(connection, snapshot, phones)
 
     def apply(self, snapshot: Snapshot, selection: Selection) -> Future[Selection]:
         """Write *selection*, which was made from *snapshot*; return what of it was written.
@@ -245,7 +134,7 @@ class Outbox:
                 _merge(connection, merged.digest, merged.messages, now)
                 done.merged.append(merged)
         if selection.notices and has_credits:
-            set_timestamp(connection, _CREDITS_NOTICE, now)
+            set_timestamp(connection, CREDITS_NOTICE, now)
             connection.execute(
                 ADD_MESSAGES, [message_row(one, "", now, now, None) for one in selection.notices]
             )
@@ -277,7 +166,7 @@ class Outbox:
         if not self._database.backend.is_shared:
             return free  # this process alone sends, and selects on one thread
         usage, read = (
-            _usage(connection, limits, phones & snapshot.usage.by_phone.keys(), snapshot.now),
+            read_usage(connection, limits, phones & snapshot.usage.by_phone.keys(), snapshot.now),
             snapshot.usage,
         )
         changed = {
@@ -377,79 +266,6 @@ class Outbox:
         with self._database.reading() as connection:
             found = {str(reason): int(count) for reason, count in connection.execute(statement)}
         return {reason: found.get(reason, 0) for reason in Hold}
-
-
-def _messages(rows: Iterable[Row[Any]]) -> list[Message]:
-    return [Message(**row._mapping) for row in rows]
-
-
-def _usage(connection: Connection, limits: Limits, phones: Collection[str], now: datetime) -> Usage:
-    """Return what was sent to *phones*, by accounts with a rate, and in credits, as far as *limits* count it."""
-    by_phone: dict[str, list[datetime]] = {}
-    by_account: dict[str, list[datetime]] = {}
-    parts, notice_at = 0, None
-    if limits.per_contact is not None and phones:
-        by_phone = {phone: [] for phone in phones}
-        given = {"phones": list(phones), "since": now - limits.per_contact.per}
-        for phone, at in connection.execute(_SENT_TO, given):
-            by_phone[phone].append(at)
-    for account, rate in limits.rates.items():
-        statement = (
-            select(messages.c.sent_at)
-            .join(jobs, jobs.c.tag == messages.c.tag)
-            .where(
-                messages.c.sent_at > now - rate.per,
-                messages.c.sent_at <= now + _SKEW,  # not what was sent by a clock that was ahead
-                jobs.c.account == account,
-            )
-            .order_by(messages.c.sent_at.desc())
-            .limit(rate.messages)
-        )
-        by_account[account] = list(connection.execute(statement).scalars())
-    if limits.credits is not None:
-        used = select(func.coalesce(func.sum(messages.c.parts), 0)).where(
-            messages.c.sent_at > now - limits.credits.per, messages.c.state.in_(_SENT)
-        )
-        parts = int(connection.execute(used).scalar_one())
-        notice_at = get_timestamp(connection, _CREDITS_NOTICE)
-    return Usage(by_phone, by_account, parts, notice_at)
-
-
-def _overtaken(connection: Connection, waiting: Sequence[Message]) -> frozenset[str]:
-    """Return the ids of those *waiting* that need not be sent any more.
-
-    Nobody needs to be paged for what somebody has acknowledged, nor to be notified that something fires of whose end
-    they are notified.
-    """
-    ended = [
-        message.id
-        for message in waiting
-        if message.kind in PAGING and message.incident_state == IncidentState.RESOLVED
-    ]
-    taken = [
-        message.id
-        for message in waiting
-        if message.kind in (Kind.PAGE, Kind.REMINDER) and message.incident_state == IncidentState.ACKNOWLEDGED
-    ]
-    if not ended and not taken:
-        return frozenset()
-    end, other = messages.alias("end"), messages.alias("other")
-    has_resolution = exists().where(
-        end.c.incident_id == messages.c.incident_id,
-        end.c.phone == messages.c.phone,
-        end.c.kind == Kind.RESOLVED,
-        end.c.state.not_in(FAILED),
-    )
-    is_closed = exists().where(
-        events.c.incident_id == messages.c.incident_id, events.c.kind == Reason.CLOSED
-    )  # by a person, of which the others were notified
-    stands_for_others = exists().where(other.c.merged_into == messages.c.id)
-    found: set[str] = set()
-    for ids, is_enough in ((ended, or_(has_resolution, is_closed)), (taken, true())):
-        for some in chunks(ids):
-            statement = select(messages.c.id).where(messages.c.id.in_(some), is_enough, ~stands_for_others)
-            found |= set(connection.execute(statement).scalars())
-    return frozenset(found)
 
 
 def _as_read(connection: Connection, chosen: Sequence[Message]) -> set[str]:
