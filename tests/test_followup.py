@@ -693,7 +693,7 @@ def test_other_commands_that_the_network_delivers_twice_count_once_as_well(answe
     for _ in range(2):
         emulator.emulation.reply(ALICE, words)
     pager.hand.move(seconds=10)
-    with patch("notifier.workers.replies.make_silences", lambda *_: "id"):
+    with patch("notifier.workers.reply_actions.make_silences", lambda *_: "id"):
         pager.listen()
     assert outcomes(pager) == ["done", "repeated"]
 
@@ -945,14 +945,14 @@ def test_a_reply_that_keeps_failing_is_given_up_and_delays_no_other(answering, e
     pager = answering(**team(("5m", ["bob"])))
     pager.post(firing("A"))
     pager.turn()
-    real = pager.replies._meaning_of
+    real = pager.replies._reply_actions.meaning_of
 
     def meaning(account, reply, *rest):
         if reply.message == "poison":
             raise RuntimeError("a fault")
         return real(account, reply, *rest)
 
-    monkeypatch.setattr(pager.replies, "_meaning_of", meaning)
+    monkeypatch.setattr(pager.replies._reply_actions, "meaning_of", meaning)
     emulator.emulation.reply(ALICE, "poison")
     reply(pager, emulator, ALICE, "ack")
     assert the_incident(pager).acknowledged_by == "alice"

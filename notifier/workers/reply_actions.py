@@ -1,0 +1,407 @@
+"""What a reply asks for: which incidents it is about, what changes, and what is answered."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from functools import partial
+
+import structlog
+
+from notifier.alertmanager.silences import AlertmanagerApi, SilenceRefused, make_silences
+from notifier.alertmanager.webhook import parse_webhook
+from notifier.config.model import AlertmanagerConfig, Recipient
+from notifier.config.ovh import ReplyCommand, ReplySettings
+from notifier.incidents.lifecycle import Event, Incident, IncidentState, Reason, urgency
+from notifier.incidents.replies import (
+    Ack,
+    Close,
+    Command,
+    Help,
+    Mute,
+    Next,
+    Unclear,
+    Who,
+    command_of,
+    parse_reply,
+)
+from notifier.incidents.reply_codes import MOST_WRONG, WRONG_PER, without_code
+from notifier.ovh.client import OvhClient
+from notifier.ovh.models import Incoming
+from notifier.planning.division import alert_key
+from notifier.rendering.phrases import notice
+from notifier.sms.encoding import clip
+from notifier.store.incidents import HEARTBEATS
+from notifier.store.records import IncidentChange
+from notifier.store.replies import READING
+from notifier.workers.actions import Actions, Via
+from notifier.workers.context import Context
+
+log = structlog.get_logger(__name__)
+
+_MOST_AT_ONCE = 2
+"""How many answers one reply gets at most."""
+_MOST_MUTED = 10
+_SKEW = timedelta(seconds=1)
+"""OVHcloud's times are whole seconds."""
+_MOST_NAMED = 12
+"""How many numbers a confirmation names at most."""
+_LONGEST_MUTE = timedelta(days=1)
+_NO_CODE = "without the code"
+"""The outcome of a reply that lacks the code it must hold."""
+
+
+@dataclass(slots=True)
+class Meaning:
+    """What a reply comes to, before it is written down."""
+
+    outcome: str
+    changes: list[IncidentChange] = field(default_factory=list)
+    answers: list[str] = field(default_factory=list)
+    is_help: bool = False
+    """Whether it is answered with help that nobody asked for."""
+    is_asked_for: bool = False
+    """Whether the answer was asked for, and is always given."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Meant:
+    """The incidents that a reply is about; where there are none, or not all, the *outcome* and what to answer."""
+
+    incidents: tuple[Incident, ...]
+    outcome: str | None = None
+    answers: tuple[str, ...] = ()
+
+
+_Act = Callable[[Meaning, Incident], None]
+
+
+class ReplyActions:
+    """Understands replies of people, and prepares what they ask for; nothing is written here."""
+
+    def __init__(self, context: Context, actions: Actions) -> None:
+        """Prepare with the *actions* that commands and pages have, too."""
+        self._store = context.store
+        self._current = context.current
+        self._actions = actions
+
+    def meaning_of(
+        self,
+        api: OvhClient,
+        reply: Incoming,
+        person: Recipient | None,
+        at: datetime,
+        now: datetime,
+        silences: dict[str, str | SilenceRefused],
+    ) -> Meaning:
+        """Return what *reply* comes to. *silences* are those made for it already, by the ids of incidents."""
+        account, settings = api.service_name(), api.settings.replies
+        if reply.tag and not self._store.replies.is_tag_known(reply.tag):
+            return Meaning("to another installation")
+        if person is None:
+            return Meaning("stranger")
+        key = self._current.runtime.configuration.code_key
+        text, is_coded = reply.message, False
+        if key is not None:
+            text, is_coded = without_code(text, key, person.phone, at)
+        command = parse_reply(text)
+        if (refused := self._refused(command, settings, person, is_coded=is_coded, at=at)) is not None:
+            return refused
+        is_bare = isinstance(command, Ack | Mute) and not command.numbers
+        is_repeated = None
+        if is_bare or isinstance(command, Next):
+            is_repeated = self._store.replies.is_repeated(account, reply.id, person.phone, reply.message, at)
+        if is_repeated is False:
+            at -= READING  # it is about what can have been read
+        if is_repeated:
+            # Networks deliver a message twice now and then.
+            left = self._store.incidents.open_of(person, at + _SKEW) if isinstance(command, Ack) else []
+            rest = _still_open(left, person.language)
+            return Meaning("repeated", answers=[f"{notice('repeated', person.language)} {rest}".strip()])
+        return self._meaning(command, person, at, now, settings, silences)
+
+    def _refused(
+        self, command: Command, settings: ReplySettings, person: Recipient, *, is_coded: bool, at: datetime
+    ) -> Meaning | None:
+        """Return what *command* comes to if *person* may not give it; None if they may.
+
+        *is_coded* says whether the reply holds their code.
+        """
+        if isinstance(command, Help | Unclear):
+            return None
+        if command_of(command) not in settings.may:
+            return Meaning("not allowed", answers=[notice("not_allowed", person.language)])
+        if isinstance(command, Who) or not settings.require_code:
+            return None
+        wrong = self._store.replies.count(person.phone, at - WRONG_PER, _NO_CODE)
+        if wrong >= MOST_WRONG:
+            return Meaning("too many without the code", answers=[notice("code_locked", person.language)])
+        return None if is_coded else Meaning(_NO_CODE, answers=[notice("code_missing", person.language)])
+
+    def _meaning(
+        self,
+        command: Command,
+        person: Recipient,
+        at: datetime,
+        now: datetime,
+        settings: ReplySettings,
+        silences: dict[str, str | SilenceRefused],
+    ) -> Meaning:
+        """Return what *command* of *person*, written at *at*, comes to."""
+        alertmanager = self._current.runtime.configuration.alertmanager
+        before, language, any_contact = at + _SKEW, person.language, settings.any_contact
+        numbered = partial(self._numbered, person, before=before, any_contact=any_contact)
+        can_mute = alertmanager is not None and ReplyCommand.MUTE in settings.may
+        help_ = notice("help_mute" if can_mute else "help", language)
+        match command:
+            case Ack(numbers, over, every):
+                return self._acknowledge_all(
+                    person, numbers, before, now, over=over, every=every, any_contact=any_contact
+                )
+            case Next(numbers):
+                meant = numbered(numbers) if numbers else self._latest(person, before)
+                return self._done(meant, partial(self._pass_on, person=person, now=now))
+            case Close(numbers):
+                meant = numbered(numbers)
+                return self._done(meant, partial(self._close, person=person, now=now))
+            case Mute(duration, numbers) if alertmanager is not None:
+                meant = numbered(numbers) if numbers else self._latest(person, before)
+                mute = partial(self._mute, alertmanager, duration, silences, person=person, now=now)
+                return self._done(meant, mute)
+            case Who():
+                return Meaning("who", answers=[self._on_call(person, now)])
+            case Help():
+                return Meaning("help", answers=[help_], is_asked_for=True)
+            case Mute() | Unclear():
+                return Meaning("unclear", answers=[help_], is_help=True)
+
+    def _done(self, meant: _Meant, act: _Act) -> Meaning:
+        """Return what it comes to when *act* is done to each of the incidents that are *meant*."""
+        meaning = Meaning("done", answers=list(meant.answers))
+        if meant.outcome is not None:
+            meaning.outcome = meant.outcome
+        for incident in meant.incidents:
+            act(meaning, incident)
+        if meaning.changes:  # if only for some of them: the same words again are a repetition
+            meaning.outcome = "done"
+        meaning.answers = list(dict.fromkeys(meaning.answers))[:_MOST_AT_ONCE]
+        return meaning
+
+    def _numbered(
+        self, person: Recipient, numbers: Sequence[int], before: datetime, *, any_contact: bool
+    ) -> _Meant:
+        """Return the incidents of these *numbers*, and those that *person* was paged for in the same message.
+
+        Without *any_contact*, only those that *person* was paged for.
+        """
+        found: dict[str, Incident] = {}
+        outcome, answers = None, []
+        for number in numbers:
+            one = self._store.incidents.numbered(number)
+            if one is not None and one.opened_at > before:
+                one = None  # whoever wrote this cannot have meant it
+            if one is None or one.state is IncidentState.RESOLVED:
+                outcome = "no_incident" if one is None else "resolved_already"
+                answers.append(notice(outcome, person.language, number=number))
+            elif not any_contact and not self._was_paged(one, person):
+                outcome = "not paged"
+                answers.append(notice("not_paged", person.language, number=number))
+            else:
+                found |= {with_it.id: with_it for with_it in self._store.incidents.told_with(one, person)}
+        return _Meant(tuple(found.values()), outcome, tuple(answers))
+
+    def _was_paged(self, incident: Incident, person: Recipient) -> bool:
+        """Whether *person* was sent a page of *incident*, or has it in hand."""
+        if incident.holder == person.name:
+            return True
+        involved = self._store.incidents.involved(incident.id)
+        return any(one.contact == person.name or one.phone == person.phone for one in involved)
+
+    def _latest(self, person: Recipient, before: datetime) -> _Meant:
+        """Return the incidents of the last page that *person* was sent before then."""
+        unresolved = IncidentState.OPEN, IncidentState.ACKNOWLEDGED
+        found = self._store.incidents.latest_of(person, before, *unresolved)
+        if found:
+            return _Meant(tuple(found))
+        return _Meant((), "nothing open", (notice("nothing_open", person.language),))
+
+    def _acknowledge_all(
+        self,
+        person: Recipient,
+        numbers: Sequence[int],
+        before: datetime,
+        now: datetime,
+        *,
+        over: bool,
+        every: bool,
+        any_contact: bool,
+    ) -> Meaning:
+        """Return what it comes to that *person* acknowledges: what they name, everything, or the most severe.
+
+        Without a number that is the latest page; where several are open, those of the highest severity among them.
+        """
+        open_ = self._store.incidents.open_of(person, before)
+        if numbers:
+            meant = self._numbered(person, numbers, before, any_contact=any_contact)
+        elif open_ and every:
+            meant = _Meant(tuple(open_))
+        elif open_:
+            highest = min(urgency(one.severity) for one in open_)
+            meant = _Meant(tuple(one for one in open_ if urgency(one.severity) == highest))
+        else:
+            meant = self._latest(person, before)
+        act = partial(self._acknowledge, over, person=person, now=now)
+        meaning = self._done(meant, act)
+        taken = [change.incident for change in meaning.changes]
+        if taken:
+            ids = {one.id for one in taken}
+            left = [one for one in open_ if one.id not in ids]
+            meaning.answers.insert(0, _confirmation(taken, left, person.language))
+        return meaning
+
+    def _acknowledge(
+        self, over: bool, meaning: Meaning, incident: Incident, *, person: Recipient, now: datetime
+    ) -> None:
+        if _is_of_another(incident, person) and not over:
+            self._refuse(meaning, incident, person)
+            return
+        meaning.changes.append(
+            self._actions.acknowledgement(incident, person.name, Via.SMS, person.phone, now)
+        )
+
+    @staticmethod
+    def _refuse(meaning: Meaning, incident: Incident, person: Recipient) -> None:
+        """Say that somebody else has *incident*."""
+        meaning.outcome = "somebody else has it"
+        meaning.answers.append(
+            notice("has_it", person.language, by=incident.acknowledged_by, number=incident.number)
+        )
+
+    def _pass_on(self, meaning: Meaning, incident: Incident, *, person: Recipient, now: datetime) -> None:
+        change = self._actions.passing_on(incident, person.name, Via.SMS, now)
+        name = "nobody_further" if change is None else "passed_on"
+        meaning.answers.append(notice(name, person.language, number=incident.number))
+        if change is None:
+            meaning.outcome = "nobody further"
+        else:
+            meaning.changes.append(change)
+
+    def _close(self, meaning: Meaning, incident: Incident, *, person: Recipient, now: datetime) -> None:
+        meaning.changes.append(self._actions.closing(incident, person.name, Via.SMS, now, person.phone))
+        meaning.answers.append(notice("you_closed", person.language, number=incident.number))
+
+    def _mute(
+        self,
+        alertmanager: AlertmanagerConfig,
+        duration: timedelta,
+        silences: dict[str, str | SilenceRefused],
+        meaning: Meaning,
+        incident: Incident,
+        *,
+        person: Recipient,
+        now: datetime,
+    ) -> None:
+        """Have Alertmanager be silent about *incident*, unless somebody else has it; who mutes it has it."""
+        if _is_of_another(incident, person):
+            self._refuse(meaning, incident, person)
+            return
+        if incident.id not in silences and len(silences) >= _MOST_MUTED:
+            silences[incident.id] = SilenceRefused("too many at once; name it")
+        if incident.group_key.startswith(HEARTBEATS):
+            silences[incident.id] = SilenceRefused("it is no alert of Alertmanager's")
+        duration = min(duration, _LONGEST_MUTE)
+        if incident.id not in silences:
+            comment = f"incident {incident.number} of Notifier: {incident.title}"
+            try:
+                alerts = self._alerts_of(incident)
+                silences[incident.id] = make_silences(
+                    _api(alertmanager), alerts, duration, person.name, comment, now
+                )
+            except SilenceRefused as refusal:
+                silences[incident.id] = refusal
+        made = silences[incident.id]
+        if isinstance(made, SilenceRefused):
+            log.warning("silence refused", incident=incident.number, by=person.name, error=str(made))
+            meaning.outcome = "not muted"
+            text = notice("not_muted", person.language, number=incident.number, reason=made)
+            meaning.answers.append(text)
+            return
+        until = f"{(now + duration).astimezone(person.time_zone):%d/%m/%Y %H:%M}"
+        event = Event(Reason.MUTED, by=person.name, via=Via.SMS, detail=f"silence {made} until {until}")
+        change = self._actions.acknowledgement(incident, person.name, Via.SMS, person.phone, now)
+        after = change.incident
+        if after.due_at is not None:
+            after = replace(after, due_at=max(after.due_at, now + duration))
+        meaning.changes.append(replace(change, incident=after, events=(*change.events, event)))
+        meaning.answers.append(notice("muted", person.language, number=incident.number, time=until))
+
+    def _alerts_of(self, incident: Incident) -> list[dict[str, str]]:
+        """Return the labels, as Alertmanager sent them, of the alerts that fire in *incident*.
+
+        Raises:
+            SilenceRefused: not all of them are known.
+        """
+        last = self._store.incidents.webhook(incident)
+        if last is None:
+            raise SilenceRefused("its alerts are not kept any more")
+        webhook = parse_webhook(last[0])
+        found = [dict(alert.labels) for alert in webhook.alerts if alert_key(alert) in incident.firing]
+        if webhook.truncated_alerts or len(found) < len(incident.firing):
+            raise SilenceRefused("not all of its alerts are known, Alertmanager left some out")
+        return found
+
+    @staticmethod
+    def _shown(instant: datetime, person: Recipient, now: datetime) -> str:
+        local, today = instant.astimezone(person.time_zone), now.astimezone(person.time_zone).date()
+        return f"{local:%H:%M}" if local.date() == today else f"{local:%d/%m %H:%M}"
+
+    def _on_call(self, person: Recipient, now: datetime) -> str:
+        people = []
+        for schedule in self._current.runtime.schedules.by_name.values():
+            shift = schedule.at(now)
+            shown = self._shown(shift.end, person, now)
+            name = "until" if shift.contact is not None else "nobody_on_call"
+            people.append(
+                notice(name, person.language, schedule=schedule.name, contact=shift.contact, time=shown)
+            )
+        if not people:
+            people = [contact.name for contact in self._current.runtime.configuration.contacts]
+        return notice("on_call", person.language, people=", ".join(people))
+
+
+def _confirmation(taken: Sequence[Incident], left: Sequence[Incident], language: str) -> str:
+    """Return what is *taken*, and how many of which severity are *left* open."""
+    first = taken[0]
+    if len(taken) == 1:
+        text = notice("you_have", language, number=first.number, title=first.title)
+    else:
+        numbers = " ".join(f"#{one.number}" for one in taken[:_MOST_NAMED])
+        more = " ..." if len(taken) > _MOST_NAMED else ""
+        text = notice("you_have_all", language, count=len(taken), numbers=numbers + more)
+    rest = _still_open(left, language)
+    return f"{clip(text, 160 - len(rest) - 1)} {rest}" if rest else text
+
+
+def _still_open(left: Sequence[Incident], language: str) -> str:
+    """Return how many of which severity are *left* open; nothing where none is."""
+    if not left:
+        return ""
+    severities = Counter(one.severity or "alert" for one in left)
+    ordered = sorted(severities.items(), key=lambda one: urgency(one[0]))
+    counts = ", ".join(f"{count} {severity}" for severity, count in ordered)
+    return notice("still_open", language, counts=counts)
+
+
+def _is_of_another(incident: Incident, person: Recipient) -> bool:
+    """Whether somebody else than *person* has *incident*."""
+    is_taken = incident.state is IncidentState.ACKNOWLEDGED
+    return is_taken and incident.acknowledged_by not in (None, person.name)
+
+
+def _api(settings: AlertmanagerConfig) -> AlertmanagerApi:
+    token = settings.bearer_token
+    return AlertmanagerApi(
+        settings.url, token.get_secret_value() if token is not None else None, settings.timeout
+    )
