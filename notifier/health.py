@@ -123,7 +123,7 @@ class Health:
         try:
             unplanned = self._context.store.webhooks.oldest_unplanned()
             oldest = self._context.store.ledger.waiting_longest(now, _STUCK)
-        except StoreUnavailable:  # which is told as such
+        except StoreUnavailable:  # which is reported as such
             return None
         if unplanned is not None and now - unplanned >= _STUCK:
             since = unplanned.astimezone(self._runtime.configuration.global_.time_zone)

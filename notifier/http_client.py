@@ -1,7 +1,7 @@
 """Calls to other servers, each with one deadline, without redirects, and with answers of a limited size.
 
 The time-outs of ``requests`` are for each read: a server that sends a byte a second could hold a thread for ever. So
-its connections tell their sockets, and a timer shuts the socket down when the time for the whole call is over.
+its connections show their sockets, and a timer shuts the socket down when the time for the whole call is over.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class _Calls(HTTPAdapter):
         super().__init__()
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        """Have the pools make connections that tell their sockets."""
+        """Have the pools make connections that show their sockets."""
         super().init_poolmanager(*args, **kwargs)
         calls = self
 

@@ -57,7 +57,7 @@ class Metrics:
         )
         self.notifications = counter(
             "notifications_total",
-            "Notifications planned: what one receiver is told of one webhook.",
+            "Notifications planned: one for each receiver of a webhook.",
             "receiver",
             "status",
         )
@@ -182,11 +182,11 @@ class Metrics:
         gauge("build_info", "The version that runs.", "version").labels(__version__).set(1)
 
     def watch_queue(self, queue: Callable[[], Queue], now: Callable[[], datetime]) -> None:
-        """Have each scrape tell what is under way."""
+        """Have each scrape show the queue."""
         self.registry.register(_QueueCollector(queue, now))
 
     def watch_ready(self, is_ready: Callable[[], bool]) -> None:
-        """Have each scrape tell whether webhooks are taken, as ``/-/ready`` does."""
+        """Have each scrape show whether webhooks are taken, as ``/-/ready`` does."""
         gauge = Gauge(
             "notifier_ready", "1 while webhooks are taken and pages planned.", registry=self.registry
         )
@@ -216,15 +216,15 @@ class Metrics:
                 gauge.remove(*series.labels.values())
 
     def watch_on_call(self, on_call: Callable[[], Iterable[tuple[str, str]]]) -> None:
-        """Have each scrape tell who is on call, as (schedule, contact)."""
+        """Have each scrape show who is on call, as (schedule, contact)."""
         self.registry.register(_OnCallCollector(on_call))
 
     def watch_gaps(self, gaps: Callable[[], Mapping[str, datetime]]) -> None:
-        """Have each scrape tell when nobody is on call next, by schedule."""
+        """Have each scrape show when nobody is on call next, by schedule."""
         self.registry.register(_GapCollector(gaps))
 
     def watch_incidents(self, count: Callable[[], Mapping[tuple[str, str], int]]) -> None:
-        """Have each scrape tell how many incidents are not resolved, by receiver and state."""
+        """Have each scrape show how many incidents are not resolved, by receiver and state."""
         self.registry.register(_IncidentCollector(count))
 
     def observe_call(self, call: Call) -> None:

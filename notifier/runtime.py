@@ -76,7 +76,7 @@ class Runtime:
         return "" if key is None else reply_code(key, phone, now)
 
     def recipients(self, notify: Iterable[str], now: datetime) -> tuple[Recipient, ...]:
-        """Return whom *notify* (schedules, contacts, numbers) means at *now*, each number once.
+        """Return the recipients that *notify* (schedules, contacts, numbers) stands for at *now*, each number once.
 
         A schedule that has a gap then adds nobody; nor does one whose calendar, fetched before a reload,
         names somebody who is no contact any more.
@@ -97,7 +97,7 @@ class Runtime:
         return Policy(steps, receiver.repeat, receiver.reopen_after)
 
     def fallback_recipients(self, receiver: Receiver, now: datetime) -> tuple[Recipient, ...]:
-        """Return whom to page when nobody whom *receiver* names is on call: a page must reach somebody.
+        """Return who is paged when no recipient of *receiver* is on call: a page must reach somebody.
 
         That is everybody in its schedules around *now*, or else every contact there is.
         """
@@ -124,7 +124,7 @@ def prepare(
     observe: Observer,
     calendars: dict[tuple[str, str], Calendar] | None = None,
 ) -> Runtime:
-    """Make the configuration that *loading* came to ready for use; it must have one.
+    """Return the runtime of the configuration in *loading*, which must have one.
 
     The calendars that it names are added to *calendars*, unless they are there already.
     """

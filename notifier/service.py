@@ -173,7 +173,7 @@ class Service:
         return all(ended)
 
     def run(self, on_ready: Callable[[int], None] = lambda port: None) -> None:
-        """Serve until SIGTERM or SIGINT; SIGHUP reloads. *on_ready* is told the port."""
+        """Serve until SIGTERM or SIGINT; SIGHUP reloads. *on_ready* is called with the port."""
         with switching_often(), asyncio.Runner() as runner:
             runner.run(self._serve(on_ready))
 

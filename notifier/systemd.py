@@ -1,6 +1,6 @@
-"""What systemd is told of a service of ``Type=notify``: that it is ready, reloads, stops, and still lives.
+"""The protocol of systemd for a service of ``Type=notify``: ready, reloading, stopping, alive.
 
-Source: sd_notify(3) and sd_watchdog_enabled(3). Nothing is told where systemd did not start the process.
+Source: sd_notify(3) and sd_watchdog_enabled(3). Nothing is sent if systemd did not start the process.
 """
 
 from __future__ import annotations

@@ -737,8 +737,8 @@ def test_what_is_sent_by_the_api_is_paid_for_like_the_rest(files, run, phones):
 @pytest.mark.parametrize(
     ("body", "status", "words"),
     [
-        ({}, 400, "say whom to send what"),
-        ({"to": "alice"}, 400, "say whom to send what"),
+        ({}, 400, "must name a recipient and a text"),
+        ({"to": "alice"}, 400, "must name a recipient and a text"),
         ({"to": "alice", "text": ""}, 400, "text must be a text"),
         ({"to": "alice", "text": "\u202e"}, 400, "the text is empty"),
         ({"to": "alice", "text": "x" * 1000}, 400, "OVHcloud sends at most 6"),

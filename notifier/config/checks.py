@@ -121,7 +121,7 @@ def _order(raw: RawFile, path: Path_, override: dict[str, Any]) -> None:
     try:
         written = OverrideConfig.model_validate({**override, "contact": None})
     except ValidationError:
-        return  # told already
+        return  # reported already
     zone = ZoneInfo("UTC")
     if written.end.instant(zone) <= written.start.instant(zone):
         raw.problem((*path, "end"), "is not after start; an override ends later than it begins")
@@ -190,7 +190,7 @@ def check_sections(raw: RawFile) -> None:
 
 
 def _check_names(raw: RawFile, accounts: Sequence[tuple[Path_, dict[str, Any]]]) -> None:
-    """Accounts that stand beside each other are told apart by their service names."""
+    """Report accounts without a service name of their own: several accounts are distinguished by it."""
     seen: dict[str, int] = {}
     for path, account in accounts:
         name = account.get("service_name")
@@ -256,7 +256,7 @@ def _check_guarded(raw: RawFile, web: dict[str, Any]) -> None:
 
 
 def _notified(receiver: dict[str, Any], path: Path_) -> Iterator[tuple[Path_, Any]]:
-    """Yield whom a receiver notifies as it is written, and where: by itself and by its steps."""
+    """Yield the names and numbers that a receiver and its steps notify, with their paths."""
     steps = receiver.get("escalate")
     sections = [(path, receiver)]
     for number, step in enumerate(steps if isinstance(steps, list) else []):

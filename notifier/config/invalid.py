@@ -44,7 +44,7 @@ def report_invalid(raw: RawFile, detail: Any) -> None:
         return
     kind, context, given = detail["type"], detail.get("ctx", {}), detail.get("input")
     if kind == "too_short" and given:
-        return  # pydantic counts those that are right; what is wrong with the others is told already
+        return  # pydantic counts those that are right; problems of the others are reported already
     if kind == "missing":
         raw.problem(path[:-1], f'the key "{path[-1]}" is missing{_example(path)}')
         return

@@ -32,7 +32,7 @@ class ConfigurationError(Exception):
 
 @dataclass(slots=True)
 class Loading:
-    """What reading a file came to: *configuration* is None when a problem is more than a warning."""
+    """A configuration file that was read. *configuration* is None if a problem is more than a warning."""
 
     file: Path
     configuration: Configuration | None = None

@@ -101,7 +101,7 @@ class Ovh(Section):
 
     @property
     def name(self) -> str:
-        """What the account is known by here: its service name, empty where that is left for OVHcloud to tell."""
+        """The name of the account in the configuration: its service name, or empty if OVHcloud is asked for it."""
         return self.service_name or ""
 
 

@@ -17,7 +17,7 @@ _LONGEST_TRIAL = timedelta(seconds=30)
 
 @dataclass(frozen=True, slots=True)
 class Paused:
-    """Nothing is sent until what *message* tells of is mended; the next trial is at *until*."""
+    """A pause of sending until the problem in *message* is fixed; the next trial is at *until*."""
 
     reason: retry.PauseReason
     message: str
@@ -27,32 +27,32 @@ class Paused:
 
 @dataclass(frozen=True, slots=True)
 class AccountHealth:
-    """How it stands with an account."""
+    """What is known about an account: whether it may send, and since when it may not."""
 
     held_until: datetime | None = None
-    """It may not send before: OVHcloud asked for that."""
+    """It may not send before this time, at the request of OVHcloud."""
     rate_limited_until: datetime | None = None
-    """Its rate is used up until then."""
+    """Its rate is used up until this time."""
     paused: Paused | None = None
     backs_off_until: datetime | None = None
-    """It has failed; others send until then. Of one account alone, this is not held against it."""
+    """It failed; others send until this time. It has no effect on a single account."""
     failures: int = 0
-    """How often in a row."""
+    """Number of consecutive failures."""
     problem: str | None = None
-    """What the watch over accounts has found."""
+    """Problem found by the account monitor."""
     accepted_at: datetime | None = None
-    """When it last took something, as far as this process knows."""
+    """When it last accepted a message, as far as this process knows."""
 
     def ready_at(self, now: datetime) -> datetime:
-        """Return from when on it may send; *now* where it may already."""
+        """Return the time from which it may send; *now* if it may send already."""
         times = [now, *filter(None, (self.held_until, self.rate_limited_until, self.backs_off_until))]
-        # One that is farther away than a trial ever is was reckoned by a clock that has been set back.
+        # A trial in the far future was computed before the clock was set back.
         if self.paused is not None and self.paused.until <= now + _LONGEST_TRIAL:
             times.append(self.paused.until)
         return max(times)
 
     def is_sound(self, now: datetime) -> bool:
-        """Whether nothing speaks against sending by it."""
+        """Whether it may send now and has no known problem."""
         return self.paused is None and self.problem is None and self.ready_at(now) <= now
 
 

@@ -48,7 +48,7 @@ class Hold(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NewMessage:
-    """A message that planning came to."""
+    """A message to be stored."""
 
     id: str
     contact: str
@@ -59,13 +59,13 @@ class NewMessage:
     kind: Kind = Kind.PAGE
     incident_id: str | None = None
     step: int | None = None
-    """Which taking of a step it belongs to, of those that the incident counts."""
+    """Number of the step that it belongs to, as `Incident.steps_taken` counts them."""
     urgency: int = 2
-    """How severe what it tells of is; 0 is the most."""
+    """Rank of the severity of its alerts; 0 is the most severe."""
     digest_entry: str | None = None
-    """What it tells of, in short, for a digest."""
+    """Its alerts in short, for a digest."""
     merged_into: str | None = None
-    """The message that says the same to the same person, so that this one is not sent."""
+    """The message that says the same to the same person, in place of which this one is not sent."""
     author: str | None = None
     """The user or token that requested it through the API."""
 
@@ -125,20 +125,20 @@ class Job:
     attempted_at: datetime
     messages: tuple[Message, ...]
     settle_attempts: int = 0
-    """How often OVHcloud was asked what became of it."""
+    """How often OVHcloud was asked about it."""
     listing_grace: timedelta = timedelta()
-    """For how long after the attempt an answer that there is no such job is not believed."""
+    """Time after the attempt within which "not found" is not final."""
     account: str = ""
     """The account that it goes to."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a message ended."""
+    """The end of a message."""
 
     message_id: str
     state: MessageState
     ovh_id: int | None = None
     error: str | None = None
     credits: float | None = None
-    """What it has cost, as far as that is known."""
+    """Its cost, as far as it is known."""

@@ -1,7 +1,7 @@
-"""What to do about a job that failed, or whose answer was lost: decisions alone, nothing is done here.
+"""Decisions about a job that failed, or whose answer was lost.
 
 Three kinds of failure. What passes by itself is tried again, with exponential backoff and jitter. What
-will never pass ends the message of that recipient at once. What the operator must mend pauses sending
+will never pass ends the message of that recipient at once. A problem that the operator must fix pauses sending
 until a trial succeeds. Where the job may have been taken, OVHcloud is asked before anything is sent
 again.
 """
@@ -31,7 +31,7 @@ FEWEST_LOOKS = 3
 
 
 class PauseReason(StrEnum):
-    """What the operator has to mend before anything can be sent."""
+    """The problem that the operator has to fix before anything can be sent."""
 
     CREDENTIALS = "credentials"
     RIGHTS = "rights"
@@ -43,14 +43,14 @@ class PauseReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """It was not taken; send it again after *after*."""
+    """OVHcloud did not accept it; send it again after *after*."""
 
     after: timedelta
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """It may have been taken; ask OVHcloud after *after*, and believe a no once *listing_grace* has passed."""
+    """OVHcloud may have accepted it: ask after *after*; "not found" is final once *listing_grace* has elapsed."""
 
     after: timedelta
     listing_grace: timedelta
@@ -58,7 +58,7 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """It will never be taken; end it."""
+    """OVHcloud will never accept it; end it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Nothing can be sent until *reason* is mended."""
+    """Nothing can be sent until the problem *reason* is fixed."""
 
     reason: PauseReason
 
@@ -163,7 +163,7 @@ def _refused(failure: Failure, recipients: int, attempts: int) -> Decision:
 
 
 def _before_the_call(failure: Failure, after: timedelta, attempts: int) -> Decision:
-    """Nothing was sent: what does not have to be mended is tried again."""
+    """Nothing was sent: retry, unless the operator has to fix something."""
     if failure.fate is Fate.ANSWERED and failure.is_json and (failure.status or 400) < 500:
         decision = _refused(failure, 1, attempts)
         if isinstance(decision, Pause):
@@ -199,7 +199,7 @@ class NotTaken:
 
 @dataclass(frozen=True, slots=True)
 class AskAgain:
-    """It cannot be told yet; ask again after *after*."""
+    """It is not known yet; ask again after *after*."""
 
     after: timedelta
 
@@ -220,7 +220,7 @@ def settle(
     chance: float,
     is_complete: bool = True,
 ) -> Settled:
-    """Return what became of a job whose answer was lost.
+    """Return whether OVHcloud accepted a job whose answer was lost.
 
     Args:
         missing: of how many recipients OVHcloud's lists hold nothing.

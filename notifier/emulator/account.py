@@ -197,7 +197,7 @@ class Emulation:
     """What a part costs to a number, in credits; one if it is not here."""
     phones_off: set[str] = field(default_factory=set)
     receipts: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """What becomes of messages to a number, as (deliveryReceipt, ptt); delivered if it is not here."""
+    """Receipts for messages to a number, as (deliveryReceipt, ptt); delivered if it is not here."""
     refuses_host_names: bool = False
     """Whether a host name counts as contact information, which a short number may not send."""
     delivery_delay: float = 0.0

@@ -1,4 +1,4 @@
-"""Heartbeats: alerts that always come, told from those that page."""
+"""Heartbeats: alerts that always fire, distinguished from alerts that page."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _SUMMARIES = {
 
 
 def summary(silence: Silence, now: datetime, language: str = "en") -> str:
-    """Return what to tell of *silence* besides its name and time, in few words."""
+    """Return details of *silence* besides its name and time, in few words."""
     blaming, was_down = _SUMMARIES.get(language, _SUMMARIES["en"])
     unseen = brief_duration(now - silence.since)
     if silence.down_from is not None and silence.down_until is not None:

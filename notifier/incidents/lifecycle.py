@@ -1,7 +1,7 @@
-"""What an incident is, and what becomes of it: opened, joined, escalated, acknowledged, resolved.
+"""Incidents: their states, and how webhooks, time and people change them.
 
-There is one open incident for each receiver and group of alerts while anything in it fires. Everything
-here is a value or a decision; `notifier.store.incidents` keeps them.
+There is one open incident for each receiver and group of alerts while an alert of it fires. This module holds values
+and decisions; `notifier.store.incidents` stores them.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ SEVERITIES = {
     )
     for name in names
 }
-"""How severe what `severity` is, by the words that are in use: 0 is the most."""
+"""Rank of each usual value of the label `severity`: 0 is the most severe."""
 USUAL = 2
-"""How severe what other words name is: as a warning."""
+"""Rank of other values: that of a warning."""
 
 
 def urgency(severity: str) -> int:
-    """Return how severe *severity* is: 0 is the most; what is not known counts as a warning."""
+    """Return the rank of *severity*: 0 is the most severe; an unknown value counts as a warning."""
     return SEVERITIES.get(severity.lower(), USUAL)
 
 
 class IncidentState(StrEnum):
-    """Whether somebody is needed, somebody has it, or it is over."""
+    """The state of an incident: nobody has it, somebody has it, or it is over."""
 
     OPEN = "open"
     ACKNOWLEDGED = "acknowledged"
@@ -46,36 +46,36 @@ class IncidentState(StrEnum):
 
 
 class Kind(StrEnum):
-    """What a message is for."""
+    """The purpose of a message."""
 
     PAGE = "page"
-    """A step of the escalation: somebody is to acknowledge."""
+    """A step of the escalation: somebody should acknowledge."""
     UPDATE = "update"
     """More alerts joined."""
     REMINDER = "reminder"
     RESOLVED = "resolved"
     NOTICE = "notice"
-    """What others did."""
+    """What other people did."""
     ANSWER = "answer"
     """To a reply."""
     DIGEST = "digest"
-    """In place of many."""
+    """Replaces several messages."""
     TEXT = "text"
-    """What somebody had sent."""
+    """A text that a person sent through the API."""
 
 
 PAGING = (Kind.PAGE, Kind.UPDATE, Kind.REMINDER)
-"""The kinds that make somebody one of those who were paged."""
+"""The kinds by which a person counts as paged."""
 
 
 @dataclass(frozen=True, slots=True)
 class Incident:
     """A group of alerts that fires for a receiver, from when it opened until it is resolved.
 
-    *alerts* are the keys of all that ever fired in it, *firing* of those that did when last heard of.
-    *step* and *round* are those to be taken next, at *due_at*; *taken* counts those that were. While it is
-    acknowledged, *due_at* is when that lapses. *unmute_at* is when what joined while it was muted is to be
-    told. *version* tells whether it was changed since it was read.
+    *alerts* are the keys of all alerts that ever fired in it, *firing* of those that fired in the last webhook.
+    *step* and *round* are the next to be taken, at *due_at*; *steps_taken* counts those taken before. While it is
+    acknowledged, *due_at* is when the acknowledgement expires. At *unmute_at* people are notified of alerts that joined
+    while it was muted. *version* changes with each write.
     """
 
     id: str
@@ -163,9 +163,9 @@ class Event:
 
 
 def classify_webhook(incident: Incident | None, firing: Collection[str], *, is_whole: bool = True) -> Reason:
-    """Return what it means that the alerts with the keys *firing* fire.
+    """Return what a webhook in which the alerts with the keys *firing* fire does to *incident*.
 
-    None else of the group does, unless that is not the *whole* of it: Alertmanager may cut off the rest.
+    No other alert of the group fires, unless the webhook is not *whole*: Alertmanager may cut off the rest.
     Two Alertmanagers of a cluster may know of different alerts for a while, so an alert that was known
     once is not new when it shows up again.
     """
@@ -185,7 +185,7 @@ def classify_webhook(incident: Incident | None, firing: Collection[str], *, is_w
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Whom to page *after* so long without an acknowledgement."""
+    """A step: who is notified, *after* the step before."""
 
     after: timedelta
     notify: tuple[str, ...]
@@ -193,7 +193,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The steps of a receiver, the first of which comes at once, and how often they start over."""
+    """The steps of a receiver, of which the first is taken at once, and how often they start over."""
 
     steps: tuple[Step, ...]
     repeat: int = 0
@@ -242,7 +242,7 @@ def next_step(
 
 
 def escalated(incident: Incident, outcome: StepOutcome[T]) -> Incident:
-    """Return *incident* after *taking*."""
+    """Return *incident* after a step with that *outcome*."""
     return replace(
         incident,
         state=IncidentState.OPEN,
@@ -261,7 +261,7 @@ def escalated(incident: Incident, outcome: StepOutcome[T]) -> Incident:
 def acknowledged(
     incident: Incident, by: str, via: str, now: datetime, reopen_after: timedelta | None
 ) -> Incident:
-    """Return *incident* in the hands of *by*, until it resolves or *reopen_after* has passed."""
+    """Return *incident* acknowledged by *by*, until it is resolved or *reopen_after* has passed."""
     return replace(
         incident,
         state=IncidentState.ACKNOWLEDGED,
@@ -273,7 +273,7 @@ def acknowledged(
 
 
 def reopened(incident: Incident) -> Incident:
-    """Return *incident* after its acknowledgement lapsed: nobody has it, and the steps start over."""
+    """Return *incident* after its acknowledgement expired: it is open, and the steps start over."""
     return replace(
         incident,
         state=IncidentState.OPEN,

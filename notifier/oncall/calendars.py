@@ -144,7 +144,7 @@ def parse(data: bytes, zone: ZoneInfo, start: datetime, end: datetime) -> list[E
 def match_contacts(
     events: Iterable[Event], contacts: Sequence[str]
 ) -> tuple[list[tuple[datetime, datetime, str | None]], list[str]]:
-    """Return whom each event names, of *contacts*, and the summaries of those that name none of them.
+    """Return the contacts that each event names, and the summaries of events that name none.
 
     The summary may be a contact's name or hold it as a word; else it is an attendee's name, or the part
     of the address before the ``@``. Case does not matter.

@@ -21,7 +21,7 @@ COVER = timedelta(days=90)
 """How far ahead `notifier check` looks for gaps."""
 
 _SOON = timedelta(days=14)
-"""How far ahead metrics tell of gaps."""
+"""How far ahead metrics show gaps."""
 _DAY = timedelta(days=1)
 _SLACK = timedelta(days=2)
 """More than a zone's offset, and the change of one, ever move a wall-clock time."""

@@ -39,7 +39,7 @@ M = TypeVar("M", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What `OvhClient.send` came to, with OVHcloud's query id for its support."""
+    """The answer to `OvhClient.send`, with OVHcloud's query id for its support."""
 
     sent: Sent
     query_id: str | None
@@ -67,7 +67,7 @@ class OvhClient:
 
     @property
     def known_name(self) -> str | None:
-        """The account's name, as far as it is configured or OVHcloud has told it."""
+        """The account's name, as far as it is configured or OVHcloud was asked for it."""
         return self._service_name
 
     @property

@@ -21,7 +21,7 @@ from ovh import exceptions as ovh
 
 
 class Fate(StrEnum):
-    """What became of a call that failed."""
+    """What is known about a call that failed."""
 
     NOT_SENT = "not sent"
     """The network failed before anything was sent."""

@@ -144,7 +144,7 @@ class ThreadClient(ovh.Client):  # type: ignore[misc]  # the wrapper is untyped
         need_auth: bool = True,
         headers: dict[str, str] | None = None,
     ) -> requests.Response:
-        """Make the call and tell the observer how it went."""
+        """Make the call, and call the observer with its outcome."""
         start = time.perf_counter()
         self.response = None
         try:

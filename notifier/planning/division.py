@@ -36,7 +36,7 @@ class ReceiverAlerts:
     muted_until: datetime | None = None
     """When some of it is muted no longer; None if that is too far away to be known."""
     is_whole: bool = True
-    """Whether the webhook told of all alerts of its group: Alertmanager may cut off some."""
+    """Whether the webhook holds all alerts of its group: Alertmanager may cut off some."""
 
     def look_at(self, now: datetime) -> datetime:
         """Return when to look again at what is muted: a reload may change the time intervals."""
@@ -50,13 +50,13 @@ class ReceiverAlerts:
 
 
 def alert_key(alert: Alert) -> str:
-    """Return what tells *alert* from others of its group, and from itself when it fires again."""
+    """Return the key of *alert*: unique in its group, and another one when the alert fires again."""
     text = f"{alert.fingerprint or fingerprint(alert.labels)} {alert.starts_at.isoformat()}"
     return blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def divide(runtime: Runtime, webhook: Webhook, posted_to: str | None, now: datetime) -> list[ReceiverAlerts]:
-    """Return which alerts of *webhook*, posted for the receiver *posted_to* if it was, reach whom at *now*.
+    """Return the alerts of *webhook* by the receivers that they reach at *now*; *posted_to* is the receiver in its URL.
 
     Each alert finds its receivers by itself; the alerts that reach the same one make one notification.
     """

@@ -34,7 +34,7 @@ from notifier.runtime import Runtime
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What becomes of one part: what it does to its incident, and whom that is told."""
+    """What the alerts of one receiver do to its incident, and who is notified."""
 
     part: ReceiverAlerts
     change: Reason
@@ -113,7 +113,7 @@ def _joining_plan(
     """Return the plan for a part with alerts that are new to *incident*: those involved are notified."""
     after = _joined(incident, part)
     if not incident.steps_taken and incident.state is IncidentState.OPEN:
-        # It was muted: now the first step comes at once, and tells of all.
+        # It was muted: now the first step is taken at once, for all alerts.
         return Plan(part, Reason.JOINED, replace(after, due_at=now), part.notification)
     keys = part.firing - incident.alerts
     new = [position for position in part.positions if alert_key(webhook.alerts[position]) in keys]
@@ -156,7 +156,7 @@ def _muted_plan(
     number: int | None,
     now: datetime,
 ) -> Plan:
-    """Return what becomes of a part that is muted: nobody is told; what opens is paged when it is heard again."""
+    """Return the plan for muted alerts: nobody is notified; a new incident is paged when the mute ends."""
     if change is Reason.OPENED and part.notification is not None and number is not None:
         opened = replace(
             _opened(part, part.notification, number, now),
@@ -169,7 +169,7 @@ def _muted_plan(
         return Plan(part, change, resolved(incident, now), part.notification)
     if incident is None:
         return Plan(part, Reason.NOTHING, None, part.notification)
-    if change in (Reason.JOINED, Reason.REPLACED):  # whose alerts stay unknown until they are heard
+    if change in (Reason.JOINED, Reason.REPLACED):  # whose alerts stay unknown until the mute ends
         if incident.steps_taken or incident.state is IncidentState.ACKNOWLEDGED:
             change = change if incident.unmute_at is None else Reason.REPEATED
             incident = replace(incident, unmute_at=part.look_at(now))
@@ -224,7 +224,7 @@ def _began(notification: Notification, now: datetime) -> datetime | None:
 
 
 def preview(runtime: Runtime, webhook: Webhook, posted_to: str | None, now: datetime) -> list[Plan]:
-    """Return what *webhook* would come to if nothing was open: a page for what fires, or what resolution says."""
+    """Return the plans for *webhook* if no incident was open: pages for alerts that fire, or resolutions."""
     plans = []
     for part in divide(runtime, webhook, posted_to, now):
         planned = plan(runtime, webhook, replace(part, muted_by=()), None, (), None, now)
@@ -237,7 +237,7 @@ def preview(runtime: Runtime, webhook: Webhook, posted_to: str | None, now: date
 
 
 def plans_of_move(part: ReceiverAlerts, moving: Move, now: datetime) -> Iterator[Plan]:
-    """Yield what becomes of the incidents that alerts have moved from; nobody is notified."""
+    """Yield the plans for the incidents that alerts have moved from; nobody is notified."""
     to = (
         f"its alerts moved to #{moving.incident.number}"
         if moving.incident
@@ -255,9 +255,9 @@ def plans_of_move(part: ReceiverAlerts, moving: Move, now: datetime) -> Iterator
 def plan_without_alerts(
     runtime: Runtime, webhook: Webhook, incident: Incident, involved: Sequence[Recipient], now: datetime
 ) -> Plan:
-    """Return what becomes of *incident* when *webhook*, of its group, has no alert for its receiver.
+    """Return the plan for *incident* when *webhook*, of its group, has no alert for its receiver.
 
-    Its alerts are over, or since a change of the configuration they reach others: then nobody is told.
+    Its alerts are over, or a change of the configuration has them reach other receivers: then nobody is notified.
     """
     receiver = receiver_of(runtime, incident)
     firing = {alert_key(alert) for alert in webhook.alerts if alert.status == "firing"}

@@ -65,7 +65,7 @@ def update_recipients(
 ) -> Sequence[Recipient]:
     """Return who is notified of what joins *incident* or repeats, each number once.
 
-    Those whom the current step means at *now*, who may have come on duty after it was taken, then the holder, then
+    The recipients of the current step at *now*, who may have come on call after it was taken, then the holder, then
     those *involved*, who were paged before. Whoever was removed from the configuration is left out.
     """
     steps = runtime.policy(receiver).steps

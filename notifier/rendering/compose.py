@@ -118,7 +118,7 @@ def write_text(
     Args:
         templates: the templates.
         message: what the text is about.
-        recipient: whom it is for.
+        recipient: the person who gets it.
         style: how the receiver wants it written.
         now: the time that the text is written at.
         label: what stands in place of the number of the incident.
@@ -266,7 +266,7 @@ def title(message: Notification) -> str:
 
 
 def digest_entry(message: Notification) -> str:
-    """Return how many alerts of which name and severity *message* tells of, as JSON for a digest to add up."""
+    """Return the number of alerts of *message* by name and severity, as JSON for a digest to add up."""
     counts = Counter((alert.name, alert.severity.lower()) for alert in message.alerts)
     return json.dumps([message.status, [[*key, count] for key, count in counts.most_common(_GIST)]])
 

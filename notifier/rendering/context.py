@@ -81,7 +81,7 @@ class ShownAlert:
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """What one receiver is told of one webhook: those of its alerts that reach it, most urgent first."""
+    """A notification of one receiver about one webhook: the alerts that reach it, most severe first."""
 
     receiver: str
     status: Status
@@ -99,7 +99,7 @@ class Notification:
     number: int | None = None
     """The number of the incident."""
     reason: str = "page"
-    """Why it is told: page, escalation, reopened, update or reminder."""
+    """Its reason: page, escalation, reopened, update or reminder."""
 
     @property
     def severity(self) -> str:
@@ -146,7 +146,7 @@ def _common(
 def build_notification(
     webhook: Webhook, positions: Iterable[int], receiver: str, *, send_resolved: bool = True
 ) -> Notification | None:
-    """Return what *receiver* is told of the alerts at *positions* in *webhook*; None if that is nothing.
+    """Return the notification of *receiver* about the alerts at *positions* in *webhook*; None if there is none.
 
     Without *send_resolved*, alerts that are resolved are left out.
     """
@@ -187,7 +187,7 @@ def notification_from_incident(
     group_key: str,
     ended_at: datetime | None = None,
 ) -> Notification:
-    """Return what is told of an incident of which no webhook can be had: its *title*, *labels* and *since* when."""
+    """Return the notification about an incident without a stored webhook: its *title*, *labels* and start."""
     status: Status = "firing" if ended_at is None else "resolved"
     alert = ShownAlert(status, {"alertname": title, **_mapping(labels)}, {}, since, ended_at, "", "")
     return Notification(

@@ -1,4 +1,4 @@
-"""What the engines have in common: the revision of the schema, and what their errors come to.
+"""What the engines have in common: the revision of the schema, and the meaning of their errors.
 
 What differs between them is in `notifier.store.sqlite` and `notifier.store.postgresql`, behind `Backend`.
 """
@@ -82,7 +82,7 @@ class Backend(Protocol):
         """Whether the transaction met another one, and is to be tried again."""
 
     def repetitions(self) -> Repetitions:
-        """Return what tells repetitions."""
+        """Return what recognises repetitions."""
 
     def notify(self, connection: Connection, names: Collection[str]) -> None:
         """Have the workers of these *names* woken wherever they are, once the transaction is done."""

@@ -288,7 +288,7 @@ class Incidents:
             return connection.execute(select(incidents.c.id).where(_UNRESOLVED).limit(1)).first() is not None
 
     def involved(self, incident_id: str) -> list[Involved]:
-        """Return those who were paged for an incident, each once; not those whom no message reached."""
+        """Return those who were paged for an incident, each once, except those whom no message reached."""
         with self._database.reading() as connection:
             rows = connection.execute(_INVOLVED, {"incident": incident_id}).all()
         return list(
@@ -308,7 +308,7 @@ class Incidents:
     def latest_of(self, person: Recipient, before: datetime, *states: IncidentState) -> list[Incident]:
         """Return the incident, in one of *states*, of the last page that went to *person* before *before*.
 
-        Where that page told of others too, they are returned after it.
+        Other incidents in the same page are returned after it.
         """
         wanted = incidents.c.state.in_(states)
         with self._database.reading() as connection:
@@ -399,7 +399,7 @@ class Incidents:
             return [incident, *map(_incident, merged)]
 
     def webhook(self, incident: Incident) -> tuple[bytes, str | None] | None:
-        """Return the last webhook that told of *incident*, and the receiver it was posted for."""
+        """Return the last webhook about *incident*, and the receiver it was posted for."""
         statement = select(webhooks.c.body, webhooks.c.posted_to).where(webhooks.c.id == incident.webhook_id)
         with self._database.reading() as connection:
             row = connection.execute(statement).first()

@@ -62,7 +62,7 @@ class LedgerMessage:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """An attempt to send it: the job's tag at OVHcloud, the text as it was sent, and what became of it."""
+    """An attempt to send it: the job's tag at OVHcloud, the text as it was sent, and its outcome."""
 
     tag: str
     at: datetime
@@ -76,7 +76,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Try:
-    """An attempt that came to nothing, and why."""
+    """An attempt that failed, and why."""
 
     at: datetime
     error: str
@@ -104,7 +104,7 @@ class Spent:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The webhook that it is of, and what that came to for its receiver."""
+    """The webhook of a message, and the notification of its receiver."""
 
     webhook_id: str
     received_at: datetime
@@ -252,7 +252,7 @@ class Ledger:
             return None if row is None else LedgerMessage(*row)
 
     def paged(self, incident_ids: Collection[str]) -> dict[str, list[Paged]]:
-        """Return who was paged for each of the incidents, in order, and what became of it."""
+        """Return who was paged for each of the incidents, in order, and the states of the messages."""
         found: dict[str, list[Paged]] = {}
         carrier = messages.alias("carrier")
         with self._database.reading() as connection:
@@ -284,7 +284,7 @@ class Ledger:
         return {row.id: row for row in rows}
 
     def failed_tries(self, ids: Collection[str]) -> dict[str, list[Try]]:
-        """Return which attempts to send the messages of these *ids* came to nothing, in order."""
+        """Return the attempts to send the messages of these *ids* that failed, in order."""
         found: dict[str, list[Try]] = {}
         with self._database.reading() as connection:
             for some in chunks(list(ids)):

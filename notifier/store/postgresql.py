@@ -79,7 +79,7 @@ class PostgreSQL:
         """Make nothing: the database must be there."""
 
     def identity(self) -> object:
-        """Return the same always: a server tells by its errors when it is another."""
+        """Return a constant: the errors of a server show when it is another one."""
         return self.name
 
     def is_outage(self, error: DBAPIError) -> bool:
@@ -94,7 +94,7 @@ class PostgreSQL:
         return _state(error) in _CLASHES
 
     def repetitions(self) -> Repetitions:
-        """Return what tells repetitions, in a table: a cluster of Alertmanagers may post to any replica."""
+        """Return what recognises repetitions, in a table: a cluster of Alertmanagers may post to any replica."""
         return _Shared()
 
     def notify(self, connection: Connection, names: Collection[str]) -> None:

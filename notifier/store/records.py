@@ -35,7 +35,7 @@ class StoredWebhook:
 
 @dataclass(frozen=True, slots=True)
 class IncidentChange:
-    """An incident as it is to be from now on, what happened to it, and whom that is told.
+    """An incident as it is from now on, its new events and messages.
 
     Its version is that which was read: the change is refused if it has been changed since.
     """
@@ -50,7 +50,7 @@ class IncidentChange:
 
 @dataclass(frozen=True, slots=True)
 class NewNotification:
-    """What one receiver is told of a webhook, and by which messages."""
+    """The notification of one receiver about a webhook, with its messages."""
 
     id: str
     webhook_id: str

@@ -41,7 +41,7 @@ READING = timedelta(seconds=15)
 
 @dataclass(frozen=True, slots=True)
 class ReplyRead:
-    """A reply, which account it came to, from whom, and what it came to."""
+    """A reply: its account, its sender, and its outcome."""
 
     account: str
     id: int
@@ -124,7 +124,7 @@ class ReplyStore:
             return connection.execute(statement.limit(1)).first() is not None
 
     def count(self, phone: str, since: datetime, outcome: str) -> int:
-        """Return how many replies of *phone* since then came to *outcome*."""
+        """Return the number of replies of *phone* since then with that *outcome*."""
         statement = select(func.count()).where(
             replies.c.phone == phone, replies.c.at > since, replies.c.outcome == outcome
         )

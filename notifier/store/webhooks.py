@@ -135,7 +135,7 @@ class WebhookStore:
         now: datetime,
         marks: Mapping[str, datetime] = MappingProxyType({}),
     ) -> Future[list[str]]:
-        """Store what the webhooks of the given ids came to, and the times that *marks* remember.
+        """Store the plans of the webhooks of the given ids, and the times *marks*.
 
         Returns the ids of those that were planned already, or that change an incident which has been
         changed since it was read; nothing of them is stored.
@@ -166,7 +166,7 @@ class WebhookStore:
     def _plan(
         self, connection: Connection, webhook_id: str, changes: Sequence[IncidentChange], now: datetime
     ) -> bool:
-        """Write down that a webhook is planned and what becomes of incidents; return whether all of it could be."""
+        """Write that a webhook is planned, and the changes of incidents; return whether all of it could be written."""
         try:
             with connection.begin_nested() as attempt:
                 taken = connection.execute(_PLAN, {"webhook": webhook_id, "now": now}).rowcount == 1

@@ -34,7 +34,7 @@ log = structlog.get_logger(__name__)
 
 
 class _Task(NamedTuple):
-    """An operation, the future of its result, and whom to wake when it is done."""
+    """An operation, the future of its result, and the workers to wake when it is done."""
 
     operation: Operation
     future: Future[Any]

@@ -299,7 +299,7 @@ class ApiRoutes:
         values = _object(body, "to", "text")
         to, text = _text(values, "to"), _text(values, "text", openapi.LONGEST_TEXT)
         if to is None or text is None:
-            raise Refused(400, 'say whom to send what: {"to": "alice", "text": "hello"}')
+            raise Refused(400, 'the body must name a recipient and a text: {"to": "alice", "text": "hello"}')
         try:
             sent = self.actions.send(to, text, request.state.caller.name)
         except Unreachable as error:

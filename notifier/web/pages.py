@@ -360,7 +360,7 @@ class Pages:
         ]
 
     def _ahead(self, incident: Incident) -> Iterator[tuple[datetime, str]]:
-        """Yield when the next steps of *incident* come and whom they page, as things stand and nobody acknowledges."""
+        """Yield the times of the next steps of *incident* and who they page, if nobody acknowledges."""
         runtime, at = self.current.runtime, incident.next_step_at
         receiver = receiver_of(runtime, incident)
         policy, step, round_ = runtime.policy(receiver), incident.step, incident.round

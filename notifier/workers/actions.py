@@ -82,7 +82,7 @@ def sendable(text: str, *, urls: bool) -> str:
 
 
 class Actions:
-    """Acknowledges and passes on incidents, and tells the others who were paged."""
+    """Acknowledges, closes and escalates incidents, and notifies the others who were paged."""
 
     def __init__(self, context: Context, send: Callable[[], None], escalate: Callable[[], None]) -> None:
         """Prepare to act on incidents.

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 _CROWD = 4
 """So many webhooks waiting for their answers at once are a crowd."""
 _LINGER = 0.05
-"""Seconds for which a crowd is still reckoned with after it was last seen."""
+"""Seconds for which backpressure stays high after a crowd was last seen."""
 _SHARE = 0.08
 """The share of one core that other work is held to in a crowd."""
 _LONGEST_WAIT = 0.5

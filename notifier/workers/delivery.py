@@ -251,7 +251,7 @@ class Delivery:
             api.forget_clock()
 
     def _with_account(self, job: Job) -> Job:
-        """Return *job* with the name of its account, which a call has OVHcloud tell where it is not configured."""
+        """Return *job* with the name of its account, which OVHcloud was asked for if it is not configured."""
         api = self._runtime.api_of(job.account)
         return job if job.account or api is None else replace(job, account=api.account_name)
 

@@ -50,7 +50,7 @@ _CLOCK_STEP = timedelta(minutes=1)
 _CLOCKS_DIFFER = timedelta(minutes=10)
 """By more than clocks of replicas may differ: so far ahead, nobody opens an incident with a clock that is right."""
 _Decide = Callable[[Runtime, Incident, datetime], IncidentChange]
-"""Returns what becomes of an incident."""
+"""Returns the change of an incident."""
 _REASONS = {Reason.REOPENED: "reopened", Reason.HEARD: "page", Reason.ESCALATED: "escalation"}
 """The reason that a template sees."""
 
@@ -159,7 +159,7 @@ class Escalator(Worker):
         return replace(incident, receiver=receiver.name) if is_free else incident
 
     def _unmute(self, runtime: Runtime, incident: Incident, now: datetime) -> IncidentChange:
-        """Return what tells of the alerts that joined *incident* while it was muted."""
+        """Return the change that notifies of the alerts that joined *incident* while it was muted."""
         incident, known = self._of_today(runtime, incident, now)
         receiver = known or receiver_of(runtime, incident)
         unmuted = replace(incident, unmute_at=None)

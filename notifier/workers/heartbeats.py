@@ -60,7 +60,7 @@ _BACKLOG_WAIT = timedelta(minutes=1)
 def heartbeat_notification(
     heartbeat: HeartbeatConfig, silence: Silence, now: datetime, language: str, *, is_over: bool = False
 ) -> Notification:
-    """Return what the receiver of *heartbeat* is told of its *silence*, or when that *is_over*."""
+    """Return the notification of the *silence* of *heartbeat*, or of its end when it *is_over*."""
     labels = {"alertname": "MonitoringSilent", "severity": "critical", "heartbeat": heartbeat.name}
     annotations = {} if is_over else {"summary": summary(silence, now, language)}
     alert = ShownAlert(

@@ -215,7 +215,7 @@ class Planner(Worker):
     ) -> Iterator[Incident]:
         """Return the incidents of the same group that *webhook* has no alerts for any more.
 
-        Those that another address or another of Alertmanager's receivers has told of are not meant.
+        Incidents of another URL or another of Alertmanager's receivers are left out.
         """
         if webhook.truncated_alerts:
             return
@@ -292,7 +292,7 @@ class Planner(Worker):
 
 
 def _said_once(message: NewMessage, part: ReceiverAlerts, said: dict[tuple[object, ...], str]) -> NewMessage:
-    """Return *message*, as merged into one before it which tells the same person the same of this webhook."""
+    """Return *message*, merged into an earlier one if that says the same to the same person about this webhook."""
     receiver = part.receiver
     words = (
         message.phone,

@@ -55,7 +55,7 @@ _NO_CODE = "without the code"
 
 @dataclass(slots=True)
 class Meaning:
-    """What a reply comes to, before it is written down."""
+    """The outcome of a reply, before it is written."""
 
     outcome: str
     changes: list[IncidentChange] = field(default_factory=list)
@@ -96,7 +96,7 @@ class ReplyActions:
         now: datetime,
         silences: dict[str, str | SilenceRefused],
     ) -> Meaning:
-        """Return what *reply* comes to. *silences* are those made for it already, by the ids of incidents."""
+        """Return the outcome of *reply*. *silences* were made for it already, by the ids of incidents."""
         account, settings = api.service_name(), api.settings.replies
         if reply.tag and not self._store.replies.is_tag_known(reply.tag):
             return Meaning("to another installation")
@@ -125,7 +125,7 @@ class ReplyActions:
     def _refused(
         self, command: Command, settings: ReplySettings, person: Recipient, *, is_coded: bool, at: datetime
     ) -> Meaning | None:
-        """Return what *command* comes to if *person* may not give it; None if they may.
+        """Return the outcome of *command* if *person* may not give it; None if they may.
 
         *is_coded* says whether the reply holds their code.
         """
@@ -149,7 +149,7 @@ class ReplyActions:
         settings: ReplySettings,
         silences: dict[str, str | SilenceRefused],
     ) -> Meaning:
-        """Return what *command* of *person*, written at *at*, comes to."""
+        """Return the outcome of *command* of *person*, written at *at*."""
         alertmanager = self._current.runtime.configuration.alertmanager
         before, language, any_contact = at + _SKEW, person.language, settings.any_contact
         numbered = partial(self._numbered, person, before=before, any_contact=any_contact)
@@ -178,7 +178,7 @@ class ReplyActions:
                 return Meaning("unclear", answers=[help_], is_help=True)
 
     def _done(self, meant: _Meant, act: _Act) -> Meaning:
-        """Return what it comes to when *act* is done to each of the incidents that are *meant*."""
+        """Return the outcome of doing *act* to each of the incidents that are *meant*."""
         meaning = Meaning("done", answers=list(meant.answers))
         if meant.outcome is not None:
             meaning.outcome = meant.outcome
@@ -238,7 +238,7 @@ class ReplyActions:
         every: bool,
         any_contact: bool,
     ) -> Meaning:
-        """Return what it comes to that *person* acknowledges: what they name, everything, or the most severe.
+        """Return the outcome of an acknowledgement by *person*: of named incidents, all, or the most severe.
 
         Without a number that is the latest page; where several are open, those of the highest severity among them.
         """

@@ -1,4 +1,4 @@
-"""The watchdog: a dead man's switch of the operator's choice is told that this service lives."""
+"""The watchdog: calls a dead man's switch of the operator's choice while pages go out."""
 
 from __future__ import annotations
 

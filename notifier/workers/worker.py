@@ -77,7 +77,7 @@ class Worker:
         """Return what is wrong at *now* (as `elapsed` gives it); None when all is well.
 
         It fails, or OVHcloud does not let it read, for `LONGEST_FAILURE`; or one piece of work hangs; or its thread
-        has ended before it was told to.
+        has ended before `stop` was called.
         """
         if self._thread.ident is not None and not self._thread.is_alive() and not self.is_stopping:
             return f"the thread of the {self.name} has ended, restart Notifier"

@@ -17,7 +17,7 @@ from notifier.web.views.moments import LocalMoment, Viewer
 
 _MOST_TRIES = 3
 _AT_ONCE = timedelta(seconds=2)
-"""Within so long after a deed, what tells of it is written down."""
+"""Notices of an action are stored within this time after it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ _HELD_UP = ("bad", "not sent yet")
 
 
 def reached(paged: Iterable[Paged], mask: Callable[[str], str]) -> tuple[Reach, ...]:
-    """Return who was paged, each once with the best that became of their messages; *mask* hides bare numbers."""
+    """Return who was paged, each once with the best state of their messages; *mask* hides bare numbers."""
     best: dict[str, tuple[int, str]] = {}
     for one in paged:
         rank = next(
@@ -178,7 +178,7 @@ def listed(alerts: Iterable[ShownAlert], viewer: Viewer) -> list[ListedAlert]:
 
 @dataclass(frozen=True, slots=True)
 class Fate:
-    """What became of a message: *kind* is good, bad or other."""
+    """The state of a message: *kind* is good, bad or other."""
 
     kind: str
     text: str
@@ -187,7 +187,7 @@ class Fate:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Something that happened: to the incident, or a message with its *text* and what became of it."""
+    """An entry of the timeline: an event of the incident, or a message with its *text* and its state."""
 
     at: LocalMoment
     kind: str
@@ -259,7 +259,7 @@ def story(sources: Sources, viewer: Viewer) -> list[Entry]:
 
 
 def fates_of(message: LedgerMessage, sources: Sources, viewer: Viewer) -> Iterable[Fate]:
-    """Yield what became of *message*, and of the digest that it went out in."""
+    """Yield the states of *message*, and of the digest that it was sent in."""
     carrier = sources.carriers.get(message.merged_into or "")
     if message.merged_into is not None:
         is_out = carrier is not None and carrier.ovh_id is not None
@@ -330,14 +330,14 @@ def said(did: str, one: ShownIncident, me: str | None, sources: Sources) -> str 
 
 
 def _yours(sources: Sources, me: str | None) -> str | None:
-    deeds = [event for event in sources.events if event.kind in ("acknowledged", "reopened", "next")]
-    if not deeds or deeds[-1].by != me or deeds[-1].kind != "acknowledged":
+    actions = [event for event in sources.events if event.kind in ("acknowledged", "reopened", "next")]
+    if not actions or actions[-1].by != me or actions[-1].kind != "acknowledged":
         return None
-    before = deeds[-2] if len(deeds) > 1 and deeds[-2].kind == "acknowledged" else None
+    before = actions[-2] if len(actions) > 1 and actions[-2].kind == "acknowledged" else None
     told = [
         message.contact or sources.mask(message.phone)
         for message in sources.messages
-        if message.kind == Kind.NOTICE and timedelta() <= message.created_at - deeds[-1].at < _AT_ONCE
+        if message.kind == Kind.NOTICE and timedelta() <= message.created_at - actions[-1].at < _AT_ONCE
     ]
     words = ["You have it."]
     if before is not None and before.by != me:
@@ -348,10 +348,10 @@ def _yours(sources: Sources, me: str | None) -> str | None:
 
 
 def _passed_on(one: ShownIncident, sources: Sources) -> str | None:
-    deeds = [event for event in sources.events if event.kind in ("acknowledged", "next", "escalated")]
-    if deeds and deeds[-1].kind == "escalated":
-        return f"The next step was taken: {deeds[-1].detail}."
-    if deeds and deeds[-1].kind == "next" and one.coming is not None:
+    actions = [event for event in sources.events if event.kind in ("acknowledged", "next", "escalated")]
+    if actions and actions[-1].kind == "escalated":
+        return f"The next step was taken: {actions[-1].detail}."
+    if actions and actions[-1].kind == "next" and one.coming is not None:
         return f"The next step is being taken: {one.coming.whom}."
     return None
 

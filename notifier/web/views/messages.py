@@ -1,4 +1,4 @@
-"""Messages a day, drawn by what became of them."""
+"""Messages a day, by state."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """Messages a day, stacked by what became of them; *told* says it in words."""
+    """Messages a day, stacked by state; *told* says it in words."""
 
     width: int
     bars: tuple[Column, ...]
