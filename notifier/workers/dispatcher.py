@@ -263,13 +263,9 @@ class Dispatcher(Worker):
                 return None
             claimed_at = ClaimedAt.now()
             applied = outbox.apply(snapshot, selection).result()
-            if (
-                applied.merged
-                or applied.notices
-                or applied.readdressed
-                or (snapshot.is_cut and not applied.jobs)
-            ):
-                self.expect()  # there is more to send now
+            has_more = snapshot.is_cut and not applied.jobs and not applied.is_partial
+            if applied.merged or applied.notices or applied.readdressed or has_more:
+                self.expect()
             if self._begin(applied, claimed_at):
                 return 0.0
             return _AFTER_PARTIAL if applied.is_partial else None
