@@ -81,14 +81,14 @@ class Runtime:
         A schedule that has a gap then adds nobody; nor does one whose calendar, fetched before a reload,
         names somebody who is no contact any more.
         """
-        contacts = {contact.name for contact in self.configuration.contacts}
         found: dict[str, Recipient] = {}
         for name in notify:
             schedule = self.schedules.by_name.get(name)
             contact = schedule.on_call(now) if schedule is not None else name
-            if contact is not None and (schedule is None or contact in contacts):
-                recipient = self.configuration.recipient(contact)
-                found.setdefault(recipient.phone, recipient)
+            if contact is None or (schedule is not None and contact not in self.contacts):
+                continue
+            recipient = self.contacts.get(contact) or self.configuration.recipient(contact)  # a bare number
+            found.setdefault(recipient.phone, recipient)
         return tuple(found.values())
 
     def policy(self, receiver: Receiver) -> Policy:

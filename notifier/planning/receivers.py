@@ -47,13 +47,14 @@ def recipients_of(runtime: Runtime, involved: Iterable[Involved]) -> tuple[Recip
     A contact that was renamed is found by its number. Whoever left the configuration is left out.
     """
     configuration, found = runtime.configuration, dict[str, Recipient]()
-    names = {contact.name for contact in configuration.contacts}
+    by_phone = {recipient.phone: recipient for recipient in runtime.contacts.values()}
     for one in involved:
-        if one.contact in names:
-            recipient = configuration.recipient(one.contact)
+        if one.contact in runtime.contacts:
+            recipient = runtime.contacts[one.contact]
+        elif one.phone in by_phone:
+            recipient = by_phone[one.phone]
         elif one.phone in configuration.numbers():
-            every = (configuration.recipient(name) for name in names)
-            recipient = next((r for r in every if r.phone == one.phone), configuration.recipient(one.phone))
+            recipient = configuration.recipient(one.phone)
         else:
             continue
         found.setdefault(recipient.phone, recipient)
@@ -72,10 +73,8 @@ def update_recipients(
     last = len(steps) - 1
     # Step 0 comes after the last one by `repeat`, or is still to be taken.
     current = steps[min(incident.step - 1, last) if incident.step else last if incident.steps_taken else 0]
-    names = {contact.name for contact in runtime.configuration.contacts}
     found = {one.phone: one for one in runtime.recipients(current.notify, now)}
-    if incident.holder in names:
-        holder = runtime.configuration.recipient(str(incident.holder))
+    if (holder := runtime.contacts.get(incident.holder or "")) is not None:
         found.setdefault(holder.phone, holder)
     numbers = {one.phone for one in runtime.recipients(receiver.everyone(), now) if not one.name}
     for one in involved:

@@ -243,8 +243,8 @@ class ApiRoutes:
         given = _text(values, "by")
         incident = self._unresolved(request)
         by, author = self._author(request, given)
-        contact = next((c for c in self.current.runtime.configuration.contacts if c.name == by), None)
-        phone = self.current.runtime.configuration.recipient(by).phone if contact is not None else None
+        contact = self.current.runtime.contacts.get(by)
+        phone = contact.phone if contact is not None else None
         verdict = self.actions.acknowledge(
             incident.id, by, Via.API, phone, lambda now: take or now.holder in (None, by), author=author
         )
@@ -359,7 +359,7 @@ class ApiRoutes:
         start, end = now - _LONGEST_SHIFT, now + calendars.AHEAD
         if name in schedules:
             shifts, title = schedules[name].shifts(start, end), f"On call: {name}"
-        elif any(contact.name == name for contact in self.current.runtime.configuration.contacts):
+        elif name in self.current.runtime.contacts:
             every = (shift for schedule in schedules.values() for shift in schedule.shifts(start, end))
             shifts, title = [shift for shift in every if shift.contact == name], f"{name} on call"
         else:

@@ -471,8 +471,8 @@ class Pages:
 
     def acknowledge(self, incident: Incident, by: str, values: Mapping[str, str]) -> str:
         """Put *incident* into the hands of *by*, unless another took it since the page was made; say what was done."""
-        contact = next((c for c in self.current.runtime.configuration.contacts if c.name == by), None)
-        phone = self.current.runtime.configuration.recipient(by).phone if contact is not None else None
+        contact = self.current.runtime.contacts.get(by)
+        phone = contact.phone if contact is not None else None
         verdict = self.actions.acknowledge(
             incident.id, by, Via.WEB, phone, lambda now: _is_held_as_seen(now, by, values)
         )

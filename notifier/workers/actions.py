@@ -286,9 +286,8 @@ class Actions:
         if to_others:
             involved = recipients_of(runtime, self._store.incidents.involved(incident.id))
             others = {r.phone: r for r in involved}
-        if any(contact.name == incident.holder for contact in runtime.configuration.contacts):
-            has_it = runtime.configuration.recipient(str(incident.holder))
-            others.setdefault(has_it.phone, has_it)
+        if (holder := runtime.contacts.get(incident.holder or "")) is not None:
+            others.setdefault(holder.phone, holder)
         others = {r.phone: r for r in others.values() if r.phone != phone and (not r.name or r.name != by)}
         return tuple(
             self.message(

@@ -179,8 +179,7 @@ class ReplyPoller(Worker):
     def _take(self, api: OvhClient, reply: Incoming) -> None:
         runtime, now = self._current.runtime, self._clock()
         phone, at = number_of(reply.sender), min(api.local_time(reply.creation_datetime), now)
-        people = (runtime.configuration.recipient(contact.name) for contact in runtime.configuration.contacts)
-        person = next((one for one in people if one.phone == phone), None)
+        person = next((one for one in runtime.contacts.values() if one.phone == phone), None)
         account, name = api.service_name(), person.name if person else None
         silences: dict[str, str | SilenceRefused] = {}
         for _ in range(_ATTEMPTS):
