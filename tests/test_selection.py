@@ -5,12 +5,14 @@ from datetime import timedelta
 
 import pytest
 
-from notifier.delivery.message import MessageState
+from notifier.delivery.message import Hold, MessageState
 from notifier.delivery.selection import Backlog, Limits, Snapshot, Turns, Usage, select
+from notifier.incidents.lifecycle import Kind
 from notifier.store.schema import messages
-from tests.conftest import ALICE, alert, webhook
-from tests.pager import Pager
+from tests.conftest import ALICE, account, alert, webhook
+from tests.pager import Pager, texts
 from tests.postgres import both_engines
+from tests.test_accounts import other  # noqa: F401 (a fixture)
 
 ONE_A_MINUTE = {"limits": {"per_contact": {"messages": 1, "per": "1m"}}}
 
@@ -19,6 +21,12 @@ def planned(pager, *names):
     for name in names:
         pager.post(webhook(alert(name), key=name))
         pager.planner.work()
+
+
+def put_all(pager, state, **values):
+    """Put all messages into *state*."""
+    statement = messages.update().values(state=state, **values)
+    pager.store.submit(lambda connection: connection.execute(statement).rowcount).result(10)
 
 
 def selected(pager):
@@ -42,17 +50,15 @@ def test_nothing_is_decided_on_a_number_before_its_queue_is_read(make):
     assert selection.is_empty()
 
 
-def test_a_backlog_counts_what_waits_whether_it_is_due_or_not(make):
+def test_a_backlog_tells_what_is_held_for_a_digest(make):
     pager = make(**ONE_A_MINUTE)
-    pager.post(webhook(alert("A", severity="critical"), key="a"))
-    planned(pager, "B")
-    later = messages.update().values(due_at=pager.hand() + timedelta(hours=1))
-    pager.store.submit(lambda connection: connection.execute(later).rowcount).result(10)
-    planned(pager, "C")
-    snapshot = pager.store.outbox.snapshot(pager.hand(), Limits.of(pager.current.runtime), 4)
-    (message,) = snapshot.due
-    expires_at = pager.hand() + timedelta(hours=1)
-    assert snapshot.backlogs == {message.phone: Backlog(3, 1, pager.hand(), expires_at, has_held=False)}
+    limits, found = Limits.of(pager.current.runtime), []
+    for severity in ("warning", "warning", "critical", "critical"):
+        pager.post(webhook(alert(f"A{len(found)}", severity=severity), key=f"{len(found)}"))
+        pager.planner.work()
+        found.append(pager.store.outbox.snapshot(pager.hand(), limits, 4).backlogs[ALICE])
+        put_all(pager, MessageState.HELD, due_at=pager.hand() + timedelta(hours=1), held_for=Hold.DIGEST)
+    assert found == [Backlog(False, False), Backlog(True, False), Backlog(True, False), Backlog(True, True)]
 
 
 @both_engines
@@ -80,12 +86,6 @@ def test_a_selection_is_written_once(make, engine_name):
     assert len(pager.store.outbox.apply(snapshot, selection).result(10).jobs) == 1
     again = pager.store.outbox.apply(snapshot, selection).result(10)
     assert (again.jobs, again.is_partial) == ([], True)
-
-
-def put_all(pager, state):
-    """Put all messages into *state*."""
-    statement = messages.update().values(state=state)
-    pager.store.submit(lambda connection: connection.execute(statement).rowcount).result(10)
 
 
 @pytest.mark.parametrize("engine_name", ["postgresql"])
@@ -140,7 +140,96 @@ def test_messages_that_another_replica_took_while_the_snapshot_was_read_are_left
     assert select(replace(snapshot, backlogs={}), runtime, Turns([""])).is_empty()
     queue_is_empty = replace(
         snapshot,
-        backlogs={ALICE: Backlog(99, 0, None, pager.hand() + timedelta(hours=1), has_held=True)},
+        backlogs={ALICE: Backlog(has_held=True, has_critical_held=False)},
         queues={ALICE: []},
     )
     assert select(queue_is_empty, runtime, Turns([""])).is_empty()
+
+
+def test_resolutions_that_another_replica_took_meanwhile_are_left_to_it(make):
+    pager = make()
+    planned(pager, "A", "B", "C")
+    put_all(pager, MessageState.QUEUED, kind=Kind.RESOLVED)
+    pager.hand.move(seconds=61)
+    runtime, outbox = pager.current.runtime, pager.store.outbox
+    snapshot = outbox.snapshot(pager.hand(), Limits.of(runtime), 4)
+    assert select(snapshot, runtime, Turns([""])).unread == {ALICE}
+    put_all(pager, MessageState.SENDING)
+    assert select(outbox.with_queues(snapshot, [ALICE]), runtime, Turns([""])).is_empty()
+
+
+def test_a_rate_holds_though_the_name_of_the_account_is_learnt_meanwhile(make):
+    pager = make(ovh={"rate": {"messages": 1, "per": "1m"}, "sender": "ACME"}, limits={"per_contact": None})
+    planned(pager, "A", "B", "C")
+    runtime, outbox = pager.current.runtime, pager.store.outbox
+    snapshot = outbox.snapshot(pager.hand(), Limits.of(runtime), 4)
+    assert (runtime.api.account_name, runtime.api.service_name()) == ("", runtime.api.account_name)
+    assert len(outbox.apply(snapshot, select(snapshot, runtime, Turns([""] * 4))).result(10).jobs) == 1
+
+
+@pytest.mark.parametrize("engine_name", ["postgresql"])
+def test_nothing_is_held_for_credits_that_another_replica_spends_now(make, engine_name):
+    contacts = [{"name": "alice", "phone": ALICE, "admin": True}]
+    pager = make(contacts=contacts, limits={"credits": {"amount": 1, "per": "1h"}})
+    planned(pager, "A", "B")
+    snapshot, selection = selected(pager)
+    assert (len(selection.jobs), len(selection.held), len(selection.notices)) == (1, 1, 1)
+    stale = replace(snapshot, usage=replace(snapshot.usage, parts=7))
+    applied = pager.store.outbox.apply(stale, selection).result(10)
+    assert (applied.jobs, applied.held, applied.notices, applied.is_partial) == ([], [], [], True)
+    assert pager.states() == ["queued", "queued"]
+
+
+@pytest.mark.parametrize("count", [5, 9, 10, 12, 30])
+def test_a_storm_that_credits_hold_spends_no_more_of_them(make, emulator, count):
+    pager = make(limits={"credits": {"amount": 3, "per": "1d"}})
+    pager.post_all([webhook(alert(f"W{n}x", severity="warning"), key=f"{n}") for n in range(count)])
+    pager.turn(4)
+    assert len(texts(emulator)) == 3
+    pager.run(600, step=20)
+    assert len(texts(emulator)) == 3
+
+
+@pytest.mark.parametrize("severity", ["warning", "critical"])
+@pytest.mark.parametrize("count", [3, 9, 10, 14])
+def test_a_page_does_not_wait_behind_what_no_account_may_send(
+    make,
+    emulator,
+    other,  # noqa: F811 (the fixture)
+    count,
+    severity,
+):
+    pager = make(ovh=[account(emulator), account(other)])
+    first, second = pager.current.runtime.apis
+    pager.turn()  # the first forgets what accounts wait for
+    pager.sender.accounts.delay_until(second, pager.hand() + timedelta(minutes=30))
+    planned(pager, *(f"W{n}x" for n in range(count)))
+    refusing = pager.current.runtime.account_names[first]
+    put_all(pager, MessageState.QUEUED, refused_by=refusing, urgency=0 if severity == "critical" else 2)
+    pager.turn(2)
+    assert texts(emulator) == []
+    pager.post(webhook(alert("New", severity=severity), key="new"))
+    pager.turn(2)
+    assert ["New" in text for text in texts(emulator)] == [True]
+
+
+def test_a_message_that_is_retried_later_is_not_sent_before(make, emulator):
+    pager = make()
+    planned(pager, *(f"W{n}x" for n in range(12)))
+    put_all(pager, MessageState.QUEUED, due_at=pager.hand() + timedelta(minutes=4), attempts=5)
+    pager.post(webhook(alert("New", severity="warning"), key="new"))
+    pager.turn(4)
+    assert ["New" in text for text in texts(emulator)] == [True]
+
+
+def test_of_what_was_held_for_a_digest_no_more_is_sent_than_credits_allow(make):
+    """Messages that are held for a digest, and go one by one once there is room, are paid for like others."""
+    pager = make(limits={"credits": {"amount": 12, "per": "1d"}})
+    planned(pager, *(f"W{n}x" for n in range(11)))
+    put_all(pager, MessageState.HELD, due_at=pager.hand() + timedelta(hours=1), held_for=Hold.DIGEST)
+    planned(pager, *(f"N{n}x" for n in range(11)))
+    snapshot, selection = selected(pager)
+    assert len(selection.jobs) == 4
+    almost_spent = replace(snapshot, usage=replace(snapshot.usage, parts=9))
+    jobs = select(almost_spent, pager.current.runtime, Turns([""] * 20)).jobs
+    assert sum(message.parts for job in jobs for message in job.messages) == 3

@@ -6,7 +6,7 @@ snapshot, and applies the `Selection` as far as the rows are still as they were 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -47,13 +47,18 @@ class Limits:
     per_contact: PerContact | None
     credits: CreditLimit | None
     rates: Mapping[str, Rate]
+    accounts: Mapping[str, str] = field(default_factory=dict)
+    """The accounts as jobs name them, by their names in the configuration. A call may have OVHcloud tell a name at any
+    time, so they are read once for a selection."""
 
     @classmethod
     def of(cls, runtime: Runtime) -> Limits:
         """Return the limits of the configuration of *runtime*."""
-        limits = runtime.configuration.limits
-        rates = {api.account_name: api.settings.rate for api in runtime.apis.values() if api.settings.rate}
-        return cls(limits.per_contact, limits.credits, rates)
+        limits, accounts = runtime.configuration.limits, runtime.account_names
+        rates = {
+            account: rate for name, account in accounts.items() if (rate := runtime.apis[name].settings.rate)
+        }
+        return cls(limits.per_contact, limits.credits, rates, accounts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +77,12 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """The messages that wait for a number, due or not; without answers, digests and what has expired."""
+    """What waits for a number and could be sent: messages that are due, and messages held for a digest."""
 
-    waiting: int
-    critical: int
-    """How many of them are critical."""
-    critical_since: datetime | None
-    """When the oldest critical one of them was received."""
-    first_expiry: datetime
     has_held: bool
-    """Whether one of them is held for a digest."""
+    """Whether a message is held for a digest."""
+    has_critical_held: bool
+    """Whether a critical message is held for a digest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,23 +97,17 @@ class Snapshot:
     """Whether more messages may be due than those."""
     usage: Usage = field(default_factory=Usage)
     backlogs: Mapping[str, Backlog] = field(default_factory=dict)
-    """By the number of each message that is due and may be throttled."""
+    """By the number of each message that is due and may be throttled. A number has none when another replica took its
+    messages after `due` was read."""
     digests: Mapping[str, datetime] = field(default_factory=dict)
     """When the last digest to a number was made, if that was within `SHORTEST_WAIT`."""
     queues: Mapping[str, Sequence[Message]] = field(default_factory=dict)
-    """All messages that wait for a number, the most severe first: where `Selection.unread` asked for it."""
+    """All messages that wait for a number and could be sent, the most severe first: where `Selection.unread` asked for
+    them."""
     overtaken: frozenset[str] = frozenset()
     """The ids of messages that need not be sent any more, of those that are due and those in `queues`."""
-
-    def queue(self, phone: str) -> list[Message]:
-        """Return the messages in the queue of *phone* that a digest may hold."""
-        return [
-            message
-            for message in self.queues[phone]
-            if message.kind not in UNTHROTTLED
-            and message.expires_at > self.now
-            and message.id not in self.overtaken
-        ]
+    blocked: Collection[str] = ()
+    """The values of `Message.refused_by` with which no account may send a message now. Such messages are left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,15 +213,21 @@ def select(snapshot: Snapshot, runtime: Runtime, turns: Turns) -> Selection:
         one for one in every.values() if one.id in snapshot.overtaken and one.expires_at > now
     ]
     due = [one for one in snapshot.due if one.expires_at > now and one.id not in snapshot.overtaken]
-    due = _within_credits(snapshot, runtime, due, selection)
-    due = _within_contact_limits(snapshot, runtime, due, selection)
+    affordable, too_dear, used = _within_credits(due, snapshot.limits.credits, snapshot.usage.parts)
+    going = _within_contact_limits(snapshot, runtime, affordable, {one.id for one in too_dear}, selection)
     if selection.unread:
         return selection
-    if turns.is_trial:  # first what failed least: a sender may be refused for one message alone
-        due = sorted(due, key=lambda message: message.attempts)
-    chosen = [mark_late(message, runtime, now) for message in due]
-    named = runtime.account_names
-    allowed = _rate_left(snapshot, runtime, {*turns.order, *turns.fallback}, selection)
+    known = {message.id for message in affordable}
+    others = [message for message in going if message.id not in known]  # they were held for a digest
+    _, others, _ = _within_credits(others, snapshot.limits.credits, used)
+    too_dear += others
+    going = [message for message in going if message not in others]
+    _hold_for_credits(snapshot, runtime, too_dear, selection)
+    if turns.is_trial:  # messages that failed least come first: a sender may be refused for one message alone
+        going = sorted(going, key=lambda message: message.attempts)
+    chosen = [mark_late(message, runtime, now) for message in going]
+    named = snapshot.limits.accounts
+    allowed = _rate_left(snapshot, {*turns.order, *turns.fallback}, selection)
     selection.jobs = assign_accounts(
         gather(chosen, len(turns.order) + len(turns.fallback), now),
         [named[name] for name in turns.order],
@@ -262,13 +263,11 @@ def mark_late(message: Message, runtime: Runtime, now: datetime) -> Message:
     return replace(message, text=text, parts=measure(text).parts)
 
 
-def _rate_left(
-    snapshot: Snapshot, runtime: Runtime, names: Iterable[str], selection: Selection
-) -> dict[str, int]:
+def _rate_left(snapshot: Snapshot, names: Iterable[str], selection: Selection) -> dict[str, int]:
     """Return how many messages each account that has a rate may send now; name those that may send none."""
     allowed = {}
     for name in names:
-        account = runtime.apis[name].account_name
+        account = snapshot.limits.accounts[name]
         rate = snapshot.limits.rates.get(account)
         if rate is None:
             continue
@@ -280,26 +279,30 @@ def _rate_left(
 
 
 def _within_credits(
-    snapshot: Snapshot, runtime: Runtime, due: list[Message], selection: Selection
-) -> list[Message]:
-    """Return those of *due* that `limits.credits` allows; the others are held, and administrators are notified."""
-    limit, now = snapshot.limits.credits, snapshot.now
-    if limit is None:
-        return due
-    used = snapshot.usage.parts
-    going, held = [], []
-    for message in due:
-        if is_free_of_credits(message) or used + message.parts <= limit.amount:
+    messages: Iterable[Message], limit: CreditLimit | None, used: int
+) -> tuple[list[Message], list[Message], int]:
+    """Return which of *messages* may be paid for, which may not, and how many parts are *used* then."""
+    affordable, too_dear = [], []
+    for message in messages:
+        if limit is None or is_free_of_credits(message) or used + message.parts <= limit.amount:
             used += message.parts
-            going.append(message)
+            affordable.append(message)
         else:
-            held.append(message)
-    if held:
-        selection.held.append(Held(held, now + _CREDITS_LOOK, Hold.CREDITS))
-        notified_at = snapshot.usage.credits_notice_at
-        if notified_at is None or not timedelta() <= now - notified_at < limit.per:
-            selection.notices = _credits_notices(runtime, limit, now)
-    return going
+            too_dear.append(message)
+    return affordable, too_dear, used
+
+
+def _hold_for_credits(
+    snapshot: Snapshot, runtime: Runtime, too_dear: Sequence[Message], selection: Selection
+) -> None:
+    """Hold the messages that `limits.credits` does not allow, and notify administrators."""
+    limit, now = snapshot.limits.credits, snapshot.now
+    if limit is None or not too_dear:
+        return
+    selection.held.append(Held(too_dear, now + _CREDITS_LOOK, Hold.CREDITS))
+    notified_at = snapshot.usage.credits_notice_at
+    if notified_at is None or not timedelta() <= now - notified_at < limit.per:
+        selection.notices = _credits_notices(runtime, limit, now)
 
 
 def _credits_notices(runtime: Runtime, limit: CreditLimit, now: datetime) -> list[NewMessage]:
@@ -315,9 +318,12 @@ def _credits_notices(runtime: Runtime, limit: CreditLimit, now: datetime) -> lis
 
 
 def _within_contact_limits(
-    snapshot: Snapshot, runtime: Runtime, due: list[Message], selection: Selection
+    snapshot: Snapshot, runtime: Runtime, due: list[Message], too_dear: Collection[str], selection: Selection
 ) -> list[Message]:
-    """Return those of *due* that `limits.per_contact` allows; the others are held, or merged into digests."""
+    """Return which messages `limits.per_contact` allows now; the others are held, or merged into digests.
+
+    Those are of *due*, or of those that were held for a digest, but never of the ids *too_dear*.
+    """
     limit = snapshot.limits.per_contact
     if limit is None:
         return due
@@ -326,21 +332,30 @@ def _within_contact_limits(
     for message in due:
         if message.kind not in UNTHROTTLED:
             by_phone.setdefault(message.phone, []).append(message)
+    left_out = snapshot.overtaken.union(too_dear)
     for phone, waiting in by_phone.items():
         if phone not in snapshot.backlogs:
-            continue  # another replica took all of them after `due` was read
-        others = _throttle_resolutions(snapshot, runtime, waiting, selection)
+            continue
+        queue = None
+        if phone in snapshot.queues:
+            queue = [one for one in snapshot.queues[phone] if one.id not in left_out]
+        others = _throttle_resolutions(snapshot, runtime, waiting, queue, selection)
         if others and phone not in selection.unread:
-            going += _throttle(snapshot, runtime, others, limit, selection)
+            going += _throttle(snapshot, runtime, others, queue, limit, selection)
     return going
 
 
 def _throttle_resolutions(
-    snapshot: Snapshot, runtime: Runtime, waiting: list[Message], selection: Selection
+    snapshot: Snapshot,
+    runtime: Runtime,
+    waiting: list[Message],
+    queue: list[Message] | None,
+    selection: Selection,
 ) -> list[Message]:
-    """Return which of the messages *waiting* for one number are throttled like others.
+    """Return which of the messages *waiting*, due to one number, are throttled like others.
 
-    Those are all, but for resolutions in a storm, which are held and go as one digest.
+    Those are all, except resolutions in a storm, which are held and sent as one digest. *queue* is all that waits for
+    the number; None if it was not read.
     """
     phone, now = waiting[0].phone, snapshot.now
     resolved = [message for message in waiting if message.kind == Kind.RESOLVED]
@@ -357,51 +372,62 @@ def _throttle_resolutions(
     if at > now:
         selection.held.append(Held(resolved, at, Hold.DIGEST))
         return others
-    if phone not in snapshot.queues:
+    if queue is None:
         selection.unread.add(phone)
         return []
-    queue = snapshot.queue(phone)
     every = [message for message in queue if message.kind == Kind.RESOLVED]
     if any(message.urgency == CRITICAL and message.kind != Kind.RESOLVED for message in queue):
         # If they go as a digest, it takes these along; a digest of resolutions alone would put it off.
         selection.held.append(Held(resolved, now + SHORTEST_WAIT, Hold.DIGEST))
     elif len(every) == 1:
         return waiting
-    else:
+    elif every:  # else another replica took them
         selection.merged.append(Merged(compose_digest(every, runtime, now), every))
     return others
 
 
 def _throttle(
-    snapshot: Snapshot, runtime: Runtime, waiting: list[Message], limit: PerContact, selection: Selection
+    snapshot: Snapshot,
+    runtime: Runtime,
+    waiting: list[Message],
+    queue: list[Message] | None,
+    limit: PerContact,
+    selection: Selection,
 ) -> list[Message]:
-    """Return which messages to one number, of which *waiting* are due, go now."""
+    """Return which messages to one number, of which *waiting* are due, go now.
+
+    *queue* is all that waits for the number; None if it was not read, which is needed only where not all of *waiting*
+    may go and some of the queue goes now.
+    """
     phone, now = waiting[0].phone, snapshot.now
-    sent, digest_at = snapshot.usage.by_phone[phone], snapshot.digests.get(phone)
-    if phone not in snapshot.queues:
-        backlog = snapshot.backlogs[phone]
-        throttled = _before_expiry(
-            throttle(sent, backlog.waiting, backlog.critical, limit, now, backlog.critical_since, digest_at),
-            backlog.first_expiry,
-        )
-        if throttled.rest_at is None:
-            return waiting
+    if queue is not None:
+        merged = {message.id for one in selection.merged for message in one.messages}
+        queue = [message for message in queue if message.id not in merged]
+        if not queue:
+            return []  # another replica took them
+    counted = waiting if queue is None else queue
+    since = [message.received_at for message in counted if message.urgency == CRITICAL]
+    has_critical_held = queue is None and snapshot.backlogs[phone].has_critical_held
+    throttled = throttle(
+        snapshot.usage.by_phone[phone],
+        len(counted),
+        len(since) or int(has_critical_held),
+        limit,
+        now,
+        min(since, default=None),
+        snapshot.digests.get(phone),
+    )
+    throttled = _before_expiry(throttled, min(message.expires_at for message in counted))
+    if throttled.rest_at is None:
+        return counted
+    if queue is None:
         if throttled.singles or throttled.rest_at <= now:
             selection.unread.add(phone)
         else:
             selection.held.append(Held(waiting, throttled.rest_at, Hold.DIGEST))
         return []
-    merged = {message.id for one in selection.merged for message in one.messages}
-    queue = [message for message in snapshot.queue(phone) if message.id not in merged]
-    if not queue:
-        return []  # another replica has them by now
-    since = [message.received_at for message in queue if message.urgency == CRITICAL]
-    throttled = _before_expiry(
-        throttle(sent, len(queue), len(since), limit, now, min(since, default=None), digest_at),
-        min(message.expires_at for message in queue),
-    )
     singles, rest = queue[: throttled.singles], queue[throttled.singles :]
-    if throttled.rest_at is not None and throttled.rest_at > now:
+    if throttled.rest_at > now:
         selection.held.append(Held(rest, throttled.rest_at, Hold.DIGEST))
         return singles
     written = [message for message in rest if message.kind == Kind.TEXT][:_MOST_WRITTEN]

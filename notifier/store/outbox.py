@@ -93,7 +93,7 @@ class Outbox:
             return read_snapshot(connection, now, limits, room, phone=phone, without=without, blocked=blocked)
 
     def with_queues(self, snapshot: Snapshot, phones: Iterable[str]) -> Snapshot:
-        """Return *snapshot* with all messages that wait for each of *phones*.
+        """Return *snapshot* with all messages that wait for each of *phones* and could be sent.
 
         Raises:
             StoreUnavailable: they cannot be read now.
@@ -126,6 +126,8 @@ class Outbox:
         for message, phone in done.readdressed:
             connection.execute(update(messages).where(messages.c.id == message.id).values(phone=phone))
         for held in selection.held:
+            if held.reason is Hold.CREDITS and not has_credits:
+                continue  # another replica spends them now
             of_these = [message for message in held.messages if message.id in free]
             _hold(connection, [message.id for message in of_these], held.until, held.reason, now)
             done.held.append(replace(held, messages=of_these))

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, case, exists, func, or_, select, true
+from sqlalchemy import Connection, Row, and_, bindparam, case, exists, func, or_, select, true
 
 from notifier.delivery.message import FAILED, Hold, Message, MessageState
 from notifier.delivery.selection import MAX_RECIPIENTS, UNTHROTTLED, Backlog, Limits, Snapshot, Usage
@@ -30,6 +30,10 @@ _SENT = (
 )
 """The states of a message that limits count as sent."""
 
+_IS_SENDABLE = or_(
+    messages.c.refused_by.is_(None),
+    messages.c.refused_by.not_in(bindparam("blocked", expanding=True)),
+)
 _DUE = (
     select(*WITH_INCIDENT)
     .select_from(OF_INCIDENTS)
@@ -37,33 +41,28 @@ _DUE = (
         IS_WAITING,
         messages.c.due_at <= bindparam("now"),
         messages.c.phone.not_in(bindparam("without", expanding=True)),
-        or_(
-            messages.c.refused_by.is_(None),
-            messages.c.refused_by.not_in(bindparam("blocked", expanding=True)),
-        ),
+        _IS_SENDABLE,
     )
     .order_by(messages.c.due_at, messages.c.id)
     .limit(bindparam("most"))
 )
 _DUE_TO = _DUE.where(messages.c.phone == bindparam("phone"))
-_IS_CRITICAL = messages.c.urgency == CRITICAL
+_IS_HELD = (messages.c.state == MessageState.HELD) & (messages.c.held_for == Hold.DIGEST)
+_IS_IN_QUEUE = and_(
+    IS_WAITING,
+    or_(messages.c.due_at <= bindparam("now"), _IS_HELD),  # not: retried later, or held for credits
+    _IS_SENDABLE,
+    messages.c.kind.not_in([str(kind) for kind in UNTHROTTLED]),
+    messages.c.expires_at > bindparam("now"),
+)
+"""Whether a message is due or held for a digest, and a digest may hold it."""
 _BACKLOGS = (
     select(
         messages.c.phone,
-        func.count(),
-        func.sum(case((_IS_CRITICAL, 1), else_=0)),
-        func.min(case((_IS_CRITICAL, messages.c.received_at))),
-        func.min(messages.c.expires_at),
-        func.max(
-            case(((messages.c.state == MessageState.HELD) & (messages.c.held_for == Hold.DIGEST), 1), else_=0)
-        ),
+        func.max(case((_IS_HELD, 1), else_=0)),
+        func.max(case((_IS_HELD & (messages.c.urgency == CRITICAL), 1), else_=0)),
     )
-    .where(
-        messages.c.phone.in_(bindparam("phones", expanding=True)),
-        IS_WAITING,
-        messages.c.kind.not_in([str(kind) for kind in UNTHROTTLED]),
-        messages.c.expires_at > bindparam("now"),
-    )
+    .where(messages.c.phone.in_(bindparam("phones", expanding=True)), _IS_IN_QUEUE)
     .group_by(messages.c.phone)
 )
 _SENT_TO = (
@@ -88,7 +87,7 @@ _DIGESTS = (
 _QUEUE = (
     select(*WITH_INCIDENT)
     .select_from(OF_INCIDENTS)
-    .where(messages.c.phone == bindparam("phone"), IS_WAITING)
+    .where(messages.c.phone == bindparam("phone"), _IS_IN_QUEUE)
     .order_by(messages.c.urgency, messages.c.created_at, messages.c.id)
 )
 
@@ -113,27 +112,28 @@ def read_snapshot(
     if len(due) == most and due[-1].text in {message.text for message in due[:room]}:
         most += 2 * MAX_RECIPIENTS  # those of the same text are sent together
         due = _messages(connection.execute(statement, given | {"most": most}))
-    snapshot = Snapshot(now, limits, due, is_cut=len(due) == most)
+    snapshot = Snapshot(now, limits, due, is_cut=len(due) == most, blocked=blocked)
     if not due:
         return snapshot
     phones = {message.phone for message in due if message.kind not in UNTHROTTLED}
     usage = read_usage(connection, limits, phones, now)
     if limits.per_contact is None or not phones:
         return replace(snapshot, usage=usage, overtaken=_overtaken(connection, due))
-    backlogs = connection.execute(_BACKLOGS, {"phones": list(phones), "now": now})
+    backlogs = connection.execute(_BACKLOGS, {"phones": list(phones), "now": now, "blocked": list(blocked)})
     digests = connection.execute(_DIGESTS, {"phones": list(phones), "since": now - SHORTEST_WAIT})
     return replace(
         snapshot,
         usage=usage,
-        backlogs={row[0]: Backlog(row[1], int(row[2]), row[3], row[4], bool(row[5])) for row in backlogs},
+        backlogs={phone: Backlog(bool(held), bool(critical)) for phone, held, critical in backlogs},
         digests={row[0]: row[1] for row in digests},
         overtaken=_overtaken(connection, due),
     )
 
 
 def read_queues(connection: Connection, snapshot: Snapshot, phones: Iterable[str]) -> Snapshot:
-    """Return *snapshot* with all messages that wait for each of *phones*."""
-    queues = {phone: _messages(connection.execute(_QUEUE, {"phone": phone})) for phone in phones}
+    """Return *snapshot* with all messages that wait for each of *phones* and could be sent."""
+    given = {"now": snapshot.now, "blocked": list(snapshot.blocked)}
+    queues = {phone: _messages(connection.execute(_QUEUE, given | {"phone": phone})) for phone in phones}
     read = [message for queue in queues.values() for message in queue]
     overtaken = snapshot.overtaken | _overtaken(connection, read)
     return replace(snapshot, queues=queues, overtaken=overtaken)

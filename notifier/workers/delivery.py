@@ -257,7 +257,7 @@ class Delivery:
 
     def _for_other_accounts(self, job: Job) -> list[Message]:
         """Return which messages of *job*, refused by its account, there is another account for."""
-        names = {api.account_name for api in self._runtime.apis.values()}
+        names = set(self._runtime.account_names.values())
         return [message for message in job.messages if names - message.refusing - {job.account}]
 
     def _has_accepted_others(self, job: Job) -> bool:

@@ -247,11 +247,11 @@ class Dispatcher(Worker):
         without: Collection[str] = (),
     ) -> float | None:
         with self._context.backpressure.limited_share():
-            outbox, named = self._store.outbox, runtime.account_names
-            blocked = unsendable({named[name] for name in (*turns.order, *turns.fallback)}, named.values())
-            room = len(turns.order) + len(turns.fallback)
+            outbox, limits = self._store.outbox, Limits.of(runtime)
+            usable = [limits.accounts[name] for name in (*turns.order, *turns.fallback)]
+            blocked = unsendable(set(usable), limits.accounts.values())
             snapshot = outbox.snapshot(
-                now, Limits.of(runtime), room, phone=phone, without=without, blocked=blocked
+                now, limits, len(usable), phone=phone, without=without, blocked=blocked
             )
             selection = select(snapshot, runtime, turns)
             if selection.unread:
