@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
@@ -116,16 +116,10 @@ class Actions:
             StoreUnavailable: it cannot be written down now.
         """
         now = self._clock()
-        done = self._change(
+        outcome = self._change(
             incident_id, now, lambda one: self.acknowledgement(one, by, via, phone, now, author), holds
         )
-        if isinstance(done, ActionOutcome):
-            return done
-        if done.events:
-            self._metrics.acknowledgements.labels(via).inc()
-        log.info("incident acknowledged", incident=done.incident.number, by=author or by, via=via)
-        self._send()
-        return ActionOutcome.DONE
+        return self._report(outcome, "incident acknowledged", author or by, via, self._send)
 
     def escalate(
         self,
@@ -140,12 +134,8 @@ class Actions:
             StoreUnavailable: it cannot be written down now.
         """
         now = self._clock()
-        done = self._change(incident_id, now, lambda one: self.passing_on(one, by, via, now), holds)
-        if isinstance(done, ActionOutcome):
-            return done
-        log.info("incident passed on", incident=done.incident.number, by=by, via=via)
-        self._escalate()
-        return ActionOutcome.DONE
+        outcome = self._change(incident_id, now, lambda one: self.passing_on(one, by, via, now), holds)
+        return self._report(outcome, "incident passed on", by, via, self._escalate)
 
     def close(
         self,
@@ -162,12 +152,8 @@ class Actions:
             StoreUnavailable: it cannot be written down now.
         """
         now = self._clock()
-        done = self._change(incident_id, now, lambda one: self.closing(one, by, via, now), holds)
-        if isinstance(done, ActionOutcome):
-            return done
-        log.info("incident closed", incident=done.incident.number, by=by, via=via)
-        self._send()
-        return ActionOutcome.DONE
+        outcome = self._change(incident_id, now, lambda one: self.closing(one, by, via, now), holds)
+        return self._report(outcome, "incident closed", by, via, self._send)
 
     def send(self, to: str, text: str, by: str | None = None) -> NewMessage:
         """Have *text* of *by* sent to a contact, to who is on call in a schedule, or to a number; return the message.
@@ -218,6 +204,28 @@ class Actions:
             if self._store.incidents.change([change], now).result()[0]:
                 return change
         raise RuntimeError("the incident changes all the time")
+
+    def _report(
+        self,
+        outcome: IncidentChange | ActionOutcome,
+        event: str,
+        by: str,
+        via: Via,
+        wake: Callable[[], None],
+    ) -> ActionOutcome:
+        """Log a change as *event*, count it, and *wake* who goes on; return the outcome."""
+        if isinstance(outcome, ActionOutcome):
+            return outcome
+        self.count_acknowledgements([outcome], via)
+        log.info(event, incident=outcome.incident.number, by=by, via=via)
+        wake()
+        return ActionOutcome.DONE
+
+    def count_acknowledgements(self, changes: Iterable[IncidentChange], via: Via) -> None:
+        """Count those of *changes* that acknowledge an incident anew, by the means *via*."""
+        for change in changes:
+            if change.events and change.events[0].reason is Reason.ACKNOWLEDGED:
+                self._metrics.acknowledgements.labels(via).inc()
 
     def acknowledgement(
         self,

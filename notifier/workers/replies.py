@@ -9,7 +9,7 @@ import structlog
 
 from notifier.alertmanager.silences import SilenceRefused
 from notifier.config.model import Recipient
-from notifier.incidents.lifecycle import Kind, Reason
+from notifier.incidents.lifecycle import Kind
 from notifier.ovh.client import OvhClient
 from notifier.ovh.errors import CallFailed
 from notifier.ovh.models import Incoming, number_of
@@ -196,9 +196,7 @@ class ReplyPoller(Worker):
                 break
         else:
             raise RuntimeError("the incident changes all the time")
-        for change in meaning.changes:
-            if change.events and change.events[0].reason is Reason.ACKNOWLEDGED:
-                self._metrics.acknowledgements.labels(Via.SMS).inc()
+        self._actions.count_acknowledgements(meaning.changes, Via.SMS)
         log.info(
             "reply read",
             reply=reply.id,
