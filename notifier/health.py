@@ -136,19 +136,19 @@ class Health:
 
     def _account_warnings(self) -> list[str]:
         """Return what hinders each account, and whether that hinders sending."""
-        standings = self._workers.dispatcher.accounts.all(self._runtime.apis)
+        healths = self._workers.dispatcher.accounts.all(self._runtime.apis)
         warnings = []
-        for name, standing in standings.items():
-            of = f"{name}: " if len(standings) > 1 else ""
-            if (paused := standing.paused) is not None:
+        for name, health in healths.items():
+            of = f"{name}: " if len(healths) > 1 else ""
+            if (paused := health.paused) is not None:
                 message = f"{of}sending is paused ({paused.reason}): {paused.message}"
                 warnings.append(self._hide(message))
-            elif standing.problem is not None:
-                message = of + standing.problem
+            elif health.problem is not None:
+                message = of + health.problem
                 warnings.append(self._hide(message))
         now = self._context.clock()
-        ready = min(standing.ready_at(now) for standing in standings.values())
-        if warnings and any(standing.is_sound(now) for standing in standings.values()):
+        ready = min(health.ready_at(now) for health in healths.values())
+        if warnings and any(health.is_sound(now) for health in healths.values()):
             warnings.append("the other accounts send instead")
         elif ready > now + _LONG_WAIT and self._workers.dispatcher.paused is None:
             warnings.append(

@@ -88,23 +88,23 @@ def check(
         for finding in findings:
             say(f"{'ok' if finding.is_good else 'FAILED'}: {finding.subject}: {finding.message}")
         if loading.configuration is not None:
-            told = _summary(loading.configuration, config)
-            say(told if is_good else f"{told}; but nothing can be sent like this, see above")
+            summary = _summary(loading.configuration, config)
+            say(summary if is_good else f"{summary}; but nothing can be sent like this, see above")
     if not is_good:
         raise typer.Exit(1)
 
 
 def print_problem(problem: Problem, config: Path) -> None:
     """Print *problem*; on a terminal in colour, with the line that it is about."""
-    told = problem.render(str(config))
+    line_of_problem = problem.render(str(config))
     if not sys.stdout.isatty():
-        say(told)
+        say(line_of_problem)
         return
     from rich.console import Console
     from rich.text import Text
 
     style = "yellow" if problem.is_warning else "red"
-    console, (where, _, rest) = Console(highlight=False, soft_wrap=True), told.partition(": ")
+    console, (where, _, rest) = Console(highlight=False, soft_wrap=True), line_of_problem.partition(": ")
     console.print(Text.assemble((where, "bold"), ": ", (rest, style)))
     line = _line(Path(problem.file) if problem.file else config, problem.position.line)
     if line.strip():

@@ -116,7 +116,7 @@ def load_runtime(file: Path) -> Runtime:
 
 
 @contextlib.contextmanager
-def telling(*, quiet: bool) -> Iterator[tuple[Callable[[str], None], Callable[[str], None]]]:
+def printing_progress(*, quiet: bool) -> Iterator[tuple[Callable[[str], None], Callable[[str], None]]]:
     """Yield what prints a line, and what shows what is being waited for: beneath the lines, on a terminal alone."""
     if quiet or not sys.stdout.isatty():
         yield (lambda line: None) if quiet else say, lambda waiting: None

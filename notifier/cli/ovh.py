@@ -23,8 +23,8 @@ from notifier.cli.options import (
     fail,
     ovh_app,
     print_json,
+    printing_progress,
     say,
-    telling,
     usable,
 )
 from notifier.config.loading import ConfigurationError, ovh_for_login
@@ -41,16 +41,16 @@ def ovh_account(config: ConfigFile, account: AccountName = None, output: OutputF
     """Print the SMS account, its senders and the credits left; each of them where ovh is a list."""
     _, configuration, _ = usable(config)
     accounts = [account_named(configuration, account)] if account else configuration.accounts
-    told, failed = [], []
+    shown, failed = [], []
     for settings in accounts:
         try:
-            told.append(_account_told(OvhClient(settings)))
+            shown.append(_account_json(OvhClient(settings)))
         except CallFailed as error:
             failed.append(f"{f'{settings.name}: ' if settings.name else ''}OVHcloud cannot be asked: {error}")
     if output is Output.JSON and not failed:
-        print_json(told[0] if len(accounts) == 1 else told)
+        print_json(shown[0] if len(accounts) == 1 else shown)
     elif output is Output.TEXT:
-        for one in told:
+        for one in shown:
             left = "unknown" if one["credits_left"] is None else f"{one['credits_left']:g}"
             say(f"{one['service_name']}: status {one['status']}, credits left {left}")
             for sender in one["senders"]:
@@ -59,7 +59,7 @@ def ovh_account(config: ConfigFile, account: AccountName = None, output: OutputF
         fail("\n".join(failed))
 
 
-def _account_told(api: OvhClient) -> dict[str, Any]:
+def _account_json(api: OvhClient) -> dict[str, Any]:
     """Return what OVHcloud says of an account.
 
     Raises:
@@ -187,7 +187,7 @@ def _replace(file: Path, text: str) -> None:
 
 def _validated(settings: Ovh, *, quiet: bool) -> bool:
     api, start = OvhClient(settings), time.monotonic()
-    with telling(quiet=quiet) as (_, show):
+    with printing_progress(quiet=quiet) as (_, show):
         while (passed := time.monotonic() - start) < _VALIDATE_FOR.total_seconds():
             show(f"waiting for you to allow it, {passed:.0f} s of {_VALIDATE_FOR.total_seconds():.0f} s")
             try:

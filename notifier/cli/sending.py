@@ -18,8 +18,8 @@ from notifier.cli.options import (
     completer,
     fail,
     print_json,
+    printing_progress,
     say,
-    telling,
     usable,
 )
 from notifier.clock import utc_now
@@ -99,28 +99,28 @@ _FOLLOW_FOR = timedelta(minutes=5)
 
 def _follow(api: OvhClient, tag: str, *, quiet: bool) -> Outgoing | None:
     """Ask for the receipt of the message under *tag* until it is final, or for five minutes."""
-    start, told, last = time.monotonic(), "", None
-    with telling(quiet=quiet) as (tell, show):
+    start, printed, last = time.monotonic(), "", None
+    with printing_progress(quiet=quiet) as (print_line, show):
         while (passed := time.monotonic() - start) < _FOLLOW_FOR.total_seconds():
             try:
                 last = next(iter(api.outgoing_of(tag)), None)
-                state = _state_told(last)
+                state = _receipt_text(last)
             except CallFailed as error:
                 state = f"cannot be asked: {error}"
-            if state != told:
-                tell(f"{passed:6.1f}s {state}")
-                told = state
+            if state != printed:
+                print_line(f"{passed:6.1f}s {state}")
+                printed = state
             if last is not None and last.delivery_receipt in (1, 2, 16):
                 return last
             show(
                 f"waiting for the receipt, {passed:.0f} s of {_FOLLOW_FOR.total_seconds():.0f} s; now: {state}"
             )
             time.sleep(1.0)
-        tell("no receipt within 5 minutes; a phone that is off is tried for 48 to 72 hours")
+        print_line("no receipt within 5 minutes; a phone that is off is tried for 48 to 72 hours")
     return last
 
 
-def _state_told(sms: Outgoing | None) -> str:
+def _receipt_text(sms: Outgoing | None) -> str:
     if sms is None:
         return "not listed yet"
     state = _RECEIPTS.get(sms.delivery_receipt or 0, "unknown")

@@ -27,7 +27,7 @@ from notifier.sms.encoding import measure
 MAX_RECIPIENTS = 500
 """How many recipients a job has at most, by OVHcloud's own advice."""
 UNTHROTTLED = frozenset({Kind.ANSWER, Kind.DIGEST})
-"""Kinds that no limit for a contact holds: who asks is answered, and a digest has waited already."""
+"""Kinds exempt from `limits.per_contact`: answers to replies, and digests, whose messages have waited already."""
 
 _FREE_OF_CREDITS = frozenset({Kind.ANSWER, Kind.NOTICE})
 """Kinds that are sent though `limits.credits` is reached, beside what is critical."""
@@ -124,7 +124,7 @@ class Turns:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """Messages of which those that are due wait until then, for that reason."""
+    """Messages to hold. Those that are due are deferred to `until`."""
 
     messages: Sequence[Message]
     until: datetime
@@ -155,9 +155,9 @@ class Selection:
     rate_limited_until: dict[str, datetime] = field(default_factory=dict)
     """The accounts, by their names in the configuration, whose rate is used up."""
     unread: set[str] = field(default_factory=set)
-    """The numbers that can be decided on with their queues alone: they are to be read for another selection."""
+    """Numbers whose queues must be read before selecting again."""
     is_partial: bool = False
-    """Whether something was left out that others were changing at the same time."""
+    """Whether rows were left out that another replica locked or changed."""
 
     def messages(self) -> Iterator[Message]:
         """Return every message that it changes."""
@@ -251,7 +251,7 @@ def is_free_of_credits(message: Message) -> bool:
 
 
 def mark_late(message: Message, runtime: Runtime, now: datetime) -> Message:
-    """Return *message*, with a text that says so if it is sent late.
+    """Return *message*, with a text that is marked late if it is older than `LATE_AFTER`.
 
     A resolution says when the incident ended anyway, and a notice may have been held by a limit of ours.
     """

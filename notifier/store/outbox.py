@@ -154,9 +154,9 @@ class Outbox:
         return done
 
     def _guards(self, connection: Connection, snapshot: Snapshot, selection: Selection) -> set[str]:
-        """Return which numbers, rates and credits nobody else decides on now, nor has since *snapshot* was read.
+        """Take the locks of *selection*; return the names of those whose usage has not changed since *snapshot*.
 
-        They are named as locks are: ``phone/`` and the number, ``rate/`` and the account, ``credits``.
+        The names are ``phone/`` and a number, ``rate/`` and an account, ``credits``.
         """
         limits = snapshot.limits
         phones = {message.phone for message in selection.messages()}

@@ -42,7 +42,7 @@ class Accounts:
 
     @property
     def paused(self) -> Paused | None:
-        """Why nothing is sent: how the first account is paused, where all of them are."""
+        """The pause of the first account if all accounts are paused; else None."""
         pauses = [health.paused for health in self.all(self._current.runtime.apis).values()]
         return pauses[0] if all(pauses) else None
 

@@ -43,7 +43,7 @@ _IDLE = 0.5
 
 
 class Dispatcher(Worker):
-    """Has what is queued sent, up to ``max_concurrency`` jobs at once."""
+    """Sends queued messages, up to ``max_concurrency`` jobs at once."""
 
     name = "sender"
     longest_work = 60.0  # pages wait for it, and it makes no calls
@@ -56,7 +56,7 @@ class Dispatcher(Worker):
     ) -> None:
         """Prepare to send what is in the store of *context*.
 
-        *chance* gives numbers from 0 to 1, for the jitter; *seconds* a time that no clock that is set changes.
+        *chance* gives numbers from 0 to 1, for the jitter; *seconds* is a monotonic time.
         """
         super().__init__(context, idle=_IDLE)
         self.accounts = Accounts(context.current, context.metrics)
@@ -85,7 +85,7 @@ class Dispatcher(Worker):
         wait = None
         if due.message is not None and due.message <= now:
             wait = self._send_due(now, runtime)
-        # Settling has places of its own, lest lost answers keep new pages waiting.
+        # Settlement has its own quota of threads, so that lost answers cannot delay new pages.
         if due.job is not None and due.job <= now and self._settle_due(now, runtime):
             wait = 0.0
         if wait == 0.0:
@@ -106,7 +106,7 @@ class Dispatcher(Worker):
 
     @property
     def paused(self) -> Paused | None:
-        """Why nothing is sent: how the first account is paused, where all of them are."""
+        """The pause of the first account if all accounts are paused; else None."""
         return self.accounts.paused
 
     def stop(self) -> None:
@@ -136,7 +136,7 @@ class Dispatcher(Worker):
             if orphans:
                 log.warning("jobs of unknown outcome found, asking OVHcloud", jobs=orphans)
         if last is None or now < last:
-            # The clock may have been set back; what is due later than anything is ever put off is due now.
+            # The clock may have been set back: a due time beyond the longest delay of a retry is reset to now.
             store.outbox.reset_due_times(now, now + LONGEST_RETRY_AFTER).result()
             self.accounts.forget_times()
         self._worked_at = now
@@ -171,7 +171,7 @@ class Dispatcher(Worker):
         if not times:
             return None
         wait = (min(times) - now).total_seconds()
-        # What is due and yet was not handed out is in hand, or its like is: the next wake-up sees to it.
+        # Work that is due and was not begun waits for a job under way: look again when that ends, or after _IDLE.
         return max(wait, 0.001) if wait > 0 else _IDLE
 
     # handing out

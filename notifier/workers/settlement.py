@@ -39,7 +39,7 @@ class Settlement:
     ) -> None:
         """Ask by the *accounts*.
 
-        *chance* gives numbers from 0 to 1, for the jitter; *seconds* a time that no clock that is set changes.
+        *chance* gives numbers from 0 to 1, for the jitter; *seconds* is a monotonic time.
         """
         self._context = context
         self._accounts = accounts

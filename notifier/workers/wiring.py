@@ -42,7 +42,7 @@ class Workers:
             context: what they work with.
             does_page: whether pages go out; else the watchdog is not called.
             chance: gives numbers from 0 to 1, for the jitter of retries.
-            seconds: gives a time that no clock that is set changes, for the dispatcher.
+            seconds: a monotonic time, for the dispatcher.
             monotonic: the same, for the leases of replicas.
         """
         self.dispatcher = Dispatcher(context, chance, seconds)
