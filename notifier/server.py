@@ -25,6 +25,7 @@ class Server(uvicorn.Server):
     asked_to_stop_at: float | None = None
     on_started: Callable[[], None] = staticmethod(lambda: None)
     on_asked: Callable[[], None] = staticmethod(lambda: None)
+    on_shutdown: Callable[[], None] = staticmethod(lambda: None)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -42,6 +43,11 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             self.on_started()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop listening, and wait until every connection has ended."""
+        self.on_shutdown()
+        await super().shutdown(sockets)
 
 
 class AddressUnavailable(Exception):

@@ -169,6 +169,7 @@ class Service:
                 self._replicas.leave()
         self.store.stop()
         self.current.runtime.templates.close()
+        self.pages.stop()
         self._gate.close()
         return all(ended)
 
@@ -216,7 +217,8 @@ class Service:
         url = listen_url(web, port)
         log.info("notifier started", version=__version__, url=url, database=self.store.name)
         server.on_started = lambda: self._ready(port, on_ready)
-        server.on_asked = self.pages.stop
+        server.on_asked = self.pages.end_streams
+        server.on_shutdown = self.connections.refuse
         alive = loop.create_task(self._show_life())
         try:
             await server.serve([listener])

@@ -6,6 +6,7 @@ import contextlib
 import json
 import re
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -26,6 +27,7 @@ from notifier.store.engine import StoreUnavailable
 from notifier.store.records import Queue
 from notifier.web.answers import Answers
 from notifier.web.authentication import Authentication, User
+from notifier.web.connections import Connections, limited
 from tests.conftest import PAYLOADS, Files, alert, payload, program, start, webhook
 from tests.processes import wait_for
 
@@ -705,6 +707,55 @@ def test_tls_handshakes_that_do_not_end_keep_nobody_out(files, run, tmp_path, mo
     nonsense.sendall(request(payload("firing-one")))
     wait_for(lambda: not connections.open, "who does not speak TLS is waited for")
     nonsense.close()
+
+
+def does_listen(host, port):
+    try:
+        socket.create_connection((host, port), 10).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
+def test_a_connection_in_its_tls_handshake_does_not_delay_a_stop(files, run, tmp_path):
+    make_certificate(tmp_path)
+    tls = {"cert_file": "c.pem", "key_file": "k.pem"}
+    running = run(files.write(web={"tls_server_config": tls}, **{"global": {"shutdown_timeout": "2m"}}))
+    host, port = running.url.removeprefix("http://").split(":")
+    client = socket.create_connection((host, int(port)), 10)
+    wait_for(lambda: running.service.connections.open, "the connection is accepted")
+    running.service.ask_to_stop()
+    wait_for(lambda: not does_listen(host, int(port)), "it stops listening")
+    unverified = ssl.create_default_context()
+    unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
+    with contextlib.suppress(OSError):
+        client = unverified.wrap_socket(client)
+    running.stop()
+    client.close()
+
+
+def test_a_connection_that_the_server_accepts_while_it_stops_is_ended():
+    async def scenario():
+        connections = Connections(10)
+        connections.refuse()
+        server = await asyncio.get_running_loop().create_server(
+            lambda: limited(connections, asyncio.Protocol)(app_state={}), "127.0.0.1"
+        )
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        with contextlib.suppress(ConnectionResetError):
+            assert await reader.read() == b""
+        assert not connections.open
+        writer.close()
+        server.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_page_is_answered_while_the_service_stops(files, run):
+    running = run(files.write())
+    running.service.pages.end_streams()
+    assert requests.get(running.url + "/", timeout=10).status_code == 200
+    assert requests.get(running.url + "/live", timeout=10).text == ""
 
 
 def test_a_queue_that_does_not_drain_is_reported_and_stops_the_dead_mans_switch(

@@ -62,6 +62,18 @@ class Connections:
         self.waiting: dict[Connection, float] = {}
         """Those that wait for their clients, and since when; the longest first."""
         self._is_sweeping = False
+        self._is_refusing = False
+
+    def refuse(self) -> None:
+        """End each connection that the server does not have yet, now and from now on.
+
+        A server that stops closes the idle connections it has, once; for one that it is handed afterwards it would
+        wait until the end of its graceful shutdown.
+        """
+        self._is_refusing = True
+        for connection in [one for one in self.open if not one.is_handed_over]:
+            self.remove(connection)
+            connection.abort()
 
     def add(self, connection: Connection, now: float) -> None:
         """Count *connection* in. Where there is no place, one that waits for its client is ended.
@@ -69,6 +81,9 @@ class Connections:
         That is the one that has waited longest: of those of the peer that has most, if that is a crowd. Where none
         waits, it is *connection* that is ended.
         """
+        if self._is_refusing:
+            connection.abort()
+            return
         if len(self.open) >= self.most:
             ended = self._dispensable()
             (ended or connection).abort()
@@ -132,7 +147,7 @@ class Connection(asyncio.Protocol):
         self._inner = self.server_protocol(app_state={**app_state, _CONNECTION: self}, **given)  # type: ignore[call-arg]
         self.loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
-        self._is_handed_over = False
+        self.is_handed_over = False
         self._handshake: asyncio.Task[None] | None = None
         self._early = b""
         """What came in together with the end of the handshake."""
@@ -178,7 +193,7 @@ class Connection(asyncio.Protocol):
         self._hand_over(secured)
 
     def _hand_over(self, transport: asyncio.Transport) -> None:
-        self._is_handed_over = True
+        self.is_handed_over = True
         self._inner.connection_made(transport)
         if self._early:
             self._inner.data_received(self._early)
@@ -186,30 +201,30 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Pass on what comes in."""
-        if self._is_handed_over:
+        if self.is_handed_over:
             self._inner.data_received(data)
         else:
             self._early += data
 
     def eof_received(self) -> bool | None:
         """Pass on that nothing more comes in."""
-        return self._inner.eof_received() if self._is_handed_over else None
+        return self._inner.eof_received() if self.is_handed_over else None
 
     def pause_writing(self) -> None:
         """Pass on that the client does not take the answer."""
-        if self._is_handed_over:
+        if self.is_handed_over:
             self._inner.pause_writing()
 
     def resume_writing(self) -> None:
         """Pass on that the client takes the answer."""
-        if self._is_handed_over:
+        if self.is_handed_over:
             self._inner.resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Give the place back."""
         self.connections.remove(self)
         self._transport = None  # which holds much, and is held in a cycle by the state of our requests
-        if self._is_handed_over:
+        if self.is_handed_over:
             self._inner.connection_lost(exc)
 
     def abort(self) -> None:

@@ -147,9 +147,12 @@ class Pages:
         """Count what the chart is of before anybody asks: of a million messages, that takes a while."""
         self._executor.submit(self._counts, self.clock())
 
-    def stop(self) -> None:
+    def end_streams(self) -> None:
         """End the streams, which would last as long as their readers like."""
         self._stopping.set()
+
+    def stop(self) -> None:
+        """Stop the threads that render; no page can be rendered any more."""
         self._executor.shutdown(wait=False)
 
     # how a page is answered
