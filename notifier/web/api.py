@@ -29,6 +29,7 @@ from notifier.store.ledger import LedgerMessage, Story
 from notifier.store.store import Store
 from notifier.timeline import timeline
 from notifier.web import openapi
+from notifier.web.bodies import BodyTooLarge, read_body
 from notifier.web.concealment import concealed, concealed_story
 from notifier.web.gate import Denial, Gate, has_nul
 from notifier.web.names import any_name
@@ -174,8 +175,10 @@ class ApiRoutes:
                 return JSONResponse({"error": "NUL is in no name and no text"}, 400)
             request.state.caller = caller
             try:
-                body = await _body(request)
+                body = await read_body(request.scope, request.receive, _MAX_BODY)
                 return await asyncio.get_running_loop().run_in_executor(None, handler, request, body)
+            except BodyTooLarge:
+                return JSONResponse({"error": f"the body is larger than {_MAX_BODY} bytes"}, 413)
             except Refused as refused:
                 return JSONResponse({"error": str(refused)}, refused.status)
             except StoreUnavailable as error:
@@ -368,15 +371,6 @@ class ApiRoutes:
             shift for shift in shifts if shift.start > start and now - calendars.BEHIND < shift.end < end
         ]
         return Response(calendars.feed(title, whole, now), media_type=_FEED_TYPE)
-
-
-async def _body(request: Request) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _MAX_BODY:
-            raise Refused(413, f"the body is larger than {_MAX_BODY} bytes")
-    return bytes(body)
 
 
 def _object(body: bytes, *known: str) -> Mapping[str, Any]:

@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, quote, unquote, urlencode
 
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
@@ -43,6 +43,7 @@ from notifier.store.engine import StoreUnavailable
 from notifier.store.incidents import HEARTBEATS
 from notifier.store.ledger import LedgerMessage, Spent
 from notifier.store.store import Store
+from notifier.web.bodies import BodyTooLarge, read_body
 from notifier.web.concealment import concealed
 from notifier.web.fragments import REFRESH, Fragments
 from notifier.web.gate import FOREIGN, Denial, Gate, has_nul, is_from_a_page
@@ -433,11 +434,12 @@ class Pages:
                 return PlainTextResponse(FOREIGN + "\n", 403, _HEADERS)
             if (refused := await self._refused(request, Permission.ACT)) is not None:
                 return refused
-            body = bytearray()
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > _MAX_FORM:
-                    return PlainTextResponse("the form is too large\n", 413, _HEADERS)
+            try:
+                body = await read_body(request.scope, request.receive, _MAX_FORM)
+            except BodyTooLarge:
+                return PlainTextResponse("the form is too large\n", 413, _HEADERS)
+            except ClientDisconnect:
+                return Response(status_code=400)  # nobody reads it
             given = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True)
             values = {name: found[0] for name, found in given.items()}
             by = request.state.caller.user or values.get("by", "")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import structlog
+from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
 from notifier.alertmanager.webhook import WebhookError
@@ -16,6 +17,7 @@ from notifier.metrics import Metrics
 from notifier.permissions import Permission
 from notifier.runtime import Current
 from notifier.store.engine import StoreUnavailable
+from notifier.web.bodies import BodyTooLarge, read_body
 from notifier.web.gate import Denial, Gate
 from notifier.workers.backpressure import Backpressure
 from notifier.workers.intake import Intake
@@ -33,14 +35,6 @@ _STORED: Message = {
 MAX_RESERVED = 128 * 1024 * 1024
 """The maximum size of the bodies that come in at the same time, together."""
 _EMPTY: Message = {"type": "http.response.body", "body": b""}
-
-
-class _TooLarge(Exception):
-    """The body is larger than ``web.max_body``."""
-
-
-class _Gone(Exception):
-    """Whoever was posting has gone."""
 
 
 class WebhookEndpoint:
@@ -83,7 +77,7 @@ class WebhookEndpoint:
         self._backpressure.enter()
         try:
             refusal = await self._take(scope, receive)
-        except _Gone:
+        except ClientDisconnect:
             return
         finally:
             self._backpressure.leave()
@@ -101,13 +95,13 @@ class WebhookEndpoint:
         posted_to = (scope["path_params"].get("receiver") or None) if "path_params" in scope else None
         if posted_to is not None and self._current.runtime.configuration.receiver(posted_to) is None:
             return Denial(404, f'there is no receiver "{posted_to}"')
-        most = self._current.runtime.configuration.web.max_body
         try:
-            body = await self._read(scope, receive, most)
+            body = await self._read(scope, receive)
             if (why := self._refusing()) is not None:
                 raise StoreUnavailable(why)
             stored = await self._intake.store(body, posted_to)
-        except _TooLarge:
+        except BodyTooLarge:
+            most = self._current.runtime.configuration.web.max_body
             text = f"the body is larger than web.max_body, {most} bytes; set max_alerts in Alertmanager"
             return Denial(413, text, {"connection": "close"})
         except (WebhookError, StoreUnavailable) as error:
@@ -117,28 +111,20 @@ class WebhookEndpoint:
             self._metrics.webhooks_duplicate.inc()
         return None
 
-    async def _read(self, scope: Scope, receive: Receive, most: int) -> bytes:
-        for name, value in scope["headers"]:
-            if name == b"content-length" and value.isdigit() and int(value) > most:
-                raise _TooLarge
-        chunks: list[bytes] = []
-        size, more = 0, True
+    async def _read(self, scope: Scope, receive: Receive) -> bytes:
+        size = 0
+
+        def reserve(more: int) -> None:
+            nonlocal size
+            size += more
+            self._reserved += more
+            if self._reserved > MAX_RESERVED:
+                raise StoreUnavailable("more is being posted than can be held")
+
         try:
-            while more:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise _Gone
-                chunks.append(message.get("body", b""))
-                more = message.get("more_body", False)
-                size += len(chunks[-1])
-                self._reserved += len(chunks[-1])
-                if size > most:
-                    raise _TooLarge
-                if self._reserved > MAX_RESERVED:
-                    raise StoreUnavailable("more is being posted than can be held")
+            return await read_body(scope, receive, self._current.runtime.configuration.web.max_body, reserve)
         finally:
             self._reserved -= size
-        return b"".join(chunks)
 
     def _explain(self, error: WebhookError | StoreUnavailable) -> Denial:
         if isinstance(error, WebhookError):
