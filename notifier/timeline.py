@@ -1,4 +1,4 @@
-"""The story of a message as lines with times: came in, went where and why, tried, answered, delivered, taken."""
+"""The timeline of a message: received, routed, tried, answered, delivered, acknowledged."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from notifier.delivery.message import MessageState
-from notifier.store.ledger import Attempt, LedgerMessage, Story
+from notifier.store.ledger import Attempt, LedgerMessage, MessageDetails
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,23 +18,23 @@ class Line:
     detail: str
 
 
-def timeline(story: Story) -> list[Line]:
+def timeline(details: MessageDetails) -> list[Line]:
     """Return what happened to a message, and to its incident, in order."""
-    message = story.message
-    lines = _origin(story)
+    message = details.message
+    lines = _origin(details)
     if message.author is not None:
         lines.append(Line(message.created_at, "requested", f"by {message.author}"))
     lines.append(Line(message.created_at, "rendered", _rendered(message)))
-    for attempt in story.attempts:
+    for attempt in details.attempts:
         account = f" by {attempt.account}" if attempt.account else ""
         lines.append(Line(attempt.at, "tried", f"as {attempt.tag}{account}"))
         if attempt.answered_at is not None:
-            answer = _answer(attempt, story.message)
+            answer = _answer(attempt, details.message)
             if attempt.query_id and attempt.query_id not in answer:
                 answer += f" (query {attempt.query_id})"
             lines.append(Line(attempt.answered_at, "answered", answer))
     lines += _ending(message)
-    for event in story.events:
+    for event in details.events:
         by = f" by {event.by}" if event.by else ""
         via = f" via {event.via}" if event.via else ""
         detail = f": {event.detail}" if event.detail else ""
@@ -42,8 +42,8 @@ def timeline(story: Story) -> list[Line]:
     return sorted(lines, key=lambda line: line.at)
 
 
-def _origin(story: Story) -> list[Line]:
-    origin = story.origin
+def _origin(details: MessageDetails) -> list[Line]:
+    origin = details.origin
     if origin is None:
         return []
     to = f" at /alert/{origin.posted_to}" if origin.posted_to else ""

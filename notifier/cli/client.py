@@ -48,7 +48,7 @@ class Client:
         return self._all("/api/v1/messages", states)
 
     def message(self, id_: str) -> dict[str, Any]:
-        """Return one message, with its whole story."""
+        """Return one message, with its timeline."""
         return self._ask("GET", f"/api/v1/messages/{quote(id_, safe='')}")
 
     def _all(self, path: str, states: tuple[str, ...]) -> Iterator[dict[str, Any]]:

@@ -62,7 +62,7 @@ _MOST_LISTED = 50
 @app.command(epilog="Example: notifier messages --state undelivered --state rejected --limit 20")
 def messages(
     message: Annotated[
-        str | None, typer.Argument(metavar="[ID]", help="One message, to read its whole story.")
+        str | None, typer.Argument(metavar="[ID]", help="One message, to read its timeline.")
     ] = None,
     state: Annotated[
         list[str] | None, typer.Option(help="Only those in this state; may be repeated.")
@@ -76,8 +76,8 @@ def messages(
     try:
         client = Client(url, token_file)
         if message is not None:
-            story = client.message(message)
-            print_json(story) if output is Output.JSON else _print_story(story)
+            details = client.message(message)
+            print_json(details) if output is Output.JSON else _print_message(details)
             return
         found = list(itertools.islice(client.messages(tuple(state or ())), limit))
     except ServiceError as error:
@@ -94,10 +94,10 @@ def messages(
         say("no messages")
 
 
-def _print_story(story: dict[str, Any]) -> None:
-    to = story["to"] or story["phone"]
-    say(f"{story['id']}: {story['kind']} to {to} ({story['phone']}), {story['state']}")
-    for line in story["timeline"]:
+def _print_message(details: dict[str, Any]) -> None:
+    to = details["to"] or details["phone"]
+    say(f"{details['id']}: {details['kind']} to {to} ({details['phone']}), {details['state']}")
+    for line in details["timeline"]:
         at = datetime.fromisoformat(line["at"]).astimezone()
         shown = f"{at:%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03d} {at:%Z}"
         say(f"  {shown}  {line['what']:<12} {line['detail']}".rstrip())

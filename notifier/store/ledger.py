@@ -1,4 +1,4 @@
-"""The ledger: the whole story of a message, from what came in to who acknowledged it."""
+"""The ledger: the whole history of a message, from its webhook to who acknowledged it."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
-class Story:
+class MessageDetails:
     """All that is known of a message."""
 
     message: LedgerMessage
@@ -299,8 +299,8 @@ class Ledger:
                     found.setdefault(message_id, []).append(Try(at, error, bool(is_taken)))
         return found
 
-    def story(self, message_id: str) -> Story | None:
-        """Return the story of a message; None where there is none of that id."""
+    def details(self, message_id: str) -> MessageDetails | None:
+        """Return all that is known of a message; None where there is none of that id."""
         with self._database.reading() as connection:
             row = connection.execute(select(*_COLUMNS).where(messages.c.id == message_id)).first()
             if row is None:
@@ -347,7 +347,7 @@ class Ledger:
             origin = Origin(id_, from_microseconds(received_at), *rest)
         incident = self._incidents.get(message.incident_id) if message.incident_id else None
         events = self._incidents.history(incident.id) if incident is not None else ()
-        return Story(
+        return MessageDetails(
             message,
             origin,
             tuple(Attempt(*one) for one in tried),

@@ -25,12 +25,12 @@ from notifier.permissions import Permission
 from notifier.runtime import Current
 from notifier.sms.phones import mask
 from notifier.store.engine import StoreUnavailable
-from notifier.store.ledger import LedgerMessage, Story
+from notifier.store.ledger import LedgerMessage, MessageDetails
 from notifier.store.store import Store
 from notifier.timeline import timeline
 from notifier.web import openapi
 from notifier.web.bodies import BodyTooLarge, read_body
-from notifier.web.concealment import concealed, concealed_story
+from notifier.web.concealment import concealed, concealed_details
 from notifier.web.gate import Denial, Gate, has_nul
 from notifier.web.names import any_name
 from notifier.workers.actions import ActionOutcome, Actions, Unreachable, Via
@@ -102,7 +102,7 @@ def message_json(message: LedgerMessage, hide: Callable[[str], str]) -> dict[str
     }
 
 
-def story_json(story: Story, hide: Callable[[str], str]) -> dict[str, Any]:
+def story_json(story: MessageDetails, hide: Callable[[str], str]) -> dict[str, Any]:
     """Return the whole *story* of a message as the API shows it; numbers are masked, in errors by *hide*."""
     return {
         **message_json(story.message, hide),
@@ -226,10 +226,10 @@ class ApiRoutes:
     def message(self, request: Request, _: bytes) -> Response:
         """Return one message, with its whole story."""
         given = str(request.path_params["id"])
-        story = self.store.ledger.story(given)
+        story = self.store.ledger.details(given)
         if story is None:
             raise Refused(404, f'there is no message "{given[:40]}"')
-        return JSONResponse(story_json(concealed_story(self.current.runtime, story), self.hide))
+        return JSONResponse(story_json(concealed_details(self.current.runtime, story), self.hide))
 
     def _message(self, message: LedgerMessage) -> dict[str, Any]:
         return message_json(concealed(self.current.runtime, message), self.hide)
@@ -309,7 +309,7 @@ class ApiRoutes:
             raise Refused(409 if error.is_nobody else 404, str(error)) from None
         except ValueError as error:
             raise Refused(400, str(error)) from None
-        story = self.store.ledger.story(sent.id)
+        story = self.store.ledger.details(sent.id)
         if story is None:
             raise Refused(409, "it is on its way, but its record is deleted; storage.retention is too short")
         return JSONResponse(self._message(story.message))

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from notifier.incidents.reply_codes import hide_codes
 from notifier.runtime import Runtime
-from notifier.store.ledger import LedgerMessage, Story
+from notifier.store.ledger import LedgerMessage, MessageDetails
 
 
 def concealed(runtime: Runtime, message: LedgerMessage) -> LedgerMessage:
@@ -14,14 +14,14 @@ def concealed(runtime: Runtime, message: LedgerMessage) -> LedgerMessage:
     return replace(message, text=_without_codes(runtime, message, message.text))
 
 
-def concealed_story(runtime: Runtime, story: Story) -> Story:
-    """Return *story* with the reply codes of its message and of each attempt hidden."""
+def concealed_details(runtime: Runtime, details: MessageDetails) -> MessageDetails:
+    """Return *details* with the reply codes of its message and of each attempt hidden."""
     attempts = tuple(
-        replace(attempt, text=_without_codes(runtime, story.message, attempt.text))
-        for attempt in story.attempts
+        replace(attempt, text=_without_codes(runtime, details.message, attempt.text))
+        for attempt in details.attempts
     )
-    merged = tuple(concealed(runtime, message) for message in story.merged)
-    return replace(story, message=concealed(runtime, story.message), attempts=attempts, merged=merged)
+    merged = tuple(concealed(runtime, message) for message in details.merged)
+    return replace(details, message=concealed(runtime, details.message), attempts=attempts, merged=merged)
 
 
 def _without_codes(runtime: Runtime, message: LedgerMessage, text: str) -> str:

@@ -115,7 +115,7 @@ _SHIFT: Json = {"schedule": _TEXT, "contact": _or_null(_TEXT), "start": _TEXT, "
 _SCHEMAS: Json = {
     "Error": _object({"error": _TEXT}),
     "Incident": _object(_INCIDENT),
-    "IncidentStory": _object(
+    "IncidentDetails": _object(
         {
             **_INCIDENT,
             "events": {"type": "array", "items": _object(_EVENT)},
@@ -123,7 +123,7 @@ _SCHEMAS: Json = {
         }
     ),
     "Message": _object(_MESSAGE),
-    "MessageStory": _object(
+    "MessageDetails": _object(
         {
             **_MESSAGE,
             "webhook": _or_null(_TEXT),
@@ -310,7 +310,7 @@ _PATHS: Json = {
     "/api/v1/incidents/{id}": {
         "get": _api(
             "Tell all of an incident",
-            _ref("IncidentStory"),
+            _ref("IncidentDetails"),
             ["400", "404"],
             parameters=[_ID],
         )
@@ -347,7 +347,7 @@ _PATHS: Json = {
     },
     "/api/v1/messages/{id}": {
         "get": _api(
-            "Tell the whole story of a message", _ref("MessageStory"), ["400", "404"], parameters=[_ID]
+            "Return a message with its timeline", _ref("MessageDetails"), ["400", "404"], parameters=[_ID]
         )
     },
     "/api/v1/oncall": {
