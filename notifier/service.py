@@ -26,10 +26,12 @@ from notifier.server import Server, listen, spare_the_collector, switching_often
 from notifier.store.engine import StoreUnavailable
 from notifier.store.store import Store
 from notifier.web.answers import Answers
-from notifier.web.api import ApiRoutes
+from notifier.web.api.operations import Endpoints
+from notifier.web.api.routes import ApiRoutes
 from notifier.web.app import build
 from notifier.web.callbacks import Callbacks
 from notifier.web.connections import MAX_HEADERS, Connections, limited, most_connections, watched
+from notifier.web.feeds import Feeds
 from notifier.web.gate import Gate
 from notifier.web.pages import Pages
 from notifier.web.webhook import WebhookEndpoint
@@ -71,7 +73,7 @@ class Service:
             self.backpressure,
             self.health.refusal,
         )
-        actions = self.workers.actions
+        actions, endpoints = self.workers.actions, Endpoints(self._gate, self.current)
         self.pages = Pages(
             self.store,
             self.current,
@@ -90,7 +92,10 @@ class Service:
             readiness=self.health.readiness,
             reload=self.reload,
             callbacks=Callbacks(self.current, self.workers.receipts.hint, self.workers.replies.hint),
-            api=ApiRoutes(self.store, self.current, actions, self._gate, clock, redaction.hide),
+            api=[
+                *ApiRoutes(self.store, self.current, actions, endpoints, clock, redaction.hide).routes(),
+                *Feeds(self.current, endpoints, clock).routes(),
+            ],
             pages=self.pages.routes(),
             origin=lambda: self.configuration.origin,
             protects_metrics=lambda: self.configuration.web.metrics_require_credentials,

@@ -586,7 +586,7 @@ def test_the_story_tells_which_account_was_tried(make, emulator, other):
     pager.post(ONE)
     pager.run(1)
     (row,) = pager.rows()
-    story = pager.store.ledger.story(row["id"])
+    story = pager.store.ledger.details(row["id"])
     assert [one.account for one in story.attempts] == [FIRST, OTHER]
 
 

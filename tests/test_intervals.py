@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from notifier.alertmanager.time_intervals import Interval, first_after
 from notifier.config.loading import load
 from notifier.config.model import IntervalConfig
-from notifier.web.api import incident_json
+from notifier.web.api.models import Incident
 from tests.conftest import alert, program, webhook
 from tests.test_incidents import team, the_incident, told
 
@@ -328,7 +328,7 @@ def test_a_muted_incident_says_until_when(make, emulator, hand):
     incident = the_incident(pager)
     assert (incident.muted_by, incident.muted_until) == ("outside office-hours", at("2026-11-23T08:00"))
     assert incident.due_at == pager.hand() + timedelta(hours=1), "a reload may change the hours"
-    shown = incident_json(incident)
+    shown = Incident.of(incident).model_dump(mode="json")
     assert shown["next_step_at"] == shown["muted_until"] == "2026-11-23T08:00:00.000Z"
     assert shown["muted_by"] == "outside office-hours"
     pager.run(3 * 3600, step=600)

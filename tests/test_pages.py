@@ -380,7 +380,7 @@ def test_an_answer_that_was_lost_is_no_failure_and_is_told_in_words(make, emulat
     )
     assert lines[1] == "accepted by OVHcloud"
     (message,) = pager.store.ledger.page(2)
-    told = [f"{line.what} {line.detail}" for line in timeline(pager.store.ledger.story(message.id))]
+    told = [f"{line.what} {line.detail}" for line in timeline(pager.store.ledger.details(message.id))]
     assert any("asked, OVHcloud had accepted it" in line for line in told)
     assert not any("Error(" in line or "Connection aborted" in line for line in told + lines)
 

@@ -171,7 +171,7 @@ def test_a_database_of_an_earlier_revision_keeps_what_it_holds(path, revision_):
         assert message.text == "FIRING #1 critical InstanceDown db-1 since 22 Nov 12:13"
         (incident,) = store.incidents.page(10)
         assert (incident.title, incident.number) == ("InstanceDown db-1", 1)
-        story = store.ledger.story(message.id)
+        story = store.ledger.details(message.id)
         assert (story.origin.group_key, len(story.attempts)) == ("a", 3)
     finally:
         store.stop()

@@ -153,7 +153,7 @@ def test_a_story_holds_every_attempt(make, emulator, by_hand):  # noqa: F811
     pager.run(60, step=2)
     pager.follow()
     (row,) = pager.rows()
-    story = pager.store.ledger.story(row["id"])
+    story = pager.store.ledger.details(row["id"])
     lines = [(line.what, line.detail) for line in timeline(story)]
     whats = [what for what, _ in lines]
     assert whats.count("tried") == 3

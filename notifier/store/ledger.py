@@ -40,6 +40,7 @@ class LedgerMessage:
     parts: int
     state: str
     created_at: datetime
+    received_at: datetime
     due_at: datetime
     expires_at: datetime
     sent_at: datetime | None

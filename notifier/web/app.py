@@ -14,7 +14,6 @@ from starlette.routing import Route
 from notifier.health import Readiness
 from notifier.metrics import Metrics
 from notifier.permissions import Permission
-from notifier.web.api import ApiRoutes
 from notifier.web.callbacks import Callbacks
 from notifier.web.gate import Denial, Gate
 from notifier.web.names import any_name
@@ -28,7 +27,7 @@ def build(
     metrics: Metrics,
     readiness: Callable[[], Readiness],
     reload: Callable[[str | None], Awaitable[str | None]],
-    api: ApiRoutes,
+    api: Sequence[Route],
     callbacks: Callbacks,
     pages: Sequence[Route],
     origin: Callable[[], str | None],
@@ -80,7 +79,7 @@ def build(
             Route("/-/ready", ready),
             Route("/-/reload", reloading, methods=["POST", "PUT"]),
             *callbacks.routes(),
-            *api.routes(),
+            *api,
             *pages,
         ],
     )

@@ -1,0 +1,1 @@
+"""The API: JSON that commands, pages and scripts read and write."""

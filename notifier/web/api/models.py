@@ -1,0 +1,267 @@
+"""What the API returns; the OpenAPI document is generated from these models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import BaseModel, Field, PlainSerializer, WithJsonSchema
+
+from notifier.delivery.message import MessageState
+from notifier.incidents import lifecycle
+from notifier.incidents.lifecycle import IncidentState, Kind
+from notifier.oncall import schedules
+from notifier.sms.phones import mask
+from notifier.store.incidents import HappenedEvent
+from notifier.store.ledger import Attempt, LedgerMessage
+from notifier.store.ledger import MessageDetails as Details
+from notifier.store.schema import JobState
+from notifier.timeline import timeline
+from notifier.workers.actions import Via
+
+
+def _rfc3339(instant: datetime) -> str:
+    return f"{instant:%Y-%m-%dT%H:%M:%S}.{instant.microsecond // 1000:03d}Z"
+
+
+Time = Annotated[
+    datetime,
+    PlainSerializer(_rfc3339, return_type=str),
+    WithJsonSchema({"type": "string", "format": "date-time", "description": "RFC 3339 in UTC."}),
+]
+
+
+class Error(BaseModel):
+    """Why a request was refused, for people."""
+
+    error: str
+
+
+class Incident(BaseModel):
+    """A group of alerts of one receiver, from its first page until it is resolved."""
+
+    id: str
+    number: int = Field(
+        ge=1,
+        le=2**31 - 1,
+        description="The number in texts; starts again after 999, and is higher while more are open.",
+    )
+    receiver: str
+    group_key: str
+    state: IncidentState
+    title: str
+    labels: dict[str, str] = Field(description="The labels that its alerts share.")
+    opened_at: Time
+    began_at: Time | None = Field(
+        description="Start of the most severe alerts of its first page; null where it is not known."
+    )
+    acknowledged_by: str | None
+    acknowledged_via: Via | None
+    acknowledged_at: Time | None
+    next_step_at: Time | None = Field(description="When the next escalation step is due.")
+    muted_by: str | None = Field(description="The time intervals that mute it.")
+    muted_until: Time | None = Field(
+        description="When the mute ends; null if it is not muted, or the end is more than 14 days away."
+    )
+    resolved_at: Time | None
+
+    @classmethod
+    def of(cls, incident: lifecycle.Incident) -> Incident:
+        """Return *incident* as the API shows it."""
+        return cls(
+            id=incident.id,
+            number=incident.number,
+            receiver=incident.receiver,
+            group_key=incident.group_key,
+            state=incident.state,
+            title=incident.title,
+            labels=dict(incident.labels),
+            opened_at=incident.opened_at,
+            began_at=incident.began_at,
+            acknowledged_by=incident.acknowledged_by,
+            acknowledged_via=incident.acknowledged_via and Via(incident.acknowledged_via),
+            acknowledged_at=incident.acknowledged_at,
+            next_step_at=incident.next_step_at,
+            muted_by=incident.muted_by or None,
+            muted_until=incident.muted_until,
+            resolved_at=incident.resolved_at,
+        )
+
+
+class Event(BaseModel):
+    """A change of an incident."""
+
+    at: Time
+    kind: str = Field(description="The reason, as opened, escalated, acknowledged or resolved.")
+    by: str | None
+    via: str | None
+    detail: str | None
+
+    @classmethod
+    def of(cls, event: HappenedEvent) -> Event:
+        """Return *event* as the API shows it."""
+        return cls(at=event.at, kind=event.kind, by=event.by, via=event.via, detail=event.detail)
+
+
+class Message(BaseModel):
+    """An SMS to one number, from when it is written down until its delivery receipt."""
+
+    id: str
+    incident: str | None = Field(description="The id of its incident.")
+    receiver: str
+    kind: Kind
+    author: str | None = Field(description="The user or token that asked for a text by the API.")
+    to: str | None = Field(description="The contact; null for a bare number.")
+    phone: str = Field(description="Masked.")
+    text: str
+    parts: int = Field(ge=0)
+    credits: float | None = Field(ge=0, description="What it cost; null until OVHcloud reports it.")
+    state: MessageState
+    error: str | None
+    attempts: int = Field(ge=0)
+    ovh_id: int | None = Field(ge=0)
+    ptt: int | None = Field(ge=0, description="The code of the delivery receipt.")
+    merged_into: str | None = Field(description="The id of the digest that it is sent in.")
+    created_at: Time
+    received_at: Time = Field(description="When the webhook, reply or request behind it was received.")
+    due_at: Time = Field(description="When it is to be sent; later than created_at after a failed attempt.")
+    sent_at: Time | None = Field(description="When the last attempt began.")
+    accepted_at: Time | None = Field(description="When OVHcloud accepted it.")
+    delivered_at: Time | None
+
+    @classmethod
+    def of(cls, message: LedgerMessage, hide: Callable[[str], str]) -> Message:
+        """Return *message* as the API shows it; *hide* masks numbers and secrets in its error."""
+        return cls(
+            id=message.id,
+            incident=message.incident_id,
+            receiver=message.receiver,
+            kind=Kind(message.kind),
+            author=message.author,
+            to=message.contact or None,
+            phone=mask(message.phone),
+            text=message.text,
+            parts=message.parts,
+            credits=message.credits,
+            state=MessageState(message.state),
+            error=message.error and hide(message.error),
+            attempts=message.attempts,
+            ovh_id=message.ovh_id,
+            ptt=message.ptt,
+            merged_into=message.merged_into,
+            created_at=message.created_at,
+            received_at=message.received_at,
+            due_at=message.due_at,
+            sent_at=message.sent_at,
+            accepted_at=message.finished_at if message.ovh_id is not None else None,
+            delivered_at=message.delivered_at,
+        )
+
+
+class IncidentDetails(Incident):
+    """An incident with its events and messages."""
+
+    events: list[Event]
+    messages: list[Message]
+
+    @classmethod
+    def with_history(
+        cls, incident: lifecycle.Incident, events: Iterable[HappenedEvent], messages: list[Message]
+    ) -> IncidentDetails:
+        """Return *incident* with what happened to it."""
+        own = Incident.of(incident)
+        return cls(**dict(own), events=[Event.of(event) for event in events], messages=messages)
+
+
+class Try(BaseModel):
+    """An attempt to send a message: one job at OVHcloud."""
+
+    tag: str = Field(description="The job's tag at OVHcloud.")
+    at: Time
+    answered_at: Time | None
+    state: JobState
+    text: str
+    error: str | None
+    query_id: str | None = Field(description="OVHcloud's id of the call, for its support.")
+    account: str | None
+
+    @classmethod
+    def of(cls, attempt: Attempt, hide: Callable[[str], str]) -> Try:
+        """Return *attempt* as the API shows it; *hide* masks numbers and secrets in its error."""
+        return cls(
+            tag=attempt.tag,
+            at=attempt.at,
+            answered_at=attempt.answered_at,
+            state=JobState(attempt.state),
+            text=attempt.text,
+            error=attempt.error and hide(attempt.error),
+            query_id=attempt.query_id,
+            account=attempt.account or None,
+        )
+
+
+class TimelineLine(BaseModel):
+    """One thing that happened."""
+
+    at: Time
+    what: str = Field(description="A word to search for, as received, tried, accepted or delivered.")
+    detail: str
+
+
+class MessageDetails(Message):
+    """A message with its webhook, its attempts, the messages merged into it, and its timeline."""
+
+    webhook: str | None = Field(description="The id of the webhook that led to it.")
+    tries: list[Try]
+    merged: list[Message]
+    timeline: list[TimelineLine]
+
+    @classmethod
+    def with_timeline(cls, details: Details, hide: Callable[[str], str]) -> MessageDetails:
+        """Return *details* as the API shows them; *hide* masks numbers and secrets in errors."""
+        return cls(
+            **dict(Message.of(details.message, hide)),
+            webhook=details.origin and details.origin.webhook_id,
+            tries=[Try.of(attempt, hide) for attempt in details.attempts],
+            merged=[Message.of(message, hide) for message in details.merged],
+            timeline=[
+                TimelineLine(at=line.at, what=line.what, detail=hide(line.detail))
+                for line in timeline(details)
+            ],
+        )
+
+
+class Shift(BaseModel):
+    """A contact's time on call; a null contact is a gap."""
+
+    schedule: str
+    contact: str | None
+    start: str
+    end: str
+
+    @classmethod
+    def of(cls, shift: schedules.Shift) -> Shift:
+        """Return *shift* as the API shows it."""
+        return cls.model_validate(schedules.shift_json(shift))
+
+
+class Incidents(BaseModel):
+    """A list of incidents."""
+
+    items: list[Incident]
+    next: str | None = Field(description="The cursor of the following items; null at the end.")
+
+
+class Messages(BaseModel):
+    """A list of messages."""
+
+    items: list[Message]
+    next: str | None = Field(description="The cursor of the following items; null at the end.")
+
+
+class Shifts(BaseModel):
+    """A list of shifts."""
+
+    items: list[Shift]
+    next: None = None

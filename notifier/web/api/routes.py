@@ -1,0 +1,270 @@
+"""The operations of the API, and their handlers."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from notifier.clock import Clock
+from notifier.config.types import parse_moment
+from notifier.incidents.lifecycle import Incident, IncidentState
+from notifier.oncall import calendars
+from notifier.oncall.schedules import Schedule, Shift
+from notifier.permissions import Permission
+from notifier.runtime import Current
+from notifier.store.ledger import LedgerMessage
+from notifier.store.store import Store
+from notifier.web.api import inputs, models
+from notifier.web.api.openapi import document
+from notifier.web.api.operations import Endpoints, Operation, Refused
+from notifier.web.concealment import concealed, concealed_details
+from notifier.workers.actions import ActionOutcome, Actions, Unreachable, Via
+
+
+@dataclass(frozen=True, slots=True)
+class ApiRoutes:
+    """The handlers, and what they ask."""
+
+    store: Store
+    current: Current
+    actions: Actions
+    endpoints: Endpoints
+    clock: Clock
+    hide: Callable[[str], str]
+    """Returns a text without secrets, its numbers masked: OVHcloud's errors repeat what was sent."""
+
+    def routes(self) -> list[Route]:
+        """Return the paths of the API."""
+        described = document(OPERATIONS)
+
+        async def describe(request: Request) -> Response:  # noqa: ARG001 (a handler is given the request)
+            return JSONResponse(described)
+
+        return [
+            *(self.endpoints.route(operation, self) for operation in OPERATIONS),
+            Route("/api/v1/openapi.json", describe, methods=["GET"]),
+        ]
+
+    # incidents
+
+    def incidents(self, _: Request, query: inputs.IncidentQuery) -> models.Incidents:
+        """List incidents, newest first."""
+        states = [state.value for state in query.state]
+        found = self.store.incidents.page(query.limit + 1, query.cursor, states or None)
+        items = [models.Incident.of(incident) for incident in found[: query.limit]]
+        return models.Incidents(items=items, next=items[-1].id if len(found) > query.limit else None)
+
+    def incident(self, request: Request, _: inputs.Nothing) -> models.IncidentDetails:
+        """Return one incident."""
+        incident = self._named(request)
+        newest = self.store.ledger.page(inputs.MOST, incident_id=incident.id)
+        return models.IncidentDetails.with_history(
+            incident,
+            self.store.incidents.history(incident.id),
+            [self._shown(one) for one in reversed(newest)],
+        )
+
+    def acknowledge(self, request: Request, given: inputs.Acknowledge) -> models.Incident:
+        """Acknowledge an incident for a contact or the authenticated user."""
+        incident = self._unresolved(request)
+        by, author = self._author(request, given.by)
+        contact = self.current.runtime.contacts.get(by)
+        outcome = self.actions.acknowledge(
+            incident.id,
+            by,
+            Via.API,
+            contact.phone if contact is not None else None,
+            lambda now: given.take or now.holder in (None, by),
+            author=author,
+        )
+        return self._acted(incident, outcome)
+
+    def close(self, request: Request, given: inputs.Close) -> models.Incident:
+        """Close an incident for a contact or the authenticated user."""
+        incident = self._unresolved(request)
+        by, author = self._author(request, given.by)
+        return self._acted(incident, self.actions.close(incident.id, author or by, Via.API))
+
+    def _author(self, request: Request, given: str | None) -> tuple[str, str | None]:
+        """Return in whose name something is done, and who did it where that is somebody else.
+
+        The name is a contact that is *given*, or the authenticated user; somebody else is a user, or a token:
+        ``bob for alice``.
+        """
+        user = request.state.caller.user
+        by = given or user
+        known = self.current.runtime.contacts
+        if by is None:
+            raise Refused(400, 'say in whose name: {"by": "alice"}')
+        if by not in known and by != user:
+            close = difflib.get_close_matches(by, known, n=1)
+            hint = f'; did you mean "{close[0]}"?' if close else ""
+            raise Refused(400, f'by: there is no contact "{by[:40]}"{hint}')
+        author = user or request.state.caller.token
+        return by, None if author is None or author == by else f"{author} for {by}"
+
+    def _named(self, request: Request) -> Incident:
+        """Return the incident whose id or number is in the path."""
+        given = str(request.path_params["id"]).removeprefix("#")
+        found = self.store.incidents.named(given)
+        if found is None:
+            raise Refused(404, f'there is no incident "{given[:40]}"')
+        return found
+
+    def _unresolved(self, request: Request) -> Incident:
+        incident = self._named(request)
+        if incident.state is IncidentState.RESOLVED:
+            raise Refused(409, f"incident {incident.number} is resolved already")
+        return incident
+
+    def _acted(self, incident: Incident, outcome: ActionOutcome) -> models.Incident:
+        after = self.store.incidents.get(incident.id) or incident
+        match outcome:
+            case ActionOutcome.UNKNOWN:
+                raise Refused(404, "there is no such incident")
+            case ActionOutcome.RESOLVED:
+                raise Refused(409, f"incident {incident.number} is resolved already")
+            case ActionOutcome.OVERTAKEN:
+                how = 'to take it over, add "take": true (notifier ack --take)'
+                raise Refused(409, f"{after.holder} has incident {incident.number}; {how}")
+        return models.Incident.of(after)
+
+    # messages
+
+    def messages(self, _: Request, query: inputs.MessageQuery) -> models.Messages:
+        """List messages, newest first."""
+        states = [state.value for state in query.state]
+        found = self.store.ledger.page(query.limit + 1, query.cursor, states, query.receiver)
+        items = [self._shown(message) for message in found[: query.limit]]
+        return models.Messages(items=items, next=items[-1].id if len(found) > query.limit else None)
+
+    def message(self, request: Request, _: inputs.Nothing) -> models.MessageDetails:
+        """Return one message."""
+        given = str(request.path_params["id"])
+        details = self.store.ledger.details(given)
+        if details is None:
+            raise Refused(404, f'there is no message "{given[:40]}"')
+        return models.MessageDetails.with_timeline(
+            concealed_details(self.current.runtime, details), self.hide
+        )
+
+    def _shown(self, message: LedgerMessage) -> models.Message:
+        return models.Message.of(concealed(self.current.runtime, message), self.hide)
+
+    def send(self, request: Request, given: inputs.Send) -> models.Message:
+        """Send a text to a contact, a schedule or a number."""
+        try:
+            sent = self.actions.send(given.to, given.text, request.state.caller.name)
+        except Unreachable as error:
+            raise Refused(409 if error.is_nobody else 404, str(error)) from None
+        except ValueError as error:
+            raise Refused(400, str(error)) from None
+        details = self.store.ledger.details(sent.id)
+        if details is None:
+            raise Refused(409, "it is on its way, but its record is deleted; storage.retention is too short")
+        return self._shown(details.message)
+
+    # who is on call
+
+    def on_call(self, _: Request, query: inputs.OnCallQuery) -> models.Shifts:
+        """Return who is on call now, or at ``at``; with ``until``, every shift up to then."""
+        schedules = self.current.runtime.schedules.by_name
+        if query.schedule is not None and query.schedule not in schedules:
+            raise Refused(404, f'there is no schedule "{query.schedule[:100]}"')
+        shifts: list[Shift] = []
+        for schedule in [schedules[query.schedule]] if query.schedule is not None else schedules.values():
+            start = _instant("at", query.at, schedule) or self.clock()
+            end = _instant("until", query.until, schedule)
+            if end is not None and not start < end <= start + calendars.AHEAD:
+                raise Refused(400, "until must be after at, and at most 400 days after it")
+            shifts += [schedule.at(start)] if end is None else schedule.shifts(start, end)
+        return models.Shifts(items=[models.Shift.of(shift) for shift in shifts])
+
+
+def _instant(name: str, given: str | None, schedule: Schedule) -> datetime | None:
+    if given is None:
+        return None
+    try:
+        return parse_moment(given.replace(" ", "+")).instant(schedule.zone)
+    except ValueError as error:
+        raise Refused(400, f"{name}: {error}") from None
+
+
+OPERATIONS = (
+    Operation(
+        "/api/v1/incidents",
+        "List incidents, newest first",
+        ApiRoutes.incidents,
+        takes=inputs.IncidentQuery,
+        returns=models.Incidents,
+        errors=(400,),
+    ),
+    Operation(
+        "/api/v1/incidents/{id}",
+        "Return an incident with its events and messages",
+        ApiRoutes.incident,
+        takes=inputs.Nothing,
+        returns=models.IncidentDetails,
+        errors=(400, 404),
+    ),
+    Operation(
+        "/api/v1/incidents/{id}/ack",
+        "Acknowledge an incident",
+        ApiRoutes.acknowledge,
+        takes=inputs.Acknowledge,
+        returns=models.Incident,
+        errors=(400, 403, 404, 409, 413),
+        method="POST",
+        permission=Permission.ACT,
+    ),
+    Operation(
+        "/api/v1/incidents/{id}/close",
+        "Close an incident that Alertmanager does not resolve",
+        ApiRoutes.close,
+        takes=inputs.Close,
+        returns=models.Incident,
+        errors=(400, 403, 404, 409, 413),
+        method="POST",
+        permission=Permission.ACT,
+    ),
+    Operation(
+        "/api/v1/messages",
+        "List messages, newest first",
+        ApiRoutes.messages,
+        takes=inputs.MessageQuery,
+        returns=models.Messages,
+        errors=(400,),
+    ),
+    Operation(
+        "/api/v1/messages/{id}",
+        "Return a message with its timeline",
+        ApiRoutes.message,
+        takes=inputs.Nothing,
+        returns=models.MessageDetails,
+        errors=(400, 404),
+    ),
+    Operation(
+        "/api/v1/oncall",
+        "Return who is on call",
+        ApiRoutes.on_call,
+        takes=inputs.OnCallQuery,
+        returns=models.Shifts,
+        errors=(400, 404),
+    ),
+    Operation(
+        "/api/v1/send",
+        "Send a text; the answer comes once it is stored",
+        ApiRoutes.send,
+        takes=inputs.Send,
+        returns=models.Message,
+        errors=(400, 403, 404, 409, 413),
+        method="POST",
+        permission=Permission.SEND,
+    ),
+)
