@@ -33,7 +33,8 @@ from notifier.web.callbacks import Callbacks
 from notifier.web.connections import MAX_HEADERS, Connections, limited, most_connections, watched
 from notifier.web.feeds import Feeds
 from notifier.web.gate import Gate
-from notifier.web.pages import Pages
+from notifier.web.pages.context import PageContext
+from notifier.web.pages.routes import Pages
 from notifier.web.webhook import WebhookEndpoint
 from notifier.workers.backpressure import Backpressure
 from notifier.workers.context import Context
@@ -74,17 +75,15 @@ class Service:
             self.health.refusal,
         )
         actions, endpoints = self.workers.actions, Endpoints(self._gate, self.current)
-        self.pages = Pages(
+        context_of_pages = PageContext(
             self.store,
             self.current,
-            actions,
-            self._gate,
             clock,
             self.workers.account_monitor,
             self.health.readiness,
             redaction,
-            self.backpressure,
         )
+        self.pages = Pages(context_of_pages, actions, self._gate, self.backpressure)
         self.app = build(
             webhook=self._webhook,
             gate=self._gate,

@@ -1,12 +1,20 @@
-"""The timeline of a message: received, routed, tried, answered, delivered, acknowledged."""
+"""Timelines: what happened to a message, for the API and commands, and to an incident, for its page."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from notifier.delivery.message import MessageState
-from notifier.store.ledger import Attempt, LedgerMessage, MessageDetails
+from notifier.delivery.message import FAILED, MessageState
+from notifier.incidents.lifecycle import Kind, Reason
+from notifier.store.incidents import HappenedEvent
+from notifier.store.ledger import Attempt, LedgerMessage, MessageDetails, Try
+
+_MOST_FAILURES = 3
+"""The number of failed attempts that an incident's timeline shows of a message."""
+
+# -- of a message -------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +26,7 @@ class Line:
     detail: str
 
 
-def timeline(details: MessageDetails) -> list[Line]:
+def message_timeline(details: MessageDetails) -> list[Line]:
     """Return what happened to a message, and to its incident, in order."""
     message = details.message
     lines = _origin(details)
@@ -69,7 +77,7 @@ def _answer(attempt: Attempt, message: LedgerMessage) -> str:
     is_accepted = message.ovh_id is not None and message.tag == attempt.tag
     if attempt.error is None:
         return "accepted"
-    return f"no answer ({attempt.error}); asked, OVHcloud had accepted it" if is_accepted else attempt.error
+    return f"no answer ({attempt.error}); OVHcloud had accepted it" if is_accepted else attempt.error
 
 
 def _ending(message: LedgerMessage) -> list[Line]:
@@ -85,3 +93,136 @@ def _ending(message: LedgerMessage) -> list[Line]:
     elif message.state == MessageState.UNDELIVERED and message.receipt_at is not None:
         lines.append(Line(message.receipt_at, "undelivered", message.error or ""))
     return lines
+
+
+# -- of an incident -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What happened to a message, or its present state: *kind* is good, bad or other."""
+
+    kind: str
+    text: str
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An entry of an incident's timeline: an event, or a message with its *text* and what happened to it."""
+
+    at: datetime
+    kind: str
+    what: str
+    text: str | None = None
+    outcomes: tuple[Outcome, ...] = ()
+
+
+_VIA = {"sms": "by SMS", "api": "by the API", "web": "on this page"}
+_EVENTS = {
+    Reason.OPENED: "Opened",
+    Reason.JOINED: "More alerts joined",
+    Reason.REPLACED: "All acknowledged alerts ended, and others fire",
+    Reason.ACKNOWLEDGED: "Acknowledged",
+    Reason.ESCALATED: "Escalated",
+    Reason.NEXT: "Passed on",
+    Reason.REOPENED: "The acknowledgement expired",
+    Reason.REPEATED: "Notified again",
+    Reason.RESOLVED: "Resolved",
+    Reason.CLOSED: "Closed",
+    Reason.SHIFTED: "Other alerts of the group fire",
+    Reason.MUTED: "Silenced",
+    Reason.HEARD: "Paged after the mute",
+}
+_KINDS = {
+    Kind.PAGE: "Page",
+    Kind.UPDATE: "Update",
+    Kind.REMINDER: "Reminder",
+    Kind.RESOLVED: "Resolution",
+    Kind.NOTICE: "Notice",
+    Kind.ANSWER: "Answer",
+    Kind.DIGEST: "Digest",
+    Kind.TEXT: "Text",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentHistory:
+    """What an incident's timeline is made of."""
+
+    events: Sequence[HappenedEvent]
+    messages: Sequence[LedgerMessage]
+    digests: Mapping[str, LedgerMessage]
+    """The digests that messages were merged into, by id."""
+    failures: Mapping[str, Sequence[Try]]
+    """The failed attempts, by the id of the message."""
+    mask: Callable[[str], str]
+    """Masks a number."""
+    hide: Callable[[str], str]
+    """Masks numbers and secrets in OVHcloud's errors."""
+
+
+def incident_timeline(history: IncidentHistory) -> list[Entry]:
+    """Return what happened to an incident and the messages about it, in order."""
+    entries = []
+    for event in history.events:
+        what = _EVENTS.get(Reason(event.kind), event.kind)
+        by = f" by {event.by}" if event.by else ""
+        via = f" {_VIA.get(event.via, event.via)}" if event.via else ""
+        detail = f": {event.detail}" if event.detail else ""
+        entries.append(Entry(event.at, f"event {event.kind}", f"{what}{by}{via}{detail}"))
+    for message in history.messages:
+        to = message.contact or history.mask(message.phone)
+        what = f"{_KINDS.get(Kind(message.kind), message.kind)} to {to}"
+        outcomes = tuple(_outcomes(message, history))
+        entries.append(Entry(message.created_at, "message", what, message.text, outcomes))
+    return sorted(entries, key=lambda entry: entry.at)
+
+
+def _outcomes(message: LedgerMessage, history: IncidentHistory) -> Iterable[Outcome]:
+    """Yield what happened to *message*, and to the digest that it was sent in."""
+    digest = history.digests.get(message.merged_into or "")
+    if message.merged_into is not None:
+        is_out = digest is not None and digest.ovh_id is not None
+        yield Outcome(
+            "other", "sent in a digest with others" if is_out else "merged into a digest with others"
+        )
+        if digest is None:
+            return
+    sent = digest or message
+    failures = history.failures.get(sent.id, ())
+    if len(failures) > _MOST_FAILURES:
+        before = len(failures) - _MOST_FAILURES
+        yield Outcome("bad", f"{before} attempt{'' if before == 1 else 's'} failed before")
+    for one in failures[-_MOST_FAILURES:]:
+        error = history.hide(one.error)
+        if one.is_accepted:
+            text = f"no answer ({error}); OVHcloud had accepted it"
+            yield Outcome("other", text, one.at)
+        else:
+            is_asked = sent.state == MessageState.UNSETTLED and one is failures[-1]
+            text = "no answer" if is_asked else "attempt failed"
+            yield Outcome("bad", f"{text}: {error}", one.at)
+    if sent.ovh_id is not None and sent.finished_at is not None:
+        yield Outcome("other", "accepted by OVHcloud", sent.finished_at)
+    yield from _present_state(sent, history.hide)
+
+
+def _present_state(sent: LedgerMessage, hide: Callable[[str], str]) -> Iterable[Outcome]:
+    reason = f": {hide(sent.error)}" if sent.error else ""
+    if sent.delivered_at is not None:
+        yield Outcome("good", "delivered", sent.delivered_at)
+    elif sent.state in FAILED:
+        yield Outcome("bad", f"{sent.state}{reason}", sent.receipt_at or sent.finished_at)
+    elif sent.state == MessageState.WITHDRAWN:
+        yield Outcome("other", "withdrawn: not needed any more", sent.finished_at)
+    elif sent.state == MessageState.HELD:
+        yield Outcome("other", "held by a limit: waits for a digest or for credits")
+    elif sent.state == MessageState.QUEUED:
+        yield Outcome("bad" if sent.error else "other", f"waits to be sent{reason}")
+    elif sent.state == MessageState.SENDING:
+        yield Outcome("other", "being sent")
+    elif sent.state == MessageState.UNSETTLED:
+        yield Outcome("bad", f"asking OVHcloud whether it accepted it{reason}")
+    elif sent.state == MessageState.ACCEPTED:
+        yield Outcome("bad" if sent.error else "other", f"no delivery receipt yet{reason}")

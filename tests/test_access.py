@@ -399,8 +399,8 @@ def test_sends_and_reloads_are_recorded_with_who_asked_for_them(files, run):
 
     (sent,) = read("/api/v1/messages").json()["items"]
     assert sent["author"] == "responder"
-    story = read(f"/api/v1/messages/{sent['id']}").json()["timeline"]
-    assert ("requested", "by responder") in [(line["what"], line["detail"]) for line in story]
+    details = read(f"/api/v1/messages/{sent['id']}").json()["timeline"]
+    assert ("requested", "by responder") in [(line["what"], line["detail"]) for line in details]
     wait_for(lambda: read("/config").text.count("by for-admin") == 2, "the reloads are not recorded")
     assert "unknown key" in read("/config").text
 

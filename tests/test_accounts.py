@@ -586,8 +586,8 @@ def test_the_story_tells_which_account_was_tried(make, emulator, other):
     pager.post(ONE)
     pager.run(1)
     (row,) = pager.rows()
-    story = pager.store.ledger.details(row["id"])
-    assert [one.account for one in story.attempts] == [FIRST, OTHER]
+    details = pager.store.ledger.details(row["id"])
+    assert [one.account for one in details.attempts] == [FIRST, OTHER]
 
 
 def test_jobs_of_an_account_without_a_name_are_found_by_one_with_a_name(make, emulator):

@@ -14,14 +14,12 @@ from notifier.config.loading import load
 from notifier.emulator import Fault, FaultKind
 from notifier.oncall.schedules import Schedules
 from notifier.store.ledger import Spent
-from notifier.timeline import timeline
-from notifier.web import pages
+from notifier.timeline import IncidentHistory, incident_timeline, message_timeline
 from notifier.web.gate import STRANGE, is_ours
-from notifier.web.views.incidents import Sources, story
-from notifier.web.views.messages import chart
-from notifier.web.views.moments import Viewer
-from notifier.web.views.oncall import drawn
-from notifier.web.views.sending import lasts
+from notifier.web.pages.delivery_status import lasts
+from notifier.web.pages.message_chart import chart
+from notifier.web.pages.moments import Viewer
+from notifier.web.pages.shift_chart import drawn
 from notifier.workers.backpressure import Backpressure
 from tests.conftest import alert, webhook
 from tests.postgres import both_engines
@@ -104,7 +102,7 @@ def test_what_is_sought_is_found_whatever_its_letters(files, run, phones, sought
     running.post(webhook(alert("Écran noir 100%_"), key="a"))
     phones.wait(1)
     assert "Écran noir" in requests.get(running.url + "/messages", {"q": sought}, timeout=30).text
-    assert "None found" in requests.get(running.url + "/messages", {"q": "100__"}, timeout=30).text
+    assert "No messages found" in requests.get(running.url + "/messages", {"q": "100__"}, timeout=30).text
 
 
 @pytest.mark.parametrize(
@@ -161,16 +159,14 @@ def test_what_is_no_page_is_not_kept_current(files, run, path):
 
 def test_viewers_share_what_is_drawn_and_webhooks_come_before_it(files, run, monkeypatch):
     running = run(files.write())
-    waited, calls, home = [], [], running.service.pages._home_page
-    monkeypatch.setattr("notifier.web.fragments.REFRESH", 1000)
+    waited, calls, home = [], [], running.service.pages.home.view
+    monkeypatch.setattr("notifier.web.pages.fragments.REFRESH", 1000)
     monkeypatch.setattr(Backpressure, "is_high", property(lambda self: True))
     monkeypatch.setattr(
         running.service.backpressure, "_sleep", lambda _: waited.append(threading.current_thread().name)
     )
 
-    monkeypatch.setattr(
-        running.service.pages, "_home_page", lambda **how: (calls.append(how), home(**how))[1]
-    )
+    monkeypatch.setattr(running.service.pages.home, "view", lambda **how: (calls.append(how), home(**how))[1])
     for name in ("alice", "bob"):
         who = {"notifier-me": name}
         answer = requests.get(running.url + "/live", {"path": "/"}, cookies=who, timeout=30, stream=True)
@@ -201,23 +197,23 @@ def test_what_was_done_is_said_as_far_as_it_holds(files, run, phones):
     stale = press(running, "ack", by="bob", holder="", steps="1")
     assert "Nothing was done: alice has it" in stale.text
     taken = press(running, "ack", by="bob", holder="alice", steps="1")
-    assert "You have it. alice had it before. alice will be told." in taken.text
+    assert "You have it. alice had it before. alice will be notified." in taken.text
     for cookies, expected in (({"notifier-me": "bob"}, True), ({"notifier-me": "alice"}, False), ({}, False)):
         told = requests.get(taken.url, cookies=cookies, timeout=30).text
         assert ("You have it" in told) is expected
     unseen = press(running, "escalate", by="alice", holder="", steps="1")  # made before bob had it
     assert "Nothing was done: bob has it" in unseen.text
     passed = press(running, "escalate", by="bob", holder="bob", steps="1")
-    assert re.search("The next step (is being|was) taken: bob", passed.text)
+    assert re.search("Escalat(ing to|ed:) bob", passed.text)
     assert "You have it" not in requests.get(taken.url, cookies={"notifier-me": "bob"}, timeout=30).text
     phones.wait(3)
     again = press(running, "escalate", by="bob", holder="bob", steps="1")
-    assert "Nothing was done: the next step was taken meanwhile." in again.text
+    assert "Nothing was done: it was escalated meanwhile." in again.text
     last = press(running, "escalate", by="bob")
     assert "Nothing was done: there is no further step." in last.text
     running.post(webhook(alert("A", status="resolved"), key="a"))
-    wait_for(lambda: "over at" in shown(running, "/incidents/1"), "it is over")
-    assert "It was over already." in press(running, "ack", by="bob").text
+    wait_for(lambda: "resolved at" in shown(running, "/incidents/1"), "it is over")
+    assert "It was resolved already." in press(running, "ack", by="bob").text
 
 
 def test_all_steps_to_come_are_told_with_their_times(files, run, phones):
@@ -233,7 +229,7 @@ def test_all_steps_to_come_are_told_with_their_times(files, run, phones):
     paged(running, phones, 1)
     told = shown(running, "/incidents/1")
     found = re.findall(
-        r'class="coming"><time datetime="([^"]+)"[^>]*>[^<]*</time> <span>then ([a-z, ]+) will be paged', told
+        r'class="coming"><time datetime="([^"]+)"[^>]*>[^<]*</time> <span>([a-z, ]+) will be paged', told
     )
     opened = datetime.fromisoformat(
         requests.get(running.url + "/api/v1/incidents/1", timeout=30).json()["opened_at"]
@@ -242,7 +238,7 @@ def test_all_steps_to_come_are_told_with_their_times(files, run, phones):
     # the step of the gap is taken at once with the next one's people, after which come 30 minutes; then all over again
     assert due == [(10, "bob"), (40, "alice, bob"), (70, "alice"), (80, "bob"), (110, "alice, bob")]
     assert "paged alice" in shown(running)
-    assert "bob <time" in shown(running)
+    assert "bob is next, <time" in shown(running)
 
 
 def test_a_hole_is_told_where_it_had_another_paged(files, run, phones):
@@ -253,7 +249,7 @@ def test_a_hole_is_told_where_it_had_another_paged(files, run, phones):
     )
     paged(running, phones, 1)
     told = shown(running, "/incidents/1")
-    assert "Noticed here: nobody is on call in gap" in told
+    assert "Opened: nobody is on call in gap" in told
     assert "Page to bob" in told
 
 
@@ -279,13 +275,13 @@ def test_what_fires_since_when_and_who_knows_is_told_first(files, run, phones, e
     emulator.emulation.receipts["+33639980001"] = (2, 24)
     running = run(files.write(receivers=[{"name": "ops", "notify": ["alice"]}]))
     paged(running, phones, 1, severity="critical", instance="db-1", starts_at="2026-11-22T12:13:30Z")
-    wait_for(lambda: "Nobody was reached" in shown(running), "it is seen that nobody knows")
+    wait_for(lambda: "No page was delivered" in shown(running), "it is seen that nobody knows")
     for path in ("/", "/incidents/1"):
         told = shown(running, path)
-        assert "nobody further will be paged" in told
+        assert "nobody else will be paged" in told
         assert ">critical</strong>" in told
         assert '<time datetime="2026-11-22T12:13:30Z"' in told
-        assert re.search(r"alice \(<span class=\"bad\">not reached", told)
+        assert re.search(r"alice \(<span class=\"bad\">failed", told)
     assert "undelivered: absent, phone off (ptt 24)" in shown(running, "/incidents/1")
 
 
@@ -306,22 +302,22 @@ def test_the_worst_that_nobody_has_comes_first_and_none_is_hidden(files, run, ph
 
 def test_whether_pages_go_out_is_told_at_once(files, run, phones, emulator):
     running = run(files.write())
-    assert re.search(r"<strong>Yes\.</strong>", shown(running))
+    assert re.search(r"<strong>Working\.</strong>", shown(running))
     emulator.faults.add(Fault(kind=FaultKind.ERROR, status=503, times=None))
     running.post(webhook(alert("A"), key="a"))
-    wait_for(lambda: "Do pages go out? Late:" in shown(running), "that they are late")
+    wait_for(lambda: "Delivery is late:" in shown(running), "that they are late")
     assert "503" in shown(running, "/incidents/1")
     wait_for(lambda: "attempt failed: 503" in shown(running, "/incidents/1"), "what was tried is told")
     emulator.faults.clear()
     emulator.emulation.credits = 0
-    wait_for(lambda: "Do pages go out? No:" in shown(running), "that they do not")
-    assert "<title>1 open · pages do not go out" in shown(running)
+    wait_for(lambda: "Delivery is down:" in shown(running), "that they do not")
+    assert "<title>1 open · delivery down" in shown(running)
     emulator.emulation.credits = 100
     phones.wait(1, timeout=60)
-    wait_for(lambda: re.search(r"<strong>Yes\.</strong>", shown(running)), "that they do again")
+    wait_for(lambda: re.search(r"<strong>Working\.</strong>", shown(running)), "that they do again")
 
 
-def story_of(pager, number):
+def messages_of(pager, number):
     """Return what the page tells of an incident's messages, as (what, lines)."""
     ledger, (incident,) = (
         pager.store.ledger,
@@ -331,10 +327,12 @@ def story_of(pager, number):
     carriers = ledger.of([one.merged_into for one in told if one.merged_into])
     tries = ledger.failed_tries([*(one.id for one in told), *carriers])
     events = pager.store.incidents.history(incident.id)
-    sources = Sources(events, told, carriers, tries, mask=lambda number: "masked", hide=lambda text: text)
+    history = IncidentHistory(
+        events, told, carriers, tries, mask=lambda number: "masked", hide=lambda text: text
+    )
     return [
-        (entry.what, [line.text for line in entry.lines])
-        for entry in story(sources, Viewer(ZoneInfo("UTC"), pager.hand()))
+        (entry.what, [outcome.text for outcome in entry.outcomes])
+        for entry in incident_timeline(history)
         if entry.text
     ]
 
@@ -348,19 +346,19 @@ def test_a_page_in_a_digest_shows_what_became_of_that(make, emulator):
     waiting = [
         number
         for number in range(1, 14)
-        if story_of(pager, number)
-        == [("Page to alice", ["held by a limit: it waits for a digest or for credits"])]
+        if messages_of(pager, number)
+        == [("Page to alice", ["held by a limit: waits for a digest or for credits"])]
     ]
     assert len(waiting) == 3
     emulator.faults.add(Fault(kind=FaultKind.ERROR, status=429, message="slower"))
     pager.run(90)
     pager.follow()
     for number in waiting:
-        ((what, lines),) = story_of(pager, number)
+        ((what, lines),) = messages_of(pager, number)
         assert what == "Page to alice"
-        assert lines[0] == "went out in a digest with others"
+        assert lines[0] == "sent in a digest with others"
         assert "attempt failed: 429" in lines[1]
-        assert lines[2:] == ["accepted by OVHcloud", "on the phone"]
+        assert lines[2:] == ["accepted by OVHcloud", "delivered"]
 
 
 def test_an_answer_that_was_lost_is_no_failure_and_is_told_in_words(make, emulator):
@@ -368,31 +366,29 @@ def test_an_answer_that_was_lost_is_no_failure_and_is_told_in_words(make, emulat
     emulator.faults.add(Fault(kind=FaultKind.RESET_AFTER))
     pager.post(webhook(alert("Disk", instance="db-1")))
     pager.turn(1)
-    ((_, lines),) = story_of(pager, 1)
+    ((_, lines),) = messages_of(pager, 1)
     assert lines[0] == "no answer: network: connection reset by peer"
-    assert lines[1].startswith("OVHcloud is asked whether it took it")
+    assert lines[1].startswith("asking OVHcloud whether it accepted it")
     pager.run(30)
     assert len(emulator.emulation.accepted) == 1
-    ((what, lines),) = story_of(pager, 1)
+    ((what, lines),) = messages_of(pager, 1)
     assert what == "Page to alice"
-    assert lines[0] == (
-        "no answer (network: connection reset by peer); OVHcloud was asked, and had accepted it"
-    )
+    assert lines[0] == ("no answer (network: connection reset by peer); OVHcloud had accepted it")
     assert lines[1] == "accepted by OVHcloud"
     (message,) = pager.store.ledger.page(2)
-    told = [f"{line.what} {line.detail}" for line in timeline(pager.store.ledger.details(message.id))]
-    assert any("asked, OVHcloud had accepted it" in line for line in told)
+    told = [f"{line.what} {line.detail}" for line in message_timeline(pager.store.ledger.details(message.id))]
+    assert any("OVHcloud had accepted it" in line for line in told)
     assert not any("Error(" in line or "Connection aborted" in line for line in told + lines)
 
 
 def test_a_search_looks_through_so_many_messages_and_goes_on_from_there(files, run, monkeypatch):
     running = run(files.write(contacts=[{"name": "alice", "phone": "+33639980001"}]))
-    monkeypatch.setattr(pages, "_MOST_SOUGHT", 4)
+    monkeypatch.setattr("notifier.web.pages.messages.MOST_SEARCHED", 4)
     for number in range(10):
         running.post(webhook(alert(f"Alert{number}"), key=f"k{number}"))
         wait_for(lambda: f"Alert{number}" in shown(running, "/messages"), "it is listed")
     seen = shown(running, "/messages?q=alert1")
-    assert "None found among 4 messages." in seen
+    assert "No messages found among 4 messages." in seen
     for _ in range(2):
         (older,) = re.findall(r'href="([^"]+)" rel="next">Search older messages', seen)
         seen = shown(running, older.replace("&amp;", "&"))
@@ -404,21 +400,21 @@ def test_the_chart_counts_a_day_once_that_cannot_change(files, run):
     running = run(files.write())
     running.post(webhook(alert("A"), key="a"))
     wait_for(lambda: "in 30 days 1 accepted" in shown(running, "/messages"), "it is counted")
-    pages, later = running.service.pages, datetime.now(UTC) + timedelta(days=6)
+    messages, later = running.service.pages.messages, datetime.now(UTC) + timedelta(days=6)
 
     def becomes(state):
         with sqlite3.connect(files.directory / "notifier.db") as database:
             database.execute("UPDATE messages SET state = ?, receipt_due_at = NULL", [state])
 
     def counted():
-        return [state for (_, state), count in pages._counts(later).items() if count == 1]
+        return [state for (_, state), count in messages.counts(later).items() if count == 1]
 
     assert counted() == ["accepted"]
     becomes("delivered")
     assert counted() == ["delivered"], "it could change still"
     becomes("undelivered")
     assert counted() == ["delivered"], "what cannot change is not counted again"
-    assert not pages._counts(later + timedelta(days=40))
+    assert not messages.counts(later + timedelta(days=40))
 
 
 # -- what is drawn ------------------------------------------------------------------------------------------
@@ -455,7 +451,7 @@ def test_an_override_to_nobody_is_marked_as_one(files):
     }
     rota = Schedules.of(load(files.write(schedules=[schedule])).configuration, {})["p"]
     week = drawn(rota, {"alice": 0}, datetime(2026, 6, 1, tzinfo=UTC)).weeks[0]
-    assert [(bar.kind, bar.told.partition(",")[0]) for bar in week.bars] == [
+    assert [(bar.kind, bar.label.partition(",")[0]) for bar in week.bars] == [
         ("shift", "alice"),  # until Monday at nine
         ("shift", "alice"),
         ("gap override", "nobody"),
@@ -526,7 +522,7 @@ def test_a_heartbeat_that_never_came_is_silent(files, run, phones):
     running = run(files.write(heartbeats=[beat], **{"global": {"dedupe_window": "1s"}}))
     assert '<li class="good"><b>watchdog</b>: not seen yet</li>' in shown(running)
     wait_for(
-        lambda: '<li class="bad"><b>watchdog</b>: <strong>silent</strong>, not seen yet' in shown(running),
+        lambda: '<li class="bad"><b>watchdog</b>: <strong>late</strong>, not seen yet' in shown(running),
         "it is silent",
     )
     assert running.metric('notifier_heartbeat_late{heartbeat="watchdog"}') == 1

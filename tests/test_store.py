@@ -171,8 +171,8 @@ def test_a_database_of_an_earlier_revision_keeps_what_it_holds(path, revision_):
         assert message.text == "FIRING #1 critical InstanceDown db-1 since 22 Nov 12:13"
         (incident,) = store.incidents.page(10)
         assert (incident.title, incident.number) == ("InstanceDown db-1", 1)
-        story = store.ledger.details(message.id)
-        assert (story.origin.group_key, len(story.attempts)) == ("a", 3)
+        details = store.ledger.details(message.id)
+        assert (details.origin.group_key, len(details.attempts)) == ("a", 3)
     finally:
         store.stop()
 

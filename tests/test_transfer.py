@@ -1,4 +1,4 @@
-"""Moving from one database to another, and reading the story of a page afterwards."""
+"""Moving from one database to another, and reading the timeline of a page afterwards."""
 
 import json
 from datetime import datetime
@@ -145,7 +145,7 @@ def test_the_story_of_a_page_is_told(files, run, phones):
 
 def test_a_story_holds_every_attempt(make, emulator, by_hand):  # noqa: F811
     from notifier.emulator import Fault, FaultKind
-    from notifier.timeline import timeline
+    from notifier.timeline import message_timeline
 
     pager = make(**team())
     emulator.faults.add(Fault(kind=FaultKind.ERROR, status=409, times=2))
@@ -153,8 +153,8 @@ def test_a_story_holds_every_attempt(make, emulator, by_hand):  # noqa: F811
     pager.run(60, step=2)
     pager.follow()
     (row,) = pager.rows()
-    story = pager.store.ledger.details(row["id"])
-    lines = [(line.what, line.detail) for line in timeline(story)]
+    details = pager.store.ledger.details(row["id"])
+    lines = [(line.what, line.detail) for line in message_timeline(details)]
     whats = [what for what, _ in lines]
     assert whats.count("tried") == 3
     assert ["409" in detail for what, detail in lines if what == "answered"] == [True, True, False]

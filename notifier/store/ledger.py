@@ -81,8 +81,8 @@ class Try:
 
     at: datetime
     error: str
-    is_taken: bool = False
-    """Whether OVHcloud had taken it after all: its answer was lost, and it was asked."""
+    is_accepted: bool = False
+    """Whether OVHcloud had accepted it: its answer was lost, and it was asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ class MessageDetails:
 _COLUMNS = tuple(messages.c[field.name] for field in fields(LedgerMessage))
 
 
-_IS_TAKEN = (jobs.c.tag == messages.c.tag) & messages.c.ovh_id.is_not(None)
+_IS_ACCEPTED = (jobs.c.tag == messages.c.tag) & messages.c.ovh_id.is_not(None)
 
 
 class Ledger:
@@ -290,14 +290,14 @@ class Ledger:
         with self._database.reading() as connection:
             for some in chunks(list(ids)):
                 statement = (
-                    select(attempts.c.message_id, jobs.c.attempted_at, jobs.c.error, _IS_TAKEN)
+                    select(attempts.c.message_id, jobs.c.attempted_at, jobs.c.error, _IS_ACCEPTED)
                     .join(jobs, jobs.c.tag == attempts.c.tag)
                     .join(messages, messages.c.id == attempts.c.message_id)
                     .where(attempts.c.message_id.in_(some), jobs.c.error.is_not(None))
                     .order_by(jobs.c.tag)
                 )
-                for message_id, at, error, is_taken in connection.execute(statement):
-                    found.setdefault(message_id, []).append(Try(at, error, bool(is_taken)))
+                for message_id, at, error, is_accepted in connection.execute(statement):
+                    found.setdefault(message_id, []).append(Try(at, error, bool(is_accepted)))
         return found
 
     def details(self, message_id: str) -> MessageDetails | None:

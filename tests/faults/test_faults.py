@@ -249,8 +249,8 @@ def test_an_operator_outgrows_one_machine(tmp_path, nursery, blank, postgres, re
         until(lambda: {one["state"] for one in messages()} <= ended, 60, "what the first had in hand is left")
         listed = messages()
         assert len(listed) == len(stage.load.posted)
-        story = json.loads(run_notifier("messages", listed[-1]["id"], *client))  # one of SQLite's days
-        heartbeat_notification = {line["what"] for line in story["timeline"]}
+        details = json.loads(run_notifier("messages", listed[-1]["id"], *client))  # one of SQLite's days
+        heartbeat_notification = {line["what"] for line in details["timeline"]}
         assert {"received", "routed", "rendered", "tried", "answered", "accepted"} <= heartbeat_notification
         del stage.children[0]
         told(stage.settle("moved to PostgreSQL, a second replica, the first killed"), request)

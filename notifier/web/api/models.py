@@ -17,7 +17,7 @@ from notifier.store.incidents import HappenedEvent
 from notifier.store.ledger import Attempt, LedgerMessage
 from notifier.store.ledger import MessageDetails as Details
 from notifier.store.schema import JobState
-from notifier.timeline import timeline
+from notifier.timeline import message_timeline
 from notifier.workers.actions import Via
 
 
@@ -227,7 +227,7 @@ class MessageDetails(Message):
             merged=[Message.of(message, hide) for message in details.merged],
             timeline=[
                 TimelineLine(at=line.at, what=line.what, detail=hide(line.detail))
-                for line in timeline(details)
+                for line in message_timeline(details)
             ],
         )
 

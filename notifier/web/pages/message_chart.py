@@ -1,4 +1,4 @@
-"""Messages a day, by state."""
+"""The chart of messages a day, by state."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ _REACHED = (MessageState.ACCEPTED, MessageState.DELIVERED)
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A part of a bar of the chart."""
+    """A part of a bar of the chart, with its label."""
 
     x: int
     y: float
     height: float
     kind: str
-    told: str
+    label: str
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """Messages a day, stacked by state; *told* says it in words."""
+    """Messages a day, stacked by state; *summary* is the same in words."""
 
     width: int
     bars: tuple[Column, ...]
     first: str
     most: int
-    told: str
+    summary: str
 
 
 def chart(counts: Mapping[tuple[datetime, str], int], zone: ZoneInfo, today: date) -> Chart | None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from notifier.alertmanager.durations import brief_duration
 from notifier.store.ledger import LedgerMessage, Spent
+from notifier.web.pages.context import PageContext
+from notifier.web.pages.moments import counted
 
 _DAY = timedelta(days=1)
 LATE = timedelta(minutes=1)
@@ -15,22 +17,22 @@ LATE = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Going:
-    """Whether pages go out: *kind* is good, warn or bad, *answer* the word for it, *why* what speaks against it."""
+class DeliveryStatus:
+    """Whether pages go out: *kind* is good, warn or bad, *word* says it, *reasons* what hinders them."""
 
     kind: str
-    answer: str
-    why: tuple[str, ...] = ()
+    word: str
+    reasons: tuple[str, ...] = ()
 
 
-def going(
+def delivery_status(
     outage: str | None,
     warnings: tuple[str, ...],
     waiting: LedgerMessage | None,
     now: datetime,
     *,
     is_hindered: bool,
-) -> Going:
+) -> DeliveryStatus:
     """Return whether pages go out.
 
     Args:
@@ -41,19 +43,26 @@ def going(
         is_hindered: whether no account can send.
     """
     if outage is not None:
-        return Going("bad", "No", (f"webhooks are not taken: {outage}", *warnings))
+        return DeliveryStatus("bad", "down", (f"webhooks are refused: {outage}", *warnings))
     if is_hindered:
-        return Going("bad", "No", warnings)
+        return DeliveryStatus("bad", "down", warnings)
     if waiting is not None:
         age = brief_duration(max(timedelta(seconds=1), now - waiting.created_at))
-        tries = f", after {_attempts(waiting.attempts)}" if waiting.attempts else ""
+        tries = f", after {counted(waiting.attempts, 'attempt')}" if waiting.attempts else ""
         error = f": {waiting.error}" if waiting.error else ""
-        return Going("bad", "Late", (f"a message has waited for {age}{tries}{error}", *warnings))
-    return Going("warn", "Yes, but", warnings) if warnings else Going("good", "Yes")
+        return DeliveryStatus("bad", "late", (f"a message has waited for {age}{tries}{error}", *warnings))
+    return DeliveryStatus("warn", "degraded", warnings) if warnings else DeliveryStatus("good", "working")
 
 
-def _attempts(number: int) -> str:
-    return f"{number} attempt{'' if number == 1 else 's'}"
+def current_status(context: PageContext, now: datetime) -> DeliveryStatus:
+    """Return whether pages go out at *now*."""
+    ready = context.readiness()
+    waiting = None
+    if ready.outage is None:
+        waiting = context.store.ledger.waiting_longest(now, LATE)
+        if waiting is not None and waiting.error is not None:
+            waiting = replace(waiting, error=context.redaction.hide(waiting.error))
+    return delivery_status(ready.outage, ready.warnings, waiting, now, is_hindered=ready.is_hindered)
 
 
 def lasts(credits_left: float | None, spent: Spent | None, now: datetime, most: timedelta) -> str | None:

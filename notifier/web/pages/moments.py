@@ -1,4 +1,4 @@
-"""Times as people read them."""
+"""Times and numbers as people read them."""
 
 from __future__ import annotations
 
@@ -48,3 +48,8 @@ class Viewer:
     def maybe(self, instant: datetime | None) -> LocalMoment | None:
         """Return *instant* as it is read, if there is one."""
         return None if instant is None else self.moment(instant)
+
+
+def counted(number: float, noun: str) -> str:
+    """Return *number* with its *noun*: ``1 part``, ``2.5 credits``."""
+    return f"{number:g} {noun}{'' if number == 1 else 's'}"

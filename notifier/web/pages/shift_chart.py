@@ -20,14 +20,14 @@ _LETTER_WIDTH = 4
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A piece of a shift within a week. *kind* is shift or gap, with ``override`` behind it where it is one."""
+    """A piece of a shift within a week. *kind* is shift or gap, followed by ``override`` where it is one."""
 
     x: float
     width: float
     kind: str
     colour: str
     name: str
-    told: str
+    label: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +49,10 @@ class Week:
 
 
 @dataclass(frozen=True, slots=True)
-class ToldShift:
+class ListedShift:
     """A shift in words."""
 
-    told: str
+    text: str
     is_gap: bool
 
 
@@ -64,7 +64,7 @@ class ShownSchedule:
     zone: str
     weeks: tuple[Week, ...]
     gaps: int
-    shifts: tuple[ToldShift, ...]
+    shifts: tuple[ListedShift, ...]
 
 
 def drawn(schedule: Schedule, colours: Mapping[str, int], now: datetime) -> ShownSchedule:
@@ -85,7 +85,7 @@ def drawn(schedule: Schedule, colours: Mapping[str, int], now: datetime) -> Show
         str(zone),
         weeks,
         sum(shift.contact is None for shift in ahead),
-        tuple(ToldShift(_told(shift, zone), shift.contact is None) for shift in ahead),
+        tuple(ListedShift(_described(shift, zone), shift.contact is None) for shift in ahead),
     )
 
 
@@ -129,15 +129,15 @@ def _week(
         x, last = place(max(piece.start, start)), place(min(piece.end, end))
         name = piece.contact or "nobody"
         number = colours.get(name, 0) % _COLOURS
-        told = _told(piece, zone) + (" (override)" if "override" in kind else "")
-        label = name if len(name) * _LETTER_WIDTH < last - x - 4 else ""
-        bars.append(Bar(x, round(last - x, 2), kind, f"c{number}", label, told))
+        label = _described(piece, zone) + (" (override)" if "override" in kind else "")
+        inscription = name if len(name) * _LETTER_WIDTH < last - x - 4 else ""
+        bars.append(Bar(x, round(last - x, 2), kind, f"c{number}", inscription, label))
     days = tuple(DayMark(place(edge), f"{edge.astimezone(zone):%a %d}") for edge in edges[:-1])
     return Week(
         f"{start.astimezone(zone):%d %B}", days, tuple(bars), place(now) if start <= now < end else None
     )
 
 
-def _told(shift: Shift, zone: ZoneInfo) -> str:
+def _described(shift: Shift, zone: ZoneInfo) -> str:
     start, end = shift.start.astimezone(zone), shift.end.astimezone(zone)
     return f"{shift.contact or 'nobody'}, {start:%a %d %b %H:%M} to {end:%a %d %b %H:%M}"

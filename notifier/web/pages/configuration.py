@@ -1,0 +1,127 @@
+"""The page of the configuration: what is in use, its reloads, and where labels would be routed."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import ClassVar
+
+import yaml
+
+from notifier.alertmanager.matchers import MatcherError, parse_label
+from notifier.alertmanager.webhook import Webhook
+from notifier.incidents.heartbeats import beats
+from notifier.planning.division import described_mute, divide
+from notifier.planning.plans import preview
+from notifier.routing import RECEIVER_LABEL
+from notifier.runtime import Runtime
+from notifier.sms.phones import mask
+from notifier.web.pages.context import PageContext, View
+from notifier.web.pages.moments import LocalMoment, counted
+
+_MOST_RELOADS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewedText:
+    """A text that an alert would send."""
+
+    to: str
+    text: str
+    size: str
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewedRoute:
+    """A receiver that an alert would be routed to, and its texts; *note* says why it would page nobody now."""
+
+    receiver: str
+    note: str | None
+    texts: Sequence[PreviewedText]
+
+
+@dataclass(frozen=True, slots=True)
+class ShownReload:
+    """A reload; *problem* says why it failed."""
+
+    at: LocalMoment
+    by: str | None
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigurationView(View):
+    """What the page shows: *problem* is what is wrong with the *labels*, *text* the configuration as YAML."""
+
+    template: ClassVar[str] = "config.html"
+    labels: str
+    problem: str | None
+    routes: Sequence[PreviewedRoute]
+    text: str
+    reloads: Sequence[ShownReload]
+
+
+def configuration_view(context: PageContext, labels: str) -> ConfigurationView:
+    """Return the page, with where an alert with these *labels* would be routed."""
+    runtime, viewer = context.current.runtime, context.viewer()
+    routes, problem = [], None
+    if labels.strip():
+        try:
+            routes = preview_routes(runtime, labels, context.clock())
+        except (MatcherError, ValueError) as error:
+            problem = f'{error}; write alertname="DiskFull" severity="critical"'
+    written = yaml.safe_dump(dict(runtime.written), sort_keys=False, allow_unicode=True, width=100)
+    return ConfigurationView(
+        labels=labels,
+        problem=problem,
+        routes=routes,
+        text=context.redaction.hide(written),
+        reloads=[
+            ShownReload(viewer.moment(reload.at), reload.by, reload.problem)
+            for reload in context.store.reloads.latest(_MOST_RELOADS)
+        ],
+    )
+
+
+def preview_routes(runtime: Runtime, labels: str, now: datetime) -> list[PreviewedRoute]:
+    """Return where an alert with these *labels* (``name="value" …``) would be routed, with the texts.
+
+    Raises:
+        MatcherError, ValueError: they are not labels.
+    """
+    parsed = dict(parse_label(word) for word in shlex.split(labels))
+    webhook = Webhook.model_validate(
+        {
+            "receiver": parsed.pop(RECEIVER_LABEL, ""),
+            "status": "firing",
+            "alerts": [{"status": "firing", "labels": parsed, "startsAt": now}],
+            "groupKey": "{}:{}",
+            "groupLabels": {name: value for name, value in parsed.items() if name == "alertname"},
+            "commonLabels": parsed,
+        }
+    )
+    if heartbeats := beats(runtime.configuration.heartbeats, parsed):
+        note = f"It is a sign of life of the heartbeat {', '.join(heartbeats)}, and pages nobody."
+        return [PreviewedRoute("", note, ())]
+    muted = {
+        part.receiver.name: described_mute(runtime, part, now) for part in divide(runtime, webhook, None, now)
+    }
+    return [
+        PreviewedRoute(
+            planned.part.receiver.name,
+            f"Muted now {by}; alerts that still fire afterwards are paged then."
+            if (by := muted.get(planned.part.receiver.name))
+            else None,
+            [
+                PreviewedText(
+                    page.recipient.name or mask(page.recipient.phone),
+                    page.text.text,
+                    f"{counted(page.text.size.parts, 'part')}, {counted(page.text.size.length, 'character')}",
+                )
+                for page in planned.pages
+            ],
+        )
+        for planned in preview(runtime, webhook, None, now)
+    ]

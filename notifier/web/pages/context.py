@@ -1,0 +1,41 @@
+"""What the pages read, and what each of them returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from notifier.clock import Clock
+from notifier.health import Readiness
+from notifier.logs import Redaction
+from notifier.runtime import Current
+from notifier.store.store import Store
+from notifier.web.pages.moments import Viewer
+from notifier.workers.account_monitor import AccountMonitor
+
+
+class Missing(Exception):
+    """There is no such page; the text says what is missing."""
+
+
+class View:
+    """What a page shows: a dataclass, whose fields its template is given."""
+
+    template: ClassVar[str]
+
+
+@dataclass(frozen=True, slots=True)
+class PageContext:
+    """What the pages read."""
+
+    store: Store
+    current: Current
+    clock: Clock
+    account: AccountMonitor
+    readiness: Callable[[], Readiness]
+    redaction: Redaction
+
+    def viewer(self) -> Viewer:
+        """Return whose clocks times are shown by: those of ``global.time_zone``."""
+        return Viewer(self.current.runtime.configuration.global_.time_zone, self.clock())

@@ -1,0 +1,86 @@
+"""The buttons of an incident's page: acknowledge, close, escalate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from urllib.parse import quote, urlencode
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from notifier.incidents.lifecycle import Incident, IncidentState
+from notifier.store.engine import StoreUnavailable
+from notifier.web.pages.context import Missing, PageContext
+from notifier.web.pages.incident import ME, find_incident
+from notifier.web.pages.rendering import HEADERS, Renderer
+from notifier.workers.actions import ActionOutcome, Actions, Via
+
+
+def _is_held_as_seen(incident: Incident, by: str, values: Mapping[str, str]) -> bool:
+    """Whether nobody but *by* has *incident*, or who the page said has it."""
+    return incident.holder in (None, by, values.get("holder", incident.holder))
+
+
+class Forms:
+    """Does what a button says, unless the incident has changed since the page was made."""
+
+    def __init__(self, context: PageContext, actions: Actions, renderer: Renderer) -> None:
+        """Act by *actions*."""
+        self._context = context
+        self._actions = actions
+        self._renderer = renderer
+
+    def press(self, request: Request, button: str, values: Mapping[str, str]) -> Response:
+        """Return the answer to a form: the page of the incident again, with what was done.
+
+        Args:
+            request: of somebody who may act.
+            button: ack, close or escalate.
+            values: the fields of the form; *by* is who acts, unless the request is authenticated.
+        """
+        user = request.state.caller.user
+        by, path = user or values.get("by", ""), request.url.path
+        if not by or by not in {*self._context.current.runtime.contacts, user}:
+            text = "Go back and choose who you are: the others are notified who has it."
+            return self._renderer.problem(path, 400, "Who are you?", text)
+        act = {"ack": self._acknowledge, "close": self._close, "escalate": self._escalate}[button]
+        try:
+            incident = find_incident(self._context.store, str(request.path_params["id"]))
+            done = act(incident, by, values)
+        except Missing as missing:
+            return self._renderer.problem(path, 404, "Not found", str(missing))
+        except StoreUnavailable as error:
+            text = f"{error}. Nothing was done; try again, or reply to the SMS."
+            return self._renderer.problem(path, 503, "The database is unavailable", text)
+        answer = RedirectResponse(f"/incidents/{incident.id}?{urlencode({'did': done})}", 303, HEADERS)
+        external = self._context.current.runtime.configuration.global_.external_url or ""
+        is_secure = request.url.scheme == "https" or external.startswith("https:")
+        answer.set_cookie(
+            ME, quote(by), max_age=365 * 86400, secure=is_secure, httponly=True, samesite="strict"
+        )
+        return answer
+
+    def _acknowledge(self, incident: Incident, by: str, values: Mapping[str, str]) -> str:
+        contact = self._context.current.runtime.contacts.get(by)
+        phone = contact.phone if contact is not None else None
+        outcome = self._actions.acknowledge(
+            incident.id, by, Via.WEB, phone, lambda now: _is_held_as_seen(now, by, values)
+        )
+        return {ActionOutcome.DONE: "ack", ActionOutcome.OVERTAKEN: "taken"}.get(outcome, "resolved")
+
+    def _close(self, incident: Incident, by: str, values: Mapping[str, str]) -> str:
+        outcome = self._actions.close(incident.id, by, Via.WEB, lambda now: _is_held_as_seen(now, by, values))
+        return {ActionOutcome.DONE: "close", ActionOutcome.OVERTAKEN: "taken"}.get(outcome, "resolved")
+
+    def _escalate(self, incident: Incident, by: str, values: Mapping[str, str]) -> str:
+        def is_as_seen(now: Incident) -> bool:
+            is_open = now.state is IncidentState.OPEN
+            is_due = is_open and now.due_at is not None and now.due_at <= self._context.clock()
+            is_same_step = values.get("steps", str(now.steps_taken)) == str(now.steps_taken)
+            return is_same_step and not is_due and _is_held_as_seen(now, by, values)
+
+        outcome = self._actions.escalate(incident.id, by, Via.WEB, is_as_seen)
+        if outcome is ActionOutcome.OVERTAKEN:
+            now = self._context.store.incidents.get(incident.id)
+            return "late" if now is None or _is_held_as_seen(now, by, values) else "taken"
+        return {ActionOutcome.DONE: "escalate", ActionOutcome.EXHAUSTED: "exhausted"}.get(outcome, "resolved")

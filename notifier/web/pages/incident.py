@@ -1,0 +1,119 @@
+"""The page of an incident."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+from urllib.parse import unquote
+
+from starlette.requests import Request
+
+from notifier.incidents.lifecycle import Incident
+from notifier.planning.receivers import receiver_of
+from notifier.sms.phones import mask
+from notifier.store.store import Store
+from notifier.timeline import Entry, IncidentHistory, incident_timeline
+from notifier.web.concealment import concealed
+from notifier.web.pages.confirmations import confirmation
+from notifier.web.pages.context import Missing, PageContext, View
+from notifier.web.pages.delivery_status import DeliveryStatus, current_status
+from notifier.web.pages.moments import Viewer
+from notifier.web.pages.shown_incidents import ListedAlert, ShownIncident, listed, load_shown
+from notifier.workers.escalator import last_part
+
+ME = "notifier-me"
+"""The cookie with the name of the contact who acts."""
+_MOST_MESSAGES = 200
+_MOST_ALERTS = 50
+_MOST_STEPS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentView(View):
+    """What the page of an incident shows.
+
+    *is_cut* where only the newest messages are shown; *unlisted* is how many alerts are not listed; *user* is who is
+    signed in, *me* who acted last in this browser; *said* confirms what was done a moment ago.
+    """
+
+    template: ClassVar[str] = "incident.html"
+    one: ShownIncident
+    viewer: Viewer
+    delivery: DeliveryStatus
+    entries: Sequence[Entry]
+    is_cut: bool
+    alerts: Sequence[ListedAlert]
+    unlisted: int
+    can_escalate: bool
+    people: Sequence[str]
+    user: str | None
+    me: str
+    said: str | None
+
+
+def find_incident(store: Store, given: str) -> Incident:
+    """Return the incident of that number or id.
+
+    Raises:
+        Missing: there is none.
+    """
+    incident = store.incidents.named(given)
+    if incident is None:
+        raise Missing(
+            f'There is no incident "{given[:40]}". Resolved incidents are deleted after storage.retention.'
+        )
+    return incident
+
+
+class IncidentPage:
+    """Makes the page of an incident."""
+
+    def __init__(self, context: PageContext) -> None:
+        """Read what *context* offers."""
+        self._context = context
+
+    def view(self, given: str, done: str, request: Request) -> IncidentView:
+        """Return the page of the incident of that number or id; *done* is what was done on it a moment ago.
+
+        Raises:
+            Missing: there is no such incident.
+        """
+        context, store, runtime = self._context, self._context.store, self._context.current.runtime
+        incident, viewer = find_incident(store, given), context.viewer()
+        (shown,) = load_shown(store, runtime, [incident], viewer, most_steps=_MOST_STEPS)
+        history = self._history(incident)
+        receiver = receiver_of(runtime, incident)
+        last = last_part(runtime, store, incident, receiver, viewer.now)
+        alerts = last[1].notification.alerts if last is not None and last[1].notification is not None else ()
+        user, me = request.state.caller.user, unquote(request.cookies.get(ME, ""))
+        return IncidentView(
+            one=shown,
+            viewer=viewer,
+            delivery=current_status(context, viewer.now),
+            entries=incident_timeline(history),
+            is_cut=len(history.messages) == _MOST_MESSAGES,
+            alerts=listed(alerts[:_MOST_ALERTS], viewer),
+            unlisted=max(0, len(alerts) - _MOST_ALERTS),
+            can_escalate=incident.step < len(runtime.policy(receiver).steps),
+            people=list(runtime.contacts),
+            user=user,
+            me=me,
+            said=confirmation(done, shown, user or me or None, history),
+        )
+
+    def _history(self, incident: Incident) -> IncidentHistory:
+        store, runtime = self._context.store, self._context.current.runtime
+        messages = [
+            concealed(runtime, message)
+            for message in store.ledger.page(_MOST_MESSAGES, incident_id=incident.id)
+        ]
+        digests = store.ledger.of([one.merged_into for one in messages if one.merged_into is not None])
+        return IncidentHistory(
+            events=store.incidents.history(incident.id),
+            messages=messages,
+            digests=digests,
+            failures=store.ledger.failed_tries([*(message.id for message in messages), *digests]),
+            mask=mask,
+            hide=self._context.redaction.hide,
+        )

@@ -1,0 +1,82 @@
+"""Keeping open pages current: their content as server-sent events, whenever it changes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+
+from notifier.web.pages.fragments import REFRESH, Fragments
+from notifier.web.pages.incident import ME
+from notifier.web.pages.rendering import HEADERS
+
+_MAX_STREAMS = 64
+_KEEP_ALIVE = 15.0
+"""Seconds after which a page whose content did not change is shown that its stream is alive."""
+
+
+class Live:
+    """The streams of open pages; belongs to the event loop."""
+
+    def __init__(
+        self,
+        refused: Callable[[Request], Awaitable[Response | None]],
+        render: Callable[[str, Request], str | None],
+        fragments: Fragments,
+    ) -> None:
+        """Prepare for streams.
+
+        Args:
+            refused: returns the answer to a request that may not be made; None where it may.
+            render: returns the content of the page at a path for the reader of a request; None where there is none.
+            fragments: keeps what was rendered.
+        """
+        self._refused = refused
+        self._render = render
+        self._fragments = fragments
+        self._count = 0
+        self._ending = asyncio.Event()
+
+    def end(self) -> None:
+        """End all streams, which would last as long as their readers like."""
+        self._ending.set()
+
+    async def answer(self, request: Request) -> Response:
+        """Return the content of the page at the parameter ``path``, whenever it has changed."""
+        if (refused := await self._refused(request)) is not None:
+            return refused
+        if self._count >= _MAX_STREAMS:
+            text = "too many pages are open; this one is not updated by itself\n"
+            return PlainTextResponse(text, 503)
+        headers = {**HEADERS, "x-accel-buffering": "no"}
+        return StreamingResponse(self._stream(request), 200, headers, "text/event-stream")
+
+    async def _stream(self, request: Request) -> AsyncIterator[str]:
+        self._count += 1
+        try:
+            last, silent = None, 0.0
+            path = request.query_params.get("path", "/")
+            is_personal = path.startswith("/incidents/")  # it names who acknowledges
+            viewer = (request.state.caller.user, request.cookies.get(ME)) if is_personal else None
+            while not self._ending.is_set() and not await request.is_disconnected():
+                if await self._refused(request) is not None:  # its credentials are no longer good
+                    return
+                text = await self._fragments.get((path, viewer), lambda: self._render(path, request))
+                if text is None:
+                    yield "event: gone\ndata: there is no such page any more\n\n"
+                    return
+                if text != last:  # at first, too: it may have changed since the page was made
+                    yield "".join(f"data: {line}\n" for line in text.splitlines()) + "\n"
+                    silent = 0.0
+                elif silent >= _KEEP_ALIVE:
+                    yield "event: alive\ndata:\n\n"
+                    silent = 0.0
+                last, silent = text, silent + REFRESH
+                try:
+                    await asyncio.wait_for(self._ending.wait(), REFRESH)
+                except TimeoutError:
+                    continue
+        finally:
+            self._count -= 1

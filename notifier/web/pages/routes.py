@@ -1,0 +1,183 @@
+"""The paths of the pages, who may see them, and on which threads they are rendered."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.parse import parse_qs
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from notifier.permissions import Permission
+from notifier.store.engine import StoreUnavailable
+from notifier.web.bodies import BodyTooLarge, read_body
+from notifier.web.gate import FOREIGN, Denial, Gate, has_nul, is_from_a_page
+from notifier.web.pages.configuration import configuration_view
+from notifier.web.pages.context import Missing, PageContext, View
+from notifier.web.pages.forms import Forms
+from notifier.web.pages.fragments import Fragments
+from notifier.web.pages.home import HomePage
+from notifier.web.pages.incident import IncidentPage
+from notifier.web.pages.live import Live
+from notifier.web.pages.messages import MessagesPage
+from notifier.web.pages.on_call import on_call_view
+from notifier.web.pages.rendering import HEADERS, ProblemView, Renderer
+from notifier.workers.actions import Actions
+from notifier.workers.backpressure import Backpressure
+
+_STATIC = Path(__file__).parent / "static"
+_FILES = {"style.css": "text/css", "live.js": "text/javascript", "icon.svg": "image/svg+xml"}
+_MAX_FORM = 4096
+_UNAVAILABLE = "The database is unavailable"
+
+
+class Pages:
+    """The pages. They are rendered on threads of their own, so that calls of the API do not wait for them."""
+
+    def __init__(
+        self, context: PageContext, actions: Actions, gate: Gate, backpressure: Backpressure
+    ) -> None:
+        """Prepare the pages.
+
+        Args:
+            context: what they read.
+            actions: does what people ask for.
+            gate: admits readers.
+            backpressure: has what is kept current give way to webhooks.
+        """
+        self._context = context
+        self._gate = gate
+        self._backpressure = backpressure
+        self._executor = ThreadPoolExecutor(2, thread_name_prefix="pages")
+        self._renderer = Renderer(context.current)
+        self.home = HomePage(context)
+        self.incident = IncidentPage(context)
+        self.messages = MessagesPage(context)
+        self._forms = Forms(context, actions, self._renderer)
+        self._live = Live(self._refused, self._fragment, Fragments(self._executor))
+
+    def routes(self) -> list[Route]:
+        """Return the paths of the pages, and of their stylesheet, script and icon."""
+        return [
+            Route("/", self._page(self._home_view), methods=["GET"]),
+            Route("/incidents/{id}", self._page(self._incident_view), methods=["GET"]),
+            *(
+                Route(f"/incidents/{{id}}/{button}", self._form(button), methods=["POST"])
+                for button in ("ack", "close", "escalate")
+            ),
+            Route("/oncall", self._page(lambda _: on_call_view(self._context)), methods=["GET"]),
+            Route("/messages", self._page(lambda r: self.messages.view(r.query_params)), methods=["GET"]),
+            Route("/config", self._page(self._configuration_view), methods=["GET"]),
+            Route("/live", self._live.answer, methods=["GET"]),
+            Route("/static/{name}", self._static, methods=["GET"]),
+        ]
+
+    def start(self) -> None:
+        """Count the messages of the chart before anybody asks: of a million messages, that takes a while."""
+        self._executor.submit(self.messages.counts, self._context.clock())
+
+    def end_streams(self) -> None:
+        """End the streams of open pages."""
+        self._live.end()
+
+    def stop(self) -> None:
+        """Stop the threads that render; no page can be rendered any more."""
+        self._executor.shutdown(wait=False)
+
+    # answers
+
+    async def _refused(self, request: Request, permission: Permission = Permission.READ) -> Response | None:
+        """Return the answer to a request that may not be made; None where it may, by ``request.state.caller``."""
+        configuration = self._context.current.runtime.configuration
+        caller = await self._gate.admit(request.scope, permission, configuration.origin)
+        if not isinstance(caller, Denial):
+            request.state.caller = caller
+            return None
+        text = caller.text
+        if caller.status == 401 and not (configuration.web.users or configuration.web.basic_auth_users):
+            text = "pages need a name and a password; add some under web.users"
+        return PlainTextResponse(text + "\n", caller.status, {**caller.headers, **HEADERS})
+
+    def _page(self, view: Callable[[Request], View]) -> Callable[[Request], Awaitable[Response]]:
+        async def answer(request: Request) -> Response:
+            if (refused := await self._refused(request)) is not None:
+                return refused
+            if has_nul(request):
+                return self._renderer.problem(
+                    request.url.path, 400, "Not found", "No name and no text holds NUL."
+                )
+            return await self._in_thread(lambda: self._rendered(request, view))
+
+        return answer
+
+    async def _in_thread(self, call: Callable[[], Response]) -> Response:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, call)
+
+    def _rendered(self, request: Request, view: Callable[[Request], View]) -> Response:
+        path = request.url.path
+        try:
+            return self._renderer.page(view(request), path)
+        except Missing as missing:
+            return self._renderer.problem(path, 404, "Not found", str(missing))
+        except StoreUnavailable as error:
+            text = f"{error}. Webhooks are refused until it is back, so that Alertmanager keeps them."
+            return self._renderer.problem(path, 503, _UNAVAILABLE, text)
+
+    def _form(self, button: str) -> Callable[[Request], Awaitable[Response]]:
+        async def answer(request: Request) -> Response:
+            if not is_from_a_page(request.scope):
+                return PlainTextResponse(FOREIGN + "\n", 403, HEADERS)
+            if (refused := await self._refused(request, Permission.ACT)) is not None:
+                return refused
+            try:
+                body = await read_body(request.scope, request.receive, _MAX_FORM)
+            except BodyTooLarge:
+                return PlainTextResponse("the form is too large\n", 413, HEADERS)
+            except ClientDisconnect:
+                return Response(status_code=400)  # nobody reads it
+            given = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True)
+            values = {name: found[0] for name, found in given.items()}
+            return await self._in_thread(lambda: self._forms.press(request, button, values))
+
+        return answer
+
+    async def _static(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in _FILES:
+            return PlainTextResponse("Not Found", 404)
+        return FileResponse(_STATIC / name, media_type=_FILES[name], headers={"cache-control": "no-cache"})
+
+    # what is asked of each page
+
+    def _home_view(self, request: Request) -> View:
+        return self.home.view(is_whole="all" in request.query_params)
+
+    def _incident_view(self, request: Request) -> View:
+        done = request.query_params.get("did", "")
+        return self.incident.view(str(request.path_params["id"]), done, request)
+
+    def _configuration_view(self, request: Request) -> View:
+        return configuration_view(self._context, request.query_params.get("labels", "")[:4000])
+
+    def _fragment(self, path_and_query: str, request: Request) -> str | None:
+        """Return the content of the page of that path; None where there is none that is kept current."""
+        path, _, query = path_and_query.partition("?")
+        given = parse_qs(query)
+        with self._backpressure.limited_share():
+            try:
+                if path == "/":
+                    view: View = self.home.view(is_whole="all" in given)
+                elif path.startswith("/incidents/") and "\0" not in path:
+                    number = path.removeprefix("/incidents/")
+                    view = self.incident.view(number, given.get("did", [""])[0], request)
+                else:
+                    return None
+            except StoreUnavailable as error:
+                view = ProblemView(_UNAVAILABLE, str(error))
+            except Missing:
+                return None
+            return self._renderer.fragment(view, path)

@@ -1,0 +1,210 @@
+"""Incidents as pages show them: what is broken, since when, who was paged, who has it, and who is next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from itertools import islice
+
+from notifier.alertmanager.durations import brief_duration
+from notifier.clock import is_known
+from notifier.config.model import Recipient
+from notifier.delivery.message import FAILED, MessageState
+from notifier.incidents.lifecycle import Incident, IncidentState, next_step
+from notifier.planning.receivers import receiver_of
+from notifier.rendering.context import ShownAlert
+from notifier.runtime import Runtime
+from notifier.sms.phones import mask
+from notifier.store.ledger import Paged
+from notifier.store.store import Store
+from notifier.web.pages.moments import LocalMoment, Viewer
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """A person who was paged, and how far the page got: *kind* is good, bad or other."""
+
+    who: str
+    kind: str
+    word: str
+
+
+_ON_ITS_WAY = (MessageState.QUEUED, MessageState.SENDING, MessageState.UNSETTLED)
+_RANKS: Sequence[tuple[Collection[str], str, str]] = (
+    ((MessageState.DELIVERED,), "good", "delivered"),
+    ((MessageState.ACCEPTED,), "other", "sent"),
+    (_ON_ITS_WAY, "other", "sending"),
+    ((MessageState.HELD,), "bad", "held by a limit"),
+    (FAILED, "bad", "failed"),
+    ((MessageState.WITHDRAWN,), "other", "withdrawn"),
+)
+_HELD_UP = ("bad", "not sent yet")
+
+
+def reached(paged: Iterable[Paged], mask: Callable[[str], str]) -> tuple[Reach, ...]:
+    """Return who was paged, each once with the best state of their messages; *mask* hides bare numbers."""
+    best: dict[str, tuple[int, str]] = {}
+    for one in paged:
+        rank = next(
+            (number for number, (states, _, _) in enumerate(_RANKS) if one.state in states), len(_RANKS) - 1
+        )
+        who = one.contact or mask(one.phone)
+        if rank < best.get(who, (len(_RANKS), ""))[0]:
+            best[who] = rank, one.error or ""
+    return tuple(
+        Reach(who, *(_HELD_UP if error and _RANKS[rank][0] is _ON_ITS_WAY else _RANKS[rank][1:]))
+        for who, (rank, error) in best.items()
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Next:
+    """An escalation step to come: when, and who is paged."""
+
+    at: LocalMoment
+    recipients: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShownIncident:
+    """An incident on a page."""
+
+    id: str
+    number: int
+    title: str
+    severity: str
+    state: str
+    receiver: str
+    group_key: str
+    labels: tuple[tuple[str, str], ...]
+    firing: int
+    taken_steps: int
+    since: LocalMoment
+    opened: LocalMoment
+    holder: str | None
+    taken: LocalMoment | None
+    lapses: LocalMoment | None
+    resolved: LocalMoment | None
+    lasted: str | None
+    paged: tuple[Reach, ...]
+    ahead: tuple[Next, ...]
+    """The steps to come, the next one first."""
+    muted: str
+    """How it is muted by time intervals, empty if it is not."""
+    unmuted: LocalMoment | None
+
+    @property
+    def coming(self) -> Next | None:
+        """The next step."""
+        return self.ahead[0] if self.ahead else None
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether nobody knows of it, since no page reached anybody."""
+        return self.state == "open" and bool(self.paged) and all(one.kind == "bad" for one in self.paged)
+
+
+def shown(
+    incident: Incident, viewer: Viewer, paged: Sequence[Reach], ahead: Iterable[tuple[datetime, str]]
+) -> ShownIncident:
+    """Return *incident* as *viewer* sees it.
+
+    Args:
+        incident: the incident.
+        viewer: whose clocks times are shown by.
+        paged: who was paged.
+        ahead: when the next steps are due, and who they page.
+    """
+    is_open, is_taken = (
+        incident.state is state for state in (IncidentState.OPEN, IncidentState.ACKNOWLEDGED)
+    )
+    since = incident.began_at or incident.opened_at
+    return ShownIncident(
+        id=incident.id,
+        number=incident.number,
+        title=incident.title,
+        severity=incident.severity or incident.labels.get("severity", ""),
+        state=incident.state.value,
+        receiver=incident.receiver,
+        group_key=incident.group_key,
+        labels=tuple(sorted(incident.labels.items())),
+        firing=len(incident.firing),
+        taken_steps=incident.steps_taken,
+        since=viewer.moment(since),
+        opened=viewer.moment(incident.opened_at),
+        holder=incident.holder,
+        taken=viewer.maybe(incident.acknowledged_at) if is_taken else None,
+        lapses=viewer.maybe(incident.due_at) if is_taken else None,
+        resolved=viewer.maybe(incident.resolved_at),
+        lasted=brief_duration(incident.resolved_at - since) if incident.resolved_at is not None else None,
+        paged=tuple(paged),
+        ahead=tuple(Next(viewer.moment(at), recipients) for at, recipients in ahead),
+        muted=incident.muted_by if is_open else "",
+        unmuted=viewer.maybe(incident.muted_until) if is_open else None,
+    )
+
+
+def load_shown(
+    store: Store, runtime: Runtime, found: Sequence[Incident], viewer: Viewer, most_steps: int = 1
+) -> list[ShownIncident]:
+    """Return *found* as *viewer* sees them, each with at most *most_steps* of the steps to come."""
+    paged = store.ledger.paged([incident.id for incident in found])
+    return [
+        shown(
+            incident,
+            viewer,
+            reached(paged.get(incident.id, ()), mask),
+            islice(steps_ahead(runtime, incident), most_steps),
+        )
+        for incident in found
+    ]
+
+
+def steps_ahead(runtime: Runtime, incident: Incident) -> Iterator[tuple[datetime, str]]:
+    """Yield when the next steps of *incident* are due and who they page, if nobody acknowledges."""
+    at, receiver = incident.next_step_at, receiver_of(runtime, incident)
+    policy, step, round_ = runtime.policy(receiver), incident.step, incident.round
+    while at is not None:
+        on_call: Callable[[Sequence[str]], tuple[Recipient, ...]] = partial(runtime.recipients, now=at)
+        outcome = next_step(policy, step, round_, at, on_call)
+        recipients = outcome.recipients or runtime.fallback_recipients(receiver, at)
+        yield at, ", ".join(one.name or mask(one.phone) for one in recipients) or "nobody"
+        step, round_, at = outcome.step, outcome.round, outcome.due_at
+
+
+# -- its alerts ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ListedAlert:
+    """An alert that fires, or did: *links* are those of its annotations that lead to a page."""
+
+    name: str
+    where: str
+    severity: str
+    since: LocalMoment | None
+    ended: LocalMoment | None
+    summary: str
+    links: tuple[tuple[str, str], ...]
+
+
+def listed(alerts: Iterable[ShownAlert], viewer: Viewer) -> list[ListedAlert]:
+    """Return *alerts* as a list of what is broken."""
+    return [
+        ListedAlert(
+            alert.name,
+            alert.target,
+            alert.severity,
+            viewer.moment(alert.starts_at) if is_known(alert.starts_at) else None,
+            viewer.maybe(alert.ends_at),
+            alert.annotations.get("summary") or alert.annotations.get("description") or "",
+            tuple(
+                (name.replace("_", " "), value)
+                for name, value in alert.annotations.items()
+                if value.startswith(("https://", "http://")) and " " not in value
+            ),
+        )
+        for alert in alerts
+    ]

@@ -1,1 +1,0 @@
-"""What pages show, made of what is stored and configured. Nothing is read or done here."""
