@@ -402,11 +402,11 @@ def test_whoever_is_reached_through_two_receivers_has_both_incidents(make, emula
     assert sorted(who for who, _ in told(emulator)) == ["alice", "bob"]
     assert sorted(pager.states()) == ["accepted", "accepted", "merged"]
     pager.hand.move(seconds=5)
-    found = pager.store.incidents.latest_of(person(pager, "alice"), pager.hand(), IncidentState.OPEN)
+    found = pager.store.paged.latest_of(person(pager, "alice"), pager.hand(), IncidentState.OPEN)
     assert [incident.receiver for incident in found] == ["ops", "db"]
-    (bobs,) = pager.store.incidents.latest_of(person(pager, "bob"), pager.hand(), IncidentState.OPEN)
+    (bobs,) = pager.store.paged.latest_of(person(pager, "bob"), pager.hand(), IncidentState.OPEN)
     assert bobs.receiver == "db"
-    assert [i.number for i in pager.store.incidents.told_with(found[0], person(pager, "alice"))] == [1, 2]
+    assert [i.number for i in pager.store.paged.paged_with(found[0], person(pager, "alice"))] == [1, 2]
 
 
 @both_engines

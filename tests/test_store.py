@@ -510,8 +510,8 @@ LOOKS = {
     "incidents due": lambda store, now: store.incidents.due(now, 10),
     "incidents unmuted": lambda store, now: store.incidents.unmuting(now, 10),
     "numbers": lambda store, now: store.incidents.numbers(1),
-    "involved": lambda store, now: store.incidents.involved("i"),
-    "latest page": lambda store, now: store.incidents.latest_of(
+    "involved": lambda store, now: store.paged.involved("i"),
+    "latest page": lambda store, now: store.paged.latest_of(
         Recipient("alice", ALICE, "en", ZoneInfo("UTC")), now, IncidentState.OPEN
     ),
     "receipts due": lambda store, now: store.receipts.due(now, 10),

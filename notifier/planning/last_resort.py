@@ -25,7 +25,7 @@ from notifier.rendering.compose import plain_text
 from notifier.rendering.context import build_notification
 from notifier.runtime import Runtime
 from notifier.sms.encoding import Encoding, encode, measure, shorten
-from notifier.store.incidents import HEARTBEATS
+from notifier.store.incident_rows import HEARTBEATS
 from notifier.store.records import IncidentChange, NewNotification, StoredWebhook
 
 log = structlog.get_logger(__name__)

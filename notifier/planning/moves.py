@@ -10,7 +10,7 @@ from notifier.incidents.lifecycle import (
     IncidentState,
 )
 from notifier.planning.division import ReceiverAlerts
-from notifier.store.incidents import HEARTBEATS
+from notifier.store.incident_rows import HEARTBEATS
 
 
 @dataclass(frozen=True, slots=True)

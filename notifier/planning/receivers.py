@@ -12,7 +12,7 @@ from notifier.incidents.lifecycle import (
 )
 from notifier.planning.division import divide
 from notifier.runtime import Runtime
-from notifier.store.incidents import Involved
+from notifier.store.paged_incidents import Involved
 
 
 def receiver_of(runtime: Runtime, incident: Incident) -> Receiver:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, bindparam, func, insert, or_, select, update
 
 from notifier.delivery.message import FAILED, Ending, Job, Message, MessageState, Reduced
 from notifier.store.database import Database
-from notifier.store.incidents import Incidents
+from notifier.store.incident_changes import escalate_now
 from notifier.store.messages import OF_INCIDENTS, WITH_INCIDENT, reword
 from notifier.store.records import Claims
 from notifier.store.replicas import free_orphans
@@ -103,10 +103,9 @@ CLAIM_LOST = "was not started: the database did not answer"
 class JobStore:
     """The jobs of a database, each an attempt to send one text."""
 
-    def __init__(self, database: Database, incidents: Incidents) -> None:
-        """Read and write *database*; *incidents* are escalated where a message fails."""
+    def __init__(self, database: Database) -> None:
+        """Read and write *database*."""
         self._database = database
-        self._incidents = incidents
 
     def claim(self, claimed: Sequence[Job]) -> Future[list[Job]]:
         """Write down that *claimed* are about to be sent; return those whose messages were all still queued."""
@@ -233,7 +232,7 @@ class JobStore:
         for message_id, state in failed.items():
             connection.execute(_END_MERGED, {"message": message_id, "state": state, "now": now})
         if failed:
-            self._incidents.escalate_now(connection, failed, now)
+            escalate_now(connection, failed, now)
 
     def requeue(
         self, job: Job, due_at: datetime, error: str, now: datetime, query_id: str | None = None

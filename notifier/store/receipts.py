@@ -22,7 +22,7 @@ from sqlalchemy import (
 
 from notifier.delivery.message import MessageState, Reduced
 from notifier.store.database import Database
-from notifier.store.incidents import Incidents
+from notifier.store.incident_changes import escalate_now
 from notifier.store.messages import reword
 from notifier.store.schema import incidents, jobs, messages
 
@@ -143,10 +143,9 @@ class ReceiptSeen:
 class ReceiptStore:
     """The messages that await their receipts."""
 
-    def __init__(self, database: Database, incidents: Incidents) -> None:
+    def __init__(self, database: Database) -> None:
         """Work on *database*."""
         self._database = database
-        self._incidents = incidents
 
     def due(self, now: datetime, limit: int, without: Collection[str] = ()) -> list[Followed]:
         """Return the messages whose receipts are to be asked for, those due longest first.
@@ -222,7 +221,7 @@ class ReceiptStore:
                     .where(messages.c.merged_into.in_(failed))
                     .values(state=MessageState.UNDELIVERED)
                 )
-                self._incidents.escalate_now(connection, failed, now)
+                escalate_now(connection, failed, now)
 
         return self._database.submit(operation, notifies=("escalator", "sender"))
 

@@ -22,7 +22,7 @@ from notifier.config.model import Recipient
 from notifier.delivery.message import NewMessage
 from notifier.incidents.lifecycle import Kind
 from notifier.store.database import Database
-from notifier.store.incidents import Incidents
+from notifier.store.incident_changes import put_incident
 from notifier.store.messages import ADD_MESSAGES, message_row
 from notifier.store.records import IncidentChange
 from notifier.store.schema import jobs, messages, replies
@@ -63,10 +63,9 @@ class Written(Enum):
 class ReplyStore:
     """The replies that were read."""
 
-    def __init__(self, database: Database, incidents: Incidents) -> None:
+    def __init__(self, database: Database) -> None:
         """Work on *database*."""
         self._database = database
-        self._incidents = incidents
 
     def unread(self, account: str, ids: Collection[int]) -> list[int]:
         """Return those of the *ids* of *account* that were not read yet, oldest first."""
@@ -170,7 +169,7 @@ class ReplyStore:
                 return Written.BEFORE
             try:
                 with connection.begin_nested() as attempt:
-                    is_done = all(self._incidents.put(connection, change, now) for change in changes)
+                    is_done = all(put_incident(connection, change, now) for change in changes)
                     if not is_done:
                         attempt.rollback()
             except IntegrityError:

@@ -11,6 +11,7 @@ from notifier.store.incidents import Incidents
 from notifier.store.jobs import JobStore
 from notifier.store.ledger import Ledger
 from notifier.store.outbox import Outbox
+from notifier.store.paged_incidents import PagedIncidents
 from notifier.store.receipts import ReceiptStore
 from notifier.store.reloads import Reloads
 from notifier.store.replicas import ReplicaStore
@@ -32,11 +33,12 @@ class Store(Database):
         super().__init__(place, self._remember)
         self._repetitions = self.backend.repetitions()
         self.incidents = Incidents(self)
-        self.webhooks = WebhookStore(self, self.incidents, self._repetitions)
-        self.jobs = JobStore(self, self.incidents)
+        self.paged = PagedIncidents(self)
+        self.webhooks = WebhookStore(self, self._repetitions)
+        self.jobs = JobStore(self)
         self.outbox = Outbox(self, self.jobs)
-        self.receipts = ReceiptStore(self, self.incidents)
-        self.replies = ReplyStore(self, self.incidents)
+        self.receipts = ReceiptStore(self)
+        self.replies = ReplyStore(self)
         self.timestamps = Timestamps(self)
         self.replicas = ReplicaStore(self)
         self.reloads = Reloads(self)

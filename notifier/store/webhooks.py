@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 
 from notifier.store.database import Database
 from notifier.store.engine import Repetitions
-from notifier.store.incidents import Incidents
+from notifier.store.incident_changes import put_incident
 from notifier.store.messages import ADD_MESSAGES, message_row
 from notifier.store.records import IncidentChange, NewNotification, NewWebhook, StoredWebhook
 from notifier.store.schema import from_microseconds, notifications, to_microseconds, webhooks
@@ -72,10 +72,9 @@ _ADD_WEBHOOKS = insert(webhooks)
 class WebhookStore:
     """The webhooks of a database."""
 
-    def __init__(self, database: Database, incidents: Incidents, repetitions: Repetitions) -> None:
-        """Read and write *database*, with the *incidents* that webhooks change; *repetitions* are not stored."""
+    def __init__(self, database: Database, repetitions: Repetitions) -> None:
+        """Read and write *database*; *repetitions* are not stored."""
         self._database = database
-        self._incidents = incidents
         self._repetitions = repetitions
 
     def add(self, batch: Sequence[NewWebhook], window: timedelta) -> Future[set[str]]:
@@ -170,7 +169,7 @@ class WebhookStore:
         try:
             with connection.begin_nested() as attempt:
                 taken = connection.execute(_PLAN, {"webhook": webhook_id, "now": now}).rowcount == 1
-                if taken and all(self._incidents.put(connection, change, now) for change in changes):
+                if taken and all(put_incident(connection, change, now) for change in changes):
                     return True
                 attempt.rollback()
         except IntegrityError:  # another replica opened the same, or took the same number

@@ -292,7 +292,7 @@ class Actions:
         runtime = self._current.runtime
         others: dict[str, Recipient] = {}
         if to_others:
-            involved = recipients_of(runtime, self._store.incidents.involved(incident.id))
+            involved = recipients_of(runtime, self._store.paged.involved(incident.id))
             others = {r.phone: r for r in involved}
         if (holder := runtime.contacts.get(incident.holder or "")) is not None:
             others.setdefault(holder.phone, holder)

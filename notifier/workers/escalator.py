@@ -31,7 +31,7 @@ from notifier.planning.receivers import receiver_of, recipients_of, successor
 from notifier.planning.texts import new_messages
 from notifier.rendering.context import Notification, notification_from_incident
 from notifier.runtime import Runtime
-from notifier.store.incidents import HEARTBEATS
+from notifier.store.incident_rows import HEARTBEATS
 from notifier.store.records import IncidentChange
 from notifier.store.store import Store
 from notifier.workers.context import Context
@@ -174,7 +174,7 @@ class Escalator(Worker):
             Reason.REPLACED,
         ):
             return IncidentChange(unmuted)
-        involved = recipients_of(runtime, self._store.incidents.involved(incident.id))
+        involved = recipients_of(runtime, self._store.paged.involved(incident.id))
         planned = plan(runtime, webhook, part, unmuted, involved, None, now)
         report_failures(self._metrics, planned.pages, incident=incident.number)
         after = planned.incident or unmuted
@@ -205,7 +205,7 @@ class Escalator(Worker):
         )
         if known is None:  # nothing says whose it is: the first receiver's, unless that has one of this group
             current = self._moved(current, receiver)
-            again = recipients_of(runtime, self._store.incidents.involved(incident.id))
+            again = recipients_of(runtime, self._store.paged.involved(incident.id))
             # Before the people of the first receiver, those who were paged are paged again.
             if again and current.receiver == receiver.name:
                 outcome = StepOutcome(again, 0, 0, now + _FALLBACK_DELAY)
@@ -213,7 +213,7 @@ class Escalator(Worker):
         after = escalated(current, outcome)
         reason = Reason.REOPENED if has_lapsed else Reason.HEARD if is_first else Reason.ESCALATED
         # Whoever is the first to be reached need not know that others could not be.
-        is_first_told = reason is Reason.ESCALATED and not self._store.incidents.involved(incident.id)
+        is_first_told = reason is Reason.ESCALATED and not self._store.paged.involved(incident.id)
         build = self._builder(incident, part, "page" if is_first_told else _REASONS[reason], now)
         notification = build("en")
         written = written_for(runtime, receiver, build, recipients, Kind.PAGE, now)

@@ -34,7 +34,7 @@ from notifier.rendering.compose import title
 from notifier.rendering.context import Notification, ShownAlert
 from notifier.runtime import Runtime
 from notifier.store.engine import StoreUnavailable
-from notifier.store.incidents import HEARTBEATS
+from notifier.store.incident_rows import HEARTBEATS
 from notifier.store.records import IncidentChange
 from notifier.store.store import Store
 from notifier.workers.context import Context
@@ -250,7 +250,7 @@ class Heartbeats(Worker):
             )
             return replace(notification, number=incident.number)
 
-        recipients = recipients_of(self._current.runtime, self._store.incidents.involved(incident.id))
+        recipients = recipients_of(self._current.runtime, self._store.paged.involved(incident.id))
         self._write(receiver, resolved(incident, now), build, recipients, Kind.RESOLVED, now)
         log.info("heartbeat is back", heartbeat=one.name, incident=incident.number)
 

@@ -32,7 +32,7 @@ from notifier.planning.texts import new_messages
 from notifier.rendering.compose import (
     title,
 )
-from notifier.store.incidents import HEARTBEATS
+from notifier.store.incident_rows import HEARTBEATS
 from notifier.store.records import IncidentChange, NewNotification, StoredWebhook
 from notifier.workers.context import Context
 from notifier.workers.set_aside import MOST_ATTEMPTS, isolate
@@ -234,7 +234,7 @@ class Planner(Worker):
         return {SEEN + name for name in seen_in(configured, webhook)}
 
     def _involved(self, incident: Incident) -> tuple[Recipient, ...]:
-        return recipients_of(self._current.runtime, self._store.incidents.involved(incident.id))
+        return recipients_of(self._current.runtime, self._store.paged.involved(incident.id))
 
     def _stored_form(
         self, stored: StoredWebhook, planned: Plan, said: dict[tuple[object, ...], str], now: datetime

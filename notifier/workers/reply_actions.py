@@ -33,7 +33,7 @@ from notifier.ovh.models import Incoming
 from notifier.planning.division import alert_key
 from notifier.rendering.phrases import notice
 from notifier.sms.encoding import clip
-from notifier.store.incidents import HEARTBEATS
+from notifier.store.incident_rows import HEARTBEATS
 from notifier.store.records import IncidentChange
 from notifier.store.replies import READING
 from notifier.workers.actions import Actions, Via
@@ -117,7 +117,7 @@ class ReplyActions:
             at -= READING  # it is about what can have been read
         if is_repeated:
             # Networks deliver a message twice now and then.
-            left = self._store.incidents.open_of(person, at + _SKEW) if isinstance(command, Ack) else []
+            left = self._store.paged.open_of(person, at + _SKEW) if isinstance(command, Ack) else []
             rest = _still_open(left, person.language)
             return Meaning("repeated", answers=[f"{notice('repeated', person.language)} {rest}".strip()])
         return self._meaning(command, person, at, now, settings, silences)
@@ -209,20 +209,20 @@ class ReplyActions:
                 outcome = "not paged"
                 answers.append(notice("not_paged", person.language, number=number))
             else:
-                found |= {with_it.id: with_it for with_it in self._store.incidents.told_with(one, person)}
+                found |= {with_it.id: with_it for with_it in self._store.paged.paged_with(one, person)}
         return _Meant(tuple(found.values()), outcome, tuple(answers))
 
     def _was_paged(self, incident: Incident, person: Recipient) -> bool:
         """Whether *person* was sent a page of *incident*, or has it in hand."""
         if incident.holder == person.name:
             return True
-        involved = self._store.incidents.involved(incident.id)
+        involved = self._store.paged.involved(incident.id)
         return any(one.contact == person.name or one.phone == person.phone for one in involved)
 
     def _latest(self, person: Recipient, before: datetime) -> _Meant:
         """Return the incidents of the last page that *person* was sent before then."""
         unresolved = IncidentState.OPEN, IncidentState.ACKNOWLEDGED
-        found = self._store.incidents.latest_of(person, before, *unresolved)
+        found = self._store.paged.latest_of(person, before, *unresolved)
         if found:
             return _Meant(tuple(found))
         return _Meant((), "nothing open", (notice("nothing_open", person.language),))
@@ -242,7 +242,7 @@ class ReplyActions:
 
         Without a number that is the latest page; where several are open, those of the highest severity among them.
         """
-        open_ = self._store.incidents.open_of(person, before)
+        open_ = self._store.paged.open_of(person, before)
         if numbers:
             meant = self._numbered(person, numbers, before, any_contact=any_contact)
         elif open_ and every:

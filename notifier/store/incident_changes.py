@@ -1,0 +1,159 @@
+"""Changes of incidents, each on the connection of a transaction that is under way."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    bindparam,
+    delete,
+    exists,
+    insert,
+    or_,
+    select,
+    update,
+)
+
+from notifier.delivery.message import FAILED, MessageState
+from notifier.ids import new_id
+from notifier.incidents.lifecycle import PAGING, IncidentState, Kind
+from notifier.store.incident_rows import MOST_ALERTS, UNRESOLVED, to_row
+from notifier.store.records import IncidentChange
+from notifier.store.schema import IS_WAITING, events, incident_alerts, incidents, messages
+
+_FIXED = ("id", "number", "opened_at", "began_at")
+"""Columns that are written once: a change leaves them as they are."""
+_ADD = insert(incidents)
+_CHANGE = (
+    update(incidents)
+    .where(incidents.c.id == bindparam("incident"), incidents.c.version == bindparam("read"))
+    .values({column.name: bindparam(column.name) for column in incidents.c if column.name not in _FIXED})
+)
+_ADD_EVENTS = insert(events)
+_other = messages.alias("other")
+_WITHDRAW = (
+    update(messages)
+    .where(
+        messages.c.incident_id == bindparam("incident"),
+        messages.c.kind.in_(PAGING),
+        IS_WAITING,
+        ~exists().where(_other.c.merged_into == messages.c.id),  # it pages for another incident, too
+    )
+    .values(state=MessageState.WITHDRAWN, finished_at=bindparam("now"))
+)
+_ADD_ALERTS = insert(incident_alerts)
+_DELETE_ALERTS = delete(incident_alerts).where(incident_alerts.c.incident_id == bindparam("incident"))
+
+
+def put_incident(connection: Connection, change: IncidentChange, now: datetime) -> bool:
+    """Write down the incident of *change* and what happened to it, unless others changed it meanwhile."""
+    row = to_row(change.incident)
+    if change.is_new:
+        taken = or_(
+            incidents.c.number == row["number"],
+            (incidents.c.receiver == row["receiver"]) & (incidents.c.group_key == row["group_key"]),
+        )
+        if connection.execute(select(incidents.c.id).where(UNRESOLVED, taken).limit(1)).first():
+            return False
+        connection.execute(_ADD, row)
+    else:
+        row |= {"incident": row.pop("id"), "read": row["version"], "version": row["version"] + 1}
+        for name in _FIXED[1:]:
+            del row[name]
+        if connection.execute(_CHANGE, row).rowcount != 1:
+            return False
+    _index_alerts(connection, change)
+    if change.withdraws_pages:
+        connection.execute(_WITHDRAW, {"incident": change.incident.id, "now": now})
+    if change.events:
+        connection.execute(
+            _ADD_EVENTS,
+            [
+                {
+                    "id": new_id(now),
+                    "incident_id": change.incident.id,
+                    "at": now,
+                    "kind": event.reason,
+                    "by": event.by,
+                    "via": event.via,
+                    "detail": event.detail,
+                }
+                for event in change.events
+            ],
+        )
+    return True
+
+
+def _index_alerts(connection: Connection, change: IncidentChange) -> None:
+    """Have the incident found by the alerts that fire in it, until it is resolved."""
+    incident = change.incident
+    is_over = incident.state is IncidentState.RESOLVED
+    if not change.is_new and (is_over or change.events):
+        connection.execute(_DELETE_ALERTS, {"incident": incident.id})
+    alerts = sorted(incident.firing)[:MOST_ALERTS]
+    if alerts and not is_over and (change.is_new or change.events):
+        rows = [{"alert": alert, "incident_id": incident.id} for alert in alerts]
+        connection.execute(_ADD_ALERTS, rows)
+
+
+def escalate_now(connection: Connection, message_ids: Collection[str], now: datetime) -> None:
+    """Make due *now* the next step of the incidents of which the failed messages *message_ids* reached nobody.
+
+    - Nothing of the incident was ever accepted, and nothing is under way: an outage was longer than
+      ``expire_after``. The steps start over, so that the person on call is the first to be paged.
+    - A step's pages all failed: the next step comes at once. After the last step, one that expired before it
+      was sent is taken again.
+    - An update reached nobody: the next step tells of all that fires; an acknowledged incident is reopened.
+    """
+    ids = list(message_ids)
+    is_failed = or_(messages.c.id.in_(ids), messages.c.merged_into.in_(ids))
+    other = messages.alias("other")
+
+    def of_failed(kind: Kind, *more: ColumnElement[bool]) -> Select[Any]:
+        return select(messages.c.incident_id).where(
+            messages.c.kind == kind, messages.c.incident_id.is_not(None), is_failed, *more
+        )
+
+    def change(*where: ColumnElement[bool], **values: Any) -> None:
+        given = {"due_at": now, "version": incidents.c.version + 1, **values}
+        connection.execute(update(incidents).where(*where).values(given))
+
+    is_open = incidents.c.state == IncidentState.OPEN
+    expired = messages.c.state == MessageState.EXPIRED
+    of_incident = (other.c.incident_id == incidents.c.id) & other.c.kind.in_(PAGING)
+    is_under_way_or_sent = exists().where(
+        of_incident,
+        or_(other.c.ovh_id.is_not(None), other.c.state.not_in((*FAILED, MessageState.WITHDRAWN))),
+    )
+    change(incidents.c.id.in_(of_failed(Kind.PAGE, expired)), is_open, ~is_under_way_or_sent, step=0)
+    is_reached = exists().where(
+        of_incident,
+        other.c.kind == Kind.PAGE,
+        other.c.step == incidents.c.steps_taken,
+        other.c.state.not_in(FAILED),
+    )
+    change(incidents.c.id.in_(of_failed(Kind.PAGE)), is_open, incidents.c.due_at > now, ~is_reached)
+    change(
+        incidents.c.id.in_(of_failed(Kind.PAGE, expired)),
+        is_open,
+        incidents.c.due_at.is_(None),
+        incidents.c.step > 0,
+        ~is_reached,
+        step=incidents.c.step - 1,
+    )
+    is_told = exists().where(  # another message of the same update
+        other.c.incident_id == messages.c.incident_id,
+        other.c.kind == Kind.UPDATE,
+        other.c.created_at == messages.c.created_at,
+        other.c.state.not_in(FAILED),
+    )
+    change(
+        incidents.c.id.in_(of_failed(Kind.UPDATE, ~is_told)),
+        UNRESOLVED,
+        or_(incidents.c.due_at.is_(None), incidents.c.due_at > now),
+    )

@@ -1,0 +1,155 @@
+"""Who was paged for which incidents, as replies and notices need it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, bindparam, exists, or_, select
+
+from notifier.config.model import Recipient
+from notifier.delivery.message import FAILED, MessageState
+from notifier.incidents.lifecycle import PAGING, Incident, IncidentState, Kind
+from notifier.store.database import Database
+from notifier.store.incident_rows import COLUMNS, UNRESOLVED, to_incident
+from notifier.store.schema import incidents, messages
+
+_SEEN = (MessageState.SENDING, MessageState.UNSETTLED, MessageState.ACCEPTED, MessageState.DELIVERED)
+"""The states of messages that somebody may have read."""
+_UNREACHED = (*FAILED, MessageState.WITHDRAWN)
+_INVOLVED = (
+    select(messages.c.contact, messages.c.phone, messages.c.state)
+    .where(messages.c.incident_id == bindparam("incident"), messages.c.kind.in_(PAGING))
+    .order_by(messages.c.id)
+)
+_MERGED = messages.alias("merged")
+
+
+@dataclass(frozen=True, slots=True)
+class Involved:
+    """Somebody who was paged for an incident: a contact's name (empty for a bare number), and the number."""
+
+    contact: str
+    phone: str
+
+
+class PagedIncidents:
+    """The incidents of a database, by who was paged for them."""
+
+    def __init__(self, database: Database) -> None:
+        """Read *database*."""
+        self._database = database
+
+    def involved(self, incident_id: str) -> list[Involved]:
+        """Return those who were paged for an incident, each once, except those whom no message reached."""
+        with self._database.reading() as connection:
+            rows = connection.execute(_INVOLVED, {"incident": incident_id}).all()
+        return list(
+            dict.fromkeys(Involved(row.contact, row.phone) for row in rows if row.state not in _UNREACHED)
+        )
+
+    def latest_of(self, person: Recipient, before: datetime, *states: IncidentState) -> list[Incident]:
+        """Return the incident, in one of *states*, of the last page that went to *person* before *before*.
+
+        Other incidents in the same page are returned after it.
+        """
+        wanted = incidents.c.state.in_(states)
+        with self._database.reading() as connection:
+            numbers = _numbers(connection, person)
+        page = (
+            select(messages.c.id, messages.c.incident_id)
+            .where(
+                messages.c.phone.in_(numbers),
+                messages.c.sent_at <= before,
+                messages.c.kind.in_((*PAGING, Kind.DIGEST)),
+                messages.c.state.in_(_SEEN),
+                or_(
+                    exists().where(incidents.c.id == messages.c.incident_id, wanted),
+                    exists().where(
+                        _MERGED.c.merged_into == messages.c.id,
+                        incidents.c.id == _MERGED.c.incident_id,
+                        wanted,
+                    ),
+                ),
+            )
+            .order_by(messages.c.sent_at.desc(), messages.c.id.desc())
+            .limit(1)
+        )
+        with self._database.reading() as connection:
+            last = connection.execute(page).first()
+            if last is None:
+                return []
+            merged = select(messages.c.incident_id).where(messages.c.merged_into == last.id)
+            rows = connection.execute(
+                select(*COLUMNS)
+                .where(wanted, or_(incidents.c.id == last.incident_id, incidents.c.id.in_(merged)))
+                .order_by(incidents.c.id)
+            )
+            return sorted(map(to_incident, rows), key=lambda incident: incident.id != last.incident_id)
+
+    def open_of(self, person: Recipient, before: datetime) -> list[Incident]:
+        """Return the incidents that nobody has and that *person* was paged for before then, the latest first.
+
+        Pages that went out in a digest count; those that are still queued do not.
+        """
+        carrier = messages.alias("carrier")
+        with self._database.reading() as connection:
+            numbers = _numbers(connection, person)
+        is_sent = messages.c.state.in_(_SEEN) & (messages.c.sent_at <= before)
+        is_merged = (messages.c.state == MessageState.MERGED) & exists().where(
+            carrier.c.id == messages.c.merged_into, carrier.c.state.in_(_SEEN), carrier.c.sent_at <= before
+        )
+        page = exists().where(
+            messages.c.incident_id == incidents.c.id,
+            messages.c.phone.in_(numbers),
+            messages.c.kind.in_(PAGING),
+            or_(is_sent, is_merged),
+        )
+        statement = (
+            select(*COLUMNS)
+            .where(UNRESOLVED, incidents.c.state == IncidentState.OPEN, page)
+            .order_by(incidents.c.id.desc())
+        )
+        with self._database.reading() as connection:
+            return [to_incident(row) for row in connection.execute(statement)]
+
+    def paged_with(self, incident: Incident, person: Recipient) -> list[Incident]:
+        """Return *incident*, and those that *person* was paged for by the same messages."""
+        with self._database.reading() as connection:
+            numbers = _numbers(connection, person)
+        own = select(messages.c.id).where(
+            messages.c.incident_id == incident.id,
+            messages.c.phone.in_(numbers),
+            messages.c.kind.in_(PAGING),
+        )
+        # Of a group that was told once for several receivers, all is in the same digest, if it is in one.
+        digests = select(messages.c.merged_into).where(messages.c.id.in_(own))
+        with self._database.reading() as connection:
+            merged = connection.execute(
+                select(*COLUMNS)
+                .distinct()
+                .join(messages, messages.c.incident_id == incidents.c.id)
+                .where(
+                    or_(
+                        messages.c.merged_into.in_(own),
+                        (incidents.c.group_key == incident.group_key) & messages.c.merged_into.in_(digests),
+                    ),
+                    UNRESOLVED,
+                    incidents.c.id != incident.id,
+                )
+                .order_by(incidents.c.id)
+            )
+            return [incident, *map(to_incident, merged)]
+
+
+def _numbers(connection: Connection, person: Recipient) -> list[str]:
+    """Return the numbers at which *person* was paged for what is open: that of today, and those of before."""
+    if not person.name:
+        return [person.phone]
+    statement = (
+        select(messages.c.phone)
+        .distinct()
+        .join(incidents, incidents.c.id == messages.c.incident_id)
+        .where(UNRESOLVED, messages.c.contact == person.name)
+    )
+    return sorted({person.phone, *connection.execute(statement).scalars()})
