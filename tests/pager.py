@@ -8,7 +8,7 @@ import pytest
 
 from notifier.alertmanager.webhook import group_hash, identity, parse_envelope
 from notifier.delivery.retry import LISTING_DELAY
-from notifier.delivery.selection import Limits
+from notifier.delivery.snapshot import Limits
 from notifier.ids import new_id
 from notifier.metrics import Metrics
 from notifier.reload import load

@@ -20,7 +20,8 @@ from notifier.delivery.accounts import (
 from notifier.delivery.message import Job, Message
 from notifier.delivery.retry import PauseReason
 from notifier.emulator import Emulator, Fault, FaultKind
-from notifier.emulator.account import Emulation, bad_request
+from notifier.emulator.account import Emulation
+from notifier.emulator.models import bad_request
 from tests.conftest import ALICE, BOB, account, alert, webhook
 from tests.pager import ONE, texts
 from tests.postgres import both_engines

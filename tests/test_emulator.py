@@ -12,7 +12,7 @@ import requests
 
 from notifier.config.ovh import Ovh
 from notifier.emulator import Emulation
-from notifier.emulator.account import Refusal
+from notifier.emulator.models import Refusal
 from notifier.ovh.client import OvhClient
 from notifier.ovh.session import ServerClock, ThreadClient
 from tests.conftest import ALICE, BOB

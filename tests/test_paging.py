@@ -13,7 +13,7 @@ from notifier.delivery.message import Job, Message, MessageState
 from notifier.delivery.retry import AskAgain, NotTaken, PauseReason, settle
 from notifier.delivery.selection import MAX_RECIPIENTS, gather, mark_late
 from notifier.emulator import Fault, FaultKind
-from notifier.emulator.account import Refusal, bad_request
+from notifier.emulator.models import Refusal, bad_request
 from notifier.ids import new_id
 from notifier.ovh.client import Outcome
 from notifier.ovh.models import Outgoing, Sent

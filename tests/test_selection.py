@@ -6,7 +6,8 @@ from datetime import timedelta
 import pytest
 
 from notifier.delivery.message import Hold, MessageState
-from notifier.delivery.selection import Backlog, Limits, Snapshot, Turns, Usage, select
+from notifier.delivery.selection import select
+from notifier.delivery.snapshot import Backlog, Limits, Snapshot, Turns, Usage
 from notifier.incidents.lifecycle import Kind
 from notifier.store.schema import messages
 from tests.conftest import ALICE, account, alert, webhook

@@ -26,7 +26,7 @@ from sqlalchemy.exc import OperationalError
 from notifier.config.model import CreditLimit, PerContact, Recipient
 from notifier.config.ovh import Rate
 from notifier.delivery.message import Ending, Job, MessageState, NewMessage
-from notifier.delivery.selection import Limits, Snapshot
+from notifier.delivery.snapshot import Limits, Snapshot
 from notifier.ids import first_id, new_id
 from notifier.incidents.lifecycle import IncidentState
 from notifier.store import migrations

@@ -28,7 +28,7 @@ from notifier.cli.options import (
 from notifier.clock import utc_now
 from notifier.config.model import Configuration
 from notifier.config.source import Problem
-from notifier.config.types import Moment, parse_moment
+from notifier.config.times import Moment, parse_moment
 from notifier.incidents.heartbeats import beats
 from notifier.oncall.calendars import AHEAD
 from notifier.oncall.schedules import COVER, Schedule, Schedules, Shift, shift_json

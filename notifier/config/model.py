@@ -24,27 +24,29 @@ from sqlalchemy import URL, make_url
 from notifier.alertmanager.time_intervals import Interval
 from notifier.config.ovh import Accounts
 from notifier.config.section import Section
-from notifier.config.types import (
-    FROM_FILE,
+from notifier.config.times import (
     DayHours,
     Days,
     DaysOfMonth,
+    LocalTime,
+    Months,
+    ShiftLength,
+    Times,
+    Weekdays,
+    Years,
+)
+from notifier.config.types import (
+    FROM_FILE,
     Duration,
     HttpUrl,
     Language,
-    LocalTime,
     Location,
     Matchers,
-    Months,
     Name,
     PositiveDuration,
     Region,
-    ShiftLength,
     StorageUrl,
-    Times,
     TimeZone,
-    Weekdays,
-    Years,
     count,
 )
 from notifier.config.web import Web

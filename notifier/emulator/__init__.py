@@ -4,8 +4,9 @@ It verifies signatures and the clock, refuses parameters it does not know, keeps
 credits, receipts, replies and callbacks, and fails in every way it is told to.
 """
 
-from notifier.emulator.account import Credentials, Emulation, Sms
+from notifier.emulator.account import Emulation
 from notifier.emulator.faults import Fault, FaultKind
+from notifier.emulator.models import Credentials, Sms
 from notifier.emulator.server import Emulator
 
 __all__ = ["Credentials", "Emulation", "Emulator", "Fault", "FaultKind", "Sms"]

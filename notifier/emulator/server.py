@@ -23,14 +23,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
-from pydantic import ValidationError
-
-from notifier.emulator.account import Emulation, Refusal, Sms, bad_request, not_found
+from notifier.emulator.account import Emulation
+from notifier.emulator.control import control, parse_mapping
 from notifier.emulator.faults import Fault, FaultKind, Faults
+from notifier.emulator.models import Refusal, Sms, not_found
 
-_CHANGEABLE = (
-    "credits", "status", "clock_offset", "listing_delay", "delivery_delay", "is_valid_credential", "phones_off",
-)  # fmt: skip
 _SITE = Path(__file__).parent / "site"
 _FILES = {
     "/phone": ("phone.html", "text/html; charset=utf-8"),
@@ -184,7 +181,9 @@ class _Handler(BaseHTTPRequestHandler):
             elif path.startswith("/emulator/") and self.headers.get("Sec-Fetch-Site", "none") not in _OWN:
                 raise Refusal(403, "Client::Forbidden", "A page of another site may not do that")
             elif path.startswith("/emulator/"):
-                self._answer(200, self._control(path.removeprefix("/emulator/"), body))
+                self._answer(
+                    200, control(self.server.emulator, self.command, path.removeprefix("/emulator/"), body)
+                )
             else:
                 self._answer(200, self._faulty(path, dict(parse_qsl(parts.query)), body))
         except Refusal as refusal:
@@ -198,58 +197,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _file(self, name: str, kind: str) -> None:
         self._write(200, kind, (_SITE / name).read_bytes(), _GUARD)
-
-    def _state(self) -> dict[str, Any]:
-        """Return what the phones show."""
-        emulator = self.server.emulator
-        emulation = emulator.emulation
-        accounts = [one.emulation for one in emulator.accounts]
-        for account in accounts:
-            account.settle()
-        phones = []
-        for name, number in emulator.owners.items():
-            told: list[dict[str, Any]] = [
-                {
-                    "id": f"{account.service_name} {sms.id}",
-                    "text": sms.message,
-                    "at": sms.accepted_at,
-                    "sender": sms.sender,
-                    "parts": sms.parts,
-                    "credits": sms.credits,
-                    "account": account.service_name,
-                    "is_delivered": sms.delivered_at is not None,
-                    "is_reply": False,
-                }
-                for account in accounts
-                for sms in list(account.accepted)
-                if sms.receiver == number
-            ]
-            said: list[dict[str, Any]] = [
-                {
-                    "id": f"{account.service_name} {one.id}",
-                    "text": one.message,
-                    "at": one.at,
-                    "is_reply": True,
-                }
-                for account in accounts
-                for one in list(account.replies)
-                if one.sender == number
-            ]
-            messages = sorted(told + said, key=lambda one: (one["at"], one["id"]))
-            phones.append(
-                {
-                    "name": name,
-                    "number": number,
-                    "is_off": number in emulation.phones_off,
-                    "messages": messages,
-                }
-            )
-        return {
-            "accounts": [{"name": one.service_name, "credits": one.credits} for one in accounts],
-            "faults": sum(one.faults.count() for one in emulator.accounts),
-            "pages": emulator.pages,
-            "phones": phones,
-        }
 
     def _faulty(self, path: str, query: dict[str, str], body: str) -> Any:
         emulator = self.server.emulator
@@ -321,7 +268,7 @@ class _Handler(BaseHTTPRequestHandler):
         if path == "/auth/credential" and self.command == "POST":
             if self.headers.get("X-Ovh-Application") != emulation.credentials.application_key:
                 raise Refusal(403, "Client::Forbidden", "Invalid application key", "INVALID_KEY")
-            return emulation.request_credential(_mapping(body))
+            return emulation.request_credential(parse_mapping(body))
         host = self.headers.get("Host", "")
         headers = {name.title(): value for name, value in self.headers.items()}
         emulation.authenticate(headers, self.command, f"http://{host}{self.path}", path, body)
@@ -334,7 +281,7 @@ class _Handler(BaseHTTPRequestHandler):
             case "GET", ["sms"]:
                 return [emulation.service_name]
             case "POST", ["sms", "estimate"]:
-                return emulation.estimate(_mapping(body))
+                return emulation.estimate(parse_mapping(body))
             case "GET", ["sms", "ptts"]:
                 return emulation.ptt(query)
             case _, ["sms", service, *_] if service != emulation.service_name:
@@ -342,11 +289,11 @@ class _Handler(BaseHTTPRequestHandler):
             case "GET", ["sms", _]:
                 return emulation.account()
             case "PUT", ["sms", _]:
-                return emulation.change(_mapping(body))
+                return emulation.change(parse_mapping(body))
             case "POST", ["sms", _, "jobs"]:
-                return self._send(_mapping(body), None)
+                return self._send(parse_mapping(body), None)
             case "POST", ["sms", _, "virtualNumbers", number, "jobs"]:
-                return self._send(_mapping(body), number)
+                return self._send(parse_mapping(body), number)
             case "GET", ["sms", _, "virtualNumbers", number, *_] if number not in emulation.virtual_numbers:
                 raise not_found()
             case "GET", ["sms", _, "virtualNumbers", number, *rest]:
@@ -388,76 +335,3 @@ class _Handler(BaseHTTPRequestHandler):
             ids = set(answer["ids"])
             emulator.on_accepted([sms for sms in list(emulator.emulation.accepted) if sms.id in ids])
         return answer
-
-    # the emulator's own
-
-    def _reply(self, phone: str, text: str) -> None:
-        """Let *phone* reply to what it got last, by whichever account."""
-        emulator = self.server.emulator
-        if phone in emulator.emulation.phones_off:
-            raise bad_request("[phone] It is switched off")
-
-        def last(one: Emulator) -> float:
-            return max(
-                (sms.accepted_at for sms in list(one.emulation.accepted) if sms.receiver == phone),
-                default=0.0,
-            )
-
-        max(emulator.accounts, key=last).reply(phone, text)
-
-    @staticmethod
-    def _add_fault(body: str, *emulators: Emulator) -> None:
-        for one in emulators:
-            try:
-                one.faults.add(Fault.model_validate_json(body))
-            except ValidationError as error:
-                raise bad_request(str(error)) from None
-
-    def _change(self, settings: dict[str, Any]) -> None:
-        emulator = self.server.emulator
-        emulations = [one.emulation for one in emulator.accounts]
-        for name, value in settings.items():
-            if name not in _CHANGEABLE:
-                raise bad_request(f"[{name}] is not one of {', '.join(_CHANGEABLE)}")
-            if name == "phones_off":  # whichever account sends to them
-                for emulation in emulations:
-                    emulation.phones_off = set(value)
-            else:
-                setattr(emulator.emulation, name, value)
-
-    def _control(self, what: str, body: str) -> Any:
-        emulator = self.server.emulator
-        match self.command, what:
-            case "GET", "messages":
-                return [
-                    {**sms.json(), "acceptedAt": sms.accepted_at} for sms in list(emulator.emulation.accepted)
-                ]
-            case "GET", "state":
-                return self._state()
-            case "POST", "alerts" if emulator.on_alert is not None:
-                emulator.on_alert(str(_mapping(body).get("status", "firing")))
-            case "POST", "faults":
-                self._add_fault(body, emulator)
-            case "POST", "faults/everywhere":
-                self._add_fault(body, *emulator.accounts)
-            case "DELETE", "faults":
-                for one in emulator.accounts:
-                    one.faults.clear()
-            case "POST", "settings":
-                self._change(_mapping(body))
-            case "POST", "replies":
-                reply = _mapping(body)
-                self._reply(str(reply.get("phone", "")), str(reply.get("text", "")))
-            case _:
-                raise not_found()
-        return None
-
-
-def _mapping(body: str) -> dict[str, Any]:
-    try:
-        content = json.loads(body or "{}")
-    except ValueError:
-        raise bad_request("The body is not JSON") from None
-    if not isinstance(content, dict):
-        raise bad_request("The body is not an object")
-    return content

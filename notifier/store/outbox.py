@@ -21,12 +21,8 @@ from notifier.delivery.message import (
     MessageState,
     NewMessage,
 )
-from notifier.delivery.selection import (
-    Limits,
-    Selection,
-    Snapshot,
-    is_free_of_credits,
-)
+from notifier.delivery.selection import is_free_of_credits
+from notifier.delivery.snapshot import Limits, Selection, Snapshot
 from notifier.store.database import Database
 from notifier.store.jobs import JobStore
 from notifier.store.messages import ADD_MESSAGES, chunks, message_row

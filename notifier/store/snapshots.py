@@ -10,7 +10,8 @@ from typing import Any
 from sqlalchemy import Connection, Row, and_, bindparam, case, exists, func, or_, select, true
 
 from notifier.delivery.message import FAILED, Hold, Message, MessageState
-from notifier.delivery.selection import MAX_RECIPIENTS, UNTHROTTLED, Backlog, Limits, Snapshot, Usage
+from notifier.delivery.selection import MAX_RECIPIENTS, UNTHROTTLED
+from notifier.delivery.snapshot import Backlog, Limits, Snapshot, Usage
 from notifier.delivery.throttle import CRITICAL, SHORTEST_WAIT
 from notifier.incidents.lifecycle import PAGING, IncidentState, Kind, Reason
 from notifier.store.messages import OF_INCIDENTS, WITH_INCIDENT, chunks

@@ -17,7 +17,8 @@ from notifier.clock import elapsed
 from notifier.delivery.accounts import Paused, fallback_accounts, free_slots, round_robin, unsendable
 from notifier.delivery.message import Hold
 from notifier.delivery.retry import LISTING_DELAY, LONGEST_RETRY_AFTER
-from notifier.delivery.selection import Limits, Selection, Turns, select, select_unchanged
+from notifier.delivery.selection import select, select_unchanged
+from notifier.delivery.snapshot import Limits, Selection, Turns
 from notifier.runtime import Runtime
 from notifier.sms.phones import mask
 from notifier.store.engine import StoreUnavailable

@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from notifier.clock import Clock
-from notifier.config.types import parse_moment
+from notifier.config.times import parse_moment
 from notifier.incidents.lifecycle import Incident, IncidentState
 from notifier.oncall import calendars
 from notifier.oncall.schedules import Schedule, Shift
