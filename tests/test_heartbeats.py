@@ -55,13 +55,13 @@ def test_when_none_comes_the_monitoring_is_silent_and_when_it_does_it_is_back(ma
     pager.run(20, step=5)
     assert told(emulator) == [
         ("alice", "FIRING #1 critical MonitoringSilent watchdog since 12:20: not seen for 10m: Prometheus, "
-                  "Alertmanager or the road between is down"),
+                  "Alertmanager or the network between them is down"),
     ]  # fmt: skip
     pager.run(620, step=5)
     who, text = told(emulator)[1]
     assert who == "bob"
     assert text.endswith(
-        "since 12:20: not seen for 20m: Prometheus, Alertmanager or the road between is down"
+        "since 12:20: not seen for 20m: Prometheus, Alertmanager or the network between them is down"
     )
     beat(pager)
     pager.turn()

@@ -1,4 +1,5 @@
 import json
+import string
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -12,6 +13,7 @@ from notifier.config.model import Recipient
 from notifier.rendering.compose import Style, compose, fit, plain_text, say_late, title
 from notifier.rendering.context import build_notification
 from notifier.rendering.hosts import common_prefix, short_host
+from notifier.rendering.phrases import TEXTS, counted_phrase
 from notifier.rendering.templates import Templates
 from notifier.sms.encoding import Coding, Encoding, encode, measure
 from tests.conftest import alert, payload, webhook
@@ -472,3 +474,15 @@ def test_long_annotations_of_many_alerts_may_be_joined(tmp_path):
     result = text(body, templates=own(tmp_path, source))
     assert result.failure is None
     assert result.text.startswith("xxxxx")
+
+
+def test_every_fixed_text_exists_in_each_language_with_the_same_values():
+    def values(text):
+        return {name for _, name, _, _ in string.Formatter().parse(text) if name}
+
+    english, french = TEXTS["en"], TEXTS["fr"]
+    assert {name: values(text) for name, text in french.items()} == {
+        name: values(text) for name, text in english.items()
+    }
+    assert counted_phrase("more_alerts", "fr", 3) == "3 autres alertes : "
+    assert counted_phrase("more_alerts", "de", 1) == "1 more alert: "

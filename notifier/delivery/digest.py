@@ -10,6 +10,7 @@ from datetime import datetime
 from notifier.delivery.message import Message, NewMessage
 from notifier.ids import new_id
 from notifier.incidents.lifecycle import Kind, urgency
+from notifier.rendering.phrases import counted_phrase, phrase
 from notifier.runtime import Runtime
 from notifier.sms.encoding import Encoding, encode, measure, shorten
 
@@ -19,22 +20,6 @@ _MOST_ENDED = 3
 """How many kinds of resolved alerts a digest names at most."""
 _MOST_KINDS = 60
 """How many kinds of alerts a digest names at most; six parts hold no more."""
-
-_WORDS = {
-    "en": (
-        ("1 more alert: ", "{count} more alerts: "),
-        ("resolved 1: ", "resolved {count}: "),
-        ("+1 more kind", "+{count} more kinds"),
-        "all{code} takes all",
-    ),
-    "fr": (
-        ("1 autre alerte : ", "{count} autres alertes : "),
-        ("1 résolue : ", "{count} résolues : "),
-        ("+1 autre sorte", "+{count} autres sortes"),
-        "tout{code} les prend toutes",
-    ),
-}
-"""How many fire, are over, are not named, each of one and of several; and the reply that acknowledges several."""
 
 
 def compose_digest(merged: Sequence[Message], runtime: Runtime, now: datetime) -> NewMessage:
@@ -72,16 +57,19 @@ def digest_text(digest_entries: Iterable[str | None], language: str, max_parts: 
         status, counts = json.loads(digest_entry) if digest_entry else ("firing", [])
         for name, severity, count in counts:
             (firing if status == "firing" else over)[name, severity] += count
-    fire, ended, unnamed, takes_all = _WORDS.get(language, _WORDS["en"])
     kinds = _kinds(firing)
     ends = _kinds(over)
-    others = _counted(unnamed, len(ends) - _MOST_ENDED) if len(ends) > _MOST_ENDED else ""
+    others = (
+        counted_phrase("more_kinds", language, len(ends) - _MOST_ENDED) if len(ends) > _MOST_ENDED else ""
+    )
     listed = "; ".join(filter(None, (_listed(ends[:_MOST_ENDED]), others)))
-    resolved = _counted(ended, over.total()) + listed if over else ""
+    resolved = counted_phrase("resolved_alerts", language, over.total()) + listed if over else ""
     for shown in range(min(len(kinds), _MOST_KINDS), -1, -1):
-        more = _counted(unnamed, len(kinds) - shown) if shown < len(kinds) else ""
-        head = _counted(fire, firing.total()) + _listed(kinds[:shown]) if firing else ""
-        hint = takes_all.format(code=f" {code}" if code else "") if firing.total() > 1 else ""
+        more = counted_phrase("more_kinds", language, len(kinds) - shown) if shown < len(kinds) else ""
+        head = (
+            counted_phrase("more_alerts", language, firing.total()) + _listed(kinds[:shown]) if firing else ""
+        )
+        hint = phrase("takes_all", language, code=f" {code}" if code else "") if firing.total() > 1 else ""
         text = encode("; ".join(filter(None, (head, more, resolved, hint))), Encoding.GSM)
         if measure(text).parts <= max_parts:
             return text
@@ -95,10 +83,6 @@ def in_full(texts: Sequence[str], most: int) -> str | None:
     """
     text = "; ".join(texts)
     return text if measure(text).parts <= most and len(set(texts)) == len(texts) else None
-
-
-def _counted(words: tuple[str, str], count: int) -> str:
-    return words[count != 1].format(count=count)
 
 
 def _kinds(counts: Counter[tuple[str, str]]) -> list[tuple[str, str, int]]:

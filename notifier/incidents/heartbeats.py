@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from notifier.alertmanager.durations import brief_duration
 from notifier.alertmanager.webhook import Envelope, Webhook
 from notifier.config.model import HeartbeatConfig
 
@@ -33,24 +32,3 @@ class Silence:
     since: datetime
     down_from: datetime | None = None
     down_until: datetime | None = None
-
-
-_SUMMARIES = {
-    "en": (
-        "not seen for {unseen}: Prometheus, Alertmanager or the road between is down",
-        "not seen for {unseen}; Notifier itself was down for {down} of it",
-    ),
-    "fr": (
-        "plus vu depuis {unseen} : Prometheus, Alertmanager ou le réseau entre eux est en panne",
-        "plus vu depuis {unseen} ; Notifier lui-même était arrêté pendant {down}",
-    ),
-}
-
-
-def summary(silence: Silence, now: datetime, language: str = "en") -> str:
-    """Return details of *silence* besides its name and time, in few words."""
-    blaming, was_down = _SUMMARIES.get(language, _SUMMARIES["en"])
-    unseen = brief_duration(now - silence.since)
-    if silence.down_from is not None and silence.down_until is not None:
-        return was_down.format(unseen=unseen, down=brief_duration(silence.down_until - silence.down_from))
-    return blaming.format(unseen=unseen)

@@ -22,6 +22,7 @@ from notifier.incidents.reply_codes import reply_code
 from notifier.limited_process import ProcessEnded
 from notifier.rendering.context import Notification, ShownAlert
 from notifier.rendering.filters import by_name, where_of
+from notifier.rendering.phrases import phrase
 from notifier.rendering.templates import TemplateFailure, Templates
 from notifier.sms.encoding import (
     Encoding,
@@ -39,20 +40,6 @@ _GIST = 20
 
 LATE_AFTER = timedelta(minutes=2)
 """A page that goes out later than this after its webhook says that it is late."""
-
-_LATE = {"en": "LATE {}: ", "fr": "RETARD {} : "}
-
-
-# -- what a template sees ---------------------------------------------------------------------------------
-
-
-# -- filters ----------------------------------------------------------------------------------------------
-
-
-# -- templates --------------------------------------------------------------------------------------------
-
-
-# -- composing --------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +153,7 @@ def from_json(given: Mapping[str, Any]) -> Text:
 
 def say_late(text: str, late: timedelta, language: str, max_parts: int) -> str:
     """Return *text* saying first how late it comes, shortened to the words that then fit."""
-    prefix = _LATE.get(language, _LATE["en"]).format(brief_duration(late))
-    return shorten(prefix + text, max_parts)
+    return shorten(phrase("late", language, late=brief_duration(late)) + text, max_parts)
 
 
 def fit(write: Callable[[int], str], count: int, max_parts: int) -> tuple[str, int]:

@@ -18,17 +18,13 @@ from notifier.alertmanager.durations import brief_duration
 from notifier.clock import is_known
 from notifier.rendering.context import LONGEST_NAME, ShownAlert
 from notifier.rendering.hosts import common_prefix, short_host
+from notifier.rendering.phrases import phrase
 from notifier.sms.encoding import (
     clip,
     room,
 )
 
 _SITE = ("cluster", "datacenter", "dc", "site", "region", "environment", "env", "namespace")
-
-_MONTHS = {
-    "en": ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"),
-    "fr": ("janv", "févr", "mars", "avr", "mai", "juin", "juil", "août", "sept", "oct", "nov", "déc"),
-}
 
 UNKNOWN_TIME = "?"
 """What a text says for a time that the sender left out, or that cannot be."""
@@ -84,7 +80,7 @@ def local_time(context: Context, value: datetime) -> str:
     local, today = value.astimezone(contact.time_zone), now.astimezone(contact.time_zone)
     if local.date() == today.date():
         return f"{local:%H:%M}"
-    month = _MONTHS.get(contact.language, _MONTHS["en"])[local.month - 1]
+    month = phrase("months", contact.language).split()[local.month - 1]
     year = f" {local.year}" if local.year != today.year else ""
     return f"{local.day} {month}{year} {local:%H:%M}"
 

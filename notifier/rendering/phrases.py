@@ -1,4 +1,4 @@
-"""The short texts that Notifier itself has to say, in the languages of those who read them."""
+"""Every fixed text of an SMS, in English and French: the one place to change a wording, or to add a language."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from notifier.sms.encoding import Encoding, encode, shorten
 
-_TEXTS: Mapping[str, Mapping[str, str]] = {
+TEXTS: Mapping[str, Mapping[str, str]] = {
     "en": {
         "acknowledged": "{by} has it: #{number} {title}",
         "escalated": "{by} passed it on: #{number} {title}",
@@ -34,6 +34,22 @@ _TEXTS: Mapping[str, Mapping[str, str]] = {
         "code_locked": "Nothing was done: too many replies without the letters of the page. Use the pages.",
         "help": "Reply: ack, all, next, who, or with a number: 7, 7 next, close 7.",
         "help_mute": "Reply: ack, all, next, who, or with a number: 7, 7 next, close 7, mute 7 2h.",
+        "late": "LATE {late}: ",
+        "firing": "FIRING",
+        "update": "UPDATE",
+        "reminder": "STILL FIRING",
+        "resolved": "RESOLVED",
+        "since": "since",
+        "more_alerts": "{count} more alerts: ",
+        "more_alerts_one": "1 more alert: ",
+        "resolved_alerts": "resolved {count}: ",
+        "resolved_alerts_one": "resolved 1: ",
+        "more_kinds": "+{count} more kinds",
+        "more_kinds_one": "+1 more kind",
+        "takes_all": "all{code} takes all",
+        "not_seen": "not seen for {unseen}: Prometheus, Alertmanager or the network between them is down",
+        "not_seen_while_down": "not seen for {unseen}; Notifier itself was down for {down} of it",
+        "months": "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec",
     },
     "fr": {
         "acknowledged": "{by} s'en charge : #{number} {title}",
@@ -62,15 +78,48 @@ _TEXTS: Mapping[str, Mapping[str, str]] = {
         "code_locked": "Rien n'est fait : trop de réponses sans les lettres de l'alerte. Passez par les pages.",
         "help": "Répondez : ack, tout, next, who, ou avec un numéro : 7, 7 next, close 7.",
         "help_mute": "Répondez : ack, tout, next, who, ou avec un numéro : 7, 7 next, close 7, mute 7 2h.",
+        "late": "RETARD {late} : ",
+        "firing": "ALERTE",
+        "update": "SUITE",
+        "reminder": "TOUJOURS",
+        "resolved": "RESOLU",
+        "since": "depuis",
+        "more_alerts": "{count} autres alertes : ",
+        "more_alerts_one": "1 autre alerte : ",
+        "resolved_alerts": "{count} résolues : ",
+        "resolved_alerts_one": "1 résolue : ",
+        "more_kinds": "+{count} autres sortes",
+        "more_kinds_one": "+1 autre sorte",
+        "takes_all": "tout{code} les prend toutes",
+        "not_seen": "plus vu depuis {unseen} : Prometheus, Alertmanager ou le réseau entre eux est en panne",
+        "not_seen_while_down": "plus vu depuis {unseen} ; Notifier lui-même était arrêté pendant {down}",
+        "months": "janv févr mars avr mai juin juil août sept oct nov déc",
     },
 }
 
 
-def notice(name: str, language: str, **values: object) -> str:
-    """Return the notice *name* in *language* (English where there is none), within one part.
+def phrase(name: str, language: str, **values: object) -> str:
+    """Return the fixed text *name* in *language*, or in English where there is none in it.
 
     Raises:
-        KeyError: there is no such notice, or a value is missing.
+        KeyError: there is no text of that name, or a value is missing.
     """
-    text = _TEXTS.get(language, _TEXTS["en"])[name].format(**values)
-    return shorten(encode(text, Encoding.GSM), 1)
+    return TEXTS.get(language, TEXTS["en"])[name].format(**values)
+
+
+def counted_phrase(name: str, language: str, count: int) -> str:
+    """Return the fixed text *name* of *count* things in *language*.
+
+    Raises:
+        KeyError: there is no text of that name.
+    """
+    return phrase(f"{name}_one" if count == 1 else name, language, count=count)
+
+
+def notice(name: str, language: str, **values: object) -> str:
+    """Return the fixed text *name* as a message of its own: in the GSM alphabet, within one part.
+
+    Raises:
+        KeyError: there is no text of that name, or a value is missing.
+    """
+    return shorten(encode(phrase(name, language, **values), Encoding.GSM), 1)

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 from notifier.clock import is_known
 from notifier.incidents.lifecycle import Incident, Kind
+from notifier.rendering.phrases import phrase
 from notifier.sms.encoding import Encoding, encode, shorten
 
 CONTENT_PTTS = frozenset({28, 29})
@@ -29,12 +30,8 @@ class Reduction(IntEnum):
     """Status, number and severity."""
 
 
-_STATUS = {
-    "en": {Kind.UPDATE: "UPDATE", Kind.REMINDER: "STILL FIRING", Kind.RESOLVED: "RESOLVED"},
-    "fr": {Kind.UPDATE: "SUITE", Kind.REMINDER: "TOUJOURS", Kind.RESOLVED: "RESOLU"},
-}
-_FIRING = {"en": "FIRING", "fr": "ALERTE"}
-_SINCE = {"en": "since", "fr": "depuis"}
+_STATUS = {Kind.PAGE: "firing", Kind.UPDATE: "update", Kind.REMINDER: "reminder", Kind.RESOLVED: "resolved"}
+"""The names of the phrases for the status."""
 _LONG_NUMBER = re.compile(r"\+?\d(?:[ .()/-]?\d){7,}")
 """What may be taken for a telephone number."""
 _NOT_PLAIN = re.compile(r"[^\w\s#:,;()+-]", re.ASCII)
@@ -60,19 +57,19 @@ def reduce(
         zone: of the recipient, for the time.
         code: the reply code that follows the number.
     """
-    if incident is None or kind not in (Kind.PAGE, Kind.UPDATE, Kind.REMINDER, Kind.RESOLVED):
+    if incident is None or kind not in _STATUS:
         words = plain(text)
         if reduction is Reduction.MINIMAL:
             words = " ".join(re.findall(r"#\d+[A-Z]*|[^\W\d_]+", words))
         return shorten(words, 1)
-    status = _STATUS.get(language, _STATUS["en"]).get(Kind(kind)) or _FIRING.get(language, "FIRING")
+    status = phrase(_STATUS[Kind(kind)], language)
     head = " ".join(filter(None, (status, f"#{incident.number}{code}", plain(incident.severity))))
     if reduction is Reduction.MINIMAL:
         return shorten(head, 1)
     began = incident.began_at or incident.opened_at
     since = ""
     if kind != Kind.RESOLVED and is_known(began):
-        since = f" {_SINCE.get(language, 'since')} {began.astimezone(zone):%H:%M}"
+        since = f" {phrase('since', language)} {began.astimezone(zone):%H:%M}"
     return shorten(f"{head} {plain(incident.title)}{since}", 1)
 
 

@@ -14,9 +14,10 @@ from functools import partial
 
 import structlog
 
+from notifier.alertmanager.durations import brief_duration
 from notifier.config.model import HeartbeatConfig, Receiver, Recipient
 from notifier.ids import new_id
-from notifier.incidents.heartbeats import SEEN, Silence, summary
+from notifier.incidents.heartbeats import SEEN, Silence
 from notifier.incidents.lifecycle import (
     Event,
     Incident,
@@ -32,6 +33,7 @@ from notifier.planning.receivers import recipients_of
 from notifier.planning.texts import OutgoingText, new_messages, pages
 from notifier.rendering.compose import title
 from notifier.rendering.context import Notification, ShownAlert
+from notifier.rendering.phrases import phrase
 from notifier.runtime import Runtime
 from notifier.store.engine import StoreUnavailable
 from notifier.store.incident_rows import HEARTBEATS
@@ -298,3 +300,12 @@ class Heartbeats(Worker):
         ]
         if changes:
             self._store.incidents.change(changes, now).result()
+
+
+def summary(silence: Silence, now: datetime, language: str) -> str:
+    """Return how long the heartbeat of *silence* was not seen, and what may be down."""
+    unseen = brief_duration(now - silence.since)
+    if silence.down_from is not None and silence.down_until is not None:
+        down = brief_duration(silence.down_until - silence.down_from)
+        return phrase("not_seen_while_down", language, unseen=unseen, down=down)
+    return phrase("not_seen", language, unseen=unseen)
