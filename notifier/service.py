@@ -25,6 +25,7 @@ from notifier.reload import Reloader
 from notifier.server import Server, listen, spare_the_collector, switching_often, tls_context
 from notifier.store.engine import StoreUnavailable
 from notifier.store.store import Store
+from notifier.web.access import AccessControl
 from notifier.web.answers import Answers
 from notifier.web.api.operations import Endpoints
 from notifier.web.api.routes import ApiRoutes
@@ -32,7 +33,6 @@ from notifier.web.app import build
 from notifier.web.callbacks import Callbacks
 from notifier.web.connections import MAX_HEADERS, Connections, limited, most_connections, watched
 from notifier.web.feeds import Feeds
-from notifier.web.gate import Gate
 from notifier.web.pages.context import PageContext
 from notifier.web.pages.routes import Pages
 from notifier.web.webhook import WebhookEndpoint
@@ -65,16 +65,16 @@ class Service:
         self._replicas = self.workers.replicas if self.store.backend.is_shared else None
         self._running = self.workers.all(is_shared=self.store.backend.is_shared)
         self._listener = self.store.listen(self._wake_worker)
-        self._gate = Gate(self.configuration.web, self.metrics)
+        self._access = AccessControl(self.configuration.web, self.metrics)
         self._webhook = WebhookEndpoint(
             self.current,
             self.workers.intake,
-            self._gate,
+            self._access,
             self.metrics,
             self.backpressure,
             self.health.refusal,
         )
-        actions, endpoints = self.workers.actions, Endpoints(self._gate, self.current)
+        actions, endpoints = self.workers.actions, Endpoints(self._access, self.current)
         context_of_pages = PageContext(
             self.store,
             self.current,
@@ -83,10 +83,10 @@ class Service:
             self.health.readiness,
             redaction,
         )
-        self.pages = Pages(context_of_pages, actions, self._gate, self.backpressure)
+        self.pages = Pages(context_of_pages, actions, self._access, self.backpressure)
         self.app = build(
             webhook=self._webhook,
-            gate=self._gate,
+            access=self._access,
             metrics=self.metrics,
             readiness=self.health.readiness,
             reload=self.reload,
@@ -100,7 +100,7 @@ class Service:
             protects_metrics=lambda: self.configuration.web.metrics_require_credentials,
         )
         self._watch(clock)
-        self.reloader.subscribe(lambda new: self._gate.admit_as(new.web))
+        self.reloader.subscribe(lambda new: self._access.admit_as(new.web))
         self.reloader.subscribe(self._wake_after_reload)
         self.connections = Connections(
             most_connections(tls=self.configuration.web.tls_server_config is not None)
@@ -174,7 +174,7 @@ class Service:
         self.store.stop()
         self.current.runtime.templates.close()
         self.pages.stop()
-        self._gate.close()
+        self._access.close()
         return all(ended)
 
     def run(self, on_ready: Callable[[int], None] = lambda port: None) -> None:

@@ -16,8 +16,8 @@ from notifier.config.web import Web
 from notifier.logs import LogLevel, configure_logging
 from notifier.metrics import Metrics
 from notifier.permissions import Permission, Role
+from notifier.web.access import AccessControl
 from notifier.web.authentication import Authentication, Identity
-from notifier.web.gate import Gate
 from notifier.web.peers import peer_of
 from tests.conftest import alert, payload, webhook
 from tests.processes import wait_for
@@ -183,7 +183,7 @@ def test_the_secret_of_the_feeds_reads_calendars_and_nothing_else(files, run):
 
 
 def test_while_too_many_passwords_wait_a_webhook_is_put_off_and_not_refused(files, run, monkeypatch):
-    monkeypatch.setattr("notifier.web.gate._MOST_VERIFIED", 0)
+    monkeypatch.setattr("notifier.web.access._MOST_VERIFIED", 0)
     running = run(files.write(web=WEB))
     for auth in (("admin", PASSWORD), ("admin", "wrong"), ("nobody", "x")):
         answer = running.post(payload("firing-one"), auth=auth)
@@ -195,7 +195,7 @@ def test_while_too_many_passwords_wait_a_webhook_is_put_off_and_not_refused(file
 
 
 def test_one_address_takes_few_of_the_places_in_which_passwords_wait(files, run, monkeypatch):
-    monkeypatch.setattr("notifier.web.gate._MOST_OF_A_PEER", 0)
+    monkeypatch.setattr("notifier.web.access._MOST_OF_A_PEER", 0)
     running = run(files.write(web=WEB))
     assert ask(running, "POST", "/alert", auth=("admin", PASSWORD)) == 503
 
@@ -250,7 +250,7 @@ def test_a_right_password_is_known_after_a_reload_that_does_not_change_it(files,
     }
     files.write(web={**WEB, "users": changed})
     reload(running)
-    monkeypatch.setattr("notifier.web.gate._MOST_VERIFIED", 0)
+    monkeypatch.setattr("notifier.web.access._MOST_VERIFIED", 0)
     assert ask(running, "GET", "/", auth=("viewer", PASSWORD)) == 200
     assert ask(running, "GET", "/", auth=("responder", PASSWORD)) == 503, "its hash is another"
 
@@ -259,7 +259,7 @@ def test_refusals_fill_no_disk(files, run, monkeypatch):
     written = io.StringIO()
     configure_logging(level=LogLevel.WARNING, stream=written)
     clock = [1000.0]
-    monkeypatch.setattr("notifier.web.gate.elapsed", lambda: clock[0])
+    monkeypatch.setattr("notifier.web.access.elapsed", lambda: clock[0])
     running = run(files.write(web=WEB))
     wrong = {"Authorization": "Bearer wrong"}
     for _ in range(200):
@@ -277,17 +277,17 @@ def test_refusals_fill_no_disk(files, run, monkeypatch):
 def test_refusals_of_many_peers_fill_no_disk(monkeypatch):
     written = io.StringIO()
     configure_logging(level=LogLevel.WARNING, stream=written)
-    gate = Gate(Web(**WEB), Metrics())
+    access = AccessControl(Web(**WEB), Metrics())
 
     async def ask_all():
         for number in range(5000):
             client = (f"2001:db8:{number:x}::1", 1)
             headers = [(b"authorization", b"Bearer wrong")]
             scope = {"type": "http", "method": "GET", "path": "/", "headers": headers, "client": client}
-            assert (await gate.admit(scope, Permission.READ)).status == 401
+            assert (await access.admit(scope, Permission.READ)).status == 401
 
     asyncio.run(ask_all())
-    gate.close()
+    access.close()
     configure_logging(level=LogLevel.WARNING, stream=sys.__stderr__)
     assert 100 <= written.getvalue().count("credentials refused") <= 200
 

@@ -41,7 +41,7 @@ from notifier.web.api.openapi import document
 from notifier.web.api.routes import OPERATIONS
 from notifier.web.authentication import Authentication
 from notifier.web.connections import LONGEST_WAIT, Connections
-from notifier.web.gate import is_foreign
+from notifier.web.origin import is_foreign
 from tests.conftest import ALICE, BOB, Files, alert, payload, start, webhook
 from tests.processes import memory, wait_for
 from tests.test_web import request, talk

@@ -15,7 +15,7 @@ from notifier.emulator import Fault, FaultKind
 from notifier.oncall.schedules import Schedules
 from notifier.store.ledger import Spent
 from notifier.timeline import IncidentHistory, incident_timeline, message_timeline
-from notifier.web.gate import STRANGE, is_ours
+from notifier.web.origin import STRANGE, is_ours
 from notifier.web.pages.delivery_status import lasts
 from notifier.web.pages.message_chart import chart
 from notifier.web.pages.moments import Viewer

@@ -641,11 +641,11 @@ def recovered(store):
 
 
 def test_one_operation_that_fails_does_not_harm_those_beside_it(store, hand):
-    gate = threading.Event()
-    held = store._writer.submit(lambda c: gate.wait(10))
+    access = threading.Event()
+    held = store._writer.submit(lambda c: access.wait(10))
     bad = store._writer.submit(lambda c: c.exec_driver_sql("INSERT INTO jobs (tag) VALUES ('x')"))
     good = store.webhooks.add([new(hand(), b"good")], WINDOW)
-    gate.set()
+    access.set()
     held.result(10)
     with pytest.raises(Exception, match=r"(?i)not.null"):
         bad.result(10)

@@ -14,8 +14,8 @@ from starlette.routing import Route
 from notifier.health import Readiness
 from notifier.metrics import Metrics
 from notifier.permissions import Permission
+from notifier.web.access import AccessControl, Denial
 from notifier.web.callbacks import Callbacks
-from notifier.web.gate import Denial, Gate
 from notifier.web.names import any_name
 from notifier.web.webhook import WebhookEndpoint
 
@@ -23,7 +23,7 @@ from notifier.web.webhook import WebhookEndpoint
 def build(
     *,
     webhook: WebhookEndpoint,
-    gate: Gate,
+    access: AccessControl,
     metrics: Metrics,
     readiness: Callable[[], Readiness],
     reload: Callable[[str | None], Awaitable[str | None]],
@@ -45,7 +45,7 @@ def build(
     async def ready(request: Request) -> Response:
         now = readiness()
         state, status = ("ready", 200) if now.outage is None else ("not ready", 503)
-        if await gate.knows(request.scope, Permission.READ, origin()):
+        if await access.knows(request.scope, Permission.READ, origin()):
             why = "." if now.outage is None else f": {now.outage}"
             rest = "".join(f"warning: {warning}\n" for warning in now.warnings)
         else:  # they may repeat what other servers answered
@@ -54,15 +54,15 @@ def build(
         return PlainTextResponse(f"Notifier is {state}{why}\n{rest}", status)
 
     async def exposition(request: Request) -> Response:
-        if protects_metrics() or not gate.is_guarded:
-            caller = await gate.admit(request.scope, Permission.READ, origin())
+        if protects_metrics() or not access.is_guarded:
+            caller = await access.admit(request.scope, Permission.READ, origin())
             if isinstance(caller, Denial):
                 return PlainTextResponse(caller.text + "\n", caller.status, caller.headers)
         text = await asyncio.get_running_loop().run_in_executor(None, metrics.exposition)
         return Response(text, media_type=CONTENT_TYPE_LATEST)
 
     async def reloading(request: Request) -> Response:
-        caller = await gate.admit(request.scope, Permission.ADMIN, origin())
+        caller = await access.admit(request.scope, Permission.ADMIN, origin())
         if isinstance(caller, Denial):
             return PlainTextResponse(caller.text + "\n", caller.status, caller.headers)
         problems = await reload(caller.name)

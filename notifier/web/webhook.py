@@ -17,8 +17,8 @@ from notifier.metrics import Metrics
 from notifier.permissions import Permission
 from notifier.runtime import Current
 from notifier.store.engine import StoreUnavailable
+from notifier.web.access import AccessControl, Denial
 from notifier.web.bodies import BodyTooLarge, read_body
-from notifier.web.gate import Denial, Gate
 from notifier.workers.backpressure import Backpressure
 from notifier.workers.intake import Intake
 
@@ -44,7 +44,7 @@ class WebhookEndpoint:
         self,
         current: Current,
         intake: Intake,
-        gate: Gate,
+        access: AccessControl,
         metrics: Metrics,
         backpressure: Backpressure,
         refusing: Callable[[], str | None] = lambda: None,
@@ -56,7 +56,7 @@ class WebhookEndpoint:
         self._refusing = refusing
         self._current = current
         self._intake = intake
-        self._gate = gate
+        self._access = access
         self._metrics = metrics
         self._backpressure = backpressure
         self._count_stored = metrics.webhooks.labels("200")
@@ -88,7 +88,9 @@ class WebhookEndpoint:
             await self._refuse(send, refusal)
 
     async def _take(self, scope: Scope, receive: Receive) -> Denial | None:
-        caller = await self._gate.admit(scope, Permission.WEBHOOK, self._current.runtime.configuration.origin)
+        caller = await self._access.admit(
+            scope, Permission.WEBHOOK, self._current.runtime.configuration.origin
+        )
         if isinstance(caller, Denial):
             return caller
         # An empty name is that of "/alert/".

@@ -15,9 +15,10 @@ from starlette.routing import Route
 from notifier.permissions import Permission
 from notifier.runtime import Current
 from notifier.store.engine import StoreUnavailable
+from notifier.web.access import AccessControl, Denial
 from notifier.web.api.inputs import InputError, parse_body, parse_query
 from notifier.web.bodies import BodyTooLarge, read_body
-from notifier.web.gate import Denial, Gate, has_nul
+from notifier.web.origin import has_nul
 
 _MAX_BODY = 64 * 1024
 
@@ -61,7 +62,7 @@ class Operation:
 class Endpoints:
     """Makes routes of operations: credentials first, then the input, then the handler, and every error as JSON."""
 
-    gate: Gate
+    access: AccessControl
     current: Current
 
     def route(self, operation: Operation, handlers: object) -> Route:
@@ -84,7 +85,7 @@ class Endpoints:
 
         async def endpoint(request: Request) -> Response:
             own = self.current.runtime.configuration.origin
-            caller = await self.gate.admit(request.scope, permission, own)
+            caller = await self.access.admit(request.scope, permission, own)
             if isinstance(caller, Denial):
                 return JSONResponse({"error": caller.text}, caller.status, caller.headers)
             if has_nul(request):

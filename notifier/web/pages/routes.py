@@ -14,8 +14,9 @@ from starlette.routing import Route
 
 from notifier.permissions import Permission
 from notifier.store.engine import StoreUnavailable
+from notifier.web.access import AccessControl, Denial
 from notifier.web.bodies import BodyTooLarge, read_body
-from notifier.web.gate import FOREIGN, Denial, Gate, has_nul, is_from_a_page
+from notifier.web.origin import FOREIGN, has_nul, is_from_a_page
 from notifier.web.pages.configuration import configuration_view
 from notifier.web.pages.context import Missing, PageContext, View
 from notifier.web.pages.forms import Forms
@@ -39,18 +40,18 @@ class Pages:
     """The pages. They are rendered on threads of their own, so that calls of the API do not wait for them."""
 
     def __init__(
-        self, context: PageContext, actions: Actions, gate: Gate, backpressure: Backpressure
+        self, context: PageContext, actions: Actions, access: AccessControl, backpressure: Backpressure
     ) -> None:
         """Prepare the pages.
 
         Args:
             context: what they read.
             actions: does what people ask for.
-            gate: admits readers.
+            access: admits readers.
             backpressure: has what is kept current give way to webhooks.
         """
         self._context = context
-        self._gate = gate
+        self._access = access
         self._backpressure = backpressure
         self._executor = ThreadPoolExecutor(2, thread_name_prefix="pages")
         self._renderer = Renderer(context.current)
@@ -93,7 +94,7 @@ class Pages:
     async def _refused(self, request: Request, permission: Permission = Permission.READ) -> Response | None:
         """Return the answer to a request that may not be made; None where it may, by ``request.state.caller``."""
         configuration = self._context.current.runtime.configuration
-        caller = await self._gate.admit(request.scope, permission, configuration.origin)
+        caller = await self._access.admit(request.scope, permission, configuration.origin)
         if not isinstance(caller, Denial):
             request.state.caller = caller
             return None
