@@ -19,12 +19,12 @@ check: $(VENV)/ready
 	$(BIN)/python -m pytest -n 4 --dist loadgroup --cov --cov-report=term:skip-covered
 
 audit: $(VENV)/ready
-	$(BIN)/python -m tests.audit
+	$(BIN)/python -m tests.support.audit
 
 # The whole suite with the lowest versions that pyproject.toml allows of what Notifier runs with.
 lowest:
 	$(PYTHON) -m venv .venv-lowest
-	$(PYTHON) -m tests.lowest > .venv-lowest/requirements.txt
+	$(PYTHON) -m tests.support.lowest > .venv-lowest/requirements.txt
 	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check --requirement .venv-lowest/requirements.txt --editable '.[dev]'
 	.venv-lowest/bin/python -m pytest -n 4 --dist loadgroup
 

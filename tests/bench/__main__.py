@@ -38,7 +38,7 @@ from notifier.ids import first_id
 from notifier.store.database import open_backend
 from notifier.store.engine import migrate
 from notifier.store.store import Store
-from tests.processes import free_ports, memory
+from tests.support.processes import free_ports, memory
 
 BODY = (Path(__file__).parent.parent / "payloads" / "firing-one.json").read_bytes()
 PYTHON = sys.executable

@@ -21,11 +21,12 @@ import requests
 import urllib3
 
 from notifier.emulator import Emulator
-from tests.conftest import Files, alert, webhook
-from tests.faults.harness import ask, new_emulator, until
-from tests.faults.nursery import Child, Nursery
-from tests.processes import free_ports, memory
-from tests.test_web import make_certificate
+from tests.support.connections import make_certificate
+from tests.support.files import Files
+from tests.support.nursery import Child, Nursery
+from tests.support.processes import free_ports, memory
+from tests.support.stage import ask, new_emulator, until
+from tests.support.webhooks import alert, webhook
 
 pytestmark = [pytest.mark.xdist_group("attacks"), pytest.mark.timeout(120)]
 

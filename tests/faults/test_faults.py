@@ -20,15 +20,14 @@ import pytest
 
 from notifier.emulator import Emulation, Emulator, Fault, FaultKind
 from notifier.failpoints import VARIABLE
-from tests.conftest import account
-from tests.faults.harness import Outcome, Stage, ask, new_emulator, until
-from tests.faults.nursery import Nursery
-from tests.faults.proxy import Proxy
-from tests.postgres import open_directory
+from tests.support.files import account
+from tests.support.nursery import Nursery
+from tests.support.postgres import open_directory
+from tests.support.proxy import Proxy
+from tests.support.stage import IS_FULL, Outcome, Stage, ask, new_emulator, until
 
 pytestmark = [pytest.mark.xdist_group("faults"), pytest.mark.timeout(280)]
 
-IS_FULL = os.environ.get("NOTIFIER_FAULTS") == "full"
 """`make faults` plays all of it; the whole suite, which has its time to keep, a part."""
 
 KILLS = 100 if IS_FULL else 5  # of each of two services at once, one on each engine
@@ -530,7 +529,7 @@ def test_a_replica_without_a_database_answers_503(tmp_path, nursery):
         stage.start()
         answer = ask("POST", stage.urls[0] + "/alert", data=b"{}")
         assert answer.status_code == 400
-        from tests.pager import ONE
+        from tests.support.pager import ONE
 
         answer = ask("POST", stage.urls[0] + "/alert", json=ONE)
         assert answer.status_code == 503

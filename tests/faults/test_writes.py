@@ -24,10 +24,12 @@ from notifier.emulator import Emulation, Emulator, Fault, FaultKind
 from notifier.store.engine import StoreUnavailable
 from notifier.store.schema import jobs, messages, webhooks
 from notifier.workers.actions import Via
-from tests.conftest import ALICE, BOB, Files, Hand, alert, webhook
-from tests.faults.test_faults import IS_FULL
-from tests.pager import Pager
-from tests.postgres import Server, both_engines
+from tests.support.clock import Hand
+from tests.support.files import ALICE, BOB, Files
+from tests.support.pager import Pager
+from tests.support.postgres import Server, both_engines
+from tests.support.stage import IS_FULL
+from tests.support.webhooks import alert, webhook
 
 pytestmark = [pytest.mark.xdist_group("writes"), pytest.mark.timeout(3600 if IS_FULL else 280)]
 

@@ -1,0 +1,71 @@
+import os
+import re
+import subprocess
+import threading
+
+import pytest
+
+from notifier import demo
+from notifier.emulator import Sms
+from tests.support.processes import program
+from tests.support.service import Phones
+
+
+def test_the_phone_shows_text_sender_parts_and_credits():
+    sms = Sms(1, "+33639980001", "FIRING " + "word " * 20 + "\nend", "ACME", None, 2, 2.0, 0, 0)
+    lines = demo.phone(sms).splitlines()
+    assert len({len(line) for line in lines}) == 1
+    assert any("ACME" in line for line in lines)
+    assert any("2 parts, 2 credit(s), to +33639980001" in line for line in lines)
+
+
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """The demo ends itself by a signal; here, where it does not run in the main thread, by asking."""
+    services = []
+    real = demo.Service
+
+    def kept(file):
+        services.append(real(file))
+        return services[-1]
+
+    monkeypatch.setattr(demo, "Service", kept)
+    monkeypatch.setattr(os, "kill", lambda pid, number: services[-1].ask_to_stop())
+    environment = dict(os.environ)
+    yield services
+    os.environ.clear()
+    os.environ.update(environment)
+
+
+def in_a_thread(target):
+    results = []
+    thread = threading.Thread(target=lambda: results.append(target()))
+    thread.start()
+    thread.join(60)
+    return results
+
+
+def test_it_runs_with_the_shipped_configuration(in_this_process, capsys):
+    assert in_a_thread(lambda: demo.run(0, once=True)) == [0]
+    assert "FIRING #1 critical InstanceDown db-1" in capsys.readouterr().out
+
+
+def test_it_says_when_nothing_arrives(in_this_process, capsys, monkeypatch):
+    monkeypatch.setattr(demo.Sample, "post", lambda self, status: (_ for _ in ()).throw(OSError("refused")))
+    assert in_a_thread(lambda: demo.run(0, once=True)) == [1]
+    assert "the webhook cannot be reached: refused" in capsys.readouterr().err
+
+
+def test_the_lines_it_gives_work(files, run, phones: Phones):
+    program("curl")
+    running = run(files.write())
+    text = demo.advice(running.url)
+    line = re.search(r"curl .*?\}'\n", text, re.DOTALL)[0]
+    subprocess.run(["bash", "-c", line], check=True, timeout=30, capture_output=True)
+    assert "DiskFull web-1" in phones.wait(1)[0].message
+    assert f"- url: {running.url}/alert" in text
+
+
+def test_a_port_that_is_taken_is_passed_over(files, run):
+    port = int(run(files.write()).url.rpartition(":")[2])
+    assert demo._free(port) == 0

@@ -1,0 +1,377 @@
+"""The pages and the demo's phones in a real browser: Debian's Chromium, on a narrow screen and a wide one."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from notifier import demo
+from notifier.emulator import Emulator
+from tests.support.files import Files
+from tests.support.processes import free_ports, program
+from tests.support.service import Phones, start
+from tests.support.webhooks import alert, webhook
+
+pytestmark = pytest.mark.xdist_group("browser")
+
+AXE = "axe-core@4.10.3"
+ARTEFACTS = Path(__file__).parents[2] / "artefacts"
+WIDTHS = (360, 1280)
+XSS = "<img src=x onerror=alert(1)><script>alert(2)</script>\"'>"
+ROTA = [
+    {
+        "name": "platform",
+        "time_zone": "Europe/Paris",
+        "rotations": [{"start": "2026-01-05T09:00", "every": "1d", "contacts": ["alice", "bob"]}],
+        "overrides": [{"start": "2026-01-01T09:00", "end": "2026-01-02T09:00", "contact": None}],
+    },
+    {
+        "name": "nights",
+        "rotations": [
+            {"start": "2026-01-05T20:00", "every": "1w", "contacts": ["bob"], "hours": "20:00-08:00"}
+        ],
+    },
+]
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    path = shutil.which("chromium") or program("chromium")
+    arguments = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+                 "--disable-component-update", "--disable-sync"]  # fmt: skip
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def axe(tmp_path_factory) -> str:
+    """The checker of accessibility, from the npm registry."""
+    npm = program("npm")
+    place = tmp_path_factory.mktemp("axe")
+    done = subprocess.run(
+        [npm, "pack", AXE, "--pack-destination", place], capture_output=True, text=True, timeout=120
+    )
+    if done.returncode:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"{AXE} cannot be had: {done.stderr}")
+        pytest.skip(f"{AXE} cannot be had from the npm registry")
+    shutil.unpack_archive(next(place.glob("*.tgz")), place)
+    return (place / "package" / "axe.min.js").read_text()
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    with Emulator().running() as emulator:
+        files = Files(tmp_path_factory.mktemp("pages"), emulator)
+        file = files.write(
+            schedules=ROTA,
+            receivers=[
+                {"name": "ops", "notify": ["platform"], "escalate": [{"after": "10m", "notify": ["bob"]}]}
+            ],
+            heartbeats=[
+                {"name": "watchdog", "matchers": ["alertname=Watchdog"], "timeout": "10m", "receiver": "ops"}
+            ],
+            **{"global": {"time_zone": "Europe/Paris"}},
+        )
+        running = start(file)
+        running.phones = Phones(emulator)
+        running.post(webhook(alert("Watchdog"), key="w"))
+        running.post(
+            webhook(alert("InstanceDown", instance="db-1.example.net:9100", severity="critical"), key="a")
+        )
+        hostile = alert(XSS, instance=XSS, severity=XSS, job=XSS)
+        running.post(
+            webhook({**hostile, "annotations": {"summary": XSS}}, key=XSS, commonLabels={"job": XSS})
+        )
+        running.phones.wait(2)
+        yield running
+        running.stop()
+
+
+class Watched:
+    """A tab, and what went wrong in it."""
+
+    def __init__(self, browser: Browser, width: int = 360, **how) -> None:
+        self.context = browser.new_context(viewport={"width": width, "height": 800}, **how)
+        self.page: Page = self.context.new_page()
+        self.wrong: list[str] = []
+        self.page.on(
+            "console",
+            lambda message: self.wrong.append(message.text) if message.type in ("error", "warning") else None,
+        )
+        self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
+        self.page.on(
+            "dialog", lambda dialog: (self.wrong.append(f"dialog: {dialog.message}"), dialog.dismiss())
+        )
+
+
+@pytest.fixture
+def tab(chromium):
+    made = []
+
+    def making(width=360, **how):
+        made.append(Watched(chromium, width, **how))
+        return made[-1]
+
+    yield making
+    for one in made:
+        one.context.close()
+        assert one.wrong == []
+
+
+PAGES = {
+    "now": "/",
+    "incident": "/incidents/1",
+    "hostile": "/incidents/2",
+    "oncall": "/oncall",
+    "messages": "/messages",
+    "config": '/config?labels=alertname="DiskFull" severity="critical"',
+    "missing": "/incidents/99",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "scheme"),
+    [(name, width, "light") for name in PAGES for width in WIDTHS]
+    + [(name, 360, "dark") for name in ("now", "incident", "oncall", "messages")],
+)
+def test_a_page_fits_and_anybody_can_use_it(served, tab, axe, name, width, scheme):
+    watched = tab(
+        width, color_scheme=scheme, bypass_csp=True
+    )  # the checker is a script that is put into the page
+    page = watched.page
+    page.goto(served.url + PAGES[name])
+    if scheme == "light":
+        ARTEFACTS.mkdir(exist_ok=True)
+        page.screenshot(path=ARTEFACTS / f"{name}-{width}.png", full_page=True)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width, "nothing lies beside the screen"
+    page.evaluate(axe)
+    found = page.evaluate("axe.run()")
+    assert [(one["id"], one["nodes"][0]["html"]) for one in found["violations"]] == []
+    if name == "missing":
+        watched.wrong.clear()  # the browser says that it is 404
+
+
+def test_labels_do_nothing_but_show(served, tab):
+    page = tab().page
+    for path in ("/", "/incidents/2", "/messages", "/messages?q=" + XSS, "/config?labels=a=" + XSS):
+        page.goto(served.url + path)
+        assert page.evaluate("document.querySelectorAll('main img, main script').length") == 0
+    page.goto(served.url + "/incidents/2")
+    expect(page.locator("h1")).to_contain_text("<img src=x")
+
+
+def test_headers_let_nothing_else_in(served):
+    for path in PAGES.values():
+        headers = requests.get(served.url + path, timeout=10).headers
+        policy = headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "frame-ancestors 'none'" in policy
+        assert "unsafe" not in policy
+    text = (
+        requests.get(served.url + "/oncall", timeout=10).text
+        + requests.get(served.url + "/config", timeout=10).text
+    )
+    assert re.findall(r"<script(?![^>]* src=)", text) == []
+    assert re.findall(r"\s(?:on\w+|style)=", text) == []
+    assert re.findall(r"(?:src|href)=\"(?!/|#)", text) == []
+
+
+def rings(served, name):
+    """Wait until somebody has been texted of the alert of that name."""
+    count = 0
+    while not any(name in sms.message for sms in served.phones.all()):
+        count += 1
+        served.phones.wait(len(served.phones.all()) + 1)
+        assert count < 20
+
+
+def test_it_is_acknowledged_with_the_keyboard_and_the_others_see_it(served, tab):
+    served.post(webhook(alert("QueueFull", instance="mq-1"), key="q"))
+    rings(served, "QueueFull")
+    watching = tab().page
+    watching.goto(served.url)
+    expect(watching.locator("li.incident", has_text="QueueFull")).to_contain_text("open")
+    page = tab().page
+    page.goto(served.url)
+    page.get_by_role("link", name="QueueFull").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("QueueFull mq-1")
+    page.get_by_label("I am").focus()
+    page.keyboard.type("bob")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status").first).to_contain_text("You have it")
+    expect(page.locator(".timeline")).to_contain_text("Acknowledged by bob on this page")
+    expect(watching.locator("li.incident", has_text="QueueFull")).to_contain_text(
+        "bob has it", timeout=15_000
+    )
+    page.goto(served.url + "/incidents/2")
+    expect(page.get_by_label("I am")).to_have_value("bob")  # it is remembered
+
+
+def test_a_page_says_that_it_is_stale_and_recovers_by_itself(tmp_path, tab):
+    with Emulator().running() as emulator:
+        files = Files(tmp_path, emulator)
+        (port,) = free_ports(1)
+        file = files.write(web={"listen_address": f"127.0.0.1:{port}"})
+        running = start(file)
+        watched = tab()
+        page = watched.page
+        page.goto(running.url)
+        expect(page.get_by_text("No alert is firing.")).to_be_visible()
+        running.stop()
+        expect(page.get_by_role("alert")).to_contain_text("Not updated since", timeout=15_000)
+        running = start(file)
+        try:
+            running.post(webhook(alert("QueueFull", severity="critical"), key="q"))
+            expect(page.locator("li.incident", has_text="QueueFull")).to_contain_text("open", timeout=20_000)
+            expect(page.locator("#stale")).to_be_hidden()
+            expect(page).to_have_title("1 open · Notifier")
+            page.goto(running.url + "/incidents/1")
+            page.get_by_label("I am").focus()  # what is being chosen is not taken away, and the rest follows
+            requests.post(running.url + "/api/v1/incidents/1/ack", json={"by": "bob"}, timeout=10)
+            expect(page.locator(".lead")).to_contain_text("bob has it", timeout=15_000)
+            expect(page.get_by_label("I am")).to_be_focused()
+            page.get_by_label("I am").select_option("alice")
+            page.get_by_role("button", name="Take over").click()
+            expect(page.get_by_role("status").first).to_contain_text("bob had it before")
+        finally:
+            page.goto("about:blank")
+            watched.wrong.clear()  # the browser said that it could not connect
+            running.stop()
+
+
+def test_a_connection_that_goes_silent_is_noticed(served, tab):
+    page = tab().page
+    page.clock.install()  # its timers are moved by hand: no sign of life comes for 36 s
+    page.goto(served.url)
+    expect(page.locator("main [data-part=incidents]")).to_be_visible()
+    expect(page.locator("#stale")).to_be_hidden()
+    page.clock.fast_forward(36_000)
+    expect(page.locator("#stale")).to_contain_text("Not updated since")
+    page.clock.fast_forward(4_000)
+    expect(page.locator("#stale")).to_be_hidden()
+
+
+def test_many_tabs_of_one_browser_all_open(served, tab):
+    context = tab().context
+    for _ in range(9):
+        page = context.new_page()
+        page.goto(served.url, timeout=10_000)
+        expect(page.get_by_role("heading", level=1)).to_contain_text("Now")
+        # A browser hides a tab when the next one is opened; one without a screen has to be told.
+        page.evaluate(
+            "Object.defineProperty(document, 'hidden', {value: true});"
+            "document.dispatchEvent(new Event('visibilitychange'))"
+        )
+
+
+def test_it_is_escalated_without_javascript(served, tab):
+    served.post(webhook(alert("LinkDown", instance="sw-1"), key="l"))
+    rings(served, "LinkDown")
+    page = tab(java_script_enabled=False).page
+    page.goto(served.url)
+    page.get_by_role("link", name="LinkDown").click()
+    expect(page.locator(".coming")).to_contain_text("bob will be paged")
+    page.get_by_label("I am").select_option("alice")
+    page.get_by_role("button", name="Escalate now").click()
+    expect(page.locator("#done")).to_contain_text(re.compile("Escalat(ing to|ed:) bob"))
+    expect(page.locator(".timeline")).to_contain_text("Passed on by alice on this page")
+
+
+def test_where_labels_go_is_told(served, tab):
+    page = tab().page
+    page.goto(served.url + "/config")
+    expect(page.locator("pre")).to_contain_text("[secret]")
+    assert "secret-secret" not in page.content()
+    assert "+33639980001" not in page.content()
+    page.get_by_label("Labels of an alert").fill('alertname="DiskFull" severity="critical"')
+    page.get_by_role("button", name="Show").click()
+    expect(page.locator("blockquote").first).to_contain_text("critical DiskFull")
+    page.get_by_label("Labels of an alert").fill('alertname="Watchdog"')
+    page.get_by_role("button", name="Show").click()
+    expect(page.get_by_text("It is a sign of life of the heartbeat watchdog")).to_be_visible()
+    page.get_by_label("Labels of an alert").fill("nonsense")
+    page.get_by_role("button", name="Show").click()
+    expect(page.get_by_role("alert")).to_contain_text("write alertname=")
+
+
+def test_the_history_is_searched(served, tab):
+    page = tab().page
+    page.goto(served.url + "/messages")
+    expect(page.locator("svg.chart")).to_be_visible()
+    page.get_by_label("Text or person").fill("INSTANCEDOWN")
+    page.get_by_role("button", name="Search").click()
+    expect(page.locator("ul.messages li")).to_have_count(1)
+    page.get_by_label("State").select_option("rejected")
+    page.get_by_role("button", name="Search").click()
+    expect(page.get_by_text("No messages found.")).to_be_visible()
+
+
+def test_the_demo_from_the_first_alert_to_the_acknowledgement(tab, monkeypatch):
+    """As who has just cloned it: the phone rings, they make OVHcloud fail, reply, and see who has it."""
+    services, emulators = [], []
+    real, emulating = demo.Service, demo.Emulator
+    monkeypatch.setattr(demo, "Service", lambda file: services.append(real(file)) or services[-1])
+    monkeypatch.setattr(demo, "Emulator", lambda *how: emulators.append(emulating(*how)) or emulators[-1])
+    environment = dict(os.environ)
+    thread = threading.Thread(target=demo.run, args=(0,), daemon=True)
+    thread.start()
+    try:
+        deadline = threading.Event()
+        for _ in range(200):
+            if emulators and emulators[0].pages:
+                break
+            deadline.wait(0.05)
+        emulator = emulators[0]
+        page = tab(1280).page
+        page.goto(f"http://127.0.0.1:{emulator.port}/phone")
+        alice = page.get_by_label("Phone of alice")
+        expect(alice).to_contain_text("FIRING #1 critical InstanceDown db-1")
+        expect(alice).to_contain_text("1 part, 1 credit")
+        page.get_by_role("button", name="Answers 500, once each").click()
+        page.get_by_role("button", name="Fire a sample alert").click()
+        expect(alice).to_contain_text("#2 critical InstanceDown db-2", timeout=30_000)
+        page.screenshot(path=ARTEFACTS / "phones.png")
+        alice.get_by_label("Reply of alice").fill("ack 2")
+        alice.get_by_role("button", name="Reply").click()
+        pages = tab().page
+        pages.goto(emulator.pages)
+        expect(pages.locator("li.incident", has_text="#2")).to_contain_text("alice has it", timeout=20_000)
+        bob = page.get_by_label("Phone of bob")
+        expect(bob).to_contain_text("#1 critical InstanceDown", timeout=60_000)  # nobody has taken the first
+        pages.goto(emulator.pages + "/incidents/2")
+        expect(pages.locator(".timeline")).to_contain_text("attempt failed: 500")
+        expect(pages.locator(".timeline")).to_contain_text("delivered", timeout=20_000)
+        pages.goto(emulator.pages)
+        page.get_by_role("button", name="First account out of credits").click()
+        for number in (3, 4):  # whose turn it is, the other sends
+            page.get_by_role("button", name="Fire a sample alert").click()
+            expect(alice).to_contain_text(f"#{number} critical InstanceDown db-{number}", timeout=30_000)
+            expect(alice.locator(".sms", has_text=f"#{number}")).to_contain_text("by sms-emu12345-2")
+        page.get_by_role("button", name="Mend all").click()
+        alice.get_by_role("button", name="Switch off").click()
+        expect(alice.get_by_role("button", name="Switch on")).to_be_visible()
+        expect(alice.get_by_label("Reply of alice")).to_be_disabled()
+        page.get_by_role("button", name="Resolve it").click()
+        expect(pages.locator("li.incident", has_text="#4")).to_have_count(0, timeout=20_000)
+        for open_ in (page, pages):  # else they would say that they cannot connect any more
+            open_.goto("about:blank")
+    finally:
+        services[-1].ask_to_stop()
+        thread.join(30)
+        os.environ.clear()
+        os.environ.update(environment)
+    assert not thread.is_alive()

@@ -1,0 +1,528 @@
+"""What the pages say, asked for as a browser does, without one."""
+
+import re
+import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+import requests
+
+from notifier.config.loading import load
+from notifier.emulator import Fault, FaultKind
+from notifier.oncall.schedules import Schedules
+from notifier.store.ledger import Spent
+from notifier.timeline import IncidentHistory, incident_timeline, message_timeline
+from notifier.web.origin import STRANGE, is_ours
+from notifier.web.pages.delivery_status import lasts
+from notifier.web.pages.message_chart import chart
+from notifier.web.pages.moments import Viewer
+from notifier.web.pages.shift_chart import drawn
+from notifier.workers.backpressure import Backpressure
+from tests.support.postgres import both_engines
+from tests.support.processes import wait_for
+from tests.support.team import team
+from tests.support.webhooks import alert, webhook
+
+
+def shown(running, path="/"):
+    answer = requests.get(running.url + path, timeout=30)
+    assert answer.status_code == 200, answer.text
+    return " ".join(answer.text.split())
+
+
+def test_how_long_the_credits_last_is_told_of_an_account_without_a_name(files, run, phones):
+    running = run(files.write(ovh={"service_name": ...}))
+    running.post(webhook(alert("A"), key="a"))
+    phones.wait(1)
+    told = r"more than a year at the rate of the last day"  # 999 or 1000 are left, one went since the start
+    wait_for(lambda: re.search(told, shown(running)), "the days are told")
+
+
+def test_messages_say_what_they_cost(files, run, phones, emulator):
+    emulator.emulation.prices["+33639980001"] = 2.5
+    running = run(files.write())
+    running.post(webhook(alert("A"), key="a"))
+    phones.wait(1)
+    wait_for(lambda: "1 part, 2.5 credits" in shown(running, "/messages"), "the cost is told")
+
+
+def press(running, button, number=1, by="alice", **fields):
+    """Press a button of an incident's page, as a browser does; return the page that follows."""
+    headers = {"Sec-Fetch-Site": "same-origin"}
+    return requests.post(
+        f"{running.url}/incidents/{number}/{button}", data={"by": by, **fields}, headers=headers, timeout=30
+    )
+
+
+def test_whoever_has_a_name_from_anywhere_can_act_and_is_remembered(files, run, phones):
+    running = run(
+        files.write(
+            contacts=[{"name": "Łukasz", "phone": "+33639980001"}],
+            receivers=[{"name": "ops", "notify": ["Łukasz"]}],
+        )
+    )
+    running.post(webhook(alert("A"), key="a"))
+    phones.wait(1)
+    answer = press(running, "ack", by="Łukasz")
+    assert answer.status_code == 200
+    assert "<option selected>Łukasz" in answer.text
+
+
+def test_numbers_in_what_ovhcloud_answers_are_masked(files, run, phones, emulator):
+    said = "Invalid receivers 33639980001, 0033639980001, 0639980001, 06 39 98 00 01 and +33639980001"
+    emulator.faults.add(
+        Fault(kind=FaultKind.ERROR, status=400, message=said, error_class="Client::BadRequest")
+    )
+    running = run(files.write())
+    running.post(webhook(alert("A"), key="a"))
+    wait_for(lambda: "Invalid receivers" in shown(running, "/messages"), "it is told")
+    (message,) = requests.get(running.url + "/api/v1/messages", timeout=30).json()["items"]
+    for told in (
+        shown(running, "/incidents/1"),
+        shown(running, "/messages"),
+        shown(running, f"/api/v1/messages/{message['id']}"),
+        shown(running, "/api/v1/incidents/1"),
+    ):
+        assert "Invalid receivers" in told
+        assert not re.search("39980001|39 98 00 01", told)
+
+
+@both_engines
+@pytest.mark.parametrize("sought", ["écran", "ÉCRAN", "Écran N", "łukasz", "ŁUKASZ", "100%_"])
+def test_what_is_sought_is_found_whatever_its_letters(files, run, phones, sought):
+    running = run(
+        files.write(
+            contacts=[{"name": "Łukasz", "phone": "+33639980001"}],
+            receivers=[{"name": "ops", "notify": ["Łukasz"], "encoding": "unicode"}],
+        )
+    )
+    running.post(webhook(alert("Écran noir 100%_"), key="a"))
+    phones.wait(1)
+    assert "Écran noir" in requests.get(running.url + "/messages", {"q": sought}, timeout=30).text
+    assert "No messages found" in requests.get(running.url + "/messages", {"q": "100__"}, timeout=30).text
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [("127.0.0.1:9876", True), ("[::1]:9876", True), ("localhost", True), ("pager", True), ("a.localhost:1", True),
+     ("pager.example.net", True), ("PAGER.example.net.:443", True), ("localhost.:9876", True), ("evil.example:9876", False), ("127.0.0.1.evil.example", False), ("", True)],
+)  # fmt: skip
+def test_names_that_others_may_have_moved_here_are_not_ours(host, expected):
+    assert is_ours({"headers": [(b"host", host.encode())]}, "pager.example.net") is expected
+
+
+def test_a_page_whose_name_was_moved_here_learns_and_does_nothing(files, run, phones):
+    running = run(files.write())
+    running.post(webhook(alert("A"), key="a"))
+    phones.wait(1)
+    moved = {"Host": "evil.example:80", "Sec-Fetch-Site": "same-origin", "Origin": "http://evil.example:80"}
+    for path in ("/", "/live?path=/", "/messages", "/api/v1/incidents", "/oncall/alice.ics"):
+        answer = requests.get(running.url + path, headers=moved, timeout=30)
+        assert (answer.status_code, STRANGE in answer.text) == (403, True), path
+    for path in ("/-/reload", "/incidents/1/ack", "/api/v1/incidents/1/ack", "/api/v1/send"):
+        assert requests.post(running.url + path, headers=moved, timeout=30).status_code == 403, path
+    assert (
+        running.post(webhook(alert("B"), key="b"), headers={"Host": "pager.example.net"}).status_code == 200
+    )
+    phones.wait(2)  # Alertmanager may know us by any name
+
+
+def test_credentials_that_nobody_asks_for_name_nobody(files, run, phones):
+    running = run(files.write())
+    running.post(webhook(alert("A"), key="a"))
+    phones.wait(1)
+    for header in ("Basic a", "Basic bm9ib2R5Og==", "Basic", "Bearer x"):
+        assert requests.get(running.url + "/incidents/1", headers={"Authorization": header}, timeout=30).ok
+    answer = requests.post(
+        running.url + "/incidents/1/ack",
+        headers={"Sec-Fetch-Site": "same-origin"},
+        auth=("nobody", ""),
+        timeout=30,
+    )
+    assert (answer.status_code, "Who are you?" in answer.text) == (400, True)
+
+
+@pytest.mark.parametrize("path", ["//%5B", "/incidents/%00", "/incidents/", "/nowhere", "%", "/?%5B"])
+def test_what_is_no_page_is_not_kept_current(files, run, path):
+    running = run(files.write())
+    answer = requests.get(running.url + "/live", {"path": path}, timeout=30, stream=True)
+    assert answer.status_code == 200
+    first = next(answer.iter_content(None))
+    if path == "/?%5B":
+        assert first.startswith(b"data: ")
+    else:
+        assert first == b"event: gone\ndata: there is no such page any more\n\n"
+
+
+def test_viewers_share_what_is_drawn_and_webhooks_come_before_it(files, run, monkeypatch):
+    running = run(files.write())
+    waited, calls, home = [], [], running.service.pages.home.view
+    monkeypatch.setattr("notifier.web.pages.fragments.REFRESH", 1000)
+    monkeypatch.setattr(Backpressure, "is_high", property(lambda self: True))
+    monkeypatch.setattr(
+        running.service.backpressure, "_sleep", lambda _: waited.append(threading.current_thread().name)
+    )
+
+    monkeypatch.setattr(running.service.pages.home, "view", lambda **how: (calls.append(how), home(**how))[1])
+    for name in ("alice", "bob"):
+        who = {"notifier-me": name}
+        answer = requests.get(running.url + "/live", {"path": "/"}, cookies=who, timeout=30, stream=True)
+        assert next(answer.iter_content(None)).startswith(b"data: ")
+    assert len(calls) == 1
+    assert any(name.startswith("pages") for name in waited)
+
+
+# -- what the page of an incident says ----------------------------------------------------------------------
+
+
+def paged(running, phones, count, name="A", key="a", **labels):
+    before = len(phones.all())
+    running.post(webhook(alert(name, **labels), key=key))
+    phones.wait(before + count)
+
+
+def test_what_was_done_is_said_as_far_as_it_holds(files, run, phones):
+    running = run(
+        files.write(
+            receivers=[{"name": "ops", "notify": ["alice"], "escalate": [{"after": "1h", "notify": ["bob"]}]}]
+        )
+    )
+    paged(running, phones, 1)
+    assert "You have it" not in shown(running, "/incidents/1?did=ack")
+    mine = press(running, "ack", by="alice", holder="", steps="1")
+    assert "You have it.</p>" in mine.text  # nobody else was paged, so nobody is told
+    stale = press(running, "ack", by="bob", holder="", steps="1")
+    assert "Nothing was done: alice has it" in stale.text
+    taken = press(running, "ack", by="bob", holder="alice", steps="1")
+    assert "You have it. alice had it before. alice will be notified." in taken.text
+    for cookies, expected in (({"notifier-me": "bob"}, True), ({"notifier-me": "alice"}, False), ({}, False)):
+        told = requests.get(taken.url, cookies=cookies, timeout=30).text
+        assert ("You have it" in told) is expected
+    unseen = press(running, "escalate", by="alice", holder="", steps="1")  # made before bob had it
+    assert "Nothing was done: bob has it" in unseen.text
+    passed = press(running, "escalate", by="bob", holder="bob", steps="1")
+    assert re.search("Escalat(ing to|ed:) bob", passed.text)
+    assert "You have it" not in requests.get(taken.url, cookies={"notifier-me": "bob"}, timeout=30).text
+    phones.wait(3)
+    again = press(running, "escalate", by="bob", holder="bob", steps="1")
+    assert "Nothing was done: it was escalated meanwhile." in again.text
+    last = press(running, "escalate", by="bob")
+    assert "Nothing was done: there is no further step." in last.text
+    running.post(webhook(alert("A", status="resolved"), key="a"))
+    wait_for(lambda: "resolved at" in shown(running, "/incidents/1"), "it is over")
+    assert "It was resolved already." in press(running, "ack", by="bob").text
+
+
+def test_all_steps_to_come_are_told_with_their_times(files, run, phones):
+    """Who is on call then; what means nobody gives way to the next."""
+    nobody = {"name": "gap", "rotations": [{"start": "2099-01-05T09:00", "every": "1w", "contacts": ["bob"]}]}
+    steps = [
+        {"after": "10m", "notify": ["gap"]},
+        {"after": "20m", "notify": ["bob"]},
+        {"after": "30m", "notify": ["alice", "bob"]},
+    ]
+    ops = {"name": "ops", "notify": ["alice"], "escalate": steps, "repeat": 1}
+    running = run(files.write(schedules=[nobody], receivers=[ops]))
+    paged(running, phones, 1)
+    told = shown(running, "/incidents/1")
+    found = re.findall(
+        r'class="coming"><time datetime="([^"]+)"[^>]*>[^<]*</time> <span>([a-z, ]+) will be paged', told
+    )
+    opened = datetime.fromisoformat(
+        requests.get(running.url + "/api/v1/incidents/1", timeout=30).json()["opened_at"]
+    )
+    due = [(round((datetime.fromisoformat(at) - opened).total_seconds() / 60), whom) for at, whom in found]
+    # the step of the gap is taken at once with the next one's people, after which come 30 minutes; then all over again
+    assert due == [(10, "bob"), (40, "alice, bob"), (70, "alice"), (80, "bob"), (110, "alice, bob")]
+    assert "paged alice" in shown(running)
+    assert "bob is next, <time" in shown(running)
+
+
+def test_a_hole_is_told_where_it_had_another_paged(files, run, phones):
+    nobody = {"name": "gap", "rotations": [{"start": "2099-01-05T09:00", "every": "1w", "contacts": ["bob"]}]}
+    steps = [{"after": "10m", "notify": ["bob"]}]
+    running = run(
+        files.write(schedules=[nobody], receivers=[{"name": "ops", "notify": ["gap"], "escalate": steps}])
+    )
+    paged(running, phones, 1)
+    told = shown(running, "/incidents/1")
+    assert "Opened: nobody is on call in gap" in told
+    assert "Page to bob" in told
+
+
+def test_of_two_who_press_at_once_one_has_it_and_the_other_is_told(files, run, phones):
+    running = run(files.write(limits={"per_contact": None}))
+    for number in range(1, 7):
+        running.post(webhook(alert(f"A{number}"), key=f"k{number}"))
+        # Not until as many messages were sent: others are told of the acknowledgement before.
+        wait_for(lambda: any(f"#{number} A{number}" in sms.message for sms in phones.all()), "it is paged")
+        with ThreadPoolExecutor(2) as pool:
+            answers = list(
+                pool.map(
+                    lambda by: press(running, "ack", number, by, holder="", steps="1").text, ("alice", "bob")
+                )
+            )
+        assert sum("Nothing was done" in answer for answer in answers) == 1
+        incident = requests.get(f"{running.url}/api/v1/incidents/{number}", timeout=30).json()
+        (deed,) = [event for event in incident["events"] if event["kind"] == "acknowledged"]
+        assert deed["by"] == incident["acknowledged_by"]
+
+
+def test_what_fires_since_when_and_who_knows_is_told_first(files, run, phones, emulator):
+    emulator.emulation.receipts["+33639980001"] = (2, 24)
+    running = run(files.write(receivers=[{"name": "ops", "notify": ["alice"]}]))
+    paged(running, phones, 1, severity="critical", instance="db-1", starts_at="2026-11-22T12:13:30Z")
+    wait_for(lambda: "No page was delivered" in shown(running), "it is seen that nobody knows")
+    for path in ("/", "/incidents/1"):
+        told = shown(running, path)
+        assert "nobody else will be paged" in told
+        assert ">critical</strong>" in told
+        assert '<time datetime="2026-11-22T12:13:30Z"' in told
+        assert re.search(r"alice \(<span class=\"bad\">failed", told)
+    assert "undelivered: absent, phone off (ptt 24)" in shown(running, "/incidents/1")
+
+
+def test_the_worst_that_nobody_has_comes_first_and_none_is_hidden(files, run, phones):
+    running = run(files.write(limits={"per_contact": None}))
+    for number in range(53):
+        running.post(webhook(alert(f"Low{number}", severity="info"), key=f"k{number}"))
+    running.post(webhook(alert("Worst", severity="critical"), key="worst"))
+    for number in range(3):
+        running.post(webhook(alert(f"Late{number}", severity="warning"), key=f"l{number}"))
+    wait_for(lambda: "<title>57 open" in shown(running), "all are known")
+    names = re.findall(r"</b> (\w+)</a>", shown(running))
+    assert (names[0], len(names)) == ("Worst", 50)
+    assert sorted(names[1:4]) == ["Late0", "Late1", "Late2"]
+    assert 'href="/?all=1">7 more' in shown(running)
+    assert len(re.findall(r"</b> (\w+)</a>", shown(running, "/?all=1"))) == 57
+
+
+def test_whether_pages_go_out_is_told_at_once(files, run, phones, emulator):
+    running = run(files.write())
+    assert re.search(r"<strong>Working\.</strong>", shown(running))
+    emulator.faults.add(Fault(kind=FaultKind.ERROR, status=503, times=None))
+    running.post(webhook(alert("A"), key="a"))
+    wait_for(lambda: "Delivery is late:" in shown(running), "that they are late")
+    assert "503" in shown(running, "/incidents/1")
+    wait_for(lambda: "attempt failed: 503" in shown(running, "/incidents/1"), "what was tried is told")
+    emulator.faults.clear()
+    emulator.emulation.credits = 0
+    wait_for(lambda: "Delivery is down:" in shown(running), "that they do not")
+    assert "<title>1 open · delivery down" in shown(running)
+    emulator.emulation.credits = 100
+    phones.wait(1, timeout=60)
+    wait_for(lambda: re.search(r"<strong>Working\.</strong>", shown(running)), "that they do again")
+
+
+def messages_of(pager, number):
+    """Return what the page tells of an incident's messages, as (what, lines)."""
+    ledger, (incident,) = (
+        pager.store.ledger,
+        [one for one in pager.store.incidents.page(50) if one.number == number],
+    )
+    told = ledger.page(50, incident_id=incident.id)
+    carriers = ledger.of([one.merged_into for one in told if one.merged_into])
+    tries = ledger.failed_tries([*(one.id for one in told), *carriers])
+    events = pager.store.incidents.history(incident.id)
+    history = IncidentHistory(
+        events, told, carriers, tries, mask=lambda number: "masked", hide=lambda text: text
+    )
+    return [
+        (entry.what, [outcome.text for outcome in entry.outcomes])
+        for entry in incident_timeline(history)
+        if entry.text
+    ]
+
+
+@both_engines
+def test_a_page_in_a_digest_shows_what_became_of_that(make, emulator):
+    pager = make(**team())
+    pager.post_all([webhook(alert(f"A{n}", severity="warning"), key=f"k{n}") for n in range(13)])
+    pager.turn(5)
+    pager.run(55)
+    waiting = [
+        number
+        for number in range(1, 14)
+        if messages_of(pager, number)
+        == [("Page to alice", ["held by a limit: waits for a digest or for credits"])]
+    ]
+    assert len(waiting) == 3
+    emulator.faults.add(Fault(kind=FaultKind.ERROR, status=429, message="slower"))
+    pager.run(90)
+    pager.follow()
+    for number in waiting:
+        ((what, lines),) = messages_of(pager, number)
+        assert what == "Page to alice"
+        assert lines[0] == "sent in a digest with others"
+        assert "attempt failed: 429" in lines[1]
+        assert lines[2:] == ["accepted by OVHcloud", "delivered"]
+
+
+def test_an_answer_that_was_lost_is_no_failure_and_is_told_in_words(make, emulator):
+    pager = make(**team())
+    emulator.faults.add(Fault(kind=FaultKind.RESET_AFTER))
+    pager.post(webhook(alert("Disk", instance="db-1")))
+    pager.turn(1)
+    ((_, lines),) = messages_of(pager, 1)
+    assert lines[0] == "no answer: network: connection reset by peer"
+    assert lines[1].startswith("asking OVHcloud whether it accepted it")
+    pager.run(30)
+    assert len(emulator.emulation.accepted) == 1
+    ((what, lines),) = messages_of(pager, 1)
+    assert what == "Page to alice"
+    assert lines[0] == ("no answer (network: connection reset by peer); OVHcloud had accepted it")
+    assert lines[1] == "accepted by OVHcloud"
+    (message,) = pager.store.ledger.page(2)
+    told = [f"{line.what} {line.detail}" for line in message_timeline(pager.store.ledger.details(message.id))]
+    assert any("OVHcloud had accepted it" in line for line in told)
+    assert not any("Error(" in line or "Connection aborted" in line for line in told + lines)
+
+
+def test_a_search_looks_through_so_many_messages_and_goes_on_from_there(files, run, monkeypatch):
+    running = run(files.write(contacts=[{"name": "alice", "phone": "+33639980001"}]))
+    monkeypatch.setattr("notifier.web.pages.messages.MOST_SEARCHED", 4)
+    for number in range(10):
+        running.post(webhook(alert(f"Alert{number}"), key=f"k{number}"))
+        wait_for(lambda: f"Alert{number}" in shown(running, "/messages"), "it is listed")
+    seen = shown(running, "/messages?q=alert1")
+    assert "No messages found among 4 messages." in seen
+    for _ in range(2):
+        (older,) = re.findall(r'href="([^"]+)" rel="next">Search older messages', seen)
+        seen = shown(running, older.replace("&amp;", "&"))
+    assert re.findall(r"Alert\d", seen) == ["Alert1"]
+    assert 'rel="next"' not in seen
+
+
+def test_the_chart_counts_a_day_once_that_cannot_change(files, run):
+    running = run(files.write())
+    running.post(webhook(alert("A"), key="a"))
+    wait_for(lambda: "in 30 days 1 accepted" in shown(running, "/messages"), "it is counted")
+    messages, later = running.service.pages.messages, datetime.now(UTC) + timedelta(days=6)
+
+    def becomes(state):
+        with sqlite3.connect(files.directory / "notifier.db") as database:
+            database.execute("UPDATE messages SET state = ?, receipt_due_at = NULL", [state])
+
+    def counted():
+        return [state for (_, state), count in messages.counts(later).items() if count == 1]
+
+    assert counted() == ["accepted"]
+    becomes("delivered")
+    assert counted() == ["delivered"], "it could change still"
+    becomes("undelivered")
+    assert counted() == ["delivered"], "what cannot change is not counted again"
+    assert not messages.counts(later + timedelta(days=40))
+
+
+# -- what is drawn ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("day", ["2026-10-21", "2026-10-25", "2026-03-25", "2026-03-29", "2026-06-01"])
+@pytest.mark.parametrize("handover", ["23:30", "02:30", "09:00"])
+def test_bars_are_as_wide_as_their_share_of_the_day_however_long_that_is(files, day, handover):
+    """In the week in which the clocks change, too."""
+    rotation = {"start": f"2026-01-05T{handover}", "every": "1d", "contacts": ["alice", "bob"]}
+    loading = load(
+        files.write(schedules=[{"name": "p", "time_zone": "Europe/Paris", "rotations": [rotation]}])
+    )
+    schedule = Schedules.of(loading.configuration, {})["p"]
+    shown_ = drawn(schedule, {"alice": 0, "bob": 1}, datetime.fromisoformat(f"{day}T23:50:00+02:00"))
+    hour, minute = map(int, handover.split(":"))
+    for week in shown_.weeks:
+        assert [mark.x for mark in week.days] == [round(n * 50.0, 2) for n in range(7)]
+        assert all(bar.width > 0 for bar in week.bars)
+        assert sum(bar.width for bar in week.bars) == pytest.approx(350)
+        assert all(0 <= bar.x <= 350 and bar.x + bar.width <= 350.01 for bar in week.bars)
+        ordinary = [
+            bar for bar in week.bars if bar.x + bar.width < 299 and bar.x > 0
+        ]  # all but a day of 23 or 25 hours
+        for bar in ordinary:
+            assert (bar.x + bar.width) % 50 == pytest.approx((hour * 60 + minute) / 1440 * 50, abs=0.02)
+
+
+def test_an_override_to_nobody_is_marked_as_one(files):
+    schedule = {
+        "name": "p",
+        "rotations": [{"start": "2026-01-05T09:00", "every": "1w", "contacts": ["alice"]}],
+        "overrides": [{"start": "2026-06-02T09:00", "end": "2026-06-03T09:00", "contact": None}],
+    }
+    rota = Schedules.of(load(files.write(schedules=[schedule])).configuration, {})["p"]
+    week = drawn(rota, {"alice": 0}, datetime(2026, 6, 1, tzinfo=UTC)).weeks[0]
+    assert [(bar.kind, bar.label.partition(",")[0]) for bar in week.bars] == [
+        ("shift", "alice"),  # until Monday at nine
+        ("shift", "alice"),
+        ("gap override", "nobody"),
+        ("shift", "alice"),
+    ]
+
+
+def test_messages_are_counted_on_the_day_they_were_made_on_by_the_clocks_of_the_place():
+    paris, today = ZoneInfo("Europe/Paris"), date(2026, 11, 10)
+    at = {
+        datetime(2026, 11, 10, 22, 30, tzinfo=UTC): 29,  # 23:30 today
+        datetime(2026, 11, 9, 23, 15, tzinfo=UTC): 29,  # 00:15 today
+        datetime(2026, 11, 9, 22, 45, tzinfo=UTC): 28,
+        datetime(2026, 10, 24, 22, 0, tzinfo=UTC): 13,  # 00:00 of the day that has 25 hours
+        datetime(2026, 10, 25, 22, 45, tzinfo=UTC): 13,  # 23:45 of it
+        datetime(2026, 10, 12, 21, 45, tzinfo=UTC): 0,
+        datetime(2026, 10, 11, 21, 45, tzinfo=UTC): None,
+    }
+    for instant, day in at.items():
+        drawn_ = chart({(instant, "delivered"): 1}, paris, today)
+        assert (drawn_ and [bar.x // 10 for bar in drawn_.bars]) == ([day] if day is not None else None), (
+            instant
+        )
+
+
+@pytest.mark.parametrize(
+    ("credits_", "spent", "hours", "expected"),
+    [
+        (1000, 100, 1, "about 10 days at the rate of the last day"),
+        (1000, 100, 60, "about 25 days at the rate of the last 3 days"),
+        (1000, 700, 24 * 30, "about 10 days at the rate of the last 7 days"),
+        (1000, 1, 24, "more than a year at the rate of the last day"),
+        (None, 1, 24, None),
+    ],
+)
+def test_how_long_credits_last_goes_by_the_present_rate(credits_, spent, hours, expected):
+    now = datetime(2026, 6, 1, tzinfo=UTC)
+    assert lasts(credits_, Spent(spent, now - timedelta(hours=hours)), now, timedelta(days=7)) == expected
+    assert lasts(credits_, None, now, timedelta(days=7)) is None
+
+
+def test_a_time_of_another_year_has_its_year():
+    viewer = Viewer(ZoneInfo("UTC"), datetime(2026, 11, 24, 12, tzinfo=UTC))
+    assert [viewer.moment(datetime(*day, 9, 5, tzinfo=UTC)).short for day in ((2026, 11, 24), (2026, 7, 1), (2031, 7, 22))] == [
+        "09:05", "01 Jul 09:05", "22 Jul 2031 09:05",
+    ]  # fmt: skip
+
+
+def test_alerts_are_listed_with_links_that_lead_to_pages_only(files, run, phones):
+    running = run(files.write())
+    fires = alert("A", instance="db-1")
+    fires["annotations"] = {
+        "runbook_url": "https://wiki.example.net/a?b=1",
+        "evil": "javascript:alert(1)",
+        "summary": "It is down",
+    }
+    running.post(webhook(fires, alert("B", instance="db-2"), key="a"))
+    phones.wait(1)
+    told = shown(running, "/incidents/1")
+    assert '<a href="https://wiki.example.net/a?b=1" rel="noopener noreferrer">runbook url</a>' in told
+    assert "javascript:" not in told
+    assert "It is down" in told
+    assert "2 alerts" in told
+
+
+def test_a_heartbeat_that_never_came_is_silent(files, run, phones):
+    beat = {"name": "watchdog", "matchers": ["alertname=Watchdog"], "timeout": "3s", "receiver": "ops"}
+    running = run(files.write(heartbeats=[beat], **{"global": {"dedupe_window": "1s"}}))
+    assert '<li class="good"><b>watchdog</b>: not seen yet</li>' in shown(running)
+    wait_for(
+        lambda: '<li class="bad"><b>watchdog</b>: <strong>late</strong>, not seen yet' in shown(running),
+        "it is silent",
+    )
+    assert running.metric('notifier_heartbeat_late{heartbeat="watchdog"}') == 1

@@ -1,0 +1,246 @@
+"""The files that people copy: rules, dashboard, Alertmanager's side, the unit, the image, the manifests."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from notifier import systemd
+from notifier.assets import CONFIG
+from tests.support.processes import free_ports, program
+from tests.support.webhooks import alert, payload, webhook
+
+ROOT = CONFIG.parent
+RULES = CONFIG / "prometheus" / "rules.yml"
+_METRIC = re.compile(r"\bnotifier_\w+")
+
+
+def succeeds(*command, **how):
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=120, **how)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def installed(name):
+    """A program of the virtual environment."""
+    path = shutil.which(name, path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+    return path or program(name)
+
+
+def rules():
+    return [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
+
+
+def panels():
+    return json.loads((CONFIG / "grafana" / "notifier.json").read_text())["panels"]
+
+
+def test_the_rules_do_what_they_say():
+    succeeds(program("promtool"), "test", "rules", CONFIG / "prometheus" / "rules_test.yml")
+    succeeds(program("promtool"), "check", "rules", CONFIG / "prometheus" / "watchdog.yml")
+    tested = (CONFIG / "prometheus" / "rules_test.yml").read_text()
+    assert [rule["alert"] for rule in rules() if rule["alert"] not in tested] == []
+
+
+def test_each_alert_has_a_runbook_and_each_runbook_an_alert():
+    text = (ROOT / "docs" / "runbooks.md").read_text()
+    headings = re.findall(r"(?m)^## (\w+)$", text)
+    assert sorted(headings) == sorted({rule["alert"] for rule in rules()})
+    for rule in rules():
+        assert rule["annotations"]["runbook"] == f"docs/runbooks.md#{rule['alert'].lower()}"
+        body = text.partition(f"## {rule['alert']}\n")[2].partition("\n## ")[0]
+        assert len(body.split()) > 15
+
+
+@pytest.fixture
+def exposed(files, run, phones):
+    """The names of all series that a service has had a reason to show."""
+    gap = {"name": "gap", "rotations": [{"start": "2099-01-05T09:00", "every": "1w", "contacts": ["bob"]}]}
+    rota = {"name": "all", "rotations": [{"start": "2026-01-05T09:00", "every": "1w", "contacts": ["alice"]}]}
+    beat = {"name": "w", "matchers": ["alertname=W"], "timeout": "10m", "receiver": "ops"}
+    running = run(
+        files.write(schedules=[gap, rota], heartbeats=[beat], receivers=[{"name": "ops", "notify": ["all"]}])
+    )
+    running.post(payload("firing-one"))
+    phones.wait(1)
+    running.post(webhook(alert("W"), key="w"))
+    running.service.workers.account_monitor.work()
+    for _ in range(100):
+        running.service.workers.heartbeats.work()
+        if running.metric('notifier_heartbeat_last_seen_timestamp_seconds{heartbeat="w"}'):
+            break
+    text = running.get("/metrics")
+    assert 'notifier_oncall_next_hole_timestamp_seconds{schedule="gap"}' in text
+    assert 'notifier_oncall_next_hole_timestamp_seconds{schedule="all"}' not in text
+    return set(re.findall(r"(?m)^(?:# TYPE )?(notifier_\w+)", text))
+
+
+def test_every_query_asks_for_what_is_there(exposed, tmp_path):
+    queries = [target["expr"] for panel in panels() for target in panel["targets"]] + [
+        r["expr"] for r in rules()
+    ]
+    for query in queries:
+        for name in _METRIC.findall(query):
+            stem = re.sub(r"_(bucket|sum|count|total)$", "", name)
+            assert {name, stem} & exposed, f"{name} in {query}"
+    made = [{"record": f"r{n}", "expr": query.replace("$job", ".*")} for n, query in enumerate(queries)]
+    file = tmp_path / "queries.yml"
+    file.write_text(json.dumps({"groups": [{"name": "g", "rules": made}]}))
+    succeeds(program("promtool"), "check", "rules", file)
+
+
+def test_the_pages_name_metrics_that_are(exposed):
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for name in _METRIC.findall(page.read_text(encoding="utf-8")):
+            stem = re.sub(r"_(bucket|sum|count|total)$", "", name)
+            assert {name, stem} & exposed, f"{name} in {page.name}"
+
+
+def test_the_dashboard_shows_every_metric_of_note(exposed):
+    shown = {
+        name for panel in panels() for target in panel["targets"] for name in _METRIC.findall(target["expr"])
+    }
+    shown |= {name for rule in rules() for name in _METRIC.findall(rule["expr"])}
+    stems = {re.sub(r"_(bucket|count|sum|total)$", "", name) for name in shown}
+    assert {"notifier_webhooks", "notifier_sms", "notifier_incidents", "notifier_page_latency_seconds", "notifier_ovh_requests",
+            "notifier_ovh_credits_left", "notifier_queue_messages", "notifier_escalations", "notifier_oncall_info"} <= stems  # fmt: skip
+    places = [(p["gridPos"]["x"], p["gridPos"]["y"]) for p in panels()]
+    assert len(set(places)) == len(places)
+    assert all(p["gridPos"]["x"] + p["gridPos"]["w"] <= 24 for p in panels())
+
+
+def test_alertmanagers_side_is_good():
+    succeeds(program("amtool"), "check-config", CONFIG / "alertmanager.yml")
+
+
+def test_the_unit_is_good(tmp_path):
+    unit = (CONFIG / "systemd" / "notifier.service").read_text()
+    assert "Type=notify" in unit
+    assert "WatchdogSec=" in unit
+    file = tmp_path / "notifier.service"
+    file.write_text(unit.replace("/opt/notifier/bin/notifier", sys.executable))
+    told = succeeds(program("systemd-analyze"), "verify", file)
+    assert "notifier.service" not in told, told
+
+
+def test_the_image_is_good():
+    succeeds(installed("hadolint"), ROOT / "Dockerfile")
+    text = (ROOT / "Dockerfile").read_text()
+    for copied in re.findall(r"(?m)^COPY (?!--from)(.+) \S+$", text):
+        for name in copied.split():
+            assert (ROOT / name).exists(), name
+    assert re.search(r"(?m)^USER (?!root)", text)
+
+
+def test_what_the_image_does_works(tmp_path, files):
+    """Its steps, in a tree of their own in place of a container: COPY, RUN, then what it runs and how it is probed."""
+    text = (ROOT / "Dockerfile").read_text().replace("\\\n", "")
+    _, build, final = text.split("\nFROM ")
+    source, installed_at = tmp_path / "src", tmp_path / "opt"
+    source.mkdir()
+    ignored = shutil.ignore_patterns("__pycache__", *(ROOT / ".dockerignore").read_text().split())
+    for line in re.findall(r"(?m)^COPY (.+)$", build):
+        *names, target = line.split()
+        for name in names:
+            place = source / (name if target == "./" else target)
+            if (ROOT / name).is_dir():
+                shutil.copytree(ROOT / name, place, ignore=ignored)
+            else:
+                shutil.copy(ROOT / name, place)
+    for line in re.findall(r"(?m)^RUN (.+)$", build):
+        command = line.replace("/opt/notifier", str(installed_at)).replace(
+            "pip --python", f"{sys.executable} -m pip --python"
+        )
+        succeeds("bash", "-c", command, cwd=source)
+    (port,) = free_ports(1)
+    file = files.write(web={"listen_address": f"127.0.0.1:{port}"})
+    entry, arguments = (
+        json.loads(re.search(rf"(?m)^{name} (.+)$", final)[1]) for name in ("ENTRYPOINT", "CMD")
+    )
+    probe = json.loads(re.search(r"(?ms)^HEALTHCHECK.*?CMD (.+?)$", final)[1].replace("9876", str(port)))
+    given = {"PATH": f"{installed_at}/bin", "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [installed_at / "bin" / entry[0], *[str(file) if "/etc" in one else one for one in arguments]]
+    with subprocess.Popen(command, cwd=tmp_path, env=given, stderr=subprocess.PIPE, text=True) as running:
+        try:
+            assert any("notifier started" in line for line in running.stderr)
+            succeeds(installed_at / "bin" / probe[0], *probe[1:], env=given)
+        finally:
+            running.terminate()
+        assert "notifier stopped" in running.stderr.read()
+    assert running.returncode == 0
+    assert not list(installed_at.glob("lib/*/site-packages/pip"))
+
+
+def test_the_manifests_are_good():
+    file = CONFIG / "kubernetes" / "notifier.yml"
+    succeeds(installed("kubernetes-validate"), "--strict", file)
+    kinds = {one["kind"]: one for one in yaml.safe_load_all(file.read_text())}
+    assert kinds["Deployment"]["spec"]["replicas"] == 2
+    container = kinds["Deployment"]["spec"]["template"]["spec"]["containers"][0]
+    assert container["readinessProbe"]["httpGet"]["path"] == "/-/ready"
+    assert container["livenessProbe"]["httpGet"]["path"] == "/-/healthy"
+
+
+def test_the_configuration_in_the_manifests_is_good(tmp_path):
+    documents = yaml.safe_load_all((CONFIG / "kubernetes" / "notifier.yml").read_text())
+    kinds = {one["kind"]: one for one in documents}
+    file = tmp_path / "notifier.yml"
+    file.write_text(kinds["ConfigMap"]["data"]["notifier.yml"])
+    environment = {
+        **os.environ,
+        **{name: value or "x" * 8 for name, value in kinds["Secret"]["stringData"].items()},
+        "PAGES_PASSWORD_HASH": "$2b$04$" + "a" * 53,
+    }
+    succeeds(sys.executable, "-m", "notifier", "check", "--config", file, env=environment)
+
+
+# -- systemd -----------------------------------------------------------------------------------------------
+
+
+def test_systemd_is_told(files, run, monkeypatch, tmp_path):
+    """Over a real socket, as sd_notify(3) has it."""
+    place = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind(place)
+        listening.settimeout(20)
+        monkeypatch.setenv("NOTIFY_SOCKET", place)
+        monkeypatch.setenv("WATCHDOG_USEC", "100000")
+        running = run(files.write())
+        told = [listening.recv(1000).decode() for _ in range(4)]
+        assert any(one.startswith("READY=1\nSTATUS=listens on port ") for one in told)
+        assert "WATCHDOG=1" in told
+        running.post(b"", "/-/reload")
+        seen = []
+        while not any(one.startswith("RELOADING=1\nMONOTONIC_USEC=") for one in seen):
+            seen.append(listening.recv(1000).decode())
+        running.stop()
+        while "STOPPING=1" not in seen:
+            seen.append(listening.recv(1000).decode())
+        assert "READY=1" in seen
+
+
+def test_without_systemd_nothing_is_told(monkeypatch):
+    for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"):
+        monkeypatch.delenv(name, raising=False)
+    systemd.tell("READY=1")
+    assert systemd.watchdog_interval() is None
+    monkeypatch.setenv("WATCHDOG_USEC", "60000000")
+    assert systemd.watchdog_interval() == 30
+    monkeypatch.setenv("WATCHDOG_PID", "1")
+    assert systemd.watchdog_interval() is None
+    monkeypatch.setenv("NOTIFY_SOCKET", "@no-such-socket-of-a-test")
+    systemd.tell("READY=1")
+
+
+def test_the_service_is_started_again_however_often_it_fails():
+    unit = (CONFIG / "systemd" / "notifier.service").read_text()
+    head, _, service = unit.partition("[Service]")
+    assert "\nStartLimitIntervalSec=0\n" in head, "or systemd gives it up after five starts in ten seconds"
+    assert "\nRestart=always\n" in service
