@@ -1,12 +1,15 @@
 """What the benchmark compares with: the same server, answering without reading or storing anything."""
 
+from __future__ import annotations
+
 import asyncio
 import socket
+from typing import Any
 
 import uvicorn
 
 
-async def application(scope, receive, send):
+async def application(scope: Any, receive: Any, send: Any) -> None:
     message = await receive()
     while message.get("more_body"):
         message = await receive()

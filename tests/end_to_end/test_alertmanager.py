@@ -1,55 +1,64 @@
 """The real programs: Prometheus with a rule that fires, two Alertmanagers, Notifier, and the emulator for OVHcloud."""
 
+from __future__ import annotations
+
 import contextlib
 import http.server
 import json
 import subprocess
 import threading
 import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
 
-from tests.support.files import ALICE, BOB
+from notifier.emulator import Emulator
+from tests.support.files import ALICE, BOB, Files
 from tests.support.processes import free_ports, program, running, wait_for
+from tests.support.service import Phones, Running
 from tests.support.webhooks import alert, webhook
 
 
 class Target:
     """What Prometheus scrapes: a gauge that is set by hand."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.value = 0
         target = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self):
+            def do_GET(self) -> None:
                 body = f"disk_full {target.value}\n".encode()
                 self.send_response(200)
                 self.send_header("Content-Type", "text/plain; version=0.0.4")
                 self.end_headers()
                 self.wfile.write(body)
 
-            def log_message(self, *arguments):
+            def log_message(self, *arguments: Any) -> None:
                 pass
 
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.address = f"127.0.0.1:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
-    def close(self):
+    def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
 
 
-def clustered(port):
+def clustered(port: Any) -> Any:
     status = requests.get(f"http://127.0.0.1:{port}/api/v2/status", timeout=5).json()
     return status["cluster"]["status"] == "ready"
 
 
 @pytest.mark.timeout(200)
-def test_from_a_rule_that_fires_to_the_phone_and_back(files, run, phones, tmp_path):
+def test_from_a_rule_that_fires_to_the_phone_and_back(
+    files: Files, run: Callable[..., Running], phones: Phones, tmp_path: Path
+) -> None:
     prometheus, alertmanager = program("prometheus"), program("prometheus-alertmanager")
     service = run(files.write(receivers=[{"name": "pager", "notify": ["alice"]}]))
     target = Target()
@@ -79,7 +88,7 @@ def test_from_a_rule_that_fires_to_the_phone_and_back(files, run, phones, tmp_pa
         })
     )  # fmt: skip
 
-    def manager(n, port, cluster, peer):
+    def manager(n: Any, port: Any, cluster: Any, peer: Any) -> Any:
         return running([
             alertmanager, f"--config.file={tmp_path}/alertmanager.yml", f"--storage.path={tmp_path}/am{n}",
             f"--web.listen-address=127.0.0.1:{port}", f"--cluster.listen-address=127.0.0.1:{cluster}",
@@ -108,7 +117,7 @@ def test_from_a_rule_that_fires_to_the_phone_and_back(files, run, phones, tmp_pa
         time.sleep(4)
         assert len(phones.all()) == 2
 
-        def scraped():
+        def scraped() -> Any:
             query = {"query": 'notifier_sms_total{outcome="accepted",receiver="pager"}'}
             answer = requests.get(f"http://127.0.0.1:{p_port}/api/v1/query", query, timeout=5).json()
             return answer["data"]["result"][0]["value"][1] == "2"
@@ -118,7 +127,9 @@ def test_from_a_rule_that_fires_to_the_phone_and_back(files, run, phones, tmp_pa
 
 
 @contextlib.contextmanager
-def lone_alertmanager(tmp_path, service, port, names=("pager",), repeat_interval="1s"):
+def lone_alertmanager(
+    tmp_path: Path, service: Any, port: Any, names: Any = ("pager",), repeat_interval: Any = "1s"
+) -> Iterator[Any]:
     """Run an Alertmanager with receivers of these names; the label *to* of an alert picks one, else the first."""
     (tmp_path / "alertmanager.yml").write_text(
         json.dumps({
@@ -139,12 +150,14 @@ def lone_alertmanager(tmp_path, service, port, names=("pager",), repeat_interval
         yield url
 
 
-def fire(url, **labels):
+def fire(url: Any, **labels: Any) -> None:
     assert requests.post(url + "/api/v2/alerts", json=[{"labels": labels}], timeout=10).ok
 
 
 @pytest.mark.timeout(200)
-def test_a_heartbeat_is_lost_with_alertmanager_and_back_with_it(files, run, phones, tmp_path):
+def test_a_heartbeat_is_lost_with_alertmanager_and_back_with_it(
+    files: Files, run: Callable[..., Running], phones: Phones, tmp_path: Path
+) -> None:
     (port,) = free_ports(1)
     beat = {"name": "watchdog", "matchers": ["alertname=Watchdog"], "timeout": "6s", "receiver": "pager"}
     service = run(
@@ -170,7 +183,9 @@ def test_a_heartbeat_is_lost_with_alertmanager_and_back_with_it(files, run, phon
 
 
 @pytest.mark.timeout(200)
-def test_mute_makes_a_silence_in_the_name_of_who_asked(files, run, phones, emulator, tmp_path):
+def test_mute_makes_a_silence_in_the_name_of_who_asked(
+    files: Files, run: Callable[..., Running], phones: Phones, emulator: Emulator, tmp_path: Path
+) -> None:
     (port,) = free_ports(1)
     service = run(
         files.write(
@@ -200,7 +215,9 @@ def test_mute_makes_a_silence_in_the_name_of_who_asked(files, run, phones, emula
 
 
 @pytest.mark.timeout(200)
-def test_receivers_of_any_name_page_their_own_people(files, run, phones, tmp_path):
+def test_receivers_of_any_name_page_their_own_people(
+    files: Files, run: Callable[..., Running], phones: Phones, tmp_path: Path
+) -> None:
     (port,) = free_ports(1)
     names = ("first", "team.db", "db+web", "On-call (SMS)", "ns/config/receiver")
     contacts = [{"name": f"c{n}", "phone": f"+3363998000{n}"} for n, _ in enumerate(names)]
@@ -217,7 +234,9 @@ def test_receivers_of_any_name_page_their_own_people(files, run, phones, tmp_pat
 
 
 @pytest.mark.timeout(200)
-def test_an_alert_that_ends_and_fires_again_with_the_same_start_is_paged_again(files, run, phones, tmp_path):
+def test_an_alert_that_ends_and_fires_again_with_the_same_start_is_paged_again(
+    files: Files, run: Callable[..., Running], phones: Phones, tmp_path: Path
+) -> None:
     """A ruler stalls for longer than its endsAt, or one of two Prometheus servers does not see the trouble."""
     (port,) = free_ports(1)
     service = run(files.write(receivers=[{"name": "pager", "notify": ["alice"]}]))

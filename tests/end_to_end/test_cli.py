@@ -1,5 +1,7 @@
 """The commands, as a person types them."""
 
+from __future__ import annotations
+
 import contextlib
 import json
 import os
@@ -11,6 +13,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -18,17 +23,18 @@ from typer.testing import CliRunner
 
 from notifier import assets
 from notifier.cli.app import app
-from notifier.emulator import Fault, FaultKind
+from notifier.emulator import Emulator, Fault, FaultKind
 from notifier.reload import load
-from tests.support.files import ALICE
+from tests.support.files import ALICE, Files
+from tests.support.service import Phones, Running
 from tests.support.webhooks import PAYLOADS, alert, webhook
 
 
-def notifier(*arguments, stdin=None):
+def notifier(*arguments: Any, stdin: Any = None) -> Any:
     return CliRunner().invoke(app, [str(a) for a in arguments], input=stdin)
 
 
-def test_version_and_help():
+def test_version_and_help() -> None:
     assert notifier("--version").output.startswith("notifier 0.")
     assert notifier("--help").exit_code == 0
     assert notifier().exit_code == 2
@@ -36,7 +42,7 @@ def test_version_and_help():
     assert notifier("check").exit_code == 2
 
 
-def commands(group=None, path=()):
+def commands(group: Any = None, path: Any = ()) -> Iterator[Any]:
     group = group or typer.main.get_command(app)
     for name, command in group.commands.items():
         if hasattr(command, "commands"):
@@ -48,7 +54,7 @@ def commands(group=None, path=()):
 @pytest.mark.parametrize(
     ("path", "command"), commands(), ids=lambda one: "-".join(one) if isinstance(one, tuple) else ""
 )
-def test_each_command_explains_itself_with_an_example_that_it_understands(path, command):
+def test_each_command_explains_itself_with_an_example_that_it_understands(path: Any, command: Any) -> None:
     shown = CliRunner().invoke(app, [*path, "--help"], env={"COLUMNS": "200"})
     assert all(option.help for option in command.params)
     example = re.search(r"Example: notifier (.+)", shown.output)[1].strip(" │\n").partition(" > ")[0]
@@ -70,7 +76,9 @@ def test_each_command_explains_itself_with_an_example_that_it_understands(path, 
     ],
 )
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_shells_complete_commands_and_names_of_the_configuration(files, shell, words, expected):
+def test_shells_complete_commands_and_names_of_the_configuration(
+    files: Files, shell: Any, words: Any, expected: Any
+) -> None:
     file = files.write(
         schedules=[
             {
@@ -93,7 +101,7 @@ def test_shells_complete_commands_and_names_of_the_configuration(files, shell, w
 # -- check -------------------------------------------------------------------------------------------------
 
 
-def test_check_passes_a_good_file(files):
+def test_check_passes_a_good_file(files: Files) -> None:
     result = notifier("check", "--config", files.write())
     assert (result.exit_code, result.output.splitlines()[-1]) == (
         0,
@@ -101,7 +109,7 @@ def test_check_passes_a_good_file(files):
     )
 
 
-def test_check_prints_every_error_and_exits_1(files):
+def test_check_prints_every_error_and_exits_1(files: Files) -> None:
     file = files.write(receivers=[{"name": "ops", "notify": ["nobody"], "template": "none"}])
     result = notifier("check", "--config", file)
     assert result.exit_code == 1
@@ -111,7 +119,7 @@ def test_check_prints_every_error_and_exits_1(files):
     assert "receivers[0].notify[0]: " in lines[0]
 
 
-def test_check_as_json(files):
+def test_check_as_json(files: Files) -> None:
     result = notifier("check", "--config", files.write(receivers=[]), "--output", "json")
     found = json.loads(result.output)
     assert found["valid"] is False
@@ -119,7 +127,7 @@ def test_check_as_json(files):
     assert found["problems"][0]["severity"] == "error"
 
 
-def test_check_warns_of_a_template_that_fails_on_a_sample(files):
+def test_check_warns_of_a_template_that_fails_on_a_sample(files: Files) -> None:
     (files.directory / "mine.j2").write_text("{{ alerts[0].labels.team }}\n")
     file = files.write(
         templates=["mine.j2"], receivers=[{"name": "ops", "notify": ["alice"], "template": "mine"}]
@@ -132,7 +140,7 @@ def test_check_warns_of_a_template_that_fails_on_a_sample(files):
     )
 
 
-def test_check_warns_of_urls_that_would_be_blocked(files):
+def test_check_warns_of_urls_that_would_be_blocked(files: Files) -> None:
     (files.directory / "mine.j2").write_text("hello\n{{ alerts[0].generator_url }}\n")
     file = files.write(
         templates=["mine.j2"],
@@ -147,7 +155,7 @@ def test_check_warns_of_urls_that_would_be_blocked(files):
     )
 
 
-def test_check_online_asks_ovhcloud_about_everything(files, emulator):
+def test_check_online_asks_ovhcloud_about_everything(files: Files, emulator: Emulator) -> None:
     result = notifier("check", "--config", files.write(), "--online")
     assert result.exit_code == 0
     assert [line.split(":")[1].strip() for line in result.output.splitlines() if line.startswith("ok")] == [
@@ -178,7 +186,9 @@ def test_check_online_asks_ovhcloud_about_everything(files, emulator):
         ({"senders": {"OTHER": "enable"}}, 'FAILED: sender: "ACME" is not declared; declared are: OTHER'),
     ],
 )
-def test_check_online_says_what_ovhcloud_lacks(files, emulator, change, words):
+def test_check_online_says_what_ovhcloud_lacks(
+    files: Files, emulator: Emulator, change: Any, words: Any
+) -> None:
     for name, value in change.items():
         setattr(emulator.emulation, name, value)
     result = notifier("check", "--config", files.write(), "--online")
@@ -196,7 +206,7 @@ def test_check_online_says_what_ovhcloud_lacks(files, emulator, change, words):
         ({"endpoint": "http://127.0.0.1:9/1.0"}, "can http://127.0.0.1:9/1.0 be reached from here"),
     ],
 )
-def test_check_online_says_what_to_do(files, ovh, words):
+def test_check_online_says_what_to_do(files: Files, ovh: Any, words: Any) -> None:
     result = notifier("check", "--config", files.write(ovh=ovh), "--online")
     assert result.exit_code == 1
     assert words in result.output
@@ -207,7 +217,7 @@ def test_check_online_says_what_to_do(files, ovh, words):
 
 
 @pytest.fixture
-def routed(files):
+def routed(files: Files) -> Any:
     return files.write(
         receivers=[{"name": "ops", "notify": ["alice"]}, {"name": "db", "notify": ["bob", ALICE], "max_parts": 1}],
         route={"receiver": "ops", "routes": [
@@ -217,14 +227,14 @@ def routed(files):
     )  # fmt: skip
 
 
-def test_route_prints_the_receivers_one_a_line(routed):
+def test_route_prints_the_receivers_one_a_line(routed: Any) -> None:
     assert notifier("route", "--config", routed, "team=db", "severity=critical").output == "db\nops\n"
     assert notifier("route", "--config", routed, "team=web").output == "ops\n"
     assert json.loads(notifier("route", "--config", routed, "team=db", "--output", "json").output) == ["db"]
     assert notifier("route", "--config", routed, "team").exit_code == 2
 
 
-def test_render_shows_what_would_be_sent_and_sends_nothing(routed, emulator):
+def test_render_shows_what_would_be_sent_and_sends_nothing(routed: Any, emulator: Emulator) -> None:
     result = notifier(
         "render", "--config", routed, "--payload", PAYLOADS / "firing-one.json", "--receiver", "db"
     )
@@ -237,7 +247,7 @@ def test_render_shows_what_would_be_sent_and_sends_nothing(routed, emulator):
     assert emulator.requests == []
 
 
-def test_render_as_json_and_from_standard_input(routed):
+def test_render_as_json_and_from_standard_input(routed: Any) -> None:
     payload = (PAYLOADS / "unicode.json").read_text()
     result = notifier("render", "--config", routed, "--payload", "-", "--output", "json", stdin=payload)
     (page,) = json.loads(result.output)
@@ -250,7 +260,7 @@ def test_render_as_json_and_from_standard_input(routed):
     )
 
 
-def test_render_says_what_is_wrong(routed, tmp_path):
+def test_render_says_what_is_wrong(routed: Any, tmp_path: Path) -> None:
     assert "cannot be read" in notifier("render", "--config", routed, "--payload", tmp_path / "none").stderr
     (tmp_path / "bad.json").write_text("{}")
     assert (
@@ -263,7 +273,7 @@ def test_render_says_what_is_wrong(routed, tmp_path):
     assert (result.exit_code, 'there is no receiver "none"' in result.stderr) == (1, True)
 
 
-def test_render_tells_of_a_template_that_fails(files):
+def test_render_tells_of_a_template_that_fails(files: Files) -> None:
     (files.directory / "page.j2").write_text("\n{{ nothing }}")
     file = files.write(templates=["page.j2"])
     result = notifier("render", "--config", file, "--payload", PAYLOADS / "firing-one.json")
@@ -271,7 +281,7 @@ def test_render_tells_of_a_template_that_fails(files):
     assert "FIRING critical InstanceDown db-1" in result.stdout
 
 
-def test_a_broken_file_is_told_by_every_command(files):
+def test_a_broken_file_is_told_by_every_command(files: Files) -> None:
     file = files.write(contacts=[{"name": "alice", "phone": "12"}])
     for arguments in (
         ["route", "a=b"],
@@ -287,7 +297,7 @@ def test_a_broken_file_is_told_by_every_command(files):
 # -- OVHcloud ----------------------------------------------------------------------------------------------
 
 
-def test_send_and_wait_for_the_receipt(files, emulator):
+def test_send_and_wait_for_the_receipt(files: Files, emulator: Emulator) -> None:
     result = notifier("send", "--config", files.write(), "--to", "alice", "hello there", "--wait")
     assert result.exit_code == 0, result.output
     assert (
@@ -301,7 +311,7 @@ def test_send_and_wait_for_the_receipt(files, emulator):
     assert json.loads(result.output)["phone"] == "+33639980007"
 
 
-def test_send_says_what_failed(files, emulator):
+def test_send_says_what_failed(files: Files, emulator: Emulator) -> None:
     file = files.write()
     assert (
         'there is no contact "alise"; did you mean "alice"?'
@@ -325,7 +335,7 @@ def test_send_says_what_failed(files, emulator):
     assert "not sent: 500" in notifier("send", "--config", file, "--to", "alice", "x").stderr
 
 
-def test_account(files, emulator):
+def test_account(files: Files, emulator: Emulator) -> None:
     result = notifier("ovh", "account", "--config", files.write())
     assert result.output.splitlines()[0] == "sms-emu12345-1: status enable, credits left 1000"
     assert "sender ACME: enable" in result.output
@@ -335,7 +345,7 @@ def test_account(files, emulator):
     assert "cannot be asked: 403" in notifier("ovh", "account", "--config", files.write()).stderr
 
 
-def test_login_obtains_a_key_with_the_rights_needed(files, emulator):
+def test_login_obtains_a_key_with_the_rights_needed(files: Files, emulator: Emulator) -> None:
     file = files.write(ovh={"consumer_key": ..., "consumer_key_file": "ck"}, receivers=...)
     result = notifier("ovh", "login", "--config", file)
     assert result.exit_code == 0, result.output
@@ -354,7 +364,7 @@ def test_login_obtains_a_key_with_the_rights_needed(files, emulator):
     assert json.loads(notifier("ovh", "login", "--config", file, "--output", "json").stdout)["saved"] is None
 
 
-def test_login_can_bind_the_key_to_addresses(files, emulator):
+def test_login_can_bind_the_key_to_addresses(files: Files, emulator: Emulator) -> None:
     file = files.write(ovh={"consumer_key": ...})
     allowing = ("--allow-ip", "192.0.2.1", "--allow-ip", "2001:db8::/48")
     assert notifier("ovh", "login", "--config", file, "--no-wait", *allowing).exit_code == 0
@@ -364,7 +374,7 @@ def test_login_can_bind_the_key_to_addresses(files, emulator):
     assert "has host bits set" in wrong.stderr
 
 
-def test_login_is_the_way_to_a_first_key(tmp_path, emulator):
+def test_login_is_the_way_to_a_first_key(tmp_path: Path, emulator: Emulator) -> None:
     """As the README has it: with the smallest file, whose variable for the consumer key cannot be set yet."""
     text = (
         (assets.CONFIG / "minimal.yml").read_text().replace("ovh:\n", f"ovh:\n  endpoint: {emulator.url}\n")
@@ -378,7 +388,7 @@ def test_login_is_the_way_to_a_first_key(tmp_path, emulator):
     assert "consumer_key: emulator-consumer" in result.output
 
 
-def test_login_says_what_is_missing(files, emulator):
+def test_login_says_what_is_missing(files: Files, emulator: Emulator) -> None:
     file = files.write(ovh={"application_secret": ..., "consumer_key": ..., "timeout": "x"})
     result = notifier("ovh", "login", "--config", file)
     assert result.exit_code == 1
@@ -402,14 +412,14 @@ def test_login_says_what_is_missing(files, emulator):
 # -- processes ---------------------------------------------------------------------------------------------
 
 
-def process(*arguments, **how):
+def process(*arguments: Any, **how: Any) -> Any:
     return subprocess.Popen(
         [sys.executable, "-m", "notifier", *map(str, arguments)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **how,
     )  # fmt: skip
 
 
-def test_serve_says_why_it_does_not_start(files, run):
+def test_serve_says_why_it_does_not_start(files: Files, run: Callable[..., Running]) -> None:
     broken = process("serve", "--config", files.write("broken.yml", receivers=[]))
     _, errors = broken.communicate(timeout=60)
     assert broken.returncode == 1
@@ -429,7 +439,7 @@ def test_serve_says_why_it_does_not_start(files, run):
     assert "cannot listen on 127.0.0.1" in errors
 
 
-def test_serve_reloads_on_sighup_and_stops_on_sigterm(files, phones):
+def test_serve_reloads_on_sighup_and_stops_on_sigterm(files: Files, phones: Phones) -> None:
     import signal
 
     import requests
@@ -438,13 +448,13 @@ def test_serve_reloads_on_sighup_and_stops_on_sigterm(files, phones):
 
     file = files.write()
     service = process("serve", "--config", file, "--log-format", "json")
-    lines: list[dict] = []
+    lines: list[dict[str, Any]] = []
     reader = threading.Thread(
         target=lambda: lines.extend(json.loads(line) for line in service.stderr), daemon=True
     )
     reader.start()
 
-    def await_event(msg):
+    def await_event(msg: Any) -> Any:
         for _ in range(1000):
             for line in lines:
                 if line["msg"] == msg:
@@ -477,7 +487,7 @@ def test_serve_reloads_on_sighup_and_stops_on_sigterm(files, phones):
         assert secret not in text
 
 
-def test_the_demo_shows_the_text_as_the_phone_would(tmp_path):
+def test_the_demo_shows_the_text_as_the_phone_would(tmp_path: Path) -> None:
     shown = process("demo", "--once", "--port", "0", cwd=tmp_path)
     output, errors = shown.communicate(timeout=60)
     assert shown.returncode == 0, errors
@@ -487,7 +497,7 @@ def test_the_demo_shows_the_text_as_the_phone_would(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def on_a_terminal(*arguments):
+def on_a_terminal(*arguments: Any) -> Any:
     """Run a command in a pseudo-terminal, as a person sees it; return its exit code and what it showed."""
     parent, child = pty.openpty()
     shown = subprocess.Popen(
@@ -508,7 +518,7 @@ def on_a_terminal(*arguments):
     return shown.wait(30), output.decode()
 
 
-def test_on_a_terminal_check_shows_the_line_in_colour(files):
+def test_on_a_terminal_check_shows_the_line_in_colour(files: Files) -> None:
     file = files.directory / "broken.yml"
     file.write_text("ovh: {sender: ACME}\ncontacts:\n  - {name: alice, phon: '+33639980001'}\n")
     code, text = on_a_terminal("check", "--config", file)
@@ -520,7 +530,7 @@ def test_on_a_terminal_check_shows_the_line_in_colour(files):
     assert len("  3 |   - {name: alice, ") in marks
 
 
-def test_on_a_terminal_the_way_of_a_message_is_shown_live(files, emulator):
+def test_on_a_terminal_the_way_of_a_message_is_shown_live(files: Files, emulator: Emulator) -> None:
     emulator.emulation.delivery_delay = 1.5
     code, text = on_a_terminal("send", "--config", files.write(), "--to", "alice", "hello", "--wait")
     assert code == 0, text
@@ -529,7 +539,9 @@ def test_on_a_terminal_the_way_of_a_message_is_shown_live(files, emulator):
     assert re.search(r"waiting for the receipt, \d+ s of 300 s; now: pending", text)
 
 
-def test_a_backup_is_whole_while_the_service_writes(files, run, tmp_path):
+def test_a_backup_is_whole_while_the_service_writes(
+    files: Files, run: Callable[..., Running], tmp_path: Path
+) -> None:
     file = files.write()
     running = run(file)
     for number in range(20):
@@ -550,19 +562,19 @@ def test_a_backup_is_whole_while_the_service_writes(files, run, tmp_path):
     assert (other.exit_code, "pg_dump" in other.stderr) == (1, True)
 
 
-def test_a_mistyped_source_copies_nothing_and_makes_nothing(tmp_path):
+def test_a_mistyped_source_copies_nothing_and_makes_nothing(tmp_path: Path) -> None:
     source, target = tmp_path / "typo.db", tmp_path / "new.db"
     done = notifier("storage", "copy", "--from", f"sqlite:///{source}", "--to", f"sqlite:///{target}")
     assert (done.exit_code, "is --from right?" in done.stderr) == (1, True)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_token_file_that_is_not_there_is_said(tmp_path):
+def test_a_token_file_that_is_not_there_is_said(tmp_path: Path) -> None:
     done = notifier("messages", "--token-file", tmp_path / "none")
     assert (done.exit_code, "cannot be read" in done.stderr) == (1, True), done.output
 
 
-def test_login_keeps_mode_and_owner_of_the_key_file(files, emulator):
+def test_login_keeps_mode_and_owner_of_the_key_file(files: Files, emulator: Emulator) -> None:
     key, link = files.directory / "the-key", files.directory / "consumer_key"
     key.write_text("old")
     link.symlink_to("the-key")
@@ -582,7 +594,7 @@ def test_login_keeps_mode_and_owner_of_the_key_file(files, emulator):
 
 
 @pytest.mark.parametrize("oauth", [{}, {"client_id": "EU.a", "client_secret": "b"}])
-def test_policy_prints_what_a_service_account_needs(files, tmp_path, oauth):
+def test_policy_prints_what_a_service_account_needs(files: Files, tmp_path: Path, oauth: Any) -> None:
     file = files.write(ovh={"service_name": "sms-ab12345-1"})
     if oauth:
         file = tmp_path / "oauth.yml"
@@ -591,7 +603,7 @@ def test_policy_prints_what_a_service_account_needs(files, tmp_path, oauth):
     assert json.loads(done.stdout)["resources"] == [{"urn": "urn:v1:eu:resource:sms:sms-ab12345-1"}]
 
 
-def test_route_reports_heartbeats_and_mutes(files):
+def test_route_reports_heartbeats_and_mutes(files: Files) -> None:
     beat = {"name": "hb", "matchers": ["alertname=Watchdog"], "timeout": "10m", "receiver": "ops"}
     never = {"name": "never", "time_intervals": [{"years": ["1999"]}]}
     route = {
@@ -611,7 +623,9 @@ def test_route_reports_heartbeats_and_mutes(files):
     assert (done.stdout, done.stderr) == ("ops\n", "")
 
 
-def test_the_zone_of_the_machine_is_read_as_alertmanager_reads_it(files, monkeypatch):
+def test_the_zone_of_the_machine_is_read_as_alertmanager_reads_it(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TZ", "America/New_York")
     for written, zone in (("Local", "America/New_York"), ("", "UTC"), (None, "UTC")):
         interval = {"name": "x", "time_intervals": [{"location": written}]}

@@ -1,17 +1,23 @@
+from __future__ import annotations
+
 import os
 import re
 import subprocess
 import threading
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 from notifier import demo
 from notifier.emulator import Sms
+from notifier.service import Service
+from tests.support.files import Files
 from tests.support.processes import program
-from tests.support.service import Phones
+from tests.support.service import Phones, Running
 
 
-def test_the_phone_shows_text_sender_parts_and_credits():
+def test_the_phone_shows_text_sender_parts_and_credits() -> None:
     sms = Sms(1, "+33639980001", "FIRING " + "word " * 20 + "\nend", "ACME", None, 2, 2.0, 0, 0)
     lines = demo.phone(sms).splitlines()
     assert len({len(line) for line in lines}) == 1
@@ -20,12 +26,12 @@ def test_the_phone_shows_text_sender_parts_and_credits():
 
 
 @pytest.fixture
-def in_this_process(monkeypatch):
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The demo ends itself by a signal; here, where it does not run in the main thread, by asking."""
     services = []
-    real = demo.Service
+    real = Service
 
-    def kept(file):
+    def kept(file: Any) -> Any:
         services.append(real(file))
         return services[-1]
 
@@ -37,7 +43,7 @@ def in_this_process(monkeypatch):
     os.environ.update(environment)
 
 
-def in_a_thread(target):
+def in_a_thread(target: Any) -> Any:
     results = []
     thread = threading.Thread(target=lambda: results.append(target()))
     thread.start()
@@ -45,18 +51,22 @@ def in_a_thread(target):
     return results
 
 
-def test_it_runs_with_the_shipped_configuration(in_this_process, capsys):
+def test_it_runs_with_the_shipped_configuration(
+    in_this_process: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert in_a_thread(lambda: demo.run(0, once=True)) == [0]
     assert "FIRING #1 critical InstanceDown db-1" in capsys.readouterr().out
 
 
-def test_it_says_when_nothing_arrives(in_this_process, capsys, monkeypatch):
+def test_it_says_when_nothing_arrives(
+    in_this_process: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(demo.Sample, "post", lambda self, status: (_ for _ in ()).throw(OSError("refused")))
     assert in_a_thread(lambda: demo.run(0, once=True)) == [1]
     assert "the webhook cannot be reached: refused" in capsys.readouterr().err
 
 
-def test_the_lines_it_gives_work(files, run, phones: Phones):
+def test_the_lines_it_gives_work(files: Files, run: Callable[..., Running], phones: Phones) -> None:
     program("curl")
     running = run(files.write())
     text = demo.advice(running.url)
@@ -66,6 +76,6 @@ def test_the_lines_it_gives_work(files, run, phones: Phones):
     assert f"- url: {running.url}/alert" in text
 
 
-def test_a_port_that_is_taken_is_passed_over(files, run):
+def test_a_port_that_is_taken_is_passed_over(files: Files, run: Callable[..., Running]) -> None:
     port = int(run(files.write()).url.rpartition(":")[2])
     assert demo._free(port) == 0

@@ -1,13 +1,17 @@
 """The examples in the documents are good."""
 
+from __future__ import annotations
+
 import os
 import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -20,17 +24,20 @@ from notifier.cli.app import app
 from notifier.config import reference
 from notifier.config.loading import load
 from notifier.config.model import Recipient
+from notifier.emulator import Emulator
 from notifier.oncall.schedules import Schedules
 from notifier.rendering.compose import Style, compose
 from notifier.rendering.context import build_notification
 from notifier.rendering.templates import Templates
+from tests.support.files import Files
 from tests.support.processes import free_ports, program, running, wait_for
+from tests.support.service import Phones
 from tests.support.webhooks import payload
 
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-def test_the_rota_of_the_first_page_can_be_used(files):
+def test_the_rota_of_the_first_page_can_be_used(files: Files) -> None:
     (example,) = (
         one
         for one in re.findall(r"```yaml\n(.*?)```", (DOCS.parent / "README.md").read_text(), re.DOTALL)
@@ -50,7 +57,7 @@ def test_the_rota_of_the_first_page_can_be_used(files):
     ]
 
 
-def test_the_rota_of_the_page_on_call_can_be_used(files):
+def test_the_rota_of_the_page_on_call_can_be_used(files: Files) -> None:
     (example,) = re.findall(r"```yaml\n(.*?)```", (DOCS / "oncall.md").read_text(), re.DOTALL)
     loading = load(files.write(**yaml.load(example, yaml.BaseLoader)))
     assert loading.problems == []
@@ -62,11 +69,11 @@ def test_the_rota_of_the_page_on_call_can_be_used(files):
     assert shifts.on_call(at("2026-12-25T23:00", PARIS)) == "carol"
 
 
-def test_the_reference_is_current():
+def test_the_reference_is_current() -> None:
     assert reference.FILE.read_text(encoding="utf-8") == reference.text(), "run: make schema"
 
 
-def test_several_accounts_are_written_as_shown(files, tmp_path):
+def test_several_accounts_are_written_as_shown(files: Files, tmp_path: Path) -> None:
     (example,) = re.findall(r"```yaml\n(.*?)```", (DOCS / "ovhcloud.md").read_text(), re.DOTALL)
     shown = yaml.safe_load(example)["ovh"]
     for name in ("application_secret", "consumer_key", "client_secret"):
@@ -81,7 +88,7 @@ def test_several_accounts_are_written_as_shown(files, tmp_path):
     assert [one.name for one in loading.configuration.accounts] == ["sms-ab12345-1", "sms-cd67890-1"]
 
 
-def examples():
+def examples() -> Iterator[Any]:
     """Yield each example of docs/templates.md: its words, its template (the shipped one where there is none), its texts."""
     section = (
         (DOCS / "templates.md").read_text(encoding="utf-8").partition("## Examples")[2].partition("\n## ")[0]
@@ -95,7 +102,9 @@ def examples():
 
 
 @pytest.mark.parametrize(("words", "payloads", "source", "texts"), list(examples()))
-def test_templates_give_what_the_page_shows(words, payloads, source, texts, tmp_path):
+def test_templates_give_what_the_page_shows(
+    words: Any, payloads: Any, source: Any, texts: Any, tmp_path: Path
+) -> None:
     name = (re.findall(r"`(\w+)(?:\.j2)?`", words.rpartition("\n\n")[2]) or ["page"])[0] if source else "page"
     (tmp_path / f"{name}.j2").write_text(source, encoding="utf-8")
     templates = Templates({f"{name}.j2": tmp_path / f"{name}.j2"} if source else {})
@@ -113,12 +122,14 @@ def test_templates_give_what_the_page_shows(words, payloads, source, texts, tmp_
     assert texts == "\n".join(rendered) + "\n"
 
 
-def blocks(page, language):
+def blocks(page: Any, language: Any) -> Any:
     return re.findall(rf"```{language}\n(.*?)```", (DOCS / page).read_text(encoding="utf-8"), re.DOTALL)
 
 
 @pytest.mark.timeout(120)
-def test_the_first_page_leads_to_a_text_on_the_phone(tmp_path, emulator, phones):
+def test_the_first_page_leads_to_a_text_on_the_phone(
+    tmp_path: Path, emulator: Emulator, phones: Phones
+) -> None:
     """Its files and commands, in their order, against an emulator; the service on a port that is free."""
     file, alertmanager = blocks("getting-started.md", "yaml")
     install, install_exactly, login, look, serve, fire, post = blocks("getting-started.md", "sh")
@@ -138,7 +149,7 @@ def test_the_first_page_leads_to_a_text_on_the_phone(tmp_path, emulator, phones)
         "OVH_APPLICATION_SECRET": keys.application_secret,
     }
 
-    def typed(command):
+    def typed(command: Any) -> Any:
         done = subprocess.run(
             ["bash", "-ec", command],
             cwd=tmp_path,
@@ -181,7 +192,7 @@ def test_the_first_page_leads_to_a_text_on_the_phone(tmp_path, emulator, phones)
     assert "pip install --require-hashes -r requirements.txt -r requirements-build.txt" in install_exactly
 
 
-def test_prometheus_takes_what_operating_says(tmp_path):
+def test_prometheus_takes_what_operating_says(tmp_path: Path) -> None:
     (scraping,) = blocks("operating.md", "yaml")
     rules = tmp_path / "notifier.rules.yml"
     rules.write_text((DOCS.parent / "config" / "prometheus" / "rules.yml").read_text())
@@ -194,7 +205,7 @@ def test_prometheus_takes_what_operating_says(tmp_path):
     assert "SUCCESS" in done.stdout
 
 
-def test_the_steps_to_a_service_name_what_is_there():
+def test_the_steps_to_a_service_name_what_is_there() -> None:
     (steps,) = blocks("operating.md", "sh")
     unit = (DOCS.parent / "config" / "systemd" / "notifier.service").read_text()
     (user,) = re.findall(r"(?m)^User=(.+)$", unit)
@@ -206,7 +217,7 @@ def test_the_steps_to_a_service_name_what_is_there():
     assert checked.returncode == 0, checked.stderr
 
 
-def test_the_emulator_by_itself_does_what_its_page_says(files, tmp_path):
+def test_the_emulator_by_itself_does_what_its_page_says(files: Files, tmp_path: Path) -> None:
     program("curl")
     (port,) = free_ports(1)
     section = (DOCS / "ovhcloud.md").read_text(encoding="utf-8").partition("## The emulator")[2]
@@ -243,7 +254,7 @@ PAGES = (DOCS.parent / "README.md", *sorted(DOCS.glob("*.md")))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_commands_are_written_as_they_are(page):
+def test_commands_are_written_as_they_are(page: Any) -> None:
     text = page.read_text(encoding="utf-8")
     inline = re.findall(r"`(notifier [a-z][^`]*)`", text)
     for written in inline + re.findall(
@@ -257,7 +268,7 @@ def test_commands_are_written_as_they_are(page):
                 assert "Commands" not in shown.output or len(words) == 2, written
 
 
-def test_links_between_the_documents_lead_somewhere():
+def test_links_between_the_documents_lead_somewhere() -> None:
     for file in PAGES:
         for target, anchor in re.findall(
             r"\]\((?!https?:)([^)#\s]*)(#[^)]*)?\)", file.read_text(encoding="utf-8")
@@ -270,7 +281,7 @@ def test_links_between_the_documents_lead_somewhere():
                 assert anchor[1:] in slugs, f"{file.name}: {target}{anchor}"
 
 
-def test_the_tests_that_the_table_of_callers_names_are_there():
+def test_the_tests_that_the_table_of_callers_names_are_there() -> None:
     named = set(re.findall(r"`(test_\w+)`", (DOCS / "security.md").read_text()))
     written = "\n".join(file.read_text() for file in (DOCS.parent / "tests").glob("*/test_*.py"))
     assert len(named) > 15

@@ -1,5 +1,7 @@
 """What is built installs and works outside the checkout, and nothing that must not be is in it."""
 
+from __future__ import annotations
+
 import ast
 import re
 import subprocess
@@ -9,6 +11,7 @@ import tomllib
 import zipfile
 from importlib.metadata import packages_distributions
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +22,7 @@ from tests.support.processes import program
 ROOT = Path(__file__).parents[2]
 
 
-def built(directory, *command):
+def built(directory: Any, *command: Any) -> Any:
     """Run what builds a package into *directory*; return its file."""
     done = subprocess.run(
         [sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, timeout=200
@@ -30,13 +33,13 @@ def built(directory, *command):
 
 
 @pytest.fixture(scope="module")
-def sdist(tmp_path_factory):
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Any:
     directory = tmp_path_factory.mktemp("sdist")
     return built(directory, "hatchling", "build", "--target", "sdist", "--directory", str(directory))
 
 
 @pytest.fixture(scope="module", params=["checkout", "sdist"])
-def wheel(request, tmp_path_factory):
+def wheel(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A wheel, built from what is checked out and from the source distribution."""
     directory = tmp_path_factory.mktemp("wheel")
     source = ROOT if request.param == "checkout" else request.getfixturevalue("sdist")
@@ -44,7 +47,7 @@ def wheel(request, tmp_path_factory):
     return built(directory, "pip", "wheel", *how, str(source))
 
 
-def test_the_source_distribution_holds_all_that_is_needed_to_test_and_change_it(sdist):
+def test_the_source_distribution_holds_all_that_is_needed_to_test_and_change_it(sdist: Any) -> None:
     if not (ROOT / ".git").exists():
         pytest.skip("only a checkout knows what belongs to the project")
     with tarfile.open(sdist) as archive:
@@ -56,7 +59,7 @@ def test_the_source_distribution_holds_all_that_is_needed_to_test_and_change_it(
     assert not [name for name in names if name.startswith((".venv", "artefacts")) or "__pycache__" in name]
 
 
-def test_the_wheel_holds_templates_and_configuration(wheel):
+def test_the_wheel_holds_templates_and_configuration(wheel: Any) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     for name in TEMPLATES:
         assert f"notifier/shipped/templates/{name}" in names
@@ -67,7 +70,7 @@ def test_the_wheel_holds_templates_and_configuration(wheel):
     assert not [name for name in names if name.startswith("tests")]
 
 
-def test_the_wheel_works_outside_the_checkout(wheel, tmp_path):
+def test_the_wheel_works_outside_the_checkout(wheel: Any, tmp_path: Path) -> None:
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     code = "import notifier.cli.app, notifier.assets as s; print(len(s.TEMPLATES), s.CONFIG); notifier.cli.app.main()"
     shown = subprocess.run(
@@ -80,7 +83,7 @@ def test_the_wheel_works_outside_the_checkout(wheel, tmp_path):
     assert "FIRING #1 critical InstanceDown" in shown.stdout
 
 
-def test_the_constraints_pin_everything_and_name_no_index():
+def test_the_constraints_pin_everything_and_name_no_index() -> None:
 
     pinned = {}
     for file in ("constraints.txt", "requirements.txt", "requirements-build.txt"):
@@ -104,7 +107,7 @@ def test_the_constraints_pin_everything_and_name_no_index():
     assert running | {"psycopg"} <= pinned["requirements.txt"].keys()
 
 
-def test_what_a_service_does_without_is_not_loaded():
+def test_what_a_service_does_without_is_not_loaded() -> None:
     unused = {
         "alembic",
         "icalendar",
@@ -119,7 +122,7 @@ def test_what_a_service_does_without_is_not_loaded():
     assert (shown.stdout, shown.stderr) == ("set()\n", "")
 
 
-def test_every_package_that_is_imported_is_declared():
+def test_every_package_that_is_imported_is_declared() -> None:
     imported = set()
     for file in (ROOT / "notifier").rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):

@@ -15,12 +15,14 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import URL
 
 from notifier.emulator import Emulation, Emulator, Fault, FaultKind
 from notifier.failpoints import VARIABLE
-from tests.support.files import account
+from tests.support.files import Files, account
 from tests.support.nursery import Nursery
 from tests.support.postgres import open_directory
 from tests.support.proxy import Proxy
@@ -59,7 +61,7 @@ def told(outcome: Outcome, request: pytest.FixtureRequest) -> None:
 def faulty(**fault: object) -> Callable[[Stage], None]:
     def play(stage: Stage) -> None:
         time.sleep(0.4)
-        stage.emulator.faults.add(Fault(**fault))  # type: ignore[arg-type]
+        stage.emulator.faults.add(Fault(**fault))
         time.sleep(1.0)
         stage.emulator.faults.clear()
 
@@ -173,11 +175,11 @@ def played(
 
 
 @pytest.mark.parametrize("line", LINES)
-def test_a_fault_loses_and_doubles_nothing(played, line, request):
+def test_a_fault_loses_and_doubles_nothing(played: Any, line: Any, request: Any) -> None:
     told(played[line].result(270), request)
 
 
-def test_accounts_fail_in_turn(tmp_path, nursery, blank, request):
+def test_accounts_fail_in_turn(tmp_path: Path, nursery: Nursery, blank: Path, request: Any) -> None:
     shutil.copy(blank, tmp_path / "notifier.db")
     with (
         new_emulator().running() as first,
@@ -212,7 +214,9 @@ def run_notifier(*arguments: object) -> str:
     return done.stdout
 
 
-def test_an_operator_outgrows_one_machine(tmp_path, nursery, blank, postgres, request):
+def test_an_operator_outgrows_one_machine(
+    tmp_path: Path, nursery: Nursery, blank: Path, postgres: URL, request: Any
+) -> None:
     """From SQLite to PostgreSQL, to a second replica, and on without the first, in the middle of a storm."""
     shutil.copy(blank, tmp_path / "notifier.db")
     url = postgres.render_as_string(hide_password=False)
@@ -241,7 +245,7 @@ def test_an_operator_outgrows_one_machine(tmp_path, nursery, blank, postgres, re
         until(lambda: set(stage.load.posted) <= set(stage.seen()), 60, "a page is lost")
         client = ("--url", stage.urls[1], "--output", "json")
 
-        def messages():
+        def messages() -> Any:
             return json.loads(run_notifier("messages", "--limit", 10_000, *client))
 
         ended = {"accepted", "delivered"}
@@ -273,7 +277,9 @@ def killed(stage: Stage, seed: int) -> Outcome:
 
 
 @pytest.fixture(scope="module")
-def killings(nursery, blank, tmp_path_factory, postgres_server) -> Iterator[dict[str, Future[Outcome]]]:
+def killings(
+    nursery: Nursery, blank: Path, tmp_path_factory: pytest.TempPathFactory, postgres_server: Any
+) -> Iterator[dict[str, Future[Outcome]]]:
     url = postgres_server.create(postgres_server.blank)
     storages = {"sqlite": "sqlite:///notifier.db", "postgresql": url.render_as_string(hide_password=False)}
 
@@ -289,7 +295,7 @@ def killings(nursery, blank, tmp_path_factory, postgres_server) -> Iterator[dict
 
 
 @pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
-def test_sigkill_at_random(killings, engine, request):
+def test_sigkill_at_random(killings: Any, engine: Any, request: Any) -> None:
     told(killings[engine].result(270), request)
 
 
@@ -301,12 +307,14 @@ POINTS = [
 
 
 @pytest.mark.parametrize("engine_name", ["sqlite", "postgresql"])
-def test_a_kill_between_any_two_writes(files, emulator, nursery, engine_name, request):
+def test_a_kill_between_any_two_writes(
+    files: Files, emulator: Emulator, nursery: Nursery, engine_name: str, request: Any
+) -> None:
     """One page at a time, and the process dies at each point of its way in turn."""
     stage = Stage(files.directory, nursery, emulator, files.storage)
     died, points = 0, POINTS if IS_FULL else POINTS[4 * (engine_name == "postgresql") :: 8]
     for number, point in enumerate(points):
-        child = stage.start(**{VARIABLE: point})
+        child = stage.start(0, **{VARIABLE: point})
         for _ in range(2):  # a second page, for the points that one does not reach
             body = stage.load.post_one(f"host-{number}x{_}", lambda: child.has_ended)
             if body:
@@ -346,7 +354,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", place], check=True)
 
 
-def test_a_disk_that_is_full_and_then_freed(small_disk, nursery, blank, request):
+def test_a_disk_that_is_full_and_then_freed(
+    small_disk: Any, nursery: Nursery, blank: Path, request: Any
+) -> None:
     shutil.copy(blank, small_disk / "notifier.db")
     with new_emulator().running() as emulator:
         stage = Stage(small_disk, nursery, emulator)
@@ -370,7 +380,9 @@ def test_a_disk_that_is_full_and_then_freed(small_disk, nursery, blank, request)
         told(stage.settle("disk full, then freed"), request)
 
 
-def test_three_replicas_of_which_one_is_killed_each_second(tmp_path, nursery, postgres, request):
+def test_three_replicas_of_which_one_is_killed_each_second(
+    tmp_path: Path, nursery: Nursery, postgres: URL, request: Any
+) -> None:
     chance = random.Random(3)
     with new_emulator().running() as emulator:
         url = postgres.render_as_string(hide_password=False)
@@ -426,14 +438,16 @@ class OwnServer:
 
 
 @pytest.fixture
-def server_directory(postgres_server) -> Iterator[Path]:
+def server_directory(postgres_server: Any) -> Iterator[Path]:
     if os.geteuid() != 0 or shutil.which("setpriv") is None or shutil.which("ip") is None:
         pytest.skip("a server of one's own, and its network, take root, setpriv and ip")
     with open_directory() as place:
         yield place
 
 
-def test_postgresql_is_restarted(server_directory, tmp_path, nursery, request):
+def test_postgresql_is_restarted(
+    server_directory: Any, tmp_path: Path, nursery: Nursery, request: Any
+) -> None:
     server = OwnServer(server_directory, "127.0.0.1")
     try:
         with new_emulator().running() as emulator:
@@ -452,7 +466,7 @@ def test_postgresql_is_restarted(server_directory, tmp_path, nursery, request):
         server.stop("immediate")
 
 
-def test_everything_at_once(server_directory, tmp_path, nursery, request):
+def test_everything_at_once(server_directory: Any, tmp_path: Path, nursery: Nursery, request: Any) -> None:
     """Answers to COMMIT are lost, COMMITs refused, connections severed, replicas stopped and killed, jobs' answers lost."""
     chance = random.Random(12)
     server = OwnServer(server_directory, "127.0.0.1")
@@ -489,7 +503,9 @@ def test_everything_at_once(server_directory, tmp_path, nursery, request):
         server.stop("immediate")
 
 
-def test_the_network_to_postgresql_is_cut(server_directory, tmp_path, nursery, request):
+def test_the_network_to_postgresql_is_cut(
+    server_directory: Any, tmp_path: Path, nursery: Nursery, request: Any
+) -> None:
     name = f"nt{os.getpid() % 100000}"
     subnet = f"10.213.{os.getpid() % 250}"
 
@@ -523,7 +539,7 @@ def test_the_network_to_postgresql_is_cut(server_directory, tmp_path, nursery, r
         ip("netns", "del", name)
 
 
-def test_a_replica_without_a_database_answers_503(tmp_path, nursery):
+def test_a_replica_without_a_database_answers_503(tmp_path: Path, nursery: Nursery) -> None:
     with new_emulator().running() as emulator:
         stage = Stage(tmp_path, nursery, emulator, "postgresql://postgres@127.0.0.1:1/none")
         stage.start()

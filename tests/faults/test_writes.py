@@ -64,7 +64,7 @@ class Writes:
             raise OSError("the answer to COMMIT was lost")
 
     def watch(self, store: Any) -> None:
-        submit = store.submit
+        submit: Callable[..., Future[Any]] = store.submit
 
         def submitting(operation: Callable[[Connection], Any], notifies: Collection[str] = ()) -> Future[Any]:
             return submit(self._named(operation), notifies)
@@ -357,7 +357,9 @@ def played(
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
 @both_engines
-def test_no_write_that_fails_loses_or_doubles_a_page(scenario, new_files, engine_name, monkeypatch, request):
+def test_no_write_that_fails_loses_or_doubles_a_page(
+    scenario: Any, new_files: Any, engine_name: str, monkeypatch: pytest.MonkeyPatch, request: Any
+) -> None:
     writes = Writes(monkeypatch)
     with played(scenario, new_files, writes) as day:
         expected, names = day.outcome(), dict(writes.seen)

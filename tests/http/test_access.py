@@ -1,12 +1,16 @@
 """Who may page, read, act, send and reload: tokens, users, and callers without credentials."""
 
+from __future__ import annotations
+
 import asyncio
 import base64
 import io
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, cast
 
 import bcrypt
 import pytest
@@ -16,16 +20,18 @@ from notifier.config.web import Web
 from notifier.logs import LogLevel, configure_logging
 from notifier.metrics import Metrics
 from notifier.permissions import Permission, Role
-from notifier.web.access import AccessControl
+from notifier.web.access import AccessControl, Denial
 from notifier.web.authentication import Authentication, Identity
 from notifier.web.peers import peer_of
+from tests.support.files import Files
 from tests.support.processes import wait_for
+from tests.support.service import Phones, Running
 from tests.support.webhooks import alert, payload, webhook
 
 PASSWORD = "a-password"
 HASH = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
 TOKENS = {permission: f"the-token-that-may-{permission}" for permission in Permission}
-WEB = {
+WEB: dict[str, Any] = {
     "tokens": [{"name": f"for-{one}", "token": token, "may": [one]} for one, token in TOKENS.items()],
     "users": {role.value: {"password_hash": HASH, "role": role.value} for role in Role},
 }
@@ -55,7 +61,7 @@ ASKED = {
 """What each path asks for; closing comes last of what acts."""
 
 
-def ask(running, method, path, **how):
+def ask(running: Running, method: Any, path: Any, **how: Any) -> Any:
     """Make one request that its caller could make; return its status."""
     if path.startswith("/incidents/") and method == "POST":
         how["headers"] = {**how.get("headers", {}), "Origin": running.url}
@@ -68,7 +74,7 @@ def ask(running, method, path, **how):
 
 
 @pytest.fixture
-def guarded(files, run, phones):
+def guarded(files: Files, run: Callable[..., Running], phones: Phones) -> Any:
     running = run(files.write(web=WEB))
     token = {"Authorization": f"Bearer {TOKENS[Permission.WEBHOOK]}"}
     assert running.post(webhook(alert(instance="db-1"), key="a"), headers=token).status_code == 200
@@ -76,12 +82,12 @@ def guarded(files, run, phones):
     return running
 
 
-def bearer(permission):
+def bearer(permission: Any) -> Any:
     return {"headers": {"Authorization": f"Bearer {TOKENS[permission]}"}}
 
 
 @pytest.mark.parametrize("given", Permission)
-def test_a_token_is_good_for_what_it_may_and_for_nothing_else(guarded, given):
+def test_a_token_is_good_for_what_it_may_and_for_nothing_else(guarded: Any, given: Any) -> None:
     for (method, path), asked in ASKED.items():
         is_allowed = given in (asked, Permission.ADMIN)
         status = ask(guarded, method, path, **bearer(given))
@@ -91,14 +97,14 @@ def test_a_token_is_good_for_what_it_may_and_for_nothing_else(guarded, given):
 
 
 @pytest.mark.parametrize("role", Role)
-def test_a_user_may_do_what_the_role_says_and_nothing_else(guarded, role):
+def test_a_user_may_do_what_the_role_says_and_nothing_else(guarded: Any, role: Any) -> None:
     for (method, path), asked in ASKED.items():
         is_allowed = asked in role.permissions or role is Role.ADMIN
         status = ask(guarded, method, path, auth=(role.value, PASSWORD))
         assert (status not in (401, 403)) is is_allowed, (role, method, path, status)
 
 
-def test_a_stranger_may_do_nothing(guarded):
+def test_a_stranger_may_do_nothing(guarded: Any) -> None:
     for method, path in ASKED:
         assert ask(guarded, method, path) == 401, path
         assert ask(guarded, method, path, headers={"Authorization": "Bearer wrong"}) == 401, path
@@ -106,16 +112,16 @@ def test_a_stranger_may_do_nothing(guarded):
     assert guarded.metric("notifier_authentication_failures_total") == 3 * len(ASKED)
 
 
-def test_the_answer_names_what_is_missing(guarded):
+def test_the_answer_names_what_is_missing(guarded: Any) -> None:
     answer = requests.get(guarded.url + "/api/v1/messages", timeout=10, **bearer(Permission.WEBHOOK))
     assert answer.json() == {"error": 'the token "for-webhook" may not do this: it takes the permission read'}
 
 
-def reload(running):
+def reload(running: Running) -> None:
     assert ask(running, "POST", "/-/reload", **bearer(Permission.ADMIN)) == 200
 
 
-def test_two_tokens_are_good_while_one_replaces_the_other(files, run):
+def test_two_tokens_are_good_while_one_replaces_the_other(files: Files, run: Callable[..., Running]) -> None:
     old, new = (
         {"name": "alertmanager", "token": f"the-{age}-token", "may": ["webhook"]} for age in ("old", "new")
     )
@@ -131,7 +137,9 @@ def test_two_tokens_are_good_while_one_replaces_the_other(files, run):
         assert [answer.status_code for answer in answers] == expected
 
 
-def test_a_stranger_sees_no_warnings_and_with_the_key_no_metrics(files, run):
+def test_a_stranger_sees_no_warnings_and_with_the_key_no_metrics(
+    files: Files, run: Callable[..., Running]
+) -> None:
     web = {**WEB, "metrics_require_credentials": True}
     running = run(
         files.write(web=web, watchdog={"url": "http://127.0.0.1:1/secret-of-another-server", "every": "1m"})
@@ -155,7 +163,9 @@ def test_a_stranger_sees_no_warnings_and_with_the_key_no_metrics(files, run):
     assert "the watchdog cannot be called" in person.text
 
 
-def test_the_secret_of_the_feeds_reads_calendars_and_nothing_else(files, run):
+def test_the_secret_of_the_feeds_reads_calendars_and_nothing_else(
+    files: Files, run: Callable[..., Running]
+) -> None:
     rota = {
         "name": "rota",
         "rotations": [{"start": "2026-01-05T09:00", "every": "1w", "contacts": ["alice", "bob"]}],
@@ -182,7 +192,9 @@ def test_the_secret_of_the_feeds_reads_calendars_and_nothing_else(files, run):
 # -- passwords ---------------------------------------------------------------------------------------------
 
 
-def test_while_too_many_passwords_wait_a_webhook_is_put_off_and_not_refused(files, run, monkeypatch):
+def test_while_too_many_passwords_wait_a_webhook_is_put_off_and_not_refused(
+    files: Files, run: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("notifier.web.access._MOST_VERIFIED", 0)
     running = run(files.write(web=WEB))
     for auth in (("admin", PASSWORD), ("admin", "wrong"), ("nobody", "x")):
@@ -194,16 +206,20 @@ def test_while_too_many_passwords_wait_a_webhook_is_put_off_and_not_refused(file
     assert running.metric("notifier_authentication_failures_total") == 0
 
 
-def test_one_address_takes_few_of_the_places_in_which_passwords_wait(files, run, monkeypatch):
+def test_one_address_takes_few_of_the_places_in_which_passwords_wait(
+    files: Files, run: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("notifier.web.access._MOST_OF_A_PEER", 0)
     running = run(files.write(web=WEB))
     assert ask(running, "POST", "/alert", auth=("admin", PASSWORD)) == 503
 
 
-def test_wrong_passwords_of_strangers_leave_places_to_users_behind_the_same_proxy(files, run, monkeypatch):
+def test_wrong_passwords_of_strangers_leave_places_to_users_behind_the_same_proxy(
+    files: Files, run: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
+) -> None:
     released = threading.Event()
 
-    def check(password, hash_):
+    def check(password: Any, hash_: Any) -> Any:
         released.wait(60)
         return password == PASSWORD.encode()
 
@@ -236,11 +252,13 @@ def test_wrong_passwords_of_strangers_leave_places_to_users_behind_the_same_prox
         ("/run/notifier.sock", "/run/notifier.sock"),
     ],
 )
-def test_a_network_of_64_bits_is_one_peer(address, peer):
+def test_a_network_of_64_bits_is_one_peer(address: Any, peer: Any) -> None:
     assert peer_of(address) == peer
 
 
-def test_a_right_password_is_known_after_a_reload_that_does_not_change_it(files, run, monkeypatch):
+def test_a_right_password_is_known_after_a_reload_that_does_not_change_it(
+    files: Files, run: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
+) -> None:
     running = run(files.write(web=WEB))
     assert ask(running, "GET", "/", auth=("viewer", PASSWORD)) == 200
     assert ask(running, "GET", "/", auth=("responder", PASSWORD)) == 200
@@ -255,7 +273,9 @@ def test_a_right_password_is_known_after_a_reload_that_does_not_change_it(files,
     assert ask(running, "GET", "/", auth=("responder", PASSWORD)) == 503, "its hash is another"
 
 
-def test_refusals_fill_no_disk(files, run, monkeypatch):
+def test_refusals_fill_no_disk(
+    files: Files, run: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
+) -> None:
     written = io.StringIO()
     configure_logging(level=LogLevel.WARNING, stream=written)
     clock = [1000.0]
@@ -274,17 +294,17 @@ def test_refusals_fill_no_disk(files, run, monkeypatch):
     assert running.metric("notifier_authentication_failures_total") == 201
 
 
-def test_refusals_of_many_peers_fill_no_disk(monkeypatch):
+def test_refusals_of_many_peers_fill_no_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     written = io.StringIO()
     configure_logging(level=LogLevel.WARNING, stream=written)
     access = AccessControl(Web(**WEB), Metrics())
 
-    async def ask_all():
+    async def ask_all() -> None:
         for number in range(5000):
             client = (f"2001:db8:{number:x}::1", 1)
             headers = [(b"authorization", b"Bearer wrong")]
             scope = {"type": "http", "method": "GET", "path": "/", "headers": headers, "client": client}
-            assert (await access.admit(scope, Permission.READ)).status == 401
+            assert cast("Denial", await access.admit(scope, Permission.READ)).status == 401
 
     asyncio.run(ask_all())
     access.close()
@@ -292,13 +312,13 @@ def test_refusals_of_many_peers_fill_no_disk(monkeypatch):
     assert 100 <= written.getvalue().count("credentials refused") <= 200
 
 
-def test_a_long_password_with_anything_after_it_makes_no_other_forgotten():
+def test_a_long_password_with_anything_after_it_makes_no_other_forgotten() -> None:
     long = "x" * 80
     hashes = {"long": bcrypt.hashpw(long[:72].encode(), bcrypt.gensalt(4)).decode(), "short": HASH}
     users = {name: {"password_hash": hash_, "role": "viewer"} for name, hash_ in hashes.items()}
     checking = Authentication.of(Web(users=users))
 
-    def basic(name, password):
+    def basic(name: Any, password: Any) -> Any:
         return b"Basic " + base64.b64encode(f"{name}:{password}".encode())
 
     assert checking.verify(basic("short", PASSWORD))
@@ -307,7 +327,9 @@ def test_a_long_password_with_anything_after_it_makes_no_other_forgotten():
     assert checking.known(basic("short", PASSWORD)) is not True, "it is still remembered"
 
 
-def test_an_unknown_name_takes_as_long_as_the_password_that_takes_longest(monkeypatch):
+def test_an_unknown_name_takes_as_long_as_the_password_that_takes_longest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     dear = HASH.replace("$04$", "$12$")
     compared = []
     monkeypatch.setattr(bcrypt, "checkpw", lambda _, hash_: compared.append(hash_.decode()) or False)
@@ -324,7 +346,9 @@ def test_an_unknown_name_takes_as_long_as_the_password_that_takes_longest(monkey
 # -- without credentials -----------------------------------------------------------------------------------
 
 
-def test_a_page_whose_name_was_moved_here_reaches_nothing(files, run, phones):
+def test_a_page_whose_name_was_moved_here_reaches_nothing(
+    files: Files, run: Callable[..., Running], phones: Phones
+) -> None:
     """DNS rebinding: to a browser, this service is then the page's own."""
     running = run(files.write())
     port = running.url.rpartition(":")[2]
@@ -345,7 +369,9 @@ def test_a_page_whose_name_was_moved_here_reaches_nothing(files, run, phones):
 # -- authors -----------------------------------------------------------------------------------------------
 
 
-def test_what_is_done_is_recorded_with_who_did_it(files, run, phones):
+def test_what_is_done_is_recorded_with_who_did_it(
+    files: Files, run: Callable[..., Running], phones: Phones
+) -> None:
     running = run(
         files.write(
             web=WEB,
@@ -359,7 +385,7 @@ def test_what_is_done_is_recorded_with_who_did_it(files, run, phones):
         running.post(webhook(alert(instance=f"db-{number}"), key=str(number)), **whole)
     phones.wait(3)
 
-    def act(number, body, **how):
+    def act(number: Any, body: Any, **how: Any) -> Any:
         url = f"{running.url}/api/v1/incidents/{number}/ack"
         return requests.post(url, json=body, timeout=10, **how)
 
@@ -378,7 +404,9 @@ def test_what_is_done_is_recorded_with_who_did_it(files, run, phones):
     assert any("responder for alice has it: #1" in sms.message for sms in phones.wait(5))
 
 
-def test_sends_and_reloads_are_recorded_with_who_asked_for_them(files, run):
+def test_sends_and_reloads_are_recorded_with_who_asked_for_them(
+    files: Files, run: Callable[..., Running]
+) -> None:
     written = io.StringIO()
     configure_logging(level=LogLevel.INFO, stream=written)
     running = run(files.write(web=WEB))
@@ -394,7 +422,7 @@ def test_sends_and_reloads_are_recorded_with_who_asked_for_them(files, run):
     assert any('event="message asked for"' in line and "by=responder" in line for line in lines)
     assert any('event="configuration reloaded"' in line and "by=for-admin" in line for line in lines)
 
-    def read(path):
+    def read(path: Any) -> Any:
         return requests.get(running.url + path, timeout=10, **bearer(Permission.READ))
 
     (sent,) = read("/api/v1/messages").json()["items"]
@@ -406,7 +434,9 @@ def test_sends_and_reloads_are_recorded_with_who_asked_for_them(files, run):
 
 
 @pytest.mark.parametrize("number", ["+37369000001", "+9607000001", "+33 6 39 98 77 66"])
-def test_the_api_reaches_no_number_that_is_not_configured(files, run, phones, number):
+def test_the_api_reaches_no_number_that_is_not_configured(
+    files: Files, run: Callable[..., Running], phones: Phones, number: Any
+) -> None:
     running = run(files.write())
     answer = running.post({"to": number, "text": "x"}, "/api/v1/send")
     assert answer.status_code == 404
@@ -416,11 +446,13 @@ def test_the_api_reaches_no_number_that_is_not_configured(files, run, phones, nu
     assert len(phones.wait(1)) == 1
 
 
-def test_texts_by_the_api_meet_a_limit_of_credits_that_nobody_set(files, run, phones):
+def test_texts_by_the_api_meet_a_limit_of_credits_that_nobody_set(
+    files: Files, run: Callable[..., Running], phones: Phones
+) -> None:
     running = run(files.write())
     assert running.service.configuration.limits.credits.amount == 5000
 
 
-def test_an_identity_has_what_it_may():
+def test_an_identity_has_what_it_may() -> None:
     assert Identity(frozenset({Permission.ADMIN})).has(Permission.SEND)
     assert not Identity(frozenset({Permission.READ})).has(Permission.ACT)

@@ -1,8 +1,13 @@
 """The API, the commands that use it, and calendars to subscribe to; over real HTTP."""
 
+from __future__ import annotations
+
 import itertools
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -10,6 +15,9 @@ from icalendar import Calendar as ICalendar
 from typer.testing import CliRunner
 
 from notifier.cli.app import app
+from notifier.emulator import Emulator
+from tests.support.files import Files
+from tests.support.service import Phones, Running
 from tests.support.webhooks import alert, webhook
 
 ROTA = {
@@ -20,21 +28,21 @@ ROTA = {
 
 
 @pytest.fixture
-def running(files, run):
+def running(files: Files, run: Callable[..., Running]) -> Any:
     return run(files.write(schedules=[ROTA], receivers=[{"name": "ops", "notify": ["alice", "bob"]}]))
 
 
-def ask(running, path, method="GET", **how):
+def ask(running: Running, path: Any, method: Any = "GET", **how: Any) -> Any:
     return requests.request(method, running.url + path, timeout=30, **how)
 
 
-def page(running, phones, number=1, **labels):
+def page(running: Running, phones: Phones, number: Any = 1, **labels: Any) -> None:
     starts_at = f"2026-11-22T12:13:{30 + number}Z"
     running.post(webhook(alert("A", instance="db-1", starts_at=starts_at, **labels), key=str(number)))
     phones.wait(2 * number)
 
 
-def test_incidents_are_listed_newest_first_by_pages(running, phones):
+def test_incidents_are_listed_newest_first_by_pages(running: Running, phones: Phones) -> None:
     for number in (1, 2, 3):
         page(running, phones, number)
     first = ask(running, "/api/v1/incidents?limit=2").json()
@@ -56,7 +64,7 @@ def test_incidents_are_listed_newest_first_by_pages(running, phones):
     assert running.metric('notifier_incidents{receiver="ops",state="open"}') == 3
 
 
-def test_an_incident_is_acknowledged_and_the_others_are_told(running, phones):
+def test_an_incident_is_acknowledged_and_the_others_are_told(running: Running, phones: Phones) -> None:
     page(running, phones)
     answer = ask(running, "/api/v1/incidents/1/ack", "POST", json={"by": "alice"})
     assert answer.status_code == 200
@@ -96,13 +104,15 @@ def test_an_incident_is_acknowledged_and_the_others_are_told(running, phones):
         ("GET", "/oncall/odd.ics", None, 404, "no schedule or contact"),
     ],
 )
-def test_what_cannot_be_done_is_said(running, method, path, body, status, expected):
+def test_what_cannot_be_done_is_said(
+    running: Running, method: Any, path: Any, body: Any, status: Any, expected: Any
+) -> None:
     answer = ask(running, path, method, data=body)
     assert answer.status_code == status
     assert expected in answer.json()["error"]
 
 
-def test_nobody_without_credentials_is_let_in(files, run):
+def test_nobody_without_credentials_is_let_in(files: Files, run: Callable[..., Running]) -> None:
     running = run(files.write(web={"bearer_token": "hush-hush"}, schedules=[ROTA]))
     for path in ("/api/v1/incidents", "/api/v1/oncall", "/oncall/platform.ics"):
         assert ask(running, path).status_code == 401
@@ -110,7 +120,7 @@ def test_nobody_without_credentials_is_let_in(files, run):
         assert right.status_code == 200
 
 
-def test_who_is_on_call_is_told(running):
+def test_who_is_on_call_is_told(running: Running) -> None:
     (now,) = ask(running, "/api/v1/oncall").json()["items"]
     assert now["contact"] in ("alice", "bob")
     assert running.metric(f'notifier_oncall_info{{contact="{now["contact"]}",schedule="platform"}}') == 1
@@ -124,10 +134,10 @@ def test_who_is_on_call_is_told(running):
     }  # fmt: skip
 
 
-def test_calendars_can_be_subscribed_to(running):
+def test_calendars_can_be_subscribed_to(running: Running) -> None:
     answer = ask(running, "/oncall/platform.ics")
     assert answer.headers["content-type"].startswith("text/calendar")
-    events = ICalendar.from_ical(answer.content).walk("VEVENT")
+    events: list[Any] = ICalendar.from_ical(answer.content).walk("VEVENT")
     starts = sorted(event["DTSTART"].dt for event in events)
     assert len(events) > 50
     assert all(b - a in (timedelta(weeks=1), timedelta(weeks=1, hours=1), timedelta(weeks=1, hours=-1))
@@ -141,11 +151,11 @@ def test_calendars_can_be_subscribed_to(running):
 # -- commands ----------------------------------------------------------------------------------------------
 
 
-def command(*arguments):
+def command(*arguments: Any) -> Any:
     return CliRunner().invoke(app, list(arguments))
 
 
-def test_commands_look_at_and_acknowledge_incidents(running, phones):
+def test_commands_look_at_and_acknowledge_incidents(running: Running, phones: Phones) -> None:
     assert command("incidents", "--url", running.url).stdout == "nothing is open\n"
     page(running, phones)
     assert command("incidents", "--url", running.url).stdout.endswith("ops: A db-1 (open)\n")
@@ -170,7 +180,7 @@ def test_commands_look_at_and_acknowledge_incidents(running, phones):
     assert "is resolved already" in command("close", "1", "--by", "alice", "--url", running.url).stderr
 
 
-def test_commands_say_what_is_wrong(files, run, tmp_path):
+def test_commands_say_what_is_wrong(files: Files, run: Callable[..., Running], tmp_path: Path) -> None:
     assert "cannot be reached" in command("incidents", "--url", "http://127.0.0.1:1").stderr
     running = run(files.write(web={"bearer_token": "hush-hush"}))
     assert "wants credentials" in command("incidents", "--url", running.url).stderr
@@ -180,15 +190,15 @@ def test_commands_say_what_is_wrong(files, run, tmp_path):
     assert (right.exit_code, right.stdout) == (0, "nothing is open\n")
 
 
-def test_something_else_at_the_address_is_told(emulator):
+def test_something_else_at_the_address_is_told(emulator: Emulator) -> None:
     assert "not as a notifier does" in command("incidents", "--url", emulator.url).stderr
 
 
-def test_a_shift_that_began_long_ago_is_in_the_calendar(files, run):
+def test_a_shift_that_began_long_ago_is_in_the_calendar(files: Files, run: Callable[..., Running]) -> None:
     long_ = {
         **ROTA,
         "rotations": [{"start": "2026-01-05T09:00", "every": "12w", "contacts": ["alice", "bob"]}],
     }
     running = run(files.write(schedules=[long_]), clock=lambda: datetime(2026, 2, 24, tzinfo=UTC))
-    events = ICalendar.from_ical(ask(running, "/oncall/alice.ics").text).walk("VEVENT")
+    events: list[Any] = ICalendar.from_ical(ask(running, "/oncall/alice.ics").text).walk("VEVENT")
     assert min(event.start for event in events) == datetime(2026, 1, 5, 8, tzinfo=UTC)

@@ -9,13 +9,15 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Dialog, Page, expect, sync_playwright
 
 from notifier import demo
 from notifier.emulator import Emulator
+from notifier.service import Service
 from tests.support.files import Files
 from tests.support.processes import free_ports, program
 from tests.support.service import Phones, start
@@ -55,7 +57,7 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def axe(tmp_path_factory) -> str:
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The checker of accessibility, from the npm registry."""
     npm = program("npm")
     place = tmp_path_factory.mktemp("axe")
@@ -71,7 +73,7 @@ def axe(tmp_path_factory) -> str:
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory):
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     with Emulator().running() as emulator:
         files = Files(tmp_path_factory.mktemp("pages"), emulator)
         file = files.write(
@@ -84,7 +86,7 @@ def served(tmp_path_factory):
             ],
             **{"global": {"time_zone": "Europe/Paris"}},
         )
-        running = start(file)
+        running: Any = start(file)
         running.phones = Phones(emulator)
         running.post(webhook(alert("Watchdog"), key="w"))
         running.post(
@@ -102,7 +104,7 @@ def served(tmp_path_factory):
 class Watched:
     """A tab, and what went wrong in it."""
 
-    def __init__(self, browser: Browser, width: int = 360, **how) -> None:
+    def __init__(self, browser: Browser, width: int = 360, **how: Any) -> None:
         self.context = browser.new_context(viewport={"width": width, "height": 800}, **how)
         self.page: Page = self.context.new_page()
         self.wrong: list[str] = []
@@ -111,16 +113,18 @@ class Watched:
             lambda message: self.wrong.append(message.text) if message.type in ("error", "warning") else None,
         )
         self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
-        self.page.on(
-            "dialog", lambda dialog: (self.wrong.append(f"dialog: {dialog.message}"), dialog.dismiss())
-        )
+        self.page.on("dialog", self.dismiss)
+
+    def dismiss(self, dialog: Dialog) -> None:
+        self.wrong.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
 
 
 @pytest.fixture
-def tab(chromium):
+def tab(chromium: Any) -> Iterator[Any]:
     made = []
 
-    def making(width=360, **how):
+    def making(width: Any = 360, **how: Any) -> Any:
         made.append(Watched(chromium, width, **how))
         return made[-1]
 
@@ -146,7 +150,9 @@ PAGES = {
     [(name, width, "light") for name in PAGES for width in WIDTHS]
     + [(name, 360, "dark") for name in ("now", "incident", "oncall", "messages")],
 )
-def test_a_page_fits_and_anybody_can_use_it(served, tab, axe, name, width, scheme):
+def test_a_page_fits_and_anybody_can_use_it(
+    served: Any, tab: Any, axe: Any, name: Any, width: Any, scheme: Any
+) -> None:
     watched = tab(
         width, color_scheme=scheme, bypass_csp=True
     )  # the checker is a script that is put into the page
@@ -163,7 +169,7 @@ def test_a_page_fits_and_anybody_can_use_it(served, tab, axe, name, width, schem
         watched.wrong.clear()  # the browser says that it is 404
 
 
-def test_labels_do_nothing_but_show(served, tab):
+def test_labels_do_nothing_but_show(served: Any, tab: Any) -> None:
     page = tab().page
     for path in ("/", "/incidents/2", "/messages", "/messages?q=" + XSS, "/config?labels=a=" + XSS):
         page.goto(served.url + path)
@@ -172,7 +178,7 @@ def test_labels_do_nothing_but_show(served, tab):
     expect(page.locator("h1")).to_contain_text("<img src=x")
 
 
-def test_headers_let_nothing_else_in(served):
+def test_headers_let_nothing_else_in(served: Any) -> None:
     for path in PAGES.values():
         headers = requests.get(served.url + path, timeout=10).headers
         policy = headers["content-security-policy"]
@@ -188,7 +194,7 @@ def test_headers_let_nothing_else_in(served):
     assert re.findall(r"(?:src|href)=\"(?!/|#)", text) == []
 
 
-def rings(served, name):
+def rings(served: Any, name: Any) -> None:
     """Wait until somebody has been texted of the alert of that name."""
     count = 0
     while not any(name in sms.message for sms in served.phones.all()):
@@ -197,7 +203,7 @@ def rings(served, name):
         assert count < 20
 
 
-def test_it_is_acknowledged_with_the_keyboard_and_the_others_see_it(served, tab):
+def test_it_is_acknowledged_with_the_keyboard_and_the_others_see_it(served: Any, tab: Any) -> None:
     served.post(webhook(alert("QueueFull", instance="mq-1"), key="q"))
     rings(served, "QueueFull")
     watching = tab().page
@@ -221,7 +227,7 @@ def test_it_is_acknowledged_with_the_keyboard_and_the_others_see_it(served, tab)
     expect(page.get_by_label("I am")).to_have_value("bob")  # it is remembered
 
 
-def test_a_page_says_that_it_is_stale_and_recovers_by_itself(tmp_path, tab):
+def test_a_page_says_that_it_is_stale_and_recovers_by_itself(tmp_path: Path, tab: Any) -> None:
     with Emulator().running() as emulator:
         files = Files(tmp_path, emulator)
         (port,) = free_ports(1)
@@ -253,7 +259,7 @@ def test_a_page_says_that_it_is_stale_and_recovers_by_itself(tmp_path, tab):
             running.stop()
 
 
-def test_a_connection_that_goes_silent_is_noticed(served, tab):
+def test_a_connection_that_goes_silent_is_noticed(served: Any, tab: Any) -> None:
     page = tab().page
     page.clock.install()  # its timers are moved by hand: no sign of life comes for 36 s
     page.goto(served.url)
@@ -265,7 +271,7 @@ def test_a_connection_that_goes_silent_is_noticed(served, tab):
     expect(page.locator("#stale")).to_be_hidden()
 
 
-def test_many_tabs_of_one_browser_all_open(served, tab):
+def test_many_tabs_of_one_browser_all_open(served: Any, tab: Any) -> None:
     context = tab().context
     for _ in range(9):
         page = context.new_page()
@@ -278,7 +284,7 @@ def test_many_tabs_of_one_browser_all_open(served, tab):
         )
 
 
-def test_it_is_escalated_without_javascript(served, tab):
+def test_it_is_escalated_without_javascript(served: Any, tab: Any) -> None:
     served.post(webhook(alert("LinkDown", instance="sw-1"), key="l"))
     rings(served, "LinkDown")
     page = tab(java_script_enabled=False).page
@@ -291,7 +297,7 @@ def test_it_is_escalated_without_javascript(served, tab):
     expect(page.locator(".timeline")).to_contain_text("Passed on by alice on this page")
 
 
-def test_where_labels_go_is_told(served, tab):
+def test_where_labels_go_is_told(served: Any, tab: Any) -> None:
     page = tab().page
     page.goto(served.url + "/config")
     expect(page.locator("pre")).to_contain_text("[secret]")
@@ -308,7 +314,7 @@ def test_where_labels_go_is_told(served, tab):
     expect(page.get_by_role("alert")).to_contain_text("write alertname=")
 
 
-def test_the_history_is_searched(served, tab):
+def test_the_history_is_searched(served: Any, tab: Any) -> None:
     page = tab().page
     page.goto(served.url + "/messages")
     expect(page.locator("svg.chart")).to_be_visible()
@@ -320,10 +326,12 @@ def test_the_history_is_searched(served, tab):
     expect(page.get_by_text("No messages found.")).to_be_visible()
 
 
-def test_the_demo_from_the_first_alert_to_the_acknowledgement(tab, monkeypatch):
+def test_the_demo_from_the_first_alert_to_the_acknowledgement(
+    tab: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As who has just cloned it: the phone rings, they make OVHcloud fail, reply, and see who has it."""
     services, emulators = [], []
-    real, emulating = demo.Service, demo.Emulator
+    real, emulating = Service, Emulator
     monkeypatch.setattr(demo, "Service", lambda file: services.append(real(file)) or services[-1])
     monkeypatch.setattr(demo, "Emulator", lambda *how: emulators.append(emulating(*how)) or emulators[-1])
     environment = dict(os.environ)

@@ -1,32 +1,36 @@
 """The emulator behaves as OVHcloud does, where the other tests do not show it already."""
 
+from __future__ import annotations
+
 import http.server
 import json
 import subprocess
 import sys
 import threading
 import urllib.parse
+from typing import Any
 
 import pytest
 import requests
 
 from notifier.config.ovh import Ovh
-from notifier.emulator import Emulation
+from notifier.emulator import Emulation, Emulator
 from notifier.emulator.models import Refusal
 from notifier.ovh.client import OvhClient
 from notifier.ovh.session import ServerClock, ThreadClient
+from tests.support.clock import Hand
 from tests.support.files import ALICE, BOB
 
 JOB = {"message": "hello", "receivers": [ALICE], "sender": "ACME", "noStopClause": True}
 
 
 @pytest.fixture
-def emulation(hand):
+def emulation(hand: Hand) -> Any:
     return Emulation(clock=lambda: hand().timestamp())
 
 
 @pytest.fixture
-def client(emulator):
+def client(emulator: Emulator) -> Any:
     keys = emulator.emulation.credentials
     OvhClient(Ovh(endpoint=emulator.url, application_key="x"))  # makes the URL known to the wrapper
     return ThreadClient(
@@ -48,18 +52,18 @@ def client(emulator):
         ({"message": "x" * 1000}, "6 is the most"),
     ],
 )
-def test_refuses_bad_parameters_by_name(emulation, change, complaint):
+def test_refuses_bad_parameters_by_name(emulation: Any, change: Any, complaint: Any) -> None:
     with pytest.raises(Refusal, match=complaint):
         emulation.send({**JOB, **change})
     assert emulation.accepted == []
 
 
-def test_a_virtual_number_refuses_what_a_sender_takes(emulation):
+def test_a_virtual_number_refuses_what_a_sender_takes(emulation: Any) -> None:
     with pytest.raises(Refusal, match="noStopClause|sender"):
         emulation.send(JOB, "+33639980099")
 
 
-def test_the_stop_clause_is_added_unless_it_is_declined(emulation):
+def test_the_stop_clause_is_added_unless_it_is_declined(emulation: Any) -> None:
     emulation.send({**JOB, "noStopClause": False})
     assert emulation.accepted[0].message.endswith("STOP 36180")
 
@@ -70,14 +74,14 @@ SHORT = {"receivers": [ALICE], "senderForResponse": True, "noStopClause": True}
 @pytest.mark.parametrize(
     "text", ["see https://x.example.net/y", "ask ops@example.net", "call +33 6 39 98 00 01"]
 )
-def test_contact_information_from_a_short_number_is_refused(emulation, text):
+def test_contact_information_from_a_short_number_is_refused(emulation: Any, text: Any) -> None:
     with pytest.raises(Refusal, match="cannot send contact information with shortcode") as refused:
         emulation.send({**SHORT, "message": text})
     assert refused.value.status == 400
     assert emulation.accepted == []
 
 
-def test_whether_a_host_name_is_contact_information_can_be_chosen(emulation):
+def test_whether_a_host_name_is_contact_information_can_be_chosen(emulation: Any) -> None:
     for text in ("db-1.example.net is down", "10.0.0.5 is down"):
         emulation.send({**SHORT, "message": text})
         emulation.refuses_host_names = True
@@ -87,14 +91,14 @@ def test_whether_a_host_name_is_contact_information_can_be_chosen(emulation):
     emulation.send({**SHORT, "message": "FIRING #1 critical DiskFull db-1 since 12:13"})
 
 
-def test_credits_go_by_parts_and_run_out(emulation):
+def test_credits_go_by_parts_and_run_out(emulation: Any) -> None:
     emulation.credits = 3
     assert emulation.send({**JOB, "message": "x" * 161})["creditsLeft"] == 1
     with pytest.raises(Refusal, match="credits"):
         emulation.send({**JOB, "receivers": [ALICE, BOB]})
 
 
-def test_receipts_come_with_time(emulation, hand):
+def test_receipts_come_with_time(emulation: Any, hand: Hand) -> None:
     emulation.delivery_delay = 5
     emulation.receipts[BOB] = (2, 23)
     emulation.phones_off.add("+33639980003")
@@ -107,7 +111,7 @@ def test_receipts_come_with_time(emulation, hand):
         emulation.job(ids[0])
 
 
-def test_late_listing_hides_a_job_for_a_while(emulation, hand):
+def test_late_listing_hides_a_job_for_a_while(emulation: Any, hand: Hand) -> None:
     emulation.listing_delay = 10
     (id_,) = emulation.send({**JOB, "tag": "t"})["ids"]
     assert emulation.outgoing({"tag": "t"}) == []
@@ -124,7 +128,7 @@ def test_late_listing_hides_a_job_for_a_while(emulation, hand):
             emulation.outgoing(bad)
 
 
-def test_replies_cost_and_stop_blacklists(emulation):
+def test_replies_cost_and_stop_blacklists(emulation: Any) -> None:
     emulation.send({**JOB, "tag": "t"})
     reply = emulation.reply(ALICE, "ack")
     assert emulation.incoming({"sender": ALICE}) == [reply.id]
@@ -136,7 +140,7 @@ def test_replies_cost_and_stop_blacklists(emulation):
         emulation.incoming_reply(1)
 
 
-def test_every_path_answers(emulator, client):
+def test_every_path_answers(emulator: Emulator, client: Any) -> None:
     service = "/sms/sms-emu12345-1"
     (id_,) = client.post(f"{service}/jobs", **JOB)["ids"]
     assert client.get(service)["creditsLeft"] == 999
@@ -163,16 +167,16 @@ def test_every_path_answers(emulator, client):
     assert unknown.json()["errorCode"] == "INVALID_KEY"
 
 
-def test_receipts_and_replies_are_called_back(emulator, client):
+def test_receipts_and_replies_are_called_back(emulator: Emulator, client: Any) -> None:
     called = []
 
     class Target(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
+        def do_GET(self) -> None:
             called.append(dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(self.path).query)))
             self.send_response(200)
             self.end_headers()
 
-        def log_message(self, *arguments):
+        def log_message(self, *arguments: Any) -> None:
             pass
 
     server = http.server.HTTPServer(("127.0.0.1", 0), Target)
@@ -189,7 +193,7 @@ def test_receipts_and_replies_are_called_back(emulator, client):
     server.server_close()
 
 
-def test_it_runs_by_itself_and_is_told_over_http_how_to_fail():
+def test_it_runs_by_itself_and_is_told_over_http_how_to_fail() -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "notifier.emulator", "--credits", "5"], stdout=subprocess.PIPE, text=True
     )

@@ -1,5 +1,7 @@
 """Hostile input over real HTTP: nothing is answered 5xx, nothing hangs, nothing grows, nobody gets in."""
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import http.client
@@ -16,8 +18,10 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -36,7 +40,7 @@ from notifier.logs import LogLevel, configure_logging
 from notifier.reload import load
 from notifier.rendering.compose import Style, compose
 from notifier.rendering.context import build_notification
-from notifier.rendering.templates import Templates
+from notifier.rendering.templates import TemplateFailure, Templates
 from notifier.web.api.openapi import document
 from notifier.web.api.routes import OPERATIONS
 from notifier.web.authentication import Authentication
@@ -45,7 +49,7 @@ from notifier.web.origin import is_foreign
 from tests.support.connections import request, talk
 from tests.support.files import ALICE, BOB, Files
 from tests.support.processes import memory, wait_for
-from tests.support.service import start
+from tests.support.service import Phones, Running, start
 from tests.support.webhooks import alert, payload, webhook
 
 # The service, in threads of this process, uses chance while examples are made.
@@ -62,12 +66,12 @@ ROTA = {
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory):
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A service that all of these tests share, as whoever is hostile does."""
     with Emulator().running() as emulator:
         files = Files(tmp_path_factory.mktemp("hostile"), emulator)
 
-        def write(zone):
+        def write(zone: Any) -> Any:
             return files.write(
                 schedules=[ROTA],
                 ovh={"callback_secret": SECRET},
@@ -76,14 +80,14 @@ def served(tmp_path_factory):
                 **{"global": {"time_zone": zone}},
             )
 
-        running = start(write(ZONES[0]))
+        running: Any = start(write(ZONES[0]))
         running.post(payload("firing-one"))
         running.emulator, running.write, running.shown = emulator, write, set()
         yield running
         running.stop()
 
 
-def ready(served):
+def ready(served: Any) -> Any:
     return "Notifier is ready." in served.get("/-/ready")
 
 
@@ -97,14 +101,14 @@ _numbers = itertools.count()
 
 
 @pytest.fixture(autouse=True)
-def sound_alerts_are_paged_and_escalated_afterwards(request):
+def sound_alerts_are_paged_and_escalated_afterwards(request: pytest.FixtureRequest) -> Iterator[Any]:
     """After each hostile input, a sound alert must be paged and escalated, and every page shown."""
     yield
     if "served" in request.fixturenames:
         require_paging(request.getfixturevalue("served"))
 
 
-def require_paging(served):
+def require_paging(served: Any) -> None:
     """Require it of *served*, whose pages of incidents are requested once, with all that are new."""
     host = f"sound-{next(_numbers)}"
     assert served.post(webhook(alert(instance=host), key=host), "/alert/sound").status_code == 200
@@ -147,7 +151,7 @@ DATES = (
 
 
 @pytest.mark.parametrize("date", DATES)
-def test_an_alert_with_a_date_that_cannot_be_shown_is_paged_and_resolved(served, date):
+def test_an_alert_with_a_date_that_cannot_be_shown_is_paged_and_resolved(served: Any, date: Any) -> None:
     host, body = f"odd-{date}", {"key": date, "receiver": "ops"}
     odd = alert("OddDate", starts_at=date, instance=host)
     assert served.post(webhook(odd, **body)).status_code == 200
@@ -159,7 +163,9 @@ def test_an_alert_with_a_date_that_cannot_be_shown_is_paged_and_resolved(served,
     assert served.post(webhook(over, **body)).status_code == 200
 
 
-def test_a_database_that_holds_a_date_that_cannot_be_read_recovers(files, run, phones):
+def test_a_database_that_holds_a_date_that_cannot_be_read_recovers(
+    files: Files, run: Callable[..., Running], phones: Phones
+) -> None:
     file = files.write(receivers=RECEIVERS[1:], **{"global": {"time_zone": ZONES[1]}})
     first = run(file)
     first.post(webhook(alert(instance="db-1"), key="a"))
@@ -184,7 +190,7 @@ SCHEMA = schemathesis.openapi.from_dict(document(OPERATIONS))
 
 @SCHEMA.parametrize()
 @settings(max_examples=25, deadline=None, derandomize=True)
-def test_what_is_asked_is_answered_as_described(case, served):
+def test_what_is_asked_is_answered_as_described(case: Any, served: Any) -> None:
     # A webhook is refused only when it cannot page anybody: what is refused is lost.
     is_lenient = case.operation.path.startswith("/alert")
     # Not described can be: times one after the other, within 400 days; texts of which something is left to be sent;
@@ -195,7 +201,7 @@ def test_what_is_asked_is_answered_as_described(case, served):
     case.call_and_validate(base_url=served.url, timeout=10, excluded_checks=excluded)
 
 
-def test_the_description_holds_every_path(served):
+def test_the_description_holds_every_path(served: Any) -> None:
     """And what each answers is held against it by the test before."""
     described = {
         (path, method.upper())
@@ -262,11 +268,11 @@ mutated = st.fixed_dictionaries(
     | json_values.map(json.dumps).map(str.encode)
     | mutated.map(lambda m: {**webhook(alert()), **m}).map(json.dumps).map(str.encode)
 )
-def test_any_webhook_is_stored_or_refused_and_what_is_stored_is_planned(served, body):
+def test_any_webhook_is_stored_or_refused_and_what_is_stored_is_planned(served: Any, body: Any) -> None:
     assert served.post(body).status_code in (200, 400)
 
 
-def test_all_of_it_was_planned(served):
+def test_all_of_it_was_planned(served: Any) -> None:
     deadline = time.monotonic() + 20
     while served.service.store.outbox.queue().unplanned and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -290,12 +296,12 @@ def test_all_of_it_was_planned(served):
     ],
     ids=["deep lists", "deep objects", "deep and let through", "many labels", "many alerts", "a long label", "twice the same key"],
 )  # fmt: skip
-def test_what_is_deep_wide_or_long_is_stored_or_refused(served, body, status):
+def test_what_is_deep_wide_or_long_is_stored_or_refused(served: Any, body: Any, status: Any) -> None:
     assert served.post(body).status_code == status
     test_all_of_it_was_planned(served)
 
 
-def test_a_hundred_megabytes_are_refused_without_being_held(served):
+def test_a_hundred_megabytes_are_refused_without_being_held(served: Any) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     head = b"POST /alert HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
     host, port = served.url.removeprefix("http://").split(":")
@@ -326,7 +332,7 @@ def test_a_hundred_megabytes_are_refused_without_being_held(served):
     ],
     ids=["many headers", "a long header", "a long line", "of a webhook"],
 )
-def test_a_flood_of_headers_is_hung_up_on(served, flood):
+def test_a_flood_of_headers_is_hung_up_on(served: Any, flood: Any) -> None:
     host, port = served.url.removeprefix("http://").split(":")
     answer = b""
     with socket.create_connection((host, int(port)), 10) as connection:
@@ -339,14 +345,14 @@ def test_a_flood_of_headers_is_hung_up_on(served, flood):
     assert ready(served)
 
 
-def test_a_request_may_have_many_headers_all_the_same(served):
+def test_a_request_may_have_many_headers_all_the_same(served: Any) -> None:
     body = payload("firing-one")
     headers = b"".join(b"X-%d: %s\r\n" % (n, b"v" * 50) for n in range(100))
     assert b" 200 " in talk(served.url, request(body, headers=headers))
     assert b" 200 " in talk(served.url, request(body + b" " * 3_000_000, headers=headers))
 
 
-def test_thousands_of_idle_connections_keep_nobody_out(served):
+def test_thousands_of_idle_connections_keep_nobody_out(served: Any) -> None:
     host, port = served.url.removeprefix("http://").split(":")
     most = 200  # in place of thousands, which this process could not open itself
     held = []
@@ -369,18 +375,18 @@ def test_thousands_of_idle_connections_keep_nobody_out(served):
 class Conn:
     """A connection that notes when it is ended."""
 
-    def __init__(self, connections, log, name, peer="10.0.0.1"):
+    def __init__(self, connections: Any, log: Any, name: Any, peer: Any = "10.0.0.1") -> None:
         self.connections, self.log, self.name, self.peer = connections, log, name, peer
 
-    def abort(self):
+    def abort(self) -> None:
         self.log.append(self.name)
         self.connections.remove(self)
 
 
-def test_who_has_kept_us_waiting_longest_is_ended_first():
-    async def scenario():
-        log = []
-        connections = Connections(3)
+def test_who_has_kept_us_waiting_longest_is_ended_first() -> None:
+    async def scenario() -> None:
+        log: list[str] = []
+        connections: Any = Connections(3)
         a, b, c, d, e = (Conn(connections, log, name) for name in "abcde")
         connections.add(a, 0)
         connections.add(b, 1)
@@ -410,10 +416,10 @@ def test_who_has_kept_us_waiting_longest_is_ended_first():
     asyncio.run(scenario())
 
 
-def test_who_has_most_connections_gives_way_first():
-    async def scenario():
-        log = []
-        connections = Connections(17)
+def test_who_has_most_connections_gives_way_first() -> None:
+    async def scenario() -> None:
+        log: list[str] = []
+        connections: Any = Connections(17)
         connections.add(Conn(connections, log, "first", "10.0.0.9"), 0)
         for number in range(18):
             connections.add(Conn(connections, log, f"crowd {number}"), 1 + number)
@@ -422,10 +428,10 @@ def test_who_has_most_connections_gives_way_first():
     asyncio.run(scenario())
 
 
-def test_who_has_a_few_connections_gives_way_to_no_crowd_of_addresses():
-    async def scenario():
-        log = []
-        connections = Connections(20)
+def test_who_has_a_few_connections_gives_way_to_no_crowd_of_addresses() -> None:
+    async def scenario() -> None:
+        log: list[str] = []
+        connections: Any = Connections(20)
         for number in range(16):
             connections.add(Conn(connections, log, f"stranger {number}", f"10.0.1.{number}"), number)
         for number in range(4):
@@ -437,19 +443,19 @@ def test_who_has_a_few_connections_gives_way_to_no_crowd_of_addresses():
     asyncio.run(scenario())
 
 
-def connections_of(served, client):
+def connections_of(served: Any, client: Any) -> Any:
     """Return the connections that *client*, a socket, has to the service; it has closed what it will."""
     name = client.getsockname()
     return [one for one in list(served.service.connections.open) if one.client == name]
 
 
-def sweep(served, client):
+def sweep(served: Any, client: Any) -> None:
     """Have the service look at its connections `LONGEST_WAIT` later, with one of *client* among them."""
     (one,) = connections_of(served, client)
     one.loop.call_soon_threadsafe(lambda: served.service.connections.sweep(one.loop.time() + LONGEST_WAIT))
 
 
-def test_a_body_that_comes_little_by_little_is_not_waited_for(served):
+def test_a_body_that_comes_little_by_little_is_not_waited_for(served: Any) -> None:
     host, port = served.url.removeprefix("http://").split(":")
     slow = [socket.create_connection((host, int(port)), 10) for _ in range(3)]
     slow[0].sendall(b"POST /alert HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
@@ -465,7 +471,7 @@ def test_a_body_that_comes_little_by_little_is_not_waited_for(served):
     assert served.service._webhook.reserved == 0
 
 
-def test_more_than_can_be_held_is_put_off(served, monkeypatch):
+def test_more_than_can_be_held_is_put_off(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("notifier.web.webhook.MAX_RESERVED", 1000)
     host, port = served.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), 10) as first:
@@ -481,7 +487,7 @@ def test_more_than_can_be_held_is_put_off(served, monkeypatch):
     assert served.post(payload("firing-one")).status_code == 200
 
 
-def answered(connection):
+def answered(connection: Any) -> Any:
     """Read one whole answer; return its status."""
     answer = http.client.HTTPResponse(connection)
     answer.begin()
@@ -492,7 +498,7 @@ def answered(connection):
 @pytest.mark.parametrize(
     "early", [b"GET /-/healthy", b"POST /alert/nope", b"GET /alert", b"POST /ovh/receipt/wrong"]
 )
-def test_who_was_answered_early_is_waited_for_no_longer_than_others(served, early):
+def test_who_was_answered_early_is_waited_for_no_longer_than_others(served: Any, early: Any) -> None:
     """A body that comes after the answer must not make a connection one that we owe something."""
     host, port = served.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), 10) as connection:
@@ -506,7 +512,7 @@ def test_who_was_answered_early_is_waited_for_no_longer_than_others(served, earl
         assert answered(connection) == 200
 
 
-def test_trailers_without_end_are_hung_up_on(served):
+def test_trailers_without_end_are_hung_up_on(served: Any) -> None:
     host, port = served.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), 10) as connection:
         connection.sendall(b"POST /alert/nope HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n")
@@ -522,7 +528,7 @@ def test_trailers_without_end_are_hung_up_on(served):
     assert b" 400 " in talk(served.url, data), "a trailer is no reason to refuse"
 
 
-def test_requests_that_are_sent_ahead_are_read_no_faster_than_they_are_answered(served):
+def test_requests_that_are_sent_ahead_are_read_no_faster_than_they_are_answered(served: Any) -> None:
     """One connection took 2.6 GB in 20 s when all that was sent was read at once."""
     host, port = served.url.removeprefix("http://").split(":")
     ahead = b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n" * 100_000
@@ -540,7 +546,7 @@ UPGRADE = (
 )
 
 
-def test_a_body_is_read_where_an_upgrade_is_offered(served):
+def test_a_body_is_read_where_an_upgrade_is_offered(served: Any) -> None:
     """As clients in Java offer it with each request: the body was taken for another request."""
     body = json.dumps(webhook(alert(instance="java-1"), key="java")).encode()
     assert b" 200 " in talk(served.url, request(body, headers=UPGRADE))
@@ -559,7 +565,7 @@ def test_a_body_is_read_where_an_upgrade_is_offered(served):
     assert b"reloaded" not in answers
 
 
-def test_who_does_not_take_the_answers_is_hung_up_on(served):
+def test_who_does_not_take_the_answers_is_hung_up_on(served: Any) -> None:
     host, port = served.url.removeprefix("http://").split(":")
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -570,7 +576,7 @@ def test_who_does_not_take_the_answers_is_hung_up_on(served):
         wait_for(lambda: not connections_of(served, connection), "it is still open")
 
 
-def test_nothing_is_left_of_connections_that_have_ended(served):
+def test_nothing_is_left_of_connections_that_have_ended(served: Any) -> None:
     connections = served.service.connections
     with requests.Session() as session:
         for _ in range(300):
@@ -581,7 +587,7 @@ def test_nothing_is_left_of_connections_that_have_ended(served):
     assert served.service._webhook.reserved == 0
 
 
-def test_half_a_request_of_any_kind_does_no_harm(served):
+def test_half_a_request_of_any_kind_does_no_harm(served: Any) -> None:
     whole = request(payload("firing-one"))
     for end in (1, 10, 30, 60, len(whole) // 2, len(whole) - 1):
         talk_and_go(served.url, whole[:end])
@@ -596,7 +602,7 @@ def test_half_a_request_of_any_kind_does_no_harm(served):
     assert served.service._webhook.reserved == 0
 
 
-def talk_and_go(url, data):
+def talk_and_go(url: Any, data: Any) -> None:
     host, port = url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), 10) as connection:
         connection.sendall(data)
@@ -622,7 +628,7 @@ def talk_and_go(url, data):
         {"Sec-Fetch-Site": "same-site"},
     ],
 )
-def test_a_page_of_another_site_can_do_nothing(served, headers):
+def test_a_page_of_another_site_can_do_nothing(served: Any, headers: Any) -> None:
     for path, body in (
         ("/alert", payload("firing-one")),
         ("/alert/ops", payload("firing-one")),
@@ -633,7 +639,7 @@ def test_a_page_of_another_site_can_do_nothing(served, headers):
         assert served.post(body, path, headers=headers).status_code == 403, path
 
 
-def test_a_page_of_ours_can(served):
+def test_a_page_of_ours_can(served: Any) -> None:
     host = served.url.removeprefix("http://")
     for headers in ({"Origin": served.url}, {"Sec-Fetch-Site": "same-origin", "Origin": "http://x"}, {}):
         assert served.post(payload("firing-one"), headers=headers).status_code == 200
@@ -643,18 +649,18 @@ def test_a_page_of_ours_can(served):
 @pytest.mark.parametrize(
     "given", ["", "x", SECRET[:-1], SECRET + "x", SECRET.upper(), "%00", "..", SECRET + "%2fx", "é"]
 )
-def test_callbacks_with_a_wrong_secret_are_not_found(served, given):
+def test_callbacks_with_a_wrong_secret_are_not_found(served: Any, given: Any) -> None:
     for kind in ("receipt", "reply"):
         assert requests.get(f"{served.url}/ovh/{kind}/{given}", timeout=10).status_code == 404
         assert requests.get(f"{served.url}/ovh/{kind}/{SECRET}", timeout=10).status_code == 200
 
 
-def test_callbacks_are_not_found_where_there_is_no_secret(files, run):
+def test_callbacks_are_not_found_where_there_is_no_secret(files: Files, run: Callable[..., Running]) -> None:
     running = run(files.write())
     assert requests.get(f"{running.url}/ovh/receipt/None", timeout=10).status_code == 404
 
 
-def test_a_token_is_compared_whole_whatever_its_length(monkeypatch):
+def test_a_token_is_compared_whole_whatever_its_length(monkeypatch: pytest.MonkeyPatch) -> None:
     """By digests: neither the length nor the beginning of what is given makes a difference to the comparison."""
     compared = []
     real = __import__("hmac").compare_digest
@@ -669,7 +675,9 @@ def test_a_token_is_compared_whole_whatever_its_length(monkeypatch):
     assert set(compared) == {(32, 32)}
 
 
-def test_refusals_are_logged_with_the_address_of_the_peer_and_no_secret(files, run):
+def test_refusals_are_logged_with_the_address_of_the_peer_and_no_secret(
+    files: Files, run: Callable[..., Running]
+) -> None:
     written = io.StringIO()
     configure_logging(level=LogLevel.WARNING, stream=written)
     running = run(files.write(web={"bearer_token": "the-right-token"}))
@@ -691,7 +699,9 @@ HALVES = [
 
 
 @pytest.mark.parametrize("engine_name", ["sqlite", "postgresql"])
-def test_what_cannot_be_written_down_is_refused(files, run, phones, engine_name):
+def test_what_cannot_be_written_down_is_refused(
+    files: Files, run: Callable[..., Running], phones: Phones, engine_name: str
+) -> None:
     running = run(files.write())
     running.post(payload("firing-one"))
     phones.wait(1)
@@ -708,7 +718,7 @@ def test_what_cannot_be_written_down_is_refused(files, run, phones, engine_name)
 # -- sending by the API ------------------------------------------------------------------------------------
 
 
-def test_a_message_can_be_sent(files, run, phones):
+def test_a_message_can_be_sent(files: Files, run: Callable[..., Running], phones: Phones) -> None:
     running = run(files.write(schedules=[ROTA], api={"send_to_any_number": True}))
     sent = running.post({"to": "alice", "text": "Hello  {{ 7 * 7 }}\u202e"}, "/api/v1/send")
     assert sent.status_code == 200
@@ -720,7 +730,9 @@ def test_a_message_can_be_sent(files, run, phones):
     assert {sms.receiver for sms in phones.wait(3)} >= {"+33639980007"}
 
 
-def test_what_is_sent_by_the_api_is_paid_for_like_the_rest(files, run, phones):
+def test_what_is_sent_by_the_api_is_paid_for_like_the_rest(
+    files: Files, run: Callable[..., Running], phones: Phones
+) -> None:
     running = run(
         files.write(limits={"credits": {"amount": 2, "per": "1d"}}, api={"send_to_any_number": True})
     )
@@ -753,7 +765,9 @@ def test_what_is_sent_by_the_api_is_paid_for_like_the_rest(files, run, phones):
         ({"to": "empty", "text": "x"}, 409, 'nobody is on call in "empty"'),
     ],
 )  # fmt: skip
-def test_what_cannot_be_sent_is_said(files, run, body, status, words):
+def test_what_cannot_be_sent_is_said(
+    files: Files, run: Callable[..., Running], body: Any, status: Any, words: Any
+) -> None:
     empty = {
         "name": "empty",
         "rotations": [{"start": "2099-01-05T09:00", "every": "1w", "contacts": ["bob"]}],
@@ -803,7 +817,7 @@ ESCAPES = [
 
 
 @pytest.fixture(scope="module")
-def composed(tmp_path_factory):
+def composed(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """What each of `ESCAPES` touches and says: in a process of their own, since an audit hook stays until the end.
 
     While a hook runs, a thread that starts under coverage dies before Python 3.12: python/cpython#98257.
@@ -817,7 +831,7 @@ def composed(tmp_path_factory):
 
 
 @pytest.mark.parametrize("source", ESCAPES)
-def test_a_template_reaches_nothing_outside_of_it(composed, source):
+def test_a_template_reaches_nothing_outside_of_it(composed: Any, source: Any) -> None:
     touched, text, failure = composed[source]
     assert touched == []
     for leaked in ("<class", "root:", "uid=", "<function", "<module", "built-in", "Environment", "/etc"):
@@ -858,7 +872,7 @@ UNCOMPILABLE = [
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("source", BOMBS, ids=lambda source: source[:40])
-def test_a_template_that_computes_too_much_costs_no_page(tmp_path, source):
+def test_a_template_that_computes_too_much_costs_no_page(tmp_path: Path, source: Any) -> None:
     (tmp_path / "page.j2").write_text(source)
     Path("/proc/self/clear_refs").write_text("5")  # the peak of memory begins anew
     before, _ = memory()
@@ -886,7 +900,7 @@ def test_a_template_that_computes_too_much_costs_no_page(tmp_path, source):
 
 
 @pytest.mark.parametrize("source", UNCOMPILABLE, ids=lambda source: source[:40])
-def test_a_template_that_python_refuses_is_a_problem_of_its_file(files, source):
+def test_a_template_that_python_refuses_is_a_problem_of_its_file(files: Files, source: Any) -> None:
     page = files.directory / "page.j2"
     page.write_text(source)
     loading, _ = load(files.write(templates=["page.j2"]))
@@ -895,7 +909,9 @@ def test_a_template_that_python_refuses_is_a_problem_of_its_file(files, source):
     assert problem.message.startswith(("does not compile: ", "is larger than 64 KiB"))
 
 
-def test_a_template_that_exceeded_a_limit_is_tried_again_later(tmp_path, monkeypatch):
+def test_a_template_that_exceeded_a_limit_is_tried_again_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     now = [1000.0]
     monkeypatch.setattr("notifier.rendering.template_process.elapsed", lambda: now[0])
     (tmp_path / "page.j2").write_text("{% if more %}{{ 9**(9**9) }}{% endif %}fine {{ alerts[0].name }}")
@@ -903,7 +919,7 @@ def test_a_template_that_exceeded_a_limit_is_tried_again_later(tmp_path, monkeyp
     templates.isolate()
     few, many = parse_webhook(payload("firing-one")), parse_webhook(payload("truncated-storm"))
 
-    def text(webhook_):
+    def text(webhook_: Any) -> Any:
         message = build_notification(webhook_, range(len(webhook_.alerts)), "ops")
         recipient = Recipient("alice", ALICE, "en", ZoneInfo("UTC"))
         return compose(templates, message, recipient, Style(), datetime(2026, 11, 22, 12, 20, tzinfo=UTC))
@@ -918,7 +934,9 @@ def test_a_template_that_exceeded_a_limit_is_tried_again_later(tmp_path, monkeyp
         templates.close()
 
 
-def test_a_reload_with_a_template_that_computes_too_much_is_fast_and_costs_no_page(files, run, phones):
+def test_a_reload_with_a_template_that_computes_too_much_is_fast_and_costs_no_page(
+    files: Files, run: Callable[..., Running], phones: Phones
+) -> None:
     page = files.directory / "page.j2"
     page.write_text("own {{ alerts[0].name }}")
     running = run(files.write(templates=["page.j2"]))
@@ -934,7 +952,7 @@ def test_a_reload_with_a_template_that_computes_too_much_is_fast_and_costs_no_pa
     assert phones.wait(3)[2].message == "again InstanceDown"
 
 
-def children():
+def children() -> Any:
     """Return the processes of templates that this thread has started."""
     found = Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text().split()
     return [
@@ -945,7 +963,7 @@ def children():
 
 
 @pytest.fixture
-def isolated(tmp_path):
+def isolated(tmp_path: Path) -> Iterator[Any]:
     """Templates in a process of their own, and a function that composes a page by them."""
     (tmp_path / "page.j2").write_text("own {{ alerts[0].name }}")
     templates = Templates({"page.j2": tmp_path / "page.j2"})
@@ -959,13 +977,13 @@ def isolated(tmp_path):
     templates.close()
 
 
-def notification_of(body):
+def notification_of(body: Any) -> Any:
     webhook_ = parse_webhook(body)
     return build_notification(webhook_, range(len(webhook_.alerts)), "ops")
 
 
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_a_signal_that_ends_the_process_of_templates_costs_no_text(isolated, sent):
+def test_a_signal_that_ends_the_process_of_templates_costs_no_text(isolated: Any, sent: Any) -> None:
     _, text = isolated
     assert text().text == "own InstanceDown"
     (child,) = children()
@@ -975,7 +993,7 @@ def test_a_signal_that_ends_the_process_of_templates_costs_no_text(isolated, sen
     assert (children() == [child]) is (sent != signal.SIGKILL), "the others are for the service"
 
 
-def test_a_text_that_is_composed_after_a_reload_leaves_no_process(isolated):
+def test_a_text_that_is_composed_after_a_reload_leaves_no_process(isolated: Any) -> None:
     templates, text = isolated
     text()
     templates.close()
@@ -984,7 +1002,9 @@ def test_a_text_that_is_composed_after_a_reload_leaves_no_process(isolated):
     assert children() == []
 
 
-def test_a_process_of_templates_that_is_stopped_is_given_up(isolated, monkeypatch):
+def test_a_process_of_templates_that_is_stopped_is_given_up(
+    isolated: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _, text = isolated
     text()
     (child,) = children()
@@ -996,10 +1016,10 @@ def test_a_process_of_templates_that_is_stopped_is_given_up(isolated, monkeypatc
     assert children() == []
 
 
-def test_a_process_of_templates_keeps_to_the_limits_it_was_given(tmp_path):
+def test_a_process_of_templates_keeps_to_the_limits_it_was_given(tmp_path: Path) -> None:
     (tmp_path / "page.j2").write_text("own {{ alerts[0].name }}")
     code = (
-        "import resource, sys; from tests import test_hostile as t; from notifier.rendering.compose import *\n"
+        "import resource, sys; from tests.http import test_hostile as t; from notifier.rendering.compose import *\n"
         "resource.setrlimit(resource.RLIMIT_CPU, (1000, 1000))\n"
         "templates = Templates({'page.j2': t.Path(sys.argv[1])}); templates.isolate()\n"
         "now = t.datetime(2026, 11, 22, 12, 20, tzinfo=t.UTC); alice = Recipient('alice', t.ALICE, 'en', ZoneInfo('UTC'))\n"
@@ -1012,13 +1032,15 @@ def test_a_process_of_templates_keeps_to_the_limits_it_was_given(tmp_path):
     assert done.stdout.strip() == "own InstanceDown", done.stderr
 
 
-def test_the_reason_of_a_failure_is_short(tmp_path):
+def test_the_reason_of_a_failure_is_short(tmp_path: Path) -> None:
     (tmp_path / "page.j2").write_text("{% include 'x' * 10**6 %}")
     templates = Templates({"page.j2": tmp_path / "page.j2"})
-    assert len(templates.render("page", "en", {}).reason) < 300
+    failure = templates.render("page", "en", {})
+    assert isinstance(failure, TemplateFailure)
+    assert len(failure.reason) < 300
 
 
-def test_the_process_of_templates_inherits_no_secret(tmp_path, monkeypatch):
+def test_the_process_of_templates_inherits_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OVH_APPLICATION_SECRET", "a-secret-of-the-environment")
     templates = Templates()
     templates.isolate()
@@ -1039,7 +1061,7 @@ def test_the_process_of_templates_inherits_no_secret(tmp_path, monkeypatch):
         templates.close()
 
 
-def test_a_calendar_reaches_nothing_outside_of_it(tmp_path):
+def test_a_calendar_reaches_nothing_outside_of_it(tmp_path: Path) -> None:
     server = socket.create_server(("127.0.0.1", 0))
     port = server.getsockname()[1]
     lines = [
@@ -1081,7 +1103,7 @@ def test_a_calendar_reaches_nothing_outside_of_it(tmp_path):
 @pytest.mark.parametrize(
     "call", ["socket.socket().connect(('127.0.0.1', 9))", "subprocess.run(['true'])", "os.system('true')"]
 )
-def test_the_process_that_reads_calendars_may_call_nobody(call):
+def test_the_process_that_reads_calendars_may_call_nobody(call: Any) -> None:
     probe = f"import sys, socket, subprocess, os\nfrom notifier.oncall import calendars\nsys.addaudithook(calendars._refuse_calls)\n{call}"
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, timeout=60)
     assert "PermissionError: a calendar may not do that" in done.stderr

@@ -1,17 +1,21 @@
 """What the pages say, asked for as a browser does, without one."""
 
+from __future__ import annotations
+
 import re
 import sqlite3
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 import requests
 
 from notifier.config.loading import load
-from notifier.emulator import Fault, FaultKind
+from notifier.emulator import Emulator, Fault, FaultKind
 from notifier.oncall.schedules import Schedules
 from notifier.store.ledger import Spent
 from notifier.timeline import IncidentHistory, incident_timeline, message_timeline
@@ -21,19 +25,24 @@ from notifier.web.pages.message_chart import chart
 from notifier.web.pages.moments import Viewer
 from notifier.web.pages.shift_chart import drawn
 from notifier.workers.backpressure import Backpressure
+from tests.support.files import Files
+from tests.support.pager import Pager
 from tests.support.postgres import both_engines
 from tests.support.processes import wait_for
+from tests.support.service import Phones, Running
 from tests.support.team import team
 from tests.support.webhooks import alert, webhook
 
 
-def shown(running, path="/"):
+def shown(running: Running, path: Any = "/") -> Any:
     answer = requests.get(running.url + path, timeout=30)
     assert answer.status_code == 200, answer.text
     return " ".join(answer.text.split())
 
 
-def test_how_long_the_credits_last_is_told_of_an_account_without_a_name(files, run, phones):
+def test_how_long_the_credits_last_is_told_of_an_account_without_a_name(
+    files: Files, run: Callable[..., Running], phones: Phones
+) -> None:
     running = run(files.write(ovh={"service_name": ...}))
     running.post(webhook(alert("A"), key="a"))
     phones.wait(1)
@@ -41,7 +50,9 @@ def test_how_long_the_credits_last_is_told_of_an_account_without_a_name(files, r
     wait_for(lambda: re.search(told, shown(running)), "the days are told")
 
 
-def test_messages_say_what_they_cost(files, run, phones, emulator):
+def test_messages_say_what_they_cost(
+    files: Files, run: Callable[..., Running], phones: Phones, emulator: Emulator
+) -> None:
     emulator.emulation.prices["+33639980001"] = 2.5
     running = run(files.write())
     running.post(webhook(alert("A"), key="a"))
@@ -49,7 +60,7 @@ def test_messages_say_what_they_cost(files, run, phones, emulator):
     wait_for(lambda: "1 part, 2.5 credits" in shown(running, "/messages"), "the cost is told")
 
 
-def press(running, button, number=1, by="alice", **fields):
+def press(running: Running, button: Any, number: Any = 1, by: Any = "alice", **fields: Any) -> Any:
     """Press a button of an incident's page, as a browser does; return the page that follows."""
     headers = {"Sec-Fetch-Site": "same-origin"}
     return requests.post(
@@ -57,7 +68,9 @@ def press(running, button, number=1, by="alice", **fields):
     )
 
 
-def test_whoever_has_a_name_from_anywhere_can_act_and_is_remembered(files, run, phones):
+def test_whoever_has_a_name_from_anywhere_can_act_and_is_remembered(
+    files: Files, run: Callable[..., Running], phones: Phones
+) -> None:
     running = run(
         files.write(
             contacts=[{"name": "Łukasz", "phone": "+33639980001"}],
@@ -71,7 +84,9 @@ def test_whoever_has_a_name_from_anywhere_can_act_and_is_remembered(files, run, 
     assert "<option selected>Łukasz" in answer.text
 
 
-def test_numbers_in_what_ovhcloud_answers_are_masked(files, run, phones, emulator):
+def test_numbers_in_what_ovhcloud_answers_are_masked(
+    files: Files, run: Callable[..., Running], phones: Phones, emulator: Emulator
+) -> None:
     said = "Invalid receivers 33639980001, 0033639980001, 0639980001, 06 39 98 00 01 and +33639980001"
     emulator.faults.add(
         Fault(kind=FaultKind.ERROR, status=400, message=said, error_class="Client::BadRequest")
@@ -92,7 +107,9 @@ def test_numbers_in_what_ovhcloud_answers_are_masked(files, run, phones, emulato
 
 @both_engines
 @pytest.mark.parametrize("sought", ["écran", "ÉCRAN", "Écran N", "łukasz", "ŁUKASZ", "100%_"])
-def test_what_is_sought_is_found_whatever_its_letters(files, run, phones, sought):
+def test_what_is_sought_is_found_whatever_its_letters(
+    files: Files, run: Callable[..., Running], phones: Phones, sought: Any
+) -> None:
     running = run(
         files.write(
             contacts=[{"name": "Łukasz", "phone": "+33639980001"}],
@@ -110,11 +127,13 @@ def test_what_is_sought_is_found_whatever_its_letters(files, run, phones, sought
     [("127.0.0.1:9876", True), ("[::1]:9876", True), ("localhost", True), ("pager", True), ("a.localhost:1", True),
      ("pager.example.net", True), ("PAGER.example.net.:443", True), ("localhost.:9876", True), ("evil.example:9876", False), ("127.0.0.1.evil.example", False), ("", True)],
 )  # fmt: skip
-def test_names_that_others_may_have_moved_here_are_not_ours(host, expected):
+def test_names_that_others_may_have_moved_here_are_not_ours(host: Any, expected: Any) -> None:
     assert is_ours({"headers": [(b"host", host.encode())]}, "pager.example.net") is expected
 
 
-def test_a_page_whose_name_was_moved_here_learns_and_does_nothing(files, run, phones):
+def test_a_page_whose_name_was_moved_here_learns_and_does_nothing(
+    files: Files, run: Callable[..., Running], phones: Phones
+) -> None:
     running = run(files.write())
     running.post(webhook(alert("A"), key="a"))
     phones.wait(1)
@@ -130,7 +149,9 @@ def test_a_page_whose_name_was_moved_here_learns_and_does_nothing(files, run, ph
     phones.wait(2)  # Alertmanager may know us by any name
 
 
-def test_credentials_that_nobody_asks_for_name_nobody(files, run, phones):
+def test_credentials_that_nobody_asks_for_name_nobody(
+    files: Files, run: Callable[..., Running], phones: Phones
+) -> None:
     running = run(files.write())
     running.post(webhook(alert("A"), key="a"))
     phones.wait(1)
@@ -146,7 +167,7 @@ def test_credentials_that_nobody_asks_for_name_nobody(files, run, phones):
 
 
 @pytest.mark.parametrize("path", ["//%5B", "/incidents/%00", "/incidents/", "/nowhere", "%", "/?%5B"])
-def test_what_is_no_page_is_not_kept_current(files, run, path):
+def test_what_is_no_page_is_not_kept_current(files: Files, run: Callable[..., Running], path: Any) -> None:
     running = run(files.write())
     answer = requests.get(running.url + "/live", {"path": path}, timeout=30, stream=True)
     assert answer.status_code == 200
@@ -157,7 +178,9 @@ def test_what_is_no_page_is_not_kept_current(files, run, path):
         assert first == b"event: gone\ndata: there is no such page any more\n\n"
 
 
-def test_viewers_share_what_is_drawn_and_webhooks_come_before_it(files, run, monkeypatch):
+def test_viewers_share_what_is_drawn_and_webhooks_come_before_it(
+    files: Files, run: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
+) -> None:
     running = run(files.write())
     waited, calls, home = [], [], running.service.pages.home.view
     monkeypatch.setattr("notifier.web.pages.fragments.REFRESH", 1000)
@@ -178,13 +201,17 @@ def test_viewers_share_what_is_drawn_and_webhooks_come_before_it(files, run, mon
 # -- what the page of an incident says ----------------------------------------------------------------------
 
 
-def paged(running, phones, count, name="A", key="a", **labels):
+def paged(
+    running: Running, phones: Phones, count: Any, name: Any = "A", key: Any = "a", **labels: Any
+) -> None:
     before = len(phones.all())
     running.post(webhook(alert(name, **labels), key=key))
     phones.wait(before + count)
 
 
-def test_what_was_done_is_said_as_far_as_it_holds(files, run, phones):
+def test_what_was_done_is_said_as_far_as_it_holds(
+    files: Files, run: Callable[..., Running], phones: Phones
+) -> None:
     running = run(
         files.write(
             receivers=[{"name": "ops", "notify": ["alice"], "escalate": [{"after": "1h", "notify": ["bob"]}]}]
@@ -216,7 +243,9 @@ def test_what_was_done_is_said_as_far_as_it_holds(files, run, phones):
     assert "It was resolved already." in press(running, "ack", by="bob").text
 
 
-def test_all_steps_to_come_are_told_with_their_times(files, run, phones):
+def test_all_steps_to_come_are_told_with_their_times(
+    files: Files, run: Callable[..., Running], phones: Phones
+) -> None:
     """Who is on call then; what means nobody gives way to the next."""
     nobody = {"name": "gap", "rotations": [{"start": "2099-01-05T09:00", "every": "1w", "contacts": ["bob"]}]}
     steps = [
@@ -241,7 +270,9 @@ def test_all_steps_to_come_are_told_with_their_times(files, run, phones):
     assert "bob is next, <time" in shown(running)
 
 
-def test_a_hole_is_told_where_it_had_another_paged(files, run, phones):
+def test_a_hole_is_told_where_it_had_another_paged(
+    files: Files, run: Callable[..., Running], phones: Phones
+) -> None:
     nobody = {"name": "gap", "rotations": [{"start": "2099-01-05T09:00", "every": "1w", "contacts": ["bob"]}]}
     steps = [{"after": "10m", "notify": ["bob"]}]
     running = run(
@@ -253,7 +284,9 @@ def test_a_hole_is_told_where_it_had_another_paged(files, run, phones):
     assert "Page to bob" in told
 
 
-def test_of_two_who_press_at_once_one_has_it_and_the_other_is_told(files, run, phones):
+def test_of_two_who_press_at_once_one_has_it_and_the_other_is_told(
+    files: Files, run: Callable[..., Running], phones: Phones
+) -> None:
     running = run(files.write(limits={"per_contact": None}))
     for number in range(1, 7):
         running.post(webhook(alert(f"A{number}"), key=f"k{number}"))
@@ -271,7 +304,9 @@ def test_of_two_who_press_at_once_one_has_it_and_the_other_is_told(files, run, p
         assert deed["by"] == incident["acknowledged_by"]
 
 
-def test_what_fires_since_when_and_who_knows_is_told_first(files, run, phones, emulator):
+def test_what_fires_since_when_and_who_knows_is_told_first(
+    files: Files, run: Callable[..., Running], phones: Phones, emulator: Emulator
+) -> None:
     emulator.emulation.receipts["+33639980001"] = (2, 24)
     running = run(files.write(receivers=[{"name": "ops", "notify": ["alice"]}]))
     paged(running, phones, 1, severity="critical", instance="db-1", starts_at="2026-11-22T12:13:30Z")
@@ -285,7 +320,9 @@ def test_what_fires_since_when_and_who_knows_is_told_first(files, run, phones, e
     assert "undelivered: absent, phone off (ptt 24)" in shown(running, "/incidents/1")
 
 
-def test_the_worst_that_nobody_has_comes_first_and_none_is_hidden(files, run, phones):
+def test_the_worst_that_nobody_has_comes_first_and_none_is_hidden(
+    files: Files, run: Callable[..., Running], phones: Phones
+) -> None:
     running = run(files.write(limits={"per_contact": None}))
     for number in range(53):
         running.post(webhook(alert(f"Low{number}", severity="info"), key=f"k{number}"))
@@ -300,7 +337,9 @@ def test_the_worst_that_nobody_has_comes_first_and_none_is_hidden(files, run, ph
     assert len(re.findall(r"</b> (\w+)</a>", shown(running, "/?all=1"))) == 57
 
 
-def test_whether_pages_go_out_is_told_at_once(files, run, phones, emulator):
+def test_whether_pages_go_out_is_told_at_once(
+    files: Files, run: Callable[..., Running], phones: Phones, emulator: Emulator
+) -> None:
     running = run(files.write())
     assert re.search(r"<strong>Working\.</strong>", shown(running))
     emulator.faults.add(Fault(kind=FaultKind.ERROR, status=503, times=None))
@@ -317,7 +356,7 @@ def test_whether_pages_go_out_is_told_at_once(files, run, phones, emulator):
     wait_for(lambda: re.search(r"<strong>Working\.</strong>", shown(running)), "that they do again")
 
 
-def messages_of(pager, number):
+def messages_of(pager: Pager, number: Any) -> Any:
     """Return what the page tells of an incident's messages, as (what, lines)."""
     ledger, (incident,) = (
         pager.store.ledger,
@@ -338,7 +377,7 @@ def messages_of(pager, number):
 
 
 @both_engines
-def test_a_page_in_a_digest_shows_what_became_of_that(make, emulator):
+def test_a_page_in_a_digest_shows_what_became_of_that(make: Callable[..., Pager], emulator: Emulator) -> None:
     pager = make(**team())
     pager.post_all([webhook(alert(f"A{n}", severity="warning"), key=f"k{n}") for n in range(13)])
     pager.turn(5)
@@ -361,7 +400,9 @@ def test_a_page_in_a_digest_shows_what_became_of_that(make, emulator):
         assert lines[2:] == ["accepted by OVHcloud", "delivered"]
 
 
-def test_an_answer_that_was_lost_is_no_failure_and_is_told_in_words(make, emulator):
+def test_an_answer_that_was_lost_is_no_failure_and_is_told_in_words(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = make(**team())
     emulator.faults.add(Fault(kind=FaultKind.RESET_AFTER))
     pager.post(webhook(alert("Disk", instance="db-1")))
@@ -381,7 +422,9 @@ def test_an_answer_that_was_lost_is_no_failure_and_is_told_in_words(make, emulat
     assert not any("Error(" in line or "Connection aborted" in line for line in told + lines)
 
 
-def test_a_search_looks_through_so_many_messages_and_goes_on_from_there(files, run, monkeypatch):
+def test_a_search_looks_through_so_many_messages_and_goes_on_from_there(
+    files: Files, run: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
+) -> None:
     running = run(files.write(contacts=[{"name": "alice", "phone": "+33639980001"}]))
     monkeypatch.setattr("notifier.web.pages.messages.MOST_SEARCHED", 4)
     for number in range(10):
@@ -396,17 +439,17 @@ def test_a_search_looks_through_so_many_messages_and_goes_on_from_there(files, r
     assert 'rel="next"' not in seen
 
 
-def test_the_chart_counts_a_day_once_that_cannot_change(files, run):
+def test_the_chart_counts_a_day_once_that_cannot_change(files: Files, run: Callable[..., Running]) -> None:
     running = run(files.write())
     running.post(webhook(alert("A"), key="a"))
     wait_for(lambda: "in 30 days 1 accepted" in shown(running, "/messages"), "it is counted")
     messages, later = running.service.pages.messages, datetime.now(UTC) + timedelta(days=6)
 
-    def becomes(state):
+    def becomes(state: Any) -> None:
         with sqlite3.connect(files.directory / "notifier.db") as database:
             database.execute("UPDATE messages SET state = ?, receipt_due_at = NULL", [state])
 
-    def counted():
+    def counted() -> Any:
         return [state for (_, state), count in messages.counts(later).items() if count == 1]
 
     assert counted() == ["accepted"]
@@ -422,7 +465,9 @@ def test_the_chart_counts_a_day_once_that_cannot_change(files, run):
 
 @pytest.mark.parametrize("day", ["2026-10-21", "2026-10-25", "2026-03-25", "2026-03-29", "2026-06-01"])
 @pytest.mark.parametrize("handover", ["23:30", "02:30", "09:00"])
-def test_bars_are_as_wide_as_their_share_of_the_day_however_long_that_is(files, day, handover):
+def test_bars_are_as_wide_as_their_share_of_the_day_however_long_that_is(
+    files: Files, day: Any, handover: Any
+) -> None:
     """In the week in which the clocks change, too."""
     rotation = {"start": f"2026-01-05T{handover}", "every": "1d", "contacts": ["alice", "bob"]}
     loading = load(
@@ -443,7 +488,7 @@ def test_bars_are_as_wide_as_their_share_of_the_day_however_long_that_is(files, 
             assert (bar.x + bar.width) % 50 == pytest.approx((hour * 60 + minute) / 1440 * 50, abs=0.02)
 
 
-def test_an_override_to_nobody_is_marked_as_one(files):
+def test_an_override_to_nobody_is_marked_as_one(files: Files) -> None:
     schedule = {
         "name": "p",
         "rotations": [{"start": "2026-01-05T09:00", "every": "1w", "contacts": ["alice"]}],
@@ -459,7 +504,7 @@ def test_an_override_to_nobody_is_marked_as_one(files):
     ]
 
 
-def test_messages_are_counted_on_the_day_they_were_made_on_by_the_clocks_of_the_place():
+def test_messages_are_counted_on_the_day_they_were_made_on_by_the_clocks_of_the_place() -> None:
     paris, today = ZoneInfo("Europe/Paris"), date(2026, 11, 10)
     at = {
         datetime(2026, 11, 10, 22, 30, tzinfo=UTC): 29,  # 23:30 today
@@ -487,20 +532,24 @@ def test_messages_are_counted_on_the_day_they_were_made_on_by_the_clocks_of_the_
         (None, 1, 24, None),
     ],
 )
-def test_how_long_credits_last_goes_by_the_present_rate(credits_, spent, hours, expected):
+def test_how_long_credits_last_goes_by_the_present_rate(
+    credits_: Any, spent: Any, hours: Any, expected: Any
+) -> None:
     now = datetime(2026, 6, 1, tzinfo=UTC)
     assert lasts(credits_, Spent(spent, now - timedelta(hours=hours)), now, timedelta(days=7)) == expected
     assert lasts(credits_, None, now, timedelta(days=7)) is None
 
 
-def test_a_time_of_another_year_has_its_year():
+def test_a_time_of_another_year_has_its_year() -> None:
     viewer = Viewer(ZoneInfo("UTC"), datetime(2026, 11, 24, 12, tzinfo=UTC))
     assert [viewer.moment(datetime(*day, 9, 5, tzinfo=UTC)).short for day in ((2026, 11, 24), (2026, 7, 1), (2031, 7, 22))] == [
         "09:05", "01 Jul 09:05", "22 Jul 2031 09:05",
     ]  # fmt: skip
 
 
-def test_alerts_are_listed_with_links_that_lead_to_pages_only(files, run, phones):
+def test_alerts_are_listed_with_links_that_lead_to_pages_only(
+    files: Files, run: Callable[..., Running], phones: Phones
+) -> None:
     running = run(files.write())
     fires = alert("A", instance="db-1")
     fires["annotations"] = {
@@ -517,7 +566,9 @@ def test_alerts_are_listed_with_links_that_lead_to_pages_only(files, run, phones
     assert "2 alerts" in told
 
 
-def test_a_heartbeat_that_never_came_is_silent(files, run, phones):
+def test_a_heartbeat_that_never_came_is_silent(
+    files: Files, run: Callable[..., Running], phones: Phones
+) -> None:
     beat = {"name": "watchdog", "matchers": ["alertname=Watchdog"], "timeout": "3s", "receiver": "ops"}
     running = run(files.write(heartbeats=[beat], **{"global": {"dedupe_window": "1s"}}))
     assert '<li class="good"><b>watchdog</b>: not seen yet</li>' in shown(running)

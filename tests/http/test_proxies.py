@@ -1,23 +1,30 @@
 """The examples for nginx and Caddy, in front of the service."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import re
 import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
 
 from notifier.assets import CONFIG
 from tests.support.connections import make_certificate
+from tests.support.files import Files
 from tests.support.processes import free_ports, program, running, wait_for
+from tests.support.service import Phones, Running
 from tests.support.webhooks import alert, payload, webhook
 
 ONE_BIG_WEBHOOK = b'{"version": "4", ' + b" " * 3_900_000 + payload("firing-one").strip()[1:]
 
 
 @contextlib.contextmanager
-def nginx(directory, server, log):
+def nginx(directory: Any, server: Any, log: Any) -> Iterator[Any]:
     """Run nginx with the configuration *server*, which stands in its http block."""
     places = "".join(
         f"{name}_temp_path {directory}/{name};"
@@ -32,7 +39,7 @@ def nginx(directory, server, log):
 
 
 @contextlib.contextmanager
-def by_nginx(directory, ours, theirs):
+def by_nginx(directory: Any, ours: Any, theirs: Any) -> Iterator[Any]:
     text = (CONFIG / "nginx" / "notifier.conf").read_text()
     text = text.replace("127.0.0.1:9876", ours).replace("listen 443", f"listen 127.0.0.1:{theirs}")
     text = re.sub(
@@ -43,7 +50,7 @@ def by_nginx(directory, ours, theirs):
 
 
 @contextlib.contextmanager
-def by_caddy(directory, ours, theirs):
+def by_caddy(directory: Any, ours: Any, theirs: Any) -> Iterator[Any]:
     text = (CONFIG / "caddy" / "Caddyfile").read_text().replace("127.0.0.1:9876", ours)
     tls = f"https://127.0.0.1:{theirs} {{\n\ttls {directory}/c.pem {directory}/k.pem"
     text = text.replace("pager.example.net {", tls)
@@ -59,7 +66,9 @@ def by_caddy(directory, ours, theirs):
 
 
 @pytest.mark.parametrize("proxy", [by_nginx, by_caddy])
-def test_the_examples_pass_what_must_pass(files, run, phones, tmp_path, proxy):
+def test_the_examples_pass_what_must_pass(
+    files: Files, run: Callable[..., Running], phones: Phones, tmp_path: Path, proxy: Any
+) -> None:
     make_certificate(tmp_path)
     (port,) = free_ports(1)
     token = "a-token-of-some-length"
@@ -88,7 +97,9 @@ def test_the_examples_pass_what_must_pass(files, run, phones, tmp_path, proxy):
             assert next(stream.iter_lines()).startswith(b"data:")
 
 
-def test_nothing_is_smuggled_through_a_proxy_that_passes_upgrades_on(files, run, phones, tmp_path):
+def test_nothing_is_smuggled_through_a_proxy_that_passes_upgrades_on(
+    files: Files, run: Callable[..., Running], phones: Phones, tmp_path: Path
+) -> None:
     """The usual lines for WebSockets; that nginx alone asks for credentials makes it worse."""
     (port,) = free_ports(1)
     service = run(files.write())

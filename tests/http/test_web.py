@@ -1,5 +1,7 @@
 """The service over real HTTP: webhook, probes, metrics, reload, shutdown."""
 
+from __future__ import annotations
+
 import asyncio
 import base64
 import contextlib
@@ -11,7 +13,10 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import bcrypt
@@ -28,10 +33,11 @@ from notifier.store.records import Queue
 from notifier.web.answers import Answers
 from notifier.web.authentication import Authentication, User
 from notifier.web.connections import Connections, limited
+from tests.support.clock import Hand
 from tests.support.connections import make_certificate, request, talk
 from tests.support.files import Files
 from tests.support.processes import program, wait_for
-from tests.support.service import start
+from tests.support.service import Phones, Running, start
 from tests.support.webhooks import PAYLOADS, alert, payload, webhook
 
 TOKEN = "a-long-enough-token"
@@ -39,7 +45,9 @@ HASH = bcrypt.hashpw(b"pass word", bcrypt.gensalt(4)).decode()
 
 
 @pytest.mark.parametrize("file", sorted(PAYLOADS.glob("*.json")), ids=lambda file: file.stem)
-def test_every_captured_webhook_is_answered_200_and_pages(files, run, phones, file):
+def test_every_captured_webhook_is_answered_200_and_pages(
+    files: Files, run: Callable[..., Running], phones: Phones, file: Any
+) -> None:
     running = run(files.write())
     body = file.read_bytes()
     if b'"status": "firing"' not in body:  # there must be something to resolve
@@ -54,7 +62,9 @@ def test_every_captured_webhook_is_answered_200_and_pages(files, run, phones, fi
     assert running.metric('notifier_webhooks_total{code="200"}') == count
 
 
-def test_a_repetition_is_answered_200_and_pages_once(files, run, phones):
+def test_a_repetition_is_answered_200_and_pages_once(
+    files: Files, run: Callable[..., Running], phones: Phones
+) -> None:
     running = run(files.write())
     for _ in range(3):
         assert running.post(payload("firing-one")).status_code == 200
@@ -64,7 +74,9 @@ def test_a_repetition_is_answered_200_and_pages_once(files, run, phones):
     assert running.metric("notifier_webhooks_duplicate_total") == 2
 
 
-def test_two_alertmanagers_at_the_same_moment_page_once(files, run, phones):
+def test_two_alertmanagers_at_the_same_moment_page_once(
+    files: Files, run: Callable[..., Running], phones: Phones
+) -> None:
     running = run(files.write())
     threads = [threading.Thread(target=running.post, args=(payload("firing-three"),)) for _ in range(8)]
     for thread in threads:
@@ -75,7 +87,7 @@ def test_two_alertmanagers_at_the_same_moment_page_once(files, run, phones):
     assert len(phones.wait(2)) == 2
 
 
-def test_after_the_window_it_pages_again(files, run, phones):
+def test_after_the_window_it_pages_again(files: Files, run: Callable[..., Running], phones: Phones) -> None:
     running = run(files.write(**{"global": {"dedupe_window": "200ms"}}))
     running.post(payload("firing-one"))
     phones.wait(1)
@@ -84,7 +96,9 @@ def test_after_the_window_it_pages_again(files, run, phones):
     phones.wait(2)
 
 
-def test_a_webhook_can_be_posted_for_a_receiver(files, run, phones):
+def test_a_webhook_can_be_posted_for_a_receiver(
+    files: Files, run: Callable[..., Running], phones: Phones
+) -> None:
     running = run(
         files.write(
             receivers=[{"name": "ops", "notify": ["alice"]}, {"name": "data base", "notify": ["bob"]}],
@@ -109,7 +123,9 @@ def test_a_webhook_can_be_posted_for_a_receiver(files, run, phones):
         (b"[" * 500_000, "recursion"),
     ],
 )
-def test_what_is_no_webhook_is_refused_with_the_reason(files, run, caplog, body, words):
+def test_what_is_no_webhook_is_refused_with_the_reason(
+    files: Files, run: Callable[..., Running], caplog: pytest.LogCaptureFixture, body: Any, words: Any
+) -> None:
     running = run(files.write())
     for path in ("/alert", "/alert/ops"):
         answer = running.post(body, path)
@@ -120,7 +136,9 @@ def test_what_is_no_webhook_is_refused_with_the_reason(files, run, caplog, body,
     assert [words in line for line in lines] == [True, True]
 
 
-def test_a_body_that_is_too_large_is_refused_before_it_is_read(files, run):
+def test_a_body_that_is_too_large_is_refused_before_it_is_read(
+    files: Files, run: Callable[..., Running]
+) -> None:
     running = run(files.write(web={"max_body": "2KiB"}))
     head = b"POST /alert HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000\r\n\r\n"
     assert b"413" in talk(running.url, head)
@@ -134,10 +152,12 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_read(files, run):
     assert running.metric('notifier_webhooks_total{code="413"}') == 3
 
 
-def test_the_ways_to_send_a_body_come_to_the_same(files, run, phones):
+def test_the_ways_to_send_a_body_come_to_the_same(
+    files: Files, run: Callable[..., Running], phones: Phones
+) -> None:
     running = run(files.write())
 
-    def body(n):
+    def body(n: Any) -> Any:
         return json.dumps(webhook(alert(instance=f"h{n}"))).encode()
 
     chunks = b"".join(b"%x\r\n%s\r\n" % (len(c), c) for c in (body(1)[:50], body(1)[50:])) + b"0\r\n\r\n"
@@ -154,7 +174,9 @@ def test_the_ways_to_send_a_body_come_to_the_same(files, run, phones):
     assert len(phones.wait(7)) == 7
 
 
-def test_requests_that_follow_each_other_on_a_connection_are_answered_in_order(files, run, phones):
+def test_requests_that_follow_each_other_on_a_connection_are_answered_in_order(
+    files: Files, run: Callable[..., Running], phones: Phones
+) -> None:
     running = run(files.write())
     bodies = [json.dumps(webhook(alert(instance=f"h{n}"))).encode() for n in range(3)]
     data = (
@@ -167,7 +189,9 @@ def test_requests_that_follow_each_other_on_a_connection_are_answered_in_order(f
     phones.wait(3)
 
 
-def test_whoever_goes_away_before_the_answer_has_posted_all_the_same(files, run, phones):
+def test_whoever_goes_away_before_the_answer_has_posted_all_the_same(
+    files: Files, run: Callable[..., Running], phones: Phones
+) -> None:
     running = run(files.write())
     host, port = running.url.removeprefix("http://").split(":")
     for n in range(5):
@@ -183,7 +207,7 @@ def test_whoever_goes_away_before_the_answer_has_posted_all_the_same(files, run,
 
 
 @pytest.fixture(scope="module")
-def guarded(tmp_path_factory):
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     with Emulator().running() as emulator:
         files = Files(tmp_path_factory.mktemp("guarded"), emulator)
         running = start(files.write(web={"bearer_token": TOKEN, "basic_auth_users": {"ops": HASH}}))
@@ -191,12 +215,12 @@ def guarded(tmp_path_factory):
         running.stop()
 
 
-def basic(text):
+def basic(text: Any) -> Any:
     return {"Authorization": "Basic " + base64.b64encode(text.encode()).decode()}
 
 
 @pytest.mark.parametrize("path", ["/alert", "/alert/ops", "/-/reload"])
-def test_the_right_credentials_pass(guarded, path):
+def test_the_right_credentials_pass(guarded: Any, path: Any) -> None:
     body = payload("firing-one")
     assert guarded.post(body, path, headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 200
     for _ in range(2):
@@ -220,7 +244,7 @@ def test_the_right_credentials_pass(guarded, path):
     ],
 )
 @pytest.mark.parametrize("path", ["/alert", "/alert/ops", "/-/reload"])
-def test_wrong_credentials_are_refused_and_counted(guarded, headers, path):
+def test_wrong_credentials_are_refused_and_counted(guarded: Any, headers: Any, path: Any) -> None:
     before = guarded.metric("notifier_authentication_failures_total")
     answer = guarded.post(payload("firing-one"), path, headers=headers)
     assert answer.status_code == 401
@@ -228,13 +252,13 @@ def test_wrong_credentials_are_refused_and_counted(guarded, headers, path):
     assert guarded.metric("notifier_authentication_failures_total") == before + 1
 
 
-def test_probes_and_metrics_need_no_credentials(guarded):
+def test_probes_and_metrics_need_no_credentials(guarded: Any) -> None:
     assert "healthy" in guarded.get("/-/healthy")
     assert "ready" in guarded.get("/-/ready")
     assert "notifier_build_info" in guarded.get("/metrics")
 
 
-def test_a_hash_of_another_flavour_is_understood():
+def test_a_hash_of_another_flavour_is_understood() -> None:
     hashes = {"a": HASH.replace("$2b$", "$2y$", 1).encode(), "b": b"$2b$99$broken"}
     users = Authentication((), {name: User(hash_, Role.VIEWER) for name, hash_ in hashes.items()})
     assert users.verify(basic("a:pass word")["Authorization"].encode())
@@ -248,7 +272,9 @@ def test_a_hash_of_another_flavour_is_understood():
 # -- seen from outside -------------------------------------------------------------------------------------
 
 
-def test_the_metrics_are_to_promtools_liking(files, run, phones):
+def test_the_metrics_are_to_promtools_liking(
+    files: Files, run: Callable[..., Running], phones: Phones
+) -> None:
     promtool = program("promtool")
     running = run(files.write())
     running.post(payload("firing-one"))
@@ -271,7 +297,9 @@ def test_the_metrics_are_to_promtools_liking(files, run, phones):
     assert "3363998" not in text
 
 
-def test_ready_tells_what_hinders_sending_and_is_ready_all_the_same(files, run, emulator):
+def test_ready_tells_what_hinders_sending_and_is_ready_all_the_same(
+    files: Files, run: Callable[..., Running], emulator: Emulator
+) -> None:
     emulator.emulation.is_valid_credential = False
     running = run(files.write())
     running.post(payload("firing-one"))
@@ -284,7 +312,9 @@ def test_ready_tells_what_hinders_sending_and_is_ready_all_the_same(files, run, 
     assert "warning: sending is paused (credentials): 403 INVALID_CREDENTIAL" in answer.text
 
 
-def test_an_account_without_credits_is_told_before_any_page(files, run, emulator):
+def test_an_account_without_credits_is_told_before_any_page(
+    files: Files, run: Callable[..., Running], emulator: Emulator
+) -> None:
     emulator.emulation.credits = 0
     running = run(files.write())
     for _ in range(200):
@@ -294,11 +324,13 @@ def test_an_account_without_credits_is_told_before_any_page(files, run, emulator
     pytest.fail(running.get("/-/ready"))
 
 
-def test_a_store_that_fails_is_503_and_not_ready(files, run, monkeypatch):
+def test_a_store_that_fails_is_503_and_not_ready(
+    files: Files, run: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
+) -> None:
     running = run(files.write())
     writer = running.service.store._writer
 
-    def failing(operations):
+    def failing(operations: Any) -> None:
         writer.outage = "disk full"
         raise StoreUnavailable("disk full")
 
@@ -321,20 +353,20 @@ def test_a_store_that_fails_is_503_and_not_ready(files, run, monkeypatch):
 
 
 @pytest.fixture
-def soon(monkeypatch):
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the failure of a worker reported after a moment."""
     monkeypatch.setattr("notifier.workers.worker.LONGEST_FAILURE", 0.2)
     monkeypatch.setattr("notifier.workers.worker._AFTER_FAILURE", 0.05)
 
 
-def failing():
+def failing() -> None:
     raise RuntimeError("a fault")
 
 
-def test_the_queue_is_told_as_it_was_last_while_the_store_is_out(hand):
+def test_the_queue_is_told_as_it_was_last_while_the_store_is_out(hand: Hand) -> None:
     metrics, found = Metrics(), [Queue({"queued": 3}, 1, hand())]
 
-    def queue():
+    def queue() -> Any:
         if not found:
             raise StoreUnavailable("disk full")
         return found.pop()
@@ -349,8 +381,8 @@ def test_the_queue_is_told_as_it_was_last_while_the_store_is_out(hand):
 
 @pytest.mark.parametrize("name", ["planner", "sender"])
 def test_while_pages_would_not_go_out_webhooks_are_refused_and_it_is_not_ready(
-    files, run, monkeypatch, soon, name
-):
+    files: Files, run: Callable[..., Running], monkeypatch: pytest.MonkeyPatch, soon: Any, name: Any
+) -> None:
     running = run(files.write())
     worker = getattr(running.service.workers, {"sender": "dispatcher"}.get(name, name))
     assert running.metric("notifier_ready") == 1
@@ -381,11 +413,13 @@ def test_while_pages_would_not_go_out_webhooks_are_refused_and_it_is_not_ready(
 
 
 @pytest.mark.parametrize("name", ["planner", "sender"])
-def test_a_worker_that_hangs_for_a_minute_is_reported_like_one_that_fails(files, run, monkeypatch, name):
+def test_a_worker_that_hangs_for_a_minute_is_reported_like_one_that_fails(
+    files: Files, run: Callable[..., Running], monkeypatch: pytest.MonkeyPatch, name: Any
+) -> None:
     running, begun, freed = run(files.write()), threading.Event(), threading.Event()
     worker = getattr(running.service.workers, {"sender": "dispatcher"}.get(name, name))
 
-    def hang():
+    def hang() -> None:
         begun.set()
         freed.wait(60)
 
@@ -402,7 +436,9 @@ def test_a_worker_that_hangs_for_a_minute_is_reported_like_one_that_fails(files,
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("name", ["planner", "sender"])
-def test_a_worker_whose_thread_has_ended_is_reported(files, run, monkeypatch, name):
+def test_a_worker_whose_thread_has_ended_is_reported(
+    files: Files, run: Callable[..., Running], monkeypatch: pytest.MonkeyPatch, name: Any
+) -> None:
     running = run(files.write())
     worker = getattr(running.service.workers, {"sender": "dispatcher"}.get(name, name))
     monkeypatch.setattr(worker, "work", sys.exit)
@@ -411,7 +447,9 @@ def test_a_worker_whose_thread_has_ended_is_reported(files, run, monkeypatch, na
     assert f"not ready: the thread of the {name} has ended, restart Notifier" in running.get("/-/ready")
 
 
-def test_receipts_and_replies_that_cannot_be_read_are_reported(files, run, emulator, soon, caplog):
+def test_receipts_and_replies_that_cannot_be_read_are_reported(
+    files: Files, run: Callable[..., Running], emulator: Emulator, soon: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     running = run(
         files.write(ovh={"sender": None, "sender_for_response": True, "replies": {"poll_interval": "1s"}})
     )
@@ -434,7 +472,13 @@ def test_receipts_and_replies_that_cannot_be_read_are_reported(files, run, emula
     wait_for(lambda: "could be read" not in running.get("/-/ready"), "it is still reported", seconds=20)
 
 
-def test_a_worker_that_fails_is_reported_and_its_log_says_it_once(files, run, monkeypatch, soon, caplog):
+def test_a_worker_that_fails_is_reported_and_its_log_says_it_once(
+    files: Files,
+    run: Callable[..., Running],
+    monkeypatch: pytest.MonkeyPatch,
+    soon: Any,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     running = run(files.write())
     with monkeypatch.context() as patch:
         patch.setattr(running.service.workers.receipts, "work", failing)
@@ -450,7 +494,9 @@ def test_a_worker_that_fails_is_reported_and_its_log_says_it_once(files, run, mo
     assert sum("work failed" in record.getMessage() for record in caplog.records) == 1
 
 
-def test_what_is_set_aside_is_reported(files, run, monkeypatch):
+def test_what_is_set_aside_is_reported(
+    files: Files, run: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
+) -> None:
     running = run(files.write())
     running.service.workers.planner.set_aside.add("webhook", RuntimeError("a fault"), datetime.now(UTC))
     assert "the planner cannot process 1 item(s), and tries again: RuntimeError: a fault" in running.get(
@@ -471,7 +517,9 @@ def test_what_is_set_aside_is_reported(files, run, monkeypatch):
         ({"per_contact": {"messages": 1, "per": "10m"}}, "digest", "limits.per_contact holds 3"),
     ],
 )
-def test_limits_that_hold_messages_are_reported(files, run, limits, reason, words):
+def test_limits_that_hold_messages_are_reported(
+    files: Files, run: Callable[..., Running], limits: Any, reason: Any, words: Any
+) -> None:
     running = run(files.write(limits=limits))
     for number in range(4):
         running.post(webhook(alert(f"A{number}"), key=str(number)))
@@ -480,7 +528,7 @@ def test_limits_that_hold_messages_are_reported(files, run, limits, reason, word
     assert running.metric("notifier_queue_oldest_seconds") == 0, "what a limit holds is not late"
 
 
-def test_a_failed_reload_and_a_needed_restart_are_reported(files, run):
+def test_a_failed_reload_and_a_needed_restart_are_reported(files: Files, run: Callable[..., Running]) -> None:
     running = run(files.write())
     files.write(storage={"url": "sqlite:///other.db"})
     running.post(b"", "/-/reload")
@@ -494,12 +542,14 @@ def test_a_failed_reload_and_a_needed_restart_are_reported(files, run):
     assert running.get("/-/ready") == "Notifier is ready.\n"
 
 
-def test_of_reloads_at_once_the_newest_file_wins(files, run, monkeypatch):
+def test_of_reloads_at_once_the_newest_file_wins(
+    files: Files, run: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
+) -> None:
     running = run(files.write())
     real = notifier.reload.load
     delays = iter((0.5, 0.0))
 
-    def slow(file):
+    def slow(file: Any) -> Any:
         loaded = real(file)
         time.sleep(next(delays, 0.0))  # the first is read first and ready last
         return loaded
@@ -517,7 +567,7 @@ def test_of_reloads_at_once_the_newest_file_wins(files, run, monkeypatch):
     assert [contact.name for contact in running.service.configuration.contacts] == ["carol"]
 
 
-def test_series_of_what_a_reload_removed_are_gone(files, run):
+def test_series_of_what_a_reload_removed_are_gone(files: Files, run: Callable[..., Running]) -> None:
     rota = {"name": "rota", "ics": str(files.directory / "rota.ics")}
     (files.directory / "rota.ics").write_bytes(
         b"BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:t\r\nBEGIN:VEVENT\r\nUID:1\r\nDTSTAMP:20260101T000000Z\r\n"
@@ -533,7 +583,9 @@ def test_series_of_what_a_reload_removed_are_gone(files, run):
     wait_for(lambda: 'heartbeat="hb"' not in running.get("/metrics"), "the heartbeat's series stay")
 
 
-def test_too_many_waiting_webhooks_are_503(files, run, monkeypatch):
+def test_too_many_waiting_webhooks_are_503(
+    files: Files, run: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("notifier.workers.intake._MAX_WAITING_BYTES", 10)
     assert run(files.write()).post(payload("firing-one")).status_code == 503
 
@@ -541,7 +593,7 @@ def test_too_many_waiting_webhooks_are_503(files, run, monkeypatch):
 # -- reloading ---------------------------------------------------------------------------------------------
 
 
-def test_a_reload_puts_the_file_in_force(files, run, phones):
+def test_a_reload_puts_the_file_in_force(files: Files, run: Callable[..., Running], phones: Phones) -> None:
     running = run(files.write())
     before = running.metric("notifier_config_last_reload_success_timestamp_seconds")
     files.write(receivers=[{"name": "ops", "notify": ["bob"]}], web={"bearer_token": TOKEN, "listen_address": "127.0.0.1:1"},
@@ -555,7 +607,9 @@ def test_a_reload_puts_the_file_in_force(files, run, phones):
     assert running.metric("notifier_config_last_reload_success_timestamp_seconds") > before
 
 
-def test_a_broken_file_changes_nothing_and_says_why(files, run, phones):
+def test_a_broken_file_changes_nothing_and_says_why(
+    files: Files, run: Callable[..., Running], phones: Phones
+) -> None:
     running = run(files.write())
     files.write(receivers=[{"name": "ops", "notify": ["nobody"]}])
     answer = running.post(b"", "/-/reload")
@@ -572,7 +626,9 @@ def test_a_broken_file_changes_nothing_and_says_why(files, run, phones):
 # -- stopping ----------------------------------------------------------------------------------------------
 
 
-def test_a_stop_finishes_what_is_under_way(files, run, phones, emulator):
+def test_a_stop_finishes_what_is_under_way(
+    files: Files, run: Callable[..., Running], phones: Phones, emulator: Emulator
+) -> None:
     emulator.latency = 0.3
     running = run(files.write())
     assert running.post(payload("firing-one")).status_code == 200
@@ -586,7 +642,9 @@ def test_a_stop_finishes_what_is_under_way(files, run, phones, emulator):
     assert len(phones.wait(2)) == 2
 
 
-def test_a_stop_does_not_wait_longer_than_shutdown_timeout(files, run, emulator):
+def test_a_stop_does_not_wait_longer_than_shutdown_timeout(
+    files: Files, run: Callable[..., Running], emulator: Emulator
+) -> None:
     emulator.faults.add(Fault(kind=FaultKind.HANG_BEFORE, seconds=30, times=None))
     running = run(files.write(**{"global": {"shutdown_timeout": "300ms"}, "ovh": {"timeout": "8s"}}))
     running.post(payload("firing-one"))
@@ -597,11 +655,11 @@ def test_a_stop_does_not_wait_longer_than_shutdown_timeout(files, run, emulator)
     assert time.monotonic() - start < 7
 
 
-def test_tls(files, run, tmp_path, phones):
+def test_tls(files: Files, run: Callable[..., Running], tmp_path: Path, phones: Phones) -> None:
     make_certificate(tmp_path)
     running = run(files.write(web={"tls_server_config": {"cert_file": "c.pem", "key_file": "k.pem"}}))
     url = running.url.replace("http:", "https:")
-    answer = requests.post(url + "/alert", payload("firing-one"), verify=tmp_path / "c.pem", timeout=10)
+    answer = requests.post(url + "/alert", payload("firing-one"), verify=str(tmp_path / "c.pem"), timeout=10)
     assert answer.status_code == 200
     phones.wait(1)
     files.write(
@@ -611,15 +669,17 @@ def test_tls(files, run, tmp_path, phones):
     strict = run(files.directory / "notifier.yml")
     url = strict.url.replace("http:", "https:")
     with pytest.raises(requests.exceptions.RequestException):
-        requests.post(url + "/alert", payload("firing-one"), verify=tmp_path / "c.pem", timeout=10)
-    mine = (tmp_path / "c.pem", tmp_path / "k.pem")
+        requests.post(url + "/alert", payload("firing-one"), verify=str(tmp_path / "c.pem"), timeout=10)
+    mine = (str(tmp_path / "c.pem"), str(tmp_path / "k.pem"))
     ok = requests.post(
-        url + "/alert", payload("firing-one"), verify=tmp_path / "c.pem", cert=mine, timeout=10
+        url + "/alert", payload("firing-one"), verify=str(tmp_path / "c.pem"), cert=mine, timeout=10
     )
     assert ok.status_code == 200
 
 
-def test_a_new_certificate_is_served_after_a_reload(files, run, tmp_path, phones):
+def test_a_new_certificate_is_served_after_a_reload(
+    files: Files, run: Callable[..., Running], tmp_path: Path, phones: Phones
+) -> None:
     make_certificate(tmp_path)
     tls = {"cert_file": "c.pem", "key_file": "k.pem"}
     token = {"Authorization": f"Bearer {TOKEN}"}
@@ -630,7 +690,7 @@ def test_a_new_certificate_is_served_after_a_reload(files, run, tmp_path, phones
     (tmp_path / "other").mkdir()
     (tmp_path / "old.pem").write_text(old)
 
-    def post(certificate, path, body=b""):
+    def post(certificate: Any, path: Any, body: Any = b"") -> Any:
         return requests.post(url + path, body, headers=token, verify=tmp_path / certificate, timeout=10)
 
     assert post("old.pem", "/alert", payload("firing-one")).status_code == 200
@@ -654,7 +714,9 @@ def test_a_new_certificate_is_served_after_a_reload(files, run, tmp_path, phones
     assert running.service.metrics.exposition().find(b"notifier_restart_required 0.0") >= 0
 
 
-def test_tls_handshakes_that_do_not_end_keep_nobody_out(files, run, tmp_path, monkeypatch):
+def test_tls_handshakes_that_do_not_end_keep_nobody_out(
+    files: Files, run: Callable[..., Running], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     make_certificate(tmp_path)
     monkeypatch.setattr("notifier.web.connections.LONGEST_HANDSHAKE", 1.0)
     running = run(files.write(web={"tls_server_config": {"cert_file": "c.pem", "key_file": "k.pem"}}))
@@ -667,7 +729,7 @@ def test_tls_handshakes_that_do_not_end_keep_nobody_out(files, run, tmp_path, mo
         with requests.Session() as session:
             session.headers["Connection"] = "close"
             answer = session.post(
-                url + "/alert", payload("firing-one"), verify=tmp_path / "c.pem", timeout=10
+                url + "/alert", payload("firing-one"), verify=str(tmp_path / "c.pem"), timeout=10
             )
         assert answer.status_code == 200
         assert len(connections.open) <= connections.most
@@ -682,7 +744,7 @@ def test_tls_handshakes_that_do_not_end_keep_nobody_out(files, run, tmp_path, mo
     nonsense.close()
 
 
-def does_listen(host, port):
+def does_listen(host: Any, port: Any) -> Any:
     try:
         socket.create_connection((host, port), 10).close()
     except OSError as error:  # one that waits to be accepted may be reset
@@ -690,7 +752,9 @@ def does_listen(host, port):
     return True
 
 
-def test_a_connection_in_its_tls_handshake_does_not_delay_a_stop(files, run, tmp_path):
+def test_a_connection_in_its_tls_handshake_does_not_delay_a_stop(
+    files: Files, run: Callable[..., Running], tmp_path: Path
+) -> None:
     make_certificate(tmp_path)
     tls = {"cert_file": "c.pem", "key_file": "k.pem"}
     running = run(files.write(web={"tls_server_config": tls}, **{"global": {"shutdown_timeout": "2m"}}))
@@ -708,12 +772,13 @@ def test_a_connection_in_its_tls_handshake_does_not_delay_a_stop(files, run, tmp
     client.close()
 
 
-def test_a_connection_that_the_server_accepts_while_it_stops_is_ended():
-    async def scenario():
+def test_a_connection_that_the_server_accepts_while_it_stops_is_ended() -> None:
+    async def scenario() -> None:
         connections = Connections(10)
         connections.refuse()
+        new_connection: Any = limited(connections, asyncio.Protocol)
         server = await asyncio.get_running_loop().create_server(
-            lambda: limited(connections, asyncio.Protocol)(app_state={}), "127.0.0.1"
+            lambda: new_connection(app_state={}), "127.0.0.1"
         )
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
         with contextlib.suppress(ConnectionResetError):
@@ -725,7 +790,7 @@ def test_a_connection_that_the_server_accepts_while_it_stops_is_ended():
     asyncio.run(scenario())
 
 
-def test_a_page_is_answered_while_the_service_stops(files, run):
+def test_a_page_is_answered_while_the_service_stops(files: Files, run: Callable[..., Running]) -> None:
     running = run(files.write())
     running.service.pages.end_streams()
     assert requests.get(running.url + "/", timeout=10).status_code == 200
@@ -733,8 +798,8 @@ def test_a_page_is_answered_while_the_service_stops(files, run):
 
 
 def test_a_queue_that_does_not_drain_is_reported_and_stops_the_dead_mans_switch(
-    files, run, emulator, monkeypatch
-):
+    files: Files, run: Callable[..., Running], emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("notifier.health._STUCK", timedelta())
     running = run(files.write())
     assert running.service.health.does_page()
@@ -744,7 +809,9 @@ def test_a_queue_that_does_not_drain_is_reported_and_stops_the_dead_mans_switch(
     assert not running.service.health.does_page()
 
 
-def test_a_webhook_that_is_not_planned_is_reported_and_stops_the_dead_mans_switch(files, run, monkeypatch):
+def test_a_webhook_that_is_not_planned_is_reported_and_stops_the_dead_mans_switch(
+    files: Files, run: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("notifier.health._STUCK", timedelta())
     running = run(files.write())
     monkeypatch.setattr(running.service.workers.planner, "work", lambda: None)
@@ -753,7 +820,9 @@ def test_a_webhook_that_is_not_planned_is_reported_and_stops_the_dead_mans_switc
     assert not running.service.health.does_page()
 
 
-def test_each_answer_says_that_it_is_not_to_be_stored(files, run, monkeypatch):
+def test_each_answer_says_that_it_is_not_to_be_stored(
+    files: Files, run: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
+) -> None:
     running = run(files.write())
     for path in (
         "/metrics",
@@ -776,17 +845,17 @@ def test_each_answer_says_that_it_is_not_to_be_stored(files, run, monkeypatch):
     assert (failed.status_code, failed.headers["Cache-Control"]) == (500, "no-store")
 
 
-def test_a_refusal_is_sent_once_a_small_body_has_been_read():
+def test_a_refusal_is_sent_once_a_small_body_has_been_read() -> None:
     """Caddy cuts off an answer that comes earlier."""
 
-    async def refusing(scope, receive, send):
+    async def refusing(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 403, "headers": []})
         await send({"type": "http.response.body", "body": b""})
 
-    async def answered(method, chunks):
+    async def answered(method: Any, chunks: Any) -> Any:
         log, coming = [], list(chunks)
 
-        async def receive():
+        async def receive() -> Any:
             if not coming:
                 await asyncio.Event().wait()  # the client is silent
             log.append(len(coming[0]))
@@ -796,7 +865,7 @@ def test_a_refusal_is_sent_once_a_small_body_has_been_read():
                 "more_body": bool(coming) or len(chunks) == 1,
             }
 
-        async def send(message):
+        async def send(message: Any) -> None:
             log.append(message["type"])
 
         await Answers(refusing)({"type": "http", "method": method}, receive, send)

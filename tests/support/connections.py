@@ -5,11 +5,12 @@ from __future__ import annotations
 import socket
 import subprocess
 import time
+from typing import Any
 
 from tests.support.processes import program
 
 
-def talk(url, data, *, pieces=1, until=b"\r\n\r\n"):
+def talk(url: Any, data: Any, *, pieces: Any = 1, until: Any = b"\r\n\r\n") -> Any:
     """Send raw bytes and return what comes back until the connection closes or *until* is seen."""
     host, port = url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), 10) as connection:
@@ -26,11 +27,11 @@ def talk(url, data, *, pieces=1, until=b"\r\n\r\n"):
         return answer
 
 
-def request(body, *, path=b"/alert", headers=b""):
+def request(body: Any, *, path: Any = b"/alert", headers: Any = b"") -> Any:
     return b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n%s\r\n%s" % (path, len(body), headers, body)
 
 
-def make_certificate(directory):
+def make_certificate(directory: Any) -> None:
     """Make a certificate for 127.0.0.1, c.pem, and its key, k.pem, in *directory*."""
     subprocess.run(
         [program("openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", directory / "k.pem", "-out",

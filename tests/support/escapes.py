@@ -3,10 +3,13 @@
 The sources come as a JSON list on standard input; for each, *[touched, text, failure]* goes to standard output.
 """
 
+from __future__ import annotations
+
 import json
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from notifier.alertmanager.webhook import parse_webhook
@@ -27,10 +30,10 @@ _WATCHED = {
 }
 
 
-def main(folder):
+def main(folder: Any) -> None:
     seen = []
 
-    def watch(event, arguments):
+    def watch(event: Any, arguments: Any) -> None:
         if event in _WATCHED:
             seen.append((event, str(arguments[0])[:200]))
 

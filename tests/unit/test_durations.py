@@ -1,4 +1,7 @@
+from __future__ import annotations
+
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -22,20 +25,20 @@ from notifier.alertmanager.durations import brief_duration, format_duration, par
         ("1d12h", 129600),
     ],
 )
-def test_reads_what_prometheus_reads(text, seconds):
+def test_reads_what_prometheus_reads(text: Any, seconds: Any) -> None:
     assert parse_duration(text) == timedelta(seconds=seconds)
 
 
 @pytest.mark.parametrize(
     "text", ["", "1", "s", "1x", "30m1h", "1h 30m", "-5m", "1.5h", "1m1m", "٣s", "9" * 30 + "y"]
 )
-def test_refuses_what_prometheus_refuses(text):
+def test_refuses_what_prometheus_refuses(text: Any) -> None:
     with pytest.raises(ValueError, match="duration|longer"):
         parse_duration(text)
 
 
 @given(st.timedeltas(min_value=timedelta(0), max_value=timedelta(days=3650)))
-def test_what_is_written_reads_back(duration):
+def test_what_is_written_reads_back(duration: Any) -> None:
     whole = duration // timedelta(milliseconds=1) * timedelta(milliseconds=1)
     assert parse_duration(format_duration(duration)) == whole
 
@@ -53,5 +56,5 @@ def test_what_is_written_reads_back(duration):
         (187200, "2d4h"),
     ],
 )
-def test_writes_for_a_person_by_the_two_largest_units(seconds, text):
+def test_writes_for_a_person_by_the_two_largest_units(seconds: Any, text: Any) -> None:
     assert brief_duration(timedelta(seconds=seconds)) == text

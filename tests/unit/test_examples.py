@@ -1,5 +1,7 @@
 """The files that people copy: rules, dashboard, Alertmanager's side, the unit, the image, the manifests."""
 
+from __future__ import annotations
+
 import json
 import os
 import re
@@ -7,14 +9,18 @@ import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from notifier import systemd
 from notifier.assets import CONFIG
+from tests.support.files import Files
 from tests.support.processes import free_ports, program
+from tests.support.service import Phones, Running
 from tests.support.webhooks import alert, payload, webhook
 
 ROOT = CONFIG.parent
@@ -22,34 +28,34 @@ RULES = CONFIG / "prometheus" / "rules.yml"
 _METRIC = re.compile(r"\bnotifier_\w+")
 
 
-def succeeds(*command, **how):
+def succeeds(*command: Any, **how: Any) -> Any:
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=120, **how)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
 
-def installed(name):
+def installed(name: Any) -> Any:
     """A program of the virtual environment."""
     path = shutil.which(name, path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
     return path or program(name)
 
 
-def rules():
+def rules() -> Any:
     return [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
 
 
-def panels():
+def panels() -> Any:
     return json.loads((CONFIG / "grafana" / "notifier.json").read_text())["panels"]
 
 
-def test_the_rules_do_what_they_say():
+def test_the_rules_do_what_they_say() -> None:
     succeeds(program("promtool"), "test", "rules", CONFIG / "prometheus" / "rules_test.yml")
     succeeds(program("promtool"), "check", "rules", CONFIG / "prometheus" / "watchdog.yml")
     tested = (CONFIG / "prometheus" / "rules_test.yml").read_text()
     assert [rule["alert"] for rule in rules() if rule["alert"] not in tested] == []
 
 
-def test_each_alert_has_a_runbook_and_each_runbook_an_alert():
+def test_each_alert_has_a_runbook_and_each_runbook_an_alert() -> None:
     text = (ROOT / "docs" / "runbooks.md").read_text()
     headings = re.findall(r"(?m)^## (\w+)$", text)
     assert sorted(headings) == sorted({rule["alert"] for rule in rules()})
@@ -60,7 +66,7 @@ def test_each_alert_has_a_runbook_and_each_runbook_an_alert():
 
 
 @pytest.fixture
-def exposed(files, run, phones):
+def exposed(files: Files, run: Callable[..., Running], phones: Phones) -> Any:
     """The names of all series that a service has had a reason to show."""
     gap = {"name": "gap", "rotations": [{"start": "2099-01-05T09:00", "every": "1w", "contacts": ["bob"]}]}
     rota = {"name": "all", "rotations": [{"start": "2026-01-05T09:00", "every": "1w", "contacts": ["alice"]}]}
@@ -82,7 +88,7 @@ def exposed(files, run, phones):
     return set(re.findall(r"(?m)^(?:# TYPE )?(notifier_\w+)", text))
 
 
-def test_every_query_asks_for_what_is_there(exposed, tmp_path):
+def test_every_query_asks_for_what_is_there(exposed: Any, tmp_path: Path) -> None:
     queries = [target["expr"] for panel in panels() for target in panel["targets"]] + [
         r["expr"] for r in rules()
     ]
@@ -96,14 +102,14 @@ def test_every_query_asks_for_what_is_there(exposed, tmp_path):
     succeeds(program("promtool"), "check", "rules", file)
 
 
-def test_the_pages_name_metrics_that_are(exposed):
+def test_the_pages_name_metrics_that_are(exposed: Any) -> None:
     for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
         for name in _METRIC.findall(page.read_text(encoding="utf-8")):
             stem = re.sub(r"_(bucket|sum|count|total)$", "", name)
             assert {name, stem} & exposed, f"{name} in {page.name}"
 
 
-def test_the_dashboard_shows_every_metric_of_note(exposed):
+def test_the_dashboard_shows_every_metric_of_note(exposed: Any) -> None:
     shown = {
         name for panel in panels() for target in panel["targets"] for name in _METRIC.findall(target["expr"])
     }
@@ -116,11 +122,11 @@ def test_the_dashboard_shows_every_metric_of_note(exposed):
     assert all(p["gridPos"]["x"] + p["gridPos"]["w"] <= 24 for p in panels())
 
 
-def test_alertmanagers_side_is_good():
+def test_alertmanagers_side_is_good() -> None:
     succeeds(program("amtool"), "check-config", CONFIG / "alertmanager.yml")
 
 
-def test_the_unit_is_good(tmp_path):
+def test_the_unit_is_good(tmp_path: Path) -> None:
     unit = (CONFIG / "systemd" / "notifier.service").read_text()
     assert "Type=notify" in unit
     assert "WatchdogSec=" in unit
@@ -130,7 +136,7 @@ def test_the_unit_is_good(tmp_path):
     assert "notifier.service" not in told, told
 
 
-def test_the_image_is_good():
+def test_the_image_is_good() -> None:
     succeeds(installed("hadolint"), ROOT / "Dockerfile")
     text = (ROOT / "Dockerfile").read_text()
     for copied in re.findall(r"(?m)^COPY (?!--from)(.+) \S+$", text):
@@ -139,7 +145,7 @@ def test_the_image_is_good():
     assert re.search(r"(?m)^USER (?!root)", text)
 
 
-def test_what_the_image_does_works(tmp_path, files):
+def test_what_the_image_does_works(tmp_path: Path, files: Files) -> None:
     """Its steps, in a tree of their own in place of a container: COPY, RUN, then what it runs and how it is probed."""
     text = (ROOT / "Dockerfile").read_text().replace("\\\n", "")
     _, build, final = text.split("\nFROM ")
@@ -178,7 +184,7 @@ def test_what_the_image_does_works(tmp_path, files):
     assert not list(installed_at.glob("lib/*/site-packages/pip"))
 
 
-def test_the_manifests_are_good():
+def test_the_manifests_are_good() -> None:
     file = CONFIG / "kubernetes" / "notifier.yml"
     succeeds(installed("kubernetes-validate"), "--strict", file)
     kinds = {one["kind"]: one for one in yaml.safe_load_all(file.read_text())}
@@ -188,7 +194,7 @@ def test_the_manifests_are_good():
     assert container["livenessProbe"]["httpGet"]["path"] == "/-/healthy"
 
 
-def test_the_configuration_in_the_manifests_is_good(tmp_path):
+def test_the_configuration_in_the_manifests_is_good(tmp_path: Path) -> None:
     documents = yaml.safe_load_all((CONFIG / "kubernetes" / "notifier.yml").read_text())
     kinds = {one["kind"]: one for one in documents}
     file = tmp_path / "notifier.yml"
@@ -204,7 +210,9 @@ def test_the_configuration_in_the_manifests_is_good(tmp_path):
 # -- systemd -----------------------------------------------------------------------------------------------
 
 
-def test_systemd_is_told(files, run, monkeypatch, tmp_path):
+def test_systemd_is_told(
+    files: Files, run: Callable[..., Running], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Over a real socket, as sd_notify(3) has it."""
     place = str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
@@ -217,7 +225,7 @@ def test_systemd_is_told(files, run, monkeypatch, tmp_path):
         assert any(one.startswith("READY=1\nSTATUS=listens on port ") for one in told)
         assert "WATCHDOG=1" in told
         running.post(b"", "/-/reload")
-        seen = []
+        seen: list[Any] = []
         while not any(one.startswith("RELOADING=1\nMONOTONIC_USEC=") for one in seen):
             seen.append(listening.recv(1000).decode())
         running.stop()
@@ -226,7 +234,7 @@ def test_systemd_is_told(files, run, monkeypatch, tmp_path):
         assert "READY=1" in seen
 
 
-def test_without_systemd_nothing_is_told(monkeypatch):
+def test_without_systemd_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"):
         monkeypatch.delenv(name, raising=False)
     systemd.tell("READY=1")
@@ -239,7 +247,7 @@ def test_without_systemd_nothing_is_told(monkeypatch):
     systemd.tell("READY=1")
 
 
-def test_the_service_is_started_again_however_often_it_fails():
+def test_the_service_is_started_again_however_often_it_fails() -> None:
     unit = (CONFIG / "systemd" / "notifier.service").read_text()
     head, _, service = unit.partition("[Service]")
     assert "\nStartLimitIntervalSec=0\n" in head, "or systemd gives it up after five starts in ten seconds"

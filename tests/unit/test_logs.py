@@ -1,27 +1,33 @@
+from __future__ import annotations
+
 import io
 import json
 import logging
 import sys
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import structlog
 
 from notifier.config.loading import load
 from notifier.config.secrets import secrets_of
-from notifier.emulator import Fault, FaultKind
+from notifier.emulator import Emulator, Fault, FaultKind
 from notifier.logs import LogFormat, LogLevel, configure_logging
+from tests.support.files import Files
+from tests.support.pager import Pager
 from tests.support.team import team
 from tests.support.webhooks import alert, webhook
 
 
 @pytest.fixture
-def written():
+def written() -> Iterator[Any]:
     stream = io.StringIO()
     yield stream
     configure_logging(level=LogLevel.WARNING, stream=sys.__stderr__)
 
 
-def test_logfmt_is_one_line_with_time_level_and_event(written):
+def test_logfmt_is_one_line_with_time_level_and_event(written: Any) -> None:
     configure_logging(LogFormat.LOGFMT, LogLevel.INFO, written)
     structlog.get_logger("x").info("page sent", to="alice", left=None, ids=["a", "b"])
     line = written.getvalue().strip()
@@ -29,7 +35,7 @@ def test_logfmt_is_one_line_with_time_level_and_event(written):
     assert line.endswith('level=info event="page sent" to=alice ids=a,b')
 
 
-def test_json_is_an_object_a_line(written):
+def test_json_is_an_object_a_line(written: Any) -> None:
     configure_logging(LogFormat.JSON, LogLevel.INFO, written)
     structlog.get_logger("x").info("é", n=1)
     logging.getLogger("library").warning("from %s", "elsewhere")
@@ -38,7 +44,7 @@ def test_json_is_an_object_a_line(written):
     assert second["msg"] == "from elsewhere"
 
 
-def test_levels_below_are_left_out(written):
+def test_levels_below_are_left_out(written: Any) -> None:
     configure_logging(LogFormat.LOGFMT, LogLevel.WARNING, written)
     structlog.get_logger("x").info("quiet")
     logging.getLogger("uvicorn.error").info("quiet")
@@ -46,7 +52,7 @@ def test_levels_below_are_left_out(written):
 
 
 @pytest.mark.parametrize("format_", LogFormat)
-def test_secrets_and_numbers_never_come_out_not_even_in_a_traceback(written, format_):
+def test_secrets_and_numbers_never_come_out_not_even_in_a_traceback(written: Any, format_: Any) -> None:
     redaction = configure_logging(format_, LogLevel.INFO, written)
     redaction.keep_secret(["hunter2-secret"])
     redaction.keep_secret(["another-one"])
@@ -71,7 +77,7 @@ def test_secrets_and_numbers_never_come_out_not_even_in_a_traceback(written, for
 
 
 @pytest.mark.parametrize("format_", LogFormat)
-def test_what_others_sent_forges_no_line(written, format_):
+def test_what_others_sent_forges_no_line(written: Any, format_: Any) -> None:
     configure_logging(format_, LogLevel.INFO, written)
     forged = '/x\x1b[2K\r2026-11-25T00:00:00Z level=info event="configuration reloaded"\n\u2028\u202e\x85\x9b'
     structlog.get_logger("x").info("refused", path=forged, nested=[forged], other=ValueError(forged))
@@ -81,7 +87,7 @@ def test_what_others_sent_forges_no_line(written, format_):
     assert "x1b[2K" in line
 
 
-def test_a_log_that_cannot_be_written_breaks_nothing(written):
+def test_a_log_that_cannot_be_written_breaks_nothing(written: Any) -> None:
     """Else a thread that has something to say would end, and its pages with it."""
     configure_logging(LogFormat.LOGFMT, LogLevel.INFO, written)
     written.close()
@@ -92,7 +98,9 @@ def test_a_log_that_cannot_be_written_breaks_nothing(written):
         structlog.get_logger("x").exception("unheard")
 
 
-def test_lines_of_a_message_name_webhook_incident_receiver_and_alert(written, make, emulator):
+def test_lines_of_a_message_name_webhook_incident_receiver_and_alert(
+    written: Any, make: Callable[..., Pager], emulator: Emulator
+) -> None:
     configure_logging(LogFormat.JSON, LogLevel.INFO, written)
     pager = make(**team())
     emulator.faults.add(Fault(kind=FaultKind.ERROR, status=429))
@@ -111,7 +119,9 @@ def test_lines_of_a_message_name_webhook_incident_receiver_and_alert(written, ma
         assert about == [incident.webhook_id, 1, "Disk db-1", incident.receiver], one
 
 
-def test_a_job_that_is_asked_for_often_is_a_line_and_names_what_it_is_about(written, make, emulator):
+def test_a_job_that_is_asked_for_often_is_a_line_and_names_what_it_is_about(
+    written: Any, make: Callable[..., Pager], emulator: Emulator
+) -> None:
     configure_logging(LogFormat.JSON, LogLevel.INFO, written)
     pager = make(**team())
     emulator.faults.add(Fault(kind=FaultKind.RESET_AFTER))
@@ -135,7 +145,9 @@ def test_a_job_that_is_asked_for_often_is_a_line_and_names_what_it_is_about(writ
         ),
     ],
 )
-def test_the_url_of_the_database_is_a_secret_only_with_a_password(files, url, hidden):
+def test_the_url_of_the_database_is_a_secret_only_with_a_password(
+    files: Files, url: Any, hidden: Any
+) -> None:
     loading = load(files.write(storage={"url": url}))
     secrets = list(secrets_of(loading.configuration))
     assert [one for one in secrets if "notifier@" in one or "hunter2" in one] == hidden

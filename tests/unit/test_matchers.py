@@ -1,3 +1,7 @@
+from __future__ import annotations
+
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,7 +42,7 @@ from notifier.alertmanager.matchers import Matcher, MatcherError, MatchType, par
         ("a=\\", [("a", "=", "\\")]),
     ],
 )  # fmt: skip
-def test_reads_what_alertmanager_reads(text, expected):
+def test_reads_what_alertmanager_reads(text: Any, expected: Any) -> None:
     assert [(m.name, str(m.type), m.value) for m in parse_matchers(text)] == expected
 
 
@@ -59,7 +63,7 @@ def test_reads_what_alertmanager_reads(text, expected):
         ("`a`=b", "double quotes"),
     ],
 )
-def test_refuses_what_alertmanager_refuses_and_says_why(text, complaint):
+def test_refuses_what_alertmanager_refuses_and_says_why(text: Any, complaint: Any) -> None:
     with pytest.raises(MatcherError, match=complaint):
         parse_matchers(text)
 
@@ -83,18 +87,20 @@ def test_refuses_what_alertmanager_refuses_and_says_why(text, complaint):
         ('a=~".*"', None, True),
     ],
 )
-def test_matches_whole_values_and_takes_a_missing_label_for_empty(matcher, value, matches):
+def test_matches_whole_values_and_takes_a_missing_label_for_empty(
+    matcher: Any, value: Any, matches: Any
+) -> None:
     (parsed,) = parse_matchers(matcher)
     assert parsed.matches({} if value is None else {"a": value}) is matches
 
 
-def test_a_hostile_value_takes_linear_time():
+def test_a_hostile_value_takes_linear_time() -> None:
     (matcher,) = parse_matchers('a=~"(x+x+)+y"')
     assert not matcher.matches({"a": "x" * 100_000})
 
 
 @given(st.text(max_size=60))
-def test_never_fails_otherwise_than_by_its_own_error(text):
+def test_never_fails_otherwise_than_by_its_own_error(text: Any) -> None:
     try:
         parse_matchers(text)
     except MatcherError:
@@ -105,12 +111,12 @@ def test_never_fails_otherwise_than_by_its_own_error(text):
     st.text(min_size=1, max_size=20, alphabet=st.characters(exclude_categories=["C"])),
     st.text(max_size=20, alphabet=st.characters(exclude_categories=["C"])),
 )
-def test_what_is_written_reads_back(name, value):
+def test_what_is_written_reads_back(name: Any, value: Any) -> None:
     matcher = Matcher(name, MatchType.EQUAL, value)
     assert parse_matchers("{" + str(matcher) + "}") == (matcher,)
 
 
-def test_a_label_is_one_equality():
+def test_a_label_is_one_equality() -> None:
     assert parse_label("severity=critical") == ("severity", "critical")
     # As amtool reads them:
     for text in (

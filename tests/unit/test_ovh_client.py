@@ -1,23 +1,26 @@
 """The client against the emulator, over real HTTP."""
 
+from __future__ import annotations
+
 import socket
 import ssl
 import time
 from datetime import UTC, datetime, timedelta
+from typing import Any, cast
 
 import pytest
 import requests
 import urllib3
 
 from notifier.config.ovh import Ovh
-from notifier.emulator import Fault, FaultKind
+from notifier.emulator import Emulator, Fault, FaultKind
 from notifier.ovh.client import OvhClient
 from notifier.ovh.errors import CallFailed, Fate, from_exception, from_response
 from notifier.ovh.rights import policy, rights
 from tests.support.files import ALICE, BOB
 
 
-def settings(emulator, **changes):
+def settings(emulator: Emulator, **changes: Any) -> Any:
     keys = emulator.emulation.credentials
     given = {
         "endpoint": emulator.url,
@@ -32,22 +35,22 @@ def settings(emulator, **changes):
 
 
 @pytest.fixture
-def calls():
+def calls() -> Any:
     return []
 
 
 @pytest.fixture
-def api(emulator, calls):
+def api(emulator: Emulator, calls: Any) -> Any:
     return OvhClient(settings(emulator), calls.append)
 
 
-def failing(api, *receivers):
+def failing(api: Any, *receivers: Any) -> Any:
     with pytest.raises(CallFailed) as caught:
         api.send("hello", receivers or (ALICE,), "tag")
     return caught.value.failure
 
 
-def test_sends_what_an_alert_needs(emulator, api, calls):
+def test_sends_what_an_alert_needs(emulator: Emulator, api: Any, calls: Any) -> None:
     outcome = api.send("hello", (ALICE, BOB), "tag-1")
     assert outcome.sent.valid_receivers == (ALICE, BOB)
     assert [sms.id for sms in emulator.emulation.accepted] == list(outcome.sent.ids)
@@ -62,18 +65,18 @@ def test_sends_what_an_alert_needs(emulator, api, calls):
     ]
 
 
-def test_asks_the_time_once(emulator, api):
+def test_asks_the_time_once(emulator: Emulator, api: Any) -> None:
     for _ in range(3):
         api.send("hello", (ALICE,), "t")
     assert emulator.requests.count(("GET", "/1.0/auth/time")) == 1
 
 
-def test_a_receiver_that_is_invalid_is_named_in_a_200(api):
+def test_a_receiver_that_is_invalid_is_named_in_a_200(api: Any) -> None:
     sent = api.send("hello", ("+33", ALICE), "t").sent
     assert (sent.valid_receivers, sent.invalid_receivers) == ((ALICE,), ("+33",))
 
 
-def test_sends_from_a_virtual_number_without_what_that_refuses(emulator):
+def test_sends_from_a_virtual_number_without_what_that_refuses(emulator: Emulator) -> None:
     api = OvhClient(settings(emulator, sender=None, virtual_number="+33 6 39 98 00 99"))
     assert api.send("hello", (ALICE,), "t").sent.ids
     assert emulator.emulation.accepted[0].sender == "+33639980099"
@@ -81,12 +84,12 @@ def test_sends_from_a_virtual_number_without_what_that_refuses(emulator):
         OvhClient(settings(emulator, sender=None, virtual_number="+33639980098")).send("hello", (ALICE,), "t")
 
 
-def test_sends_from_a_short_number(emulator):
+def test_sends_from_a_short_number(emulator: Emulator) -> None:
     OvhClient(settings(emulator, sender=None, sender_for_response=True)).send("hello", (ALICE,), "t")
     assert emulator.emulation.accepted[0].sender == "38180"
 
 
-def test_signs_with_oauth2(emulator, monkeypatch):
+def test_signs_with_oauth2(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OAUTHLIB_INSECURE_TRANSPORT", "1")
     keys = emulator.emulation.credentials
     oauth = {
@@ -121,7 +124,9 @@ def test_signs_with_oauth2(emulator, monkeypatch):
     ],
     ids=lambda value: f"{value.kind}-{value.status}" if isinstance(value, Fault) else "",
 )
-def test_tells_what_became_of_a_call_that_failed(emulator, api, fault, fate, status, code):
+def test_tells_what_became_of_a_call_that_failed(
+    emulator: Emulator, api: Any, fault: Any, fate: Any, status: Any, code: Any
+) -> None:
     carried_out = fault.kind in (FaultKind.GARBAGE, FaultKind.RESET_AFTER, FaultKind.HANG_AFTER)
     emulator.faults.add(fault)
     failure = failing(api)
@@ -130,7 +135,7 @@ def test_tells_what_became_of_a_call_that_failed(emulator, api, fault, fate, sta
     assert api.send("again", (ALICE,), "t").sent.ids
 
 
-def test_reads_how_long_to_wait(emulator, api):
+def test_reads_how_long_to_wait(emulator: Emulator, api: Any) -> None:
     emulator.faults.add(Fault(kind=FaultKind.ERROR, status=429, headers={"Retry-After": "12"}))
     assert failing(api).retry_after == 12
     emulator.faults.add(
@@ -141,14 +146,14 @@ def test_reads_how_long_to_wait(emulator, api):
     assert failing(api).retry_after is None
 
 
-def test_what_fails_before_the_call_was_not_sent(emulator):
+def test_what_fails_before_the_call_was_not_sent(emulator: Emulator) -> None:
     emulator.faults.add(Fault(kind=FaultKind.RESET_AFTER, method="GET", path="/auth/time"))
     assert failing(OvhClient(settings(emulator))).fate is Fate.NOT_SENT
     emulator.faults.add(Fault(kind=FaultKind.GARBAGE, method="GET", path="/auth/time"))
     assert failing(OvhClient(settings(emulator))).fate is Fate.NOT_SENT
 
 
-def test_a_refused_connection_was_not_sent(emulator):
+def test_a_refused_connection_was_not_sent(emulator: Emulator) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
@@ -158,7 +163,7 @@ def test_a_refused_connection_was_not_sent(emulator):
     assert "refused" in failure.message.lower()
 
 
-def test_a_name_that_does_not_resolve_was_not_sent(emulator):
+def test_a_name_that_does_not_resolve_was_not_sent(emulator: Emulator) -> None:
     api = OvhClient(settings(emulator, endpoint="http://nowhere.invalid/1.0", service_name="sms-x"))
     assert failing(api).fate is Fate.NOT_SENT
 
@@ -182,18 +187,18 @@ def test_a_name_that_does_not_resolve_was_not_sent(emulator):
         (requests.exceptions.ConnectionError("x"), Fate.LOST),
     ],
 )
-def test_which_network_errors_come_before_anything_was_sent(error, fate):
+def test_which_network_errors_come_before_anything_was_sent(error: Any, fate: Any) -> None:
     assert from_exception(error).fate is fate
 
 
-def test_an_error_that_is_no_mapping_is_an_answer_all_the_same():
+def test_an_error_that_is_no_mapping_is_an_answer_all_the_same() -> None:
     response = requests.Response()
     response.status_code, response._content = 500, b'["odd"]'
     assert from_response(response).status == 500
 
 
 @pytest.mark.parametrize("offset", [-300, 300])
-def test_a_clock_out_of_step_is_noticed_and_corrected(emulator, api, offset):
+def test_a_clock_out_of_step_is_noticed_and_corrected(emulator: Emulator, api: Any, offset: Any) -> None:
     api.send("hello", (ALICE,), "t")
     emulator.emulation.clock_offset = offset
     assert failing(api).code == "QUERY_TIME_OUT"
@@ -201,7 +206,9 @@ def test_a_clock_out_of_step_is_noticed_and_corrected(emulator, api, offset):
     assert api.send("hello", (ALICE,), "t").sent.ids
 
 
-def test_a_step_of_our_own_clock_is_noticed_before_it_does_harm(emulator, api, monkeypatch):
+def test_a_step_of_our_own_clock_is_noticed_before_it_does_harm(
+    emulator: Emulator, api: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     api.send("hello", (ALICE,), "t")
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() + 300)
@@ -217,11 +224,11 @@ def test_a_step_of_our_own_clock_is_noticed_before_it_does_harm(emulator, api, m
         ({"consumer_key": "wrong"}, "INVALID_CREDENTIAL"),
     ],
 )
-def test_wrong_credentials_are_refused(emulator, change, code):
+def test_wrong_credentials_are_refused(emulator: Emulator, change: Any, code: Any) -> None:
     assert failing(OvhClient(settings(emulator, service_name="sms-emu12345-1", **change))).code == code
 
 
-def test_settling_looks_into_history_and_pending_jobs(emulator, api):
+def test_settling_looks_into_history_and_pending_jobs(emulator: Emulator, api: Any) -> None:
     emulator.emulation.delivery_delay = 1000
     (id_,) = api.send("hello", (ALICE,), "tag-2").sent.ids
     assert [(o.id, o.receiver, o.tag) for o in api.outgoing_of("tag-2")] == [(id_, ALICE, "tag-2")]
@@ -231,7 +238,7 @@ def test_settling_looks_into_history_and_pending_jobs(emulator, api):
     assert api.pending(1) is None
 
 
-def test_the_service_name_may_be_left_out_when_there_is_one(emulator, api):
+def test_the_service_name_may_be_left_out_when_there_is_one(emulator: Emulator, api: Any) -> None:
     assert api.service_name() == "sms-emu12345-1"
     assert api.account().credits_left == 1000
     assert api.sender("ACME").status == "enable"
@@ -239,14 +246,14 @@ def test_the_service_name_may_be_left_out_when_there_is_one(emulator, api):
 
 
 @pytest.mark.parametrize("credits_", [float("inf"), float("nan")])
-def test_credits_that_are_no_number_are_not_known(emulator, api, credits_):
+def test_credits_that_are_no_number_are_not_known(emulator: Emulator, api: Any, credits_: Any) -> None:
     emulator.emulation.credits = credits_
     assert api.account().credits_left is None
     sent = api.send("hello", ["+33639980001"], "t")
     assert (sent.sent.credits_left, len(sent.sent.ids)) == (None, 1)
 
 
-def test_the_right_to_send_is_tried_without_sending(emulator, api):
+def test_the_right_to_send_is_tried_without_sending(emulator: Emulator, api: Any) -> None:
     api.try_right_to_send()
     emulator.emulation.rules = [("GET", "/*")]
     with pytest.raises(CallFailed, match="NOT_GRANTED_CALL"):
@@ -254,7 +261,7 @@ def test_the_right_to_send_is_tried_without_sending(emulator, api):
     assert emulator.emulation.accepted == []
 
 
-def test_asks_for_the_rights_it_needs_and_no_more(emulator):
+def test_asks_for_the_rights_it_needs_and_no_more(emulator: Emulator) -> None:
     api = OvhClient(settings(emulator, consumer_key=None))
     assert api.request_consumer_key().consumer_key == "emulator-consumer"
     assert emulator.emulation.rules == [("GET", "/sms"), ("GET", "/sms/*"), ("POST", "/sms/*/jobs")]
@@ -263,19 +270,21 @@ def test_asks_for_the_rights_it_needs_and_no_more(emulator):
     )
 
 
-def test_contradicting_variables_are_a_clear_error(emulator, monkeypatch):
+def test_contradicting_variables_are_a_clear_error(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("OVH_CLIENT_ID", "x")
     monkeypatch.setenv("OVH_CLIENT_SECRET", "y")
     assert "remove OVH_* variables" in failing(OvhClient(settings(emulator, service_name="s"))).message
 
 
-def test_an_answer_of_another_shape_is_no_answer(emulator, api):
-    emulator.emulation.account = lambda: ["odd"]
+def test_an_answer_of_another_shape_is_no_answer(emulator: Emulator, api: Any) -> None:
+    emulator.emulation.account = lambda: cast("Any", ["odd"])
     with pytest.raises(CallFailed, match="something else than documented"):
         api.account()
 
 
-def test_a_proxy_of_the_environment_is_used(emulator, monkeypatch):
+def test_a_proxy_of_the_environment_is_used(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     failure = failing(OvhClient(settings(emulator)))
     assert failure.fate is Fate.NOT_SENT
@@ -284,7 +293,7 @@ def test_a_proxy_of_the_environment_is_used(emulator, monkeypatch):
     assert OvhClient(settings(emulator)).send("hello", (ALICE,), "t").sent.ids
 
 
-def test_a_call_that_is_signed_with_an_old_time_is_refused(emulator):
+def test_a_call_that_is_signed_with_an_old_time_is_refused(emulator: Emulator) -> None:
     """What fences a process that was stopped between its claim and the call."""
     api = OvhClient(settings(emulator))
     api.send("in time", [ALICE], "tag-1", time.time() - 20)
@@ -296,7 +305,7 @@ def test_a_call_that_is_signed_with_an_old_time_is_refused(emulator):
 
 
 @pytest.mark.parametrize("keeps_in", [["account"], ["number"], ["account", "number"]], ids=str)
-def test_traffic_of_a_virtual_number_is_found_wherever_it_is_kept(emulator, keeps_in):
+def test_traffic_of_a_virtual_number_is_found_wherever_it_is_kept(emulator: Emulator, keeps_in: Any) -> None:
     emulator.emulation.keeps_in = frozenset(keeps_in)
     api = OvhClient(settings(emulator, sender=None, virtual_number="+33639980099"))
     (id_,) = api.send("hello", [ALICE], "tag-1").sent.ids
@@ -314,7 +323,7 @@ def test_traffic_of_a_virtual_number_is_found_wherever_it_is_kept(emulator, keep
     assert api.pending(pending).tag == "tag-2"
 
 
-def test_the_policy_allows_what_is_called_and_no_more(emulator):
+def test_the_policy_allows_what_is_called_and_no_more(emulator: Emulator) -> None:
     given = policy(settings(emulator, client_id=None), "sms-ab12345-1")
     actions = [one["action"] for one in given["permissions"]["allow"]]
     assert actions == [

@@ -1,4 +1,7 @@
+from __future__ import annotations
+
 import re
+from typing import Any
 
 import pytest
 
@@ -16,11 +19,11 @@ from notifier.sms.phones import mask, mask_all, parse_mobile
         ("+33 (0)6 39 98 00 01", None),
     ],
 )
-def test_reads_numbers_as_people_write_them(text, region):
+def test_reads_numbers_as_people_write_them(text: Any, region: Any) -> None:
     assert parse_mobile(text, region) == "+33639980001"
 
 
-def test_reads_other_fiction_and_other_countries():
+def test_reads_other_fiction_and_other_countries() -> None:
     assert parse_mobile("+44 7700 900123") == "+447700900123"
     assert parse_mobile("+1 202-555-0123") == "+12025550123"
 
@@ -42,12 +45,12 @@ def test_reads_other_fiction_and_other_countries():
         ("+336#9980001", "holds more than a number"),
     ],
 )
-def test_refuses_what_receives_no_sms_and_says_why(text, complaint):
+def test_refuses_what_receives_no_sms_and_says_why(text: Any, complaint: Any) -> None:
     with pytest.raises(ValueError, match=complaint):
         parse_mobile(text)
 
 
-def test_masks_the_middle():
+def test_masks_the_middle() -> None:
     assert mask("+33639980001") == "+336••••0001"
     assert mask("+3363") == "••••"
     assert mask_all("to +33639980001, +447700900123.") == "to +336••••0001, +447••••0123."

@@ -1,7 +1,11 @@
+from __future__ import annotations
+
 import json
 import string
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -25,16 +29,16 @@ AMELIE = Recipient("amelie", "+33639980002", "fr", PARIS)
 SHIPPED = Templates()
 
 
-def told(body, **how):
+def told(body: Any, **how: Any) -> Any:
     read = parse_webhook(body if isinstance(body, bytes) else json.dumps(body).encode())
     return build_notification(read, range(len(read.alerts)), "ops", **how)
 
 
-def text(body, recipient=ALICE, style=Style(), templates=SHIPPED):
+def text(body: Any, recipient: Any = ALICE, style: Any = Style(), templates: Any = SHIPPED) -> Any:
     return compose(templates, told(body), recipient, style, NOW)
 
 
-def own(tmp_path, source, name="page.j2"):
+def own(tmp_path: Path, source: Any, name: Any = "page.j2") -> Any:
     (tmp_path / name).write_text(source)
     return Templates({name: tmp_path / name})
 
@@ -57,7 +61,7 @@ def own(tmp_path, source, name="page.j2"):
          "ALERTE none Watchdog depuis 13:13 : Always firing, so that its absence can be noticed"),
     ],
 )  # fmt: skip
-def test_the_shipped_texts(name, english, french):
+def test_the_shipped_texts(name: Any, english: Any, french: Any) -> None:
     for recipient, expected in ((ALICE, english), (AMELIE, french)):
         result = text(payload(name), recipient)
         assert result.text == expected
@@ -84,7 +88,9 @@ ORDINARY = [
 @pytest.mark.parametrize("cluster", ["", "prod-eu-west-1"])
 @pytest.mark.parametrize("severity", ["critical", "warning"])
 @pytest.mark.parametrize(("name", "labels", "summary"), ORDINARY)
-def test_one_alert_with_ordinary_labels_costs_one_part(name, labels, summary, severity, cluster):
+def test_one_alert_with_ordinary_labels_costs_one_part(
+    name: Any, labels: Any, summary: Any, severity: Any, cluster: Any
+) -> None:
     where = {**labels, "severity": severity, **({"cluster": cluster} if cluster else {})}
     for status in ("firing", "resolved"):
         heartbeat_notification = alert(name, status=status, starts_at="2026-10-20T12:13:30Z", **where)
@@ -105,7 +111,7 @@ def test_one_alert_with_ordinary_labels_costs_one_part(name, labels, summary, se
                     assert summary[:15] in result.text
 
 
-def test_a_storm_names_what_fits_and_counts_the_rest():
+def test_a_storm_names_what_fits_and_counts_the_rest() -> None:
     result = text(payload("truncated-storm"), style=Style(max_parts=1))
     assert result.text.startswith("FIRING warning HighLatency web-000,001,")
     assert f"+{result.more} more" in result.text
@@ -113,7 +119,7 @@ def test_a_storm_names_what_fits_and_counts_the_rest():
     assert result.size.parts == 1
 
 
-def test_the_most_severe_comes_first():
+def test_the_most_severe_comes_first() -> None:
     body = webhook(
         alert("Slow", severity="warning"),
         alert("Down", severity="critical"),
@@ -143,11 +149,11 @@ def test_the_most_severe_comes_first():
         ),
     ],
 )
-def test_places_severities_and_times_are_not_mixed_up(alerts_, expected):
+def test_places_severities_and_times_are_not_mixed_up(alerts_: Any, expected: Any) -> None:
     assert text(webhook(*alerts_)).text == expected
 
 
-def test_late_pages_say_so():
+def test_late_pages_say_so() -> None:
     assert say_late("FIRING critical x", timedelta(minutes=25), "en", 1) == "LATE 25m: FIRING critical x"
     assert say_late("ALERTE x", timedelta(hours=1), "fr", 1) == "RETARD 1h : ALERTE x"
     crammed = say_late("word " * 31 + "end", timedelta(minutes=25), "de", 1)
@@ -155,7 +161,7 @@ def test_late_pages_say_so():
     assert crammed.endswith("word...")
 
 
-def test_an_older_start_shows_its_date():
+def test_an_older_start_shows_its_date() -> None:
     body = webhook(alert(starts_at="2026-11-20T23:50:00Z", instance="db-1"))
     assert "since 21 Nov 00:50" in text(body).text
     body = webhook(alert(starts_at="2025-08-20T12:00:00Z", instance="db-1"))
@@ -176,7 +182,9 @@ alerts = st.lists(
 
 
 @given(alerts, st.integers(1, 3), st.sampled_from(Encoding), st.sampled_from([ALICE, AMELIE]))
-def test_no_text_exceeds_its_parts_or_fails_to_encode(many, parts, encoding, recipient):
+def test_no_text_exceeds_its_parts_or_fails_to_encode(
+    many: Any, parts: Any, encoding: Any, recipient: Any
+) -> None:
     result = text(webhook(*many), recipient, Style(max_parts=parts, encoding=encoding))
     assert measure(result.text).parts <= parts
     assert result.failure is None
@@ -186,7 +194,7 @@ def test_no_text_exceeds_its_parts_or_fails_to_encode(many, parts, encoding, rec
 
 
 @given(alerts, st.text(alphabet="aé{€ ", min_size=1, max_size=300), st.sampled_from([ALICE, AMELIE]))
-def test_what_is_said_of_alerts_costs_no_part_of_its_own(many, summary, recipient):
+def test_what_is_said_of_alerts_costs_no_part_of_its_own(many: Any, summary: Any, recipient: Any) -> None:
     bare = text(webhook(*many), recipient, Style(max_parts=4))
     noted = [{**one, "annotations": {"summary": summary}} for one in many]
     told_more = text(webhook(*noted, commonAnnotations={"summary": summary}), recipient, Style(max_parts=4))
@@ -194,11 +202,11 @@ def test_what_is_said_of_alerts_costs_no_part_of_its_own(many, summary, recipien
 
 
 @given(alerts, st.integers(1, 2))
-def test_fitting_shows_the_most_alerts_possible(many, parts):
+def test_fitting_shows_the_most_alerts_possible(many: Any, parts: Any) -> None:
     message = told(webhook(*many))
     found = compose(SHIPPED, message, ALICE, Style(max_parts=parts), NOW)
 
-    def write(shown):
+    def write(shown: Any) -> Any:
         limited = compose_exactly(message, shown)
         return measure(limited).parts <= parts
 
@@ -206,19 +214,19 @@ def test_fitting_shows_the_most_alerts_possible(many, parts):
     assert found.shown == best
 
 
-def compose_exactly(message, shown):
+def compose_exactly(message: Any, shown: Any) -> Any:
     """Render with exactly *shown* alerts, found another way than by fitting."""
     from notifier.rendering.compose import _context
 
     return encode(
-        SHIPPED.render("page", "en", _context(message, ALICE, NOW, shown, message.number)).strip(),
+        str(SHIPPED.render("page", "en", _context(message, ALICE, NOW, shown, message.number))).strip(),
         Encoding.GSM,
     )
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=60), st.integers(1, 2))
-def test_fit_finds_the_most(lengths, parts):
-    def write(shown):
+def test_fit_finds_the_most(lengths: Any, parts: Any) -> None:
+    def write(shown: Any) -> Any:
         more = len(lengths) - shown
         return " ".join(["x" * n for n in lengths[:shown]] + ([f"+{more} more"] if more else []))
 
@@ -228,7 +236,7 @@ def test_fit_finds_the_most(lengths, parts):
     assert measure(found).parts <= parts
 
 
-def test_megabytes_of_label_make_a_short_text():
+def test_megabytes_of_label_make_a_short_text() -> None:
     body = webhook({**alert(instance="x" * 2_000_000), "annotations": {"summary": "y " * 1_000_000}})
     result = text(body)
     assert result.size.parts <= 2
@@ -236,7 +244,7 @@ def test_megabytes_of_label_make_a_short_text():
     assert "since 13:13: y y" in result.text
 
 
-def test_thousands_of_alerts_make_one_text():
+def test_thousands_of_alerts_make_one_text() -> None:
     body = webhook(*(alert(instance=f"web-{n}") for n in range(5000)))
     result = text(body)
     assert result.shown + result.more == 5000
@@ -246,7 +254,7 @@ def test_thousands_of_alerts_make_one_text():
 @pytest.mark.parametrize(
     "value", ["{{ 7 * 7 }}", "{% for x in range(9) %}a{% endfor %}", "{# x #}", "{{ self.__class__ }}", "\x1b[31m\x00\u202e", "a\nb\r\nFIRING none AllGood"]
 )  # fmt: skip
-def test_labels_are_never_read_as_templates_nor_make_lines(value):
+def test_labels_are_never_read_as_templates_nor_make_lines(value: Any) -> None:
     result = text(webhook({**alert(value, instance=value), "annotations": {"summary": value}}))
     assert result.failure is None
     assert "49" not in result.text
@@ -271,7 +279,7 @@ def test_labels_are_never_read_as_templates_nor_make_lines(value):
         ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", 1, "RecursionError"),
     ],
 )
-def test_a_template_that_fails_costs_no_page(tmp_path, source, line, reason):
+def test_a_template_that_fails_costs_no_page(tmp_path: Path, source: Any, line: Any, reason: Any) -> None:
     result = text(payload("firing-three"), templates=own(tmp_path, source))
     assert result.text == "FIRING critical InstanceDown db-1,2,3"
     assert result.failure.template == "page"
@@ -281,7 +289,7 @@ def test_a_template_that_fails_costs_no_page(tmp_path, source, line, reason):
         assert result.failure.file == str(tmp_path / "page.j2")
 
 
-def test_the_built_in_text_keeps_to_the_style_at_every_length(tmp_path):
+def test_the_built_in_text_keeps_to_the_style_at_every_length(tmp_path: Path) -> None:
     alerts = [
         {"status": "firing", "labels": {"alertname": f"See https://site-{n}.example.net/health"},
          "annotations": {}, "startsAt": "2026-11-22T12:13:30Z", "endsAt": "0001-01-01T00:00:00Z"}
@@ -293,18 +301,18 @@ def test_the_built_in_text_keeps_to_the_style_at_every_length(tmp_path):
     assert "://" not in result.text
 
 
-def test_a_template_that_does_not_compile_costs_no_page(tmp_path):
+def test_a_template_that_does_not_compile_costs_no_page(tmp_path: Path) -> None:
     templates = own(tmp_path, "{% if %}")
     assert templates.problems
     assert text(payload("firing-one"), templates=templates).text.startswith("FIRING critical")
 
 
-def test_templates_cannot_change_what_the_next_one_sees(tmp_path):
+def test_templates_cannot_change_what_the_next_one_sees(tmp_path: Path) -> None:
     templates = own(tmp_path, "{{ common_labels.update({'a': 'b'}) }}")
     assert "SecurityError" in text(payload("firing-one"), templates=templates).failure.reason
 
 
-def test_the_context_is_alertmanagers_data_in_snake_case(tmp_path):
+def test_the_context_is_alertmanagers_data_in_snake_case(tmp_path: Path) -> None:
     source = (
         "{{ receiver }}|{{ status }}|{{ alerts | length }}|{{ firing | length }}|{{ resolved | length }}|{{ more }}|"
         "{{ group_labels.alertname }}|{{ common_labels.job }}|{{ common_annotations | length }}|{{ external_url }}|"
@@ -320,7 +328,7 @@ def test_the_context_is_alertmanagers_data_in_snake_case(tmp_path):
     )
 
 
-def test_the_filters(tmp_path):
+def test_the_filters(tmp_path: Path) -> None:
     source = (
         "{{ 5400 | duration }} {{ (now - alerts[0].starts_at) | duration }} {{ alerts[0].starts_at | local_time }} "
         "{{ alerts[0].labels.instance | short_host }} {{ alerts | map(attribute='where') | common_prefix }} "
@@ -345,7 +353,7 @@ def test_the_filters(tmp_path):
         ("", ""),
     ],
 )
-def test_short_hosts(host, short):
+def test_short_hosts(host: Any, short: Any) -> None:
     assert short_host(host) == short
 
 
@@ -361,28 +369,28 @@ def test_short_hosts(host, short):
         (["db", "db1"], "db, db1"),
     ],
 )
-def test_host_lists_say_what_they_share_once(given_, expected):
+def test_host_lists_say_what_they_share_once(given_: Any, expected: Any) -> None:
     assert common_prefix(given_) == expected
 
 
-def test_urls_go_where_they_would_be_blocked(tmp_path):
+def test_urls_go_where_they_would_be_blocked(tmp_path: Path) -> None:
     templates = own(tmp_path, "{{ status }} {{ external_url }} end")
     assert text(payload("firing-one"), templates=templates, style=Style(urls=False)).text == "firing end"
 
 
-def test_a_text_of_nothing_but_a_url_still_pages(tmp_path):
+def test_a_text_of_nothing_but_a_url_still_pages(tmp_path: Path) -> None:
     templates = own(tmp_path, "{{ external_url }}")
     result = text(payload("firing-one"), templates=templates, style=Style(urls=False))
     assert result.text == "FIRING critical InstanceDown db-1"
 
 
-def test_resolved_alerts_are_left_out_where_they_are_not_wanted():
+def test_resolved_alerts_are_left_out_where_they_are_not_wanted() -> None:
     assert told(payload("resolved"), send_resolved=False) is None
     partly = told(payload("partly-resolved"), send_resolved=False)
     assert [a.status for a in partly.alerts] == ["firing", "firing"]
 
 
-def test_common_labels_are_those_of_the_alerts_that_reach_the_receiver():
+def test_common_labels_are_those_of_the_alerts_that_reach_the_receiver() -> None:
     read = parse_webhook(payload("firing-three"))
     one = build_notification(read, [1], "ops")
     assert one.common_labels["instance"] == "db-2.gra1.example.net:9100"
@@ -390,19 +398,19 @@ def test_common_labels_are_those_of_the_alerts_that_reach_the_receiver():
     assert "db-2 down" in compose(SHIPPED, one, ALICE, Style(), NOW).text
 
 
-def test_the_plain_text_names_and_counts():
+def test_the_plain_text_names_and_counts() -> None:
     assert (
         plain_text(told(payload("truncated-storm")), 2) == "FIRING warning HighLatency web-000,001 +58 more"
     )
 
 
-def test_an_alert_without_a_name_goes_by_where_it_is():
+def test_an_alert_without_a_name_goes_by_where_it_is() -> None:
     body = webhook({**alert(), "labels": {"instance": "db-1:9100"}})
     assert text(body).text == "FIRING db-1 since 13:13"
     assert text(webhook({**alert(), "labels": {}})).text == "FIRING alert since 13:13"
 
 
-def test_a_title_names_what_fits_in_order_and_counts_the_rest():
+def test_a_title_names_what_fits_in_order_and_counts_the_rest() -> None:
     body = webhook(*(alert("NodeUnreachable", instance=f"web-{n}:9100") for n in (3, 30, 7, *range(40, 67))))
     assert title(told(body)) == "NodeUnreachable web-3,7,30,40,41,42,43,44,45,46 +20"
     assert title(told(webhook(alert("A", instance="db-2"), alert("A", instance="db-1")))) == "A db-1,2"
@@ -415,7 +423,7 @@ def test_a_title_names_what_fits_in_order_and_counts_the_rest():
     assert len(title(told(longer))) <= 60
 
 
-def test_an_escalation_says_that_others_did_not_answer():
+def test_an_escalation_says_that_others_did_not_answer() -> None:
     body = webhook(alert("Down", instance="db-1", severity="critical"))
     texts = {
         (reason, who.language): compose(
@@ -455,7 +463,7 @@ def test_an_escalation_says_that_others_did_not_answer():
         ("{% set next = cycler('a', 'b') %}{{ next.next() }}{{ next.next() }}{{ next.next() }}", "aba"),
     ],
 )  # fmt: skip
-def test_what_templates_usually_do_is_within_the_limits(tmp_path, source, expected):
+def test_what_templates_usually_do_is_within_the_limits(tmp_path: Path, source: Any, expected: Any) -> None:
     result = text(
         payload("firing-three"), templates=own(tmp_path, source), style=Style(encoding=Encoding.UNICODE)
     )
@@ -463,7 +471,7 @@ def test_what_templates_usually_do_is_within_the_limits(tmp_path, source, expect
     assert result.text.strip() == expected
 
 
-def test_long_annotations_of_many_alerts_may_be_joined(tmp_path):
+def test_long_annotations_of_many_alerts_may_be_joined(tmp_path: Path) -> None:
     alerts = [
         {"status": "firing", "labels": {"alertname": f"A{n}"}, "annotations": {"summary": "x" * 400},
          "startsAt": "2026-11-22T12:13:30Z", "endsAt": "0001-01-01T00:00:00Z"}
@@ -476,8 +484,8 @@ def test_long_annotations_of_many_alerts_may_be_joined(tmp_path):
     assert result.text.startswith("xxxxx")
 
 
-def test_every_fixed_text_exists_in_each_language_with_the_same_values():
-    def values(text):
+def test_every_fixed_text_exists_in_each_language_with_the_same_values() -> None:
+    def values(text: Any) -> Any:
         return {name for _, name, _, _ in string.Formatter().parse(text) if name}
 
     english, french = TEXTS["en"], TEXTS["fr"]

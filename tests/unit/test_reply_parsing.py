@@ -1,6 +1,9 @@
 """What replies mean."""
 
+from __future__ import annotations
+
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -35,16 +38,16 @@ from notifier.incidents.reply_codes import reply_code, without_code
         ("ok I will look at it tomorrow", Unclear()), ("a" * 10_000, Unclear()), ("7" * 10_000, Unclear()),
     ],
 )  # fmt: skip
-def test_what_a_reply_means(text, meaning):
+def test_what_a_reply_means(text: Any, meaning: Any) -> None:
     assert parse_reply(text) == meaning
 
 
 @given(st.text(max_size=200))
-def test_whatever_comes_is_understood_or_not(text):
+def test_whatever_comes_is_understood_or_not(text: Any) -> None:
     parse_reply(text)
 
 
-def test_a_unit_of_time_is_no_code():
+def test_a_unit_of_time_is_no_code() -> None:
     for day in range(400):
         at = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=day)
         code = reply_code(b"secret", "+33639980001", at)

@@ -1,5 +1,8 @@
+from __future__ import annotations
+
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -27,7 +30,9 @@ from notifier.delivery.retry import (
 from notifier.ovh.errors import Failure, Fate
 
 
-def answered(status, code=None, message="no", retry_after=None, is_json=True):
+def answered(
+    status: Any, code: Any = None, message: Any = "no", retry_after: Any = None, is_json: Any = True
+) -> Any:
     return Failure(Fate.ANSWERED, message, status, code, None, retry_after, is_json)
 
 
@@ -83,40 +88,40 @@ TABLE = [
 
 
 @pytest.mark.parametrize(("failure", "expected"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE])
-def test_what_each_error_calls_for(failure, expected):
+def test_what_each_error_calls_for(failure: Any, expected: Any) -> None:
     assert decide_retry(failure, attempts=1, recipients=1, chance=1.0) == expected
 
 
 @pytest.mark.parametrize("row", TABLE, ids=[row[0] for row in TABLE])
-def test_what_fails_before_the_call_never_ends_a_message_nor_needs_asking(row):
+def test_what_fails_before_the_call_never_ends_a_message_nor_needs_asking(row: Any) -> None:
     _, failure, expected = row
     decision = decide_retry(replace(failure, is_preparing=True), attempts=1, recipients=1, chance=1.0)
     assert decision == (expected if isinstance(expected, Pause) else BACKOFF)
 
 
-def test_one_bad_recipient_among_many_is_looked_for():
+def test_one_bad_recipient_among_many_is_looked_for() -> None:
     assert decide_retry(answered(400), attempts=1, recipients=2, chance=0) == Split()
 
 
-def test_a_sender_is_refused_for_a_number_until_it_is_known_to_be_refused_for_any():
+def test_a_sender_is_refused_for_a_number_until_it_is_known_to_be_refused_for_any() -> None:
     refused = answered(403, message="Sms sender ACME does not exists. Please create it first")
     assert decide_retry(refused, attempts=1, recipients=2, chance=0) == Split()
     assert decide_retry(refused, attempts=1, recipients=1, chance=0) == Pause(PauseReason.SENDER)
 
 
 @pytest.mark.parametrize("message", ["[message] too long", "[tag] too long"])
-def test_what_is_wrong_with_the_whole_job_is_not_looked_for_in_its_recipients(message):
+def test_what_is_wrong_with_the_whole_job_is_not_looked_for_in_its_recipients(message: Any) -> None:
     assert decide_retry(answered(400, message=message), attempts=1, recipients=500, chance=0) == Reject()
 
 
-def test_a_clock_that_stays_out_of_step_pauses():
+def test_a_clock_that_stays_out_of_step_pauses() -> None:
     assert decide_retry(answered(400, "QUERY_TIME_OUT"), attempts=3, recipients=1, chance=0) == Pause(
         PauseReason.CLOCK
     )
 
 
 @given(st.integers(1, 1000), st.floats(0, 1))
-def test_backoff_doubles_within_bounds(attempts, chance):
+def test_backoff_doubles_within_bounds(attempts: Any, chance: Any) -> None:
     wait = backoff(attempts, chance)
     whole = min(SECOND * 2 ** min(attempts - 1, 10), LONGEST_BACKOFF)
     assert whole / 2 <= wait <= whole
@@ -130,8 +135,16 @@ statuses = st.none() | st.integers(400, 599)
     st.none() | st.floats(0, 1e9), st.booleans(), st.integers(1, 50), st.integers(1, 500), st.floats(0, 1),
 )  # fmt: skip
 def test_there_is_a_decision_for_anything_and_it_never_resends_what_may_be_taken(
-    fate, status, code, message, retry_after, is_json, attempts, recipients, chance
-):
+    fate: Any,
+    status: Any,
+    code: Any,
+    message: Any,
+    retry_after: Any,
+    is_json: Any,
+    attempts: Any,
+    recipients: Any,
+    chance: Any,
+) -> None:
     decision = decide_retry(
         Failure(fate, message, status, code, None, retry_after, is_json), attempts, recipients, chance
     )
@@ -141,7 +154,7 @@ def test_there_is_a_decision_for_anything_and_it_never_resends_what_may_be_taken
         assert timedelta(0) <= decision.after <= LONGEST_RETRY_AFTER
 
 
-def verdict(**changes):
+def verdict(**changes: Any) -> Any:
     facts = {
         "missing": 1,
         "found": 0,
@@ -186,12 +199,12 @@ DOWN = Failure(Fate.NOT_SENT, "refused")
         ({"failure": DOWN, "since": timedelta(hours=1)}, AskAgain(SECOND)),
     ],
 )
-def test_what_became_of_a_job(facts, expected):
+def test_what_became_of_a_job(facts: Any, expected: Any) -> None:
     assert verdict(**facts) == expected
 
 
-def test_a_403_of_iam_is_about_rights_and_one_about_the_sender_about_the_sender():
-    def refused(message):
+def test_a_403_of_iam_is_about_rights_and_one_about_the_sender_about_the_sender() -> None:
+    def refused(message: Any) -> Any:
         return decide_retry(Failure(Fate.ANSWERED, message, status=403, code="Forbidden"), 1, 1, 0.5)
 
     assert refused("User not granted for this request") == Pause(PauseReason.RIGHTS)

@@ -1,7 +1,10 @@
 """Moving from Sachet."""
 
+from __future__ import annotations
+
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -18,7 +21,7 @@ SHOWN = re.findall(
 )
 
 
-def loaded(tmp_path, text):
+def loaded(tmp_path: Path, text: Any) -> Any:
     file = tmp_path / "notifier.yml"
     file.write_text(text)
     variables = dict.fromkeys(
@@ -29,7 +32,7 @@ def loaded(tmp_path, text):
     return loading.configuration
 
 
-def test_the_page_shows_what_is_written(tmp_path):
+def test_the_page_shows_what_is_written(tmp_path: Path) -> None:
     theirs, ours = SHOWN
     migrated = migrate(theirs)
     assert migrated.text == ours
@@ -38,7 +41,7 @@ def test_the_page_shows_what_is_written(tmp_path):
     assert any("docs/templates.md" in note for note in migrated.notes)
 
 
-def test_what_another_provider_sent_is_sent_by_ovhcloud(tmp_path):
+def test_what_another_provider_sent_is_sent_by_ovhcloud(tmp_path: Path) -> None:
     text = """
 providers: {messagebird: {access_key: x}, telegram: {token: y}}
 receivers:
@@ -66,30 +69,30 @@ receivers:
         assert said in notes
 
 
-def test_a_secret_with_a_dollar_stays_what_it_is(tmp_path):
+def test_a_secret_with_a_dollar_stays_what_it_is(tmp_path: Path) -> None:
     theirs = SHOWN[0].replace("abcdef1234567890", "a$b${c}")
     account = loaded(tmp_path, migrate(theirs).text).accounts[0]
     assert account.application_secret.get_secret_value() == "a$b${c}"
 
 
-def test_without_a_sender_a_short_number_sends(tmp_path):
+def test_without_a_sender_a_short_number_sends(tmp_path: Path) -> None:
     theirs = SHOWN[0].replace("    from: ACMEOPS\n", "")
     assert loaded(tmp_path, migrate(theirs).text).accounts[0].sender_for_response
 
 
-def ovh_with(**keys):
+def ovh_with(**keys: Any) -> Any:
     return SHOWN[0].replace(
         "    endpoint: ovh-eu\n",
         "    endpoint: ovh-eu\n" + "".join(f"    {k}: {v}\n" for k, v in keys.items()),
     )
 
 
-def test_whom_people_can_reply_to_stays(tmp_path):
+def test_whom_people_can_reply_to_stays(tmp_path: Path) -> None:
     account = loaded(tmp_path, migrate(ovh_with(sender_for_response="true")).text).accounts[0]
     assert (account.sender_for_response, account.sender) == (True, None)
 
 
-def test_what_ovh_was_told_besides_is_said(tmp_path):
+def test_what_ovh_was_told_besides_is_said(tmp_path: Path) -> None:
     notes = "\n".join(migrate(ovh_with(no_stop_clause="false", priority="low")).notes)
     assert "no_stop_clause is always true here" in notes
     assert "priority low is left out" in notes
@@ -99,7 +102,7 @@ def test_what_ovh_was_told_besides_is_said(tmp_path):
 
 
 @pytest.mark.parametrize("other", ["Foo", "'08039591643'"])
-def test_the_sender_is_that_of_ovh(tmp_path, other):
+def test_the_sender_is_that_of_ovh(tmp_path: Path, other: Any) -> None:
     text = f"""
 providers: {{ovh: {{application_key: a}}, messagebird: {{access_key: x}}}}
 receivers:
@@ -111,7 +114,7 @@ receivers:
     assert any(other.strip("'") + " left out" in note for note in migrated.notes)
 
 
-def test_what_is_written_is_what_is_read(tmp_path):
+def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
     """Sachet reads texts where YAML sees numbers and truths."""
     text = """
 providers: {ovh: {application_key: 0123456701234567, application_secret: 1e5, consumer_key: no}}
@@ -130,7 +133,7 @@ receivers:
     assert any("there is another of that name before it" in note for note in migrated.notes)
 
 
-def test_receivers_that_are_left_out_page_nobody_unseen():
+def test_receivers_that_are_left_out_page_nobody_unseen() -> None:
     migrated = migrate(
         "receivers: [{name: chat, provider: telegram, to: ['-1']}, {name: ops, from: ACME, to: ['+33639980001']}]"
     )
@@ -147,7 +150,7 @@ def test_receivers_that_are_left_out_page_nobody_unseen():
         ("receivers: [{name: a, to: [x]}]", "none of its receivers has a mobile number"),
     ],
 )
-def test_what_is_no_configuration_of_sachet_is_said(tmp_path, text, words):
+def test_what_is_no_configuration_of_sachet_is_said(tmp_path: Path, text: Any, words: Any) -> None:
     file = tmp_path / "config.yaml"
     file.write_text(text)
     result = CliRunner().invoke(app, ["migrate", "sachet", str(file)])
@@ -170,7 +173,7 @@ def test_what_is_no_configuration_of_sachet_is_said(tmp_path, text, words):
         ),
     )
 )
-def test_whatever_it_holds_it_is_migrated_or_refused(value):
+def test_whatever_it_holds_it_is_migrated_or_refused(value: Any) -> None:
     try:
         migrated = migrate(yaml.safe_dump(value))
     except SachetError:
@@ -178,7 +181,7 @@ def test_whatever_it_holds_it_is_migrated_or_refused(value):
     assert yaml.safe_load(migrated.text)["receivers"]
 
 
-def test_the_command_prints_what_can_be_used(tmp_path):
+def test_the_command_prints_what_can_be_used(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text(SHOWN[0])
     result = CliRunner().invoke(app, ["migrate", "sachet", str(file)])
@@ -187,7 +190,7 @@ def test_the_command_prints_what_can_be_used(tmp_path):
     assert "give them the names of people" in result.stderr
 
 
-def test_a_recipient_that_is_dropped_fails_the_command_and_no_number_is_invented(tmp_path):
+def test_a_recipient_that_is_dropped_fails_the_command_and_no_number_is_invented(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text(
         "receivers: [{name: ops, from: ACME, to: ['+33639980001', '+336xxxxxxxx']}, {name: b, to: ['0033 6 39 98']}]"

@@ -1,8 +1,11 @@
 """Who is on call: against recurrence as iCalendar computes it, against changes of clocks written by hand."""
 
+from __future__ import annotations
+
 import itertools
 import json
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -16,9 +19,10 @@ from notifier.cli.app import app
 from notifier.config.loading import load
 from notifier.oncall.schedules import Calendar, Schedule, Schedules
 from tests.support.clock import PARIS, at
+from tests.support.files import Files
 
 
-def schedule(files, rotations, zone="Europe/Paris", **more):
+def schedule(files: Files, rotations: Any, zone: Any = "Europe/Paris", **more: Any) -> Any:
     contacts = [
         {"name": name, "phone": f"+3363998000{n}"}
         for n, name in enumerate(("alice", "bob", "carol", "dan"), 1)
@@ -29,18 +33,18 @@ def schedule(files, rotations, zone="Europe/Paris", **more):
     return Schedules.of(loading.configuration, {})["platform"]
 
 
-def shifts(schedule, start, end):
+def shifts(schedule: Any, start: Any, end: Any) -> Any:
     return [(s.contact, s.start, s.end) for s in schedule.shifts(start, end)]
 
 
-def weekly(start="2026-01-05T09:00", contacts=("alice", "bob"), **more):
+def weekly(start: Any = "2026-01-05T09:00", contacts: Any = ("alice", "bob"), **more: Any) -> Any:
     return {"start": start, "every": "1w", "contacts": list(contacts), **more}
 
 
 # -- rotations ---------------------------------------------------------------------------------------------
 
 
-def test_contacts_take_turns(files):
+def test_contacts_take_turns(files: Files) -> None:
     one = schedule(files, [weekly()])
     assert shifts(one, at("2026-01-05T08:00"), at("2026-01-26T08:00")) == [
         ("alice", at("2026-01-05T08:00"), at("2026-01-12T08:00")),
@@ -51,7 +55,7 @@ def test_contacts_take_turns(files):
     assert one.on_call(at("2026-01-12T08:00")) == "bob"
 
 
-def test_nobody_is_on_call_before_the_first_turn(files):
+def test_nobody_is_on_call_before_the_first_turn(files: Files) -> None:
     one = schedule(files, [weekly()])
     assert one.on_call(at("2026-01-05T07:59")) is None
     assert one.at(at("2026-01-01T00:00")).end == at("2026-01-05T08:00")
@@ -74,7 +78,9 @@ def test_nobody_is_on_call_before_the_first_turn(files):
         ("Pacific/Auckland", "2026-09-14T09:00", ["2026-09-20T21:00", "2026-09-27T20:00", "2026-10-04T20:00"]),
     ],
 )  # fmt: skip
-def test_hand_overs_stay_at_their_hour_when_the_clocks_change(files, zone, start, handovers):
+def test_hand_overs_stay_at_their_hour_when_the_clocks_change(
+    files: Files, zone: Any, start: Any, handovers: Any
+) -> None:
     one = schedule(files, [weekly(start)], zone)
     instants = [at(text) for text in handovers]
     found = one.shifts(instants[0] - timedelta(days=1), instants[-1] + timedelta(days=1))
@@ -82,14 +88,14 @@ def test_hand_overs_stay_at_their_hour_when_the_clocks_change(files, zone, start
     assert [shift.contact for shift in found] == ["alice", "bob", "alice", "bob"]
 
 
-def test_a_shift_that_spans_the_change_is_an_hour_longer_or_shorter(files):
+def test_a_shift_that_spans_the_change_is_an_hour_longer_or_shorter(files: Files) -> None:
     nights = schedule(files, [{"start": "2026-01-01T21:00", "every": "12h", "contacts": ["alice", "bob"]}])
     for day, hours in (("2026-03-28", 11), ("2026-10-24", 13), ("2026-06-01", 12)):
         shift = nights.at(at(f"{day}T23:00", PARIS))
         assert (shift.end - shift.start) == timedelta(hours=hours)
 
 
-def test_hand_overs_that_the_clocks_skip_or_repeat(files):
+def test_hand_overs_that_the_clocks_skip_or_repeat(files: Files) -> None:
     one = schedule(files, [{"start": "2026-03-27T02:30", "every": "1d", "contacts": ["alice", "bob"]}])
     # 02:30 does not exist on March 29th: the offset before the change makes it 03:30, 01:30 in UTC
     assert one.at(at("2026-03-29T12:00", PARIS)).start == at("2026-03-29T01:30")
@@ -97,7 +103,7 @@ def test_hand_overs_that_the_clocks_skip_or_repeat(files):
     assert one.at(at("2026-10-25T12:00", PARIS)).start == at("2026-10-25T00:30")
 
 
-def test_leap_days_and_year_ends(files):
+def test_leap_days_and_year_ends(files: Files) -> None:
     one = schedule(files, [{"start": "2027-12-31T09:00", "every": "1d", "contacts": ["alice", "bob"]}])
     assert one.on_call(at("2027-12-31T12:00")) == "alice"
     assert one.on_call(at("2028-01-01T12:00")) == "bob"
@@ -114,7 +120,7 @@ ZONES = st.sampled_from(
 )  # fmt: skip
 
 
-def recurrence(zone, start, unit, interval, first, last):
+def recurrence(zone: Any, start: Any, unit: Any, interval: Any, first: Any, last: Any) -> Any:
     """Return the hand-overs from *first* to *last* as iCalendar has them."""
     text = (
         "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:t\r\nBEGIN:VEVENT\r\nUID:1\r\nDTSTAMP:20260101T000000Z\r\n"
@@ -133,7 +139,9 @@ def recurrence(zone, start, unit, interval, first, last):
     later=st.integers(0, 700),
     people=st.integers(1, 4),
 )  # fmt: skip
-def test_hand_overs_are_those_of_a_recurring_event(zone, start, unit, interval, later, people):
+def test_hand_overs_are_those_of_a_recurring_event(
+    zone: Any, start: Any, unit: Any, interval: Any, later: Any, people: Any
+) -> None:
     from notifier.oncall.schedules import Rotation
 
     every = timedelta(days=interval * (7 if unit == "WEEKLY" else 1))
@@ -158,7 +166,9 @@ def test_hand_overs_are_those_of_a_recurring_event(zone, start, unit, interval, 
     days=st.frozensets(st.integers(0, 6), min_size=1),
     moment=st.datetimes(datetime(2024, 1, 1), datetime(2028, 1, 1)),
 )
-def test_shifts_leave_no_gap_and_agree_with_who_is_on_call(zone, every, start, hours, days, moment):
+def test_shifts_leave_no_gap_and_agree_with_who_is_on_call(
+    zone: Any, every: Any, start: Any, hours: Any, days: Any, moment: Any
+) -> None:
     from notifier.oncall.schedules import Hours, Rotation
 
     zone = ZoneInfo(zone)
@@ -196,7 +206,7 @@ def test_shifts_leave_no_gap_and_agree_with_who_is_on_call(zone, every, start, h
 # -- layers and overrides ----------------------------------------------------------------------------------
 
 
-def test_later_layers_take_precedence_where_they_apply(files):
+def test_later_layers_take_precedence_where_they_apply(files: Files) -> None:
     one = schedule(
         files,
         [
@@ -213,7 +223,7 @@ def test_later_layers_take_precedence_where_they_apply(files):
     ]
 
 
-def test_hours_past_midnight_belong_to_the_day_they_begin_on(files):
+def test_hours_past_midnight_belong_to_the_day_they_begin_on(files: Files) -> None:
     one = schedule(
         files,
         [weekly(contacts=["alice"], days="friday", hours=[{"start_time": "22:00", "end_time": "06:00"}])],
@@ -225,7 +235,7 @@ def test_hours_past_midnight_belong_to_the_day_they_begin_on(files):
     assert one.on_call(at("2026-06-05T05:00", PARIS)) is None
 
 
-def test_follow_the_sun(files):
+def test_follow_the_sun(files: Files) -> None:
     rotations = [
         {"start": "2026-01-01T00:00", "every": "1d", "contacts": [name], "hours": hours}
         for name, hours in (("alice", "00:00-08:00"), ("bob", "08:00-16:00"), ("carol", "16:00-24:00"))
@@ -236,7 +246,7 @@ def test_follow_the_sun(files):
     assert one.gaps(at("2026-01-01T00:00"), at("2026-12-31T00:00")) == []
 
 
-def test_overrides_lie_over_all(files):
+def test_overrides_lie_over_all(files: Files) -> None:
     one = schedule(
         files,
         [weekly(contacts=["alice", "bob"])],
@@ -285,12 +295,12 @@ def test_overrides_lie_over_all(files):
         ({"rotations": [weekly()], "name": "alice"}, '"alice" is already named'),
     ],
 )  # fmt: skip
-def test_what_is_wrong_with_a_schedule_is_said(files, written, expected):
+def test_what_is_wrong_with_a_schedule_is_said(files: Files, written: Any, expected: Any) -> None:
     loading = load(files.write(schedules=[{"name": "platform", **written}]))
     assert any(expected in problem.message for problem in loading.errors), loading.errors
 
 
-def run(files, *arguments, **changes):
+def run(files: Files, *arguments: Any, **changes: Any) -> Any:
     file = files.write(**changes)
     return CliRunner().invoke(app, [arguments[0], "--config", str(file), *arguments[1:]])
 
@@ -298,7 +308,7 @@ def run(files, *arguments, **changes):
 PLATFORM = {"name": "platform", "time_zone": "Europe/Paris", "rotations": [weekly()]}
 
 
-def test_oncall_answers_for_any_time(files):
+def test_oncall_answers_for_any_time(files: Files) -> None:
     asked = run(
         files, "oncall", "platform", "--at", "2026-01-12T08:59", "--output", "json", schedules=[PLATFORM]
     )
@@ -314,7 +324,7 @@ def test_oncall_answers_for_any_time(files):
     assert json.loads(asked.stdout)[0]["contact"] is None
 
 
-def test_oncall_prints_every_shift(files):
+def test_oncall_prints_every_shift(files: Files) -> None:
     asked = run(
         files, "oncall", "--at", "2026-03-20T00:00", "--until", "2026-04-01T00:00", schedules=[PLATFORM]
     )
@@ -333,13 +343,13 @@ def test_oncall_prints_every_shift(files):
         (["--at", "2026-01-02T00:00", "--until", "2026-01-01T00:00"], 2, "must be after"),
     ],
 )
-def test_oncall_says_what_is_wrong(files, arguments, code, expected):
+def test_oncall_says_what_is_wrong(files: Files, arguments: Any, code: Any, expected: Any) -> None:
     asked = run(files, "oncall", *arguments, schedules=[PLATFORM])
     assert asked.exit_code == code
     assert expected in asked.stderr
 
 
-def test_check_lists_the_holes_of_the_next_90_days(files):
+def test_check_lists_the_holes_of_the_next_90_days(files: Files) -> None:
     now = datetime.now(PARIS)
     start, end = (f"{now + timedelta(days=days):%Y-%m-%dT12:00}" for days in (10, 12))
     override = {"start": start, "end": end, "contact": None}
@@ -360,7 +370,7 @@ def test_check_lists_the_holes_of_the_next_90_days(files):
 # -- calendars ---------------------------------------------------------------------------------------------
 
 
-def test_of_events_that_overlap_the_one_that_began_last_counts():
+def test_of_events_that_overlap_the_one_that_began_last_counts() -> None:
     calendar = Calendar("x.ics")
     calendar.set_events(
         [

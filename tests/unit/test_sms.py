@@ -1,3 +1,7 @@
+from __future__ import annotations
+
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,13 +44,15 @@ TEXT = st.text(max_size=700)
         ("^{}\\[~]|", Coding.GSM, 16, 1, 160),
     ],
 )
-def test_counts_parts_as_the_estimate_does(text, coding, length, parts, part_length):
+def test_counts_parts_as_the_estimate_does(
+    text: Any, coding: Any, length: Any, parts: Any, part_length: Any
+) -> None:
     size = measure(text)
     assert (size.coding, size.length, size.parts, size.part_length) == (coding, length, parts, part_length)
 
 
 @given(TEXT)
-def test_transliteration_is_gsm_alone_and_keeps_what_gsm_has(text):
+def test_transliteration_is_gsm_alone_and_keeps_what_gsm_has(text: Any) -> None:
     result = transliterate(text)
     assert measure(result).coding is Coding.GSM
     assert transliterate(result) == result
@@ -64,12 +70,12 @@ def test_transliteration_is_gsm_alone_and_keeps_what_gsm_has(text):
         ("a\u202eb\u200bc\x1b[31m", "abc[31m"),
     ],
 )
-def test_the_rest_becomes_its_nearest_letters_or_goes(text, expected):
+def test_the_rest_becomes_its_nearest_letters_or_goes(text: Any, expected: Any) -> None:
     assert encode(text, Encoding.GSM) == expected
 
 
 @given(TEXT, st.sampled_from(Encoding))
-def test_every_text_encodes(text, encoding):
+def test_every_text_encodes(text: Any, encoding: Any) -> None:
     result = encode(text, encoding)
     result.encode("utf-16-le")
     assert not any(char in result for char in "\x00\x1b\r\u202e\ud800")
@@ -78,18 +84,18 @@ def test_every_text_encodes(text, encoding):
 
 
 @given(TEXT)
-def test_auto_takes_whichever_has_fewer_parts(text):
+def test_auto_takes_whichever_has_fewer_parts(text: Any) -> None:
     parts = {e: measure(encode(text, e)).parts for e in Encoding}
     assert parts[Encoding.AUTO] == min(parts.values())
 
 
-def test_auto_keeps_the_letters_unless_that_costs_parts():
+def test_auto_keeps_the_letters_unless_that_costs_parts() -> None:
     assert encode("Été ê", Encoding.AUTO) == "Été ê"
     assert encode("ê" * 71, Encoding.AUTO) == "e" * 71
 
 
 @given(TEXT, st.integers(1, 6))
-def test_shortened_text_fits_and_is_not_cut_inside_a_word(text, parts):
+def test_shortened_text_fits_and_is_not_cut_inside_a_word(text: Any, parts: Any) -> None:
     text = encode(text, Encoding.UNICODE)
     short = shorten(text, parts)
     assert measure(short).parts <= parts
@@ -101,11 +107,11 @@ def test_shortened_text_fits_and_is_not_cut_inside_a_word(text, parts):
             assert text[len(kept) :].lstrip(" \n,;:-") != text[len(kept) :] or text[len(kept)].isspace()
 
 
-def test_a_word_longer_than_the_message_is_cut():
+def test_a_word_longer_than_the_message_is_cut() -> None:
     assert shorten("x" * 500, 1) == "x" * 157 + "..."
 
 
-def test_clean_keeps_line_ends_and_folds_other_white_space():
+def test_clean_keeps_line_ends_and_folds_other_white_space() -> None:
     assert clean("a\r\nb\tc\u00a0 d\x00e") == "a\nb c de"
 
 
@@ -125,12 +131,12 @@ def test_clean_keeps_line_ends_and_folds_other_white_space():
         ("Runbook: http://x.y", "Runbook"),
     ],
 )
-def test_urls_are_removed(text, expected):
+def test_urls_are_removed(text: Any, expected: Any) -> None:
     assert without_contacts(text) == expected
 
 
 @given(st.text(max_size=80), st.integers(10, 60))
-def test_clipping_keeps_the_words_that_fit(text, length):
+def test_clipping_keeps_the_words_that_fit(text: Any, length: Any) -> None:
     clipped = clip(text, length)
     assert measure(transliterate(clipped)).length <= length
     if clipped != text:
@@ -138,7 +144,7 @@ def test_clipping_keeps_the_words_that_fit(text, length):
         assert text.startswith(clipped.removesuffix("..."))
 
 
-def test_what_counts_twice_is_clipped_as_such():
+def test_what_counts_twice_is_clipped_as_such() -> None:
     assert clip("{a} {b} {c} {d}", 14) == "{a} {b}..."  # 5 + 1 + 5, and the dots
     assert clip("one two three", 13) == "one two three"
     assert clip("one two three", 12) == "one two..."

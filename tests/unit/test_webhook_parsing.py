@@ -1,4 +1,7 @@
+from __future__ import annotations
+
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -9,7 +12,7 @@ from tests.support.webhooks import PAYLOADS, alert, payload, webhook
 
 
 @pytest.mark.parametrize("file", sorted(PAYLOADS.glob("*.json")), ids=lambda file: file.stem)
-def test_reads_every_captured_webhook(file):
+def test_reads_every_captured_webhook(file: Any) -> None:
     given = json.loads(file.read_bytes())
     read = parse_webhook(file.read_bytes())
     assert read.receiver == given["receiver"]
@@ -22,13 +25,13 @@ def test_reads_every_captured_webhook(file):
     assert identity(read) == identity(parse_envelope(file.read_bytes()))
 
 
-def test_reads_what_newer_versions_add():
+def test_reads_what_newer_versions_add() -> None:
     read = parse_webhook(payload("firing-one-0.34"))
     assert read.notification_reason == "first notification"
     assert read.route_labels == {"tier": "1"}
 
 
-def test_only_a_body_without_an_alert_is_refused():
+def test_only_a_body_without_an_alert_is_refused() -> None:
     for body, complaint in [
         (b"", "not JSON"),
         (b"\xff\xfe", "not JSON"),
@@ -42,7 +45,7 @@ def test_only_a_body_without_an_alert_is_refused():
             parse_envelope(body)
 
 
-def without(name, where):
+def without(name: Any, where: Any) -> Any:
     return {key: value for key, value in where.items() if key != name}
 
 
@@ -65,7 +68,7 @@ def without(name, where):
     ],
     ids=str,
 )
-def test_what_is_missing_or_null_loses_no_page(body):
+def test_what_is_missing_or_null_loses_no_page(body: Any) -> None:
     raw = json.dumps(body).encode()
     read = parse_webhook(raw)
     assert [(one.status, one.labels["alertname"]) for one in read.alerts] == [("firing", "InstanceDown")]
@@ -73,7 +76,7 @@ def test_what_is_missing_or_null_loses_no_page(body):
     assert identity(read) == identity(parse_envelope(raw))
 
 
-def test_values_of_labels_become_texts():
+def test_values_of_labels_become_texts() -> None:
     labels = {"up": False, "none": None, "list": [1], "number": 1.5, "text": "x"}
     read = parse_webhook(json.dumps(webhook({**alert(), "labels": labels})).encode())
     assert read.alerts[0].labels == {"up": "false", "none": "", "list": "[1]", "number": "1.5", "text": "x"}
@@ -89,13 +92,13 @@ def test_values_of_labels_become_texts():
     ],
     ids=["a byte order mark", "a byte that is no UTF-8", "half of a surrogate pair", "a line end"],
 )
-def test_text_that_is_not_quite_json_loses_no_page(spoil):
+def test_text_that_is_not_quite_json_loses_no_page(spoil: Any) -> None:
     raw = spoil(json.dumps(webhook(alert())).encode())
     assert parse_webhook(raw).alerts[0].labels["alertname"].endswith("Down")
     assert identity(parse_webhook(raw)) == identity(parse_envelope(raw))
 
 
-def test_what_is_beside_the_point_and_malformed_loses_no_page():
+def test_what_is_beside_the_point_and_malformed_loses_no_page() -> None:
     odd = {**webhook({**alert(), "annotations": None, "endsAt": "never", "generatorURL": 7}), "commonLabels": None,
            "truncatedAlerts": -1, "externalURL": ["x"], "commonAnnotations": "y", "routeLabels": 3}  # fmt: skip
     body = json.dumps(odd).encode()
@@ -107,7 +110,7 @@ def test_what_is_beside_the_point_and_malformed_loses_no_page():
 
 
 @given(st.binary(max_size=300) | st.text(max_size=300).map(str.encode))
-def test_arbitrary_bytes_are_read_or_refused(body):
+def test_arbitrary_bytes_are_read_or_refused(body: Any) -> None:
     try:
         parse_envelope(body)
     except WebhookError:
@@ -122,7 +125,7 @@ json_values = st.recursive(
 
 
 @given(st.data())
-def test_whatever_the_envelope_lets_in_is_a_webhook(data):
+def test_whatever_the_envelope_lets_in_is_a_webhook(data: Any) -> None:
     body = webhook(alert())
     for name in data.draw(st.lists(st.sampled_from([*body, "alerts.0"]), max_size=3)):
         if name == "alerts.0":
@@ -139,7 +142,7 @@ def test_whatever_the_envelope_lets_in_is_a_webhook(data):
     assert identity(parse_webhook(raw)) == identity(envelope)
 
 
-def test_the_same_set_of_alerts_is_the_same_webhook_in_any_order():
+def test_the_same_set_of_alerts_is_the_same_webhook_in_any_order() -> None:
     one, two = alert(instance="a"), alert(instance="b")
     first = parse_webhook(json.dumps(webhook(one, two)).encode())
     second = parse_webhook(json.dumps(webhook(two, one, externalURL="http://other")).encode())
@@ -157,11 +160,11 @@ def test_the_same_set_of_alerts_is_the_same_webhook_in_any_order():
         webhook(alert(), alert(instance="b")),
     ],
 )
-def test_any_difference_makes_another_webhook(other):
+def test_any_difference_makes_another_webhook(other: Any) -> None:
     first = parse_webhook(json.dumps(webhook(alert())).encode())
     assert identity(first) != identity(parse_webhook(json.dumps(other).encode()))
 
 
-def test_the_receiver_it_was_posted_for_makes_another_webhook():
+def test_the_receiver_it_was_posted_for_makes_another_webhook() -> None:
     read = parse_webhook(payload("firing-one"))
     assert identity(read) != identity(read, "db")

@@ -1,7 +1,11 @@
 """Several accounts: they take turns, and stand in for each other."""
 
+from __future__ import annotations
+
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,31 +23,36 @@ from notifier.delivery.accounts import (
 )
 from notifier.delivery.message import Job, Message
 from notifier.delivery.retry import PauseReason
-from notifier.emulator import Fault, FaultKind
+from notifier.emulator import Emulator, Fault, FaultKind
 from notifier.emulator.models import bad_request
-from tests.support.files import ALICE, BOB, account
-from tests.support.pager import ONE, texts
+from tests.support.clock import Hand
+from tests.support.files import ALICE, BOB, Files, account
+from tests.support.fixtures import OTHER
+from tests.support.pager import ONE, Pager, texts
 from tests.support.postgres import both_engines
+from tests.support.service import Running
 from tests.support.webhooks import alert, webhook
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
-FIRST, OTHER = "sms-emu12345-1", "sms-other-1"
+FIRST = "sms-emu12345-1"
 
 
-def pages(pager, count, name="db"):
+def pages(pager: Pager, count: Any, name: Any = "db") -> None:
     pager.post_all([webhook(alert(instance=f"{name}-{n}"), key=f"{name}{n}") for n in range(count)])
 
 
 # -- whose turn it is --------------------------------------------------------------------------------------
 
 
-def message(number, phone=ALICE):
+def message(number: Any, phone: Any = ALICE) -> Any:
     return Message(f"m{number}", None, "ops", "", phone, "text", 1, NOW, NOW, 0)
 
 
 @given(st.dictionaries(st.sampled_from("abcd"), st.integers(1, 5)), st.none() | st.sampled_from("abcde"))
-def test_each_gets_as_many_turns_as_it_has_room_and_none_two_while_another_waits(room, after):
+def test_each_gets_as_many_turns_as_it_has_room_and_none_two_while_another_waits(
+    room: Any, after: Any
+) -> None:
     order = round_robin(room, after)
     assert {name: order.count(name) for name in room} == room
     if order and after in room and len(room) > 1:
@@ -58,7 +67,7 @@ def test_each_gets_as_many_turns_as_it_has_room_and_none_two_while_another_waits
     st.lists(st.sampled_from("ab"), max_size=8),
     st.dictionaries(st.sampled_from("ab"), st.integers(0, 5)),
 )
-def test_nobody_sends_more_than_their_rate_or_out_of_turn(sizes, order, free):
+def test_nobody_sends_more_than_their_rate_or_out_of_turn(sizes: Any, order: Any, free: Any) -> None:
     jobs = [Job(f"j{n}", "text", NOW, tuple(map(message, range(size)))) for n, size in enumerate(sizes)]
     found = assign_accounts(jobs, order, free)
     for name in "ab":
@@ -71,7 +80,7 @@ def test_nobody_sends_more_than_their_rate_or_out_of_turn(sizes, order, free):
         assert len(found) == min(len(jobs), len(order))
 
 
-def paused(until, reason=PauseReason.CREDITS):
+def paused(until: Any, reason: Any = PauseReason.CREDITS) -> Any:
     return Paused(reason, "none left", until, 0)
 
 
@@ -114,12 +123,12 @@ def paused(until, reason=PauseReason.CREDITS):
         ),  # the clock was set back
     ],
 )
-def test_who_may_send_and_how_much(healths, busy, expected):
+def test_who_may_send_and_how_much(healths: Any, busy: Any, expected: Any) -> None:
     most = dict.fromkeys(healths, 4)
     assert free_slots(healths, most, {**dict.fromkeys(healths, 0), **busy}, NOW) == expected
 
 
-def test_who_fails_is_passed_over_for_longer_each_time(make):
+def test_who_fails_is_passed_over_for_longer_each_time(make: Callable[..., Pager]) -> None:
     accounts, now, waits = make().sender.accounts, NOW, []
     for _ in range(8):
         accounts.back_off("a", now)
@@ -135,7 +144,7 @@ def test_who_fails_is_passed_over_for_longer_each_time(make):
     assert accounts.all(["a"])["a"].held_until == NOW + timedelta(seconds=60)
 
 
-def test_a_trial_that_fails_puts_off_the_next_one(make):
+def test_a_trial_that_fails_puts_off_the_next_one(make: Callable[..., Pager]) -> None:
     accounts = make().sender.accounts
     accounts.pause("a", PauseReason.CREDITS, "none left", NOW)
     until = accounts.all(["a"])["a"].paused.until
@@ -147,7 +156,7 @@ def test_a_trial_that_fails_puts_off_the_next_one(make):
 
 
 @both_engines
-def test_accounts_take_turns(make, emulator, other):
+def test_accounts_take_turns(make: Callable[..., Pager], emulator: Emulator, other: Any) -> None:
     pager = make(ovh=[account(emulator), account(other)])
     pages(pager, 6)
     pager.turn()
@@ -160,7 +169,7 @@ def test_accounts_take_turns(make, emulator, other):
     assert (len(texts(emulator)), len(texts(other))) == (4, 4)
 
 
-SPOILT = {
+SPOILT: dict[str, Any] = {
     "out of credits": ({"credits": 0.0}, {"credits": 100.0}),
     "disabled": ({"status": "disable"}, {"status": "enable"}),
     "key revoked": ({"is_valid_credential": False}, {"is_valid_credential": True}),
@@ -170,7 +179,9 @@ SPOILT = {
 
 
 @pytest.mark.parametrize("what", SPOILT)
-def test_another_account_sends_what_one_cannot(make, emulator, other, what):
+def test_another_account_sends_what_one_cannot(
+    make: Callable[..., Pager], emulator: Emulator, other: Any, what: Any
+) -> None:
     spoil, heal = SPOILT[what]
     for name, value in spoil.items():
         setattr(emulator.emulation, name, value)
@@ -191,7 +202,9 @@ def test_another_account_sends_what_one_cannot(make, emulator, other, what):
     assert len(texts(emulator)) >= 2, "it is used again"
 
 
-def test_another_account_sends_what_one_that_cannot_be_reached_should_have(make, emulator, other):
+def test_another_account_sends_what_one_that_cannot_be_reached_should_have(
+    make: Callable[..., Pager], emulator: Emulator, other: Any
+) -> None:
     pager = make(ovh=[account(emulator), account(other)])
     emulator.stop()
     pages(pager, 4)
@@ -202,7 +215,9 @@ def test_another_account_sends_what_one_that_cannot_be_reached_should_have(make,
     assert pager.states() == ["accepted"] * 8, "it is passed over for a while"
 
 
-def test_of_accounts_that_all_fail_each_is_tried(make, emulator, other):
+def test_of_accounts_that_all_fail_each_is_tried(
+    make: Callable[..., Pager], emulator: Emulator, other: Any
+) -> None:
     pager = make(ovh=[account(emulator), account(other)])
     for one in (emulator, other):
         one.emulation.credits = 0.0
@@ -222,7 +237,9 @@ def test_of_accounts_that_all_fail_each_is_tried(make, emulator, other):
     assert sum(pager.count(series) for series in paused) == 0
 
 
-def test_a_sender_that_no_account_may_use_keeps_pages_waiting_until_one_may(make, emulator, other):
+def test_a_sender_that_no_account_may_use_keeps_pages_waiting_until_one_may(
+    make: Callable[..., Pager], emulator: Emulator, other: Any
+) -> None:
     for one in (emulator, other):
         one.emulation.senders = {}
     pager = make(ovh=[account(emulator), account(other)])
@@ -235,7 +252,9 @@ def test_a_sender_that_no_account_may_use_keeps_pages_waiting_until_one_may(make
     assert len(texts(other)) == 1
 
 
-def test_what_the_watch_finds_keeps_pages_from_an_account(make, emulator, other):
+def test_what_the_watch_finds_keeps_pages_from_an_account(
+    make: Callable[..., Pager], emulator: Emulator, other: Any
+) -> None:
     pager = make(ovh=[account(emulator), account(other)])
     watch = pager.workers.account_monitor
     emulator.emulation.credits = 0.0
@@ -257,7 +276,9 @@ def test_what_the_watch_finds_keeps_pages_from_an_account(make, emulator, other)
 BUSY = {"status": 429, "headers": {"Retry-After": "2"}}
 
 
-def test_what_one_account_refuses_waits_for_one_that_is_only_busy(make, emulator, other):
+def test_what_one_account_refuses_waits_for_one_that_is_only_busy(
+    make: Callable[..., Pager], emulator: Emulator, other: Any
+) -> None:
     emulator.emulation.senders = {}
     other.faults.add(Fault(kind=FaultKind.ERROR, **BUSY))
     pager = make(ovh=[account(other), account(emulator)])
@@ -267,7 +288,9 @@ def test_what_one_account_refuses_waits_for_one_that_is_only_busy(make, emulator
     assert len(texts(other)) == 1
 
 
-def test_pages_that_no_account_may_send_now_do_not_stand_before_others(make, emulator, other):
+def test_pages_that_no_account_may_send_now_do_not_stand_before_others(
+    make: Callable[..., Pager], emulator: Emulator, other: Any
+) -> None:
     contacts = [{"name": "alice", "phone": ALICE}, {"name": "bob", "phone": BOB}]
     receivers = [{"name": "ops", "notify": ["alice"]}, {"name": "db", "notify": ["bob"]}]
     pager = make(
@@ -286,13 +309,15 @@ def test_pages_that_no_account_may_send_now_do_not_stand_before_others(make, emu
     assert [sms.receiver for sms in emulator.emulation.accepted] == [BOB]
 
 
-def test_which_refusals_leave_no_account_to_send():
+def test_which_refusals_leave_no_account_to_send() -> None:
     assert unsendable(["a"], ["a", "b"]) == ["a", "a b"]
     assert unsendable(["a", "b"], ["a", "b", "c"]) == ["a b", "a b c"]
     assert unsendable([], ["a", "b"]) == []
 
 
-def test_what_one_account_refuses_goes_by_another_against_which_something_speaks(make, emulator, other):
+def test_what_one_account_refuses_goes_by_another_against_which_something_speaks(
+    make: Callable[..., Pager], emulator: Emulator, other: Any
+) -> None:
     emulator.emulation.senders = {}
     pager = make(ovh=[account(emulator), account(other)])
     pager.sender.accounts.note_problem(OTHER, "it was away a moment ago")
@@ -309,7 +334,9 @@ def test_what_one_account_refuses_goes_by_another_against_which_something_speaks
         ({"message": "[receivers] this account may not send to this country"}, "rejected"),
     ],
 )
-def test_whatever_one_account_refuses_is_tried_by_the_others(make, emulator, other, refusal, last):
+def test_whatever_one_account_refuses_is_tried_by_the_others(
+    make: Callable[..., Pager], emulator: Emulator, other: Any, refusal: Any, last: Any
+) -> None:
     fault = Fault(kind=FaultKind.ERROR, status=400, error_class="Client::BadRequest", times=None, **refusal)
     emulator.faults.add(fault)
     pager = make(ovh=[account(emulator), account(other)])
@@ -322,7 +349,9 @@ def test_whatever_one_account_refuses_is_tried_by_the_others(make, emulator, oth
     assert pager.states() == ["accepted"] * 2 + [last]
 
 
-def test_a_number_that_one_account_holds_for_invalid_is_tried_by_another(make, emulator, other):
+def test_a_number_that_one_account_holds_for_invalid_is_tried_by_another(
+    make: Callable[..., Pager], emulator: Emulator, other: Any
+) -> None:
     """As when its owner has replied STOP to that account."""
     emulator.emulation.invalid_numbers.add(ALICE)
     pager = make(ovh=[account(emulator), account(other)])
@@ -335,7 +364,9 @@ def test_a_number_that_one_account_holds_for_invalid_is_tried_by_another(make, e
     assert pager.states() == ["accepted"] * 2 + ["rejected"]
 
 
-def test_a_page_does_not_wait_as_long_as_the_account_that_failed(make, emulator, other):
+def test_a_page_does_not_wait_as_long_as_the_account_that_failed(
+    make: Callable[..., Pager], emulator: Emulator, other: Any
+) -> None:
     other.faults.add(Fault(kind=FaultKind.ERROR, **BUSY))
     emulator.faults.add(Fault(kind=FaultKind.ERROR, status=429, headers={"Retry-After": "300"}))
     pager = make(ovh=[account(other), account(emulator)])
@@ -345,7 +376,9 @@ def test_a_page_does_not_wait_as_long_as_the_account_that_failed(make, emulator,
     assert len(texts(other)) == 1
 
 
-def test_an_account_that_fails_its_trials_is_left_alone(make, emulator, other):
+def test_an_account_that_fails_its_trials_is_left_alone(
+    make: Callable[..., Pager], emulator: Emulator, other: Any
+) -> None:
     pager = make(ovh=[account(emulator), account(other)])
     emulator.emulation.rules = [("GET", "/*")]
     pages(pager, 2)
@@ -364,7 +397,9 @@ def test_an_account_that_fails_its_trials_is_left_alone(make, emulator, other):
 
 
 @both_engines
-def test_the_account_that_may_have_taken_it_is_asked(make, emulator, other):
+def test_the_account_that_may_have_taken_it_is_asked(
+    make: Callable[..., Pager], emulator: Emulator, other: Any
+) -> None:
     pager = make(ovh=[account(emulator), account(other)])
     emulator.faults.add(Fault(kind=FaultKind.RESET_AFTER, method="POST"))
     pager.post(ONE)
@@ -377,7 +412,9 @@ def test_the_account_that_may_have_taken_it_is_asked(make, emulator, other):
     assert pager.states() == ["delivered"]
 
 
-def test_in_doubt_for_longer_than_settle_timeout_another_account_sends_it(make, emulator, other):
+def test_in_doubt_for_longer_than_settle_timeout_another_account_sends_it(
+    make: Callable[..., Pager], emulator: Emulator, other: Any
+) -> None:
     pager = make(ovh=[account(emulator, settle_timeout="1m"), account(other)])
     emulator.faults.add(Fault(kind=FaultKind.RESET_AFTER, method="POST"))
     pager.post(ONE)
@@ -391,7 +428,9 @@ def test_in_doubt_for_longer_than_settle_timeout_another_account_sends_it(make, 
     assert pager.count("notifier_sms_resent_unsettled_total") == 1
 
 
-def test_what_an_account_has_that_is_no_more_is_sent_by_another(make, emulator, other):
+def test_what_an_account_has_that_is_no_more_is_sent_by_another(
+    make: Callable[..., Pager], emulator: Emulator, other: Any
+) -> None:
     pager = make(ovh=[account(emulator, settle_timeout="1m"), account(other)])
     emulator.faults.add(Fault(kind=FaultKind.HANG_BEFORE, method="POST", seconds=5))
     pager.post(ONE)
@@ -406,7 +445,7 @@ def test_what_an_account_has_that_is_no_more_is_sent_by_another(make, emulator, 
 
 
 @both_engines
-def test_an_account_keeps_to_its_rate(make, emulator):
+def test_an_account_keeps_to_its_rate(make: Callable[..., Pager], emulator: Emulator) -> None:
     pager = make(ovh=[account(emulator, rate={"messages": 2, "per": "10s"})])
     pages(pager, 5)
     sent = []
@@ -417,7 +456,9 @@ def test_an_account_keeps_to_its_rate(make, emulator):
     assert sent == [2] * 10 + [4] * 10 + [5] * 5
 
 
-def test_a_clock_that_was_ahead_does_not_use_up_a_rate(make, emulator):
+def test_a_clock_that_was_ahead_does_not_use_up_a_rate(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = make(ovh=[account(emulator, rate={"messages": 1})])
     pager.hand.move(minutes=20)
     pages(pager, 1)
@@ -428,7 +469,7 @@ def test_a_clock_that_was_ahead_does_not_use_up_a_rate(make, emulator):
     assert pager.states() == ["accepted"] * 2
 
 
-def test_a_rate_that_is_raised_holds_at_once(make, emulator):
+def test_a_rate_that_is_raised_holds_at_once(make: Callable[..., Pager], emulator: Emulator) -> None:
     pager = make(ovh=[account(emulator, rate={"messages": 1, "per": "1h"})])
     pages(pager, 1)
     pager.turn()
@@ -441,7 +482,9 @@ def test_a_rate_that_is_raised_holds_at_once(make, emulator):
 
 
 @pytest.mark.parametrize("engine_name", ["postgresql"])
-def test_replicas_keep_to_a_rate_together(make, emulator, engine_name):
+def test_replicas_keep_to_a_rate_together(
+    make: Callable[..., Pager], emulator: Emulator, engine_name: str
+) -> None:
     rated = [account(emulator, rate={"messages": 3, "per": "10s"})]
     first, second = make(ovh=rated), make(ovh=rated)
     pages(first, 8)
@@ -455,14 +498,18 @@ def test_replicas_keep_to_a_rate_together(make, emulator, engine_name):
     assert len(texts(emulator)) == 6
 
 
-def test_what_is_beyond_the_rate_of_one_goes_by_another(make, emulator, other):
+def test_what_is_beyond_the_rate_of_one_goes_by_another(
+    make: Callable[..., Pager], emulator: Emulator, other: Any
+) -> None:
     pager = make(ovh=[account(emulator, rate={"messages": 1}), account(other)])
     pages(pager, 4)
     pager.turn(2)
     assert (len(texts(emulator)), len(texts(other))) == (1, 3)
 
 
-def test_a_text_to_more_people_than_the_rate_allows_goes_in_parts(make, emulator):
+def test_a_text_to_more_people_than_the_rate_allows_goes_in_parts(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     numbers = [f"+3363998{n:04}" for n in range(5)]
     pager = make(
         ovh=[account(emulator, rate={"messages": 2, "per": "1m"})],
@@ -479,7 +526,9 @@ def test_a_text_to_more_people_than_the_rate_allows_goes_in_parts(make, emulator
 
 
 @both_engines
-def test_receipts_are_asked_of_the_account_that_sent(make, emulator, other):
+def test_receipts_are_asked_of_the_account_that_sent(
+    make: Callable[..., Pager], emulator: Emulator, other: Any
+) -> None:
     """Both number their messages alike."""
     other.emulation.receipts[ALICE] = (2, 23)
     pager = make(ovh=[account(emulator), account(other)])
@@ -490,7 +539,9 @@ def test_receipts_are_asked_of_the_account_that_sent(make, emulator, other):
     assert sorted(pager.states()) == ["delivered", "undelivered"]
 
 
-def test_an_account_that_cannot_be_asked_does_not_hold_up_the_receipts_of_another(make, emulator, other):
+def test_an_account_that_cannot_be_asked_does_not_hold_up_the_receipts_of_another(
+    make: Callable[..., Pager], emulator: Emulator, other: Any
+) -> None:
     pager = make(ovh=[account(emulator), account(other)])
     pages(pager, 2)
     pager.turn()
@@ -503,7 +554,9 @@ def test_an_account_that_cannot_be_asked_does_not_hold_up_the_receipts_of_anothe
     assert pager.states() == ["delivered"] * 2
 
 
-def test_receipts_of_an_account_that_is_no_more_are_given_up_in_the_end(make, emulator, other):
+def test_receipts_of_an_account_that_is_no_more_are_given_up_in_the_end(
+    make: Callable[..., Pager], emulator: Emulator, other: Any
+) -> None:
     pager = make(ovh=[account(emulator), account(other)])
     pages(pager, 2)
     pager.turn()
@@ -517,7 +570,9 @@ def test_receipts_of_an_account_that_is_no_more_are_given_up_in_the_end(make, em
 
 
 @both_engines
-def test_replies_are_read_from_every_account(make, emulator, other, hand, monkeypatch):
+def test_replies_are_read_from_every_account(
+    make: Callable[..., Pager], emulator: Emulator, other: Any, hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Both number their replies alike."""
     for one in (emulator, other):
         one.emulation.clock = lambda: hand().timestamp()
@@ -550,7 +605,9 @@ def test_replies_are_read_from_every_account(make, emulator, other, hand, monkey
 # -- seen from outside -------------------------------------------------------------------------------------
 
 
-def test_readiness_says_which_account_does_not_send(files, run, emulator, other):
+def test_readiness_says_which_account_does_not_send(
+    files: Files, run: Callable[..., Running], emulator: Emulator, other: Any
+) -> None:
     emulator.emulation.credits = 0.0
     running = run(files.write(ovh=[account(emulator), account(other)]))
     running.service.workers.account_monitor.work()
@@ -564,7 +621,9 @@ def test_readiness_says_which_account_does_not_send(files, run, emulator, other)
     assert "send instead" not in answer
 
 
-def test_each_account_may_call_back_with_its_own_secret(files, run, emulator, other):
+def test_each_account_may_call_back_with_its_own_secret(
+    files: Files, run: Callable[..., Running], emulator: Emulator, other: Any
+) -> None:
     secrets = ("first-secret-of-all", "second-secret-of-all")
     made = [account(e, callback_secret=s) for e, s in zip((emulator, other), secrets, strict=True)]
     running = run(files.write(ovh=made))
@@ -575,7 +634,9 @@ def test_each_account_may_call_back_with_its_own_secret(files, run, emulator, ot
     ]
 
 
-def test_the_story_tells_which_account_was_tried(make, emulator, other):
+def test_the_story_tells_which_account_was_tried(
+    make: Callable[..., Pager], emulator: Emulator, other: Any
+) -> None:
     pager = make(ovh=[account(emulator), account(other)])
     emulator.emulation.credits = 0.0
     pager.post(ONE)
@@ -585,7 +646,9 @@ def test_the_story_tells_which_account_was_tried(make, emulator, other):
     assert [one.account for one in details.attempts] == [FIRST, OTHER]
 
 
-def test_jobs_of_an_account_without_a_name_are_found_by_one_with_a_name(make, emulator):
+def test_jobs_of_an_account_without_a_name_are_found_by_one_with_a_name(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = make()
     emulator.faults.add(Fault(kind=FaultKind.RESET_AFTER, method="POST"))
     pager.post(ONE)
@@ -597,12 +660,14 @@ def test_jobs_of_an_account_without_a_name_are_found_by_one_with_a_name(make, em
     assert len(texts(emulator)) == 1
 
 
-def nameless(emulator, **more):
+def nameless(emulator: Emulator, **more: Any) -> Any:
     return {key: value for key, value in account(emulator, **more).items() if key != "service_name"}
 
 
 @pytest.mark.parametrize("is_first", [True, False])
-def test_what_was_sent_without_a_name_is_looked_for_at_its_own_account(make, emulator, other, is_first):
+def test_what_was_sent_without_a_name_is_looked_for_at_its_own_account(
+    make: Callable[..., Pager], emulator: Emulator, other: Any, is_first: Any
+) -> None:
     """One account that grows into a list, at either end of it."""
     pager = make(ovh=nameless(emulator))
     emulator.faults.add(Fault(kind=FaultKind.RESET_AFTER))
@@ -618,7 +683,9 @@ def test_what_was_sent_without_a_name_is_looked_for_at_its_own_account(make, emu
     assert pager.states() == ["delivered"]
 
 
-def test_another_account_that_has_no_name_is_not_taken_for_the_one_that_is_gone(make, emulator, other):
+def test_another_account_that_has_no_name_is_not_taken_for_the_one_that_is_gone(
+    make: Callable[..., Pager], emulator: Emulator, other: Any
+) -> None:
     pager = make(ovh=[account(emulator, settle_timeout="1m")])
     emulator.faults.add(Fault(kind=FaultKind.RESET_AFTER))
     pager.post(ONE)
@@ -631,12 +698,14 @@ def test_another_account_that_has_no_name_is_not_taken_for_the_one_that_is_gone(
     assert pager.count("notifier_sms_resent_unsettled_total") == 1
 
 
-def test_a_reply_counts_once_though_the_account_gets_a_name(make, emulator, hand, monkeypatch):
+def test_a_reply_counts_once_though_the_account_gets_a_name(
+    make: Callable[..., Pager], emulator: Emulator, hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
     emulator.emulation.clock = lambda: hand().timestamp()
     monkeypatch.setattr("notifier.ovh.client.time.time", lambda: hand().timestamp())
     steps = [{"after": "10m", "notify": ["bob"]}, {"after": "10m", "notify": ["+33639980003"]}]
 
-    def taking(make_one):
+    def taking(make_one: Any) -> Any:
         made = make_one(emulator, sender_for_response=True)
         del made["sender"]
         return [made]
@@ -657,11 +726,13 @@ def test_a_reply_counts_once_though_the_account_gets_a_name(make, emulator, hand
     assert sorted({sms.receiver for sms in emulator.emulation.accepted}) == [ALICE, BOB]
 
 
-def test_a_job_keeps_its_account_when_it_is_split(make, emulator, other):
+def test_a_job_keeps_its_account_when_it_is_split(
+    make: Callable[..., Pager], emulator: Emulator, other: Any
+) -> None:
     numbers = [f"+3363998{n:04}" for n in range(4)]
     take = emulator.emulation.send
 
-    def refusing(body, virtual_number=None):
+    def refusing(body: Any, virtual_number: Any = None) -> Any:
         if numbers[1] in body.get("receivers", ()):
             raise bad_request("[receivers] is not valid")
         return take(body, virtual_number)
@@ -674,7 +745,7 @@ def test_a_job_keeps_its_account_when_it_is_split(make, emulator, other):
     assert [sms.receiver for sms in other.emulation.accepted] == [numbers[1]]
 
 
-def test_ids_are_of_their_account(make, emulator, other):
+def test_ids_are_of_their_account(make: Callable[..., Pager], emulator: Emulator, other: Any) -> None:
     pager = make(ovh=[account(emulator), account(other)])
     pages(pager, 1)
     pager.turn()
@@ -686,11 +757,11 @@ def test_ids_are_of_their_account(make, emulator, other):
 # -- commands ----------------------------------------------------------------------------------------------
 
 
-def notifier(*arguments):
+def notifier(*arguments: Any) -> Any:
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
-def test_commands_ask_each_account(files, emulator, other):
+def test_commands_ask_each_account(files: Files, emulator: Emulator, other: Any) -> None:
     other.emulation.credits = 0.0
     file = files.write(ovh=[account(emulator), account(other)])
     checked = notifier("check", "--config", file, "--online")
@@ -706,7 +777,9 @@ def test_commands_ask_each_account(files, emulator, other):
     assert f"{FIRST}: OVHcloud cannot be asked: 403" in told.stderr
 
 
-def test_a_test_message_goes_by_the_account_that_is_named(files, emulator, other):
+def test_a_test_message_goes_by_the_account_that_is_named(
+    files: Files, emulator: Emulator, other: Any
+) -> None:
     file = files.write(ovh=[account(emulator), account(other)])
     assert notifier("send", "--config", file, "--to", "alice", "--account", OTHER, "hello").exit_code == 0
     assert notifier("send", "--config", file, "--to", "alice", "hello").exit_code == 0
@@ -715,7 +788,9 @@ def test_a_test_message_goes_by_the_account_that_is_named(files, emulator, other
     assert f'there is no account "sms-x" under ovh; known are {FIRST}, {OTHER}' in wrong.stderr
 
 
-def test_a_key_is_obtained_for_the_account_that_is_named(files, emulator, other):
+def test_a_key_is_obtained_for_the_account_that_is_named(
+    files: Files, emulator: Emulator, other: Any
+) -> None:
     made = [{**account(one), "consumer_key_file": f"key-{n}"} for n, one in enumerate((emulator, other))]
     for one in made:
         del one["consumer_key"]
@@ -728,7 +803,9 @@ def test_a_key_is_obtained_for_the_account_that_is_named(files, emulator, other)
     assert f'there is no account "sms-x"; known are {FIRST}, {OTHER}' in wrong.stderr
 
 
-def test_what_one_account_refused_is_tried_again_when_the_accounts_are_changed(make, emulator, other):
+def test_what_one_account_refused_is_tried_again_when_the_accounts_are_changed(
+    make: Callable[..., Pager], emulator: Emulator, other: Any
+) -> None:
     """Else a page waits for ever if the only account left refused it before it was mended."""
     senders, emulator.emulation.senders = emulator.emulation.senders, {}
     other.faults.add(Fault(kind=FaultKind.ERROR, status=429, headers={"Retry-After": "300"}, times=None))
@@ -742,7 +819,9 @@ def test_what_one_account_refused_is_tried_again_when_the_accounts_are_changed(m
     assert [sms.receiver for sms in emulator.emulation.accepted] == [ALICE]
 
 
-def test_what_one_account_refuses_for_its_content_another_may_send(make, emulator, other):
+def test_what_one_account_refuses_for_its_content_another_may_send(
+    make: Callable[..., Pager], emulator: Emulator, other: Any
+) -> None:
     spam = {"status": 400, "error_class": "Client::BadRequest", "message": "message identified as spam"}
     emulator.faults.add(Fault(kind=FaultKind.ERROR, times=None, **spam))
     pager = make(ovh=[account(emulator), account(other)], limits={"per_contact": None})

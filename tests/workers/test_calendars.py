@@ -1,10 +1,15 @@
 """Schedules kept in calendars: what they may hold, and what is made of those that cannot be had."""
 
+from __future__ import annotations
+
 import http.server
 import json
 import threading
 import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -14,20 +19,22 @@ from icalendar import Calendar as ICalendar
 from typer.testing import CliRunner
 
 from notifier.cli.app import app
+from notifier.emulator import Emulator
 from notifier.oncall import calendars
 from notifier.oncall.calendars import CalendarError, Event, feed, fetch, match_contacts, parse
 from notifier.oncall.schedules import Shift
 from notifier.reload import load as load_all
-from tests.support.pager import ONE
+from tests.support.files import Files
+from tests.support.pager import ONE, Pager
 
 PARIS = ZoneInfo("Europe/Paris")
 
 
-def at(text):
+def at(text: Any) -> Any:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
-def ics(*events):
+def ics(*events: Any) -> Any:
     body = "".join(
         f"BEGIN:VEVENT\r\nUID:{n}\r\nDTSTAMP:20260101T000000Z\r\n{e}\r\nEND:VEVENT\r\n"
         for n, e in enumerate(events)
@@ -47,7 +54,7 @@ BAD_EVENTS = {
 
 
 @pytest.mark.parametrize("bad", BAD_EVENTS.values(), ids=BAD_EVENTS)
-def test_a_bad_event_spoils_no_other(bad, monkeypatch):
+def test_a_bad_event_spoils_no_other(bad: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calendars, "WHOLE_TIMEOUT", 1.0)
     good = WEEKLY + "RRULE:FREQ=WEEKLY;INTERVAL=2\r\nSUMMARY:alice"
     found = parse(ics(good, bad, good), PARIS, at("2026-01-10T00:00"), at("2026-02-05T00:00"))
@@ -58,7 +65,7 @@ def test_a_bad_event_spoils_no_other(bad, monkeypatch):
     ]
 
 
-def test_recurring_floating_and_whole_day_events_are_understood():
+def test_recurring_floating_and_whole_day_events_are_understood() -> None:
     found = parse(
         ics(
             WEEKLY + "RRULE:FREQ=WEEKLY;INTERVAL=2\r\nSUMMARY:alice",
@@ -90,7 +97,7 @@ def test_recurring_floating_and_whole_day_events_are_understood():
         ((), None),
     ],
 )
-def test_whom_an_event_names(names, contact):
+def test_whom_an_event_names(names: Any, contact: Any) -> None:
     found, unknown = match_contacts(
         [Event(at("2026-01-01T00:00"), at("2026-01-02T00:00"), names)], ["alice", "bob"]
     )
@@ -109,7 +116,7 @@ def test_whom_an_event_names(names, contact):
     ],
     ids=["empty", "html", "cut off", "not UTF-8", "every second"],
 )  # fmt: skip
-def test_a_broken_calendar_is_a_clear_error(data, reason, monkeypatch):
+def test_a_broken_calendar_is_a_clear_error(data: Any, reason: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     if not reason:  # it takes as long as it may; the others need time to start on a busy machine
         monkeypatch.setattr(calendars, "_PARSE_TIMEOUT", 4.0)
     with pytest.raises(CalendarError, match="cannot be read") as caught:
@@ -120,7 +127,7 @@ def test_a_broken_calendar_is_a_clear_error(data, reason, monkeypatch):
 
 @settings(max_examples=4)
 @given(st.binary(max_size=300))
-def test_whatever_a_calendar_holds_it_is_read_or_refused(noise):
+def test_whatever_a_calendar_holds_it_is_read_or_refused(noise: Any) -> None:
     try:
         parse(b"BEGIN:VCALENDAR\r\n" + noise, PARIS, at("2026-01-01T00:00"), at("2026-02-01T00:00"))
     except CalendarError:
@@ -128,10 +135,11 @@ def test_whatever_a_calendar_holds_it_is_read_or_refused(noise):
 
 
 @pytest.fixture
-def server():
+def server() -> Iterator[Any]:
     class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            status, body = self.server.answer
+        def do_GET(self) -> None:
+            server: Any = self.server
+            status, body = server.answer
             if callable(body):
                 body(self)
                 return
@@ -139,10 +147,10 @@ def server():
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, *_):
+        def log_message(self, *_: Any) -> None:
             pass
 
-    running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    running: Any = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     running.daemon_threads = True
     running.url = f"http://127.0.0.1:{running.server_port}/rota.ics"
     thread = threading.Thread(target=running.serve_forever, daemon=True)
@@ -152,7 +160,7 @@ def server():
     running.server_close()
 
 
-def trickle(handler):
+def trickle(handler: Any) -> None:
     handler.send_response(200)
     handler.end_headers()
     for _ in range(100):
@@ -163,14 +171,16 @@ def trickle(handler):
         time.sleep(0.05)
 
 
-def test_a_calendar_is_fetched(server, tmp_path):
+def test_a_calendar_is_fetched(server: Any, tmp_path: Path) -> None:
     server.answer = 200, b"hello"
     assert fetch(server.url) == b"hello"
     (tmp_path / "rota.ics").write_bytes(b"file")
     assert fetch(str(tmp_path / "rota.ics")) == b"file"
 
 
-def test_what_is_missing_huge_or_slow_is_a_clear_error(server, tmp_path, monkeypatch):
+def test_what_is_missing_huge_or_slow_is_a_clear_error(
+    server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     server.answer = 404, b""
     with pytest.raises(CalendarError, match="the server answers 404"):
         fetch(server.url)
@@ -187,8 +197,8 @@ def test_what_is_missing_huge_or_slow_is_a_clear_error(server, tmp_path, monkeyp
         fetch(server.url)
 
 
-def test_an_event_that_was_cancelled_does_not_count():
-    def event(name, more=""):
+def test_an_event_that_was_cancelled_does_not_count() -> None:
+    def event(name: Any, more: Any = "") -> Any:
         return (
             f"BEGIN:VEVENT\r\nUID:{name}\r\nDTSTAMP:20260101T000000Z\r\nDTSTART:20260105T080000Z\r\n"
             f"DTEND:20260112T080000Z\r\nSUMMARY:{name}\r\n{more}END:VEVENT\r\n"
@@ -200,7 +210,7 @@ def test_an_event_that_was_cancelled_does_not_count():
     assert [one.names for one in found] == [("bob",)]
 
 
-def test_what_is_subscribed_to_can_be_read_back():
+def test_what_is_subscribed_to_can_be_read_back() -> None:
     shifts = [Shift("rota", "alice", at("2026-01-05T08:00"), at("2026-01-12T08:00")),
               Shift("rota", None, at("2026-01-12T08:00"), at("2026-01-13T08:00"))]  # fmt: skip
     data = feed("On call: rota", shifts, at("2026-01-01T00:00"))
@@ -212,23 +222,23 @@ def test_what_is_subscribed_to_can_be_read_back():
 # -- the watch ---------------------------------------------------------------------------------------------
 
 
-def kept_in(source):
+def kept_in(source: Any) -> Any:
     return {"schedules": [{"name": "rota", "time_zone": "Europe/Paris", "ics": source}],
             "receivers": [{"name": "ops", "notify": ["rota"]}]}  # fmt: skip
 
 
-def watching(pager):
+def watching(pager: Pager) -> Any:
     return pager.workers.calendars
 
 
-def on_call(pager):
+def on_call(pager: Pager) -> Any:
     return pager.current.runtime.schedules["rota"].on_call(pager.hand())
 
 
 DAILY = "DTSTART;TZID=Europe/Paris:20260101T000000\r\nDTEND;TZID=Europe/Paris:20260102T000000\r\nRRULE:FREQ=DAILY\r\n"
 
 
-def test_the_last_good_copy_holds_and_its_age_is_told(make, server):
+def test_the_last_good_copy_holds_and_its_age_is_told(make: Callable[..., Pager], server: Any) -> None:
     server.answer = 200, ics(DAILY + "SUMMARY:alice", DAILY + "SUMMARY:nobody we know")
     pager = make(**kept_in(server.url))
     watch = watching(pager)
@@ -252,7 +262,9 @@ def test_the_last_good_copy_holds_and_its_age_is_told(make, server):
     assert pager.count('notifier_calendar_age_seconds{schedule="rota"}') == 0
 
 
-def test_a_calendar_that_names_who_is_no_contact_any_more_is_a_hole(make, server, emulator):
+def test_a_calendar_that_names_who_is_no_contact_any_more_is_a_hole(
+    make: Callable[..., Pager], server: Any, emulator: Emulator
+) -> None:
     server.answer = 200, ics(DAILY + "SUMMARY:alice")
     pager = make(**kept_in(server.url))
     watching(pager).work()
@@ -269,7 +281,7 @@ def test_a_calendar_that_names_who_is_no_contact_any_more_is_a_hole(make, server
     assert [sms.receiver for sms in emulator.emulation.accepted] == ["+33639980002"]
 
 
-def test_a_broken_copy_changes_nothing(make, server):
+def test_a_broken_copy_changes_nothing(make: Callable[..., Pager], server: Any) -> None:
     server.answer = 200, ics(DAILY + "SUMMARY:alice")
     pager = make(**kept_in(server.url))
     watch = watching(pager)
@@ -280,12 +292,12 @@ def test_a_broken_copy_changes_nothing(make, server):
 
 
 def test_a_calendar_that_cannot_be_read_is_tried_less_and_less_often_until_a_reload(
-    make, server, monkeypatch
-):
-    read = []
-    monkeypatch.setattr(calendars, "parse", lambda *given: read.append(pager.hand()) or parse(*given))
+    make: Callable[..., Pager], server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Any] = []
     server.answer = 200, b"nonsense"
     pager = make(**kept_in(server.url))
+    monkeypatch.setattr(calendars, "parse", lambda *given: read.append(pager.hand()) or parse(*given))
     watch = watching(pager)
     start = pager.hand()
     for _ in range(200):
@@ -305,11 +317,13 @@ def test_a_calendar_that_cannot_be_read_is_tried_less_and_less_often_until_a_rel
     assert on_call(pager) == "bob", "a calendar that can be read rests for nothing"
 
 
-def test_a_reload_while_a_calendar_is_read_has_it_read_again(make, server, monkeypatch):
+def test_a_reload_while_a_calendar_is_read_has_it_read_again(
+    make: Callable[..., Pager], server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pager = make(**kept_in(server.url))
     watch = watching(pager)
 
-    def parse_meanwhile(*given):
+    def parse_meanwhile(*given: Any) -> Any:
         watch.wake()
         server.answer = 200, ics(DAILY + "SUMMARY:alice")
         return parse(*given)
@@ -322,7 +336,7 @@ def test_a_reload_while_a_calendar_is_read_has_it_read_again(make, server, monke
     assert on_call(pager) == "alice"
 
 
-def test_commands_read_calendars(files, tmp_path):
+def test_commands_read_calendars(files: Files, tmp_path: Path) -> None:
     now = datetime.now(UTC)
     event = f"DTSTART:{now - timedelta(days=1):%Y%m%dT%H%M%SZ}\r\nDTEND:{now + timedelta(days=1):%Y%m%dT%H%M%SZ}\r\nSUMMARY:"
     (tmp_path / "rota.ics").write_bytes(ics(event + "bob", event + "Holidays"))

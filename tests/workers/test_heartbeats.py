@@ -1,33 +1,42 @@
 """Heartbeats: seen, lost, back; a service that was down itself; the watchdog."""
 
+from __future__ import annotations
+
 import http.server
 import math
 import threading
+from collections.abc import Callable, Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from notifier.config.secrets import secrets_of
+from notifier.emulator import Emulator
 from notifier.store.schema import notifications
+from notifier.workers.actions import Via
 from notifier.workers.watchdog import Watchdog
+from tests.support.files import Files
+from tests.support.pager import Pager
 from tests.support.postgres import both_engines
 from tests.support.processes import wait_for
+from tests.support.service import Running
 from tests.support.team import team, the_incident, told
 from tests.support.webhooks import alert, webhook
 
 BEAT = {"name": "watchdog", "matchers": ['alertname="Watchdog"'], "timeout": "10m", "receiver": "ops"}
 
 
-def beating(*steps, **receiver):
+def beating(*steps: Any, **receiver: Any) -> Any:
     return {**team(*steps, **receiver), "heartbeats": [BEAT]}
 
 
-def beat(pager, **labels):
+def beat(pager: Pager, **labels: Any) -> None:
     pager.post(webhook(alert("Watchdog", **labels), key="watchdog"))
     pager.turn()
 
 
-def test_a_heartbeat_pages_nobody_and_is_remembered(make, emulator):
+def test_a_heartbeat_pages_nobody_and_is_remembered(make: Callable[..., Pager], emulator: Emulator) -> None:
     pager = make(**beating())
     beat(pager)
     pager.hand.move(minutes=3)
@@ -40,14 +49,16 @@ def test_a_heartbeat_pages_nobody_and_is_remembered(make, emulator):
         assert connection.execute(notifications.select()).all() == []
 
 
-def test_alerts_beside_a_heartbeat_page(make, emulator):
+def test_alerts_beside_a_heartbeat_page(make: Callable[..., Pager], emulator: Emulator) -> None:
     pager = make(**beating())
     pager.post(webhook(alert("Watchdog"), alert("A", instance="db-1")))
     pager.turn()
     assert [text for _, text in told(emulator)] == ["FIRING #1 A db-1 since 12:13"]
 
 
-def test_when_none_comes_the_monitoring_is_silent_and_when_it_does_it_is_back(make, emulator):
+def test_when_none_comes_the_monitoring_is_silent_and_when_it_does_it_is_back(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = make(**beating(("10m", ["bob"])))
     beat(pager)
     pager.run(595, step=5)
@@ -73,13 +84,13 @@ def test_when_none_comes_the_monitoring_is_silent_and_when_it_does_it_is_back(ma
     assert len(told(emulator)) == 4
 
 
-def test_one_that_never_came_is_lost_too(make, emulator):
+def test_one_that_never_came_is_lost_too(make: Callable[..., Pager], emulator: Emulator) -> None:
     pager = make(**beating())
     pager.run(620, step=5)
     assert len(told(emulator)) == 1
 
 
-def test_a_resolved_heartbeat_is_no_sign_of_life(make, emulator):
+def test_a_resolved_heartbeat_is_no_sign_of_life(make: Callable[..., Pager], emulator: Emulator) -> None:
     pager = make(**beating())
     beat(pager)
     pager.hand.move(seconds=30)
@@ -89,7 +100,7 @@ def test_a_resolved_heartbeat_is_no_sign_of_life(make, emulator):
     assert len(told(emulator)) == 1
 
 
-def test_a_restart_does_not_lose_the_time_last_seen(make, emulator):
+def test_a_restart_does_not_lose_the_time_last_seen(make: Callable[..., Pager], emulator: Emulator) -> None:
     pager = make(**beating())
     beat(pager)
     pager.run(300, step=5)
@@ -100,7 +111,7 @@ def test_a_restart_does_not_lose_the_time_last_seen(make, emulator):
     assert len(told(emulator)) == 1
 
 
-def test_a_notifier_that_was_down_itself_says_so(make, emulator):
+def test_a_notifier_that_was_down_itself_says_so(make: Callable[..., Pager], emulator: Emulator) -> None:
     pager = make(**beating())
     beat(pager)
     pager.run(60, step=5)
@@ -114,7 +125,9 @@ def test_a_notifier_that_was_down_itself_says_so(make, emulator):
 
 
 @both_engines
-def test_a_second_restart_does_not_forget_that_it_was_down(make, emulator):
+def test_a_second_restart_does_not_forget_that_it_was_down(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = make(**beating())
     beat(pager)
     pager.run(60, step=5)
@@ -127,7 +140,7 @@ def test_a_second_restart_does_not_forget_that_it_was_down(make, emulator):
     assert text.endswith("Notifier itself was down for 2h of it")
 
 
-def test_a_clock_that_was_set_back_hides_no_silence(make, emulator):
+def test_a_clock_that_was_set_back_hides_no_silence(make: Callable[..., Pager], emulator: Emulator) -> None:
     pager = make(**beating())
     beat(pager)
     pager.run(60, step=5)
@@ -139,7 +152,7 @@ def test_a_clock_that_was_set_back_hides_no_silence(make, emulator):
     assert [text.split(" ")[0] for _, text in told(emulator)] == ["FIRING", "RESOLVED"]
 
 
-def test_a_heartbeat_that_waits_to_be_planned_counts(make, emulator):
+def test_a_heartbeat_that_waits_to_be_planned_counts(make: Callable[..., Pager], emulator: Emulator) -> None:
     pager = make(**beating())
     beat(pager)
     for _ in range(12):
@@ -152,7 +165,9 @@ def test_a_heartbeat_that_waits_to_be_planned_counts(make, emulator):
     assert told(emulator) == []
 
 
-def test_a_notifier_that_was_down_blames_nobody_when_the_heartbeat_is_there(make, emulator):
+def test_a_notifier_that_was_down_blames_nobody_when_the_heartbeat_is_there(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = make(**beating())
     beat(pager)
     pager.hand.move(hours=2)
@@ -164,7 +179,9 @@ def test_a_notifier_that_was_down_blames_nobody_when_the_heartbeat_is_there(make
 
 
 @pytest.mark.parametrize("hours", [3, -3])
-def test_a_clock_that_jumps_makes_no_silence(make, emulator, hours):
+def test_a_clock_that_jumps_makes_no_silence(
+    make: Callable[..., Pager], emulator: Emulator, hours: Any
+) -> None:
     pager = make(**beating())
     beat(pager)
     pager.run(60, step=5)
@@ -175,7 +192,9 @@ def test_a_clock_that_jumps_makes_no_silence(make, emulator, hours):
     assert told(emulator) == []
 
 
-def test_a_heartbeat_that_is_waited_for_no_more_is_closed(make, emulator):
+def test_a_heartbeat_that_is_waited_for_no_more_is_closed(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = make(**beating())
     pager.run(620, step=5)
     pager.reload(**team())
@@ -184,10 +203,12 @@ def test_a_heartbeat_that_is_waited_for_no_more_is_closed(make, emulator):
     assert len(told(emulator)) == 1
 
 
-def test_the_silence_is_acknowledged_like_any_incident(make, emulator):
+def test_the_silence_is_acknowledged_like_any_incident(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = make(**beating(("10m", ["bob"])))
     pager.run(620, step=5)
-    pager.actions.acknowledge(the_incident(pager).id, "alice", "api")
+    pager.actions.acknowledge(the_incident(pager).id, "alice", Via.API)
     pager.run(1200, step=30)
     assert len(told(emulator)) == 1
 
@@ -201,7 +222,7 @@ def test_the_silence_is_acknowledged_like_any_incident(make, emulator):
         ({"matchers": ["a=~("]}, "in 'a=~('"),
     ],
 )
-def test_what_is_wrong_with_a_heartbeat_is_said(files, change, expected):
+def test_what_is_wrong_with_a_heartbeat_is_said(files: Files, change: Any, expected: Any) -> None:
     from notifier.config.loading import load
 
     loading = load(files.write(heartbeats=[{**BEAT, **change}]))
@@ -212,17 +233,19 @@ def test_what_is_wrong_with_a_heartbeat_is_said(files, change, expected):
 
 
 @pytest.fixture
-def switch():
+def switch() -> Iterator[Any]:
     class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
+        server: Any
+
+        def do_GET(self) -> None:
             self.server.calls.append(self.path)
             self.send_response(self.server.status)
             self.end_headers()
 
-        def log_message(self, *_):
+        def log_message(self, *_: Any) -> None:
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server: Any = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.calls, server.status = [], 200
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server
@@ -230,7 +253,9 @@ def switch():
     server.server_close()
 
 
-def test_a_watchdog_that_was_never_called_is_late_from_its_first_turn_and_none_is_never(make):
+def test_a_watchdog_that_was_never_called_is_late_from_its_first_turn_and_none_is_never(
+    make: Callable[..., Pager],
+) -> None:
     series = "notifier_watchdog_last_success_timestamp_seconds"
     pager = make()
     watchdog, first = Watchdog(pager.context, lambda: False), pager.hand()
@@ -243,7 +268,7 @@ def test_a_watchdog_that_was_never_called_is_late_from_its_first_turn_and_none_i
     assert pager.count(series) == first.timestamp()
 
 
-def test_the_watchdog_is_told_that_this_service_lives(make, switch):
+def test_the_watchdog_is_told_that_this_service_lives(make: Callable[..., Pager], switch: Any) -> None:
     url = f"http://127.0.0.1:{switch.server_port}/ping/secret"
     pager = make(watchdog={"url": url, "every": "30s"})
     is_well = [True]
@@ -261,12 +286,14 @@ def test_the_watchdog_is_told_that_this_service_lives(make, switch):
     is_well[0] = True
 
 
-def test_without_a_watchdog_nothing_is_called(make):
+def test_without_a_watchdog_nothing_is_called(make: Callable[..., Pager]) -> None:
     pager = make(**team())
     assert Watchdog(pager.context, lambda: True).work() == 5.0
 
 
-def test_a_heartbeat_that_is_configured_again_is_waited_for_from_then_on(make, emulator):
+def test_a_heartbeat_that_is_configured_again_is_waited_for_from_then_on(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = make(**beating())
     beat(pager)
     pager.reload(**{**beating(), "heartbeats": []})
@@ -284,12 +311,12 @@ def test_a_heartbeat_that_is_configured_again_is_waited_for_from_then_on(make, e
 
 
 def test_a_heartbeat_that_cannot_be_judged_delays_no_other_and_is_paged_when_it_is_silent(
-    make, emulator, monkeypatch
-):
+    make: Callable[..., Pager], emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pager = make(**{**beating(), "heartbeats": [{**BEAT, "name": "bad"}, BEAT]})
     real = pager.heartbeats._judge
 
-    def judge(one, *rest):
+    def judge(one: Any, *rest: Any) -> None:
         if one.name == "bad":
             raise RuntimeError("a fault")
         real(one, *rest)
@@ -311,7 +338,9 @@ def test_a_heartbeat_that_cannot_be_judged_delays_no_other_and_is_paged_when_it_
     assert pager.heartbeats.set_aside.items() == {}
 
 
-def test_repetitions_of_a_heartbeat_within_the_dedupe_window_are_signs_of_life(files, run):
+def test_repetitions_of_a_heartbeat_within_the_dedupe_window_are_signs_of_life(
+    files: Files, run: Callable[..., Running]
+) -> None:
     running = run(files.write(**{**beating(), "heartbeats": [{**BEAT, "timeout": "3m"}]}))
     seen = 'notifier_heartbeat_last_seen_timestamp_seconds{heartbeat="watchdog"}'
     body = webhook(alert("Watchdog"), key="watchdog")

@@ -1,13 +1,17 @@
 """Incidents: opened, escalated, acknowledged, joined, resolved; with time moved by hand."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.emulator import Fault, FaultKind
+from notifier.emulator import Emulator, Fault, FaultKind
 from notifier.incidents.lifecycle import (
     IncidentState,
     Policy,
@@ -21,7 +25,7 @@ from notifier.store.incidents import last_number
 from notifier.store.records import IncidentChange
 from notifier.workers.actions import ActionOutcome, Via
 from tests.support.files import ALICE, BOB
-from tests.support.pager import ONE
+from tests.support.pager import ONE, Pager
 from tests.support.postgres import both_engines
 from tests.support.team import CONTACTS, firing, later, over, person, team, the_incident, told
 from tests.support.webhooks import alert, webhook
@@ -32,7 +36,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 # -- decisions ---------------------------------------------------------------------------------------------
 
 
-def whom(*gaps):
+def whom(*gaps: Any) -> Any:
     return lambda names: tuple(name for name in names if name not in gaps)
 
 
@@ -46,7 +50,7 @@ LADDER = Policy(
 )
 
 
-def test_steps_are_taken_in_turn_and_start_over():
+def test_steps_are_taken_in_turn_and_start_over() -> None:
     step, round_, now, taken = 0, 0, NOW, []
     while True:
         outcome = next_step(LADDER, step, round_, now, whom())
@@ -57,37 +61,37 @@ def test_steps_are_taken_in_turn_and_start_over():
     assert taken == [(("a",), 0), (("b",), 10), (("c",), 25), (("a",), 40), (("b",), 50), (("c",), 65)]
 
 
-def test_a_hole_gives_way_to_the_next_step_at_once():
+def test_a_hole_gives_way_to_the_next_step_at_once() -> None:
     outcome = next_step(LADDER, 0, 0, NOW, whom("a"))
     assert (outcome.recipients, outcome.step, outcome.due_at) == (("b",), 2, NOW + timedelta(minutes=15))
     outcome = next_step(LADDER, 0, 0, NOW, whom("a", "b"))
     assert (outcome.recipients, outcome.step, outcome.round) == (("c",), 0, 1)
 
 
-def test_where_nobody_is_to_be_had_the_steps_go_on_in_their_time():
+def test_where_nobody_is_to_be_had_the_steps_go_on_in_their_time() -> None:
     outcome = next_step(LADDER, 0, 0, NOW, whom("a", "b", "c"))
     assert (outcome.recipients, outcome.step, outcome.due_at) == ((), 1, NOW + timedelta(minutes=10))
 
 
-def test_a_policy_that_was_shortened_takes_its_last_step():
+def test_a_policy_that_was_shortened_takes_its_last_step() -> None:
     assert next_step(LADDER, 7, 1, NOW, whom()).recipients == ("c",)
 
 
 @given(last=st.integers(0, 1200), in_use=st.sets(st.integers(1, 999), max_size=999))
-def test_numbers_are_small_and_not_in_use(last, in_use):
+def test_numbers_are_small_and_not_in_use(last: Any, in_use: Any) -> None:
     number = next_number(last, in_use)
     assert number not in in_use
     assert 1 <= number <= (999 if len(in_use) < 999 else 9999)
 
 
-def test_numbers_go_round():
+def test_numbers_go_round() -> None:
     assert next_number(0, ()) == 1
     assert next_number(6, {7, 8}) == 9
     assert next_number(999, {1}) == 2
     assert next_number(5, set(range(1, 1000))) == 1000
 
 
-def test_an_alert_that_was_known_is_not_new():
+def test_an_alert_that_was_known_is_not_new() -> None:
     assert classify_webhook(None, ()) is Reason.NOTHING
     assert classify_webhook(None, {"a"}) is Reason.OPENED
 
@@ -95,7 +99,7 @@ def test_an_alert_that_was_known_is_not_new():
 # -- a page and its incident -------------------------------------------------------------------------------
 
 
-def test_an_incident_opens_once_while_anything_fires(make, emulator):
+def test_an_incident_opens_once_while_anything_fires(make: Callable[..., Pager], emulator: Emulator) -> None:
     pager = make(**team())
     pager.post(firing("A"))
     pager.turn()
@@ -110,7 +114,7 @@ def test_an_incident_opens_once_while_anything_fires(make, emulator):
     assert [who for who, _ in told(emulator)] == ["alice"] * 3
 
 
-def test_groups_and_receivers_have_incidents_of_their_own(make):
+def test_groups_and_receivers_have_incidents_of_their_own(make: Callable[..., Pager]) -> None:
     pager = make(
         contacts=CONTACTS,
         receivers=[{"name": "ops", "notify": ["alice"]}, {"name": "db", "notify": ["bob"]}],
@@ -125,7 +129,7 @@ def test_groups_and_receivers_have_incidents_of_their_own(make):
 
 
 @both_engines
-def test_nobody_answers_and_the_next_is_paged(make, emulator):
+def test_nobody_answers_and_the_next_is_paged(make: Callable[..., Pager], emulator: Emulator) -> None:
     pager = make(**team(("10m", ["bob"]), ("15m", ["carol", "alice"])))
     pager.post(firing("A"))
     pager.turn()
@@ -140,7 +144,7 @@ def test_nobody_answers_and_the_next_is_paged(make, emulator):
     assert pager.count('notifier_escalations_total{receiver="ops"}') == 2
 
 
-def test_steps_start_over_as_often_as_wanted(make, emulator):
+def test_steps_start_over_as_often_as_wanted(make: Callable[..., Pager], emulator: Emulator) -> None:
     pager = make(**team(("5m", ["bob"]), repeat=2))
     pager.post(firing("A"))
     pager.turn()
@@ -148,7 +152,9 @@ def test_steps_start_over_as_often_as_wanted(make, emulator):
     assert [who for who, _ in told(emulator)] == ["alice", "bob"] * 3
 
 
-def test_who_is_on_call_is_decided_when_the_step_comes(make, emulator):
+def test_who_is_on_call_is_decided_when_the_step_comes(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     rotation = {"start": "2026-11-22T12:25", "every": "1d", "contacts": ["bob", "alice"]}
     before = {"start": "2026-11-01T12:25", "every": "1d", "contacts": ["carol"]}
     pager = make(
@@ -161,7 +167,9 @@ def test_who_is_on_call_is_decided_when_the_step_comes(make, emulator):
     assert [who for who, _ in told(emulator)] == ["carol", "bob"]
 
 
-def test_a_page_that_meets_a_hole_goes_to_the_next_step_at_once(make, emulator):
+def test_a_page_that_meets_a_hole_goes_to_the_next_step_at_once(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     rotation = {"start": "2030-01-01T00:00", "every": "1d", "contacts": ["bob"]}
     pager = make(
         schedules=[{"name": "rota", "rotations": [rotation]}],
@@ -174,7 +182,9 @@ def test_a_page_that_meets_a_hole_goes_to_the_next_step_at_once(make, emulator):
     assert [who for who, _ in told(emulator)] == ["carol", "alice"]
 
 
-def test_where_everything_is_a_hole_somebody_is_paged_all_the_same(make, emulator):
+def test_where_everything_is_a_hole_somebody_is_paged_all_the_same(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     rotation = {"start": "2026-11-25T00:00", "every": "1d", "contacts": ["bob"]}
     pager = make(schedules=[{"name": "rota", "rotations": [rotation]}], **team(notify=["rota"]))
     pager.post(firing("A"))
@@ -191,7 +201,9 @@ def test_where_everything_is_a_hole_somebody_is_paged_all_the_same(make, emulato
     assert {who for who, _ in told(emulator)[1:]} == {"alice", "bob", "carol"}
 
 
-def test_a_number_that_is_invalid_counts_as_not_reached(make, emulator):
+def test_a_number_that_is_invalid_counts_as_not_reached(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     emulator.emulation.invalid_numbers.add(ALICE)
     pager = make(**team(("10m", ["bob"]), ("10m", ["carol"])))
     pager.post(firing("A"))
@@ -201,7 +213,9 @@ def test_a_number_that_is_invalid_counts_as_not_reached(make, emulator):
     assert [who for who, _ in told(emulator)] == ["bob", "carol"]
 
 
-def test_who_is_reached_beside_an_invalid_number_gets_their_time(make, emulator):
+def test_who_is_reached_beside_an_invalid_number_gets_their_time(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     emulator.emulation.invalid_numbers.add(ALICE)
     pager = make(**team(("10m", ["carol"]), notify=["alice", "bob"]))
     pager.post(firing("A"))
@@ -212,7 +226,7 @@ def test_who_is_reached_beside_an_invalid_number_gets_their_time(make, emulator)
 # -- more of the same --------------------------------------------------------------------------------------
 
 
-def test_alerts_that_join_are_told_to_those_involved(make, emulator):
+def test_alerts_that_join_are_told_to_those_involved(make: Callable[..., Pager], emulator: Emulator) -> None:
     pager = make(**team(("5m", ["bob"])))
     pager.post(firing("A"))
     pager.turn()
@@ -224,7 +238,7 @@ def test_alerts_that_join_are_told_to_those_involved(make, emulator):
     ]
 
 
-def test_repeats_remind_only_while_nobody_has_it(make, emulator):
+def test_repeats_remind_only_while_nobody_has_it(make: Callable[..., Pager], emulator: Emulator) -> None:
     pager = make(**team())
     pager.post(firing("A"))
     pager.turn()
@@ -235,7 +249,9 @@ def test_repeats_remind_only_while_nobody_has_it(make, emulator):
     assert len(told(emulator)) == 2
 
 
-def test_resolution_is_told_to_exactly_those_who_were_paged_once(make, emulator):
+def test_resolution_is_told_to_exactly_those_who_were_paged_once(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = make(**team(("5m", ["bob"]), ("5m", ["carol"])))
     pager.post(firing("A"))
     pager.turn()
@@ -249,7 +265,9 @@ def test_resolution_is_told_to_exactly_those_who_were_paged_once(make, emulator)
     assert len(told(emulator)) == 4
 
 
-def test_an_alert_that_fires_anew_within_the_incident_is_told(make, emulator):
+def test_an_alert_that_fires_anew_within_the_incident_is_told(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = make(**team())
     pager.post(webhook(alert("A"), alert("B")))
     pager.turn()
@@ -258,7 +276,9 @@ def test_an_alert_that_fires_anew_within_the_incident_is_told(make, emulator):
     assert [text.split(" ")[0] for _, text in told(emulator)] == ["FIRING", "UPDATE"]
 
 
-def test_two_alertmanagers_that_know_different_alerts_do_not_make_news(make, emulator):
+def test_two_alertmanagers_that_know_different_alerts_do_not_make_news(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = make(**team())
     pager.post(firing("A", "B"))
     pager.turn()
@@ -270,7 +290,9 @@ def test_two_alertmanagers_that_know_different_alerts_do_not_make_news(make, emu
 # -- acknowledgement ---------------------------------------------------------------------------------------
 
 
-def test_an_acknowledgement_stops_escalation_and_is_told_to_the_others(make, emulator):
+def test_an_acknowledgement_stops_escalation_and_is_told_to_the_others(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = make(**team(("5m", ["bob"]), ("5m", ["carol"])))
     pager.post(firing("A"))
     pager.turn()
@@ -286,7 +308,7 @@ def test_an_acknowledgement_stops_escalation_and_is_told_to_the_others(make, emu
     ]  # fmt: skip
 
 
-def test_others_are_not_told_if_that_is_not_wanted(make, emulator):
+def test_others_are_not_told_if_that_is_not_wanted(make: Callable[..., Pager], emulator: Emulator) -> None:
     pager = make(**team(notify=["alice", "bob"], tell_others=False))
     pager.post(firing("A"))
     pager.turn()
@@ -295,7 +317,7 @@ def test_others_are_not_told_if_that_is_not_wanted(make, emulator):
     assert len(told(emulator)) == 2
 
 
-def test_an_acknowledgement_lapses(make, emulator):
+def test_an_acknowledgement_lapses(make: Callable[..., Pager], emulator: Emulator) -> None:
     pager = make(**team(("5m", ["bob"]), reopen_after="1h"))
     pager.post(firing("A"))
     pager.turn()
@@ -309,7 +331,7 @@ def test_an_acknowledgement_lapses(make, emulator):
     assert told(emulator)[2][0] == "bob"
 
 
-def test_what_is_over_or_unknown_is_not_acknowledged(make):
+def test_what_is_over_or_unknown_is_not_acknowledged(make: Callable[..., Pager]) -> None:
     pager = make(**team())
     pager.post(firing("A"))
     pager.turn()
@@ -320,7 +342,7 @@ def test_what_is_over_or_unknown_is_not_acknowledged(make):
     assert pager.actions.escalate(id_, "alice", Via.API) is ActionOutcome.RESOLVED
 
 
-def test_passing_on_takes_the_next_step_at_once(make, emulator):
+def test_passing_on_takes_the_next_step_at_once(make: Callable[..., Pager], emulator: Emulator) -> None:
     pager = make(**team(("1h", ["bob"]), ("1h", ["carol"])))
     pager.post(firing("A"))
     pager.turn()
@@ -338,7 +360,7 @@ def test_passing_on_takes_the_next_step_at_once(make, emulator):
     assert pager.actions.escalate(id_, "carol", Via.API) is ActionOutcome.EXHAUSTED
 
 
-def test_taking_over_is_told_and_taking_twice_is_not(make, emulator):
+def test_taking_over_is_told_and_taking_twice_is_not(make: Callable[..., Pager], emulator: Emulator) -> None:
     pager = make(**team(notify=["alice", "bob"]))
     pager.post(firing("A"))
     pager.turn()
@@ -353,7 +375,9 @@ def test_taking_over_is_told_and_taking_twice_is_not(make, emulator):
 
 
 @both_engines
-def test_whoever_is_reached_through_two_receivers_has_both_incidents(make, emulator):
+def test_whoever_is_reached_through_two_receivers_has_both_incidents(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = make(
         contacts=CONTACTS,
         receivers=[{"name": "ops", "notify": ["alice"]}, {"name": "db", "notify": ["alice", "bob"]}],
@@ -372,7 +396,9 @@ def test_whoever_is_reached_through_two_receivers_has_both_incidents(make, emula
 
 
 @both_engines
-def test_a_message_that_pages_for_two_incidents_is_sent_though_one_of_them_is_closed(make, emulator):
+def test_a_message_that_pages_for_two_incidents_is_sent_though_one_of_them_is_closed(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = make(
         contacts=CONTACTS,
         receivers=[{"name": "ops", "notify": ["alice"]}, {"name": "db", "notify": ["alice"]}],
@@ -393,7 +419,9 @@ def test_a_message_that_pages_for_two_incidents_is_sent_though_one_of_them_is_cl
     assert told(emulator)[0][1].startswith("FIRING")
 
 
-def test_what_was_merged_into_a_message_that_fails_has_failed(make, emulator):
+def test_what_was_merged_into_a_message_that_fails_has_failed(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     emulator.emulation.invalid_numbers.add(ALICE)
     step = [{"after": "10m", "notify": ["bob"]}]
     pager = make(
@@ -412,14 +440,16 @@ def test_what_was_merged_into_a_message_that_fails_has_failed(make, emulator):
 # -- when things change meanwhile --------------------------------------------------------------------------
 
 
-def test_a_plan_made_on_an_incident_that_changed_is_made_anew(make, emulator, monkeypatch):
+def test_a_plan_made_on_an_incident_that_changed_is_made_anew(
+    make: Callable[..., Pager], emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pager = make(**team(notify=["alice", "bob"]))
     pager.post(firing("A"))
     pager.turn()
     id_ = the_incident(pager).id
     find = pager.store.incidents.find
 
-    def find_and_be_overtaken(keys):
+    def find_and_be_overtaken(keys: Any) -> Any:
         found = find(keys)
         monkeypatch.undo()
         pager.actions.acknowledge(id_, "alice", Via.API)
@@ -432,7 +462,9 @@ def test_a_plan_made_on_an_incident_that_changed_is_made_anew(make, emulator, mo
     assert pager.store.webhooks.unplanned(10, 1000) == []
 
 
-def test_a_step_is_taken_once_even_if_two_are_at_it(make, emulator, monkeypatch):
+def test_a_step_is_taken_once_even_if_two_are_at_it(
+    make: Callable[..., Pager], emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pager = make(**team(("5m", ["bob"])))
     pager.post(firing("A"))
     pager.turn()
@@ -447,7 +479,9 @@ def test_a_step_is_taken_once_even_if_two_are_at_it(make, emulator, monkeypatch)
     assert [who for who, _ in told(emulator)] == ["alice", "bob"]
 
 
-def test_retention_deletes_incidents_that_are_over_and_leaves_those_that_are_not(make, emulator):
+def test_retention_deletes_incidents_that_are_over_and_leaves_those_that_are_not(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = make(**team(("5m", ["bob"])))
     pager.post(firing("A", key="1"))
     pager.post(firing("B", key="2"))
@@ -470,7 +504,9 @@ def test_retention_deletes_incidents_that_are_over_and_leaves_those_that_are_not
     ]
 
 
-def test_when_nobody_was_reached_the_next_webhook_pages_anew(make, emulator):
+def test_when_nobody_was_reached_the_next_webhook_pages_anew(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     emulator.emulation.invalid_numbers.add(ALICE)
     pager = make(**team())
     pager.post(firing("A"))
@@ -481,7 +517,7 @@ def test_when_nobody_was_reached_the_next_webhook_pages_anew(make, emulator):
     assert [text.split("#")[0] for _, text in told(emulator)] == ["STILL FIRING ", "UPDATE "]
 
 
-def test_what_fires_beyond_what_was_sent_still_fires(make, emulator):
+def test_what_fires_beyond_what_was_sent_still_fires(make: Callable[..., Pager], emulator: Emulator) -> None:
     pager = make(**team())
     pager.post(webhook(alert("A", status="resolved"), status="firing", truncatedAlerts=5))
     pager.turn()
@@ -489,7 +525,9 @@ def test_what_fires_beyond_what_was_sent_still_fires(make, emulator):
     assert told(emulator)[0][1].startswith("FIRING #1")
 
 
-def test_what_fires_beyond_what_was_sent_is_kept_open_where_resolutions_are_not_sent(make, emulator):
+def test_what_fires_beyond_what_was_sent_is_kept_open_where_resolutions_are_not_sent(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = make(**team(send_resolved=False))
     pager.post(firing("A", "B"))
     pager.turn()
@@ -504,14 +542,16 @@ def test_what_fires_beyond_what_was_sent_is_kept_open_where_resolutions_are_not_
 # -- what changes meanwhile --------------------------------------------------------------------------------
 
 
-def renamed(name, *steps):
+def renamed(name: Any, *steps: Any) -> Any:
     changes = team(*steps)
     changes["receivers"][0]["name"] = name
     return changes
 
 
 @both_engines
-def test_the_end_is_told_though_the_receiver_was_renamed(make, emulator):
+def test_the_end_is_told_though_the_receiver_was_renamed(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = make(**team(("10m", ["bob"])))
     pager.post(firing("A"))
     pager.turn()
@@ -522,7 +562,9 @@ def test_the_end_is_told_though_the_receiver_was_renamed(make, emulator):
     assert len(told(emulator)) == 2
 
 
-def test_what_reaches_others_now_is_closed_without_a_word(make, emulator):
+def test_what_reaches_others_now_is_closed_without_a_word(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = make(**team(("10m", ["bob"])))
     pager.post(firing("A"))
     pager.turn()
@@ -537,7 +579,9 @@ def test_what_reaches_others_now_is_closed_without_a_word(make, emulator):
     assert len(told(emulator)) == 2
 
 
-def test_what_another_address_told_of_is_no_concern_of_this_one(make, emulator):
+def test_what_another_address_told_of_is_no_concern_of_this_one(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     changes = team()
     changes["receivers"].append({"name": "db", "notify": ["bob"]})
     pager = make(**changes)
@@ -555,12 +599,12 @@ def test_what_another_address_told_of_is_no_concern_of_this_one(make, emulator):
 
 
 def test_a_webhook_that_cannot_be_planned_keeps_its_place_before_others_of_its_group(
-    make, emulator, monkeypatch
-):
+    make: Callable[..., Pager], emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pager = make(**team())
     real, failing = pager.planner._plan, [True]
 
-    def plan(stored, *rest):
+    def plan(stored: Any, *rest: Any) -> Any:
         if failing[0]:
             raise RuntimeError("a fault")
         return real(stored, *rest)
@@ -583,8 +627,8 @@ def test_a_webhook_that_cannot_be_planned_keeps_its_place_before_others_of_its_g
 
 
 def test_an_incident_that_cannot_be_escalated_delays_no_other_and_is_paged_in_the_end(
-    make, emulator, monkeypatch
-):
+    make: Callable[..., Pager], emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pager = make(**team(("5m", ["bob"])))
     pager.post(firing("A", key="a"))
     pager.turn()
@@ -592,7 +636,7 @@ def test_an_incident_that_cannot_be_escalated_delays_no_other_and_is_paged_in_th
     pager.turn()
     real = pager.escalator._change
 
-    def change(runtime, incident, now):
+    def change(runtime: Any, incident: Any, now: Any) -> Any:
         if incident.title == "A db-1":
             raise RuntimeError("a fault")
         return real(runtime, incident, now)
@@ -608,11 +652,13 @@ def test_an_incident_that_cannot_be_escalated_delays_no_other_and_is_paged_in_th
     assert pager.store.incidents.numbered(1).due_at > pager.hand(), "it is paged again if nobody acknowledges"
 
 
-def test_a_last_resort_that_fails_delays_no_other_incident(make, emulator, monkeypatch):
+def test_a_last_resort_that_fails_delays_no_other_incident(
+    make: Callable[..., Pager], emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pager = make(**team(("5m", ["bob"])))
     real = pager.escalator._change
 
-    def change(runtime, incident, now):
+    def change(runtime: Any, incident: Any, now: Any) -> Any:
         return 1 / 0 if incident.title == "A db-1" else real(runtime, incident, now)
 
     monkeypatch.setattr(pager.escalator, "_change", change)
@@ -628,7 +674,9 @@ def test_a_last_resort_that_fails_delays_no_other_incident(make, emulator, monke
     assert told(emulator)[-1] == ("bob", "ESCALATED #2 critical B db-1 since 12:13")
 
 
-def test_a_fault_while_an_update_is_composed_reopens_no_acknowledged_incident(make, emulator, monkeypatch):
+def test_a_fault_while_an_update_is_composed_reopens_no_acknowledged_incident(
+    make: Callable[..., Pager], emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pager = make(**team(("10m", ["bob"])))
     pager.post(firing("A"))
     pager.turn()
@@ -644,7 +692,9 @@ def test_a_fault_while_an_update_is_composed_reopens_no_acknowledged_incident(ma
 
 
 @both_engines
-def test_an_alert_that_fires_again_within_the_dedupe_window_is_paged_again(make, emulator):
+def test_an_alert_that_fires_again_within_the_dedupe_window_is_paged_again(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     """Two Prometheus servers of which one is late: Alertmanager keeps the earliest startsAt."""
     pager = make(**team(("5m", ["bob"])))
     for body in (firing("A"), over("A"), firing("A")):
@@ -659,7 +709,9 @@ def test_an_alert_that_fires_again_within_the_dedupe_window_is_paged_again(make,
     )
 
 
-def test_webhooks_that_differ_in_truncation_or_status_are_no_repetitions(make, emulator):
+def test_webhooks_that_differ_in_truncation_or_status_are_no_repetitions(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = make(**team(("5m", ["bob"])))
     whole = firing("A")
     assert pager.post_all([whole, {**whole, "truncatedAlerts": 3}]) == set()
@@ -667,7 +719,9 @@ def test_webhooks_that_differ_in_truncation_or_status_are_no_repetitions(make, e
     assert pager.post_all([{**cut, "status": "firing"}, {**cut, "status": "resolved"}]) == set()
 
 
-def test_webhooks_without_a_group_key_do_not_share_an_incident(make, emulator):
+def test_webhooks_without_a_group_key_do_not_share_an_incident(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = make(**team())
     one, two = (webhook(alert(name, instance="db-1"), key="") for name in "AB")
     for body in (one, two, webhook(alert("B", instance="db-1", status="resolved"), key="")):
@@ -677,14 +731,16 @@ def test_webhooks_without_a_group_key_do_not_share_an_incident(make, emulator):
         "A db-1": "open",
         "B db-1": "resolved",
     }
-    labels = {"key": "", "groupLabels": {"cluster": "x"}}
+    labels: dict[str, Any] = {"key": "", "groupLabels": {"cluster": "x"}}
     pager.post(webhook(alert("C"), **labels))
     pager.post(webhook(alert("C"), alert("D"), **labels))
     pager.turn(2)
     assert len(pager.store.incidents.page(9)) == 3, "the labels of the group tell it"
 
 
-def test_no_webhook_can_pass_for_the_incident_of_a_heartbeat(make, emulator):
+def test_no_webhook_can_pass_for_the_incident_of_a_heartbeat(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     beat = {"name": "watchdog", "matchers": ['alertname="Watchdog"'], "timeout": "10m", "receiver": "ops"}
     pager = make(**team(), heartbeats=[beat])
     pager.post(webhook(alert("Other"), key="heartbeat/watchdog"))
@@ -697,7 +753,9 @@ def test_no_webhook_can_pass_for_the_incident_of_a_heartbeat(make, emulator):
 
 
 @both_engines
-def test_an_alert_that_arrives_under_another_group_key_takes_its_incident_along(make, emulator):
+def test_an_alert_that_arrives_under_another_group_key_takes_its_incident_along(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = make(**team(("10m", ["bob"])))
     pager.post(firing("A", key="old"))
     pager.turn()
@@ -716,7 +774,9 @@ def test_an_alert_that_arrives_under_another_group_key_takes_its_incident_along(
     assert len(told(emulator)) == 3, "the end, and nothing after it"
 
 
-def test_a_group_that_is_divided_leaves_no_incident_behind(make, emulator):
+def test_a_group_that_is_divided_leaves_no_incident_behind(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = make(**team(("10m", ["bob"])))
     pager.post(firing("A", "B", key="old"))
     pager.turn()
@@ -731,7 +791,9 @@ def test_a_group_that_is_divided_leaves_no_incident_behind(make, emulator):
     assert {one.state.value for one in pager.store.incidents.page(9)} == {"resolved"}
 
 
-def test_groups_that_are_united_go_on_as_the_one_that_nobody_has(make, emulator):
+def test_groups_that_are_united_go_on_as_the_one_that_nobody_has(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = make(**team(("10m", ["bob"])))
     pager.post(firing("A", key="a"))
     pager.turn()
@@ -744,7 +806,9 @@ def test_groups_that_are_united_go_on_as_the_one_that_nobody_has(make, emulator)
     assert len(told(emulator)) == 2
 
 
-def test_an_alert_that_ends_without_the_others_of_a_group_that_has_no_key_closes_its_incident(make):
+def test_an_alert_that_ends_without_the_others_of_a_group_that_has_no_key_closes_its_incident(
+    make: Callable[..., Pager],
+) -> None:
     pager = make(**team())
     pager.post(webhook(alert("A"), alert("B"), key=""))
     pager.turn()
@@ -761,7 +825,9 @@ ROTA = {
 }  # fmt: skip
 
 
-def test_what_joins_after_a_hand_over_goes_to_who_is_on_call_now_and_the_holder(make, emulator):
+def test_what_joins_after_a_hand_over_goes_to_who_is_on_call_now_and_the_holder(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = make(**{**team(notify=["rota"]), **ROTA})
     pager.post(firing("A"))
     pager.turn()
@@ -774,7 +840,9 @@ def test_what_joins_after_a_hand_over_goes_to_who_is_on_call_now_and_the_holder(
     }
 
 
-def test_what_joins_an_incident_that_paged_nobody_yet_goes_to_the_first_step(make, emulator):
+def test_what_joins_an_incident_that_paged_nobody_yet_goes_to_the_first_step(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = make(
         **team(("15m", ["bob"])),
         time_intervals=[
@@ -792,7 +860,9 @@ def test_what_joins_an_incident_that_paged_nobody_yet_goes_to_the_first_step(mak
     }
 
 
-def test_a_reminder_goes_to_who_is_on_call_now_and_not_to_who_left(make, emulator):
+def test_a_reminder_goes_to_who_is_on_call_now_and_not_to_who_left(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = make(**{**team(notify=["rota"]), **ROTA})
     pager.post(firing("A"))
     pager.turn()
@@ -804,7 +874,9 @@ def test_a_reminder_goes_to_who_is_on_call_now_and_not_to_who_left(make, emulato
     assert [(who, text.split()[0]) for who, text in told(emulator)] == [("alice", "FIRING"), ("bob", "STILL")]
 
 
-def test_a_receiver_that_was_renamed_escalates_to_its_own_people(make, emulator):
+def test_a_receiver_that_was_renamed_escalates_to_its_own_people(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     web = {"name": "web", "notify": ["carol"]}
     route = {"receiver": "web", "routes": [{"receiver": "dba", "matchers": ["severity=critical"]}]}
     dba = {"name": "dba", "notify": ["alice"], "escalate": [{"after": "10m", "notify": ["bob"]}]}
@@ -820,7 +892,9 @@ def test_a_receiver_that_was_renamed_escalates_to_its_own_people(make, emulator)
     assert the_incident(pager).number == 1, "the repetition finds it"
 
 
-def test_without_routes_those_who_were_paged_come_before_the_first_receiver(make, emulator):
+def test_without_routes_those_who_were_paged_come_before_the_first_receiver(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     """A receiver that is not in the file any more, and that nothing says the new name of."""
     web = {"name": "web", "notify": ["carol"]}
     dba = {"name": "dba", "notify": ["alice"], "escalate": [{"after": "10m", "notify": ["bob"]}]}
@@ -835,7 +909,9 @@ def test_without_routes_those_who_were_paged_come_before_the_first_receiver(make
     assert the_incident(pager).receiver == "web"
 
 
-def test_who_left_the_file_is_told_nothing_more_and_who_was_renamed_is(make, emulator):
+def test_who_left_the_file_is_told_nothing_more_and_who_was_renamed_is(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = make(contacts=CONTACTS, receivers=[{"name": "ops", "notify": ["alice", "bob"]}])
     pager.post(firing("A"))
     pager.turn()
@@ -854,7 +930,9 @@ def test_who_left_the_file_is_told_nothing_more_and_who_was_renamed_is(make, emu
 
 @both_engines
 @pytest.mark.parametrize("is_acknowledged", [True, False])
-def test_an_update_that_reaches_nobody_has_the_next_step_come(make, emulator, is_acknowledged):
+def test_an_update_that_reaches_nobody_has_the_next_step_come(
+    make: Callable[..., Pager], emulator: Emulator, is_acknowledged: Any
+) -> None:
     pager = make(**team(("10m", ["bob"])))
     pager.post(firing("A"))
     pager.turn()
@@ -868,7 +946,9 @@ def test_an_update_that_reaches_nobody_has_the_next_step_come(make, emulator, is
     assert the_incident(pager).state == "open"
 
 
-def test_an_outage_longer_than_expire_after_pages_the_first_step_again(make, emulator):
+def test_an_outage_longer_than_expire_after_pages_the_first_step_again(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = make(**{**team(("10m", ["bob"]), ("10m", ["carol"])), "global": {"expire_after": "1h"}})
     emulator.faults.add(Fault(kind=FaultKind.ERROR, status=429, headers={"Retry-After": "60"}, times=None))
     pager.post(firing("A"))
@@ -880,7 +960,7 @@ def test_an_outage_longer_than_expire_after_pages_the_first_step_again(make, emu
     assert len({who for who, _ in told(emulator)}) == len(told(emulator)), "nobody is paged twice"
 
 
-def test_a_corrected_number_is_used_at_once(make, emulator):
+def test_a_corrected_number_is_used_at_once(make: Callable[..., Pager], emulator: Emulator) -> None:
     changes = team()
     changes["contacts"] = [{"name": "alice", "phone": "+33639980009"}, *CONTACTS[1:]]
     pager = make(**changes)
@@ -891,7 +971,7 @@ def test_a_corrected_number_is_used_at_once(make, emulator):
     assert [sms.receiver for sms in emulator.emulation.accepted] == ["+33639980009", ALICE]
 
 
-def test_a_hole_in_the_last_step_goes_to_the_first_while_rounds_are_left():
+def test_a_hole_in_the_last_step_goes_to_the_first_while_rounds_are_left() -> None:
     policy = Policy((Step(timedelta(), ("a",)), Step(timedelta(minutes=5), ("b",))), repeat=1)
     outcome = next_step(policy, 1, 0, NOW, whom("b"))
     assert (outcome.recipients, outcome.step, outcome.round) == (("a",), 1, 1)
@@ -900,7 +980,9 @@ def test_a_hole_in_the_last_step_goes_to_the_first_while_rounds_are_left():
 
 
 @pytest.mark.parametrize("tell_others", [True, False])
-def test_who_has_it_learns_that_another_took_it_though_never_paged(make, emulator, tell_others):
+def test_who_has_it_learns_that_another_took_it_though_never_paged(
+    make: Callable[..., Pager], emulator: Emulator, tell_others: Any
+) -> None:
     pager = make(**team(("10m", ["bob"]), tell_others=tell_others))
     pager.post(firing("A"))
     pager.turn()
@@ -918,7 +1000,7 @@ def test_who_has_it_learns_that_another_took_it_though_never_paged(make, emulato
     assert ("carol", "alice passed it on: #1 A db-1") in told(emulator)[before:]
 
 
-def test_an_acknowledgement_is_of_what_fires_then(make, emulator):
+def test_an_acknowledgement_is_of_what_fires_then(make: Callable[..., Pager], emulator: Emulator) -> None:
     pager = make(**team(("10m", ["bob"])))
     pager.post(firing("A"))
     pager.turn()
@@ -930,7 +1012,7 @@ def test_an_acknowledgement_is_of_what_fires_then(make, emulator):
     assert told(emulator)[-1] == ("alice", "REOPENED #1 critical C db-1 since 12:13")
 
 
-def test_some_of_it_over_is_no_reminder(make, emulator):
+def test_some_of_it_over_is_no_reminder(make: Callable[..., Pager], emulator: Emulator) -> None:
     pager = make(**team())
     pager.post(firing("A", "B", "C"))
     pager.turn()
@@ -941,7 +1023,9 @@ def test_some_of_it_over_is_no_reminder(make, emulator):
     assert told(emulator)[-1][1].startswith("STILL FIRING #1 critical A db-1")
 
 
-def test_a_page_that_was_not_sent_yet_is_withdrawn_by_an_acknowledgement(make, emulator):
+def test_a_page_that_was_not_sent_yet_is_withdrawn_by_an_acknowledgement(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     from notifier.emulator import Fault, FaultKind
 
     pager = make(**team(notify=["alice", "bob"]))
@@ -956,7 +1040,9 @@ def test_a_page_that_was_not_sent_yet_is_withdrawn_by_an_acknowledgement(make, e
 
 
 @both_engines
-def test_the_end_goes_in_place_of_a_page_that_was_not_sent_yet(make, emulator):
+def test_the_end_goes_in_place_of_a_page_that_was_not_sent_yet(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     from notifier.emulator import Fault, FaultKind
 
     pager = make(**team())
@@ -971,7 +1057,9 @@ def test_the_end_goes_in_place_of_a_page_that_was_not_sent_yet(make, emulator):
     assert pager.states() == ["withdrawn", "accepted"]
 
 
-def test_without_a_word_of_the_end_a_late_page_goes_all_the_same(make, emulator):
+def test_without_a_word_of_the_end_a_late_page_goes_all_the_same(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     from notifier.emulator import Fault, FaultKind
 
     pager = make(**team(send_resolved=False))
@@ -984,7 +1072,7 @@ def test_without_a_word_of_the_end_a_late_page_goes_all_the_same(make, emulator)
     assert ["FIRING" in text for _, text in told(emulator)] == [True]
 
 
-def test_whoever_has_it_learns_that_it_was_passed_on(make, emulator):
+def test_whoever_has_it_learns_that_it_was_passed_on(make: Callable[..., Pager], emulator: Emulator) -> None:
     pager = make(**team(("10m", ["bob"]), ("10m", ["carol"])))
     pager.post(firing("A"))
     pager.turn()
@@ -1024,10 +1112,10 @@ EXPECTED = [
 
 
 @pytest.mark.parametrize(("engine_name", "restarting"), [("sqlite", False), ("postgresql", True)])
-def test_a_whole_night(make, emulator, restarting):
+def test_a_whole_night(make: Callable[..., Pager], emulator: Emulator, restarting: Any) -> None:
     pager = make(**team(("10m", ["bob"]), ("60m", ["carol"]), reopen_after="1h"))
     start, found, seen = pager.hand(), [], 0
-    happenings = dict(NIGHT)
+    happenings: dict[int, Callable[[Pager], Any]] = dict(NIGHT)
     eventful = {minute for minute, *_ in EXPECTED} | set(happenings)
     for minute in range(180):
         if restarting and minute in eventful:
@@ -1050,7 +1138,9 @@ def test_a_whole_night(make, emulator, restarting):
 
 @pytest.mark.parametrize("restarts", [False, True])
 @both_engines
-def test_a_clock_that_was_ahead_puts_off_no_step(make, emulator, restarts):
+def test_a_clock_that_was_ahead_puts_off_no_step(
+    make: Callable[..., Pager], emulator: Emulator, restarts: Any
+) -> None:
     pager = make(**team(("10m", ["bob"])))
     pager.hand.move(days=1)
     pager.post(firing("A"))
@@ -1064,7 +1154,7 @@ def test_a_clock_that_was_ahead_puts_off_no_step(make, emulator, restarts):
     assert [who for who, _ in told(emulator)] == ["alice", "bob"]
 
 
-def test_numbers_go_on_after_the_last_of_many_that_came_together(make):
+def test_numbers_go_on_after_the_last_of_many_that_came_together(make: Callable[..., Pager]) -> None:
     pager = make(**team())
     pager.post_all([firing(f"A{number}", key=str(number)) for number in range(8)])
     pager.turn()
@@ -1074,13 +1164,15 @@ def test_numbers_go_on_after_the_last_of_many_that_came_together(make):
     assert [one.number for one in pager.store.incidents.page(9) if one.title == "B db-1"] == [9]
 
 
-def test_the_number_given_last():
+def test_the_number_given_last() -> None:
     assert last_number([]) == 0
     assert last_number([("0123456789a", 3), ("0123456789b", 5), ("0123456788c", 900)]) == 5
     assert last_number([("0123456789a", 999), ("0123456789b", 2), ("0123456789c", 1)]) == 2
 
 
-def test_a_page_whose_fate_was_unknown_is_not_sent_after_somebody_closed_the_incident(make, emulator):
+def test_a_page_whose_fate_was_unknown_is_not_sent_after_somebody_closed_the_incident(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = make(**team())
     emulator.faults.add(Fault(kind=FaultKind.RESET_BEFORE))
     pager.post(firing("A"))

@@ -1,7 +1,12 @@
 """Time intervals: against Alertmanager's documentation and amtool, and what they mute."""
 
+from __future__ import annotations
+
 import subprocess
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -12,17 +17,22 @@ from hypothesis import strategies as st
 from notifier.alertmanager.time_intervals import Interval, first_after
 from notifier.config.loading import load
 from notifier.config.model import IntervalConfig
+from notifier.emulator import Emulator
 from notifier.web.api.models import Incident
+from notifier.workers.actions import Via
+from tests.support.clock import Hand
+from tests.support.files import Files
+from tests.support.pager import Pager
 from tests.support.processes import program
 from tests.support.team import team, the_incident, told
 from tests.support.webhooks import alert, webhook
 
 
-def at(text):
+def at(text: Any) -> Any:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
-def contains(written, instant):
+def contains(written: Any, instant: Any) -> Any:
     return IntervalConfig.model_validate(written).interval().contains(at(instant))
 
 
@@ -50,7 +60,7 @@ def contains(written, instant):
         ({"weekdays": []}, [], ["2026-01-01T00:00"]),
     ],
 )  # fmt: skip
-def test_what_an_interval_holds(written, inside, outside):
+def test_what_an_interval_holds(written: Any, inside: Any, outside: Any) -> None:
     for instant in inside:
         assert contains(written, instant), instant
     for instant in outside:
@@ -72,14 +82,14 @@ WRITTEN = st.one_of(
 )  # fmt: skip
 
 
-def test_what_alertmanager_takes_is_taken_and_what_it_refuses_is_refused(tmp_path):
+def test_what_alertmanager_takes_is_taken_and_what_it_refuses_is_refused(tmp_path: Path) -> None:
     amtool = program("amtool")
     file = tmp_path / "alertmanager.yml"
     tried = []
 
     @settings(max_examples=60)
     @given(WRITTEN)
-    def compare(written):
+    def compare(written: Any) -> None:
         file.write_text(yaml.safe_dump({
             "route": {"receiver": "a"}, "receivers": [{"name": "a"}],
             "time_intervals": [{"name": "t", "time_intervals": [written]}],
@@ -100,7 +110,7 @@ def test_what_alertmanager_takes_is_taken_and_what_it_refuses_is_refused(tmp_pat
 
 
 @pytest.mark.parametrize("month", ["0", "13"])
-def test_a_month_that_never_comes_is_refused(month):
+def test_a_month_that_never_comes_is_refused(month: Any) -> None:
     with pytest.raises(ValueError, match="not a month"):  # Alertmanager takes it, and it never holds
         IntervalConfig.model_validate({"months": [month]})
 
@@ -117,7 +127,7 @@ def test_a_month_that_never_comes_is_refused(month):
         ({"route": {"receiver": "ops", "mute_time_intervals": ["t"]}}, "the top of the tree takes every alert"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_said(files, changes, expected):
+def test_what_is_wrong_is_said(files: Files, changes: Any, expected: Any) -> None:
     loading = load(files.write(**changes))
     assert any(expected in problem.message for problem in loading.errors), loading.errors
 
@@ -127,16 +137,20 @@ def test_what_is_wrong_is_said(files, changes, expected):
 UNTIL_ONE = [{"name": "noon", "time_intervals": [{"times": [{"start_time": "12:00", "end_time": "13:00"}]}]}]
 
 
-def muted(*steps, key="mute_time_intervals", names=("noon",), intervals=UNTIL_ONE):
+def muted(
+    *steps: Any, key: Any = "mute_time_intervals", names: Any = ("noon",), intervals: Any = UNTIL_ONE
+) -> Any:
     route = {"receiver": "ops", "routes": [{"matchers": ['severity="info"'], key: list(names)}]}
     return {**team(*steps), "route": route, "time_intervals": intervals}
 
 
-def info(*names, **more):
+def info(*names: Any, **more: Any) -> Any:
     return webhook(*(alert(name, severity="info", instance="db-1") for name in names), **more)
 
 
-def test_what_is_muted_is_told_when_it_is_over_if_it_fires_still(make, emulator):
+def test_what_is_muted_is_told_when_it_is_over_if_it_fires_still(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = make(**muted(("10m", ["bob"])))
     pager.post(info("A"))
     pager.post(webhook(alert("B", severity="critical"), key="2"))
@@ -148,7 +162,7 @@ def test_what_is_muted_is_told_when_it_is_over_if_it_fires_still(make, emulator)
         ("opened", "muted by noon")
     ]
     pager.actions.acknowledge(
-        next(i for i in pager.store.incidents.page(9) if i.title == "B").id, "alice", "api"
+        next(i for i in pager.store.incidents.page(9) if i.title == "B").id, "alice", Via.API
     )
     pager.run(39 * 60, step=60)
     assert len(told(emulator)) == 1
@@ -159,7 +173,9 @@ def test_what_is_muted_is_told_when_it_is_over_if_it_fires_still(make, emulator)
     assert pager.count('notifier_escalations_total{receiver="ops"}') == 1
 
 
-def test_what_is_over_before_the_mute_is_is_told_to_nobody(make, emulator):
+def test_what_is_over_before_the_mute_is_is_told_to_nobody(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = make(**muted())
     pager.post(info("A"))
     pager.turn()
@@ -170,7 +186,7 @@ def test_what_is_over_before_the_mute_is_is_told_to_nobody(make, emulator):
     assert the_incident(pager).state == "resolved"
 
 
-def test_a_long_mute_is_looked_at_again_every_hour(make, emulator):
+def test_a_long_mute_is_looked_at_again_every_hour(make: Callable[..., Pager], emulator: Emulator) -> None:
     intervals = [{"name": "day", "time_intervals": [{"days_of_month": ["22"]}]}]
     pager = make(**muted(names=("day",), intervals=intervals))
     pager.post(info("A"))
@@ -181,7 +197,9 @@ def test_a_long_mute_is_looked_at_again_every_hour(make, emulator):
 
 
 @pytest.mark.parametrize(("minutes", "count"), [(0, 1), (45, 0)])
-def test_outside_of_the_active_intervals_it_is_muted(make, emulator, hand, minutes, count):
+def test_outside_of_the_active_intervals_it_is_muted(
+    make: Callable[..., Pager], emulator: Emulator, hand: Hand, minutes: Any, count: Any
+) -> None:
     hand.move(minutes=minutes)
     pager = make(**muted(key="active_time_intervals"))
     pager.post(info("A"))
@@ -189,7 +207,9 @@ def test_outside_of_the_active_intervals_it_is_muted(make, emulator, hand, minut
     assert len(told(emulator)) == count
 
 
-def test_an_alert_that_another_route_lets_through_is_told(make, emulator):
+def test_an_alert_that_another_route_lets_through_is_told(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     changes = muted()
     changes["route"]["routes"][0]["continue"] = True
     changes["route"]["routes"].append({"matchers": ['instance="db-1"']})
@@ -199,7 +219,9 @@ def test_an_alert_that_another_route_lets_through_is_told(make, emulator):
     assert len(told(emulator)) == 1
 
 
-def test_a_group_of_which_something_is_heard_is_told_whole(make, emulator):
+def test_a_group_of_which_something_is_heard_is_told_whole(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = make(**muted())
     pager.post(webhook(alert("A", severity="info"), alert("B", severity="critical", instance="db-2")))
     pager.turn()
@@ -214,7 +236,9 @@ def test_a_group_of_which_something_is_heard_is_told_whole(make, emulator):
     assert the_incident(pager).state == "open"
 
 
-def test_what_is_heard_and_joins_what_is_muted_is_paged_at_once(make, emulator):
+def test_what_is_heard_and_joins_what_is_muted_is_paged_at_once(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = make(**muted())
     pager.post(info("A"))
     pager.turn()
@@ -228,7 +252,9 @@ def test_what_is_heard_and_joins_what_is_muted_is_paged_at_once(make, emulator):
     assert len(told(emulator)) == 1
 
 
-def test_what_joins_while_it_is_muted_is_told_when_it_is_heard_again(make, emulator, hand):
+def test_what_joins_while_it_is_muted_is_told_when_it_is_heard_again(
+    make: Callable[..., Pager], emulator: Emulator, hand: Hand
+) -> None:
     hand.move(minutes=-25)  # 11:55
     pager = make(**muted())
     pager.post(info("A"))
@@ -242,7 +268,9 @@ def test_what_joins_while_it_is_muted_is_told_when_it_is_heard_again(make, emula
     assert " B " in told(emulator)[1][1]
 
 
-def test_escalation_waits_for_the_mute_to_be_over(make, emulator, hand):
+def test_escalation_waits_for_the_mute_to_be_over(
+    make: Callable[..., Pager], emulator: Emulator, hand: Hand
+) -> None:
     hand.move(minutes=-25)  # 11:55
     pager = make(**muted(("10m", ["bob"])))
     pager.post(info("A"))
@@ -252,7 +280,9 @@ def test_escalation_waits_for_the_mute_to_be_over(make, emulator, hand):
     assert [who for who, _ in told(emulator)] == ["alice", "bob"]
 
 
-def test_a_mute_takes_no_step_before_its_time_and_what_joined_is_told_after_it(make, emulator, hand):
+def test_a_mute_takes_no_step_before_its_time_and_what_joined_is_told_after_it(
+    make: Callable[..., Pager], emulator: Emulator, hand: Hand
+) -> None:
     hand.move(minutes=-25)  # 11:55
     pager = make(**muted(("3h", ["bob"])))
     pager.post(info("A"))
@@ -265,12 +295,14 @@ def test_a_mute_takes_no_step_before_its_time_and_what_joined_is_told_after_it(m
     assert [who for who, _ in told(emulator)] == ["alice", "alice", "bob"]
 
 
-def test_what_joins_an_acknowledged_incident_in_a_mute_is_told_after_it(make, emulator, hand):
+def test_what_joins_an_acknowledged_incident_in_a_mute_is_told_after_it(
+    make: Callable[..., Pager], emulator: Emulator, hand: Hand
+) -> None:
     hand.move(minutes=-25)  # 11:55
     pager = make(**muted())
     pager.post(info("A"))
     pager.turn()
-    pager.actions.acknowledge(the_incident(pager).id, "alice", "api")
+    pager.actions.acknowledge(the_incident(pager).id, "alice", Via.API)
     pager.hand.move(minutes=10)
     pager.post(info("A", "B"))
     pager.run(70 * 60, step=60)
@@ -289,7 +321,7 @@ ZONES = ("Europe/Paris", "Australia/Lord_Howe", "America/St_Johns", "UTC")
     | st.tuples(st.integers(0, 1438), st.integers(1, 300)).map(lambda t: (t[0], min(t[0] + t[1], 1440))),
     days=st.none() | st.tuples(st.integers(0, 6), st.integers(0, 6)).map(sorted).map(tuple),
 )
-def test_the_end_of_an_interval_is_found_to_the_minute(start, zone, times, days):
+def test_the_end_of_an_interval_is_found_to_the_minute(start: Any, zone: Any, times: Any, days: Any) -> None:
     interval = Interval((times,) if times else None, (days,) if days else None, location=ZoneInfo(zone))
     is_in = interval.contains(start)
     found = first_after(lambda at: interval.contains(at) is not is_in, [interval], start, timedelta(days=3))
@@ -305,7 +337,7 @@ def test_the_end_of_an_interval_is_found_to_the_minute(start, zone, times, days)
     assert found == expected or (expected is None and found == start + timedelta(days=3))
 
 
-def test_a_muted_incident_says_until_when(make, emulator, hand):
+def test_a_muted_incident_says_until_when(make: Callable[..., Pager], emulator: Emulator, hand: Hand) -> None:
     """Office hours begin at 9: the page says so, not when it is looked at again."""
     hours = {
         "name": "office-hours",
@@ -340,7 +372,7 @@ def test_a_muted_incident_says_until_when(make, emulator, hand):
     assert (the_incident(pager).muted_by, the_incident(pager).muted_until) == ("", None)
 
 
-def test_thousands_of_muted_alerts_are_looked_at_together(make):
+def test_thousands_of_muted_alerts_are_looked_at_together(make: Callable[..., Pager]) -> None:
     """The end of a mute is computed once for all alerts that take the same way."""
     hours = {"name": "never", "time_intervals": [{"years": ["1999"]}]}
     route = {

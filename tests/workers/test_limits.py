@@ -1,8 +1,12 @@
 """Limits: what a storm costs a contact, and the account."""
 
+from __future__ import annotations
+
 import json
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
@@ -11,12 +15,14 @@ from hypothesis import strategies as st
 from notifier.config.model import PerContact
 from notifier.delivery.digest import digest_text, in_full
 from notifier.delivery.throttle import SHORTEST_WAIT, burst, throttle
-from notifier.emulator import Fault, FaultKind
+from notifier.emulator import Emulator, Fault, FaultKind
 from notifier.planning.plans import plan
 from notifier.sms.encoding import measure
 from notifier.store.schema import messages, webhooks
 from notifier.workers.actions import Via
-from tests.support.files import ALICE
+from tests.support.clock import Hand
+from tests.support.files import ALICE, Files
+from tests.support.pager import Pager
 from tests.support.postgres import both_engines
 from tests.support.team import CONTACTS, over, storm, team, told
 from tests.support.webhooks import alert, webhook
@@ -28,7 +34,7 @@ DEFAULT = PerContact()
 # -- the pace ----------------------------------------------------------------------------------------------
 
 
-def test_the_first_half_goes_one_by_one():
+def test_the_first_half_goes_one_by_one() -> None:
     assert burst(DEFAULT) == 10
     assert burst(PerContact(messages=1)) == 1
     assert burst(PerContact(messages=20, per="1m")) == 19
@@ -39,7 +45,7 @@ def test_the_first_half_goes_one_by_one():
     assert throttle([], 5, 0, PerContact(messages=1), NOW).singles == 1
 
 
-def test_what_is_critical_waits_for_a_minute_at_most_and_the_rest_ever_longer():
+def test_what_is_critical_waits_for_a_minute_at_most_and_the_rest_ever_longer() -> None:
     sent = [NOW] * 14
     assert throttle(sent, 5, 1, DEFAULT, NOW).rest_at == NOW + SHORTEST_WAIT
     waits, sent = [], [NOW] * 10
@@ -59,11 +65,12 @@ def test_what_is_critical_waits_for_a_minute_at_most_and_the_rest_ever_longer():
     minutes=st.integers(1, 60),
     arrivals=st.lists(st.tuples(st.integers(0, 240), st.integers(1, 30), st.booleans()), max_size=60),
 )
-def test_the_limit_holds_whatever_comes(messages, minutes, arrivals):
+def test_the_limit_holds_whatever_comes(messages: Any, minutes: Any, arrivals: Any) -> None:
     """Simulate a contact by quarters of a minute; only what is critical may exceed, by one a minute."""
     limit = PerContact(messages=messages, per=f"{minutes}m")
-    sent, critical_sent, waiting, critical, critical_since = [], set(), 0, 0, None
-    came = {}
+    sent: list[Any] = []
+    came: dict[Any, Any] = {}
+    critical_sent, waiting, critical, critical_since = set(), 0, 0, None
     for quarter, count, is_critical in arrivals:
         came.setdefault(quarter, []).append((count, is_critical))
     for quarter in range(400):
@@ -103,7 +110,7 @@ def test_the_limit_holds_whatever_comes(messages, minutes, arrivals):
     ),
     st.integers(1, 3),
 )  # fmt: skip
-def test_a_digest_fits_and_counts_all(kinds, max_parts):
+def test_a_digest_fits_and_counts_all(kinds: Any, max_parts: Any) -> None:
     text = digest_text([json.dumps([status, [[n, s, c]]]) for status, n, s, c in kinds], "en", max_parts)
     assert measure(text).parts <= max_parts
     firing = sum(count for status, _, _, count in kinds if status == "firing")
@@ -111,7 +118,7 @@ def test_a_digest_fits_and_counts_all(kinds, max_parts):
         assert text.startswith(f"{firing} more alert{'s' if firing > 1 else ''}: ")
 
 
-def test_a_digest_names_the_most_severe_first():
+def test_a_digest_names_the_most_severe_first() -> None:
     digest_entries = [json.dumps(["firing", [["HighLoad", "warning", 1]]])] * 40
     digest_entries += [json.dumps(["firing", [["DiskFull", "critical", 2], ["Down", "critical", 1]]]), None]
     digest_entries += [json.dumps(["resolved", [["HighLoad", "warning", 3]]])]
@@ -123,7 +130,7 @@ def test_a_digest_names_the_most_severe_first():
     assert digest_text(digest_entries[:1], "en", 2) == "1 more alert: warning HighLoad"
 
 
-def test_what_a_digest_can_hold_in_full_it_does(make, emulator):
+def test_what_a_digest_can_hold_in_full_it_does(make: Callable[..., Pager], emulator: Emulator) -> None:
     """Number, place and time, and not how many of which name, where that costs no part more."""
     pager = make(**team())
     storm(pager, [f"A{n}" for n in range(12)])
@@ -141,7 +148,9 @@ def test_what_a_digest_can_hold_in_full_it_does(make, emulator):
 
 
 @pytest.mark.parametrize(("severity", "each", "first"), [("warning", 25, 10), ("critical", 10, 14)])
-def test_a_storm_of_thousands_costs_no_more_than_twenty(make, emulator, severity, each, first):
+def test_a_storm_of_thousands_costs_no_more_than_twenty(
+    make: Callable[..., Pager], emulator: Emulator, severity: Any, each: Any, first: Any
+) -> None:
     pager = make(**team())
     start, count = pager.hand(), 60 * each
     first_at = None
@@ -164,7 +173,9 @@ def test_a_storm_of_thousands_costs_no_more_than_twenty(make, emulator, severity
 
 
 @pytest.mark.parametrize("severity", ["warning", "critical"])
-def test_pages_that_are_planned_late_cost_no_more_than_a_digest_a_minute(make, emulator, severity):
+def test_pages_that_are_planned_late_cost_no_more_than_a_digest_a_minute(
+    make: Callable[..., Pager], emulator: Emulator, severity: Any
+) -> None:
     pager = make(**team())
     for number in range(400):
         storm(pager, [f"A{number}"], severity)
@@ -183,7 +194,7 @@ def test_pages_that_are_planned_late_cost_no_more_than_a_digest_a_minute(make, e
     assert sorted(set(pager.states())) == ["accepted", "merged"]
 
 
-def test_resolutions_in_a_storm_go_as_one_digest(make, emulator):
+def test_resolutions_in_a_storm_go_as_one_digest(make: Callable[..., Pager], emulator: Emulator) -> None:
     pager = make(**team())
     names = [f"A{number}" for number in range(8)]
     storm(pager, names)
@@ -203,7 +214,9 @@ def test_resolutions_in_a_storm_go_as_one_digest(make, emulator):
     assert [text for _, text in told(emulator)[8:]] == ["resolved 8: warning A0, A1, A2; +5 more kinds"]
 
 
-def test_what_a_limit_holds_hides_nothing_that_does_not_drain(make, emulator, hand):
+def test_what_a_limit_holds_hides_nothing_that_does_not_drain(
+    make: Callable[..., Pager], emulator: Emulator, hand: Hand
+) -> None:
     pager = make(**team(), limits={"credits": {"amount": 1, "per": "1d"}})
     storm(pager, ["A", "B"])
     pager.turn(2)
@@ -220,7 +233,7 @@ def test_what_a_limit_holds_hides_nothing_that_does_not_drain(make, emulator, ha
     assert "429" in pager.store.ledger.waiting_longest(hand(), timedelta(minutes=1)).error
 
 
-def test_resolutions_put_off_nothing_that_is_critical(make, emulator):
+def test_resolutions_put_off_nothing_that_is_critical(make: Callable[..., Pager], emulator: Emulator) -> None:
     pager = make(**team())
     names = [f"A{number}" for number in range(14)]
     storm(pager, names, severity="critical")
@@ -235,7 +248,7 @@ def test_resolutions_put_off_nothing_that_is_critical(make, emulator):
     assert text.startswith("2 more alerts: critical B, C; resolved 8: critical A0, A1, A2")
 
 
-def test_a_resolution_outside_of_a_storm_goes_at_once(make, emulator):
+def test_a_resolution_outside_of_a_storm_goes_at_once(make: Callable[..., Pager], emulator: Emulator) -> None:
     pager = make(**team())
     storm(pager, ["A"])
     pager.turn()
@@ -244,7 +257,9 @@ def test_a_resolution_outside_of_a_storm_goes_at_once(make, emulator):
     assert [text.split()[0] for _, text in told(emulator)] == ["FIRING", "RESOLVED"]
 
 
-def test_a_notice_that_a_limit_held_is_not_marked_late(make, emulator):
+def test_a_notice_that_a_limit_held_is_not_marked_late(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = make(**team(notify=["alice", "bob"]), limits={"per_contact": {"messages": 1, "per": "3m"}})
     storm(pager, ["A"])
     pager.turn(2)
@@ -253,7 +268,9 @@ def test_a_notice_that_a_limit_held_is_not_marked_late(make, emulator):
     assert [text for who, text in told(emulator) if who == "alice"][1:] == ["bob has it: #1 A db-1"]
 
 
-def test_what_is_critical_overtakes_and_waits_for_a_minute_at_most(make, emulator):
+def test_what_is_critical_overtakes_and_waits_for_a_minute_at_most(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = make(**team())
     storm(pager, [f"Load{n}" for n in range(40)])
     pager.turn(5)
@@ -268,7 +285,7 @@ def test_what_is_critical_overtakes_and_waits_for_a_minute_at_most(make, emulato
     assert told(emulator)[14][1].startswith("32 more alerts: critical Disk")
 
 
-def test_a_single_one_that_waited_goes_as_it_is(make, emulator):
+def test_a_single_one_that_waited_goes_as_it_is(make: Callable[..., Pager], emulator: Emulator) -> None:
     pager = make(**team())
     storm(pager, [f"A{n}" for n in range(10)])
     pager.turn(5)
@@ -279,7 +296,7 @@ def test_a_single_one_that_waited_goes_as_it_is(make, emulator):
     assert told(emulator)[10][1].endswith(" warning B db-1 since 12:13")
 
 
-def test_one_contact_in_a_storm_holds_up_no_other(make, emulator):
+def test_one_contact_in_a_storm_holds_up_no_other(make: Callable[..., Pager], emulator: Emulator) -> None:
     pager = make(
         contacts=CONTACTS,
         receivers=[{"name": "ops", "notify": ["alice"]}, {"name": "db", "notify": ["bob"]}],
@@ -292,7 +309,9 @@ def test_one_contact_in_a_storm_holds_up_no_other(make, emulator):
 
 
 @both_engines
-def test_the_reply_that_a_digest_names_takes_all_that_it_told_of(make, emulator, by_hand):
+def test_the_reply_that_a_digest_names_takes_all_that_it_told_of(
+    make: Callable[..., Pager], emulator: Emulator, by_hand: None
+) -> None:
     pager = make(ovh={"sender": ..., "sender_for_response": True}, **team(("30m", ["bob"])))
     storm(pager, [f"A{n}" for n in range(15)])
     pager.post(webhook(alert("Info", severity="info", instance="db-1"), key="info"))
@@ -309,7 +328,9 @@ def test_the_reply_that_a_digest_names_takes_all_that_it_told_of(make, emulator,
     assert states.count("acknowledged") == 16
 
 
-def test_ack_does_not_take_what_waits_unseen(make, emulator, by_hand):
+def test_ack_does_not_take_what_waits_unseen(
+    make: Callable[..., Pager], emulator: Emulator, by_hand: None
+) -> None:
     pager = make(ovh={"sender": ..., "sender_for_response": True}, **team())
     storm(pager, [f"A{n}" for n in range(10)])
     pager.turn(5)
@@ -322,7 +343,7 @@ def test_ack_does_not_take_what_waits_unseen(make, emulator, by_hand):
     assert [one.title for one in pager.store.incidents.page(50) if one.state == "open"] == ["X db-1"]
 
 
-def test_what_waits_goes_before_it_expires(make, emulator):
+def test_what_waits_goes_before_it_expires(make: Callable[..., Pager], emulator: Emulator) -> None:
     pager = make(**team(expire_after="3m"))
     for minute in range(12):
         storm(pager, [f"A{minute}x{n}" for n in range(3)])
@@ -330,18 +351,20 @@ def test_what_waits_goes_before_it_expires(make, emulator):
     assert "expired" not in pager.states()
 
 
-def test_what_people_did_is_told_in_a_digest_too(make, emulator):
+def test_what_people_did_is_told_in_a_digest_too(make: Callable[..., Pager], emulator: Emulator) -> None:
     pager = make(**team(notify=["alice", "bob"]))
     storm(pager, [f"A{n}" for n in range(15)])
     pager.turn(5)
     for incident in pager.store.incidents.page(50):
-        pager.actions.acknowledge(incident.id, "alice", "api")
+        pager.actions.acknowledge(incident.id, "alice", Via.API)
     pager.run(300, step=5)
     assert "rejected" not in pager.states()
     assert "alice has it: #" in [text for who, text in told(emulator) if who == "bob"][-1]
 
 
-def test_a_digest_that_reaches_nobody_escalates_all_it_told_of(make, emulator):
+def test_a_digest_that_reaches_nobody_escalates_all_it_told_of(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = make(**team(("10h", ["bob"])))
     storm(pager, [f"A{n}" for n in range(13)])
     pager.turn(5)
@@ -350,7 +373,9 @@ def test_a_digest_that_reaches_nobody_escalates_all_it_told_of(make, emulator):
     assert sum(who == "bob" for who, _ in told(emulator)) == 3
 
 
-def test_a_digest_stands_for_what_was_said_once_for_several_receivers(make, emulator):
+def test_a_digest_stands_for_what_was_said_once_for_several_receivers(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     steps = [{"after": "10h", "notify": ["bob"]}]
     pager = make(
         contacts=CONTACTS,
@@ -371,7 +396,9 @@ def test_a_digest_stands_for_what_was_said_once_for_several_receivers(make, emul
 
 
 @both_engines
-def test_ack_of_a_number_in_a_digest_takes_what_was_told_once_for_several_receivers(make, emulator, by_hand):
+def test_ack_of_a_number_in_a_digest_takes_what_was_told_once_for_several_receivers(
+    make: Callable[..., Pager], emulator: Emulator, by_hand: None
+) -> None:
     steps = [{"after": "10h", "notify": ["bob"]}]
     pager = make(
         contacts=CONTACTS,
@@ -396,13 +423,15 @@ def test_ack_of_a_number_in_a_digest_takes_what_was_told_once_for_several_receiv
     assert len({one.group_key for one in taken}) == 1
 
 
-def test_alike_texts_are_counted_not_told_as_one():
+def test_alike_texts_are_counted_not_told_as_one() -> None:
     assert in_full(["firing Disk", "firing Disk"], 2) is None
     assert in_full(["firing Disk 1", "firing Disk 2"], 2) == "firing Disk 1; firing Disk 2"
     assert in_full(["x" * 100, "y" * 100], 1) is None
 
 
-def test_answers_cost_no_page_its_place(make, emulator, by_hand):
+def test_answers_cost_no_page_its_place(
+    make: Callable[..., Pager], emulator: Emulator, by_hand: None
+) -> None:
     pager = make(ovh={"sender": ..., "sender_for_response": True}, **team())
     pager.listen()
     storm(pager, ["A"])
@@ -420,7 +449,7 @@ def test_answers_cost_no_page_its_place(make, emulator, by_hand):
 
 
 @both_engines
-def test_what_is_over_is_told_in_the_digest_too(make, emulator):
+def test_what_is_over_is_told_in_the_digest_too(make: Callable[..., Pager], emulator: Emulator) -> None:
     pager = make(**team())
     storm(pager, [f"A{n}" for n in range(12)])
     pager.turn(5)
@@ -433,14 +462,14 @@ def test_what_is_over_is_told_in_the_digest_too(make, emulator):
     assert "resolved" in told(emulator)[-1][1]
 
 
-def test_without_a_limit_all_go(make, emulator):
+def test_without_a_limit_all_go(make: Callable[..., Pager], emulator: Emulator) -> None:
     pager = make(limits={"per_contact": None}, **team())
     storm(pager, [f"A{n}" for n in range(30)])
     pager.turn(8)
     assert len(told(emulator)) == 30
 
 
-def test_a_restart_forgets_nothing_of_the_limit(make, emulator):
+def test_a_restart_forgets_nothing_of_the_limit(make: Callable[..., Pager], emulator: Emulator) -> None:
     pager = make(**team())
     storm(pager, [f"A{n}" for n in range(30)])
     pager.turn(5)
@@ -455,7 +484,9 @@ def test_a_restart_forgets_nothing_of_the_limit(make, emulator):
 
 
 @both_engines
-def test_beyond_the_credits_only_what_is_critical_goes_and_admins_are_told_once(make, emulator):
+def test_beyond_the_credits_only_what_is_critical_goes_and_admins_are_told_once(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     contacts = [*CONTACTS[:1], {**CONTACTS[1], "admin": True}]
     changes = {**team(), "contacts": contacts, "limits": {"credits": {"amount": 3, "per": "10m"}}}
     pager = make(**changes)
@@ -474,7 +505,9 @@ def test_beyond_the_credits_only_what_is_critical_goes_and_admins_are_told_once(
     assert [who for who, _ in told(emulator)[5:]] == ["alice"] * 3  # what was held goes when it may
 
 
-def test_admins_are_told_of_the_limit_once_in_its_time(make, emulator):
+def test_admins_are_told_of_the_limit_once_in_its_time(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     contacts = [*CONTACTS[:1], {**CONTACTS[1], "admin": True}]
     pager = make(**{**team(), "contacts": contacts, "limits": {"credits": {"amount": 4, "per": "10m"}}})
     for minute in range(20):
@@ -492,14 +525,14 @@ def test_admins_are_told_of_the_limit_once_in_its_time(make, emulator):
         ({"per_receiver": 1}, 'unknown key "per_receiver"'),
     ],
 )
-def test_what_is_wrong_with_limits_is_said(files, written, expected):
+def test_what_is_wrong_with_limits_is_said(files: Files, written: Any, expected: Any) -> None:
     from notifier.config.loading import load
 
     loading = load(files.write(limits=written))
     assert any(expected in problem.message for problem in loading.errors), loading.errors
 
 
-def test_what_people_write_is_not_cut_off_by_a_digest(make, emulator):
+def test_what_people_write_is_not_cut_off_by_a_digest(make: Callable[..., Pager], emulator: Emulator) -> None:
     pager = make(**team())
     storm(pager, [f"Service{number:02}Unavailable" for number in range(60)])
     pager.turn(3)
@@ -508,10 +541,12 @@ def test_what_people_write_is_not_cut_off_by_a_digest(make, emulator):
     assert "Join the bridge now" in [text for _, text in told(emulator)]
 
 
-def test_a_digest_counts_what_is_paged_in_a_built_in_text(make, emulator, monkeypatch):
+def test_a_digest_counts_what_is_paged_in_a_built_in_text(
+    make: Callable[..., Pager], emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pager = make(**team())
 
-    def failing(runtime, webhook, *rest):
+    def failing(runtime: Any, webhook: Any, *rest: Any) -> Any:
         return 1 / 0 if "Broken" in webhook.alerts[0].labels["alertname"] else plan(runtime, webhook, *rest)
 
     monkeypatch.setattr("notifier.workers.planner.plan", failing)

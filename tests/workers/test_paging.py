@@ -1,10 +1,14 @@
 """From a stored webhook to what OVHcloud accepted, with time moved by hand and the emulator over real HTTP."""
 
+from __future__ import annotations
+
 import json
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any, cast
 
 import pytest
 
@@ -12,7 +16,7 @@ from notifier.alertmanager.webhook import parse_webhook
 from notifier.delivery.message import Job, Message, MessageState
 from notifier.delivery.retry import AskAgain, NotTaken, PauseReason, settle
 from notifier.delivery.selection import MAX_RECIPIENTS, gather, mark_late
-from notifier.emulator import Fault, FaultKind
+from notifier.emulator import Emulator, Fault, FaultKind
 from notifier.emulator.models import Refusal, bad_request
 from notifier.ids import new_id
 from notifier.ovh.client import Outcome
@@ -23,8 +27,9 @@ from notifier.workers.backpressure import Backpressure
 from notifier.workers.delivery import endings
 from notifier.workers.job_threads import Work
 from notifier.workers.settlement import matching
-from tests.support.files import ALICE, BOB
-from tests.support.pager import ONE, due_in, texts
+from tests.support.clock import Hand
+from tests.support.files import ALICE, BOB, Files
+from tests.support.pager import ONE, Pager, due_in, texts
 from tests.support.postgres import both_engines
 from tests.support.processes import wait_for
 from tests.support.webhooks import alert, payload, webhook
@@ -32,7 +37,7 @@ from tests.support.webhooks import alert, payload, webhook
 # -- planning ----------------------------------------------------------------------------------------------
 
 
-def test_a_webhook_becomes_a_text_on_the_phone(make, emulator):
+def test_a_webhook_becomes_a_text_on_the_phone(make: Callable[..., Pager], emulator: Emulator) -> None:
     pager = make()
     pager.post(payload("firing-one"))
     pager.turn()
@@ -48,7 +53,7 @@ def test_a_webhook_becomes_a_text_on_the_phone(make, emulator):
     assert pager.count('notifier_page_latency_seconds_count{receiver="ops"}') == 1
 
 
-def test_each_reads_in_a_language_of_their_own(make, emulator):
+def test_each_reads_in_a_language_of_their_own(make: Callable[..., Pager], emulator: Emulator) -> None:
     pager = make(receivers=[{"name": "ops", "notify": ["alice", "bob"]}])
     pager.post(ONE)
     pager.turn()
@@ -58,7 +63,7 @@ def test_each_reads_in_a_language_of_their_own(make, emulator):
     ]
 
 
-def test_the_same_text_goes_to_all_in_one_job(make, emulator):
+def test_the_same_text_goes_to_all_in_one_job(make: Callable[..., Pager], emulator: Emulator) -> None:
     pager = make(receivers=[{"name": "ops", "notify": [ALICE, BOB, "alice"]}])
     pager.post(ONE)
     pager.turn()
@@ -66,7 +71,9 @@ def test_the_same_text_goes_to_all_in_one_job(make, emulator):
     assert emulator.requests.count(("POST", "/1.0/sms/sms-emu12345-1/jobs")) == 1
 
 
-def test_alerts_that_reach_the_same_receiver_make_one_notification(make, emulator):
+def test_alerts_that_reach_the_same_receiver_make_one_notification(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = make(
         receivers=[{"name": "ops", "notify": ["alice"]}, {"name": "db", "notify": [BOB]}],
         route={"receiver": "ops", "routes": [{"matchers": ["team=db"], "receiver": "db"}]},
@@ -81,7 +88,9 @@ def test_alerts_that_reach_the_same_receiver_make_one_notification(make, emulato
     }
 
 
-def test_whoever_is_reached_twice_by_the_same_words_gets_them_once(make, emulator):
+def test_whoever_is_reached_twice_by_the_same_words_gets_them_once(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = make(
         receivers=[{"name": "ops", "notify": ["alice"]}, {"name": "db", "notify": ["alice"]}],
         route={"receiver": "ops", "routes": [{"receiver": "ops", "continue": True}, {"receiver": "db"}]},
@@ -91,7 +100,9 @@ def test_whoever_is_reached_twice_by_the_same_words_gets_them_once(make, emulato
     assert len(emulator.emulation.accepted) == 1
 
 
-def test_an_unknown_receiver_goes_to_the_first_and_is_counted(make, emulator):
+def test_an_unknown_receiver_goes_to_the_first_and_is_counted(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = make()
     pager.post(webhook(alert(), receiver="nobody"))
     pager.turn()
@@ -99,7 +110,7 @@ def test_an_unknown_receiver_goes_to_the_first_and_is_counted(make, emulator):
     assert pager.count("notifier_webhooks_unknown_receiver_total") == 1
 
 
-def test_a_receiver_that_is_gone_since_still_pages_somebody(make):
+def test_a_receiver_that_is_gone_since_still_pages_somebody(make: Callable[..., Pager]) -> None:
     pager = make()
     runtime, body = pager.current.runtime, parse_webhook(json.dumps(ONE).encode())
     (planned,) = preview(runtime, body, "gone", pager.hand())
@@ -108,7 +119,9 @@ def test_a_receiver_that_is_gone_since_still_pages_somebody(make):
 
 
 @pytest.mark.parametrize(("wanted", "count"), [(True, 1), (False, 0)])
-def test_resolution_is_told_if_it_is_wanted(make, emulator, wanted, count):
+def test_resolution_is_told_if_it_is_wanted(
+    make: Callable[..., Pager], emulator: Emulator, wanted: Any, count: Any
+) -> None:
     pager = make(receivers=[{"name": "ops", "notify": ["alice"], "send_resolved": wanted}])
     pager.post(ONE)
     pager.turn()
@@ -118,7 +131,9 @@ def test_resolution_is_told_if_it_is_wanted(make, emulator, wanted, count):
     assert pager.store.webhooks.unplanned(1, 1) == []
 
 
-def test_a_template_that_fails_is_counted_and_costs_no_page(make, files, emulator):
+def test_a_template_that_fails_is_counted_and_costs_no_page(
+    make: Callable[..., Pager], files: Files, emulator: Emulator
+) -> None:
     (files.directory / "page.j2").write_text("{{ nothing }}")
     pager = make(templates=["page.j2"])
     pager.post(ONE)
@@ -127,11 +142,13 @@ def test_a_template_that_fails_is_counted_and_costs_no_page(make, files, emulato
     assert pager.count('notifier_template_errors_total{template="page"}') == 1
 
 
-def test_a_webhook_that_planning_chokes_on_holds_up_no_other(make, emulator, monkeypatch):
+def test_a_webhook_that_planning_chokes_on_holds_up_no_other(
+    make: Callable[..., Pager], emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pager = make()
     good = pager.planner._plan
 
-    def choking(read, *rest):
+    def choking(read: Any, *rest: Any) -> Any:
         if b"poison" in read.stored.body:
             raise RuntimeError("choked")
         return good(read, *rest)
@@ -149,7 +166,9 @@ def test_a_webhook_that_planning_chokes_on_holds_up_no_other(make, emulator, mon
     assert pager.planner.set_aside.items() == {}
 
 
-def test_a_webhook_that_can_never_be_planned_is_paged_with_a_built_in_text(make, emulator, monkeypatch):
+def test_a_webhook_that_can_never_be_planned_is_paged_with_a_built_in_text(
+    make: Callable[..., Pager], emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pager = make(
         receivers=[{"name": "ops", "notify": ["alice"], "escalate": [{"after": "5m", "notify": ["bob"]}]}]
     )
@@ -166,11 +185,11 @@ def test_a_webhook_that_can_never_be_planned_is_paged_with_a_built_in_text(make,
 
 
 def test_a_message_that_cannot_be_selected_delays_no_other_and_is_sent_in_the_end(
-    make, emulator, monkeypatch
-):
+    make: Callable[..., Pager], emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pager = make()
 
-    def failing(message, runtime, now):
+    def failing(message: Any, runtime: Any, now: Any) -> Any:
         if message.phone == ALICE:
             raise RuntimeError("choked")
         return mark_late(message, runtime, now)
@@ -188,7 +207,9 @@ def test_a_message_that_cannot_be_selected_delays_no_other_and_is_sent_in_the_en
     assert pager.sender.set_aside.items() == {}
 
 
-def test_a_number_is_not_set_aside_any_more_once_its_messages_are_gone(make, emulator, monkeypatch):
+def test_a_number_is_not_set_aside_any_more_once_its_messages_are_gone(
+    make: Callable[..., Pager], emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pager = make()
     monkeypatch.setattr("notifier.delivery.selection.mark_late", lambda *_: 1 / 0)
     pager.post(ONE)
@@ -201,7 +222,7 @@ def test_a_number_is_not_set_aside_any_more_once_its_messages_are_gone(make, emu
     assert pager.sender.set_aside.items() == {}
 
 
-def test_a_storm_is_drained(make, emulator):
+def test_a_storm_is_drained(make: Callable[..., Pager], emulator: Emulator) -> None:
     pager = make(limits={"per_contact": None})
     for n in range(100):
         pager.post(webhook(alert(instance=f"web-{n}"), key=str(n)))
@@ -213,14 +234,14 @@ def test_a_storm_is_drained(make, emulator):
 # -- what to send together ---------------------------------------------------------------------------------
 
 
-def message(n, text="hello", phone=None, hand=None):
+def message(n: Any, text: Any = "hello", phone: Any = None, hand: Hand = None) -> Any:
     now = hand()
     return Message(
         f"m{n}", "n", "ops", "", phone or f"+3363998{n:04}", text, 1, now, now + timedelta(hours=1), 0
     )
 
 
-def test_jobs_hold_the_same_text_up_to_500_numbers_each_once(hand):
+def test_jobs_hold_the_same_text_up_to_500_numbers_each_once(hand: Hand) -> None:
     due = [message(n, hand=hand) for n in range(600)]
     (job,) = gather(due, 1, hand())
     assert len(job.messages) == MAX_RECIPIENTS
@@ -237,7 +258,7 @@ def test_jobs_hold_the_same_text_up_to_500_numbers_each_once(hand):
     assert len(first.tag) == 20
 
 
-def test_answers_are_matched_by_number(hand):
+def test_answers_are_matched_by_number(hand: Hand) -> None:
     job = Job("t", "hello", hand(), tuple(message(n, hand=hand) for n in range(4)))
     numbers = [m.phone for m in job.messages]
     sent = Sent(
@@ -251,7 +272,7 @@ def test_answers_are_matched_by_number(hand):
     }
 
 
-def test_what_is_found_is_matched_by_tag_or_failing_that_by_text(hand):
+def test_what_is_found_is_matched_by_tag_or_failing_that_by_text(hand: Hand) -> None:
     job = Job("t", "hello", hand(), (message(1, hand=hand), message(2, hand=hand)))
     one, two = (m.phone for m in job.messages)
     found = [
@@ -284,7 +305,9 @@ def test_what_is_found_is_matched_by_tag_or_failing_that_by_text(hand):
     ],
     ids=lambda fault: f"{fault.kind}-{fault.status}",
 )  # fmt: skip
-def test_whatever_passes_is_outlasted_and_nothing_is_sent_twice(make, emulator, fault):
+def test_whatever_passes_is_outlasted_and_nothing_is_sent_twice(
+    make: Callable[..., Pager], emulator: Emulator, fault: Any
+) -> None:
     pager = make()
     emulator.faults.add(fault.model_copy())  # it counts its times, and is of another test, too
     pager.post(ONE)
@@ -293,7 +316,7 @@ def test_whatever_passes_is_outlasted_and_nothing_is_sent_twice(make, emulator, 
     assert pager.states() == ["accepted"]
 
 
-def test_a_lost_answer_is_asked_for_until_it_shows(make, emulator):
+def test_a_lost_answer_is_asked_for_until_it_shows(make: Callable[..., Pager], emulator: Emulator) -> None:
     pager = make()
     emulator.emulation.clock = lambda: pager.hand().timestamp()
     emulator.emulation.listing_delay = 10
@@ -308,22 +331,24 @@ def test_a_lost_answer_is_asked_for_until_it_shows(make, emulator):
     assert emulator.requests.count(("POST", "/1.0/sms/sms-emu12345-1/jobs")) == 1
 
 
-def moved_clock(pager):
+def moved_clock(pager: Pager) -> Any:
     """OVHcloud's clock is moved by hand; the client must not find it out of step all the time."""
     patch = pytest.MonkeyPatch.context()
 
     class Both:
-        def __enter__(self):
+        def __enter__(self) -> None:
             self.patch = patch.__enter__()
             self.patch.setattr("notifier.ovh.client.time.time", lambda: pager.hand().timestamp())
 
-        def __exit__(self, *error):
+        def __exit__(self, *error: Any) -> None:
             patch.__exit__(*error)
 
     return Both()
 
 
-def test_a_job_that_never_arrived_is_sent_again_once_that_is_certain(make, emulator):
+def test_a_job_that_never_arrived_is_sent_again_once_that_is_certain(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = make()
     emulator.faults.add(Fault(kind=FaultKind.RESET_BEFORE))
     pager.post(ONE)
@@ -335,7 +360,9 @@ def test_a_job_that_never_arrived_is_sent_again_once_that_is_certain(make, emula
     assert pager.count("notifier_sms_resent_unsettled_total") == 0
 
 
-def test_where_ovhcloud_will_not_say_it_is_sent_again_and_counted(make, emulator):
+def test_where_ovhcloud_will_not_say_it_is_sent_again_and_counted(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = make(ovh={"settle_timeout": "1m"})
     emulator.faults.add(Fault(kind=FaultKind.RESET_AFTER))
     emulator.faults.add(Fault(kind=FaultKind.ERROR, method="GET", path="/outgoing", status=500, times=None))
@@ -347,7 +374,9 @@ def test_where_ovhcloud_will_not_say_it_is_sent_again_and_counted(make, emulator
     assert pager.count("notifier_sms_resent_unsettled_total") == 1
 
 
-def test_a_process_killed_in_the_middle_of_a_call_asks_before_it_sends_again(make, emulator):
+def test_a_process_killed_in_the_middle_of_a_call_asks_before_it_sends_again(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = make()
     pager.post(ONE)
     while pager.planner.work() is not None:
@@ -362,7 +391,7 @@ def test_a_process_killed_in_the_middle_of_a_call_asks_before_it_sends_again(mak
     assert pager.states() == ["accepted"]
 
 
-def test_a_process_killed_before_a_call_sends(make, emulator):
+def test_a_process_killed_before_a_call_sends(make: Callable[..., Pager], emulator: Emulator) -> None:
     pager = make()
     pager.post(ONE)
     while pager.planner.work() is not None:
@@ -374,7 +403,7 @@ def test_a_process_killed_before_a_call_sends(make, emulator):
     assert len(emulator.emulation.accepted) == 1
 
 
-def test_one_invalid_number_fails_alone(make, emulator):
+def test_one_invalid_number_fails_alone(make: Callable[..., Pager], emulator: Emulator) -> None:
     emulator.emulation.invalid_numbers.add(ALICE)
     pager = make(receivers=[{"name": "ops", "notify": [ALICE, BOB]}])
     pager.post(ONE)
@@ -383,7 +412,9 @@ def test_one_invalid_number_fails_alone(make, emulator):
     assert pager.count('notifier_sms_total{outcome="rejected",receiver="ops"}') == 1
 
 
-def test_a_200_in_which_every_receiver_is_invalid_sent_nothing(make, emulator):
+def test_a_200_in_which_every_receiver_is_invalid_sent_nothing(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     emulator.emulation.invalid_numbers.add(ALICE)
     pager = make()
     pager.post(ONE)
@@ -392,12 +423,14 @@ def test_a_200_in_which_every_receiver_is_invalid_sent_nothing(make, emulator):
     assert "invalid" in pager.rows()[0]["error"]
 
 
-def test_one_recipient_that_spoils_a_job_is_found_and_fails_alone(make, emulator):
+def test_one_recipient_that_spoils_a_job_is_found_and_fails_alone(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     numbers = [f"+3363998{n:04}" for n in range(8)]
     pager = make(receivers=[{"name": "ops", "notify": numbers}])
     take = emulator.emulation.send
 
-    def refusing(body, virtual_number=None):
+    def refusing(body: Any, virtual_number: Any = None) -> Any:
         if numbers[5] in body.get("receivers", ()):
             raise bad_request("[receivers] is not valid")
         return take(body, virtual_number)
@@ -409,7 +442,9 @@ def test_one_recipient_that_spoils_a_job_is_found_and_fails_alone(make, emulator
     assert sorted(sms.receiver for sms in emulator.emulation.accepted) == sorted(set(numbers) - {numbers[5]})
 
 
-def test_an_account_without_a_configured_name_is_called_by_its_own_in_metrics(make, emulator):
+def test_an_account_without_a_configured_name_is_called_by_its_own_in_metrics(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = make(ovh={"service_name": None})
     pager.post(ONE)
     pager.turn(2)
@@ -417,7 +452,9 @@ def test_an_account_without_a_configured_name_is_called_by_its_own_in_metrics(ma
     assert 'notifier_sending_paused{account=""' not in pager.metrics.exposition().decode()
 
 
-def test_what_waits_goes_to_the_number_that_its_contact_has_since_a_reload(make, emulator):
+def test_what_waits_goes_to_the_number_that_its_contact_has_since_a_reload(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = make()
     emulator.faults.add(Fault(kind=FaultKind.ERROR, status=429, headers={"Retry-After": "60"}))
     pager.post(ONE)
@@ -429,7 +466,9 @@ def test_what_waits_goes_to_the_number_that_its_contact_has_since_a_reload(make,
     assert [sms.receiver for sms in emulator.emulation.accepted] == ["+33639980077"]
 
 
-def test_what_was_in_doubt_at_a_reload_goes_to_the_new_number_as_well(make, emulator):
+def test_what_was_in_doubt_at_a_reload_goes_to_the_new_number_as_well(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = make()
     emulator.faults.add(Fault(kind=FaultKind.RESET_BEFORE))
     pager.post(ONE)
@@ -440,12 +479,14 @@ def test_what_was_in_doubt_at_a_reload_goes_to_the_new_number_as_well(make, emul
     assert [sms.receiver for sms in emulator.emulation.accepted] == ["+33639980077"]
 
 
-def test_pages_to_a_country_that_refuses_the_sender_delay_no_other(make, emulator):
+def test_pages_to_a_country_that_refuses_the_sender_delay_no_other(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     american, french = [f"+120255501{n}" for n in range(40, 52)], "+33639980009"
     pager = make(receivers=[{"name": "usa", "notify": american}, {"name": "france", "notify": [french]}])
     take = emulator.emulation.send
 
-    def refusing(body, virtual_number=None):
+    def refusing(body: Any, virtual_number: Any = None) -> Any:
         if not {french}.issuperset(body.get("receivers", ())):
             raise bad_request("Sms sender ACME does not exists. Please create it first")
         return take(body, virtual_number)
@@ -461,13 +502,15 @@ def test_pages_to_a_country_that_refuses_the_sender_delay_no_other(make, emulato
     assert pager.sender.paused is None, "others are accepted"
 
 
-def test_a_sender_that_one_country_refuses_pages_the_others(make, emulator):
+def test_a_sender_that_one_country_refuses_pages_the_others(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     american, french = "+12025550143", "+33639980009"
     receivers = {"usa": [american], "france": [french], "both": [american, french]}
     pager = make(receivers=[{"name": name, "notify": notify} for name, notify in receivers.items()])
     take = emulator.emulation.send
 
-    def refusing(body, virtual_number=None):
+    def refusing(body: Any, virtual_number: Any = None) -> Any:
         if american in body.get("receivers", ()):
             raise bad_request("Sms sender ACME does not exists. Please create it first")
         return take(body, virtual_number)
@@ -485,7 +528,9 @@ def test_a_sender_that_one_country_refuses_pages_the_others(make, emulator):
     assert {row["state"] for row in pager.rows() if row["phone"] == american} == {"queued"}
 
 
-def test_a_sender_that_was_refused_costs_no_page_once_it_is_mended(make, emulator):
+def test_a_sender_that_was_refused_costs_no_page_once_it_is_mended(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     emulator.emulation.senders["ACME"] = "refused"
     escalate = [{"after": "5m", "notify": ["+33639980002"]}]
     pager = make(receivers=[{"name": "ops", "notify": ["+33639980001"], "escalate": escalate}])
@@ -507,7 +552,9 @@ def test_a_sender_that_was_refused_costs_no_page_once_it_is_mended(make, emulato
         ({"senders": {"ACME": "refused"}}, {"senders": {"ACME": "enable"}}, PauseReason.SENDER),
     ],
 )
-def test_what_must_be_mended_pauses_sending_and_resumes_by_itself(make, emulator, spoil, heal, reason):
+def test_what_must_be_mended_pauses_sending_and_resumes_by_itself(
+    make: Callable[..., Pager], emulator: Emulator, spoil: Any, heal: Any, reason: Any
+) -> None:
     pager = make(ovh={"service_name": "sms-emu12345-1"})
     for name, value in spoil.items():
         setattr(emulator.emulation, name, value)
@@ -527,7 +574,7 @@ def test_what_must_be_mended_pauses_sending_and_resumes_by_itself(make, emulator
     assert len(emulator.emulation.accepted) == 5
 
 
-def test_a_page_that_goes_out_late_says_so(make, emulator):
+def test_a_page_that_goes_out_late_says_so(make: Callable[..., Pager], emulator: Emulator) -> None:
     pager = make()
     emulator.faults.add(Fault(kind=FaultKind.ERROR, status=409, times=9))
     pager.post(ONE)
@@ -538,8 +585,8 @@ def test_a_page_that_goes_out_late_says_so(make, emulator):
 
 
 def test_a_message_that_nobody_takes_is_given_up_after_an_hour_and_what_still_fires_paged_anew(
-    make, emulator
-):
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = make()
     emulator.faults.add(Fault(kind=FaultKind.ERROR, status=409, times=None))
     pager.post(ONE)
@@ -556,7 +603,9 @@ def test_a_message_that_nobody_takes_is_given_up_after_an_hour_and_what_still_fi
 
 
 @both_engines
-def test_what_came_before_a_long_absence_is_paged_after_it(make, emulator):
+def test_what_came_before_a_long_absence_is_paged_after_it(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = make()
     pager.post(ONE)
     pager.planner.work()
@@ -566,7 +615,7 @@ def test_what_came_before_a_long_absence_is_paged_after_it(make, emulator):
     assert pager.states() == ["expired", "accepted"]
 
 
-def test_what_is_over_is_not_paged_anew(make, emulator):
+def test_what_is_over_is_not_paged_anew(make: Callable[..., Pager], emulator: Emulator) -> None:
     pager = make()
     emulator.faults.add(Fault(kind=FaultKind.ERROR, status=409, times=None))
     pager.post(ONE)
@@ -578,7 +627,7 @@ def test_what_is_over_is_not_paged_anew(make, emulator):
     assert pager.states().count("expired") <= 2
 
 
-def test_a_receiver_may_give_up_sooner(make, emulator):
+def test_a_receiver_may_give_up_sooner(make: Callable[..., Pager], emulator: Emulator) -> None:
     pager = make(receivers=[{"name": "ops", "notify": ["alice"], "expire_after": "1m"}])
     emulator.faults.add(Fault(kind=FaultKind.ERROR, status=409, times=None))
     pager.post(ONE)
@@ -586,7 +635,7 @@ def test_a_receiver_may_give_up_sooner(make, emulator):
     assert pager.states()[0] == "expired"
 
 
-def test_what_was_never_learnt_ends_with_the_page(make, emulator):
+def test_what_was_never_learnt_ends_with_the_page(make: Callable[..., Pager], emulator: Emulator) -> None:
     pager = make(receivers=[{"name": "ops", "notify": ["alice"], "expire_after": "1m"}])
     emulator.faults.add(Fault(kind=FaultKind.RESET_BEFORE))
     emulator.faults.add(
@@ -605,7 +654,7 @@ def test_what_was_never_learnt_ends_with_the_page(make, emulator):
     assert "never learnt" in pager.rows()[0]["error"]
 
 
-def test_one_call_that_hangs_holds_up_no_other(make, emulator):
+def test_one_call_that_hangs_holds_up_no_other(make: Callable[..., Pager], emulator: Emulator) -> None:
     pager = make(ovh={"timeout": "3s"})
     emulator.faults.add(Fault(kind=FaultKind.HANG_BEFORE, seconds=20))
     pager.post(webhook(alert(instance="slow"), key="slow"))
@@ -623,7 +672,9 @@ def test_one_call_that_hangs_holds_up_no_other(make, emulator):
     pager.turn()
 
 
-def test_outcomes_are_written_down_even_if_the_store_fails_meanwhile(make, emulator, monkeypatch):
+def test_outcomes_are_written_down_even_if_the_store_fails_meanwhile(
+    make: Callable[..., Pager], emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from concurrent.futures import Future
 
     from notifier.store.engine import StoreUnavailable
@@ -631,10 +682,10 @@ def test_outcomes_are_written_down_even_if_the_store_fails_meanwhile(make, emula
     pager = make()
     finish, failures = pager.store.jobs.finish, [1, 2]
 
-    def failing(*arguments, **how):
+    def failing(*arguments: Any, **how: Any) -> Any:
         if failures:
             failures.pop()
-            future = Future()
+            future: Future[Any] = Future()
             future.set_exception(StoreUnavailable("disk full"))
             return future
         return finish(*arguments, **how)
@@ -646,7 +697,9 @@ def test_outcomes_are_written_down_even_if_the_store_fails_meanwhile(make, emula
     assert pager.count("notifier_store_errors_total") == 2
 
 
-def test_a_job_that_meets_a_fault_of_ours_is_settled_like_an_orphan(make, emulator, monkeypatch):
+def test_a_job_that_meets_a_fault_of_ours_is_settled_like_an_orphan(
+    make: Callable[..., Pager], emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pager = make()
     monkeypatch.setattr("notifier.workers.delivery.endings", lambda job, outcome: 1 / 0)
     pager.post(ONE)
@@ -657,12 +710,14 @@ def test_a_job_that_meets_a_fault_of_ours_is_settled_like_an_orphan(make, emulat
     assert pager.states() == ["accepted"]
 
 
-def test_a_job_refused_as_5xx_after_it_was_taken_is_not_sent_again(make, emulator):
+def test_a_job_refused_as_5xx_after_it_was_taken_is_not_sent_again(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = make()
     take = emulator.emulation.send
-    answers = []
+    answers: list[Any] = []
 
-    def odd(body, virtual_number=None):
+    def odd(body: Any, virtual_number: Any = None) -> Any:
         answer = take(body, virtual_number)
         if not answers:
             answers.append(answer)
@@ -676,7 +731,9 @@ def test_a_job_refused_as_5xx_after_it_was_taken_is_not_sent_again(make, emulato
     assert pager.states() == ["accepted"]
 
 
-def test_a_call_that_takes_long_does_not_use_up_the_patience(make, emulator, hand):
+def test_a_call_that_takes_long_does_not_use_up_the_patience(
+    make: Callable[..., Pager], emulator: Emulator, hand: Hand
+) -> None:
     pager = make()
     emulator.emulation.clock = lambda: hand().timestamp()
     emulator.faults.add(Fault(kind=FaultKind.RESET_AFTER))
@@ -686,17 +743,19 @@ def test_a_call_that_takes_long_does_not_use_up_the_patience(make, emulator, han
         pass
     send = pager.current.runtime.api.send
 
-    def slow(text, receivers, tag, signed_at):
+    def slow(text: Any, receivers: Any, tag: Any, signed_at: Any) -> Any:
         hand.move(seconds=30)
         return send(text, receivers, tag, signed_at)
 
-    pager.current.runtime.api.send = slow
+    pager.current.runtime.api.send = cast("Any", slow)
     with moved_clock(pager):
         pager.run(60)
     assert len(emulator.emulation.accepted) == 1
 
 
-def test_an_answer_that_does_not_mention_a_number_is_asked_about(make, emulator, monkeypatch):
+def test_an_answer_that_does_not_mention_a_number_is_asked_about(
+    make: Callable[..., Pager], emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pager = make()
     monkeypatch.setattr("notifier.workers.delivery.endings", lambda job, outcome: [])
     pager.post(ONE)
@@ -705,11 +764,11 @@ def test_an_answer_that_does_not_mention_a_number_is_asked_about(make, emulator,
     assert pager.states() == ["accepted"]
 
 
-def test_numbers_come_back_in_any_form(make, emulator):
+def test_numbers_come_back_in_any_form(make: Callable[..., Pager], emulator: Emulator) -> None:
     pager = make()
     take = emulator.emulation.send
 
-    def bare(body, virtual_number=None):
+    def bare(body: Any, virtual_number: Any = None) -> Any:
         answer = take(body, virtual_number)
         return {**answer, "validReceivers": [n.removeprefix("+") for n in answer["validReceivers"]]}
 
@@ -719,7 +778,9 @@ def test_numbers_come_back_in_any_form(make, emulator):
     assert pager.states() == ["accepted"]
 
 
-def test_a_refusal_of_what_comes_before_the_call_ends_no_message(make, emulator):
+def test_a_refusal_of_what_comes_before_the_call_ends_no_message(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = make()
     emulator.faults.add(Fault(kind=FaultKind.ERROR, method="GET", path="/sms", status=400, message="odd"))
     emulator.faults.add(
@@ -730,7 +791,9 @@ def test_a_refusal_of_what_comes_before_the_call_ends_no_message(make, emulator)
     assert pager.states() == ["accepted"]
 
 
-def test_a_clock_that_is_set_back_holds_nothing_up(make, emulator, hand):
+def test_a_clock_that_is_set_back_holds_nothing_up(
+    make: Callable[..., Pager], emulator: Emulator, hand: Hand
+) -> None:
     pager = make()
     emulator.faults.add(Fault(kind=FaultKind.ERROR, status=409))
     pager.post(ONE)
@@ -740,7 +803,7 @@ def test_a_clock_that_is_set_back_holds_nothing_up(make, emulator, hand):
     assert len(emulator.emulation.accepted) == 1
 
 
-def test_lost_answers_do_not_keep_new_pages_waiting(make, emulator):
+def test_lost_answers_do_not_keep_new_pages_waiting(make: Callable[..., Pager], emulator: Emulator) -> None:
     pager = make(ovh={"max_concurrency": 1, "timeout": "2s"})
     emulator.faults.add(Fault(kind=FaultKind.RESET_BEFORE))
     pager.post(webhook(alert(instance="first"), key="first"))
@@ -763,7 +826,7 @@ def test_lost_answers_do_not_keep_new_pages_waiting(make, emulator):
     pager.turn()
 
 
-def test_a_start_without_a_zone_pages_all_the_same(make, emulator):
+def test_a_start_without_a_zone_pages_all_the_same(make: Callable[..., Pager], emulator: Emulator) -> None:
     pager = make()
     pager.post(webhook(alert(starts_at="2026-11-22T12:13:30"), alert(instance="b")))
     pager.turn()
@@ -773,7 +836,7 @@ def test_a_start_without_a_zone_pages_all_the_same(make, emulator):
 # -- around it ---------------------------------------------------------------------------------------------
 
 
-def test_the_account_is_watched(make, emulator):
+def test_the_account_is_watched(make: Callable[..., Pager], emulator: Emulator) -> None:
     pager = make()
     watch = pager.workers.account_monitor
     watch.work()
@@ -800,7 +863,7 @@ def test_the_account_is_watched(make, emulator):
     assert watch.problems == {}
 
 
-def test_retention_goes_little_by_little(make, hand):
+def test_retention_goes_little_by_little(make: Callable[..., Pager], hand: Hand) -> None:
     pager = make(storage={"url": "sqlite:///notifier.db", "retention": "1d"})
     retention = pager.workers.retention
     assert retention.work() == 5.0
@@ -818,11 +881,12 @@ def test_retention_goes_little_by_little(make, hand):
     assert retention.work() == 1.0
 
 
-def test_other_work_gives_way_to_a_crowd_of_webhooks():
-    now, slept, spent = [100.0], [], [0.0]
+def test_other_work_gives_way_to_a_crowd_of_webhooks() -> None:
+    slept: list[Any] = []
+    now, spent = [100.0], [0.0]
     backpressure = Backpressure(lambda: now[0], slept.append, lambda: spent[0])
 
-    def work():
+    def work() -> None:
         with backpressure.limited_share():
             spent[0] += 0.01
 
@@ -845,7 +909,7 @@ def test_other_work_gives_way_to_a_crowd_of_webhooks():
     assert len(slept) == 52
 
 
-def test_a_trial_waits_for_the_one_under_way(make, emulator):
+def test_a_trial_waits_for_the_one_under_way(make: Callable[..., Pager], emulator: Emulator) -> None:
     pager = make()
     emulator.emulation.credits = 0
     pager.post(ONE)
@@ -859,7 +923,9 @@ def test_a_trial_waits_for_the_one_under_way(make, emulator):
     pager.sender.threads.discard([another], Work.SEND)
 
 
-def test_claims_without_an_answer_are_returned_to_the_queue_and_overdue_jobs_reported(make, emulator):
+def test_claims_without_an_answer_are_returned_to_the_queue_and_overdue_jobs_reported(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = make()
     pager.turn()
     pager.hand.move(seconds=1)
@@ -882,7 +948,9 @@ def test_claims_without_an_answer_are_returned_to_the_queue_and_overdue_jobs_rep
 
 
 @both_engines
-def test_jobs_that_a_stop_cancels_are_returned_to_the_queue(make, emulator, engine_name):
+def test_jobs_that_a_stop_cancels_are_returned_to_the_queue(
+    make: Callable[..., Pager], emulator: Emulator, engine_name: str
+) -> None:
     pager = make()
     pager.post(ONE)
     pager.planner.work()
@@ -905,7 +973,9 @@ SHORT = {"ovh": {"sender": ..., "sender_for_response": True}}
 """A short number sends."""
 
 
-def test_a_text_that_is_refused_for_its_content_is_sent_with_less_in_it(make, emulator):
+def test_a_text_that_is_refused_for_its_content_is_sent_with_less_in_it(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     emulator.emulation.refuses_host_names = True
     steps = [{"name": "ops", "notify": ["alice"], "escalate": [{"after": "5m", "notify": ["bob"]}]}]
     pager = make(receivers=steps, **SHORT)
@@ -919,7 +989,9 @@ def test_a_text_that_is_refused_for_its_content_is_sent_with_less_in_it(make, em
     assert all("contact information" in one.error for tries in tried.values() for one in tries)
 
 
-def test_a_text_that_is_refused_again_holds_status_number_and_severity_alone(make, emulator):
+def test_a_text_that_is_refused_again_holds_status_number_and_severity_alone(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     content = {
         "status": 400,
         "error_class": "Client::BadRequest",
@@ -936,7 +1008,7 @@ def test_a_text_that_is_refused_again_holds_status_number_and_severity_alone(mak
     assert sorted(pager.states()) == ["accepted", "rejected"], "there is nothing left to leave out"
 
 
-def refuse_by_receipt(pager, emulator, ptt):
+def refuse_by_receipt(pager: Pager, emulator: Emulator, ptt: Any) -> None:
     """Page, have the network refuse the content with *ptt*, and let the reduced text go out."""
     emulator.emulation.receipts[ALICE] = (2, ptt)
     pager.post(ONE)
@@ -948,7 +1020,9 @@ def refuse_by_receipt(pager, emulator, ptt):
 
 
 @pytest.mark.parametrize("ptt", [28, 29])
-def test_a_text_that_an_operator_refuses_for_its_content_is_sent_with_less_in_it(make, emulator, ptt):
+def test_a_text_that_an_operator_refuses_for_its_content_is_sent_with_less_in_it(
+    make: Callable[..., Pager], emulator: Emulator, ptt: Any
+) -> None:
     pager = make()
     refuse_by_receipt(pager, emulator, ptt)
     pager.hand.move(seconds=30)
@@ -957,7 +1031,9 @@ def test_a_text_that_an_operator_refuses_for_its_content_is_sent_with_less_in_it
     assert pager.states() == ["delivered"]
 
 
-def test_a_receipt_that_another_replica_has_read_before_sends_nothing_again(make, emulator, monkeypatch):
+def test_a_receipt_that_another_replica_has_read_before_sends_nothing_again(
+    make: Callable[..., Pager], emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pager, read = make(), []
     write = pager.store.receipts.write
     monkeypatch.setattr(pager.store.receipts, "write", lambda *of: (read.append(of), write(*of))[1])
@@ -971,7 +1047,7 @@ def test_a_receipt_that_another_replica_has_read_before_sends_nothing_again(make
     assert pager.states() == ["delivered"]
 
 
-def test_what_a_reduced_text_leaves_out():
+def test_what_a_reduced_text_leaves_out() -> None:
     assert (
         plain("see https://a.example.net/x or ops@example.net, +33 6 39 98 00 01")
         == "see https: a example net x or ops example net,"
@@ -980,16 +1056,16 @@ def test_what_a_reduced_text_leaves_out():
 
 
 def test_answers_that_come_late_or_are_read_after_a_stop_prove_nothing_about_the_time_since(
-    make, emulator, monkeypatch
-):
+    make: Callable[..., Pager], emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pager = make()
     emulation, start = emulator.emulation, pager.hand()
     outgoing, pending, find, looks = emulation.outgoing, emulation.pending, pager.sender.settlement._find, []
 
-    def is_listed():
+    def is_listed() -> Any:
         return pager.hand() - start >= timedelta(seconds=10)
 
-    def found(job):
+    def found(job: Any) -> Any:
         looks.append(find(job))
         if len(looks) == 3:
             pager.hand.move(seconds=20)
@@ -1005,7 +1081,9 @@ def test_answers_that_come_late_or_are_read_after_a_stop_prove_nothing_about_the
     assert len(texts(emulator)) == 1
 
 
-def test_a_clock_that_is_set_forward_does_not_end_the_search_for_a_job(make, emulator):
+def test_a_clock_that_is_set_forward_does_not_end_the_search_for_a_job(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     """The patience with OVHcloud's lists is counted in seconds that pass, not by the clock."""
     pager = make()
     passed = [0.0]
@@ -1030,26 +1108,27 @@ def test_a_clock_that_is_set_forward_does_not_end_the_search_for_a_job(make, emu
 class BusyAccount:
     """An account on which another program has 250 newer jobs pending."""
 
-    def service_name(self):
+    def service_name(self) -> Any:
         return "sms-busy"
 
-    def outgoing_ids(self, tag):
+    def outgoing_ids(self, tag: Any) -> Any:
         return []
 
-    def pending_ids(self):
+    def pending_ids(self) -> Any:
         return list(range(1, 252))
 
-    def pending(self, id_):
+    def pending(self, id_: Any) -> Any:
         return Outgoing(id=id_, receiver=ALICE, tag="mine" if id_ == 1 else f"other-{id_}")
 
 
-def test_a_job_behind_many_pending_ones_of_others_is_found(make):
-    pager, known = make(), []
+def test_a_job_behind_many_pending_ones_of_others_is_found(make: Callable[..., Pager]) -> None:
+    known: list[Any] = []
+    pager = make()
     pager.post(ONE)
     pager.planner.work()
     (message,) = due_in(pager.store, pager.hand(), 1)
     job = Job("mine", message.text, pager.hand(), (message,))
-    assert [pager.sender.settlement._look(BusyAccount(), job, known) for _ in range(3)] == [
+    assert [pager.sender.settlement._look(cast("Any", BusyAccount()), job, known) for _ in range(3)] == [
         False,
         False,
         True,
@@ -1062,7 +1141,7 @@ def test_a_job_behind_many_pending_ones_of_others_is_found(make):
     [(0, AskAgain), (25, AskAgain), (400, NotTaken)],
     ids=["at once", "later", "in the end"],
 )
-def test_a_look_that_was_cut_off_is_no_evidence(since, verdict):
+def test_a_look_that_was_cut_off_is_no_evidence(since: Any, verdict: Any) -> None:
     found = settle(
         missing=1, found=0, failure=None, since=timedelta(seconds=since), listing_grace=timedelta(seconds=20),
         settle_timeout=timedelta(minutes=5), settle_attempts=9, is_replaceable=True, chance=0.5, is_complete=False,
@@ -1071,7 +1150,9 @@ def test_a_look_that_was_cut_off_is_no_evidence(since, verdict):
     assert not isinstance(found, NotTaken) or not found.is_certain
 
 
-def test_the_last_resort_pages_the_receiver_of_each_alert_that_fires(make, emulator, monkeypatch):
+def test_the_last_resort_pages_the_receiver_of_each_alert_that_fires(
+    make: Callable[..., Pager], emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("notifier.workers.planner.plan", lambda *_: 1 / 0)
     receivers = [{"name": name, "notify": [who]} for name, who in (("web", "alice"), ("db", "bob"))]
     routes = [{"receiver": "db", "matchers": ['team="db"']}]

@@ -1,37 +1,44 @@
 """Several replicas on one PostgreSQL: whatever happens to them, each page goes once."""
 
+from __future__ import annotations
+
 import json
 import threading
 import time
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import requests
+from sqlalchemy import URL
 
 from notifier.delivery.message import Job
 from notifier.delivery.retry import LISTING_DELAY
-from notifier.emulator import Fault, FaultKind
+from notifier.emulator import Emulator, Fault, FaultKind
 from notifier.ids import new_id
 from notifier.workers.replicas import LEASE, Replicas
-from tests.support.pager import ONE, due_in, texts
+from tests.support.files import Files
+from tests.support.pager import ONE, Pager, due_in, texts
+from tests.support.service import Phones, Running
 from tests.support.team import firing, over, storm, team, told
 from tests.support.webhooks import alert, webhook
 
 
 @pytest.fixture
-def engine_name():
+def engine_name() -> Any:
     return "postgresql"
 
 
 class Monotonic:
-    def __init__(self):
+    def __init__(self) -> None:
         self.now = 0.0
 
-    def __call__(self):
+    def __call__(self) -> Any:
         return self.now
 
 
 @pytest.fixture
-def pair(make):
+def pair(make: Callable[..., Pager]) -> Any:
     """Two replicas, made to work by hand, and what keeps the list of replicas for the second."""
     first, second = make(**team()), make(**team())
     instant = Monotonic()
@@ -40,18 +47,18 @@ def pair(make):
     return first, second, watch, instant
 
 
-def unplanned(pager):
+def unplanned(pager: Pager) -> Any:
     return [stored.id for stored in pager.store.webhooks.unplanned(16, 10**6)]
 
 
 # -- work is taken once ------------------------------------------------------------------------------------
 
 
-def test_a_cluster_of_alertmanagers_may_post_to_any_replica(pair, emulator):
+def test_a_cluster_of_alertmanagers_may_post_to_any_replica(pair: Any, emulator: Emulator) -> None:
     first, second, *_ = pair
     barrier, repeated = threading.Barrier(2), []
 
-    def post(pager):
+    def post(pager: Pager) -> None:
         barrier.wait()
         repeated.append(len(pager.post(ONE)))
 
@@ -66,7 +73,7 @@ def test_a_cluster_of_alertmanagers_may_post_to_any_replica(pair, emulator):
     assert len(texts(emulator)) == 1
 
 
-def test_webhooks_are_shared_out_but_those_of_a_group_keep_their_order(pair):
+def test_webhooks_are_shared_out_but_those_of_a_group_keep_their_order(pair: Any) -> None:
     first, second, *_ = pair
     first.post(firing("A", key="a"))
     first.post(firing("B", key="b"))
@@ -86,7 +93,7 @@ def test_webhooks_are_shared_out_but_those_of_a_group_keep_their_order(pair):
     assert states == {"A db-1": "resolved", "B db-1": "open", "C db-1": "open"}
 
 
-def test_a_step_is_taken_by_one(make, emulator):
+def test_a_step_is_taken_by_one(make: Callable[..., Pager], emulator: Emulator) -> None:
     pagers = [make(**team(("10m", ["bob"]))) for _ in range(3)]
     pagers[0].post(firing("A"))
     pagers[0].turn()
@@ -99,7 +106,7 @@ def test_a_step_is_taken_by_one(make, emulator):
     assert [who for who, _ in told(emulator)] == ["alice", "bob"]
 
 
-def test_a_limit_holds_for_all_replicas_together(make, emulator):
+def test_a_limit_holds_for_all_replicas_together(make: Callable[..., Pager], emulator: Emulator) -> None:
     pagers = [make(**team()) for _ in range(3)]
     storm(pagers[0], [f"A{n}" for n in range(60)])
     threads = [threading.Thread(target=pager.turn, args=(12,)) for pager in pagers]
@@ -111,7 +118,9 @@ def test_a_limit_holds_for_all_replicas_together(make, emulator):
     assert len(pagers[0].rows()) == 60
 
 
-def test_two_that_open_incidents_at_once_take_two_numbers(make, emulator):
+def test_two_that_open_incidents_at_once_take_two_numbers(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     pagers = [make(**team()) for _ in range(2)]
     for n in range(8):
         pagers[n % 2].post(firing(f"A{n}", key=str(n)))
@@ -129,7 +138,7 @@ def test_two_that_open_incidents_at_once_take_two_numbers(make, emulator):
 # -- a replica that is gone --------------------------------------------------------------------------------
 
 
-def claimed(pager):
+def claimed(pager: Pager) -> Any:
     """Have *pager* claim the one message there is, and go no further."""
     pager.post(ONE)
     pager.planner.work()
@@ -140,7 +149,7 @@ def claimed(pager):
     return job
 
 
-def pass_away(pair):
+def pass_away(pair: Any) -> None:
     _, second, watch, instant = pair
     watch.work()
     instant.now += LEASE - 0.1
@@ -153,7 +162,9 @@ def pass_away(pair):
     assert second.states() == ["unsettled"]
 
 
-def test_a_job_of_one_that_is_gone_is_asked_for_and_sent_if_it_was_not_taken(pair, emulator):
+def test_a_job_of_one_that_is_gone_is_asked_for_and_sent_if_it_was_not_taken(
+    pair: Any, emulator: Emulator
+) -> None:
     claimed(pair[0])
     pass_away(pair)
     second = pair[1]
@@ -165,7 +176,9 @@ def test_a_job_of_one_that_is_gone_is_asked_for_and_sent_if_it_was_not_taken(pai
     assert len(texts(emulator)) == 1
 
 
-def test_a_call_that_is_made_at_the_last_moment_and_is_listed_late_is_not_sent_again(pair, emulator):
+def test_a_call_that_is_made_at_the_last_moment_and_is_listed_late_is_not_sent_again(
+    pair: Any, emulator: Emulator
+) -> None:
     job = claimed(pair[0])
     pass_away(pair)
     pair[1].run(26)
@@ -178,7 +191,7 @@ def test_a_call_that_is_made_at_the_last_moment_and_is_listed_late_is_not_sent_a
     assert pair[1].states() == ["accepted"]
 
 
-def test_a_job_of_one_that_is_gone_is_not_sent_again_if_it_was_taken(pair, emulator):
+def test_a_job_of_one_that_is_gone_is_not_sent_again_if_it_was_taken(pair: Any, emulator: Emulator) -> None:
     job = claimed(pair[0])
     pair[0].current.runtime.api.send(job.text, [job.messages[0].phone], job.tag)
     pass_away(pair)
@@ -187,7 +200,7 @@ def test_a_job_of_one_that_is_gone_is_not_sent_again_if_it_was_taken(pair, emula
     assert pair[1].states() == ["accepted"]
 
 
-def test_one_that_was_only_cut_off_writes_its_answer_all_the_same(pair, emulator):
+def test_one_that_was_only_cut_off_writes_its_answer_all_the_same(pair: Any, emulator: Emulator) -> None:
     first, second, *_ = pair
     job = claimed(first)
     pass_away(pair)
@@ -200,7 +213,7 @@ def test_one_that_was_only_cut_off_writes_its_answer_all_the_same(pair, emulator
     assert len(texts(emulator)) == 1
 
 
-def test_what_it_had_taken_to_plan_is_planned_by_others(pair, emulator):
+def test_what_it_had_taken_to_plan_is_planned_by_others(pair: Any, emulator: Emulator) -> None:
     first, second, watch, instant = pair
     first.post(ONE)
     assert len(unplanned(first)) == 1
@@ -212,7 +225,7 @@ def test_what_it_had_taken_to_plan_is_planned_by_others(pair, emulator):
     assert len(texts(emulator)) == 1
 
 
-def test_one_that_ends_in_order_frees_its_work_at_once(pair):
+def test_one_that_ends_in_order_frees_its_work_at_once(pair: Any) -> None:
     first, second, *_ = pair
     first.post(ONE)
     assert len(unplanned(first)) == 1
@@ -220,7 +233,7 @@ def test_one_that_ends_in_order_frees_its_work_at_once(pair):
     assert len(unplanned(second)) == 1
 
 
-def test_one_that_ends_in_order_frees_its_jobs_at_once(pair, emulator):
+def test_one_that_ends_in_order_frees_its_jobs_at_once(pair: Any, emulator: Emulator) -> None:
     first, second, *_ = pair
     claimed(first)
     assert first.store.replicas.leave(first.store.replica, first.hand(), LISTING_DELAY).result(10) == 1
@@ -228,7 +241,7 @@ def test_one_that_ends_in_order_frees_its_jobs_at_once(pair, emulator):
     assert len(texts(emulator)) == 1
 
 
-def test_a_sign_of_life_in_time_keeps_its_work(pair):
+def test_a_sign_of_life_in_time_keeps_its_work(pair: Any) -> None:
     first, second, watch, instant = pair
     claimed(first)
     for _ in range(10):
@@ -241,7 +254,7 @@ def test_a_sign_of_life_in_time_keeps_its_work(pair):
 # -- services ----------------------------------------------------------------------------------------------
 
 
-def test_replicas_wake_each_other(files, run, phones):
+def test_replicas_wake_each_other(files: Files, run: Callable[..., Running], phones: Phones) -> None:
     first, second = run(files.write()), run(files.write())
     for worker in (first.service.workers.planner, first.service.workers.dispatcher):
         worker.stop()  # so that all of the work is the other's
@@ -250,7 +263,7 @@ def test_replicas_wake_each_other(files, run, phones):
     assert second.metric("notifier_replicas") == 2
 
 
-def test_a_listener_hears_what_is_rung(make):
+def test_a_listener_hears_what_is_rung(make: Callable[..., Pager]) -> None:
     first, second = make(**team()), make(**team())
     heard = threading.Event()
     listener = second.store.listen(lambda name: heard.set() if name == "planner" else None)
@@ -265,7 +278,9 @@ def test_a_listener_hears_what_is_rung(make):
         listener.stop()
 
 
-def test_connections_that_are_dropped_are_made_anew(files, run, phones, postgres_server, postgres):
+def test_connections_that_are_dropped_are_made_anew(
+    files: Files, run: Callable[..., Running], phones: Phones, postgres_server: Any, postgres: URL
+) -> None:
     running = run(files.write())
     running.post(webhook(alert("A"), key="a"))
     phones.wait(1)
@@ -276,7 +291,7 @@ def test_connections_that_are_dropped_are_made_anew(files, run, phones, postgres
     assert len(phones.wait(2)) == 2
 
 
-def post_until_stored(running, body):
+def post_until_stored(running: Running, body: Any) -> Any:
     """Post as Alertmanager does."""
     answers = []
     for _ in range(200):
@@ -288,10 +303,12 @@ def post_until_stored(running, body):
     raise AssertionError(answers[-1].text)
 
 
-def test_a_server_that_is_read_only_for_a_while_is_ridden_out(files, run, phones, postgres_server, postgres):
+def test_a_server_that_is_read_only_for_a_while_is_ridden_out(
+    files: Files, run: Callable[..., Running], phones: Phones, postgres_server: Any, postgres: URL
+) -> None:
     running = run(files.write())
 
-    def switch(value):
+    def switch(value: Any) -> None:
         postgres_server.run(f"ALTER DATABASE {postgres.database} SET default_transaction_read_only = {value}")
         postgres_server.run(
             f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{postgres.database}'"
@@ -308,7 +325,9 @@ def test_a_server_that_is_read_only_for_a_while_is_ridden_out(files, run, phones
     assert len(phones.wait(1)) == 1
 
 
-def test_a_lost_answer_is_settled_by_one_replica(files, run, phones, emulator):
+def test_a_lost_answer_is_settled_by_one_replica(
+    files: Files, run: Callable[..., Running], phones: Phones, emulator: Emulator
+) -> None:
     emulator.faults.add(Fault(kind=FaultKind.RESET_AFTER))
     runs = [run(files.write()) for _ in range(3)]
     runs[0].post(webhook(alert("A")))
@@ -320,7 +339,9 @@ def test_a_lost_answer_is_settled_by_one_replica(files, run, phones, emulator):
     assert len(phones.all()) == 1
 
 
-def test_a_password_is_shown_nowhere(files, run, postgres, capsys):
+def test_a_password_is_shown_nowhere(
+    files: Files, run: Callable[..., Running], postgres: URL, capsys: pytest.CaptureFixture[str]
+) -> None:
     url = postgres.set(password="s3cret-pass").render_as_string(hide_password=False)
     running = run(files.write(storage={"url": url}))
     assert running.service.store.name

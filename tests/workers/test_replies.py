@@ -1,12 +1,17 @@
 """Receipts and replies, through the emulator over real HTTP, with time moved by hand."""
 
+from __future__ import annotations
+
 import itertools
 import json
 import re
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -14,23 +19,27 @@ import requests
 
 from notifier.alertmanager.silences import AlertmanagerApi, SilenceRefused, make_silences, matchers_of
 from notifier.clock import elapsed
-from notifier.emulator import Fault, FaultKind
+from notifier.emulator import Emulator, Fault, FaultKind
 from notifier.incidents.lifecycle import IncidentState
 from notifier.incidents.reply_codes import MOST_WRONG
 from notifier.store.schema import replies
+from notifier.workers.actions import Via
 from notifier.workers.receipts import GIVE_UP, next_look
 from notifier.workers.replies import MOST_ANSWERS
-from tests.support.files import ALICE, BOB
+from tests.support.clock import Hand
+from tests.support.files import ALICE, BOB, Files
+from tests.support.pager import Pager
 from tests.support.postgres import both_engines
+from tests.support.service import Phones, Running
 from tests.support.team import CAROL, firing, later, over, team, the_incident, told
 from tests.support.webhooks import alert, webhook
 
 
 @pytest.fixture
-def answering(make, by_hand):
+def answering(make: Callable[..., Pager], by_hand: None) -> Any:
     """Make a pager to which people can reply."""
 
-    def making(**changes):
+    def making(**changes: Any) -> Any:
         may = ["ack", "close", "next", "who", *(["mute"] if "alertmanager" in changes else [])]
         replies = {"poll_interval": "5s", "may": may, **changes.pop("replies", {})}
         ovh = {"sender": ..., "sender_for_response": True, "replies": replies}
@@ -42,7 +51,7 @@ def answering(make, by_hand):
     return making
 
 
-def reply(pager, emulator, phone, text, seconds=10):
+def reply(pager: Pager, emulator: Emulator, phone: Any, text: Any, seconds: Any = 10) -> None:
     pager.hand.move(seconds=seconds)
     emulator.emulation.reply(phone, text)
     pager.hand.move(seconds=1)
@@ -50,12 +59,12 @@ def reply(pager, emulator, phone, text, seconds=10):
     pager.turn()
 
 
-def outcomes(pager):
+def outcomes(pager: Pager) -> Any:
     with pager.store.reading() as connection:
         return [row.outcome for row in connection.execute(replies.select().order_by(replies.c.id))]
 
 
-def said_to(emulator, phone, start=0):
+def said_to(emulator: Emulator, phone: Any, start: Any = 0) -> Any:
     return [sms.message for sms in emulator.emulation.accepted[start:] if sms.receiver == phone]
 
 
@@ -63,7 +72,7 @@ def said_to(emulator, phone, start=0):
 
 
 @pytest.mark.parametrize("text", ["1", "ack", "ACK 1", "ok", "Ok!", "#1 ok"])
-def test_a_reply_acknowledges(answering, emulator, text):
+def test_a_reply_acknowledges(answering: Callable[..., Pager], emulator: Emulator, text: Any) -> None:
     pager = answering(**team(("5m", ["bob"])))
     pager.post(firing("A"))
     pager.turn()
@@ -79,7 +88,7 @@ def test_a_reply_acknowledges(answering, emulator, text):
     assert pager.count('notifier_acknowledgements_total{via="sms"}') == 1
 
 
-def test_the_others_are_told_who_has_it(answering, emulator):
+def test_the_others_are_told_who_has_it(answering: Callable[..., Pager], emulator: Emulator) -> None:
     pager = answering(**team(notify=["alice", "bob"]))
     pager.post(firing("A"))
     pager.turn()
@@ -87,7 +96,9 @@ def test_the_others_are_told_who_has_it(answering, emulator):
     assert sorted(told(emulator)[2:]) == [("alice", "bob has it: #1 A db-1"), ("bob", "You have #1 A db-1.")]
 
 
-def test_a_stranger_changes_nothing_and_is_told_nothing(answering, emulator):
+def test_a_stranger_changes_nothing_and_is_told_nothing(
+    answering: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = answering(**team())
     pager.post(firing("A"))
     pager.turn()
@@ -98,7 +109,9 @@ def test_a_stranger_changes_nothing_and_is_told_nothing(answering, emulator):
 
 
 @both_engines
-def test_ack_without_a_number_means_the_most_severe_that_are_open(answering, emulator):
+def test_ack_without_a_number_means_the_most_severe_that_are_open(
+    answering: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = answering(**team())
     severities = {"A": "critical", "B": "warning", "C": "critical", "D": "critical", "E": "info"}
     for name, severity in severities.items():
@@ -116,7 +129,9 @@ def test_ack_without_a_number_means_the_most_severe_that_are_open(answering, emu
 
 
 @pytest.mark.parametrize("text", ["all", "ack all", "ALL", "tout", "ok tout"])
-def test_all_acknowledges_everything_that_the_sender_was_paged_for(answering, emulator, text):
+def test_all_acknowledges_everything_that_the_sender_was_paged_for(
+    answering: Callable[..., Pager], emulator: Emulator, text: Any
+) -> None:
     limit = {"per_contact": {"messages": 3, "per": "10m"}}
     pager = answering(**{**team(), "limits": limit})
     for number in range(12):
@@ -130,7 +145,7 @@ def test_all_acknowledges_everything_that_the_sender_was_paged_for(answering, em
     assert said_to(emulator, ALICE)[-1].startswith("You have 12: #")
 
 
-def test_help_is_always_given_to_who_asks_for_it(answering, emulator):
+def test_help_is_always_given_to_who_asks_for_it(answering: Callable[..., Pager], emulator: Emulator) -> None:
     pager = answering(**team())
     pager.post(firing("A"))
     pager.turn()
@@ -139,7 +154,9 @@ def test_help_is_always_given_to_who_asks_for_it(answering, emulator):
     assert len(said_to(emulator, ALICE)) == 1 + 5
 
 
-def test_commands_are_confirmed_beyond_the_limit_for_answers(answering, emulator):
+def test_commands_are_confirmed_beyond_the_limit_for_answers(
+    answering: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = answering(**team())
     for number in range(9):
         later(pager, firing(f"A{number}", key=str(number)), seconds=5)
@@ -148,7 +165,9 @@ def test_commands_are_confirmed_beyond_the_limit_for_answers(answering, emulator
     assert len(confirmed) == 9
 
 
-def test_a_reply_that_the_network_delivers_twice_counts_once(answering, emulator):
+def test_a_reply_that_the_network_delivers_twice_counts_once(
+    answering: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = answering(**team(("5m", ["bob"]), ("5m", ["carol"])))
     later(pager, firing("A", key="a"), seconds=1)
     later(pager, webhook(alert("W", severity="warning"), key="w"), seconds=5)
@@ -164,7 +183,9 @@ def test_a_reply_that_the_network_delivers_twice_counts_once(answering, emulator
 
 
 @pytest.mark.parametrize(("pause", "outcome"), [(10, "repeated"), (40, "done")])
-def test_the_same_words_again_count_once_unless_the_answer_was_read(answering, emulator, pause, outcome):
+def test_the_same_words_again_count_once_unless_the_answer_was_read(
+    answering: Callable[..., Pager], emulator: Emulator, pause: Any, outcome: Any
+) -> None:
     pager = answering(**team(("5m", ["bob"]), ("5m", ["carol"])))
     later(pager, firing("A", key="a"), seconds=1)
     later(pager, webhook(alert("W", severity="warning"), key="w"), seconds=5)
@@ -177,7 +198,9 @@ def test_the_same_words_again_count_once_unless_the_answer_was_read(answering, e
         assert said_to(emulator, ALICE)[-1] == said
 
 
-def test_the_same_words_about_a_page_that_came_in_between_count(answering, emulator):
+def test_the_same_words_about_a_page_that_came_in_between_count(
+    answering: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = answering(**team(("5m", ["bob"])))
     later(pager, firing("A", key="a"), seconds=1)
     emulator.emulation.reply(ALICE, "ack")
@@ -189,7 +212,9 @@ def test_the_same_words_about_a_page_that_came_in_between_count(answering, emula
     assert {i.state.value for i in pager.store.incidents.page(9)} == {"acknowledged"}
 
 
-def test_the_same_words_again_take_nothing_that_cannot_have_been_read(answering, emulator):
+def test_the_same_words_again_take_nothing_that_cannot_have_been_read(
+    answering: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = answering(**team(("5m", ["bob"])))
     later(pager, firing("A", key="a"), seconds=1)
     reply(pager, emulator, ALICE, "ok")
@@ -201,7 +226,9 @@ def test_the_same_words_again_take_nothing_that_cannot_have_been_read(answering,
     }
 
 
-def test_replies_that_are_not_taken_any_more_are_reported_no_longer(answering, emulator):
+def test_replies_that_are_not_taken_any_more_are_reported_no_longer(
+    answering: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = answering(**team())
     pager.post(firing("A"))
     pager.turn()
@@ -213,7 +240,9 @@ def test_replies_that_are_not_taken_any_more_are_reported_no_longer(answering, e
     assert pager.replies.failure(elapsed() + 60) is None
 
 
-def test_a_reply_that_is_carried_out_in_part_counts_once_as_well(answering, emulator):
+def test_a_reply_that_is_carried_out_in_part_counts_once_as_well(
+    answering: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = answering(**team(("5m", ["bob"]), ("5m", ["carol"])))
     later(pager, firing("A", key="a"), seconds=1)
     later(pager, firing("B", key="b"), seconds=1)
@@ -225,7 +254,9 @@ def test_a_reply_that_is_carried_out_in_part_counts_once_as_well(answering, emul
     assert outcomes(pager) == ["done", "repeated"]
 
 
-def test_a_new_number_finds_the_open_pages_of_its_owner(answering, emulator):
+def test_a_new_number_finds_the_open_pages_of_its_owner(
+    answering: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = answering(**team())
     pager.post(firing("A"))
     pager.turn()
@@ -236,7 +267,9 @@ def test_a_new_number_finds_the_open_pages_of_its_owner(answering, emulator):
     assert the_incident(pager).acknowledged_by == "alice"
 
 
-def test_a_reply_to_another_installation_on_the_same_account_is_left_to_it(answering, emulator):
+def test_a_reply_to_another_installation_on_the_same_account_is_left_to_it(
+    answering: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = answering(**team())
     pager.post(firing("A"))
     pager.turn()
@@ -250,7 +283,9 @@ def test_a_reply_to_another_installation_on_the_same_account_is_left_to_it(answe
     assert said_to(emulator, ALICE)[2:] == []
 
 
-def test_close_resolves_what_alertmanager_does_not(answering, emulator):
+def test_close_resolves_what_alertmanager_does_not(
+    answering: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = answering(**team(notify=["alice", "bob"]))
     pager.post(firing("A"))
     pager.turn()
@@ -263,7 +298,9 @@ def test_close_resolves_what_alertmanager_does_not(answering, emulator):
     assert len(told(emulator)) == 5
 
 
-def test_ack_means_what_that_person_was_paged_for(answering, emulator):
+def test_ack_means_what_that_person_was_paged_for(
+    answering: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = answering(
         contacts=team()["contacts"],
         receivers=[{"name": "ops", "notify": ["alice"]}, {"name": "db", "notify": ["bob"]}],
@@ -281,7 +318,9 @@ def test_ack_means_what_that_person_was_paged_for(answering, emulator):
     )
 
 
-def test_a_reply_older_than_the_page_does_not_acknowledge_it(answering, emulator):
+def test_a_reply_older_than_the_page_does_not_acknowledge_it(
+    answering: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = answering(**team())
     pager.post(firing("A"))
     pager.turn()
@@ -295,7 +334,7 @@ def test_a_reply_older_than_the_page_does_not_acknowledge_it(answering, emulator
     assert [i.state.value for i in pager.store.incidents.page(9)] == ["open", "resolved"]
 
 
-def test_next_escalates_at_once(answering, emulator):
+def test_next_escalates_at_once(answering: Callable[..., Pager], emulator: Emulator) -> None:
     pager = answering(**team(("1h", ["bob"]), ("1h", ["carol"])))
     pager.post(firing("A"))
     pager.turn()
@@ -310,7 +349,7 @@ def test_next_escalates_at_once(answering, emulator):
     assert told(emulator)[-1] == ("carol", "#1: nobody further to page.")
 
 
-def test_who_is_answered_with_who_is_on_call(answering, emulator):
+def test_who_is_answered_with_who_is_on_call(answering: Callable[..., Pager], emulator: Emulator) -> None:
     rotation = {"start": "2026-11-20T09:00", "every": "1d", "contacts": ["alice", "bob"]}
     pager = answering(
         schedules=[
@@ -325,7 +364,7 @@ def test_who_is_answered_with_who_is_on_call(answering, emulator):
     assert said_to(emulator, ALICE)[1:] == ["On call: rota alice until 23/11 09:00, db nobody"]
 
 
-def test_what_is_over_or_unknown_is_answered(answering, emulator):
+def test_what_is_over_or_unknown_is_answered(answering: Callable[..., Pager], emulator: Emulator) -> None:
     pager = answering(**team())
     pager.post(firing("A"))
     pager.turn()
@@ -340,7 +379,7 @@ def test_what_is_over_or_unknown_is_answered(answering, emulator):
     assert said_to(emulator, ALICE, later + 1) == ["#1 is resolved already.", "No open incident #99."]
 
 
-def test_help_comes_at_most_once_an_hour(answering, emulator):
+def test_help_comes_at_most_once_an_hour(answering: Callable[..., Pager], emulator: Emulator) -> None:
     pager = answering(**team())
     pager.post(firing("A"))
     pager.turn()
@@ -355,7 +394,7 @@ def test_help_comes_at_most_once_an_hour(answering, emulator):
         assert max(len(row.text) for row in connection.execute(replies.select())) == 1000
 
 
-def test_ten_replies_a_second_cost_few_answers(answering, emulator):
+def test_ten_replies_a_second_cost_few_answers(answering: Callable[..., Pager], emulator: Emulator) -> None:
     pager = answering(**team())
     pager.post(firing("A"))
     pager.turn()
@@ -368,7 +407,7 @@ def test_ten_replies_a_second_cost_few_answers(answering, emulator):
     assert sum(row["kind"] == "answer" for row in pager.rows()) == MOST_ANSWERS
 
 
-def test_one_reply_gets_few_answers(answering, emulator):
+def test_one_reply_gets_few_answers(answering: Callable[..., Pager], emulator: Emulator) -> None:
     pager = answering(**team())
     pager.post(firing("A"))
     pager.turn()
@@ -376,7 +415,9 @@ def test_one_reply_gets_few_answers(answering, emulator):
     assert sorted(said_to(emulator, ALICE)[1:]) == ["No open incident #901.", "No open incident #902."]
 
 
-def test_replies_are_read_once_and_seldom_while_nothing_is_open(answering, emulator):
+def test_replies_are_read_once_and_seldom_while_nothing_is_open(
+    answering: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = answering(**team())
     pager.hand.move(minutes=16)
     pager.listen()
@@ -408,7 +449,7 @@ def test_replies_are_read_once_and_seldom_while_nothing_is_open(answering, emula
 
 
 @both_engines
-def test_half_an_emoji_holds_up_no_reply(answering, emulator):
+def test_half_an_emoji_holds_up_no_reply(answering: Callable[..., Pager], emulator: Emulator) -> None:
     pager = answering(**team())
     pager.post(firing("A"))
     pager.turn()
@@ -418,12 +459,14 @@ def test_half_an_emoji_holds_up_no_reply(answering, emulator):
     assert outcomes(pager) == ["stranger", "done"]
 
 
-def test_a_clock_that_is_wrong_hides_no_reply(answering, emulator, hand):
+def test_a_clock_that_is_wrong_hides_no_reply(
+    answering: Callable[..., Pager], emulator: Emulator, hand: Hand
+) -> None:
     pager = answering(**team())
     pager.post(firing("A"))
     pager.turn()
     for minutes in (15, -15):
-        emulator.emulation.clock = lambda minutes=minutes: hand().timestamp() - 60 * minutes
+        emulator.emulation.clock = partial(lambda minutes: hand().timestamp() - 60 * minutes, minutes)
         pager.current.runtime.api.forget_clock()
         pager.current.runtime.api.refresh_clock()
         pager.listen()
@@ -431,7 +474,9 @@ def test_a_clock_that_is_wrong_hides_no_reply(answering, emulator, hand):
     assert outcomes(pager) == ["who", "who"]
 
 
-def test_a_number_means_nothing_that_came_after_the_reply(answering, emulator):
+def test_a_number_means_nothing_that_came_after_the_reply(
+    answering: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = answering(**team())
     emulator.emulation.reply(ALICE, "1")
     pager.hand.move(seconds=30)
@@ -442,7 +487,7 @@ def test_a_number_means_nothing_that_came_after_the_reply(answering, emulator):
     assert outcomes(pager) == ["no_incident"]
 
 
-def test_an_old_reply_is_not_answered(answering, emulator):
+def test_an_old_reply_is_not_answered(answering: Callable[..., Pager], emulator: Emulator) -> None:
     pager = answering(**team())
     pager.hand.move(hours=1)
     emulator.emulation.reply(ALICE, "ok thanks all good")
@@ -454,7 +499,9 @@ def test_an_old_reply_is_not_answered(answering, emulator):
     assert len(said_to(emulator, ALICE)) == 1
 
 
-def test_ack_takes_all_of_the_highest_severity_and_says_so(answering, emulator):
+def test_ack_takes_all_of_the_highest_severity_and_says_so(
+    answering: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = answering(**team())
     for name in "AB":
         later(pager, firing(name, key=name), minutes=1)
@@ -463,7 +510,9 @@ def test_ack_takes_all_of_the_highest_severity_and_says_so(answering, emulator):
     assert {one.state for one in pager.store.incidents.page(9)} == {"acknowledged"}
 
 
-def test_a_polite_ok_takes_nothing_from_whoever_has_it(answering, emulator):
+def test_a_polite_ok_takes_nothing_from_whoever_has_it(
+    answering: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = answering(**team(notify=["alice", "bob"]))
     pager.post(firing("A"))
     pager.turn()
@@ -477,7 +526,9 @@ def test_a_polite_ok_takes_nothing_from_whoever_has_it(answering, emulator):
 
 
 @pytest.mark.parametrize("words", ["1", "1 next", "close 1"])
-def test_whoever_was_not_paged_may_not_act_unless_any_contact_may(answering, emulator, words):
+def test_whoever_was_not_paged_may_not_act_unless_any_contact_may(
+    answering: Callable[..., Pager], emulator: Emulator, words: Any
+) -> None:
     pager = answering(**team(("1h", ["bob"])))
     pager.post(firing("A"))
     pager.turn()
@@ -496,7 +547,9 @@ def test_whoever_was_not_paged_may_not_act_unless_any_contact_may(answering, emu
 
 
 @pytest.mark.parametrize("words", ["mute 1 2h", "who", "1 next", "close 1", "ok"])
-def test_what_replies_may_do_can_be_chosen(answering, emulator, words):
+def test_what_replies_may_do_can_be_chosen(
+    answering: Callable[..., Pager], emulator: Emulator, words: Any
+) -> None:
     pager = answering(replies={"may": ["mute"]}, **team(("1h", ["bob"])))
     if words.startswith("mute"):
         pager = answering(storage={"url": "sqlite:///other.db"}, **team(("1h", ["bob"])))  # not by default
@@ -511,7 +564,7 @@ def test_what_replies_may_do_can_be_chosen(answering, emulator, words):
 @pytest.mark.parametrize(
     "sender", ["DK33639980001", "+33-6-39-98-00-01x", "Alert33639980001", "+33 639980001", "٠٠٣٣٦٣٩٩٨٠٠٠١"]
 )
-def test_only_a_number_is_a_sender(answering, emulator, sender):
+def test_only_a_number_is_a_sender(answering: Callable[..., Pager], emulator: Emulator, sender: Any) -> None:
     pager = answering(**team())
     pager.post(firing("A"))
     pager.turn()
@@ -522,11 +575,11 @@ def test_only_a_number_is_a_sender(answering, emulator, sender):
     assert the_incident(pager).acknowledged_by == "alice"
 
 
-def code_of(text):
+def code_of(text: Any) -> Any:
     return re.search(r"#\d+([A-Z]{2})", text)[1]
 
 
-def test_reply_codes_are_shown_to_nobody(files, run, phones):
+def test_reply_codes_are_shown_to_nobody(files: Files, run: Callable[..., Running], phones: Phones) -> None:
     running = run(
         files.write(ovh={"sender": ..., "sender_for_response": True, "replies": {"require_code": True}})
     )
@@ -546,7 +599,9 @@ def test_reply_codes_are_shown_to_nobody(files, run, phones):
         assert f"#1{code}" not in shown, path
 
 
-def test_with_require_code_a_reply_must_hold_the_letters_of_the_page(answering, emulator):
+def test_with_require_code_a_reply_must_hold_the_letters_of_the_page(
+    answering: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = answering(replies={"require_code": True}, **team(("1h", ["bob"])))
     pager.post(firing("A"))
     pager.turn()
@@ -565,7 +620,7 @@ def test_with_require_code_a_reply_must_hold_the_letters_of_the_page(answering, 
     assert said_to(emulator, ALICE)[-1] == "You have #1 A db-1."
 
 
-def test_a_reply_may_not_hold_guesses(answering, emulator):
+def test_a_reply_may_not_hold_guesses(answering: Callable[..., Pager], emulator: Emulator) -> None:
     pager = answering(replies={"require_code": True}, **team())
     pager.post(firing("A"))
     pager.turn()
@@ -576,7 +631,9 @@ def test_a_reply_may_not_hold_guesses(answering, emulator):
 
 
 @pytest.mark.parametrize("form", ["1{}", "#1{}", "1 {}", "ok {}", "all {}", "take 1{}", "1{} ok!"])
-def test_the_letters_may_stand_anywhere(answering, emulator, form):
+def test_the_letters_may_stand_anywhere(
+    answering: Callable[..., Pager], emulator: Emulator, form: Any
+) -> None:
     pager = answering(replies={"require_code": True}, **team())
     pager.post(firing("A"))
     pager.turn()
@@ -584,7 +641,9 @@ def test_the_letters_may_stand_anywhere(answering, emulator, form):
     assert the_incident(pager).acknowledged_by == "alice"
 
 
-def test_the_letters_of_one_are_not_those_of_another_and_cannot_be_guessed_for_long(answering, emulator):
+def test_the_letters_of_one_are_not_those_of_another_and_cannot_be_guessed_for_long(
+    answering: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = answering(replies={"require_code": True}, **team(notify=["alice", "bob"]))
     pager.post(firing("A"))
     pager.turn()
@@ -599,7 +658,7 @@ def test_the_letters_of_one_are_not_those_of_another_and_cannot_be_guessed_for_l
     assert the_incident(pager).acknowledged_by == "bob"
 
 
-def test_the_letters_are_good_over_midnight(answering, emulator):
+def test_the_letters_are_good_over_midnight(answering: Callable[..., Pager], emulator: Emulator) -> None:
     pager = answering(replies={"require_code": True}, **team())
     pager.post(firing("A"))
     pager.turn()
@@ -608,7 +667,9 @@ def test_the_letters_are_good_over_midnight(answering, emulator):
     assert the_incident(pager).acknowledged_by == "alice"
 
 
-def test_ack_means_what_was_sent_before_though_it_was_settled_later(answering, emulator):
+def test_ack_means_what_was_sent_before_though_it_was_settled_later(
+    answering: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = answering(**team())
     later(pager, firing("OLD", key="old"), seconds=0)
     emulator.faults.add(Fault(kind=FaultKind.RESET_AFTER))
@@ -622,11 +683,11 @@ def test_ack_means_what_was_sent_before_though_it_was_settled_later(answering, e
     assert states == {"OLD db-1": "acknowledged", "NEW db-1": "acknowledged"}
 
 
-def equal(name, value):
+def equal(name: Any, value: Any) -> Any:
     return {"name": name, "value": value, "isRegex": False, "isEqual": True}
 
 
-def test_a_mute_matches_the_labels_as_alertmanager_has_them():
+def test_a_mute_matches_the_labels_as_alertmanager_has_them() -> None:
     raw = {"alertname": "A", "path": "/mnt/My  Disk", "long": "x" * 600}
     (one,) = matchers_of([raw])
     assert one == [equal(name, raw[name]) for name in sorted(raw)]
@@ -637,7 +698,7 @@ def test_a_mute_matches_the_labels_as_alertmanager_has_them():
     ]
 
 
-def test_a_mute_of_alerts_that_differ_in_more_than_one_label_matches_each_of_them_alone():
+def test_a_mute_of_alerts_that_differ_in_more_than_one_label_matches_each_of_them_alone() -> None:
     alerts = [{"alertname": "A", "host": "a"}, {"alertname": "B", "host": "b"}]
     assert matchers_of(alerts) == [[equal("alertname", name), equal("host", name.lower())] for name in "AB"]
     with pytest.raises(SilenceRefused, match="differ in more than one label"):
@@ -646,27 +707,27 @@ def test_a_mute_of_alerts_that_differ_in_more_than_one_label_matches_each_of_the
         matchers_of([{}])
 
 
-def test_a_mute_that_is_refused_in_part_silences_nothing():
+def test_a_mute_that_is_refused_in_part_silences_nothing() -> None:
     kept, posted = {}, []
 
     class Alertmanager(BaseHTTPRequestHandler):
-        def do_POST(self):
+        def do_POST(self) -> None:
             self.rfile.read(int(self.headers["content-length"]))
             posted.append(self.path)
             kept["one"] = True
             first = len(posted) == 1
             self._answer(200 if first else 400, {"silenceID": "one"} if first else "too many")
 
-        def do_DELETE(self):
+        def do_DELETE(self) -> None:
             del kept[self.path.rpartition("/")[2]]
             self._answer(200, {})
 
-        def _answer(self, status, body):
+        def _answer(self, status: Any, body: Any) -> None:
             self.send_response(status)
             self.end_headers()
             self.wfile.write(json.dumps(body).encode())
 
-        def log_message(self, *_):
+        def log_message(self, *_: Any) -> None:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Alertmanager)
@@ -681,7 +742,9 @@ def test_a_mute_that_is_refused_in_part_silences_nothing():
 
 
 @pytest.mark.parametrize("words", ["mute 2h", "next"])
-def test_other_commands_that_the_network_delivers_twice_count_once_as_well(answering, emulator, words):
+def test_other_commands_that_the_network_delivers_twice_count_once_as_well(
+    answering: Callable[..., Pager], emulator: Emulator, words: Any
+) -> None:
     pager = answering(alertmanager={"url": "http://127.0.0.1:1", "timeout": "1s"}, **team(("5m", ["bob"])))
     later(pager, firing("A"), seconds=1)
     for _ in range(2):
@@ -692,7 +755,9 @@ def test_other_commands_that_the_network_delivers_twice_count_once_as_well(answe
     assert outcomes(pager) == ["done", "repeated"]
 
 
-def test_mute_does_not_take_what_somebody_else_has(answering, emulator):
+def test_mute_does_not_take_what_somebody_else_has(
+    answering: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = answering(
         alertmanager={"url": "http://127.0.0.1:1", "timeout": "1s"}, **team(notify=["alice", "bob"])
     )
@@ -704,7 +769,9 @@ def test_mute_does_not_take_what_somebody_else_has(answering, emulator):
     assert said_to(emulator, BOB)[-1].startswith("alice has #1")
 
 
-def test_whoever_asks_is_answered_after_many_confirmations(answering, emulator):
+def test_whoever_asks_is_answered_after_many_confirmations(
+    answering: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = answering(**team(notify=["alice", "bob"]))
     for number in range(8):
         later(pager, firing(f"A{number}", key=str(number)), seconds=1)
@@ -715,7 +782,9 @@ def test_whoever_asks_is_answered_after_many_confirmations(answering, emulator):
     assert said_to(emulator, ALICE)[-1].startswith("bob has #8")
 
 
-def test_a_mute_that_cannot_match_exactly_is_refused(answering, emulator):
+def test_a_mute_that_cannot_match_exactly_is_refused(
+    answering: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = answering(alertmanager={"url": "http://127.0.0.1:9"}, **team())
     pager.post(webhook(alert("A"), truncatedAlerts=3))
     pager.turn()
@@ -724,7 +793,9 @@ def test_a_mute_that_cannot_match_exactly_is_refused(answering, emulator):
     assert said_to(emulator, ALICE)[-1] == said
 
 
-def test_replies_to_a_sender_that_takes_none_are_not_asked_for(make, emulator):
+def test_replies_to_a_sender_that_takes_none_are_not_asked_for(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = make(**team())
     pager.post(firing("A"))
     pager.turn()
@@ -733,7 +804,9 @@ def test_replies_to_a_sender_that_takes_none_are_not_asked_for(make, emulator):
     assert emulator.requests == []
 
 
-def test_a_reply_that_could_not_be_read_is_read_later(answering, emulator):
+def test_a_reply_that_could_not_be_read_is_read_later(
+    answering: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = answering(**team())
     pager.post(firing("A"))
     pager.turn()
@@ -745,7 +818,9 @@ def test_a_reply_that_could_not_be_read_is_read_later(answering, emulator):
     assert the_incident(pager).state == "acknowledged"
 
 
-def test_a_reply_that_can_never_be_read_holds_up_no_other(answering, emulator):
+def test_a_reply_that_can_never_be_read_holds_up_no_other(
+    answering: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = answering(**team())
     pager.post(firing("A"))
     pager.turn()
@@ -758,7 +833,7 @@ def test_a_reply_that_can_never_be_read_holds_up_no_other(answering, emulator):
     assert the_incident(pager).state == "acknowledged"
 
 
-def test_a_clock_that_jumps_loses_no_reply(answering, emulator):
+def test_a_clock_that_jumps_loses_no_reply(answering: Callable[..., Pager], emulator: Emulator) -> None:
     pager = answering(**team())
     pager.post(firing("A"))
     pager.turn()
@@ -780,7 +855,9 @@ def test_a_clock_that_jumps_loses_no_reply(answering, emulator):
         ),
     ],
 )
-def test_a_refusal_to_mute_is_told(answering, emulator, text, labels, answer):
+def test_a_refusal_to_mute_is_told(
+    answering: Callable[..., Pager], emulator: Emulator, text: Any, labels: Any, answer: Any
+) -> None:
     pager = answering(alertmanager={"url": "http://127.0.0.1:1", "timeout": "1s"}, **team())
     pager.post(firing("A", commonLabels=labels))
     pager.turn()
@@ -792,7 +869,9 @@ def test_a_refusal_to_mute_is_told(answering, emulator, text, labels, answer):
 # -- receipts ----------------------------------------------------------------------------------------------
 
 
-def test_delivery_is_followed_to_the_handset(make, emulator, by_hand):
+def test_delivery_is_followed_to_the_handset(
+    make: Callable[..., Pager], emulator: Emulator, by_hand: None
+) -> None:
     pager = make(**team())
     emulator.emulation.delivery_delay = 7
     pager.post(firing("A"))
@@ -813,8 +892,8 @@ def test_delivery_is_followed_to_the_handset(make, emulator, by_hand):
 
 @both_engines
 def test_what_a_message_cost_is_told_as_soon_as_it_is_known_and_exactly_by_its_receipt(
-    make, emulator, by_hand
-):
+    make: Callable[..., Pager], emulator: Emulator, by_hand: None
+) -> None:
     emulator.emulation.prices[BOB] = 3.0
     emulator.emulation.delivery_delay = 7
     pager = make(**team(notify=["alice", "bob"]))
@@ -837,7 +916,9 @@ def test_what_a_message_cost_is_told_as_soon_as_it_is_known_and_exactly_by_its_r
         (999, "ptt 999"),
     ],
 )
-def test_a_receipt_that_fails_says_why_and_has_the_next_step_come_at_once(make, emulator, ptt, reason):
+def test_a_receipt_that_fails_says_why_and_has_the_next_step_come_at_once(
+    make: Callable[..., Pager], emulator: Emulator, ptt: Any, reason: Any
+) -> None:
     emulator.emulation.receipts[ALICE] = (2, ptt)
     pager = make(**team(("1h", ["bob"])))
     pager.post(firing("A"))
@@ -855,7 +936,7 @@ def test_a_receipt_that_fails_says_why_and_has_the_next_step_come_at_once(make, 
 
 
 @both_engines
-def test_many_receipts_are_asked_for_by_lists(make, emulator):
+def test_many_receipts_are_asked_for_by_lists(make: Callable[..., Pager], emulator: Emulator) -> None:
     pager = make(receivers=[{"name": "ops", "notify": [f"+336399800{n:02}" for n in range(1, 31)]}])
     emulator.emulation.receipts["+33639980007"] = (16, 23)
     pager.post(firing("A"))
@@ -866,12 +947,14 @@ def test_many_receipts_are_asked_for_by_lists(make, emulator):
     assert len(emulator.requests) == 4  # three lists, and the one that failed
 
 
-def test_an_operator_that_never_reports_is_asked_ever_less_often(make, emulator, by_hand):
+def test_an_operator_that_never_reports_is_asked_ever_less_often(
+    make: Callable[..., Pager], emulator: Emulator, by_hand: None
+) -> None:
     pager = make(**team(("10m", ["bob"])))
     emulator.emulation.delivery_delay = 10**9
     pager.post(firing("A"))
     pager.turn()
-    pager.actions.acknowledge(the_incident(pager).id, "alice", "api")
+    pager.actions.acknowledge(the_incident(pager).id, "alice", Via.API)
     emulator.requests.clear()
     for _ in range(80 * 60):
         pager.follow()
@@ -881,7 +964,7 @@ def test_an_operator_that_never_reports_is_asked_ever_less_often(make, emulator,
     assert (row["state"], row["error"], row["receipt_due_at"]) == ("accepted", "no receipt came", None)
 
 
-def test_looks_get_rarer_and_end():
+def test_looks_get_rarer_and_end() -> None:
     interval, age, looks = timedelta(seconds=20), timedelta(), 0
     while (wait := next_look(age, interval)) is not None:
         assert interval <= wait <= timedelta(hours=1)
@@ -893,7 +976,9 @@ def test_looks_get_rarer_and_end():
 # -- callbacks ---------------------------------------------------------------------------------------------
 
 
-def test_callbacks_are_hints(files, run, phones, emulator):
+def test_callbacks_are_hints(
+    files: Files, run: Callable[..., Running], phones: Phones, emulator: Emulator
+) -> None:
     ovh = {"sender": ..., "sender_for_response": True, "callback_secret": "hush-hush",
            "receipts": {"poll_interval": "1h"}, "replies": {"poll_interval": "1h"}}  # fmt: skip
     emulator.emulation.delivery_delay = 10**9
@@ -914,7 +999,9 @@ def test_callbacks_are_hints(files, run, phones, emulator):
     until(lambda: running.metric('notifier_incidents{receiver="ops",state="acknowledged"}') == 1)
 
 
-def test_of_many_callbacks_one_a_second_is_passed_on(files, run, monkeypatch):
+def test_of_many_callbacks_one_a_second_is_passed_on(
+    files: Files, run: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
+) -> None:
     hints = []
     monkeypatch.setattr(
         "notifier.workers.receipts.ReceiptPoller.hint", lambda self: hints.append(time.monotonic())
@@ -926,7 +1013,7 @@ def test_of_many_callbacks_one_a_second_is_passed_on(files, run, monkeypatch):
     assert all(after - before > 0.1 for before, after in itertools.pairwise(hints))
 
 
-def until(condition):
+def until(condition: Any) -> None:
     import time
 
     deadline = time.monotonic() + 20
@@ -935,13 +1022,15 @@ def until(condition):
         time.sleep(0.05)
 
 
-def test_a_reply_that_keeps_failing_is_given_up_and_delays_no_other(answering, emulator, monkeypatch):
+def test_a_reply_that_keeps_failing_is_given_up_and_delays_no_other(
+    answering: Callable[..., Pager], emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pager = answering(**team(("5m", ["bob"])))
     pager.post(firing("A"))
     pager.turn()
     real = pager.replies._reply_actions.meaning_of
 
-    def meaning(account, reply, *rest):
+    def meaning(account: Any, reply: Any, *rest: Any) -> Any:
         if reply.message == "poison":
             raise RuntimeError("a fault")
         return real(account, reply, *rest)
@@ -957,13 +1046,15 @@ def test_a_reply_that_keeps_failing_is_given_up_and_delays_no_other(answering, e
     assert pager.replies.set_aside.items() == {}
 
 
-def test_a_receipt_that_keeps_failing_delays_no_other(make, emulator, by_hand, monkeypatch):
+def test_a_receipt_that_keeps_failing_delays_no_other(
+    make: Callable[..., Pager], emulator: Emulator, by_hand: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pager = make(**team(notify=["alice", "bob"]))
     pager.post(firing("A"))
     pager.turn()
     real = pager.receipts._seen
 
-    def seen(api, one, *rest):
+    def seen(api: Any, one: Any, *rest: Any) -> Any:
         if one.contact == "alice":
             raise RuntimeError("a fault")
         return real(api, one, *rest)

@@ -1,16 +1,22 @@
 """What is selected to be sent, and how much of it is written when others change the outbox at the same time."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from notifier.delivery.message import Hold, MessageState
 from notifier.delivery.selection import select
 from notifier.delivery.snapshot import Backlog, Limits, Snapshot, Turns, Usage
+from notifier.emulator import Emulator
 from notifier.incidents.lifecycle import Kind
 from notifier.store.schema import messages
-from tests.support.files import ALICE, account
+from tests.support.clock import Hand
+from tests.support.files import ALICE, Files, account
 from tests.support.pager import Pager, texts
 from tests.support.postgres import both_engines
 from tests.support.webhooks import alert, webhook
@@ -18,19 +24,19 @@ from tests.support.webhooks import alert, webhook
 ONE_A_MINUTE = {"limits": {"per_contact": {"messages": 1, "per": "1m"}}}
 
 
-def planned(pager, *names):
+def planned(pager: Pager, *names: Any) -> None:
     for name in names:
         pager.post(webhook(alert(name), key=name))
         pager.planner.work()
 
 
-def put_all(pager, state, **values):
+def put_all(pager: Pager, state: Any, **values: Any) -> None:
     """Put all messages into *state*."""
     statement = messages.update().values(state=state, **values)
     pager.store.submit(lambda connection: connection.execute(statement).rowcount).result(10)
 
 
-def selected(pager):
+def selected(pager: Pager) -> Any:
     """Return a snapshot of the outbox of *pager*, and what is selected from it."""
     runtime, now = pager.current.runtime, pager.hand()
     turns = Turns([""] * 4)
@@ -42,7 +48,7 @@ def selected(pager):
     return snapshot, selection
 
 
-def test_nothing_is_decided_on_a_number_before_its_queue_is_read(make):
+def test_nothing_is_decided_on_a_number_before_its_queue_is_read(make: Callable[..., Pager]) -> None:
     pager = make(**ONE_A_MINUTE)
     planned(pager, "A", "B")
     snapshot = pager.store.outbox.snapshot(pager.hand(), Limits.of(pager.current.runtime), 4)
@@ -51,9 +57,10 @@ def test_nothing_is_decided_on_a_number_before_its_queue_is_read(make):
     assert selection.is_empty()
 
 
-def test_a_backlog_tells_what_is_held_for_a_digest(make):
+def test_a_backlog_tells_what_is_held_for_a_digest(make: Callable[..., Pager]) -> None:
     pager = make(**ONE_A_MINUTE)
-    limits, found = Limits.of(pager.current.runtime), []
+    found: list[Any] = []
+    limits = Limits.of(pager.current.runtime)
     for severity in ("warning", "warning", "critical", "critical"):
         pager.post(webhook(alert(f"A{len(found)}", severity=severity), key=f"{len(found)}"))
         pager.planner.work()
@@ -63,16 +70,14 @@ def test_a_backlog_tells_what_is_held_for_a_digest(make):
 
 
 @both_engines
-def test_what_was_changed_since_it_was_read_is_left_out(make, engine_name):
+def test_what_was_changed_since_it_was_read_is_left_out(make: Callable[..., Pager], engine_name: str) -> None:
     pager = make()
     planned(pager, "A", "B", "C")
     snapshot, selection = selected(pager)
     first, second, third = (job.messages[0].id for job in selection.jobs)
     for id_, change in ((first, {"attempts": 1}), (second, {"state": MessageState.WITHDRAWN})):
         statement = messages.update().where(messages.c.id == id_).values(**change)
-        pager.store.submit(
-            lambda connection, statement=statement: connection.execute(statement).rowcount
-        ).result(10)
+        pager.write(statement)
     applied = pager.store.outbox.apply(snapshot, selection).result(10)
     assert [job.messages[0].id for job in applied.jobs] == [third]
     assert applied.is_partial
@@ -80,7 +85,7 @@ def test_what_was_changed_since_it_was_read_is_left_out(make, engine_name):
 
 
 @both_engines
-def test_a_selection_is_written_once(make, engine_name):
+def test_a_selection_is_written_once(make: Callable[..., Pager], engine_name: str) -> None:
     pager = make()
     planned(pager, "A")
     snapshot, selection = selected(pager)
@@ -99,7 +104,9 @@ def test_a_selection_is_written_once(make, engine_name):
     ],
     ids=["contact", "credits", "rate"],
 )
-def test_replicas_that_select_at_once_keep_to_the_limits_together(files, hand, engine_name, limits):
+def test_replicas_that_select_at_once_keep_to_the_limits_together(
+    files: Files, hand: Hand, engine_name: str, limits: Any
+) -> None:
     """Each of two replicas selects another message before either has written what it selected."""
     first, second = Pager(files, hand, limits), Pager(files, hand, limits)
     try:
@@ -119,20 +126,22 @@ def test_replicas_that_select_at_once_keep_to_the_limits_together(files, hand, e
         second.close()
 
 
-def test_usage_is_read_for_each_limit_that_is_set(make):
+def test_usage_is_read_for_each_limit_that_is_set(make: Callable[..., Pager]) -> None:
     pager = make(limits={"per_contact": None})
     planned(pager, "A")
     snapshot = pager.store.outbox.snapshot(pager.hand(), Limits.of(pager.current.runtime), 4)
     assert (snapshot.usage, snapshot.backlogs) == (Usage(), {})
 
 
-def test_a_snapshot_without_due_messages_selects_nothing(make):
+def test_a_snapshot_without_due_messages_selects_nothing(make: Callable[..., Pager]) -> None:
     pager = make()
     snapshot = Snapshot(pager.hand(), Limits.of(pager.current.runtime), ())
     assert select(snapshot, pager.current.runtime, Turns([""])).is_empty()
 
 
-def test_messages_that_another_replica_took_while_the_snapshot_was_read_are_left_to_it(make):
+def test_messages_that_another_replica_took_while_the_snapshot_was_read_are_left_to_it(
+    make: Callable[..., Pager],
+) -> None:
     pager = make()
     planned(pager, "A")
     runtime = pager.current.runtime
@@ -147,7 +156,7 @@ def test_messages_that_another_replica_took_while_the_snapshot_was_read_are_left
     assert select(queue_is_empty, runtime, Turns([""])).is_empty()
 
 
-def test_resolutions_that_another_replica_took_meanwhile_are_left_to_it(make):
+def test_resolutions_that_another_replica_took_meanwhile_are_left_to_it(make: Callable[..., Pager]) -> None:
     pager = make()
     planned(pager, "A", "B", "C")
     put_all(pager, MessageState.QUEUED, kind=Kind.RESOLVED)
@@ -159,7 +168,7 @@ def test_resolutions_that_another_replica_took_meanwhile_are_left_to_it(make):
     assert select(outbox.with_queues(snapshot, [ALICE]), runtime, Turns([""])).is_empty()
 
 
-def test_a_rate_holds_though_the_name_of_the_account_is_learnt_meanwhile(make):
+def test_a_rate_holds_though_the_name_of_the_account_is_learnt_meanwhile(make: Callable[..., Pager]) -> None:
     pager = make(ovh={"rate": {"messages": 1, "per": "1m"}, "sender": "ACME"}, limits={"per_contact": None})
     planned(pager, "A", "B", "C")
     runtime, outbox = pager.current.runtime, pager.store.outbox
@@ -169,7 +178,9 @@ def test_a_rate_holds_though_the_name_of_the_account_is_learnt_meanwhile(make):
 
 
 @pytest.mark.parametrize("engine_name", ["postgresql"])
-def test_nothing_is_held_for_credits_that_another_replica_spends_now(make, engine_name):
+def test_nothing_is_held_for_credits_that_another_replica_spends_now(
+    make: Callable[..., Pager], engine_name: str
+) -> None:
     contacts = [{"name": "alice", "phone": ALICE, "admin": True}]
     pager = make(contacts=contacts, limits={"credits": {"amount": 1, "per": "1h"}})
     planned(pager, "A", "B")
@@ -182,7 +193,9 @@ def test_nothing_is_held_for_credits_that_another_replica_spends_now(make, engin
 
 
 @pytest.mark.parametrize("count", [5, 9, 10, 12, 30])
-def test_a_storm_that_credits_hold_spends_no_more_of_them(make, emulator, count):
+def test_a_storm_that_credits_hold_spends_no_more_of_them(
+    make: Callable[..., Pager], emulator: Emulator, count: Any
+) -> None:
     pager = make(limits={"credits": {"amount": 3, "per": "1d"}})
     pager.post_all([webhook(alert(f"W{n}x", severity="warning"), key=f"{n}") for n in range(count)])
     pager.turn(4)
@@ -194,12 +207,12 @@ def test_a_storm_that_credits_hold_spends_no_more_of_them(make, emulator, count)
 @pytest.mark.parametrize("severity", ["warning", "critical"])
 @pytest.mark.parametrize("count", [3, 9, 10, 14])
 def test_a_page_does_not_wait_behind_what_no_account_may_send(
-    make,
-    emulator,
-    other,
-    count,
-    severity,
-):
+    make: Callable[..., Pager],
+    emulator: Emulator,
+    other: Any,
+    count: Any,
+    severity: Any,
+) -> None:
     pager = make(ovh=[account(emulator), account(other)])
     first, second = pager.current.runtime.apis
     pager.turn()  # the first forgets what accounts wait for
@@ -214,7 +227,9 @@ def test_a_page_does_not_wait_behind_what_no_account_may_send(
     assert ["New" in text for text in texts(emulator)] == [True]
 
 
-def test_a_message_that_is_retried_later_is_not_sent_before(make, emulator):
+def test_a_message_that_is_retried_later_is_not_sent_before(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     pager = make()
     planned(pager, *(f"W{n}x" for n in range(12)))
     put_all(pager, MessageState.QUEUED, due_at=pager.hand() + timedelta(minutes=4), attempts=5)
@@ -223,7 +238,7 @@ def test_a_message_that_is_retried_later_is_not_sent_before(make, emulator):
     assert ["New" in text for text in texts(emulator)] == [True]
 
 
-def test_of_what_was_held_for_a_digest_no_more_is_sent_than_credits_allow(make):
+def test_of_what_was_held_for_a_digest_no_more_is_sent_than_credits_allow(make: Callable[..., Pager]) -> None:
     """Messages that are held for a digest, and go one by one once there is room, are paid for like others."""
     pager = make(limits={"credits": {"amount": 12, "per": "1d"}})
     planned(pager, *(f"W{n}x" for n in range(11)))

@@ -1,3 +1,5 @@
+from __future__ import annotations
+
 import contextlib
 import hashlib
 import itertools
@@ -9,10 +11,12 @@ import subprocess
 import sys
 import threading
 import tracemalloc
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -36,6 +40,7 @@ from notifier.store.records import NewNotification, NewWebhook
 from notifier.store.schema import JobState, jobs, messages, metadata
 from notifier.store.sqlite import SQLite, open_engine
 from notifier.store.store import Store
+from tests.support.clock import Hand
 from tests.support.files import ALICE, BOB
 from tests.support.pager import due_in
 
@@ -43,12 +48,12 @@ WINDOW = timedelta(minutes=2)
 
 
 @pytest.fixture
-def path(tmp_path):
+def path(tmp_path: Path) -> Any:
     return tmp_path / "notifier.db"
 
 
 @pytest.fixture
-def in_file(path, blank):
+def in_file(path: Any, blank: Path) -> Iterator[Any]:
     """A store in a file."""
     shutil.copy(blank, path)
     opened = Store(path)
@@ -58,7 +63,7 @@ def in_file(path, blank):
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def place(request, path, blank):
+def place(request: pytest.FixtureRequest, path: Any, blank: Path) -> Any:
     """Where a store may be, whose schema is up to date."""
     if request.param == "postgresql":
         return request.getfixturevalue("postgres")
@@ -67,25 +72,25 @@ def place(request, path, blank):
 
 
 @pytest.fixture
-def store(place):
+def store(place: Any) -> Iterator[Any]:
     opened = Store(place)
     opened.start()
     yield opened
     opened.stop()
 
 
-def new(now, identity=b"i", body=b"{}", posted_to=None, group=None):
+def new(now: Any, identity: Any = b"i", body: Any = b"{}", posted_to: Any = None, group: Any = None) -> Any:
     return NewWebhook(new_id(now), identity, now, posted_to, body, next(GROUPS) if group is None else group)
 
 
 GROUPS = itertools.count(1)
 
 
-def add(store, *batch, window=WINDOW):
+def add(store: Any, *batch: Any, window: Any = WINDOW) -> Any:
     return store.webhooks.add(batch, window).result(10)
 
 
-def planned(store, now, *phones, text_="hello", identity=b"i"):
+def planned(store: Any, now: Any, *phones: Any, text_: Any = "hello", identity: Any = b"i") -> Any:
     webhook = new(now, identity)
     add(store, webhook)
     note = NewNotification(
@@ -96,12 +101,12 @@ def planned(store, now, *phones, text_="hello", identity=b"i"):
     return webhook, note
 
 
-def rows(store, table):
+def rows(store: Any, table: Any) -> Any:
     with store.reading() as connection:
         return [dict(row._mapping) for row in connection.execute(table.select())]
 
 
-def claimed(store, now, *phones, **how):
+def claimed(store: Any, now: Any, *phones: Any, **how: Any) -> Any:
     planned(store, now, *phones, **how)
     found = due_in(store, now)
     job = Job(new_id(now), found[0].text, now, tuple(found))
@@ -112,14 +117,14 @@ def claimed(store, now, *phones, **how):
 # -- the schema --------------------------------------------------------------------------------------------
 
 
-def test_the_migrations_make_the_schema(store):
+def test_the_migrations_make_the_schema(store: Any) -> None:
     with store.backend.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": False})
         assert compare_metadata(context, metadata) == []
     assert revision(store.backend.engine) == HEAD
 
 
-def test_the_migrations_make_partial_indexes_as_the_schema_says(in_file):
+def test_the_migrations_make_partial_indexes_as_the_schema_says(in_file: Any) -> None:
     statement = "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
     with in_file.reading() as connection:
         made = {
@@ -131,7 +136,7 @@ def test_the_migrations_make_partial_indexes_as_the_schema_says(in_file):
     assert {name: found and found[1] for name, found in made.items()} == said
 
 
-def test_what_is_stopped_is_whole_in_its_file(in_file, path, hand, tmp_path):
+def test_what_is_stopped_is_whole_in_its_file(in_file: Any, path: Any, hand: Hand, tmp_path: Path) -> None:
     """Though a page is being read while it stops: whoever copies the file alone has all of it."""
     with in_file.reading() as connection:
         connection.exec_driver_sql("SELECT 1").all()
@@ -152,13 +157,13 @@ REVISIONS = {
 """The SHA-256 of each revision: one that exists is in use somewhere, so it changes no more; add another."""
 
 
-def test_a_revision_that_exists_does_not_change():
+def test_a_revision_that_exists_does_not_change() -> None:
     files = (Path(migrations.__file__).parent / "versions").glob("v*.py")
     assert {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files} == REVISIONS
 
 
 @pytest.mark.parametrize("revision_", [name[1:5] for name in REVISIONS])
-def test_a_database_of_an_earlier_revision_keeps_what_it_holds(path, revision_):
+def test_a_database_of_an_earlier_revision_keeps_what_it_holds(path: Any, revision_: Any) -> None:
     """From a dump of each revision, made when it was the newest: one page that waits, with all that belongs to it."""
     with sqlite3.connect(path) as connection:
         connection.executescript((Path(__file__).parents[1] / "databases" / f"{revision_}.sql").read_text())
@@ -177,27 +182,27 @@ def test_a_database_of_an_earlier_revision_keeps_what_it_holds(path, revision_):
         store.stop()
 
 
-def test_a_file_that_is_no_database_says_so_where_its_schema_would_be_made(path):
+def test_a_file_that_is_no_database_says_so_where_its_schema_would_be_made(path: Any) -> None:
     path.write_bytes(b"x" * 9999)
     with pytest.raises(StoreUnavailable, match="cannot be brought up to date: file is not a database"):
         migrate(SQLite(path))
 
 
-def test_databases_are_migrated_at_once(tmp_path):
+def test_databases_are_migrated_at_once(tmp_path: Path) -> None:
     backends = [SQLite(tmp_path / f"{number}.db") for number in range(8)]
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(migrate, backends))
     assert [revision(backend.engine) for backend in backends] == [HEAD] * 8
 
 
-def test_writes_are_flushed_to_the_disk_and_readers_do_not_block(in_file):
+def test_writes_are_flushed_to_the_disk_and_readers_do_not_block(in_file: Any) -> None:
     with in_file.backend.engine.connect() as connection:
         assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"
         assert connection.execute(text("PRAGMA synchronous")).scalar() == 2
         assert connection.execute(text("PRAGMA foreign_keys")).scalar() == 1
 
 
-def test_a_newer_schema_is_refused(path):
+def test_a_newer_schema_is_refused(path: Any) -> None:
     first = Store(path)
     first.start()
     first._writer.submit(lambda c: c.execute(text("UPDATE alembic_version SET version_num = '9999'"))).result(
@@ -211,12 +216,12 @@ def test_a_newer_schema_is_refused(path):
     second.backend.release()
 
 
-def test_a_second_process_is_refused(in_file, path):
+def test_a_second_process_is_refused(in_file: Any, path: Any) -> None:
     with pytest.raises(StoreRefused, match="another process works on"):
         Store(path)
 
 
-def test_a_place_that_cannot_be_had(tmp_path):
+def test_a_place_that_cannot_be_had(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreUnavailable, match="cannot be made"):
         Store(tmp_path / "file" / "notifier.db")
@@ -225,7 +230,7 @@ def test_a_place_that_cannot_be_had(tmp_path):
         Store(tmp_path / "x.db")
 
 
-def test_the_database_is_for_its_owner_alone(tmp_path):
+def test_the_database_is_for_its_owner_alone(tmp_path: Path) -> None:
     opened = Store(tmp_path / "made" / "notifier.db")
     opened.start()
     opened.stop()
@@ -237,20 +242,20 @@ def test_the_database_is_for_its_owner_alone(tmp_path):
 # -- intake ------------------------------------------------------------------------------------------------
 
 
-def test_a_repetition_within_the_window_is_not_stored(store, hand):
+def test_a_repetition_within_the_window_is_not_stored(store: Any, hand: Hand) -> None:
     first, second = new(hand()), new(hand())
     assert add(store, first) == set()
     assert add(store, second) == {second.id}
     assert [w.id for w in store.webhooks.unplanned(10, 1000)] == [first.id]
 
 
-def test_a_repetition_in_the_same_commit_is_not_stored(store, hand):
+def test_a_repetition_in_the_same_commit_is_not_stored(store: Any, hand: Hand) -> None:
     batch = [new(hand(), b"a"), new(hand(), b"b"), new(hand(), b"a")]
     assert add(store, *batch) == {batch[2].id}
     assert len(store.webhooks.unplanned(10, 1000)) == 2
 
 
-def test_only_the_last_of_a_scope_is_repeated(store, hand):
+def test_only_the_last_of_a_scope_is_repeated(store: Any, hand: Hand) -> None:
     firing, resolved, other = (b"scope 01" + rest for rest in (b"firing", b"resolved", b"other"))
     for identity in (firing, resolved, firing, resolved, other):
         assert add(store, new(hand(), identity)) == set()
@@ -259,7 +264,7 @@ def test_only_the_last_of_a_scope_is_repeated(store, hand):
     assert len(store.webhooks.unplanned(100, 10_000)) == 10
 
 
-def test_a_scope_that_changes_within_one_commit_keeps_its_order(store, hand):
+def test_a_scope_that_changes_within_one_commit_keeps_its_order(store: Any, hand: Hand) -> None:
     first, second = b"scope 01a", b"scope 01b"
     batch = [new(hand(), identity) for identity in (first, first, second, second, first)]
     assert add(store, *batch) == {batch[1].id, batch[3].id}
@@ -267,7 +272,7 @@ def test_a_scope_that_changes_within_one_commit_keeps_its_order(store, hand):
     assert add(store, new(hand(), second)) == set()
 
 
-def test_after_the_window_it_is_no_repetition(store, hand):
+def test_after_the_window_it_is_no_repetition(store: Any, hand: Hand) -> None:
     add(store, new(hand()))
     hand.move(seconds=119)
     assert len(add(store, new(hand()))) == 1
@@ -275,7 +280,7 @@ def test_after_the_window_it_is_no_repetition(store, hand):
     assert add(store, new(hand())) == set()
 
 
-def test_a_restart_remembers_what_was_stored(place, hand):
+def test_a_restart_remembers_what_was_stored(place: Any, hand: Hand) -> None:
     first = Store(place)
     first.start()
     for n in range(20):
@@ -292,7 +297,7 @@ def test_a_restart_remembers_what_was_stored(place, hand):
     second.stop()
 
 
-def test_many_at_once_are_all_stored_once(store, hand):
+def test_many_at_once_are_all_stored_once(store: Any, hand: Hand) -> None:
     batches = [[new(hand(), bytes([n % 50])) for n in range(k, k + 100)] for k in range(0, 500, 100)]
     results = []
     threads = [threading.Thread(target=lambda b=b: results.append(add(store, *b))) for b in batches]
@@ -304,17 +309,17 @@ def test_many_at_once_are_all_stored_once(store, hand):
     assert sum(map(len, results)) == 450
 
 
-def test_what_was_not_stored_is_not_taken_for_stored(store, hand):
-    def fail(connection):
+def test_what_was_not_stored_is_not_taken_for_stored(store: Any, hand: Hand) -> None:
+    def fail(connection: Any) -> None:
         raise ValueError("no")
 
-    broken = NewWebhook(None, b"x", hand(), None, b"{}")  # type: ignore[arg-type]
+    broken = NewWebhook(None, b"x", hand(), None, b"{}")
     with pytest.raises(Exception, match=r"(?i)not.null"):
         add(store, broken)
     assert add(store, new(hand(), b"x")) == set()
 
 
-def test_recent_forgets_what_is_old(hand):
+def test_recent_forgets_what_is_old(hand: Hand) -> None:
     recent = Dedupe()
     for n in range(100):
         assert recent.take(str(n).encode(), hand(), WINDOW)
@@ -328,8 +333,9 @@ def test_recent_forgets_what_is_old(hand):
         max_size=200,
     )
 )
-def test_recent_knows_each_for_as_long_as_the_window(steps):
-    recent, known, now = Dedupe(), {}, datetime(2026, 1, 5, tzinfo=UTC)
+def test_recent_knows_each_for_as_long_as_the_window(steps: Any) -> None:
+    known: dict[Any, Any] = {}
+    recent, now = Dedupe(), datetime(2026, 1, 5, tzinfo=UTC)
     for number, seconds, is_undone in steps:
         now += timedelta(seconds=seconds)
         webhook = new(now, blake2b(bytes([number])).digest())
@@ -343,7 +349,7 @@ def test_recent_knows_each_for_as_long_as_the_window(steps):
         assert len(recent) <= 31
 
 
-def test_a_storm_of_webhooks_is_known_in_little_memory(hand):
+def test_a_storm_of_webhooks_is_known_in_little_memory(hand: Hand) -> None:
     tracemalloc.start()
     try:
         recent, digests = Dedupe(), [blake2b(b"%d" % n, digest_size=16).digest() for n in range(50_000)]
@@ -355,7 +361,7 @@ def test_a_storm_of_webhooks_is_known_in_little_memory(hand):
     assert not any(recent.take(digest, hand(), WINDOW) for digest in digests)
 
 
-def test_of_more_than_can_be_known_the_latest_are(hand, monkeypatch):
+def test_of_more_than_can_be_known_the_latest_are(hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("notifier.store.dedupe._MOST", 100)
     recent, digests = Dedupe(), [blake2b(b"%d" % n).digest() for n in range(1000)]
     for digest in digests:
@@ -365,7 +371,7 @@ def test_of_more_than_can_be_known_the_latest_are(hand, monkeypatch):
     assert not any(recent.take(digest, hand(), WINDOW) for digest in digests[-50:])
 
 
-def test_a_clock_that_goes_back_and_forth_makes_no_second_page(hand):
+def test_a_clock_that_goes_back_and_forth_makes_no_second_page(hand: Hand) -> None:
     recent = Dedupe()
     assert recent.take(b"a", hand(), WINDOW)
     hand.move(seconds=-3600)
@@ -374,7 +380,9 @@ def test_a_clock_that_goes_back_and_forth_makes_no_second_page(hand):
     assert not recent.take(b"a", hand(), WINDOW)
 
 
-def test_more_than_can_be_known_by_a_clock_that_was_ahead_is_let_go(hand, monkeypatch):
+def test_more_than_can_be_known_by_a_clock_that_was_ahead_is_let_go(
+    hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("notifier.store.dedupe._MOST", 100)
     recent = Dedupe()
     assert all(recent.take(blake2b(b"%d" % n).digest(), hand(), WINDOW) for n in range(150))
@@ -383,7 +391,7 @@ def test_more_than_can_be_known_by_a_clock_that_was_ahead_is_let_go(hand, monkey
     assert len(recent) <= 400
 
 
-def test_what_was_rolled_back_is_new_whatever_the_clock_says():
+def test_what_was_rolled_back_is_new_whatever_the_clock_says() -> None:
     recent, start = Dedupe(), datetime(1970, 1, 1, 0, 1, tzinfo=UTC)
     webhook = new(start, b"a")
     assert recent.take(b"a", start, WINDOW)
@@ -391,14 +399,14 @@ def test_what_was_rolled_back_is_new_whatever_the_clock_says():
     assert recent.take(b"a", start, WINDOW)
 
 
-def test_a_clock_that_is_set_back_makes_no_second_page(hand):
+def test_a_clock_that_is_set_back_makes_no_second_page(hand: Hand) -> None:
     recent = Dedupe()
     recent.take(b"a", hand(), WINDOW)
     hand.move(seconds=-30)
     assert not recent.take(b"a", hand(), WINDOW)
 
 
-def test_large_webhooks_are_handed_out_little_by_little(store, hand):
+def test_large_webhooks_are_handed_out_little_by_little(store: Any, hand: Hand) -> None:
     for n in range(3):
         add(store, new(hand(), bytes([n]), b"x" * 1000))
         hand.move(seconds=1)
@@ -409,7 +417,7 @@ def test_large_webhooks_are_handed_out_little_by_little(store, hand):
     assert first not in [w.id for w in store.webhooks.unplanned(10, 2000, without={first})]
 
 
-def test_ids_sort_by_time(hand):
+def test_ids_sort_by_time(hand: Hand) -> None:
     ids = []
     for _ in range(50):
         ids.append(new_id(hand()))
@@ -424,7 +432,7 @@ def test_ids_sort_by_time(hand):
 # -- planning and sending ----------------------------------------------------------------------------------
 
 
-def test_a_webhook_is_planned_once(store, hand):
+def test_a_webhook_is_planned_once(store: Any, hand: Hand) -> None:
     webhook, note = planned(store, hand(), ALICE)
     again = NewNotification(new_id(hand()), webhook.id, "ops", "firing", "{}", 1, hand(), note.messages)
     assert store.webhooks.add_plans([(webhook.id, [again])], hand()).result(10) == [webhook.id]
@@ -432,7 +440,7 @@ def test_a_webhook_is_planned_once(store, hand):
     assert store.webhooks.unplanned(10, 1000) == []
 
 
-def test_claiming_takes_each_message_once(store, hand):
+def test_claiming_takes_each_message_once(store: Any, hand: Hand) -> None:
     job = claimed(store, hand(), ALICE, BOB)
     assert due_in(store, hand()) == []
     second = Job(new_id(hand()), "hello", hand(), job.messages)
@@ -441,7 +449,7 @@ def test_claiming_takes_each_message_once(store, hand):
     assert {row["attempts"] for row in rows(store, messages)} == {1}
 
 
-def test_finishing_ends_those_named_and_queues_the_others(store, hand):
+def test_finishing_ends_those_named_and_queues_the_others(store: Any, hand: Hand) -> None:
     job = claimed(store, hand(), ALICE, BOB)
     alice, bob = job.messages
     store.jobs.finish(job, [Ending(alice.id, MessageState.ACCEPTED, 7)], hand(), query_id="q").result(10)
@@ -453,7 +461,7 @@ def test_finishing_ends_those_named_and_queues_the_others(store, hand):
     assert store.jobs.accepted_ids([7, 8], "") == {7}
 
 
-def test_a_job_put_back_is_due_later(store, hand):
+def test_a_job_put_back_is_due_later(store: Any, hand: Hand) -> None:
     job = claimed(store, hand(), ALICE)
     store.jobs.requeue(job, hand() + timedelta(seconds=5), "429", hand()).result(10)
     assert due_in(store, hand()) == []
@@ -462,14 +470,14 @@ def test_a_job_put_back_is_due_later(store, hand):
     assert len(due_in(store, hand())) == 1
 
 
-def test_a_split_job_goes_on_in_its_halves(store, hand):
+def test_a_split_job_goes_on_in_its_halves(store: Any, hand: Hand) -> None:
     job = claimed(store, hand(), ALICE, BOB)
     halves = [Job(new_id(hand()), "hello", hand(), (message,)) for message in job.messages]
     assert store.jobs.split(job, halves, "400").result(10) == halves
     assert {row["tag"] for row in rows(store, messages)} == {half.tag for half in halves}
 
 
-def test_orphans_are_found_and_settled(store, hand):
+def test_orphans_are_found_and_settled(store: Any, hand: Hand) -> None:
     job = claimed(store, hand(), ALICE, BOB)
     assert store.jobs.free_orphans(hand(), timedelta(seconds=20)).result(10) == 1
     (found,) = store.jobs.unsettled(hand(), 10)
@@ -483,7 +491,7 @@ def test_orphans_are_found_and_settled(store, hand):
     assert (again.settle_attempts, len(again.messages)) == (1, 1)
 
 
-def test_the_queue_tells_what_is_under_way(store, hand):
+def test_the_queue_tells_what_is_under_way(store: Any, hand: Hand) -> None:
     assert store.outbox.queue().oldest is None
     start = hand()
     planned(store, hand(), ALICE)
@@ -527,11 +535,13 @@ LOOKS = {
 
 
 @pytest.mark.parametrize("look", LOOKS)
-def test_looking_for_work_reads_no_table_from_end_to_end(store, hand, look):
+def test_looking_for_work_reads_no_table_from_end_to_end(store: Any, hand: Hand, look: Any) -> None:
     """Whatever the engine is asked for a page, it can find by an index, however long the history."""
     seen = []
 
-    def note(connection, cursor, statement, parameters, context, executemany):
+    def note(
+        connection: Any, cursor: Any, statement: Any, parameters: Any, context: Any, executemany: Any
+    ) -> None:
         if not statement.startswith(("SAVEPOINT", "RELEASE", "PRAGMA", "BEGIN")):
             seen.append((statement, parameters[0] if executemany else parameters))
 
@@ -559,7 +569,7 @@ BIG = {"webhooks", "notifications", "messages", "jobs", "incidents", "events", "
 # -- retention ---------------------------------------------------------------------------------------------
 
 
-def test_jobs_of_what_is_kept_hold_up_no_others(store, hand):
+def test_jobs_of_what_is_kept_hold_up_no_others(store: Any, hand: Hand) -> None:
     """However many old ones there are: an alert may fire for longer than the history is kept."""
     kept = [claimed(store, hand(), ALICE, identity=b"%d" % n) for n in range(15)]  # and never ended
     for number in range(10):
@@ -574,7 +584,7 @@ def test_jobs_of_what_is_kept_hold_up_no_others(store, hand):
     assert {row["tag"] for row in rows(store, jobs)} == {job.tag for job in kept}
 
 
-def test_retention_deletes_what_is_over_and_old(store, hand):
+def test_retention_deletes_what_is_over_and_old(store: Any, hand: Hand) -> None:
     old = claimed(store, hand(), ALICE)
     store.jobs.finish(old, [Ending(old.messages[0].id, MessageState.ACCEPTED, 1)], hand()).result(10)
     planned(store, hand(), BOB, identity=b"under way")
@@ -590,7 +600,9 @@ def test_retention_deletes_what_is_over_and_old(store, hand):
 # -- trouble -----------------------------------------------------------------------------------------------
 
 
-def test_a_locked_database_fails_what_waits_and_recovers_by_itself(in_file, path, hand, monkeypatch):
+def test_a_locked_database_fails_what_waits_and_recovers_by_itself(
+    in_file: Any, path: Any, hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("notifier.store.writer._PROBE_INTERVAL", 0.05)
     add(in_file, new(hand(), b"before"))
     in_file._writer.submit(lambda c: c.exec_driver_sql("PRAGMA busy_timeout=50")).result(10)
@@ -605,7 +617,9 @@ def test_a_locked_database_fails_what_waits_and_recovers_by_itself(in_file, path
     assert add(in_file, new(hand(), b"during")) == set()
 
 
-def test_a_corrupt_database_is_told_and_one_put_in_its_place_is_taken(in_file, path, hand, monkeypatch):
+def test_a_corrupt_database_is_told_and_one_put_in_its_place_is_taken(
+    in_file: Any, path: Any, hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("notifier.store.writer._PROBE_INTERVAL", 0.05)
     add(in_file, new(hand(), b"a"))
     for name in ("", "-wal", "-shm"):
@@ -622,7 +636,9 @@ def test_a_corrupt_database_is_told_and_one_put_in_its_place_is_taken(in_file, p
     assert len(in_file.webhooks.unplanned(10, 1000)) == 1
 
 
-def test_a_full_disk_is_told_and_recovers_by_itself(in_file, hand, monkeypatch):
+def test_a_full_disk_is_told_and_recovers_by_itself(
+    in_file: Any, hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("notifier.store.writer._PROBE_INTERVAL", 0.05)
     add(in_file, new(hand(), b"a"))
     used = in_file._writer.submit(lambda c: c.exec_driver_sql("PRAGMA page_count").scalar()).result(10)
@@ -632,7 +648,7 @@ def test_a_full_disk_is_told_and_recovers_by_itself(in_file, hand, monkeypatch):
     assert add(in_file, new(hand(), b"b", b"x" * 100_000)) == set()  # the connection made anew has no limit
 
 
-def recovered(store):
+def recovered(store: Any) -> None:
     for _ in range(400):
         if store.outage is None:
             return
@@ -640,7 +656,7 @@ def recovered(store):
     pytest.fail(f"the store does not recover: {store.outage}")
 
 
-def test_one_operation_that_fails_does_not_harm_those_beside_it(store, hand):
+def test_one_operation_that_fails_does_not_harm_those_beside_it(store: Any, hand: Hand) -> None:
     access = threading.Event()
     held = store._writer.submit(lambda c: access.wait(10))
     bad = store._writer.submit(lambda c: c.exec_driver_sql("INSERT INTO jobs (tag) VALUES ('x')"))
@@ -653,7 +669,9 @@ def test_one_operation_that_fails_does_not_harm_those_beside_it(store, hand):
     assert len(store.webhooks.unplanned(10, 1000)) == 1
 
 
-def test_a_database_that_cannot_be_opened_at_the_start_is_opened_later(path, monkeypatch, hand):
+def test_a_database_that_cannot_be_opened_at_the_start_is_opened_later(
+    path: Any, monkeypatch: pytest.MonkeyPatch, hand: Hand
+) -> None:
     monkeypatch.setattr("notifier.store.writer._PROBE_INTERVAL", 0.05)
     path.write_bytes(b"x" * 5000)
     store = Store(path)
@@ -667,7 +685,7 @@ def test_a_database_that_cannot_be_opened_at_the_start_is_opened_later(path, mon
     store.stop()
 
 
-def test_what_is_handed_in_after_the_end_fails_at_once(path, hand):
+def test_what_is_handed_in_after_the_end_fails_at_once(path: Any, hand: Hand) -> None:
     store = Store(path)
     store.start()
     store.stop()
@@ -675,7 +693,7 @@ def test_what_is_handed_in_after_the_end_fails_at_once(path, hand):
         add(store, new(hand()))
 
 
-def test_looking_after_the_file_lets_go_of_no_lock(in_file, path, hand):
+def test_looking_after_the_file_lets_go_of_no_lock(in_file: Any, path: Any, hand: Hand) -> None:
     """Whoever else looks into the file must not take it for one that nobody uses, and clear away its log."""
     add(in_file, new(hand()))
     look = (
@@ -689,10 +707,10 @@ def test_looking_after_the_file_lets_go_of_no_lock(in_file, path, hand):
         assert connection.execute(text("SELECT count(*) FROM webhooks")).scalar() == 1
 
 
-def test_a_connection_that_met_an_outage_is_not_used_again(in_file):
+def test_a_connection_that_met_an_outage_is_not_used_again(in_file: Any) -> None:
     seen = []
 
-    def meet(trouble=None):
+    def meet(trouble: Any = None) -> None:
         with in_file.reading() as connection:
             seen.append(connection.connection.dbapi_connection)
             if trouble is not None:
@@ -706,7 +724,7 @@ def test_a_connection_that_met_an_outage_is_not_used_again(in_file):
     assert seen[1] is seen[2]
 
 
-def test_reading_does_not_take_the_write_lock(in_file, path):
+def test_reading_does_not_take_the_write_lock(in_file: Any, path: Any) -> None:
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     assert in_file.webhooks.unplanned(1, 1) == []
@@ -714,7 +732,7 @@ def test_reading_does_not_take_the_write_lock(in_file, path):
     other.close()
 
 
-def test_the_engine_is_given_a_path_with_odd_characters(tmp_path):
+def test_the_engine_is_given_a_path_with_odd_characters(tmp_path: Path) -> None:
     path = tmp_path / "a b?c#d%41.db"
     path.touch()
     engine = open_engine(path)
@@ -725,7 +743,9 @@ def test_the_engine_is_given_a_path_with_odd_characters(tmp_path):
     assert path.exists()
 
 
-def test_a_database_that_is_made_again_while_it_is_in_use_is_for_its_owner_alone(path, hand):
+def test_a_database_that_is_made_again_while_it_is_in_use_is_for_its_owner_alone(
+    path: Any, hand: Hand
+) -> None:
     store = Store(path)
     store.start()
     add(store, new(hand()))

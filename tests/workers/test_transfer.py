@@ -1,26 +1,36 @@
 """Moving from one database to another, and reading the timeline of a page afterwards."""
 
+from __future__ import annotations
+
 import json
+from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import URL
 from typer.testing import CliRunner
 
 from notifier.cli.app import app
+from notifier.emulator import Emulator
 from notifier.store.database import open_backend
 from notifier.store.engine import StoreRefused
 from notifier.store.schema import metadata, replicas
 from notifier.store.store import Store
 from notifier.store.transfer import transfer
-from tests.support.files import ALICE
+from tests.support.clock import Hand
+from tests.support.files import ALICE, Files
+from tests.support.pager import Pager
 from tests.support.processes import wait_for
+from tests.support.service import Phones, Running
 from tests.support.team import firing, later, over, team
 from tests.support.webhooks import alert, webhook
 
 TABLES = [table for table in metadata.sorted_tables if table is not replicas]
 
 
-def lived_in(make, emulator):
+def lived_in(make: Callable[..., Pager], emulator: Emulator) -> Any:
     """A pager with some history: pages, a digest, replies, a resolution, something still open."""
     pager = make(ovh={"sender": ..., "sender_for_response": True}, **team(("10m", ["bob"])))
     pager.post(firing("A", "\u00e9\U0001f600\0", key="a\0\u00e9"))
@@ -36,7 +46,7 @@ def lived_in(make, emulator):
     return pager
 
 
-def content(place):
+def content(place: Any) -> Any:
     backend = open_backend(place)
     with backend.engine.connect() as connection:
         rows = {table.name: sorted(map(repr, connection.execute(table.select()))) for table in TABLES}
@@ -44,7 +54,14 @@ def content(place):
     return rows
 
 
-def test_there_and_back_again(make, emulator, hand, tmp_path, postgres_server, by_hand):
+def test_there_and_back_again(
+    make: Callable[..., Pager],
+    emulator: Emulator,
+    hand: Hand,
+    tmp_path: Path,
+    postgres_server: Any,
+    by_hand: None,
+) -> None:
     pager = lived_in(make, emulator)
     pager.store.stop()
     start, back = tmp_path / "notifier.db", tmp_path / "back" / "notifier.db"
@@ -66,7 +83,9 @@ def test_there_and_back_again(make, emulator, hand, tmp_path, postgres_server, b
         postgres_server.drop(url)
 
 
-def test_a_database_that_holds_something_is_not_copied_to(make, emulator, tmp_path, postgres):
+def test_a_database_that_holds_something_is_not_copied_to(
+    make: Callable[..., Pager], emulator: Emulator, tmp_path: Path, postgres: URL
+) -> None:
     lived_in(make, emulator).store.stop()
     start = tmp_path / "notifier.db"
     transfer(open_backend(start), open_backend(postgres))
@@ -74,10 +93,16 @@ def test_a_database_that_holds_something_is_not_copied_to(make, emulator, tmp_pa
         transfer(open_backend(start), open_backend(postgres))
 
 
-def test_what_arrives_changed_is_not_kept(make, emulator, tmp_path, postgres, monkeypatch):
+def test_what_arrives_changed_is_not_kept(
+    make: Callable[..., Pager],
+    emulator: Emulator,
+    tmp_path: Path,
+    postgres: URL,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     lived_in(make, emulator).store.stop()
 
-    def meddle(what, table, done, total):
+    def meddle(what: Any, table: Any, done: Any, total: Any) -> None:
         if what == "verifying" and table == "messages":
             monkeypatch.setattr(
                 "notifier.store.transfer.repr", lambda values: str(next(numbers)), raising=False
@@ -89,7 +114,13 @@ def test_what_arrives_changed_is_not_kept(make, emulator, tmp_path, postgres, mo
     assert not any(content(postgres).values())
 
 
-def test_one_that_is_worked_on_is_not_copied(make, emulator, tmp_path, postgres, monkeypatch):
+def test_one_that_is_worked_on_is_not_copied(
+    make: Callable[..., Pager],
+    emulator: Emulator,
+    tmp_path: Path,
+    postgres: URL,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     pager = lived_in(make, emulator)
     with pytest.raises(StoreRefused, match="another process works on"):
         transfer(open_backend(tmp_path / "notifier.db"), open_backend(postgres))
@@ -106,7 +137,9 @@ def test_one_that_is_worked_on_is_not_copied(make, emulator, tmp_path, postgres,
     store.stop()
 
 
-def test_the_command_copies(make, emulator, tmp_path, postgres):
+def test_the_command_copies(
+    make: Callable[..., Pager], emulator: Emulator, tmp_path: Path, postgres: URL
+) -> None:
     lived_in(make, emulator).store.stop()
     arguments = ["storage", "copy", "--from", f"sqlite:///{tmp_path}/notifier.db", "--to", str(postgres)]
     result = CliRunner().invoke(app, [*arguments, "--output", "json"])
@@ -121,7 +154,7 @@ def test_the_command_copies(make, emulator, tmp_path, postgres):
     assert '"mysql://x" is not a storage URL' in wrong.stderr
 
 
-def test_the_story_of_a_page_is_told(files, run, phones):
+def test_the_story_of_a_page_is_told(files: Files, run: Callable[..., Running], phones: Phones) -> None:
     running = run(files.write())
     running.post(webhook(alert("DiskFull", instance="db-1"), key="group"))
     wait_for(lambda: any(one.ovh_id for one in running.service.store.ledger.page(1)), "it is written down")
@@ -143,7 +176,7 @@ def test_the_story_of_a_page_is_told(files, run, phones):
     assert "accepted    alice: FIRING #1" in lines.stdout
 
 
-def test_a_story_holds_every_attempt(make, emulator, by_hand):
+def test_a_story_holds_every_attempt(make: Callable[..., Pager], emulator: Emulator, by_hand: None) -> None:
     from notifier.emulator import Fault, FaultKind
     from notifier.timeline import message_timeline
 
