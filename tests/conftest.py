@@ -23,9 +23,9 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     rows = [value for report in reports for name, value in report.user_properties if name == "fault"]
     writes = [value for report in reports for name, value in report.user_properties if name == "writes"]
     if writes:
-        terminalreporter.section("writes: each lost, failed and run twice")
-        for engine, scenario, count, wrong in writes:
-            line = f"{engine}, {scenario}: {count} writes x 3 ways"
+        terminalreporter.section("writes: lost, failed or run twice")
+        for engine, scenario, count, ways, wrong in writes:
+            line = f"{engine}, {scenario}: {count} writes, {ways} of 3 ways each"
             terminalreporter.write_line(f"{line:<58} {wrong:>6} differ")
     if attacks := [value for report in reports for name, value in report.user_properties if name == "attack"]:
         terminalreporter.section("attacks")
