@@ -136,7 +136,7 @@ class Reloader:
         return tls_context(settings) if settings is not None and has_tls else before
 
     def _refuse(self, problems: str, first: str, by: str | None) -> str:
-        log.error("reload failed, the configuration in force stays", problems=problems, by=by)
+        log.error("reload failed, the old configuration stays in use", problems=problems, by=by)
         self._problem = first
         self._metrics.reload_successful.set(False)
         return problems

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from notifier.delivery.message import FAILED, MessageState
+from notifier.delivery.message import FAILED, Hold, MessageState
 from notifier.incidents.lifecycle import Kind, Reason
 from notifier.store.incidents import HappenedEvent
 from notifier.store.ledger import Attempt, LedgerMessage, MessageDetails, Try
@@ -217,7 +217,10 @@ def _present_state(sent: LedgerMessage, hide: Callable[[str], str]) -> Iterable[
     elif sent.state == MessageState.WITHDRAWN:
         yield Outcome("other", "withdrawn: not needed any more", sent.finished_at)
     elif sent.state == MessageState.HELD:
-        yield Outcome("other", "held by a limit: waits for a digest or for credits")
+        limit = (
+            "credits (limits.credits)" if sent.held_for == Hold.CREDITS else "a digest (limits.per_contact)"
+        )
+        yield Outcome("other", f"held: waits for {limit}")
     elif sent.state == MessageState.QUEUED:
         yield Outcome("bad" if sent.error else "other", f"waits to be sent{reason}")
     elif sent.state == MessageState.SENDING:

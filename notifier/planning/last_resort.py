@@ -123,7 +123,7 @@ def _attempt(compute: Callable[[], T], default: T) -> T:
     try:
         return compute()
     except Exception:  # the fault may be anywhere: the page goes out all the same
-        log.exception("the last resort met a fault, too")
+        log.exception("built-in text failed, too")
         return default
 
 
@@ -154,7 +154,7 @@ def _text_of(body: bytes) -> str:
         if notification is not None:
             return plain_text(notification, min(len(notification.alerts), 3))
     except Exception:  # read what can be read
-        log.exception("the last resort cannot read the webhook, reading names alone")
+        log.exception("webhook cannot be read, paging its alert names alone")
     return "FIRING " + "; ".join(_names(json.loads(body)))
 
 

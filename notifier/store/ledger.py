@@ -56,6 +56,7 @@ class LedgerMessage:
     incident_id: str | None
     notification_id: str | None
     merged_into: str | None
+    held_for: str | None
     credits: float | None
     tag: str | None
     author: str | None

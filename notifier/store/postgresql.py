@@ -164,7 +164,7 @@ class _Listener:
                             self._on_notify(received.payload)
                         connection.execute("SELECT 1")  # a connection that is cut says nothing by itself
             except psycopg.Error as error:
-                log.debug("listening was interrupted", error=" ".join(str(error).split()))
+                log.debug("listening for notifications was interrupted", error=" ".join(str(error).split()))
                 self._is_stopping.wait(1.0)
 
 

@@ -178,7 +178,7 @@ class Actions:
             raise Unreachable(f'"{to[:40]}" is not in the configuration; see api.send_to_any_number')
         message = replace(self.message(people[0], body, Kind.TEXT, now), author=by)
         self._store.outbox.add([message], now).result()
-        log.info("message asked for", message=message.id, to=people[0].name or mask(people[0].phone), by=by)
+        log.info("message requested", message=message.id, to=people[0].name or mask(people[0].phone), by=by)
         self._send()
         return message
 

@@ -60,7 +60,7 @@ class CalendarWatch(Worker):
             try:
                 events = [Event(_at(b), _at(e), tuple(n)) for b, e, n in json.loads(written)]
             except (ValueError, TypeError):
-                log.warning("the kept copy of a calendar cannot be read", schedule=schedule.name)
+                log.warning("stored copy of a calendar cannot be read", schedule=schedule.name)
             else:
                 self._hold(schedule, events, fetched_at)
 
@@ -79,7 +79,7 @@ class CalendarWatch(Worker):
             except StoreUnavailable:
                 raise
             except Exception as error:  # whatever is wrong with one calendar must not delay the others
-                log.exception("calendar failed, its last copy holds", schedule=schedule.name)
+                log.exception("calendar failed, using its last copy", schedule=schedule.name)
                 self.problems[schedule.name] = f"cannot be read: {type(error).__name__}"
         names = {schedule.name for schedule in self._kept()}
         for name in self._names - names:
@@ -104,7 +104,7 @@ class CalendarWatch(Worker):
         except CalendarError as error:
             if self.problems.get(schedule.name) != str(error):
                 log.warning(
-                    "calendar cannot be had, its last copy holds", schedule=schedule.name, error=str(error)
+                    "calendar cannot be read, using its last copy", schedule=schedule.name, error=str(error)
                 )
             self.problems[schedule.name] = str(error)
             if isinstance(error, CalendarUnreadable):
@@ -114,7 +114,7 @@ class CalendarWatch(Worker):
         if self.problems.pop(schedule.name, None) is not None:
             log.info("calendar is up to date again", schedule=schedule.name)
         for name in self._hold(schedule, events, now)[:5]:
-            log.warning("event names no contact", schedule=schedule.name, summary=name)
+            log.warning("calendar event names no contact", schedule=schedule.name, summary=name)
         written = json.dumps([astuple(event) for event in events], default=datetime.isoformat)
         self._store.timestamps.keep_calendar(_key(schedule), now, written).result()
 

@@ -80,7 +80,7 @@ class Delivery:
         store = self._context.store
         if store.backend.is_shared and elapsed() - claimed_at.elapsed > _LONGEST_CLAIM:
             now = self._context.clock()
-            log.warning("job not begun in time, going back to the queue", job=job.tag)
+            log.warning("job not started in time, returned to the queue", job=job.tag)
             self._outcomes.write(lambda: store.jobs.requeue(job, now, "not begun in time", now))
             return
         self._send(job, claimed_at.time if store.backend.is_shared else None)

@@ -135,7 +135,7 @@ class Dispatcher(Worker):
         if last is None:
             orphans = store.jobs.free_orphans(now, LISTING_DELAY).result()
             if orphans:
-                log.warning("jobs of unknown outcome found, asking OVHcloud", jobs=orphans)
+                log.warning("jobs without an outcome found, asking OVHcloud", jobs=orphans)
         if last is None or now < last:
             # The clock may have been set back: a due time beyond the longest delay of a retry is reset to now.
             store.outbox.reset_due_times(now, now + LONGEST_RETRY_AFTER).result()
@@ -156,7 +156,7 @@ class Dispatcher(Worker):
         timeout = max(account.timeout for account in runtime.configuration.accounts)
         claims = store.jobs.claims(now - timeout - _OVERDUE_AFTER)
         if claims.own - in_hand() and (lost := store.jobs.release_claims(in_hand, now).result()):
-            log.warning("claims without an answer of the database are returned to the queue", jobs=lost)
+            log.warning("claims without an answer from the database returned to the queue", jobs=lost)
         if claims.overdue and not self.overdue:
             log.error("jobs have been sending for longer than a call can take", jobs=claims.overdue)
         self.overdue = claims.overdue
@@ -296,9 +296,9 @@ class Dispatcher(Worker):
         """Log and count what was written."""
         for message in selection.expired:
             self._metrics.sms.labels(message.receiver, "expired").inc()
-            log.error("message expired, given up", **message_fields(message))
+            log.error("message expired", **message_fields(message))
         for message in selection.withdrawn:
-            log.info("message is not needed any more", **message_fields(message))
+            log.info("message withdrawn", **message_fields(message))
         for merged in selection.merged:
             first = merged.messages[0]
             self._metrics.sms_merged.labels(first.receiver).inc(len(merged.messages))
@@ -309,6 +309,16 @@ class Dispatcher(Worker):
                 **subjects_fields(merged.messages),
                 **recipient_fields(first),
             )
+        for hold in selection.held:
+            log.info(
+                "messages held",
+                reason=hold.reason,
+                until=hold.until.isoformat(timespec="seconds"),
+                held=len(hold.messages),
+                **recipient_fields(hold.messages[0]),
+            )
+        for account, until in selection.rate_limited_until.items():
+            log.info("rate used up", account=account, until=until.isoformat(timespec="seconds"))
         if selection.notices:
             held = sum(len(held.messages) for held in selection.held if held.reason is Hold.CREDITS)
-            log.error("limits.credits reached, only what is critical goes", held=held)
+            log.error("limits.credits used up, sending critical messages alone", held=held)

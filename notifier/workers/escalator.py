@@ -251,7 +251,7 @@ class Escalator(Worker):
         if not change.events:
             is_muted = change.incident.unmute_at is not None
             log.info(
-                "incident is muted still" if is_muted else "nothing joined the incident while it was muted",
+                "incident is still muted" if is_muted else "nothing joined the incident while it was muted",
                 incident=before.number,
                 receiver=before.receiver,
             )

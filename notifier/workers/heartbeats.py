@@ -187,7 +187,11 @@ class Heartbeats(Worker):
             else self._alive_at
         )
         if last is not None and not -GAP <= now - last <= GAP:
-            log.warning("was not there to see heartbeats", since=last.isoformat(), until=now.isoformat())
+            log.warning(
+                "notifier was down, heartbeats have their timeout again",
+                since=last.isoformat(),
+                until=now.isoformat(),
+            )
             waited = {WAITED_FOR + one.name: now for one in configured}
             down = {DOWN_FROM: min(last, now), DOWN_UNTIL: now}
             self._store.timestamps.set({**waited, **down, ALIVE: now}).result()

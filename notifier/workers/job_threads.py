@@ -81,7 +81,7 @@ class JobThreads:
                 with self._context.backpressure.limited_share():
                     act(job)
             except Exception:
-                log.exception("job met a fault, asking OVHcloud about it", job=job.tag)
+                log.exception("job failed unexpectedly, asking OVHcloud about it", job=job.tag)
                 self._add_fault(job)
 
         def done(future: Future[None] | None = None) -> None:
@@ -94,7 +94,7 @@ class JobThreads:
         try:
             self._pool.submit(run).add_done_callback(done)
         except RuntimeError as error:  # stopping, or no thread to be had
-            log.warning("job not begun", job=job.tag, error=str(error))
+            log.warning("job not started", job=job.tag, error=str(error))
             self._add_fault(job)
             done()
 
@@ -110,7 +110,7 @@ class JobThreads:
             except StoreUnavailable:
                 raise
             except Exception:  # it stays in hand: it may have been sent
-                log.exception("a job's fault cannot be written down, will try again", job=job.tag)
+                log.exception("job failure cannot be stored, will try again", job=job.tag)
                 continue
             with self._lock:
                 self._faulty.pop(job.tag, None)

@@ -238,11 +238,11 @@ class ReceiptPoller(Worker):
                 log.info("message delivered", **about, seconds=round(latency, 1))
             elif receipt.reduced is not None:
                 self._metrics.sms_reduced.labels(one.receiver).inc()
-                log.warning("content refused, a reduced text goes out", **about, error=receipt.error)
+                log.warning("content refused, sending a reduced text", **about, error=receipt.error)
                 self._send()
             elif receipt.state is MessageState.UNDELIVERED:
                 self._metrics.sms_delivery.labels(one.receiver, "undelivered").inc()
                 log.error("message undelivered", **about, error=receipt.error)
                 self._escalate()
             elif receipt.due_at is None:
-                log.warning("no receipt came, given up", **about)
+                log.warning("no receipt received, not asking any more", **about)

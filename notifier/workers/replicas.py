@@ -64,7 +64,7 @@ class Replicas(Worker):
             timeout = max(account.timeout for account in accounts)
             listing_grace = max(timeout, _CALL_IS_GOOD_FOR) + retry.LISTING_DELAY
             jobs = self._store.replicas.expire(silent, now, listing_grace).result()
-            log.warning("replicas are gone, their work is taken over", replicas=sorted(silent), jobs=jobs)
+            log.warning("stale replicas found, taking over their work", replicas=sorted(silent), jobs=jobs)
             self._settle()
         return None
 

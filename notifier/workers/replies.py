@@ -171,7 +171,7 @@ class ReplyPoller(Worker):
         except StoreUnavailable:
             raise
         except Exception:  # it is tried again
-            log.exception("reply cannot be given up", reply=id_)
+            log.exception("reply cannot be set aside", reply=id_)
             return False
         self.set_aside.discard(f"{account}/{id_}")
         return True

@@ -104,11 +104,11 @@ class Settlement:
                 self._outcomes.report(job, ended, now)
                 return
             case retry.Taken():
-                log.info("job was taken", **fields)
+                log.info("job had been accepted", **fields)
             case retry.NotTaken(is_certain):
                 if not is_certain:
                     self._context.metrics.sms_resent.inc(len(missing))
-                log.warning("job was not taken, sending again", **fields, certain=is_certain)
+                log.warning("job had not been accepted, sending again", **fields, certain=is_certain)
         self._first_asked.pop(job.tag, None)
         self._outcomes.write(lambda: jobs.finish(job, found, now))
         self._outcomes.report(job, found, now)

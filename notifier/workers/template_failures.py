@@ -18,7 +18,7 @@ def report_failures(metrics: Metrics, written: Iterable[OutgoingText], **about: 
         if (failure := page.text.failure) is not None:
             metrics.template_errors.labels(failure.template).inc()
             log.error(
-                "template failed, a built-in text goes out",
+                "template failed, sending a built-in text",
                 **about,
                 template=failure.template,
                 file=f"{failure.file}:{failure.line}",

@@ -110,11 +110,11 @@ class Worker:
             # A fault of ours must not end the thread: what it works on is in the store, to be tried again.
             description = f"{type(error).__name__}: {error}"
             if description != self._error:
-                log.exception("work failed, will try again", worker=self.name)
+                log.exception("worker failed, will try again", worker=self.name)
             self._note_failure(description)
         else:
             if self._failing_since is not None:
-                log.info("works again", worker=self.name, error=self._error)
+                log.info("worker recovered", worker=self.name, error=self._error)
             self._failing_since, self._error = None, ""
             self._metrics.worker_last_success.labels(self.name).set_to_current_time()
             return wait
@@ -133,12 +133,12 @@ class Worker:
         """
         try:
             if page():
-                log.error("cannot be processed, a built-in text goes out", worker=self.name, **about)
+                log.error("item cannot be processed, sending a built-in text", worker=self.name, **about)
                 self._metrics.last_resort.labels(self.name).inc()
         except StoreUnavailable:
             raise
         except Exception:
-            log.exception("the last resort failed, will try again", worker=self.name, **about)
+            log.exception("built-in text failed, will try again", worker=self.name, **about)
             return False
         return True
 

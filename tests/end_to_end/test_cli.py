@@ -477,7 +477,7 @@ def test_serve_reloads_on_sighup_and_stops_on_sigterm(files: Files, phones: Phon
     await_event("configuration reloaded")
     file.write_text("broken")
     service.send_signal(signal.SIGHUP)
-    await_event("reload failed, the configuration in force stays")
+    await_event("reload failed, the old configuration stays in use")
     service.terminate()
     assert service.wait(60) == 0
     reader.join(10)

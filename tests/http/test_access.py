@@ -419,7 +419,7 @@ def test_sends_and_reloads_are_recorded_with_who_asked_for_them(
     file.write_text(whole)
     configure_logging(level=LogLevel.WARNING, stream=sys.__stderr__)
     lines = written.getvalue().splitlines()
-    assert any('event="message asked for"' in line and "by=responder" in line for line in lines)
+    assert any('event="message requested"' in line and "by=responder" in line for line in lines)
     assert any('event="configuration reloaded"' in line and "by=for-admin" in line for line in lines)
 
     def read(path: Any) -> Any:

@@ -386,7 +386,7 @@ def test_a_page_in_a_digest_shows_what_became_of_that(make: Callable[..., Pager]
         number
         for number in range(1, 14)
         if messages_of(pager, number)
-        == [("Page to alice", ["held by a limit: waits for a digest or for credits"])]
+        == [("Page to alice", ["held: waits for a digest (limits.per_contact)"])]
     ]
     assert len(waiting) == 3
     emulator.faults.add(Fault(kind=FaultKind.ERROR, status=429, message="slower"))

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field, PlainSerializer, WithJsonSchema
 
-from notifier.delivery.message import MessageState
+from notifier.delivery.message import Hold, MessageState
 from notifier.incidents import lifecycle
 from notifier.incidents.lifecycle import IncidentState, Kind
 from notifier.oncall import schedules
@@ -123,6 +123,9 @@ class Message(BaseModel):
     ovh_id: int | None = Field(ge=0)
     ptt: int | None = Field(ge=0, description="The code of the delivery receipt.")
     merged_into: str | None = Field(description="The id of the digest that it is sent in.")
+    held_for: Hold | None = Field(
+        description="The limit that held it last: digest is limits.per_contact, credits is limits.credits."
+    )
     created_at: Time
     received_at: Time = Field(description="When the webhook, reply or request behind it was received.")
     due_at: Time = Field(description="When it is to be sent; later than created_at after a failed attempt.")
@@ -150,6 +153,7 @@ class Message(BaseModel):
             ovh_id=message.ovh_id,
             ptt=message.ptt,
             merged_into=message.merged_into,
+            held_for=Hold(message.held_for) if message.held_for else None,
             created_at=message.created_at,
             received_at=message.received_at,
             due_at=message.due_at,
