@@ -120,7 +120,7 @@ def _contacts(configuration: Configuration) -> Iterator[tuple[Path_, str]]:
 
 
 def _country_of(configuration: Configuration, phone: str) -> str | None:
-    """Return what is said against sending to the country of *phone*, by the first account that it concerns."""
+    """Return a warning about sending to the country of *phone*, for the first account that it concerns."""
     region = phonenumbers.region_code_for_number(phonenumbers.parse(phone)) or ""
     rules = (_country(account, region) for account in configuration.accounts)
     return next(filter(None, rules), None)

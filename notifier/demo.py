@@ -141,7 +141,7 @@ def phone(sms: Sms) -> str:
 
 
 def advice(url: str) -> str:
-    """Say how to go on: the line that sends another, what to add to Alertmanager, and where the rest is told."""
+    """Print what to try next: another alert, Alertmanager's configuration, and the documents."""
     command = sys.argv[0] if Path(sys.argv[0]).name == "notifier" else "python -m notifier"
     return textwrap.dedent(
         f"""
@@ -166,7 +166,7 @@ def advice(url: str) -> str:
 
 
 def _free(port: int) -> int:
-    """Return *port* if it can be had, or else 0 for the system to choose."""
+    """Return *port* if it is free, or else 0 for the system to choose."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

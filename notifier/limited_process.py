@@ -70,7 +70,7 @@ class LimitedProcess:
         """Return the answer to *request*, as JSON has it.
 
         Raises:
-            ProcessEnded: it takes too much memory or computing, or no process can be had.
+            ProcessEnded: it takes too much memory or CPU time, or no process can be started.
         """
         data = pickle.dumps(request)
         with self._lock:
@@ -178,7 +178,7 @@ def serve(begin: Callable[[Any], Callable[[Any], Any]]) -> None:
     _limit(resource.RLIMIT_CORE, 0)
     while (data := _read(requests)) is not None:
         request = pickle.loads(data)  # noqa: S301 (the service writes it)
-        with contextlib.suppress(OSError):  # of another system, whose processes tell no size
+        with contextlib.suppress(OSError):  # another system, without the sizes of processes
             taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
             _limit(resource.RLIMIT_AS, taken + MOST_MEMORY)
         _limit(resource.RLIMIT_CPU, ceil(time.process_time()) + MOST_SECONDS)

@@ -206,7 +206,7 @@ def _account(name: str, account: Account) -> Iterator[Finding]:
     yield Finding("account", account.status == "enable", f"{name} has status {account.status}")
     left = account.credits_left
     if left is None:
-        yield Finding("credits", True, "not told")
+        yield Finding("credits", True, "not reported by OVHcloud")
     else:
         advice = "" if left >= 1 else "; buy some, nothing can be sent"
         yield Finding("credits", left >= 1, f"{left:g} left{advice}")

@@ -97,7 +97,7 @@ class Reloader:
                 await self._record(reloads, by)
                 return problems
             finally:
-                systemd.tell("READY=1")
+                systemd.notify("READY=1")
 
     async def _reload(self, connections: Connections, by: str | None) -> str | None:
         loop = asyncio.get_running_loop()

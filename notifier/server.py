@@ -51,7 +51,7 @@ class Server(uvicorn.Server):
 
 
 class AddressUnavailable(Exception):
-    """The address to listen on cannot be had; the text says why and what to do."""
+    """The address to listen on cannot be used; the text gives the reason and what to do."""
 
 
 def listen(host: str, port: int) -> socket.socket:

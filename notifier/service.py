@@ -48,7 +48,7 @@ class Service:
 
     Raises on construction:
         ConfigurationError: the file cannot be used.
-        StoreRefused, StoreUnavailable: the database is not for this process, or its place cannot be had.
+        StoreRefused, StoreUnavailable: the database is not for this process, or cannot be opened.
     """
 
     def __init__(self, file: Path, redaction: Redaction | None = None, clock: Clock = utc_now) -> None:
@@ -228,14 +228,14 @@ class Service:
             await server.serve([listener])
         finally:
             alive.cancel()
-            systemd.tell("STOPPING=1")
+            systemd.notify("STOPPING=1")
             stopping_at = server.asked_to_stop_at or time.monotonic()
             deadline = stopping_at + self.configuration.global_.shutdown_timeout.total_seconds()
             drained = await loop.run_in_executor(None, self.stop, deadline)
             log.info("notifier stopped", drained=drained)
 
     def _ready(self, port: int, on_ready: Callable[[int], None]) -> None:
-        systemd.tell("READY=1", f"STATUS=listens on port {port}")
+        systemd.notify("READY=1", f"STATUS=listens on port {port}")
         on_ready(port)
 
     async def _show_life(self) -> None:
@@ -243,5 +243,5 @@ class Service:
         interval = systemd.watchdog_interval()
         while interval is not None:
             if all(worker.is_alive for worker in self._running):
-                systemd.tell("WATCHDOG=1")
+                systemd.notify("WATCHDOG=1")
             await asyncio.sleep(interval)

@@ -11,8 +11,8 @@ import socket
 import time
 
 
-def tell(*lines: str) -> None:
-    """Tell systemd *lines* such as ``READY=1``; without systemd, or where it does not listen, do nothing."""
+def notify(*lines: str) -> None:
+    """Send systemd *lines* such as ``READY=1``; do nothing without systemd."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
@@ -26,8 +26,8 @@ def tell(*lines: str) -> None:
 
 
 def reloading() -> None:
-    """Tell that a reload begins; `tell` ``READY=1`` when it is over."""
-    tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+    """Notify systemd that a reload begins; `notify` ``READY=1`` when it ends."""
+    notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
 
 def watchdog_interval() -> float | None:

@@ -73,7 +73,7 @@ def _rendered(message: LedgerMessage) -> str:
 
 
 def _answer(attempt: Attempt, message: LedgerMessage) -> str:
-    """Return how an attempt ended; where the answer was lost, what OVHcloud said when it was asked."""
+    """Return how an attempt ended; where the answer was lost, the result of the lookup."""
     is_accepted = message.ovh_id is not None and message.tag == attempt.tag
     if attempt.error is None:
         return "accepted"
@@ -132,7 +132,7 @@ _EVENTS = {
     Reason.CLOSED: "Closed",
     Reason.SHIFTED: "Other alerts of the group fire",
     Reason.MUTED: "Silenced",
-    Reason.HEARD: "Paged after the mute",
+    Reason.UNMUTED: "Paged after the mute",
 }
 _KINDS = {
     Kind.PAGE: "Page",

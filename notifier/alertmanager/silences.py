@@ -119,10 +119,10 @@ def _make(
     except requests.RequestException:
         raise SilenceRefused("Alertmanager cannot be reached") from None
     try:
-        said = answer.json()
+        body = answer.json()
     except ValueError:
-        said = None
-    if answer.ok and isinstance(said, dict) and isinstance(said.get("silenceID"), str):
-        return str(said["silenceID"])
-    reason = said if isinstance(said, str) else f"it answers {answer.status_code}"
+        body = None
+    if answer.ok and isinstance(body, dict) and isinstance(body.get("silenceID"), str):
+        return str(body["silenceID"])
+    reason = body if isinstance(body, str) else f"it answers {answer.status_code}"
     raise SilenceRefused(f"Alertmanager refuses: {reason[:80]}")

@@ -64,7 +64,7 @@ Count = Annotated[int, Field(ge=0), _or_default(0)]
 
 
 class AlertKey(_Model):
-    """What an alert must have: enough to route it and to tell it from others."""
+    """The keys that an alert must have, to be routed and identified."""
 
     status: Status
     labels: dict[str, str]
@@ -247,8 +247,8 @@ def identity(webhook: Envelope | Webhook, posted_to: str | None = None) -> bytes
     ]
     alerts.sort()
     scope = "\0".join((posted_to or "", webhook.receiver, group_key(webhook)))
-    said = "\0".join((webhook.status, str(webhook.truncated_alerts), *alerts))
-    return _digest(scope, SCOPE_LENGTH) + _digest(said, 16)
+    content = "\0".join((webhook.status, str(webhook.truncated_alerts), *alerts))
+    return _digest(scope, SCOPE_LENGTH) + _digest(content, 16)
 
 
 def group_hash(webhook: Envelope | Webhook) -> int:

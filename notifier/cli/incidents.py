@@ -22,9 +22,7 @@ TokenFile = Annotated[
     typer.Option("--token-file", envvar="NOTIFIER_TOKEN_FILE", help="The file that holds the bearer token."),
 ]
 
-By = Annotated[
-    str | None, typer.Option(help="A contact's name; if left out, the user whom the service authenticates.")
-]
+By = Annotated[str | None, typer.Option(help="A contact's name; if left out, the authenticated user.")]
 
 
 @app.command(epilog="Example: notifier incidents --url https://ops:PASSWORD@pager.example.net --all")

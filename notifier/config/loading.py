@@ -1,4 +1,4 @@
-"""Loading ``notifier.yml``: everything wrong with it is said at once, with file, line and column."""
+"""Loading ``notifier.yml``: every error is reported at once, with file, line and column."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def ovh_for_login(
         for problem in source.problems
         if not problem.is_warning
         and problem.path[:1] == ("ovh",)
-        and problem.path[1:] not in (("consumer_key",), ("consumer_key_file",))  # it is what is to be had
+        and problem.path[1:] not in (("consumer_key",), ("consumer_key_file",))  # which login obtains
     ]
     if errors:
         raise ConfigurationError(file, errors)

@@ -86,9 +86,9 @@ def _kind(value: dict[str, Any]) -> str:
 
 
 def _told(value: dict[str, Any]) -> str:
-    told = " ".join(str(value.get("description", "")).split()).replace("|", "\\|")
+    described = " ".join(str(value.get("description", "")).split()).replace("|", "\\|")
     choices = value.get("enum") or [c for one in value.get("anyOf", ()) for c in one.get("enum", ())]
-    return told + (f" One of {', '.join(f'`{choice}`' for choice in choices)}." if choices else "")
+    return described + (f" One of {', '.join(f'`{choice}`' for choice in choices)}." if choices else "")
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ def compose_digest(merged: Sequence[Message], runtime: Runtime, now: datetime) -
 def digest_text(digest_entries: Iterable[str | None], language: str, max_parts: int, code: str = "") -> str:
     """Return one text for the messages of these *digest_entries*: how many alerts of which name, most severe first.
 
-    *code* is the reply code to be told, if there is one.
+    *code* is the recipient's reply code, if there is one.
     """
     firing: Counter[tuple[str, str]] = Counter()
     over: Counter[tuple[str, str]] = Counter()

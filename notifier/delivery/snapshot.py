@@ -20,7 +20,7 @@ class Limits:
     credits: CreditLimit | None
     rates: Mapping[str, Rate]
     accounts: Mapping[str, str] = field(default_factory=dict)
-    """The accounts as jobs name them, by their names in the configuration. A call may have OVHcloud tell a name at any
+    """The accounts as jobs name them, by their names in the configuration. A name may be learnt from OVHcloud at any
     time, so they are read once for a selection."""
 
     @classmethod

@@ -1,7 +1,7 @@
 """OVHcloud's SMS API, as it behaves: for tests, for the demo, and for trying Notifier without an account.
 
 It verifies signatures and the clock, refuses parameters it does not know, keeps jobs and history, knows
-credits, receipts, replies and callbacks, and fails in every way it is told to.
+credits, receipts, replies and callbacks, and fails as configured.
 """
 
 from notifier.emulator.account import Emulation

@@ -1,4 +1,4 @@
-"""The ways in which the emulator can be told to fail."""
+"""The faults that the emulator can be given."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class FaultKind(StrEnum):
     RESET_AFTER = "reset-after"
     """It is carried out, and the connection reset before the answer."""
     HANG_BEFORE = "hang-before"
-    """Nothing is done or said for a while, then the connection is closed."""
+    """The request is not carried out; the connection is closed without an answer after a while."""
     HANG_AFTER = "hang-after"
-    """It is carried out, then nothing is said for a while."""
+    """The request is carried out; the connection is closed without an answer after a while."""
 
 
 class Fault(BaseModel):

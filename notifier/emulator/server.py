@@ -103,7 +103,7 @@ class Emulator:
             self.stop()
 
     def call_back(self) -> None:
-        """Deliver what is due, and tell the account's ``callBack`` of each receipt, as OVHcloud does."""
+        """Deliver due messages, and call the account's ``callBack`` for each receipt, as OVHcloud does."""
         target = self.emulation.settings.get("callBack")
         for sms in self.emulation.settle():
             if target:
@@ -111,7 +111,7 @@ class Emulator:
                               "description": sms.delivery_receipt, "descriptionDlr": ""})  # fmt: skip
 
     def reply(self, phone: str, text: str) -> None:
-        """Let *phone* reply, and tell the account's ``cgiUrl``."""
+        """Let *phone* reply, and call the account's ``cgiUrl``."""
         reply = self.emulation.reply(phone, text)
         response = self.emulation.settings.get("smsResponse") or {}
         if response.get("responseType") == "cgi" and response.get("cgiUrl"):

@@ -136,7 +136,7 @@ class Reason(StrEnum):
     RESOLVED = "resolved"
     NOTHING = "nothing"
     """A resolution of alerts of which no incident is open."""
-    HEARD = "heard"
+    UNMUTED = "heard"
     """The first page after a mute."""
     ESCALATED = "escalated"
     REOPENED = "reopened"
@@ -151,7 +151,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A change of an incident: why, by whom, by which means (`via`), and details for people."""
+    """A change of an incident: the reason, the author (`by`), the means (`via`), and details for people."""
 
     reason: Reason
     by: str | None = None

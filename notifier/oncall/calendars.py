@@ -48,7 +48,7 @@ T = TypeVar("T")
 
 
 class CalendarError(Exception):
-    """A calendar cannot be had or read; the text says which and why."""
+    """A calendar cannot be fetched or read; the text gives its name and the reason."""
 
 
 class CalendarUnreadable(CalendarError):
@@ -68,7 +68,7 @@ def fetch(source: str) -> bytes:
     """Return the calendar at *source*, a path or an http(s) URL.
 
     Raises:
-        CalendarError: it cannot be had within some seconds, or is larger than `MAX_BYTES`.
+        CalendarError: it cannot be fetched within some seconds, or is larger than `MAX_BYTES`.
     """
     try:
         data = _download(source) if "://" in source else _read(Path(source))

@@ -47,7 +47,7 @@ def shift_json(shift: Shift) -> dict[str, str | None]:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A stretch of a layer: *contact* from *start* up to *end*. *turn* tells it from its neighbours."""
+    """A stretch of a layer: *contact* from *start* up to *end*. *turn* distinguishes it from its neighbours."""
 
     start: datetime
     end: datetime

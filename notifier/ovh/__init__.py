@@ -1,1 +1,1 @@
-"""Everything that is said to OVHcloud."""
+"""OVHcloud's API: models, sessions, calls and errors."""

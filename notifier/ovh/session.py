@@ -91,7 +91,7 @@ class ThreadClient(ovh.Client):  # type: ignore[misc]  # the wrapper is untyped
 
     @property
     def time_delta(self) -> int:
-        """Seconds from our clock to OVHcloud's, asked for anew when ours was stepped."""
+        """Seconds from our clock to OVHcloud's, read again when ours was stepped."""
         began = time.monotonic()
         with self._clock.lock:
             if not self._clock.is_current():
@@ -108,7 +108,7 @@ class ThreadClient(ovh.Client):  # type: ignore[misc]  # the wrapper is untyped
         return delta + int(self.signed_at) - int(time.time())  # what the wrapper adds to the present
 
     def close_connections(self) -> None:
-        """Begin anew with the next call: a firewall between may have dropped them in silence."""
+        """Open new connections with the next call: a firewall may have dropped the old ones."""
         self._session.close()
         if self._oauth2 and self._oauth2._session:
             self._oauth2._session.close()

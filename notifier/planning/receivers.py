@@ -25,7 +25,7 @@ def successor(
 ) -> Receiver | None:
     """Return the receiver that the alerts of *incident* reach now, where its own was renamed or removed.
 
-    *body* is its last webhook, posted for the receiver *posted_to* if it was. None where that cannot be said, as
+    *body* is its last webhook, posted for the receiver *posted_to* if it was. None where that is unknown, as
     without routes.
     """
     try:

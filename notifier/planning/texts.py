@@ -53,7 +53,7 @@ def new_messages(
     received_at: datetime,
     now: datetime,
 ) -> tuple[NewMessage, ...]:
-    """Return *written* as they are stored: what *incident* has *receiver* told."""
+    """Return the messages to store for the texts *written* about *incident*, for *receiver*."""
     expires_at = received_at + runtime.configuration.expire_after(receiver)
     short, rank = digest_entry(notification), urgency(notification.severity)
     return tuple(

@@ -4,7 +4,7 @@ A scope is the group of alerts, the receiver and the address that a webhook is f
 alert that fires, is resolved and fires again within the window is news each time.
 
 Kept in memory, since a table looked up by random keys would cost as much again as storing the webhook
-itself, and made anew from the webhooks whenever a database is opened. It is exact because one process
+itself, and rebuilt from the webhooks whenever a database is opened. It is exact because one process
 works on a SQLite database, and one thread writes to it.
 """
 

@@ -27,7 +27,7 @@ class StoreRefused(Exception):
 
 
 class Repetitions(Protocol):
-    """Tells which webhooks repeat one that was stored a moment ago."""
+    """Finds webhooks that repeat one that was stored a moment ago."""
 
     def fresh(
         self, connection: Connection, batch: Sequence[NewWebhook], window: timedelta

@@ -102,13 +102,13 @@ def _index_alerts(connection: Connection, change: IncidentChange) -> None:
 
 
 def escalate_now(connection: Connection, message_ids: Collection[str], now: datetime) -> None:
-    """Make due *now* the next step of the incidents of which the failed messages *message_ids* reached nobody.
+    """Make due *now* the next step of the incidents whose failed messages *message_ids* reached nobody.
 
     - Nothing of the incident was ever accepted, and nothing is under way: an outage was longer than
       ``expire_after``. The steps start over, so that the person on call is the first to be paged.
     - A step's pages all failed: the next step comes at once. After the last step, one that expired before it
       was sent is taken again.
-    - An update reached nobody: the next step tells of all that fires; an acknowledged incident is reopened.
+    - An update reached nobody: the next step pages all firing alerts; an acknowledged incident is reopened.
     """
     ids = list(message_ids)
     is_failed = or_(messages.c.id.in_(ids), messages.c.merged_into.in_(ids))

@@ -198,7 +198,7 @@ class Incidents:
             return [to_incident(row) for row in connection.execute(_DUE, _given(now, limit, without))]
 
     def unmuting(self, now: datetime, limit: int, without: Collection[str] = ()) -> list[Incident]:
-        """Return the incidents of which something that joined while they were muted is to be told.
+        """Return the muted incidents whose alerts that joined meanwhile are to be notified.
 
         Those whose ids are in *without* are left out.
         """

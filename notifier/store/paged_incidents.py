@@ -41,7 +41,7 @@ class PagedIncidents:
         self._database = database
 
     def involved(self, incident_id: str) -> list[Involved]:
-        """Return those who were paged for an incident, each once, except those whom no message reached."""
+        """Return who was paged for an incident, each once, without those who were not reached."""
         with self._database.reading() as connection:
             rows = connection.execute(_INVOLVED, {"incident": incident_id}).all()
         return list(
@@ -122,7 +122,7 @@ class PagedIncidents:
             messages.c.phone.in_(numbers),
             messages.c.kind.in_(PAGING),
         )
-        # Of a group that was told once for several receivers, all is in the same digest, if it is in one.
+        # Where one text served several receivers of a group, all of it is in the same digest, if in any.
         digests = select(messages.c.merged_into).where(messages.c.id.in_(own))
         with self._database.reading() as connection:
             merged = connection.execute(

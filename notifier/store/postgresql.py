@@ -43,7 +43,7 @@ _SETTINGS: dict[str, Any] = {
     ),
 }
 _CLASHES = frozenset({"40001", "40P01", "55P03"})
-"""Serialisation failure, deadlock, a lock that was not to be had in time."""
+"""Serialisation failure, deadlock, a lock that was not granted in time."""
 _FAULTS = frozenset({"22", "23", "42"})
 """The classes of errors that are about one statement: its data, a constraint, its syntax."""
 

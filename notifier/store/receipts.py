@@ -1,4 +1,4 @@
-"""Receipts: which accepted messages are to be followed, and what OVHcloud said of them."""
+"""Receipts: which accepted messages await a receipt, and what the receipts were."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ class ReceiptSeen:
     delivered_at: datetime | None
     due_at: datetime | None
     credits: float | None = None
-    """What the message has cost, where it is told."""
+    """The cost of the message; None where OVHcloud does not report it."""
     reduced: Reduced | None = None
     """The text with which it is sent again, since its content was refused."""
 

@@ -18,7 +18,7 @@ _CHUNK = 1000
 _SIGN_OF_LIFE = 2.5  # seconds in which a replica that works shows it
 
 Progress = Callable[[str, str, int, int], None]
-"""Told what is done ("copying", "verifying") with which table, how many rows of it, and of how many."""
+"""Is called with the action ("copying", "verifying"), the table, the rows done, and the rows in all."""
 
 
 def transfer(source: Backend, target: Backend, progress: Progress = lambda *_: None) -> dict[str, int]:

@@ -164,7 +164,7 @@ class Writer:
         return results
 
     def _connect(self) -> Connection:
-        """Return the connection, made anew when the file was replaced or an error broke the last one."""
+        """Return the connection; a new one after the file was replaced or an error broke the last one."""
         if self._connection is not None and self._identity == self._backend.identity():
             return self._connection
         self._disconnect()

@@ -92,7 +92,7 @@ class Authentication:
         return bool(self.tokens or self.users)
 
     def known(self, header: bytes) -> Identity | bool:
-        """Return who presents *header*; False where it is wrong, True where only `verify` can tell.
+        """Return who presents *header*; False where it is wrong, True where `verify` must decide.
 
         It takes the same time for every token.
         """

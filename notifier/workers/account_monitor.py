@@ -26,7 +26,7 @@ class AccountMonitor(Worker):
         super().__init__(context, idle=_ROUND)
         self._accounts = accounts
         self.credits: dict[str, float] = {}
-        """The credits left, by account, as far as they were told."""
+        """The credits left, by account, as far as they are known."""
         self._told: dict[str, str] = {}
 
     @property
@@ -36,7 +36,7 @@ class AccountMonitor(Worker):
         return {name: one.problem for name, one in standings.items() if one.problem is not None}
 
     def empty(self) -> set[str]:
-        """Return the accounts that have too few credits left, as OVHcloud said when something was to be sent."""
+        """Return the accounts that have too few credits left, as OVHcloud answered when something was sent."""
         standings = self._accounts.all(self._current.runtime.apis)
         return {
             name for name, one in standings.items() if one.paused and one.paused.reason == PauseReason.CREDITS

@@ -69,7 +69,7 @@ class Accounts:
             self._healths[name] = replace(self._healths.get(name, AccountHealth()), rate_limited_until=until)
 
     def forget_rates(self) -> None:
-        """Compute what rates allow anew: they may have changed."""
+        """Compute again what rates allow: they may have changed."""
         with self._lock:
             for name, health in self._healths.items():
                 self._healths[name] = replace(health, rate_limited_until=None)

@@ -189,7 +189,7 @@ class Actions:
         propose: Callable[[Incident], IncidentChange | None],
         holds: Callable[[Incident], bool],
     ) -> IncidentChange | ActionOutcome:
-        """Write down what *propose* makes of an incident, anew if others changed it meanwhile; say why not."""
+        """Write what *propose* makes of an incident, again if others changed it meanwhile; return the outcome."""
         for _ in range(_ATTEMPTS):
             incident = self._store.incidents.get(incident_id)
             if incident is None:
@@ -222,7 +222,7 @@ class Actions:
         return ActionOutcome.DONE
 
     def count_acknowledgements(self, changes: Iterable[IncidentChange], via: Via) -> None:
-        """Count those of *changes* that acknowledge an incident anew, by the means *via*."""
+        """Count the changes that acknowledge an incident again or for the first time, by the means *via*."""
         for change in changes:
             if change.events and change.events[0].reason is Reason.ACKNOWLEDGED:
                 self._metrics.acknowledgements.labels(via).inc()
@@ -239,17 +239,17 @@ class Actions:
         """Return the change that acknowledges *incident* for *by*; *author* is who does it, if not *by*."""
         receiver = receiver_of(self._current.runtime, incident)
         is_new = incident.acknowledged_by != by or incident.state is IncidentState.OPEN
-        told: tuple[NewMessage, ...] = ()
+        notices: tuple[NewMessage, ...] = ()
         if is_new:  # who had it must know that it is out of their hands, whatever the others want to know
             if author is not None:
                 phone = None  # who is given it must know
-            told = self._notices(
+            notices = self._notices(
                 "acknowledged", incident, author or by, phone, now, to_others=receiver.tell_others
             )
         return IncidentChange(
             acknowledged(incident, by, via, now, receiver.reopen_after),
             events=(Event(Reason.ACKNOWLEDGED, by=author or by, via=via),) if is_new else (),
-            messages=told,
+            messages=notices,
         )
 
     def passing_on(self, incident: Incident, by: str, via: Via, now: datetime) -> IncidentChange | None:
@@ -258,13 +258,13 @@ class Actions:
         if incident.step >= len(policy.steps):
             return None
         open_ = incident
-        told: tuple[NewMessage, ...] = ()
+        notices: tuple[NewMessage, ...] = ()
         if incident.state is IncidentState.ACKNOWLEDGED:
             open_ = replace(reopened(incident), step=incident.step, round=incident.round)
             if incident.acknowledged_by != by:  # who has it must know that it is out of their hands
-                told = self._notices("escalated", incident, by, None, now)
+                notices = self._notices("escalated", incident, by, None, now)
         return IncidentChange(
-            replace(open_, due_at=now), events=(Event(Reason.NEXT, by=by, via=via),), messages=told
+            replace(open_, due_at=now), events=(Event(Reason.NEXT, by=by, via=via),), messages=notices
         )
 
     def closing(
@@ -288,7 +288,7 @@ class Actions:
         *,
         to_others: bool = True,
     ) -> tuple[NewMessage, ...]:
-        """Return what tells who has *incident*, and *to_others* who were paged for it, what *by* did."""
+        """Return the notices of what *by* did: to who has *incident* and, with *to_others*, to all who were paged."""
         runtime = self._current.runtime
         others: dict[str, Recipient] = {}
         if to_others:

@@ -26,7 +26,7 @@ _LONGEST_REST = timedelta(hours=1)
 
 
 class CalendarWatch(Worker):
-    """Keeps what calendars say up to date; what one said last holds for as long as it cannot be had."""
+    """Keeps calendars up to date; the last good copy of one is used while it cannot be read."""
 
     name = "calendars"
 

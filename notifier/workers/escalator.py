@@ -51,7 +51,7 @@ _CLOCKS_DIFFER = timedelta(minutes=10)
 """By more than clocks of replicas may differ: so far ahead, nobody opens an incident with a clock that is right."""
 _Decide = Callable[[Runtime, Incident, datetime], IncidentChange]
 """Returns the change of an incident."""
-_REASONS = {Reason.REOPENED: "reopened", Reason.HEARD: "page", Reason.ESCALATED: "escalation"}
+_REASONS = {Reason.REOPENED: "reopened", Reason.UNMUTED: "page", Reason.ESCALATED: "escalation"}
 """The reason that a template sees."""
 
 
@@ -211,7 +211,7 @@ class Escalator(Worker):
                 outcome = StepOutcome(again, 0, 0, now + _FALLBACK_DELAY)
         recipients = outcome.recipients or runtime.fallback_recipients(receiver, now)
         after = escalated(current, outcome)
-        reason = Reason.REOPENED if has_lapsed else Reason.HEARD if is_first else Reason.ESCALATED
+        reason = Reason.REOPENED if has_lapsed else Reason.UNMUTED if is_first else Reason.ESCALATED
         # Whoever is the first to be reached need not know that others could not be.
         is_first_told = reason is Reason.ESCALATED and not self._store.paged.involved(incident.id)
         build = self._builder(incident, part, "page" if is_first_told else _REASONS[reason], now)
@@ -274,7 +274,7 @@ class Escalator(Worker):
 def last_part(
     runtime: Runtime, store: Store, incident: Incident, receiver: Receiver, now: datetime
 ) -> tuple[Webhook, ReceiverAlerts] | None:
-    """Return the last webhook of *incident* and what it said to *receiver*; None where that cannot be had."""
+    """Return the last webhook of *incident* and its alerts for *receiver*; None where it is gone."""
     found = store.incidents.webhook(incident)
     if found is None:
         return None

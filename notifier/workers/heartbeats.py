@@ -179,7 +179,7 @@ class Heartbeats(Worker):
         return is_done
 
     def _stay_alive(self, now: datetime, configured: Iterable[HeartbeatConfig]) -> None:
-        """Write down that this service is there; after a gap, wait for every heartbeat anew."""
+        """Record that this service runs; after a gap, give every heartbeat its timeout again."""
         # That another replica was there is as good: it wrote down what came.
         last = (
             self._store.timestamps.get(ALIVE)

@@ -93,7 +93,7 @@ class JobThreads:
 
         try:
             self._pool.submit(run).add_done_callback(done)
-        except RuntimeError as error:  # stopping, or no thread to be had
+        except RuntimeError as error:  # stopping, or no thread can be started
             log.warning("job not started", job=job.tag, error=str(error))
             self._add_fault(job)
             done()

@@ -1,7 +1,7 @@
 """The planner: a stored webhook opens, joins, updates or resolves incidents, and people are notified.
 
 A plan depends on the incidents that are open. They are read first; if somebody else has changed one of them when the
-plan is written, the plan is made anew.
+plan is written, the plan is made again.
 """
 
 from __future__ import annotations
@@ -202,8 +202,8 @@ class Planner(Worker):
         for incident in self._strays(stored, webhook, read.parts, known.incidents):
             if incident.id not in moved:
                 plans.append(plan_without_alerts(runtime, webhook, incident, self._involved(incident), now))
-        said: dict[tuple[object, ...], str] = {}
-        notes = (self._stored_form(stored, planned, said, now) for planned in plans)
+        sent_texts: dict[tuple[object, ...], str] = {}
+        notes = (self._stored_form(stored, planned, sent_texts, now) for planned in plans)
         return [note for note in notes if note is not None]
 
     def _strays(
@@ -237,7 +237,7 @@ class Planner(Worker):
         return recipients_of(self._current.runtime, self._store.paged.involved(incident.id))
 
     def _stored_form(
-        self, stored: StoredWebhook, planned: Plan, said: dict[tuple[object, ...], str], now: datetime
+        self, stored: StoredWebhook, planned: Plan, sent_texts: dict[tuple[object, ...], str], now: datetime
     ) -> NewNotification | None:
         notification, part, runtime = planned.notification, planned.part, self._current.runtime
         if notification is None and planned.incident is None:
@@ -255,7 +255,7 @@ class Planner(Worker):
                 written = new_messages(
                     runtime, part.receiver, incident, notification, planned.pages, stored.received_at, now
                 )
-                written = tuple(_said_once(message, part, said) for message in written)
+                written = tuple(_sent_once(message, part, sent_texts) for message in written)
             muted = "muted by " + ", ".join(part.muted_by) if part.muted_by else None
             is_news = planned.change is not Reason.REPEATED
             events = (Event(planned.change, detail=planned.detail or muted),) if is_news else ()
@@ -291,7 +291,9 @@ class Planner(Worker):
         return new
 
 
-def _said_once(message: NewMessage, part: ReceiverAlerts, said: dict[tuple[object, ...], str]) -> NewMessage:
+def _sent_once(
+    message: NewMessage, part: ReceiverAlerts, sent_texts: dict[tuple[object, ...], str]
+) -> NewMessage:
     """Return *message*, merged into an earlier one if that says the same to the same person about this webhook."""
     receiver = part.receiver
     words = (
@@ -302,7 +304,7 @@ def _said_once(message: NewMessage, part: ReceiverAlerts, said: dict[tuple[objec
         receiver.max_parts,
         receiver.encoding,
     )
-    first = said.setdefault(words, message.id)
+    first = sent_texts.setdefault(words, message.id)
     return message if first == message.id else replace(message, merged_into=first)
 
 

@@ -134,7 +134,7 @@ class ReceiptPoller(Worker):
         log.error("receipt cannot be read, will try again", **_about(one), attempts=attempts, exc_info=error)
 
     def _ask(self, account: str, due: Sequence[Followed], now: datetime) -> list[ReceiptSeen]:
-        """Return what the receipts of one account's messages say; those that cannot be had are put off."""
+        """Return the receipts of one account's messages; those that cannot be read are asked for later."""
         api = self._current.runtime.api_of(account)
         if api is None:
             log.warning("receipts cannot be asked for, the account is not configured", account=account)
@@ -165,7 +165,7 @@ class ReceiptPoller(Worker):
             except CallFailed as error:  # the others are asked for all the same
                 failed.append(error)
                 seen.append(self._put_off(one, now, _AFTER_FAILURE))
-                if error.failure.status is None:  # but not where there is no answer to be had
+                if error.failure.status is None:  # but not where there is no answer
                     break
         self.note_answer(api.name, failed[-1] if len(failed) == len(seen) else None)
         return seen + [self._put_off(one, now, _AFTER_FAILURE) for one in due[len(seen) :]]
@@ -184,25 +184,25 @@ class ReceiptPoller(Worker):
         failed = api.outgoing_since(since, FAILED) | api.outgoing_since(since, FAILED_UNBILLED)
         seen = []
         for one in due:
-            told: Outgoing | None = None
+            found: Outgoing | None = None
             if one.ovh_id in delivered:
-                told = Outgoing(id=one.ovh_id, receiver=one.phone, deliveryReceipt=DELIVERED, ptt=4)
+                found = Outgoing(id=one.ovh_id, receiver=one.phone, deliveryReceipt=DELIVERED, ptt=4)
             elif one.ovh_id in failed:
-                told = self._find(api, one)
-            seen.append(self._seen(api, one, told, now))
+                found = self._find(api, one)
+            seen.append(self._seen(api, one, found, now))
         return seen
 
-    def _seen(self, api: OvhClient, one: Followed, told: Outgoing | None, now: datetime) -> ReceiptSeen:
-        receipt, ptt = (told.delivery_receipt, told.ptt) if told is not None else (None, None)
-        if receipt == DELIVERED and told is not None:
-            at = api.local_time(told.delivered_at) if told.delivered_at is not None else now
+    def _seen(self, api: OvhClient, one: Followed, found: Outgoing | None, now: datetime) -> ReceiptSeen:
+        receipt, ptt = (found.delivery_receipt, found.ptt) if found is not None else (None, None)
+        if receipt == DELIVERED and found is not None:
+            at = api.local_time(found.delivered_at) if found.delivered_at is not None else now
             at = max(at, one.accepted_at)
             return ReceiptSeen(
-                one.id, one.ovh_id, MessageState.DELIVERED, receipt, ptt, None, at, None, told.credits
+                one.id, one.ovh_id, MessageState.DELIVERED, receipt, ptt, None, at, None, found.credits
             )
         if receipt in (FAILED, FAILED_UNBILLED):
             reason = self._reason(api, ptt)
-            cost = told.credits if told is not None else None
+            cost = found.credits if found is not None else None
             if ptt in CONTENT_PTTS and one.reduction < Reduction.MINIMAL:
                 incident = self._store.incidents.get(one.incident_id) if one.incident_id else None
                 again = reduced(self._current.runtime, one, incident)

@@ -369,7 +369,7 @@ def test_the_demo_from_the_first_alert_to_the_acknowledgement(
             page.get_by_role("button", name="Fire a sample alert").click()
             expect(alice).to_contain_text(f"#{number} critical InstanceDown db-{number}", timeout=30_000)
             expect(alice.locator(".sms", has_text=f"#{number}")).to_contain_text("by sms-emu12345-2")
-        page.get_by_role("button", name="Mend all").click()
+        page.get_by_role("button", name="Clear all faults").click()
         alice.get_by_role("button", name="Switch off").click()
         expect(alice.get_by_role("button", name="Switch on")).to_be_visible()
         expect(alice.get_by_label("Reply of alice")).to_be_disabled()

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -202,19 +202,21 @@ def test_a_reload_with_a_template_that_computes_too_much_is_fast_and_costs_no_pa
     assert phones.wait(3)[2].message == "again InstanceDown"
 
 
-def children() -> Any:
-    """Return the processes of templates that this thread has started."""
+def children(before: Collection[int] = ()) -> list[int]:
+    """Return the processes of templates that this thread has started, without those of *before*."""
     found = Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text().split()
     return [
         int(one)
         for one in found
-        if b"notifier.rendering.template_process" in Path(f"/proc/{one}/cmdline").read_bytes()
+        if int(one) not in before
+        and b"notifier.rendering.template_process" in Path(f"/proc/{one}/cmdline").read_bytes()
     ]
 
 
 @pytest.fixture
 def isolated(tmp_path: Path) -> Iterator[Any]:
-    """Templates in a process of their own, and a function that composes a page by them."""
+    """Templates in a process of their own, and functions that compose a page by them and return their processes."""
+    before = children()  # commands of other tests leave theirs, which end with the worker
     (tmp_path / "page.j2").write_text("own {{ alerts[0].name }}")
     templates = Templates({"page.j2": tmp_path / "page.j2"})
     templates.isolate()
@@ -223,7 +225,7 @@ def isolated(tmp_path: Path) -> Iterator[Any]:
         Recipient("alice", ALICE, "en", ZoneInfo("UTC")),
         datetime(2026, 11, 22, 12, 20, tzinfo=UTC),
     )
-    yield templates, lambda: compose(templates, message, recipient, Style(), now)
+    yield templates, lambda: compose(templates, message, recipient, Style(), now), lambda: children(before)
     templates.close()
 
 
@@ -234,36 +236,36 @@ def notification_of(body: Any) -> Any:
 
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_signal_that_ends_the_process_of_templates_costs_no_text(isolated: Any, sent: Any) -> None:
-    _, text = isolated
+    _, text, own_children = isolated
     assert text().text == "own InstanceDown"
-    (child,) = children()
+    (child,) = own_children()
     os.kill(child, sent)
     time.sleep(0.1 if sent != signal.SIGKILL else 0)
     assert (text().text, text().failure) == ("own InstanceDown", None)
-    assert (children() == [child]) is (sent != signal.SIGKILL), "the others are for the service"
+    assert (own_children() == [child]) is (sent != signal.SIGKILL), "the others are for the service"
 
 
 def test_a_text_that_is_composed_after_a_reload_leaves_no_process(isolated: Any) -> None:
-    templates, text = isolated
+    templates, text, own_children = isolated
     text()
     templates.close()
-    assert children() == []
+    assert own_children() == []
     assert text().text == "own InstanceDown"
-    assert children() == []
+    assert own_children() == []
 
 
 def test_a_process_of_templates_that_is_stopped_is_given_up(
     isolated: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, text = isolated
+    _, text, own_children = isolated
     text()
-    (child,) = children()
+    (child,) = own_children()
     monkeypatch.setattr("notifier.limited_process._LONGEST_WAIT", 0.5)
     os.kill(child, signal.SIGSTOP)
     found = text()
     assert found.failure.reason == "it takes longer than 0 seconds"
     assert "InstanceDown" in found.text
-    assert children() == []
+    assert own_children() == []
 
 
 def test_a_process_of_templates_keeps_to_the_limits_it_was_given(tmp_path: Path) -> None:
@@ -292,6 +294,7 @@ def test_the_reason_of_a_failure_is_short(tmp_path: Path) -> None:
 
 def test_the_process_of_templates_inherits_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OVH_APPLICATION_SECRET", "a-secret-of-the-environment")
+    before = children()
     templates = Templates()
     templates.isolate()
     message = build_notification(parse_webhook(payload("firing-one")), [0], "ops")
@@ -303,7 +306,7 @@ def test_the_process_of_templates_inherits_no_secret(tmp_path: Path, monkeypatch
             ).failure
             is None
         )
-        (child,) = children()
+        (child,) = children(before)
         environment = Path(f"/proc/{child}/environ").read_bytes()
         assert b"PATH=" in environment
         assert b"a-secret" not in environment

@@ -237,14 +237,14 @@ def test_systemd_is_told(
 def test_without_systemd_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"):
         monkeypatch.delenv(name, raising=False)
-    systemd.tell("READY=1")
+    systemd.notify("READY=1")
     assert systemd.watchdog_interval() is None
     monkeypatch.setenv("WATCHDOG_USEC", "60000000")
     assert systemd.watchdog_interval() == 30
     monkeypatch.setenv("WATCHDOG_PID", "1")
     assert systemd.watchdog_interval() is None
     monkeypatch.setenv("NOTIFY_SOCKET", "@no-such-socket-of-a-test")
-    systemd.tell("READY=1")
+    systemd.notify("READY=1")
 
 
 def test_the_service_is_started_again_however_often_it_fails() -> None:

@@ -2,8 +2,8 @@
 "use strict";
 (() => {
   const byId = (id) => document.getElementById(id);
-  let saidAt = 0;
-  const say = (text) => { byId("said").textContent = text; saidAt = Date.now(); };
+  let announcedAt = 0;
+  const say = (text) => { byId("announced").textContent = text; announcedAt = Date.now(); };
   const send = async (path, body, method = "POST") => {
     try {
       const answer = await fetch("/emulator/" + path, { method, body: body === undefined ? undefined : JSON.stringify(body) });
@@ -71,7 +71,7 @@
   };
   byId("fire").addEventListener("click", () => send("alerts", { status: "firing" }));
   byId("resolve").addEventListener("click", () => send("alerts", { status: "resolved" }));
-  byId("mend").addEventListener("click", async () => {
+  byId("clear").addEventListener("click", async () => {
     await send("faults", undefined, "DELETE");
     await send("settings", { credits: 1000, status: "enable" });
   });
@@ -85,7 +85,7 @@
   const again = async () => {
     try {
       await refresh();
-      if (Date.now() - saidAt > 5000) byId("said").textContent = "";
+      if (Date.now() - announcedAt > 5000) byId("announced").textContent = "";
     } catch {
       say("The emulator does not answer; the demo has ended.");
     }

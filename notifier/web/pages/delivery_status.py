@@ -13,7 +13,7 @@ from notifier.web.pages.moments import counted
 
 _DAY = timedelta(days=1)
 LATE = timedelta(minutes=1)
-"""For so long a message may be under way before that is told."""
+"""A message that is under way for longer is late."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ def current_status(context: PageContext, now: datetime) -> DeliveryStatus:
 
 
 def lasts(credits_left: float | None, spent: Spent | None, now: datetime, most: timedelta) -> str | None:
-    """Return for how long *credits_left* last at the rate of what was *spent* within *most*; None if not to be told.
+    """Return how long *credits_left* last at the rate of what was *spent* within *most*; None where it is unknown.
 
     Where the first was spent later than *most* ago, the rate is that since then, but of a day at least.
     """

@@ -17,7 +17,7 @@ from notifier.workers.actions import ActionOutcome, Actions, Via
 
 
 def _is_held_as_seen(incident: Incident, by: str, values: Mapping[str, str]) -> bool:
-    """Whether nobody but *by* has *incident*, or who the page said has it."""
+    """Whether nobody but *by* has *incident*, or who had it when the page was made."""
     return incident.holder in (None, by, values.get("holder", incident.holder))
 
 

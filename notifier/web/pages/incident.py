@@ -34,7 +34,7 @@ class IncidentView(View):
     """What the page of an incident shows.
 
     *is_cut* where only the newest messages are shown; *unlisted* is how many alerts are not listed; *user* is who is
-    signed in, *me* who acted last in this browser; *said* confirms what was done a moment ago.
+    signed in, *me* who acted last in this browser; *confirmation* is about what was done a moment ago.
     """
 
     template: ClassVar[str] = "incident.html"
@@ -49,7 +49,7 @@ class IncidentView(View):
     people: Sequence[str]
     user: str | None
     me: str
-    said: str | None
+    confirmation: str | None
 
 
 def find_incident(store: Store, given: str) -> Incident:
@@ -99,7 +99,7 @@ class IncidentPage:
             people=list(runtime.contacts),
             user=user,
             me=me,
-            said=confirmation(done, shown, user or me or None, history),
+            confirmation=confirmation(done, shown, user or me or None, history),
         )
 
     def _history(self, incident: Incident) -> IncidentHistory:

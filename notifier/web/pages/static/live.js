@@ -3,7 +3,7 @@
 (() => {
   const main = document.querySelector("main[data-live]");
   if (!main || !window.EventSource) return;
-  const said = document.getElementById("said"), stale = document.getElementById("stale");
+  const announced = document.getElementById("announced"), stale = document.getElementById("stale");
   const path = encodeURIComponent(location.pathname + location.search);
   const SILENCE = 35000;  // milliseconds; a sign of life comes every 15 s
   let source = null, heardAt = new Date(), updates = 0, waiting = null, silence = null;
@@ -52,22 +52,22 @@
     updates += 1;
     if (updates > 1) {
       const heading = main.querySelector("h1");
-      said.textContent = "Updated: " + (heading ? heading.textContent.trim() : "");
+      announced.textContent = "Updated: " + (heading ? heading.textContent.trim() : "");
     }
   };
-  const tell = (why) => {
+  const warn = (reason) => {
     const time = heardAt.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
     stale.hidden = false;
-    stale.textContent = "Not updated since " + time + " by this device's clock: " + why;
+    stale.textContent = "Not updated since " + time + " by this device's clock: " + reason;
   };
-  // An EventSource does not say why it ended: ask once more, to tell.
+  // An EventSource does not give the reason why it ended: ask once more.
   const explain = async () => {
-    tell("Notifier cannot be reached. Trying again\u2026");
+    warn("Notifier cannot be reached. Trying again\u2026");
     const asking = new AbortController();
     try {
       const answer = await fetch("/live?path=" + path, { signal: asking.signal });
-      if (answer.status === 401) tell("it wants a name and a password again. Reload this page.");
-      else if (!answer.ok) tell((await answer.text()).trim().slice(0, 200) + " Trying again\u2026");
+      if (answer.status === 401) warn("Notifier asks for the password again. Reload this page.");
+      else if (!answer.ok) warn((await answer.text()).trim().slice(0, 200) + " Trying again\u2026");
     } catch {
       return;
     } finally {
@@ -99,7 +99,7 @@
     source.addEventListener("gone", (event) => {
       source.close();
       clearTimeout(silence);
-      tell(event.data + ".");
+      warn(event.data + ".");
     });
     source.onerror = fail;
   };
