@@ -119,7 +119,7 @@ class Entry:
 
 
 _VIA = {"sms": "by SMS", "api": "by the API", "web": "on this page"}
-_EVENTS = {
+_EVENTS: Mapping[str, str] = {
     Reason.OPENED: "Opened",
     Reason.JOINED: "More alerts joined",
     Reason.REPLACED: "All acknowledged alerts ended, and others fire",
@@ -134,7 +134,7 @@ _EVENTS = {
     Reason.MUTED: "Silenced",
     Reason.UNMUTED: "Paged after the mute",
 }
-_KINDS = {
+_KINDS: Mapping[str, str] = {
     Kind.PAGE: "Page",
     Kind.UPDATE: "Update",
     Kind.REMINDER: "Reminder",
@@ -166,14 +166,14 @@ def incident_timeline(history: IncidentHistory) -> list[Entry]:
     """Return what happened to an incident and the messages about it, in order."""
     entries = []
     for event in history.events:
-        what = _EVENTS.get(Reason(event.kind), event.kind)
+        what = _EVENTS.get(event.kind, event.kind)
         by = f" by {event.by}" if event.by else ""
         via = f" {_VIA.get(event.via, event.via)}" if event.via else ""
         detail = f": {event.detail}" if event.detail else ""
         entries.append(Entry(event.at, f"event {event.kind}", f"{what}{by}{via}{detail}"))
     for message in history.messages:
         to = message.contact or history.mask(message.phone)
-        what = f"{_KINDS.get(Kind(message.kind), message.kind)} to {to}"
+        what = f"{_KINDS.get(message.kind, message.kind)} to {to}"
         outcomes = tuple(_outcomes(message, history))
         entries.append(Entry(message.created_at, "message", what, message.text, outcomes))
     return sorted(entries, key=lambda entry: entry.at)

@@ -19,5 +19,5 @@ app.registered_commands.sort(key=lambda command: _place(command.callback and com
 
 
 def main() -> None:
-    """Run the command that the arguments name."""
+    """Run the command line."""
     app()

@@ -16,11 +16,11 @@ _PAGE = 200
 
 
 class ServiceError(Exception):
-    """The service cannot be asked, or says no; the text says why and what to do."""
+    """The service cannot be reached or refuses; the text gives the reason and what to do."""
 
 
 class Client:
-    """A service, at a URL that may hold a user's name and password."""
+    """A running service, at a URL that may contain a user and a password."""
 
     def __init__(self, url: str, token_file: Path | None = None) -> None:
         """Prepare to ask the service at *url*, with the token in *token_file* if there is one.

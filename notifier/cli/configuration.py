@@ -44,12 +44,14 @@ def check(
     config: ConfigFile,
     ask_online: Annotated[
         bool,
-        typer.Option("--online", help="Also ask OVHcloud: credentials, rights, account, sender, credits."),
+        typer.Option(
+            "--online", help="Also check credentials, rights, account, sender and credits at OVHcloud."
+        ),
     ] = False,
     alertmanager: Annotated[
         Path | None,
         typer.Option(
-            help="Alertmanager's configuration file: warn of its receivers that are not configured here."
+            help="Alertmanager's configuration file: warn about its receivers that Notifier does not have."
         ),
     ] = None,
     output: OutputFormat = Output.TEXT,
@@ -150,7 +152,7 @@ def route(
     labels: Annotated[list[str], typer.Argument(metavar="LABEL=VALUE...", help="The labels of an alert.")],
     output: OutputFormat = Output.TEXT,
 ) -> None:
-    """Print which receivers an alert with these labels reaches, one a line."""
+    """Print the receivers that an alert with these labels is routed to, one per line."""
     try:
         parsed = dict(map(parse_label, labels))
     except MatcherError as error:
@@ -181,7 +183,7 @@ def render(
     receiver: Annotated[
         str | None,
         typer.Option(
-            help="The receiver, past the routing tree.",
+            help="The receiver; otherwise the routing tree decides.",
             autocompletion=completer(lambda found: [receiver.name for receiver in found.receivers]),
         ),
     ] = None,
@@ -240,17 +242,19 @@ def oncall(
     schedule: Annotated[
         str | None,
         typer.Argument(
-            help="The schedule; all of them if left out.",
+            help="The schedule; default all.",
             autocompletion=completer(lambda found: [schedule.name for schedule in found.schedules]),
         ),
     ] = None,
     at: Annotated[
-        str | None, typer.Option(metavar="TIME", help="When, as 2026-01-05T09:00; now if left out.")
+        str | None, typer.Option(metavar="TIME", help="The time, as 2026-01-05T09:00; default now.")
     ] = None,
-    until: Annotated[str | None, typer.Option(metavar="TIME", help="Print every shift up to then.")] = None,
+    until: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Print every shift up to this time.")
+    ] = None,
     output: OutputFormat = Output.TEXT,
 ) -> None:
-    """Print who is on call, and until when. Times without an offset are the schedule's own."""
+    """Print who is on call, and until when. Times without an offset are in the schedule's zone."""
     loading, configuration, _ = usable(config)
     schedules = Schedules.of(configuration, {})
     if schedule is not None and schedule not in schedules.by_name:

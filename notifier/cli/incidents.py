@@ -14,7 +14,9 @@ from notifier.cli.options import Output, OutputFormat, app, fail, print_json, sa
 
 ServiceUrl = Annotated[
     str,
-    typer.Option("--url", envvar="NOTIFIER_URL", help="Where the service listens; may hold USER:PASSWORD@."),
+    typer.Option(
+        "--url", envvar="NOTIFIER_URL", help="The address of the service; may contain USER:PASSWORD@."
+    ),
 ]
 
 TokenFile = Annotated[
@@ -22,14 +24,14 @@ TokenFile = Annotated[
     typer.Option("--token-file", envvar="NOTIFIER_TOKEN_FILE", help="The file that holds the bearer token."),
 ]
 
-By = Annotated[str | None, typer.Option(help="A contact's name; if left out, the authenticated user.")]
+By = Annotated[str | None, typer.Option(help="A contact's name; default the authenticated user.")]
 
 
 @app.command(epilog="Example: notifier incidents --url https://ops:PASSWORD@pager.example.net --all")
 def incidents(
     url: ServiceUrl = DEFAULT_URL,
     token_file: TokenFile = None,
-    every: Annotated[bool, typer.Option("--all", help="Also those that are resolved.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Print resolved incidents, too.")] = False,
     output: OutputFormat = Output.TEXT,
 ) -> None:
     """Print the incidents of a running service that are not resolved, newest first."""
@@ -60,17 +62,17 @@ _MOST_LISTED = 50
 @app.command(epilog="Example: notifier messages --state undelivered --state rejected --limit 20")
 def messages(
     message: Annotated[
-        str | None, typer.Argument(metavar="[ID]", help="One message, to read its timeline.")
+        str | None, typer.Argument(metavar="[ID]", help="A message, to print its timeline.")
     ] = None,
     state: Annotated[
         list[str] | None, typer.Option(help="Only those in this state; may be repeated.")
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = _MOST_LISTED,
+    limit: Annotated[int, typer.Option(min=1, help="The maximum number of messages.")] = _MOST_LISTED,
     url: ServiceUrl = DEFAULT_URL,
     token_file: TokenFile = None,
     output: OutputFormat = Output.TEXT,
 ) -> None:
-    """Print the messages of a running service, newest first; or all that is known of one."""
+    """Print the messages of a running service, newest first, or the timeline of one."""
     try:
         client = Client(url, token_file)
         if message is not None:
@@ -110,7 +112,7 @@ def ack(
     token_file: TokenFile = None,
     output: OutputFormat = Output.TEXT,
 ) -> None:
-    """Acknowledge an incident at a running service: escalation stops, the others who were paged are notified."""
+    """Acknowledge an incident of a running service: escalation stops, and the others who were paged are notified."""
     try:
         acknowledged = Client(url, token_file).acknowledge(incident, by, take=take)
     except ServiceError as error:
@@ -129,7 +131,7 @@ def close(
     token_file: TokenFile = None,
     output: OutputFormat = Output.TEXT,
 ) -> None:
-    """Close an incident at a running service that Alertmanager does not resolve, as after a silence."""
+    """Close an incident of a running service that Alertmanager does not resolve, for example after a silence."""
     try:
         closed = Client(url, token_file).close(incident, by)
     except ServiceError as error:

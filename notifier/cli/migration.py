@@ -17,7 +17,7 @@ def migrate_sachet(
     file: Annotated[Path, typer.Argument(help="Sachet's config.yaml; - for stdin.")],
     output: OutputFormat = Output.TEXT,
 ) -> None:
-    """Print Sachet's configuration as one for Notifier, with notes on what to check; exit 1 if it drops a recipient."""
+    """Convert Sachet's configuration to Notifier's, with notes on what to check; exit 1 if a recipient is left out."""
     try:
         text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
         migrated = sachet.migrate(text)

@@ -33,7 +33,7 @@ ovh_app = typer.Typer(help="The OVHcloud account.", no_args_is_help=True)
 app.add_typer(ovh_app, name="ovh")
 storage_app = typer.Typer(help="The database.", no_args_is_help=True)
 app.add_typer(storage_app, name="storage")
-migrate_app = typer.Typer(help="Moving here from other programs.", no_args_is_help=True)
+migrate_app = typer.Typer(help="Migration from other programs.", no_args_is_help=True)
 app.add_typer(migrate_app, name="migrate")
 
 
@@ -56,13 +56,13 @@ def completer(of: Callable[[Configuration], Iterable[str]]) -> Callable[[typer.C
 
 
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="The configuration file, notifier.yml.")]
-OutputFormat = Annotated[Output, typer.Option("--output", "-o", help="How to print: text or json.")]
+OutputFormat = Annotated[Output, typer.Option("--output", "-o", help="The output format: text or json.")]
 
 AccountName = Annotated[
     str | None,
     typer.Option(
         "--account",
-        help="The account, by its service_name; the first one if left out.",
+        help="The account, by its service_name; default the first one.",
         autocompletion=completer(lambda found: [account.name for account in found.accounts if account.name]),
     ),
 ]

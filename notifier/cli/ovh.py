@@ -38,7 +38,7 @@ _VALIDATE_FOR = timedelta(minutes=10)
 
 @ovh_app.command("account", epilog="Example: notifier ovh account --config notifier.yml")
 def ovh_account(config: ConfigFile, account: AccountName = None, output: OutputFormat = Output.TEXT) -> None:
-    """Print the SMS account, its senders and the credits left; each of them where ovh is a list."""
+    """Print the SMS account, its senders and its credits; of each account if ovh is a list."""
     _, configuration, _ = usable(config)
     accounts = [account_named(configuration, account)] if account else configuration.accounts
     shown, failed = [], []
@@ -60,7 +60,7 @@ def ovh_account(config: ConfigFile, account: AccountName = None, output: OutputF
 
 
 def _account_json(api: OvhClient) -> dict[str, Any]:
-    """Return what OVHcloud says of an account.
+    """Return the state of an account at OVHcloud.
 
     Raises:
         CallFailed: it cannot be asked.
@@ -100,7 +100,7 @@ def ovh_login(
     account: AccountName = None,
     output: OutputFormat = Output.TEXT,
 ) -> None:
-    """Obtain a consumer key with the rights that Notifier needs, and no more.
+    """Obtain a consumer key with only the rights that Notifier needs.
 
     The file needs the application's key and secret under ovh; what else is missing does not matter. A
     consumer_key_file that it names is written.

@@ -26,7 +26,7 @@ _PLACEHOLDERS = {
 
 
 class SachetError(ValueError):
-    """The file is no configuration of Sachet; the text says what it lacks."""
+    """The file is not a configuration of Sachet; the text gives the reason."""
 
 
 @dataclass(slots=True)

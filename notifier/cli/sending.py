@@ -43,8 +43,8 @@ def send(
             autocompletion=completer(lambda found: [contact.name for contact in found.contacts]),
         ),
     ],
-    text: Annotated[str, typer.Argument(help="What to send.")],
-    wait: Annotated[bool, typer.Option("--wait", help="Follow it to its receipt.")] = False,
+    text: Annotated[str, typer.Argument(help="The text.")],
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the delivery receipt.")] = False,
     account: AccountName = None,
     output: OutputFormat = Output.TEXT,
 ) -> None:

@@ -21,7 +21,7 @@ def serve(
     log_format: Annotated[LogFormat, typer.Option(help="logfmt or json.")] = LogFormat.LOGFMT,
     log_level: Annotated[LogLevel, typer.Option(help="debug, info, warning or error.")] = LogLevel.INFO,
 ) -> None:
-    """Run the service. SIGHUP reloads the configuration, SIGTERM drains and stops."""
+    """Run the service. SIGHUP reloads the configuration, SIGTERM finishes current jobs and stops."""
     redaction = configure_logging(log_format, log_level)
     try:
         Service(config, redaction).run()
@@ -36,15 +36,13 @@ def serve(
 
 @app.command(epilog="Example: notifier demo --port 8080")
 def demo(
-    port: Annotated[
-        int, typer.Option(help="The port to listen on; another is taken if it is not free.")
-    ] = 9876,
+    port: Annotated[int, typer.Option(help="The port to listen on; if it is in use, another one.")] = 9876,
     once: Annotated[bool, typer.Option("--once", help="Stop when the first message has arrived.")] = False,
     browser: Annotated[
         bool | None, typer.Option(help="Open the phones in a browser; by default on a terminal.")
     ] = None,
 ) -> None:
-    """Try it all without an account: the emulator, the service, a sample alert, and the SMS it becomes."""
+    """Try everything without an account: the emulator, the service, a sample alert, and its SMS."""
     from notifier.demo import run
 
     is_wanted = sys.stdout.isatty() if browser is None else browser

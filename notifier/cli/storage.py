@@ -30,7 +30,7 @@ def storage_copy(
     target: Annotated[str, typer.Option("--to", help="The storage.url to copy to; it must be empty.")],
     output: OutputFormat = Output.TEXT,
 ) -> None:
-    """Move an installation to another database, SQLite or PostgreSQL, and verify what arrived.
+    """Copy everything to another database, SQLite or PostgreSQL, and verify the copy.
 
     The service must not be running. What was copied from stays as it was.
     """
@@ -71,7 +71,7 @@ def storage_backup(
     config: ConfigFile,
     file: Annotated[Path, typer.Argument(help="The file to write; it must not exist.")],
 ) -> None:
-    """Write a consistent copy of the SQLite database, while the service runs or not."""
+    """Write a consistent copy of the SQLite database; the service may be running."""
     loading, _ = load(config)
     if loading.configuration is None:
         for problem in loading.errors:

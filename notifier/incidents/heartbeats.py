@@ -6,9 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from notifier.alertmanager.webhook import Envelope, Webhook
+from notifier.alertmanager.webhook import RESERVED, Envelope, Webhook
 from notifier.config.model import HeartbeatConfig
 
+HEARTBEATS = RESERVED
+"""The beginning of the group keys of incidents of heartbeats."""
 SEEN = "heartbeat/"
 """How the marks begin that remember when each was last seen."""
 

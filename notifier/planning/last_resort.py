@@ -20,12 +20,12 @@ from notifier.alertmanager.webhook import WebhookError, parse_webhook
 from notifier.config.model import HeartbeatConfig, Receiver, Recipient
 from notifier.delivery.message import NewMessage
 from notifier.ids import new_id
+from notifier.incidents.heartbeats import HEARTBEATS
 from notifier.incidents.lifecycle import Event, Incident, IncidentState, Kind, Reason, urgency
 from notifier.rendering.compose import plain_text
 from notifier.rendering.context import build_notification
 from notifier.runtime import Runtime
 from notifier.sms.encoding import Encoding, encode, measure, shorten
-from notifier.store.incident_rows import HEARTBEATS
 from notifier.store.records import IncidentChange, NewNotification, StoredWebhook
 
 log = structlog.get_logger(__name__)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from notifier.incidents.heartbeats import HEARTBEATS
 from notifier.incidents.lifecycle import (
     Incident,
     IncidentState,
 )
 from notifier.planning.division import ReceiverAlerts
-from notifier.store.incident_rows import HEARTBEATS
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,10 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from notifier.alertmanager.webhook import RESERVED
 from notifier.clock import is_known
 from notifier.incidents.lifecycle import Incident, IncidentState
 from notifier.store.schema import incidents, sql_literal
 
-HEARTBEATS = RESERVED
-"""The beginning of the group keys of incidents of heartbeats."""
 COLUMNS = tuple(incidents.c)
 UNRESOLVED = incidents.c.state != sql_literal(IncidentState.RESOLVED)
 MOST_ALERTS = 200
@@ -31,9 +28,10 @@ def to_incident(row: Row[Any]) -> Incident:
     """Return the incident of *row*; a value that was damaged is replaced."""
     values = dict(row._mapping)
     try:  # a row that was damaged must not hide the incident, nor any other
-        values["labels"] = dict(json.loads(values["labels"]))
+        labels = dict(json.loads(values["labels"]))
     except (ValueError, TypeError):
-        values["labels"] = {}
+        labels = {}
+    values["labels"] = {name: value for name, value in labels.items() if isinstance(value, str)}
     states = set(IncidentState)
     values["state"] = IncidentState(values["state"]) if values["state"] in states else IncidentState.OPEN
     if values["began_at"] is not None and not is_known(values["began_at"]):

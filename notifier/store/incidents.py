@@ -21,6 +21,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from notifier.ids import same_moment
+from notifier.incidents.heartbeats import HEARTBEATS
 from notifier.incidents.lifecycle import (
     MOST_NUMBERS,
     SEVERITIES,
@@ -31,7 +32,7 @@ from notifier.incidents.lifecycle import (
 )
 from notifier.store.database import Database
 from notifier.store.incident_changes import put_incident
-from notifier.store.incident_rows import COLUMNS, HEARTBEATS, MOST_ALERTS, UNRESOLVED, to_incident
+from notifier.store.incident_rows import COLUMNS, MOST_ALERTS, UNRESOLVED, to_incident
 from notifier.store.messages import ADD_MESSAGES, message_row
 from notifier.store.records import IncidentChange
 from notifier.store.schema import (

@@ -125,8 +125,9 @@ class Outbox:
             if held.reason is Hold.CREDITS and not has_credits:
                 continue  # another replica spends them now
             of_these = [message for message in held.messages if message.id in free]
-            _hold(connection, [message.id for message in of_these], held.until, held.reason, now)
-            done.held.append(replace(held, messages=of_these))
+            if of_these:
+                _hold(connection, [message.id for message in of_these], held.until, held.reason, now)
+                done.held.append(replace(held, messages=of_these))
         for merged in selection.merged:
             if all(message.id in free for message in merged.messages):
                 _merge(connection, merged.digest, merged.messages, now)

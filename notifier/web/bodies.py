@@ -39,8 +39,8 @@ async def read_body(
         piece = message.get("body", b"")
         pieces.append(piece)
         size += len(piece)
-        count(len(piece))
         if size > most:
             raise BodyTooLarge
+        count(len(piece))
         has_more = message.get("more_body", False)
     return b"".join(pieces)

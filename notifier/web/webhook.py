@@ -97,13 +97,13 @@ class WebhookEndpoint:
         posted_to = (scope["path_params"].get("receiver") or None) if "path_params" in scope else None
         if posted_to is not None and self._current.runtime.configuration.receiver(posted_to) is None:
             return Denial(404, f'there is no receiver "{posted_to}"')
+        most = self._current.runtime.configuration.web.max_body
         try:
-            body = await self._read(scope, receive)
+            body = await self._read(scope, receive, most)
             if (why := self._refusing()) is not None:
                 raise StoreUnavailable(why)
             stored = await self._intake.store(body, posted_to)
         except BodyTooLarge:
-            most = self._current.runtime.configuration.web.max_body
             text = f"the body is larger than web.max_body, {most} bytes; set max_alerts in Alertmanager"
             return Denial(413, text, {"connection": "close"})
         except (WebhookError, StoreUnavailable) as error:
@@ -113,7 +113,7 @@ class WebhookEndpoint:
             self._metrics.webhooks_duplicate.inc()
         return None
 
-    async def _read(self, scope: Scope, receive: Receive) -> bytes:
+    async def _read(self, scope: Scope, receive: Receive, most: int) -> bytes:
         size = 0
 
         def reserve(more: int) -> None:
@@ -124,7 +124,7 @@ class WebhookEndpoint:
                 raise StoreUnavailable("more is being posted than can be held")
 
         try:
-            return await read_body(scope, receive, self._current.runtime.configuration.web.max_body, reserve)
+            return await read_body(scope, receive, most, reserve)
         finally:
             self._reserved -= size
 

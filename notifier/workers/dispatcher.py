@@ -273,10 +273,10 @@ class Dispatcher(Worker):
 
     def _begin(self, selection: Selection, claimed_at: ClaimedAt) -> bool:
         """Begin the jobs of *selection*, which was written; return whether there are any."""
-        self._report(selection)
         for job in selection.jobs:
             self._last_account = self.accounts.name_of(job.account)
             self.delivery.begin(job, claimed_at)
+        self._report(selection)
         return bool(selection.jobs)
 
     def _turns(self, now: datetime, runtime: Runtime) -> Turns:
@@ -315,7 +315,7 @@ class Dispatcher(Worker):
                 reason=hold.reason,
                 until=hold.until.isoformat(timespec="seconds"),
                 held=len(hold.messages),
-                **recipient_fields(hold.messages[0]),
+                **(recipient_fields(hold.messages[0]) if hold.reason is Hold.DIGEST else {}),
             )
         for account, until in selection.rate_limited_until.items():
             log.info("rate used up", account=account, until=until.isoformat(timespec="seconds"))

@@ -12,6 +12,7 @@ import structlog
 from notifier.alertmanager.webhook import Webhook, WebhookError, parse_webhook
 from notifier.config.model import Receiver, Recipient
 from notifier.delivery.message import NewMessage
+from notifier.incidents.heartbeats import HEARTBEATS
 from notifier.incidents.lifecycle import (
     Event,
     Incident,
@@ -31,7 +32,6 @@ from notifier.planning.receivers import receiver_of, recipients_of, successor
 from notifier.planning.texts import new_messages
 from notifier.rendering.context import Notification, notification_from_incident
 from notifier.runtime import Runtime
-from notifier.store.incident_rows import HEARTBEATS
 from notifier.store.records import IncidentChange
 from notifier.store.store import Store
 from notifier.workers.context import Context

@@ -17,7 +17,7 @@ import structlog
 from notifier.alertmanager.durations import brief_duration
 from notifier.config.model import HeartbeatConfig, Receiver, Recipient
 from notifier.ids import new_id
-from notifier.incidents.heartbeats import SEEN, Silence
+from notifier.incidents.heartbeats import HEARTBEATS, SEEN, Silence
 from notifier.incidents.lifecycle import (
     Event,
     Incident,
@@ -36,7 +36,6 @@ from notifier.rendering.context import Notification, ShownAlert
 from notifier.rendering.phrases import phrase
 from notifier.runtime import Runtime
 from notifier.store.engine import StoreUnavailable
-from notifier.store.incident_rows import HEARTBEATS
 from notifier.store.records import IncidentChange
 from notifier.store.store import Store
 from notifier.workers.context import Context

@@ -17,7 +17,7 @@ from notifier.alertmanager.webhook import Webhook, group_key, parse_webhook
 from notifier.config.model import Recipient
 from notifier.delivery.message import NewMessage
 from notifier.ids import new_id
-from notifier.incidents.heartbeats import SEEN, seen_in
+from notifier.incidents.heartbeats import HEARTBEATS, SEEN, seen_in
 from notifier.incidents.lifecycle import (
     Event,
     Incident,
@@ -32,7 +32,6 @@ from notifier.planning.texts import new_messages
 from notifier.rendering.compose import (
     title,
 )
-from notifier.store.incident_rows import HEARTBEATS
 from notifier.store.records import IncidentChange, NewNotification, StoredWebhook
 from notifier.workers.context import Context
 from notifier.workers.set_aside import MOST_ATTEMPTS, isolate

@@ -14,6 +14,7 @@ from notifier.alertmanager.silences import AlertmanagerApi, SilenceRefused, make
 from notifier.alertmanager.webhook import parse_webhook
 from notifier.config.model import AlertmanagerConfig, Recipient
 from notifier.config.ovh import ReplyCommand, ReplySettings
+from notifier.incidents.heartbeats import HEARTBEATS
 from notifier.incidents.lifecycle import Event, Incident, IncidentState, Reason, urgency
 from notifier.incidents.replies import (
     Ack,
@@ -33,7 +34,6 @@ from notifier.ovh.models import Incoming
 from notifier.planning.division import alert_key
 from notifier.rendering.phrases import notice
 from notifier.sms.encoding import clip
-from notifier.store.incident_rows import HEARTBEATS
 from notifier.store.records import IncidentChange
 from notifier.store.replies import READING
 from notifier.workers.actions import Actions, Via

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import sqlite3
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -92,12 +93,21 @@ def test_an_incident_is_acknowledged_and_the_others_are_told(running: Running, p
     [
         ("GET", "/api/v1/incidents/99", None, 404, "there is no incident"),
         ("POST", "/api/v1/incidents/nothing/ack", None, 404, "there is no incident"),
-        ("POST", "/api/v1/incidents/1/ack", b"{", 400, "not JSON"),
-        ("POST", "/api/v1/incidents/1/ack", b"[]", 400, "no object"),
+        ("POST", "/api/v1/incidents/1/ack", b"{", 400, "cannot be read as JSON"),
+        ("POST", "/api/v1/incidents/1/ack", b"[]", 400, "must be an object"),
         ("POST", "/api/v1/incidents/1/ack", b'{"by": 7}', 400, "by must be a text"),
+        ("POST", "/api/v1/incidents/1/ack", b'{"by": null}', 400, "by must be a text"),
+        ("POST", "/api/v1/incidents/1/ack", b'{"by": "\\ud800"}', 400, "cannot be read as JSON"),
+        ("POST", "/api/v1/incidents/1/ack", b'\xef\xbb\xbf{"take": 1}', 400, "take must be true or false"),
         ("POST", "/api/v1/incidents/1/ack", b" " * 70_000, 413, "larger than"),
         ("GET", "/api/v1/incidents?limit=0", None, 400, "limit must be"),
-        ("GET", "/api/v1/incidents?state=odd", None, 400, "not a state"),
+        (
+            "GET",
+            "/api/v1/incidents?state=odd",
+            None,
+            400,
+            "is not a state; known are open, acknowledged, resolved",
+        ),
         ("GET", "/api/v1/oncall?schedule=odd", None, 404, "no schedule"),
         ("GET", "/api/v1/oncall?at=noon", None, 400, "not a date and time"),
         ("GET", "/api/v1/oncall?until=2020-01-01", None, 400, "until must be after"),
@@ -110,6 +120,25 @@ def test_what_cannot_be_done_is_said(
     answer = ask(running, path, method, data=body)
     assert answer.status_code == status
     assert expected in answer.json()["error"]
+
+
+def test_a_row_with_odd_values_hides_no_other(running: Running, phones: Phones, files: Files) -> None:
+    """As a newer replica may write, or OVHcloud may report."""
+    page(running, phones)
+    with sqlite3.connect(files.directory / "notifier.db") as database:
+        database.execute(
+            "UPDATE messages SET kind = 'odd', state = 'odd', held_for = 'odd', credits = -1, ptt = -1"
+        )
+        database.execute("UPDATE jobs SET state = 'odd'")
+        database.execute('UPDATE incidents SET acknowledged_via = \'odd\', labels = \'{"a": 1, "b": "c"}\'')
+        database.execute("UPDATE events SET kind = 'odd'")
+    message = ask(running, "/api/v1/messages").json()["items"][0]
+    assert (message["kind"], message["state"], message["ptt"]) == ("odd", "odd", -1)
+    assert ask(running, f"/api/v1/messages/{message['id']}").json()["tries"][0]["state"] == "odd"
+    incident = ask(running, "/api/v1/incidents/1").json()
+    assert (incident["labels"], incident["events"][0]["kind"]) == ({"b": "c"}, "odd")
+    for path in ("/", "/incidents/1", "/messages"):
+        assert ask(running, path).status_code == 200, path
 
 
 def test_nobody_without_credentials_is_let_in(files: Files, run: Callable[..., Running]) -> None:

@@ -491,7 +491,7 @@ def test_a_worker_that_fails_is_reported_and_its_log_says_it_once(
             lambda: running.metric('notifier_worker_failures_total{worker="receipts"}') > 4,
             "it is not counted",
         )
-    assert sum("work failed" in record.getMessage() for record in caplog.records) == 1
+    assert sum("worker failed" in record.getMessage() for record in caplog.records) == 1
 
 
 def test_what_is_set_aside_is_reported(

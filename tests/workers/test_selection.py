@@ -249,3 +249,15 @@ def test_of_what_was_held_for_a_digest_no_more_is_sent_than_credits_allow(make: 
     almost_spent = replace(snapshot, usage=replace(snapshot.usage, parts=9))
     jobs = select(almost_spent, pager.current.runtime, Turns([""] * 20)).jobs
     assert sum(message.parts for job in jobs for message in job.messages) == 3
+
+
+def test_messages_that_were_withdrawn_before_they_are_held_are_not_held(make: Callable[..., Pager]) -> None:
+    pager = make(**ONE_A_MINUTE)
+    planned(pager, "A", "B")
+    snapshot, selection = selected(pager)
+    (held,) = selection.held
+    ids = [message.id for message in held.messages]
+    pager.write(messages.update().where(messages.c.id.in_(ids)).values(state=MessageState.WITHDRAWN))
+    applied = pager.store.outbox.apply(snapshot, selection).result(10)
+    assert applied.held == []
+    assert len(applied.jobs) == 1

@@ -6,7 +6,7 @@ The first error that pydantic reports becomes a sentence for whoever wrote the r
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, TypeVar, get_origin
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -53,26 +53,26 @@ _Moment = Annotated[
 ]
 
 
-class Nothing(BaseModel):
+class NoInput(BaseModel):
     """No parameters."""
 
 
-class Page(BaseModel):
-    """A page of a list."""
+class ListQuery(BaseModel):
+    """Which items of a list to return."""
 
     limit: Annotated[int, BeforeValidator(_decimal)] = Field(
         100, ge=1, le=MOST, description="The maximum number of items."
     )
-    cursor: _Text | None = Field(None, description='The "next" of the page before.')
+    cursor: _Text | None = Field(None, description='The "next" of the previous answer.')
 
 
-class IncidentQuery(Page):
+class IncidentQuery(ListQuery):
     """Which incidents to list."""
 
     state: list[IncidentState] = Field([], description="Only those in this state; may be repeated.")
 
 
-class MessageQuery(Page):
+class MessageQuery(ListQuery):
     """Which messages to list."""
 
     state: list[MessageState] = Field([], description="Only those in this state; may be repeated.")
@@ -100,21 +100,36 @@ def _one_line(text: str) -> str:
 _Name = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME, pattern=r"\S"), AfterValidator(_one_line)]
 
 
-class Close(BaseModel):
+def _given(value: object) -> object:
+    if value is None:
+        raise ValueError("is null")
+    return value
+
+
+_OptionalName = Annotated[
+    _Name | None,
+    BeforeValidator(_given),
+    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": LONGEST_NAME, "pattern": r"\S"}),
+]
+
+
+class CloseInput(BaseModel):
     """Who closes an incident."""
 
     model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra={"example": {"by": "alice"}})
 
-    by: _Name | None = Field(None, description="A contact; the authenticated user if left out.")
+    by: _OptionalName = Field(
+        default_factory=lambda: None, description="A contact; the authenticated user if left out."
+    )
 
 
-class Acknowledge(Close):
+class AcknowledgeInput(CloseInput):
     """Who acknowledges an incident."""
 
     take: bool = Field(default=False, description="Take it over from whoever has it.")
 
 
-class Send(BaseModel):
+class SendInput(BaseModel):
     """A text to somebody."""
 
     model_config = ConfigDict(
@@ -153,8 +168,9 @@ def parse_body(model: type[Model], body: bytes) -> Model:
     Raises:
         InputError: it is no JSON object, a key is missing or not known, or a value is wrong.
     """
+    body = body.removeprefix(b"\xef\xbb\xbf").strip()
     try:
-        return model.model_validate_json(body if body.strip() else b"{}")
+        return model.model_validate_json(body or b"{}")
     except ValidationError as error:
         raise InputError(_explained(model, error)) from None
 
@@ -166,15 +182,16 @@ def _explained(model: type[BaseModel], error: ValidationError) -> str:
     known = ", ".join(model.model_fields)
     match kind:
         case "json_invalid":
-            return f"the body is not JSON: {context['error']}"
+            return f"the body cannot be read as JSON: {context['error']}"
         case "model_type":
-            return f"the body is no object with {known}"
+            return f"the body must be an object with {known}"
         case "extra_forbidden":
             return f'"{_shown(key)}" is not known; known are {known}'
         case "missing":
             return f'the body lacks "{key}"; write {_example(model)}'
         case "enum":
-            return f'"{_shown(str(first["input"]))}" is not a {key}; known are {context["expected"]}'
+            choices = ", ".join(get_args(model.model_fields[key].annotation)[0])
+            return f'"{_shown(str(first["input"]))}" is not a {key}; known are {choices}'
         case "bool_type":
             return f"{key} must be true or false"
     if key == "limit":

@@ -25,6 +25,17 @@ def _rfc3339(instant: datetime) -> str:
     return f"{instant:%Y-%m-%dT%H:%M:%S}.{instant.microsecond // 1000:03d}Z"
 
 
+def _one_of(choices: Iterable[str]) -> object:
+    """Return the schema of a text that is one of *choices*; another one in the database is shown as it is."""
+    return WithJsonSchema({"type": "string", "enum": list(choices)})
+
+
+_Kind = Annotated[str, _one_of(Kind)]
+_MessageState = Annotated[str, _one_of(MessageState)]
+_JobState = Annotated[str, _one_of(JobState)]
+_IncidentState = Annotated[str, _one_of(IncidentState)]
+_Via = Annotated[str, _one_of(Via)]
+_Hold = Annotated[str, _one_of(Hold)]
 Time = Annotated[
     datetime,
     PlainSerializer(_rfc3339, return_type=str),
@@ -43,13 +54,12 @@ class Incident(BaseModel):
 
     id: str
     number: int = Field(
-        ge=1,
-        le=2**31 - 1,
+        json_schema_extra={"minimum": 1, "maximum": 2**31 - 1},
         description="The number in texts; starts again after 999, and is higher while more are open.",
     )
     receiver: str
     group_key: str
-    state: IncidentState
+    state: _IncidentState
     title: str
     labels: dict[str, str] = Field(description="The labels that its alerts share.")
     opened_at: Time
@@ -57,7 +67,7 @@ class Incident(BaseModel):
         description="Start of the most severe alerts of its first page; null where it is not known."
     )
     acknowledged_by: str | None
-    acknowledged_via: Via | None
+    acknowledged_via: _Via | None
     acknowledged_at: Time | None
     next_step_at: Time | None = Field(description="When the next escalation step is due.")
     muted_by: str | None = Field(description="The time intervals that mute it.")
@@ -80,7 +90,7 @@ class Incident(BaseModel):
             opened_at=incident.opened_at,
             began_at=incident.began_at,
             acknowledged_by=incident.acknowledged_by,
-            acknowledged_via=incident.acknowledged_via and Via(incident.acknowledged_via),
+            acknowledged_via=incident.acknowledged_via or None,
             acknowledged_at=incident.acknowledged_at,
             next_step_at=incident.next_step_at,
             muted_by=incident.muted_by or None,
@@ -110,20 +120,20 @@ class Message(BaseModel):
     id: str
     incident: str | None = Field(description="The id of its incident.")
     receiver: str
-    kind: Kind
+    kind: _Kind
     author: str | None = Field(description="The user or token that asked for a text by the API.")
     to: str | None = Field(description="The contact; null for a bare number.")
     phone: str = Field(description="Masked.")
     text: str
-    parts: int = Field(ge=0)
-    credits: float | None = Field(ge=0, description="What it cost; null until OVHcloud reports it.")
-    state: MessageState
+    parts: int
+    credits: float | None = Field(description="What it cost; null until OVHcloud reports it.")
+    state: _MessageState
     error: str | None
-    attempts: int = Field(ge=0)
-    ovh_id: int | None = Field(ge=0)
-    ptt: int | None = Field(ge=0, description="The code of the delivery receipt.")
+    attempts: int
+    ovh_id: int | None
+    ptt: int | None = Field(description="The code of the delivery receipt.")
     merged_into: str | None = Field(description="The id of the digest that it is sent in.")
-    held_for: Hold | None = Field(
+    held_for: _Hold | None = Field(
         description="The limit that held it last: digest is limits.per_contact, credits is limits.credits."
     )
     created_at: Time
@@ -140,20 +150,20 @@ class Message(BaseModel):
             id=message.id,
             incident=message.incident_id,
             receiver=message.receiver,
-            kind=Kind(message.kind),
+            kind=message.kind,
             author=message.author,
             to=message.contact or None,
             phone=mask(message.phone),
             text=message.text,
             parts=message.parts,
             credits=message.credits,
-            state=MessageState(message.state),
+            state=message.state,
             error=message.error and hide(message.error),
             attempts=message.attempts,
             ovh_id=message.ovh_id,
             ptt=message.ptt,
             merged_into=message.merged_into,
-            held_for=Hold(message.held_for) if message.held_for else None,
+            held_for=message.held_for,
             created_at=message.created_at,
             received_at=message.received_at,
             due_at=message.due_at,
@@ -184,7 +194,7 @@ class Try(BaseModel):
     tag: str = Field(description="The job's tag at OVHcloud.")
     at: Time
     answered_at: Time | None
-    state: JobState
+    state: _JobState
     text: str
     error: str | None
     query_id: str | None = Field(description="OVHcloud's id of the call, for its support.")
@@ -197,7 +207,7 @@ class Try(BaseModel):
             tag=attempt.tag,
             at=attempt.at,
             answered_at=attempt.answered_at,
-            state=JobState(attempt.state),
+            state=attempt.state,
             text=attempt.text,
             error=attempt.error and hide(attempt.error),
             query_id=attempt.query_id,
@@ -268,4 +278,4 @@ class Shifts(BaseModel):
     """A list of shifts."""
 
     items: list[Shift]
-    next: None = None
+    next: None = Field(description="Always null: all shifts are in one list.")

@@ -60,7 +60,7 @@ class ApiRoutes:
         items = [models.Incident.of(incident) for incident in found[: query.limit]]
         return models.Incidents(items=items, next=items[-1].id if len(found) > query.limit else None)
 
-    def incident(self, request: Request, _: inputs.Nothing) -> models.IncidentDetails:
+    def incident(self, request: Request, _: inputs.NoInput) -> models.IncidentDetails:
         """Return one incident."""
         incident = self._named(request)
         newest = self.store.ledger.page(inputs.MOST, incident_id=incident.id)
@@ -70,7 +70,7 @@ class ApiRoutes:
             [self._shown(one) for one in reversed(newest)],
         )
 
-    def acknowledge(self, request: Request, given: inputs.Acknowledge) -> models.Incident:
+    def acknowledge(self, request: Request, given: inputs.AcknowledgeInput) -> models.Incident:
         """Acknowledge an incident for a contact or the authenticated user."""
         incident = self._unresolved(request)
         by, author = self._author(request, given.by)
@@ -85,7 +85,7 @@ class ApiRoutes:
         )
         return self._acted(incident, outcome)
 
-    def close(self, request: Request, given: inputs.Close) -> models.Incident:
+    def close(self, request: Request, given: inputs.CloseInput) -> models.Incident:
         """Close an incident for a contact or the authenticated user."""
         incident = self._unresolved(request)
         by, author = self._author(request, given.by)
@@ -144,7 +144,7 @@ class ApiRoutes:
         items = [self._shown(message) for message in found[: query.limit]]
         return models.Messages(items=items, next=items[-1].id if len(found) > query.limit else None)
 
-    def message(self, request: Request, _: inputs.Nothing) -> models.MessageDetails:
+    def message(self, request: Request, _: inputs.NoInput) -> models.MessageDetails:
         """Return one message."""
         given = str(request.path_params["id"])
         details = self.store.ledger.details(given)
@@ -157,7 +157,7 @@ class ApiRoutes:
     def _shown(self, message: LedgerMessage) -> models.Message:
         return models.Message.of(concealed(self.current.runtime, message), self.hide)
 
-    def send(self, request: Request, given: inputs.Send) -> models.Message:
+    def send(self, request: Request, given: inputs.SendInput) -> models.Message:
         """Send a text to a contact, a schedule or a number."""
         try:
             sent = self.actions.send(given.to, given.text, request.state.caller.name)
@@ -184,7 +184,7 @@ class ApiRoutes:
             if end is not None and not start < end <= start + calendars.AHEAD:
                 raise Refused(400, "until must be after at, and at most 400 days after it")
             shifts += [schedule.at(start)] if end is None else schedule.shifts(start, end)
-        return models.Shifts(items=[models.Shift.of(shift) for shift in shifts])
+        return models.Shifts(items=[models.Shift.of(shift) for shift in shifts], next=None)
 
 
 def _instant(name: str, given: str | None, schedule: Schedule) -> datetime | None:
@@ -209,7 +209,7 @@ OPERATIONS = (
         "/api/v1/incidents/{id}",
         "Return an incident with its events and messages",
         ApiRoutes.incident,
-        takes=inputs.Nothing,
+        takes=inputs.NoInput,
         returns=models.IncidentDetails,
         errors=(400, 404),
     ),
@@ -217,7 +217,7 @@ OPERATIONS = (
         "/api/v1/incidents/{id}/ack",
         "Acknowledge an incident",
         ApiRoutes.acknowledge,
-        takes=inputs.Acknowledge,
+        takes=inputs.AcknowledgeInput,
         returns=models.Incident,
         errors=(400, 403, 404, 409, 413),
         method="POST",
@@ -227,7 +227,7 @@ OPERATIONS = (
         "/api/v1/incidents/{id}/close",
         "Close an incident that Alertmanager does not resolve",
         ApiRoutes.close,
-        takes=inputs.Close,
+        takes=inputs.CloseInput,
         returns=models.Incident,
         errors=(400, 403, 404, 409, 413),
         method="POST",
@@ -245,7 +245,7 @@ OPERATIONS = (
         "/api/v1/messages/{id}",
         "Return a message with its timeline",
         ApiRoutes.message,
-        takes=inputs.Nothing,
+        takes=inputs.NoInput,
         returns=models.MessageDetails,
         errors=(400, 404),
     ),
@@ -261,7 +261,7 @@ OPERATIONS = (
         "/api/v1/send",
         "Send a text; the answer comes once it is stored",
         ApiRoutes.send,
-        takes=inputs.Send,
+        takes=inputs.SendInput,
         returns=models.Message,
         errors=(400, 403, 404, 409, 413),
         method="POST",

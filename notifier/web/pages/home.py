@@ -8,9 +8,8 @@ from datetime import datetime, timedelta
 from typing import ClassVar
 
 from notifier.alertmanager.durations import format_duration
-from notifier.incidents.heartbeats import SEEN
+from notifier.incidents.heartbeats import HEARTBEATS, SEEN
 from notifier.incidents.lifecycle import IncidentState
-from notifier.store.incident_rows import HEARTBEATS
 from notifier.store.ledger import Spent
 from notifier.web.pages.context import PageContext, View
 from notifier.web.pages.delivery_status import DeliveryStatus, current_status, lasts
