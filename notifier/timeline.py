@@ -28,20 +28,25 @@ class Line:
 
 def message_timeline(details: MessageDetails) -> list[Line]:
     """Return what happened to a message, and to its incident, in order."""
-    message = details.message
+    message, sent = details.message, details.digest or details.message
     lines = _origin(details)
     if message.author is not None:
         lines.append(Line(message.created_at, "requested", f"by {message.author}"))
     lines.append(Line(message.created_at, "rendered", _rendered(message)))
+    if message.held_for is not None:
+        limit = "limits.credits" if message.held_for == Hold.CREDITS else "limits.per_contact"
+        lines.append(Line(message.created_at, "held", f"by {limit}"))
+    if details.digest is not None:
+        lines.append(Line(sent.created_at, "merged", f"into the digest {sent.id}: {sent.text}"))
     for attempt in details.attempts:
         account = f" by {attempt.account}" if attempt.account else ""
         lines.append(Line(attempt.at, "tried", f"as {attempt.tag}{account}"))
         if attempt.answered_at is not None:
-            answer = _answer(attempt, details.message)
+            answer = _answer(attempt, sent)
             if attempt.query_id and attempt.query_id not in answer:
                 answer += f" (query {attempt.query_id})"
             lines.append(Line(attempt.answered_at, "answered", answer))
-    lines += _ending(message)
+    lines += _ending(sent)
     for event in details.events:
         by = f" by {event.by}" if event.by else ""
         via = f" via {event.via}" if event.via else ""
@@ -82,8 +87,6 @@ def _answer(attempt: Attempt, message: LedgerMessage) -> str:
 
 def _ending(message: LedgerMessage) -> list[Line]:
     lines = []
-    if message.merged_into is not None:
-        lines.append(Line(message.created_at, "merged", f"goes out with {message.merged_into}"))
     if message.finished_at is not None and message.ovh_id is not None:
         lines.append(Line(message.finished_at, "accepted", f"by OVHcloud as {message.ovh_id}"))
     elif message.finished_at is not None:

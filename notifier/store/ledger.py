@@ -128,7 +128,9 @@ class MessageDetails:
     origin: Origin | None
     attempts: tuple[Attempt, ...]
     merged: tuple[LedgerMessage, ...]
-    """Those that went out with it."""
+    """The messages that were merged into it."""
+    digest: LedgerMessage | None
+    """The digest that it was merged into."""
     incident: Incident | None
     events: tuple[HappenedEvent, ...]
 
@@ -354,6 +356,7 @@ class Ledger:
             origin,
             tuple(Attempt(*one) for one in tried),
             tuple(LedgerMessage(*one) for one in merged),
+            self.of([carrier]).get(carrier) if carrier != message.id else None,
             incident,
             tuple(events),
         )

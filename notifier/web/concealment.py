@@ -21,7 +21,9 @@ def concealed_details(runtime: Runtime, details: MessageDetails) -> MessageDetai
         for attempt in details.attempts
     )
     merged = tuple(concealed(runtime, message) for message in details.merged)
-    return replace(details, message=concealed(runtime, details.message), attempts=attempts, merged=merged)
+    digest = None if details.digest is None else concealed(runtime, details.digest)
+    message = concealed(runtime, details.message)
+    return replace(details, message=message, attempts=attempts, merged=merged, digest=digest)
 
 
 def _without_codes(runtime: Runtime, message: LedgerMessage, text: str) -> str:

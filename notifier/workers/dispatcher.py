@@ -41,6 +41,8 @@ _OVERDUE_AFTER = timedelta(seconds=30)
 _AFTER_PARTIAL = 0.05
 """Seconds after which a selection is made again of which another replica held a part."""
 _IDLE = 0.5
+_MOST_LOGGED = 20
+"""The number of held messages whose alerts a line of the log names."""
 
 
 class Dispatcher(Worker):
@@ -315,6 +317,7 @@ class Dispatcher(Worker):
                 reason=hold.reason,
                 until=hold.until.isoformat(timespec="seconds"),
                 held=len(hold.messages),
+                **subjects_fields(hold.messages[:_MOST_LOGGED]),
                 **(recipient_fields(hold.messages[0]) if hold.reason is Hold.DIGEST else {}),
             )
         for account, until in selection.rate_limited_until.items():

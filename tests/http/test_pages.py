@@ -356,6 +356,11 @@ def test_whether_pages_go_out_is_told_at_once(
     wait_for(lambda: re.search(r"<strong>Working\.</strong>", shown(running)), "that they do again")
 
 
+def the_id(pager: Pager, number: int) -> str:
+    """Return the id of the incident of that number."""
+    return next(one.id for one in pager.store.incidents.page(50) if one.number == number)
+
+
 def messages_of(pager: Pager, number: Any) -> Any:
     """Return what the page tells of an incident's messages, as (what, lines)."""
     ledger, (incident,) = (
@@ -396,6 +401,10 @@ def test_a_page_in_a_digest_shows_what_became_of_that(make: Callable[..., Pager]
         ((what, lines),) = messages_of(pager, number)
         assert what == "Page to alice"
         assert lines[0] == "sent in a digest with others"
+        (page,) = [one for one in pager.store.ledger.page(50) if one.incident_id == the_id(pager, number)]
+        happened = [line.what for line in message_timeline(pager.store.ledger.details(page.id))]
+        assert happened[:6] == ["received", "routed", "rendered", "held", "incident opened", "merged"]
+        assert sorted(happened[6:]) == ["accepted", "answered", "answered", "delivered", "tried", "tried"]
         assert "attempt failed: 429" in lines[1]
         assert lines[2:] == ["accepted by OVHcloud", "delivered"]
 
