@@ -9,7 +9,7 @@ from datetime import datetime
 from notifier.delivery.message import FAILED, Hold, MessageState
 from notifier.incidents.lifecycle import Kind, Reason
 from notifier.store.incidents import HappenedEvent
-from notifier.store.ledger import Attempt, LedgerMessage, MessageDetails, Try
+from notifier.store.ledger import Attempt, FailedAttempt, LedgerMessage, MessageDetails
 
 _MOST_FAILURES = 3
 """The number of failed attempts that an incident's timeline shows of a message."""
@@ -103,7 +103,7 @@ def _ending(message: LedgerMessage) -> list[Line]:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What happened to a message, or its present state: *kind* is good, bad or other."""
+    """What happened to a message, or its present state. *kind* (good, bad or other) chooses the colour."""
 
     kind: str
     text: str
@@ -157,7 +157,7 @@ class IncidentHistory:
     messages: Sequence[LedgerMessage]
     digests: Mapping[str, LedgerMessage]
     """The digests that messages were merged into, by id."""
-    failures: Mapping[str, Sequence[Try]]
+    failures: Mapping[str, Sequence[FailedAttempt]]
     """The failed attempts, by the id of the message."""
     mask: Callable[[str], str]
     """Masks a number."""
@@ -203,8 +203,8 @@ def _outcomes(message: LedgerMessage, history: IncidentHistory) -> Iterable[Outc
             text = f"no answer ({error}); OVHcloud had accepted it"
             yield Outcome("other", text, one.at)
         else:
-            is_asked = sent.state == MessageState.UNSETTLED and one is failures[-1]
-            text = "no answer" if is_asked else "attempt failed"
+            is_settling = sent.state == MessageState.UNSETTLED and one is failures[-1]
+            text = "no answer" if is_settling else "attempt failed"
             yield Outcome("bad", f"{text}: {error}", one.at)
     if sent.ovh_id is not None and sent.finished_at is not None:
         yield Outcome("other", "accepted by OVHcloud", sent.finished_at)

@@ -1,4 +1,4 @@
-"""Selection: which of the messages that wait go now and by which account, and which wait, expire or are merged.
+"""Selection: decides for each due message whether it is sent now and by which account, held, expired or merged.
 
 `select` decides on a `Snapshot` of the outbox; it reads and writes nothing. `notifier.store.outbox` reads the
 snapshot, and applies the `Selection` as far as the rows are still as they were read.
@@ -29,8 +29,8 @@ MAX_RECIPIENTS = 500
 UNTHROTTLED = frozenset({Kind.ANSWER, Kind.DIGEST})
 """Kinds exempt from `limits.per_contact`: answers to replies, and digests, whose messages have waited already."""
 
-_FREE_OF_CREDITS = frozenset({Kind.ANSWER, Kind.NOTICE})
-"""Kinds that are sent though `limits.credits` is reached, beside what is critical."""
+_EXEMPT_FROM_CREDITS = frozenset({Kind.ANSWER, Kind.NOTICE})
+"""Kinds that are sent although `limits.credits` is used up, as are critical messages."""
 _BEFORE_EXPIRY = timedelta(seconds=30)
 _CREDITS_LOOK = timedelta(minutes=1)
 """After this a message that `limits.credits` holds is looked at again."""
@@ -77,16 +77,16 @@ def select(snapshot: Snapshot, runtime: Runtime, turns: Turns) -> Selection:
         one for one in every.values() if one.id in snapshot.overtaken and one.expires_at > now
     ]
     due = [one for one in snapshot.due if one.expires_at > now and one.id not in snapshot.overtaken]
-    affordable, too_dear, used = _within_credits(due, snapshot.limits.credits, snapshot.usage.parts)
-    going = _within_contact_limits(snapshot, runtime, affordable, {one.id for one in too_dear}, selection)
+    affordable, over_limit, used = _within_credits(due, snapshot.limits.credits, snapshot.usage.parts)
+    going = _within_contact_limits(snapshot, runtime, affordable, {one.id for one in over_limit}, selection)
     if selection.unread:
         return selection
     known = {message.id for message in affordable}
     others = [message for message in going if message.id not in known]  # they were held for a digest
     _, others, _ = _within_credits(others, snapshot.limits.credits, used)
-    too_dear += others
+    over_limit += others
     going = [message for message in going if message not in others]
-    _hold_for_credits(snapshot, runtime, too_dear, selection)
+    _hold_for_credits(snapshot, runtime, over_limit, selection)
     if turns.is_trial:  # messages that failed least come first: a sender may be refused for one message alone
         going = sorted(going, key=lambda message: message.attempts)
     chosen = [mark_late(message, runtime, now) for message in going]
@@ -109,15 +109,15 @@ def select_unchanged(snapshot: Snapshot, account: str) -> Selection:
     return Selection([replace(job, account=account) for job in jobs], expired)
 
 
-def is_free_of_credits(message: Message) -> bool:
+def is_exempt_from_credits(message: Message) -> bool:
     """Return whether *message* is sent though `limits.credits` is reached."""
-    return message.urgency == CRITICAL or message.kind in _FREE_OF_CREDITS
+    return message.urgency == CRITICAL or message.kind in _EXEMPT_FROM_CREDITS
 
 
 def mark_late(message: Message, runtime: Runtime, now: datetime) -> Message:
     """Return *message*, with a text that is marked late if it is older than `LATE_AFTER`.
 
-    A resolution says when the incident ended anyway, and a notice may have been held by a limit of ours.
+    Resolutions and notices are not marked: a resolution contains its time, and a limit may have held a notice.
     """
     if now - message.received_at < LATE_AFTER or message.kind in (Kind.RESOLVED, Kind.NOTICE):
         return message
@@ -146,24 +146,24 @@ def _within_credits(
     messages: Iterable[Message], limit: CreditLimit | None, used: int
 ) -> tuple[list[Message], list[Message], int]:
     """Return which of *messages* may be paid for, which may not, and how many parts are *used* then."""
-    affordable, too_dear = [], []
+    affordable, over_limit = [], []
     for message in messages:
-        if limit is None or is_free_of_credits(message) or used + message.parts <= limit.amount:
+        if limit is None or is_exempt_from_credits(message) or used + message.parts <= limit.amount:
             used += message.parts
             affordable.append(message)
         else:
-            too_dear.append(message)
-    return affordable, too_dear, used
+            over_limit.append(message)
+    return affordable, over_limit, used
 
 
 def _hold_for_credits(
-    snapshot: Snapshot, runtime: Runtime, too_dear: Sequence[Message], selection: Selection
+    snapshot: Snapshot, runtime: Runtime, over_limit: Sequence[Message], selection: Selection
 ) -> None:
     """Hold the messages that `limits.credits` does not allow, and notify administrators."""
     limit, now = snapshot.limits.credits, snapshot.now
-    if limit is None or not too_dear:
+    if limit is None or not over_limit:
         return
-    selection.held.append(Held(too_dear, now + _CREDITS_LOOK, Hold.CREDITS))
+    selection.held.append(Held(over_limit, now + _CREDITS_LOOK, Hold.CREDITS))
     notified_at = snapshot.usage.credits_notice_at
     if notified_at is None or not timedelta() <= now - notified_at < limit.per:
         selection.notices = _credits_notices(runtime, limit, now)
@@ -182,11 +182,15 @@ def _credits_notices(runtime: Runtime, limit: CreditLimit, now: datetime) -> lis
 
 
 def _within_contact_limits(
-    snapshot: Snapshot, runtime: Runtime, due: list[Message], too_dear: Collection[str], selection: Selection
+    snapshot: Snapshot,
+    runtime: Runtime,
+    due: list[Message],
+    over_limit: Collection[str],
+    selection: Selection,
 ) -> list[Message]:
     """Return which messages `limits.per_contact` allows now; the others are held, or merged into digests.
 
-    Those are of *due*, or of those that were held for a digest, but never of the ids *too_dear*.
+    Those are of *due*, or of those that were held for a digest, but never of the ids *over_limit*.
     """
     limit = snapshot.limits.per_contact
     if limit is None:
@@ -196,7 +200,7 @@ def _within_contact_limits(
     for message in due:
         if message.kind not in UNTHROTTLED:
             by_phone.setdefault(message.phone, []).append(message)
-    left_out = snapshot.overtaken.union(too_dear)
+    left_out = snapshot.overtaken.union(over_limit)
     for phone, waiting in by_phone.items():
         if phone not in snapshot.backlogs:
             continue

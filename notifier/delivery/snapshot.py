@@ -69,8 +69,8 @@ class Snapshot:
     """Whether more messages may be due than those."""
     usage: Usage = field(default_factory=Usage)
     backlogs: Mapping[str, Backlog] = field(default_factory=dict)
-    """By the number of each message that is due and may be throttled. A number has none when another replica took its
-    messages after `due` was read."""
+    """By the number of each due message that may be throttled. No entry if another replica claimed the messages after
+    `due` was read."""
     digests: Mapping[str, datetime] = field(default_factory=dict)
     """When the last digest to a number was made, if that was within `SHORTEST_WAIT`."""
     queues: Mapping[str, Sequence[Message]] = field(default_factory=dict)
@@ -79,7 +79,7 @@ class Snapshot:
     overtaken: frozenset[str] = frozenset()
     """The ids of messages that need not be sent any more, of those that are due and those in `queues`."""
     blocked: Collection[str] = ()
-    """The values of `Message.refused_by` with which no account may send a message now. Such messages are left out."""
+    """Values of `Message.refused_by` that exclude every usable account. Such messages are left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +123,9 @@ class Selection:
     readdressed: list[tuple[Message, str]] = field(default_factory=list)
     """Messages to contacts that have another number now, with that number."""
     notices: list[NewMessage] = field(default_factory=list)
-    """To administrators: `limits.credits` is reached."""
+    """Notices to administrators that `limits.credits` is used up."""
     rate_limited_until: dict[str, datetime] = field(default_factory=dict)
-    """The accounts, by their names in the configuration, whose rate is used up."""
+    """When accounts may send again whose rate is used up, by their names in the configuration."""
     unread: set[str] = field(default_factory=set)
     """Numbers whose queues must be read before selecting again."""
     is_partial: bool = False

@@ -12,7 +12,7 @@ from notifier.incidents.lifecycle import (
 )
 from notifier.planning.division import divide
 from notifier.runtime import Runtime
-from notifier.store.paged_incidents import Involved
+from notifier.store.paged_incidents import PagedRecipient
 
 
 def receiver_of(runtime: Runtime, incident: Incident) -> Receiver:
@@ -41,7 +41,7 @@ def successor(
     return next((part.receiver for part in (*of_incident, *parts)), None)
 
 
-def recipients_of(runtime: Runtime, involved: Iterable[Involved]) -> tuple[Recipient, ...]:
+def recipients_of(runtime: Runtime, involved: Iterable[PagedRecipient]) -> tuple[Recipient, ...]:
     """Return how to write to those who were paged: contacts at the number they have now.
 
     A contact that was renamed is found by its number. Whoever left the configuration is left out.

@@ -90,7 +90,7 @@ def put_incident(connection: Connection, change: IncidentChange, now: datetime) 
 
 
 def _index_alerts(connection: Connection, change: IncidentChange) -> None:
-    """Have the incident found by the alerts that fire in it, until it is resolved."""
+    """Update the index from firing alerts to the incident."""
     incident = change.incident
     is_over = incident.state is IncidentState.RESOLVED
     if not change.is_new and (is_over or change.events):
@@ -102,13 +102,13 @@ def _index_alerts(connection: Connection, change: IncidentChange) -> None:
 
 
 def escalate_now(connection: Connection, message_ids: Collection[str], now: datetime) -> None:
-    """Make due *now* the next step of the incidents whose failed messages *message_ids* reached nobody.
+    """Make the next escalation step due *now* for incidents whose messages *message_ids* failed.
 
-    - Nothing of the incident was ever accepted, and nothing is under way: an outage was longer than
-      ``expire_after``. The steps start over, so that the person on call is the first to be paged.
-    - A step's pages all failed: the next step comes at once. After the last step, one that expired before it
-      was sent is taken again.
-    - An update reached nobody: the next step pages all firing alerts; an acknowledged incident is reopened.
+    - If no page of the incident was ever accepted and none is under way (an outage was longer than ``expire_after``),
+      the steps start over, so that the person on call is paged first.
+    - If all pages of a step failed, the next step is due now. After the last step, that step is taken again if its
+      pages expired.
+    - If an update failed for everybody, the next step is due now; an acknowledged incident is reopened.
     """
     ids = list(message_ids)
     is_failed = or_(messages.c.id.in_(ids), messages.c.merged_into.in_(ids))
@@ -146,14 +146,14 @@ def escalate_now(connection: Connection, message_ids: Collection[str], now: date
         ~is_reached,
         step=incidents.c.step - 1,
     )
-    is_told = exists().where(  # another message of the same update
+    has_reached_somebody = exists().where(  # another message of the same update
         other.c.incident_id == messages.c.incident_id,
         other.c.kind == Kind.UPDATE,
         other.c.created_at == messages.c.created_at,
         other.c.state.not_in(FAILED),
     )
     change(
-        incidents.c.id.in_(of_failed(Kind.UPDATE, ~is_told)),
+        incidents.c.id.in_(of_failed(Kind.UPDATE, ~has_reached_somebody)),
         UNRESOLVED,
         or_(incidents.c.due_at.is_(None), incidents.c.due_at > now),
     )

@@ -77,7 +77,7 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
-class Try:
+class FailedAttempt:
     """An attempt that failed, and why."""
 
     at: datetime
@@ -287,9 +287,9 @@ class Ledger:
             ]
         return {row.id: row for row in rows}
 
-    def failed_tries(self, ids: Collection[str]) -> dict[str, list[Try]]:
+    def failed_tries(self, ids: Collection[str]) -> dict[str, list[FailedAttempt]]:
         """Return the attempts to send the messages of these *ids* that failed, in order."""
-        found: dict[str, list[Try]] = {}
+        found: dict[str, list[FailedAttempt]] = {}
         with self._database.reading() as connection:
             for some in chunks(list(ids)):
                 statement = (
@@ -300,7 +300,7 @@ class Ledger:
                     .order_by(jobs.c.tag)
                 )
                 for message_id, at, error, is_accepted in connection.execute(statement):
-                    found.setdefault(message_id, []).append(Try(at, error, bool(is_accepted)))
+                    found.setdefault(message_id, []).append(FailedAttempt(at, error, bool(is_accepted)))
         return found
 
     def details(self, message_id: str) -> MessageDetails | None:

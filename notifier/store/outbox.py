@@ -21,7 +21,7 @@ from notifier.delivery.message import (
     MessageState,
     NewMessage,
 )
-from notifier.delivery.selection import is_free_of_credits
+from notifier.delivery.selection import is_exempt_from_credits
 from notifier.delivery.snapshot import Limits, Selection, Snapshot
 from notifier.store.database import Database
 from notifier.store.jobs import JobStore
@@ -142,7 +142,7 @@ class Outbox:
             if job.account in limits.rates and f"rate/{job.account}" not in guards:
                 continue
             sendable = [
-                one for one in job.messages if one.id in free and (has_credits or is_free_of_credits(one))
+                one for one in job.messages if one.id in free and (has_credits or is_exempt_from_credits(one))
             ]
             claimed = replace(job, messages=tuple(sendable))
             if sendable and self._jobs.claim_in(connection, claimed):

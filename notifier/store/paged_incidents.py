@@ -26,7 +26,7 @@ _MERGED = messages.alias("merged")
 
 
 @dataclass(frozen=True, slots=True)
-class Involved:
+class PagedRecipient:
     """Somebody who was paged for an incident: a contact's name (empty for a bare number), and the number."""
 
     contact: str
@@ -40,18 +40,20 @@ class PagedIncidents:
         """Read *database*."""
         self._database = database
 
-    def involved(self, incident_id: str) -> list[Involved]:
+    def involved(self, incident_id: str) -> list[PagedRecipient]:
         """Return who was paged for an incident, each once, without those who were not reached."""
         with self._database.reading() as connection:
             rows = connection.execute(_INVOLVED, {"incident": incident_id}).all()
         return list(
-            dict.fromkeys(Involved(row.contact, row.phone) for row in rows if row.state not in _UNREACHED)
+            dict.fromkeys(
+                PagedRecipient(row.contact, row.phone) for row in rows if row.state not in _UNREACHED
+            )
         )
 
     def latest_of(self, person: Recipient, before: datetime, *states: IncidentState) -> list[Incident]:
-        """Return the incident, in one of *states*, of the last page that went to *person* before *before*.
+        """Return the incidents, in one of *states*, of the last page sent to *person* before *before*.
 
-        Other incidents in the same page are returned after it.
+        The page's own incident is the first; the others were merged into the page.
         """
         wanted = incidents.c.state.in_(states)
         with self._database.reading() as connection:
@@ -88,7 +90,7 @@ class PagedIncidents:
             return sorted(map(to_incident, rows), key=lambda incident: incident.id != last.incident_id)
 
     def open_of(self, person: Recipient, before: datetime) -> list[Incident]:
-        """Return the incidents that nobody has and that *person* was paged for before then, the latest first.
+        """Return the open incidents for which *person* was paged before *before*, newest first.
 
         Pages that went out in a digest count; those that are still queued do not.
         """
@@ -122,7 +124,7 @@ class PagedIncidents:
             messages.c.phone.in_(numbers),
             messages.c.kind.in_(PAGING),
         )
-        # Where one text served several receivers of a group, all of it is in the same digest, if in any.
+        # One text may serve several receivers of a group. Such messages are merged into the same digest.
         digests = select(messages.c.merged_into).where(messages.c.id.in_(own))
         with self._database.reading() as connection:
             merged = connection.execute(
@@ -143,7 +145,7 @@ class PagedIncidents:
 
 
 def _numbers(connection: Connection, person: Recipient) -> list[str]:
-    """Return the numbers at which *person* was paged for what is open: that of today, and those of before."""
+    """Return the present number of *person*, and earlier ones that were paged for unresolved incidents."""
     if not person.name:
         return [person.phone]
     statement = (

@@ -39,7 +39,7 @@ _CHECK_CLAIMS_EVERY = timedelta(seconds=1)
 _OVERDUE_AFTER = timedelta(seconds=30)
 """How long after its time-out a job may be sending before that is reported."""
 _AFTER_PARTIAL = 0.05
-"""Seconds after which a selection is made again of which another replica held a part."""
+"""Seconds before selecting again after another replica locked rows."""
 _IDLE = 0.5
 _MOST_LOGGED = 20
 """The number of held messages whose alerts a line of the log names."""
@@ -49,7 +49,7 @@ class Dispatcher(Worker):
     """Sends queued messages, up to ``max_concurrency`` jobs at once."""
 
     name = "sender"
-    longest_work = 60.0  # pages wait for it, and it makes no calls
+    longest_work = 60.0  # pages wait for this worker; calls are made on other threads
 
     def __init__(
         self,

@@ -163,7 +163,7 @@ class Escalator(Worker):
         incident, known = self._of_today(runtime, incident, now)
         receiver = known or receiver_of(runtime, incident)
         unmuted = replace(incident, unmute_at=None)
-        last = last_part(runtime, self._store, incident, receiver, now)
+        last = last_alerts(runtime, self._store, incident, receiver, now)
         if last is None:
             return IncidentChange(unmuted)
         webhook, part = last
@@ -186,7 +186,7 @@ class Escalator(Worker):
     def _change(self, runtime: Runtime, incident: Incident, now: datetime) -> IncidentChange:
         incident, known = self._of_today(runtime, incident, now)
         receiver = known or receiver_of(runtime, incident)
-        last = last_part(runtime, self._store, incident, receiver, now)
+        last = last_alerts(runtime, self._store, incident, receiver, now)
         part = last[1] if last is not None else None
         if part is not None and part.muted_by:
             mute, until = described_mute(runtime, part, now), part.muted_until
@@ -271,7 +271,7 @@ class Escalator(Worker):
         )
 
 
-def last_part(
+def last_alerts(
     runtime: Runtime, store: Store, incident: Incident, receiver: Receiver, now: datetime
 ) -> tuple[Webhook, ReceiverAlerts] | None:
     """Return the last webhook of *incident* and its alerts for *receiver*; None where it is gone."""

@@ -1,8 +1,7 @@
 """Heartbeats: alerts that always come. When one does not, the monitoring itself is silent.
 
-Whether one was seen is judged by the time in which this service was there to see it: a clock that jumps,
-or a service that was down for longer than `GAP`, has each heartbeat waited for anew, and is told of in
-place of blaming Prometheus.
+Only the time in which this service ran counts. After a clock that jumped, or a downtime of more than `GAP`, each
+heartbeat has its whole timeout again, and a page mentions the downtime instead of blaming Prometheus.
 """
 
 from __future__ import annotations

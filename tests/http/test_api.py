@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from notifier.cli.app import app
 from notifier.emulator import Emulator
 from tests.support.files import Files
+from tests.support.processes import wait_for
 from tests.support.service import Phones, Running
 from tests.support.webhooks import alert, webhook
 
@@ -125,6 +126,10 @@ def test_what_cannot_be_done_is_said(
 def test_a_row_with_odd_values_hides_no_other(running: Running, phones: Phones, files: Files) -> None:
     """As a newer replica may write, or OVHcloud may report."""
     page(running, phones)
+    wait_for(
+        lambda: {one["state"] for one in ask(running, "/api/v1/messages").json()["items"]} == {"accepted"},
+        "the outcome is stored",
+    )
     with sqlite3.connect(files.directory / "notifier.db") as database:
         database.execute(
             "UPDATE messages SET kind = 'odd', state = 'odd', held_for = 'odd', credits = -1, ptt = -1"

@@ -127,6 +127,10 @@ def test_a_digest_names_the_most_severe_first() -> None:
     )
     assert digest_text(digest_entries[-1:], "fr", 2) == "3 résolues : warning HighLoad 3"
     assert digest_text(digest_entries[:1], "fr", 2) == "1 autre alerte : warning HighLoad"
+    assert digest_text(digest_entries, "fr", 3) == (
+        "43 autres alertes : critical DiskFull 2, Down; warning HighLoad 40; 3 résolues : warning HighLoad 3; "
+        "tout les prend toutes"
+    )
     assert digest_text(digest_entries[:1], "en", 2) == "1 more alert: warning HighLoad"
 
 

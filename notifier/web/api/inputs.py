@@ -93,7 +93,7 @@ class OnCallQuery(BaseModel):
 
 def _one_line(text: str) -> str:
     if "\0" in text or not (line := " ".join(text.split())):
-        raise ValueError("holds no text, or NUL")
+        raise ValueError("is empty or contains NUL")
     return line
 
 

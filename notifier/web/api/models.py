@@ -14,7 +14,8 @@ from notifier.incidents.lifecycle import IncidentState, Kind
 from notifier.oncall import schedules
 from notifier.sms.phones import mask
 from notifier.store.incidents import HappenedEvent
-from notifier.store.ledger import Attempt, LedgerMessage
+from notifier.store.ledger import Attempt as StoredAttempt
+from notifier.store.ledger import LedgerMessage
 from notifier.store.ledger import MessageDetails as Details
 from notifier.store.schema import JobState
 from notifier.timeline import message_timeline
@@ -55,7 +56,7 @@ class Incident(BaseModel):
     id: str
     number: int = Field(
         json_schema_extra={"minimum": 1, "maximum": 2**31 - 1},
-        description="The number in texts; starts again after 999, and is higher while more are open.",
+        description="The number in texts: 1 to 999, used again; higher if 999 incidents are open.",
     )
     receiver: str
     group_key: str
@@ -126,7 +127,7 @@ class Message(BaseModel):
     phone: str = Field(description="Masked.")
     text: str
     parts: int
-    credits: float | None = Field(description="What it cost; null until OVHcloud reports it.")
+    credits: float | None = Field(description="The credits charged; null until OVHcloud reports them.")
     state: _MessageState
     error: str | None
     attempts: int
@@ -134,11 +135,13 @@ class Message(BaseModel):
     ptt: int | None = Field(description="The code of the delivery receipt.")
     merged_into: str | None = Field(description="The id of the digest that it is sent in.")
     held_for: _Hold | None = Field(
-        description="The limit that held it last: digest is limits.per_contact, credits is limits.credits."
+        description="The limit that held it last: `digest` is limits.per_contact, `credits` is limits.credits."
     )
     created_at: Time
     received_at: Time = Field(description="When the webhook, reply or request behind it was received.")
-    due_at: Time = Field(description="When it is to be sent; later than created_at after a failed attempt.")
+    due_at: Time = Field(
+        description="When it is to be sent; later than created_at after a failed attempt, or while it is held."
+    )
     sent_at: Time | None = Field(description="When the last attempt began.")
     accepted_at: Time | None = Field(description="When OVHcloud accepted it.")
     delivered_at: Time | None
@@ -188,7 +191,7 @@ class IncidentDetails(Incident):
         return cls(**dict(own), events=[Event.of(event) for event in events], messages=messages)
 
 
-class Try(BaseModel):
+class Attempt(BaseModel):
     """An attempt to send a message: one job at OVHcloud."""
 
     tag: str = Field(description="The job's tag at OVHcloud.")
@@ -201,7 +204,7 @@ class Try(BaseModel):
     account: str | None
 
     @classmethod
-    def of(cls, attempt: Attempt, hide: Callable[[str], str]) -> Try:
+    def of(cls, attempt: StoredAttempt, hide: Callable[[str], str]) -> Attempt:
         """Return *attempt* as the API shows it; *hide* masks numbers and secrets in its error."""
         return cls(
             tag=attempt.tag,
@@ -227,7 +230,7 @@ class MessageDetails(Message):
     """A message with its webhook, its attempts, the messages merged into it, and its timeline."""
 
     webhook: str | None = Field(description="The id of the webhook that led to it.")
-    tries: list[Try]
+    tries: list[Attempt]
     merged: list[Message]
     timeline: list[TimelineLine]
 
@@ -237,7 +240,7 @@ class MessageDetails(Message):
         return cls(
             **dict(Message.of(details.message, hide)),
             webhook=details.origin and details.origin.webhook_id,
-            tries=[Try.of(attempt, hide) for attempt in details.attempts],
+            tries=[Attempt.of(attempt, hide) for attempt in details.attempts],
             merged=[Message.of(message, hide) for message in details.merged],
             timeline=[
                 TimelineLine(at=line.at, what=line.what, detail=hide(line.detail))

@@ -1,7 +1,7 @@
-"""The description of everything that is answered over HTTP, as OpenAPI 3.1: ``GET /api/v1/openapi.json``.
+"""The description of all paths, as OpenAPI 3.1: ``GET /api/v1/openapi.json``.
 
 The operations of the API are described by their models. The paths beside it (webhook, probes, calendars, callbacks)
-take and return other things than JSON of ours, and are described here.
+do not use JSON models, and are described here.
 """
 
 from __future__ import annotations
@@ -68,7 +68,8 @@ def _of_operation(operation: Operation) -> Json:
     if operation.method == "GET":
         schema = operation.takes.model_json_schema(ref_template=_REFERENCE + "{model}")
         for name, value in schema.get("properties", {}).items():
-            value.pop("default", None) if value.get("default", 0) is None else None
+            if value.get("default", 0) is None:
+                value.pop("default")
             parameters.append({"name": name, "in": "query", "schema": _without_null(value)})
     else:
         is_required = any(field.is_required() for field in operation.takes.model_fields.values())
@@ -80,7 +81,7 @@ def _of_operation(operation: Operation) -> Json:
 
 
 def _without_null(schema: Json) -> Json:
-    """Return *schema* without the null that a parameter of a query cannot be; it is left out instead."""
+    """Return *schema* without null: a parameter of a query is left out instead."""
     given = [one for one in schema.get("anyOf", ()) if one != {"type": "null"}]
     rest = {key: value for key, value in schema.items() if key != "anyOf"}
     return {**rest, **given[0]} if len(given) == 1 else schema

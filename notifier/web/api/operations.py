@@ -23,7 +23,7 @@ from notifier.web.origin import has_nul
 _MAX_BODY = 64 * 1024
 
 Handler = Callable[[Any, Request, Any], BaseModel]
-"""A method: of the handlers, a request and the input that the operation takes, it makes the answer."""
+"""A method of the routes: takes a request and the operation's input, returns the answer."""
 
 
 class Refused(Exception):
@@ -89,7 +89,7 @@ class Endpoints:
             if isinstance(caller, Denial):
                 return JSONResponse({"error": caller.text}, caller.status, caller.headers)
             if has_nul(request):
-                return JSONResponse({"error": "NUL is in no name and no text"}, 400)
+                return JSONResponse({"error": "the request contains a NUL character"}, 400)
             request.state.caller = caller
             try:
                 body = await read_body(request.scope, request.receive, _MAX_BODY)

@@ -92,10 +92,9 @@ class ApiRoutes:
         return self._acted(incident, self.actions.close(incident.id, author or by, Via.API))
 
     def _author(self, request: Request, given: str | None) -> tuple[str, str | None]:
-        """Return in whose name something is done, and who did it where that is somebody else.
+        """Return who acts, and the text for the record if a user or token acts for a contact: ``bob for alice``.
 
-        The name is a contact that is *given*, or the authenticated user; somebody else is a user, or a token:
-        ``bob for alice``.
+        Who acts is the contact *given*, or the authenticated user.
         """
         user = request.state.caller.user
         by = given or user

@@ -1,4 +1,4 @@
-"""What an incident's page says after a button was pressed."""
+"""The confirmation on an incident's page after a button was pressed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _AT_ONCE = timedelta(seconds=2)
 
 
 def confirmation(done: str, one: ShownIncident, me: str | None, history: IncidentHistory) -> str | None:
-    """Return what to say to *me* after what was *done* a moment ago; None where it does not hold any more."""
+    """Return the confirmation for *me* of what was *done* a moment ago; None if it no longer applies."""
     match done:
         case "ack" if one.holder is not None and one.holder == me:
             return _yours(history, me)

@@ -37,5 +37,5 @@ class PageContext:
     redaction: Redaction
 
     def viewer(self) -> Viewer:
-        """Return whose clocks times are shown by: those of ``global.time_zone``."""
+        """Return the time zone (``global.time_zone``) and the time for which pages are shown."""
         return Viewer(self.current.runtime.configuration.global_.time_zone, self.clock())

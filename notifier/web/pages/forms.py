@@ -17,7 +17,7 @@ from notifier.workers.actions import ActionOutcome, Actions, Via
 
 
 def _is_held_as_seen(incident: Incident, by: str, values: Mapping[str, str]) -> bool:
-    """Whether nobody but *by* has *incident*, or who had it when the page was made."""
+    """Whether the holder of *incident* is nobody, *by*, or the one whom the page showed."""
     return incident.holder in (None, by, values.get("holder", incident.holder))
 
 

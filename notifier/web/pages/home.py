@@ -20,7 +20,7 @@ _MOST_SHOWN = 50
 """How many incidents are listed, unless all are asked for."""
 _MOST_INCIDENTS = 3000
 _SPENT_FOR = timedelta(minutes=1)
-"""For how long what the accounts have spent is shown; credits are asked for as often."""
+"""How long the sums of spent credits are cached; credits are read from OVHcloud as often."""
 _RATE_OVER = timedelta(days=7)
 
 

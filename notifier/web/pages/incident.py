@@ -20,7 +20,7 @@ from notifier.web.pages.context import Missing, PageContext, View
 from notifier.web.pages.delivery_status import DeliveryStatus, current_status
 from notifier.web.pages.moments import Viewer
 from notifier.web.pages.shown_incidents import ListedAlert, ShownIncident, listed, load_shown
-from notifier.workers.escalator import last_part
+from notifier.workers.escalator import last_alerts
 
 ME = "notifier-me"
 """The cookie with the name of the contact who acts."""
@@ -84,7 +84,7 @@ class IncidentPage:
         (shown,) = load_shown(store, runtime, [incident], viewer, most_steps=_MOST_STEPS)
         history = self._history(incident)
         receiver = receiver_of(runtime, incident)
-        last = last_part(runtime, store, incident, receiver, viewer.now)
+        last = last_alerts(runtime, store, incident, receiver, viewer.now)
         alerts = last[1].notification.alerts if last is not None and last[1].notification is not None else ()
         user, me = request.state.caller.user, unquote(request.cookies.get(ME, ""))
         return IncidentView(

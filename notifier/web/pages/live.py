@@ -14,7 +14,7 @@ from notifier.web.pages.rendering import HEADERS
 
 _MAX_STREAMS = 64
 _KEEP_ALIVE = 15.0
-"""Seconds after which a page whose content did not change is shown that its stream is alive."""
+"""Seconds without a change after which an event shows that the stream is alive."""
 
 
 class Live:
@@ -29,7 +29,7 @@ class Live:
         """Prepare for streams.
 
         Args:
-            refused: returns the answer to a request that may not be made; None where it may.
+            refused: returns the refusal of a request; None if it is allowed.
             render: returns the content of the page at a path for the reader of a request; None where there is none.
             fragments: keeps what was rendered.
         """

@@ -23,7 +23,7 @@ MOST_SEARCHED = 20_000
 """The number of messages that are searched for each page of results."""
 _MOST_MESSAGES = 50
 _CLOCKS = timedelta(hours=1)
-"""More than the clocks of replicas differ by: each adds messages to a day by its own."""
+"""An upper bound of the differences between the clocks of replicas."""
 
 
 @dataclass(frozen=True, slots=True)

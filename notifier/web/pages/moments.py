@@ -21,7 +21,7 @@ class LocalMoment:
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """Whose clocks times are shown by, and when it is."""
+    """The time zone and the present time for which pages are shown."""
 
     zone: ZoneInfo
     now: datetime

@@ -48,7 +48,7 @@ class Pages:
             context: what they read.
             actions: does what people ask for.
             access: admits readers.
-            backpressure: has what is kept current give way to webhooks.
+            backpressure: limits live updates while webhooks arrive.
         """
         self._context = context
         self._access = access
@@ -92,7 +92,7 @@ class Pages:
     # answers
 
     async def _refused(self, request: Request, permission: Permission = Permission.READ) -> Response | None:
-        """Return the answer to a request that may not be made; None where it may, by ``request.state.caller``."""
+        """Return the refusal of a request; None if it is allowed (then ``request.state.caller`` is set)."""
         configuration = self._context.current.runtime.configuration
         caller = await self._access.admit(request.scope, permission, configuration.origin)
         if not isinstance(caller, Denial):
@@ -109,7 +109,7 @@ class Pages:
                 return refused
             if has_nul(request):
                 return self._renderer.problem(
-                    request.url.path, 400, "Not found", "No name and no text holds NUL."
+                    request.url.path, 400, "Not found", "The address contains a NUL character."
                 )
             return await self._in_thread(lambda: self._rendered(request, view))
 

@@ -113,7 +113,7 @@ def _week(
     start, end = edges[0], edges[-1]
 
     def place(instant: datetime) -> float:
-        """Where *instant* is: each day is as wide, however many hours it has."""
+        """Return the x position of *instant*; all days have the same width, also those of 23 or 25 hours."""
         day = max(
             number for number, edge in enumerate(edges) if edge <= instant
         )  # in UTC, so that a day may have 25 hours

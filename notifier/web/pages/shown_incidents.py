@@ -101,8 +101,8 @@ class ShownIncident:
         return self.ahead[0] if self.ahead else None
 
     @property
-    def is_unknown(self) -> bool:
-        """Whether nobody knows of it, since no page reached anybody."""
+    def is_unreached(self) -> bool:
+        """Whether no page reached anybody."""
         return self.state == "open" and bool(self.paged) and all(one.kind == "bad" for one in self.paged)
 
 
