@@ -59,10 +59,10 @@ class Health:
         return self._context.current.runtime
 
     def readiness(self) -> Readiness:
-        """Return whether webhooks are taken, and what hinders paging."""
+        """Return whether webhooks are accepted, and what hinders paging."""
         warnings = self._account_warnings()
         for name, problem in self._workers.calendars.problems.items():
-            warnings.append(f'the calendar of "{name}" {self._hide(problem)}; its last copy holds')
+            warnings.append(f'the calendar of "{name}" {self._hide(problem)}; its last good copy is in use')
         if self._workers.watchdog.problem is not None:
             warnings.append(f"the watchdog cannot be called: {self._workers.watchdog.problem}")
         if (stuck := self._stuck()) is not None:
@@ -78,7 +78,7 @@ class Health:
                 warnings.append(self._hide(problem))
             if items := worker.set_aside.items():
                 error = next(iter(items.values())).error
-                message = f"the {worker.name} cannot process {len(items)} item(s), and tries again: {error}"
+                message = f"the {worker.name} cannot process {len(items)} item(s), and retries: {error}"
                 warnings.append(self._hide(message))
         if self._workers.dispatcher.overdue:
             count = _counted(self._workers.dispatcher.overdue, "job has", "jobs have")
@@ -86,10 +86,10 @@ class Health:
         held = self._workers.dispatcher.held
         if held.get(Hold.CREDITS):
             count = _counted(held[Hold.CREDITS], "message waits", "messages wait")
-            warnings.append(f"limits.credits is reached: {count} for it")
+            warnings.append(f"limits.credits is used up: {count} for credits")
         if held.get(Hold.DIGEST):
             count = _counted(held[Hold.DIGEST], "message", "messages")
-            warnings.append(f"limits.per_contact holds {count}, to go as digests")
+            warnings.append(f"limits.per_contact holds {count} for digests")
         return [*warnings, *self._of_configuration()]
 
     def refusal(self) -> str | None:
@@ -99,7 +99,7 @@ class Health:
         return next((self._hide(problem) for problem in problems if problem is not None), None)
 
     def not_ready(self) -> str | None:
-        """Return why webhooks are not taken; None while they are."""
+        """Return why webhooks are refused; None while they are accepted."""
         outage = self._context.store.outage
         return f"the store is unavailable: {outage}" if outage is not None else self.refusal()
 
@@ -112,7 +112,7 @@ class Health:
         )
 
     def does_page(self) -> bool:
-        """Whether alerts are taken, planned, escalated and sent."""
+        """Whether alerts are stored, planned, escalated and sent."""
         is_escalating = self._workers.escalator.failure(elapsed()) is None
         is_well = self.not_ready() is None and is_escalating and not self._is_hindered()
         return is_well and self._stuck() is None

@@ -50,7 +50,9 @@ def build(
             rest = "".join(f"warning: {warning}\n" for warning in now.warnings)
         else:  # they may repeat what other servers answered
             why, count = ".", len(now.warnings)
-            rest = f"{count} warnings; a token that may read is shown them\n" if count else ""
+            rest = (
+                f"{count} warnings; show credentials with the permission read to see them\n" if count else ""
+            )
         return PlainTextResponse(f"Notifier is {state}{why}\n{rest}", status)
 
     async def exposition(request: Request) -> Response:

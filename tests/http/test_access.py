@@ -156,7 +156,7 @@ def test_a_stranger_sees_no_warnings_and_with_the_key_no_metrics(
         told = requests.get(running.url + "/-/ready", timeout=10, **how)
         assert (told.status_code, told.text.splitlines()[0]) == (200, "Notifier is ready.")
         assert "watchdog" not in told.text
-        assert "a token that may read is shown them" in told.text
+        assert "show credentials with the permission read to see them" in told.text
         assert requests.get(running.url + "/metrics", timeout=10, **how).status_code in (401, 403)
     assert "notifier_build_info" in requests.get(running.url + "/metrics", timeout=10, **whole).text
     person = requests.get(running.url + "/-/ready", timeout=10, auth=("viewer", PASSWORD))

@@ -499,7 +499,7 @@ def test_what_is_set_aside_is_reported(
 ) -> None:
     running = run(files.write())
     running.service.workers.planner.set_aside.add("webhook", RuntimeError("a fault"), datetime.now(UTC))
-    assert "the planner cannot process 1 item(s), and tries again: RuntimeError: a fault" in running.get(
+    assert "the planner cannot process 1 item(s), and retries: RuntimeError: a fault" in running.get(
         "/-/ready"
     )
     assert running.metric('notifier_items_set_aside{worker="planner"}') == 1
@@ -512,7 +512,7 @@ def test_what_is_set_aside_is_reported(
         (
             {"credits": {"amount": 1, "per": "1d"}, "per_contact": None},
             "credits",
-            "limits.credits is reached: 3",
+            "limits.credits is used up: 3",
         ),
         ({"per_contact": {"messages": 1, "per": "10m"}}, "digest", "limits.per_contact holds 3"),
     ],
