@@ -66,8 +66,8 @@ class Instant(TypeDecorator[datetime]):
         return None if value is None else to_microseconds(value)
 
     def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """Read a datetime."""
-        return None if value is None else from_microseconds(value)
+        """Read a datetime; a value that was damaged is 1970."""
+        return None if value is None else from_microseconds(value if isinstance(value, int) else 0)
 
 
 class JobState(StrEnum):

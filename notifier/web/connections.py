@@ -25,6 +25,8 @@ LONGEST_WAIT = 75.0
 """Seconds for which a connection may wait for its client."""
 LONGEST_HANDSHAKE = 5.0
 """Seconds that a TLS handshake may take, and its farewell."""
+LAST_WAIT = 2.0
+"""Seconds for which a connection may wait for its client once the server stops."""
 MAX_HEADERS = 64 * 1024
 """The bytes that a request's line and headers may take."""
 _MOST = 2048
@@ -65,14 +67,19 @@ class Connections:
         self._is_refusing = False
 
     def refuse(self) -> None:
-        """End each connection that the server does not have yet, now and from now on.
+        """End each connection that the server does not have yet, now and from now on; soon those that wait for clients.
 
-        A server that stops closes the idle connections it has, once; for one that it is handed afterwards it would
-        wait until the end of its graceful shutdown.
+        A server that stops closes the idle connections it has, once. It would wait until the end of its graceful
+        shutdown for one that it is handed afterwards, and for a client that does not send the rest of a body.
         """
         self._is_refusing = True
         for connection in [one for one in self.open if not one.is_handed_over]:
             self.remove(connection)
+            connection.abort()
+        asyncio.get_running_loop().call_later(LAST_WAIT, self._end_waiting)
+
+    def _end_waiting(self) -> None:
+        for connection in list(self.waiting):
             connection.abort()
 
     def add(self, connection: Connection, now: float) -> None:

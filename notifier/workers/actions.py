@@ -26,6 +26,7 @@ from notifier.planning.receivers import receiver_of, recipients_of
 from notifier.rendering.phrases import notice
 from notifier.sms.encoding import MAX_PARTS, Encoding, encode, measure, without_contacts
 from notifier.sms.phones import mask
+from notifier.store.engine import StoreUnavailable
 from notifier.store.records import IncidentChange
 from notifier.workers.context import Context
 
@@ -189,7 +190,11 @@ class Actions:
         propose: Callable[[Incident], IncidentChange | None],
         holds: Callable[[Incident], bool],
     ) -> IncidentChange | ActionOutcome:
-        """Write what *propose* makes of an incident, again if others changed it meanwhile; return the outcome."""
+        """Write what *propose* makes of an incident, again if others changed it meanwhile; return the outcome.
+
+        Raises:
+            StoreUnavailable: others changed it each time.
+        """
         for _ in range(_ATTEMPTS):
             incident = self._store.incidents.get(incident_id)
             if incident is None:
@@ -203,7 +208,7 @@ class Actions:
                 return ActionOutcome.EXHAUSTED
             if self._store.incidents.change([change], now).result()[0]:
                 return change
-        raise RuntimeError("the incident changes all the time")
+        raise StoreUnavailable("the incident is being changed by many at once; try again")
 
     def _report(
         self,

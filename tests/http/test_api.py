@@ -6,6 +6,7 @@ import itertools
 import json
 import sqlite3
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,23 @@ def test_what_cannot_be_done_is_said(
     assert expected in answer.json()["error"]
 
 
+def test_of_many_who_acknowledge_at_once_one_has_it_and_none_meets_a_fault(
+    running: Running, phones: Phones
+) -> None:
+    page(running, phones)
+
+    def acknowledge(number: int) -> int:
+        body = {"by": "alice" if number % 2 else "bob"}
+        return int(ask(running, "/api/v1/incidents/1/ack", "POST", json=body).status_code)
+
+    with ThreadPoolExecutor(24) as pool:
+        statuses = set(pool.map(acknowledge, range(48)))
+    assert statuses <= {200, 409, 503}, "503 says that it is to be tried again"
+    assert 200 in statuses
+    events = ask(running, "/api/v1/incidents/1").json()["events"]
+    assert [event["kind"] for event in events].count("acknowledged") == 1
+
+
 def test_a_row_with_odd_values_hides_no_other(running: Running, phones: Phones, files: Files) -> None:
     """As a newer replica may write, or OVHcloud may report."""
     page(running, phones)
@@ -136,6 +154,7 @@ def test_a_row_with_odd_values_hides_no_other(running: Running, phones: Phones, 
         )
         database.execute("UPDATE jobs SET state = 'odd'")
         database.execute('UPDATE incidents SET acknowledged_via = \'odd\', labels = \'{"a": 1, "b": "c"}\'')
+        database.execute("UPDATE incidents SET due_at = 'odd', opened_at = 'odd'")
         database.execute("UPDATE events SET kind = 'odd'")
     message = ask(running, "/api/v1/messages").json()["items"][0]
     assert (message["kind"], message["state"], message["ptt"]) == ("odd", "odd", -1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -176,6 +177,27 @@ def test_what_is_no_page_is_not_kept_current(files: Files, run: Callable[..., Ru
         assert first.startswith(b"data: ")
     else:
         assert first == b"event: gone\ndata: there is no such page any more\n\n"
+
+
+def test_of_a_burst_of_streams_no_more_are_opened_than_there_may_be(
+    files: Files, run: Callable[..., Running]
+) -> None:
+    running = run(files.write())
+    host, port = running.url.removeprefix("http://").split(":")
+    held = [socket.create_connection((host, int(port)), 10) for _ in range(90)]
+    try:
+        for one in held:
+            one.sendall(b"GET /live?path=/ HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        answers = [one.recv(12) for one in held]
+        assert answers.count(b"HTTP/1.1 200") == 64
+        assert answers.count(b"HTTP/1.1 503") == 26
+    finally:
+        for one in held:
+            one.close()
+    wait_for(
+        lambda: requests.get(running.url + "/live", timeout=10, stream=True).status_code == 200,
+        "the places are given back",
+    )
 
 
 def test_viewers_share_what_is_drawn_and_webhooks_come_before_it(

@@ -772,6 +772,19 @@ def test_a_connection_in_its_tls_handshake_does_not_delay_a_stop(
     client.close()
 
 
+def test_a_client_that_sends_half_a_body_does_not_delay_a_stop(
+    files: Files, run: Callable[..., Running]
+) -> None:
+    running = run(files.write(**{"global": {"shutdown_timeout": "2m"}}))
+    host, port = running.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), 10) as client:
+        client.sendall(b"POST /alert HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+        wait_for(lambda: running.service.connections.waiting, "the body is waited for")
+        running.service.ask_to_stop()
+        running.thread.join(30)
+    assert not running.thread.is_alive(), "the client delays the stop"
+
+
 def test_a_connection_that_the_server_accepts_while_it_stops_is_ended() -> None:
     async def scenario() -> None:
         connections = Connections(10)

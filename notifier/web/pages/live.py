@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from notifier.web.pages.fragments import REFRESH, Fragments
 from notifier.web.pages.incident import ME
@@ -15,6 +16,22 @@ from notifier.web.pages.rendering import HEADERS
 _MAX_STREAMS = 64
 _KEEP_ALIVE = 15.0
 """Seconds without a change after which an event shows that the stream is alive."""
+
+
+class _Stream(StreamingResponse):
+    """An answer that reports its end, also where it never began."""
+
+    def __init__(
+        self, content: AsyncIterator[str], headers: dict[str, str], on_end: Callable[[], None]
+    ) -> None:
+        super().__init__(content, 200, headers, "text/event-stream")
+        self._on_end = on_end
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._on_end()
 
 
 class Live:
@@ -50,33 +67,32 @@ class Live:
         if self._count >= _MAX_STREAMS:
             text = "too many pages are open; this one is not updated by itself\n"
             return PlainTextResponse(text, 503)
-        headers = {**HEADERS, "x-accel-buffering": "no"}
-        return StreamingResponse(self._stream(request), 200, headers, "text/event-stream")
+        self._count += 1
+        return _Stream(self._stream(request), {**HEADERS, "x-accel-buffering": "no"}, self._count_out)
+
+    def _count_out(self) -> None:
+        self._count -= 1
 
     async def _stream(self, request: Request) -> AsyncIterator[str]:
-        self._count += 1
-        try:
-            last, silent = None, 0.0
-            path = request.query_params.get("path", "/")
-            is_personal = path.startswith("/incidents/")  # it names who acknowledges
-            viewer = (request.state.caller.user, request.cookies.get(ME)) if is_personal else None
-            while not self._ending.is_set() and not await request.is_disconnected():
-                if await self._refused(request) is not None:  # its credentials are no longer good
-                    return
-                text = await self._fragments.get((path, viewer), lambda: self._render(path, request))
-                if text is None:
-                    yield "event: gone\ndata: there is no such page any more\n\n"
-                    return
-                if text != last:  # at first, too: it may have changed since the page was made
-                    yield "".join(f"data: {line}\n" for line in text.splitlines()) + "\n"
-                    silent = 0.0
-                elif silent >= _KEEP_ALIVE:
-                    yield "event: alive\ndata:\n\n"
-                    silent = 0.0
-                last, silent = text, silent + REFRESH
-                try:
-                    await asyncio.wait_for(self._ending.wait(), REFRESH)
-                except TimeoutError:
-                    continue
-        finally:
-            self._count -= 1
+        last, silent = None, 0.0
+        path = request.query_params.get("path", "/")
+        is_personal = path.startswith("/incidents/")  # it names who acknowledges
+        viewer = (request.state.caller.user, request.cookies.get(ME)) if is_personal else None
+        while not self._ending.is_set() and not await request.is_disconnected():
+            if await self._refused(request) is not None:  # its credentials are no longer good
+                return
+            text = await self._fragments.get((path, viewer), lambda: self._render(path, request))
+            if text is None:
+                yield "event: gone\ndata: there is no such page any more\n\n"
+                return
+            if text != last:  # at first, too: it may have changed since the page was made
+                yield "".join(f"data: {line}\n" for line in text.splitlines()) + "\n"
+                silent = 0.0
+            elif silent >= _KEEP_ALIVE:
+                yield "event: alive\ndata:\n\n"
+                silent = 0.0
+            last, silent = text, silent + REFRESH
+            try:
+                await asyncio.wait_for(self._ending.wait(), REFRESH)
+            except TimeoutError:
+                continue
