@@ -9,7 +9,6 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Select,
     bindparam,
     delete,
     exists,
@@ -112,48 +111,78 @@ def escalate_now(connection: Connection, message_ids: Collection[str], now: date
     """
     ids = list(message_ids)
     is_failed = or_(messages.c.id.in_(ids), messages.c.merged_into.in_(ids))
-    other = messages.alias("other")
+    _restart(connection, is_failed, now)
+    _take_next_step(connection, is_failed, now)
+    _page_update(connection, is_failed, now)
 
-    def of_failed(kind: Kind, *more: ColumnElement[bool]) -> Select[Any]:
-        return select(messages.c.incident_id).where(
-            messages.c.kind == kind, messages.c.incident_id.is_not(None), is_failed, *more
+
+_PAGES = messages.alias("other")
+_OF_INCIDENT = (_PAGES.c.incident_id == incidents.c.id) & _PAGES.c.kind.in_(PAGING)
+_IS_OPEN = incidents.c.state == IncidentState.OPEN
+_IS_EXPIRED = messages.c.state == MessageState.EXPIRED
+
+
+def _of_failed(kind: Kind, *where: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Return the condition that an incident has a message of *kind* for which *where* is true."""
+    return incidents.c.id.in_(
+        select(messages.c.incident_id).where(
+            messages.c.kind == kind, messages.c.incident_id.is_not(None), *where
         )
+    )
 
-    def change(*where: ColumnElement[bool], **values: Any) -> None:
-        given = {"due_at": now, "version": incidents.c.version + 1, **values}
-        connection.execute(update(incidents).where(*where).values(given))
 
-    is_open = incidents.c.state == IncidentState.OPEN
-    expired = messages.c.state == MessageState.EXPIRED
-    of_incident = (other.c.incident_id == incidents.c.id) & other.c.kind.in_(PAGING)
+def _make_due(connection: Connection, now: datetime, *where: ColumnElement[bool], **values: Any) -> None:
+    changed = {"due_at": now, "version": incidents.c.version + 1, **values}
+    connection.execute(update(incidents).where(*where).values(changed))
+
+
+def _restart(connection: Connection, is_failed: ColumnElement[bool], now: datetime) -> None:
     is_under_way_or_sent = exists().where(
-        of_incident,
-        or_(other.c.ovh_id.is_not(None), other.c.state.not_in((*FAILED, MessageState.WITHDRAWN))),
+        _OF_INCIDENT,
+        or_(_PAGES.c.ovh_id.is_not(None), _PAGES.c.state.not_in((*FAILED, MessageState.WITHDRAWN))),
     )
-    change(incidents.c.id.in_(of_failed(Kind.PAGE, expired)), is_open, ~is_under_way_or_sent, step=0)
+    _make_due(
+        connection,
+        now,
+        _of_failed(Kind.PAGE, is_failed, _IS_EXPIRED),
+        _IS_OPEN,
+        ~is_under_way_or_sent,
+        step=0,
+    )
+
+
+def _take_next_step(connection: Connection, is_failed: ColumnElement[bool], now: datetime) -> None:
     is_reached = exists().where(
-        of_incident,
-        other.c.kind == Kind.PAGE,
-        other.c.step == incidents.c.steps_taken,
-        other.c.state.not_in(FAILED),
+        _OF_INCIDENT,
+        _PAGES.c.kind == Kind.PAGE,
+        _PAGES.c.step == incidents.c.steps_taken,
+        _PAGES.c.state.not_in(FAILED),
     )
-    change(incidents.c.id.in_(of_failed(Kind.PAGE)), is_open, incidents.c.due_at > now, ~is_reached)
-    change(
-        incidents.c.id.in_(of_failed(Kind.PAGE, expired)),
-        is_open,
-        incidents.c.due_at.is_(None),
-        incidents.c.step > 0,
+    is_later = incidents.c.due_at > now
+    _make_due(connection, now, _of_failed(Kind.PAGE, is_failed), _IS_OPEN, is_later, ~is_reached)
+    is_after_last = incidents.c.due_at.is_(None) & (incidents.c.step > 0)
+    _make_due(
+        connection,
+        now,
+        _of_failed(Kind.PAGE, is_failed, _IS_EXPIRED),
+        _IS_OPEN,
+        is_after_last,
         ~is_reached,
         step=incidents.c.step - 1,
     )
+
+
+def _page_update(connection: Connection, is_failed: ColumnElement[bool], now: datetime) -> None:
     has_reached_somebody = exists().where(  # another message of the same update
-        other.c.incident_id == messages.c.incident_id,
-        other.c.kind == Kind.UPDATE,
-        other.c.created_at == messages.c.created_at,
-        other.c.state.not_in(FAILED),
+        _PAGES.c.incident_id == messages.c.incident_id,
+        _PAGES.c.kind == Kind.UPDATE,
+        _PAGES.c.created_at == messages.c.created_at,
+        _PAGES.c.state.not_in(FAILED),
     )
-    change(
-        incidents.c.id.in_(of_failed(Kind.UPDATE, ~has_reached_somebody)),
+    _make_due(
+        connection,
+        now,
+        _of_failed(Kind.UPDATE, is_failed, ~has_reached_somebody),
         UNRESOLVED,
         or_(incidents.c.due_at.is_(None), incidents.c.due_at > now),
     )

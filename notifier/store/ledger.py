@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 
-from sqlalchemy import BigInteger, func, or_, select, type_coerce
+from sqlalchemy import BigInteger, bindparam, func, or_, select, type_coerce
 
 from notifier.delivery.message import UNDER_WAY, MessageState
 from notifier.incidents.lifecycle import PAGING, Incident
@@ -139,6 +139,39 @@ _COLUMNS = tuple(messages.c[field.name] for field in fields(LedgerMessage))
 
 
 _IS_ACCEPTED = (jobs.c.tag == messages.c.tag) & messages.c.ovh_id.is_not(None)
+
+
+_ATTEMPTS = (
+    select(
+        jobs.c.tag,
+        jobs.c.attempted_at,
+        jobs.c.answered_at,
+        jobs.c.state,
+        jobs.c.text,
+        jobs.c.error,
+        jobs.c.query_id,
+        jobs.c.account,
+    )
+    .join(attempts, attempts.c.tag == jobs.c.tag)
+    .where(attempts.c.message_id == bindparam("message"))
+    .order_by(jobs.c.tag)
+)
+_ORIGIN = (
+    select(
+        webhooks.c.id,
+        webhooks.c.received_at,
+        webhooks.c.planned_at,
+        webhooks.c.posted_to,
+        notifications.c.id,
+        notifications.c.receiver,
+        notifications.c.status,
+        notifications.c.group_key,
+        notifications.c.alerts,
+        notifications.c.muted_by,
+    )
+    .join(notifications, notifications.c.webhook_id == webhooks.c.id)
+    .where(notifications.c.id == bindparam("notification"))
+)
 
 
 class Ledger:
@@ -311,40 +344,11 @@ class Ledger:
                 return None
             message = LedgerMessage(*row)
             carrier = message.merged_into or message.id  # what went out in its place was tried for it
-            tried = connection.execute(
-                select(
-                    jobs.c.tag,
-                    jobs.c.attempted_at,
-                    jobs.c.answered_at,
-                    jobs.c.state,
-                    jobs.c.text,
-                    jobs.c.error,
-                    jobs.c.query_id,
-                    jobs.c.account,
-                )
-                .join(attempts, attempts.c.tag == jobs.c.tag)
-                .where(attempts.c.message_id == carrier)
-                .order_by(jobs.c.tag)
-            ).all()
+            tried = connection.execute(_ATTEMPTS, {"message": carrier}).all()
             merged = connection.execute(
                 select(*_COLUMNS).where(messages.c.merged_into == message_id).order_by(messages.c.id)
             ).all()
-            source = connection.execute(
-                select(
-                    webhooks.c.id,
-                    webhooks.c.received_at,
-                    webhooks.c.planned_at,
-                    webhooks.c.posted_to,
-                    notifications.c.id,
-                    notifications.c.receiver,
-                    notifications.c.status,
-                    notifications.c.group_key,
-                    notifications.c.alerts,
-                    notifications.c.muted_by,
-                )
-                .join(notifications, notifications.c.webhook_id == webhooks.c.id)
-                .where(notifications.c.id == message.notification_id)
-            ).first()
+            source = connection.execute(_ORIGIN, {"notification": message.notification_id}).first()
         origin = None
         if source is not None:
             id_, received_at, *rest = source

@@ -36,80 +36,106 @@ class RetentionStore:
         self._database = database
 
     def delete_before(self, cutoff: datetime, limit: int) -> Future[int]:
-        """Delete up to *limit* webhooks received before *cutoff*, with all that came of them.
+        """Delete up to *limit* rows of each table that are older than *cutoff*; return how many rows were deleted.
 
-        What is still under way stays, and what belongs to an incident that is not resolved. Returns how many
-        rows were deleted; none means that none is left.
+        Messages that are under way stay, and everything of incidents that are not resolved.
         """
 
         def operation(connection: Connection) -> int:
-            under_way = (
-                select(messages.c.id)
-                .join(notifications, notifications.c.id == messages.c.notification_id)
-                .where(
-                    notifications.c.webhook_id == webhooks.c.id,
-                    messages.c.state.in_([sql_literal(state) for state in UNDER_WAY]),
-                )
+            of_webhooks, tags = _delete_webhooks(connection, cutoff, limit)
+            of_messages, more_tags = _delete_messages(connection, cutoff, limit)
+            return (
+                of_webhooks
+                + of_messages
+                + _delete_incidents_and_replies(connection, cutoff, limit)
+                + _delete_jobs(connection, tags | more_tags, cutoff, limit)
+                + delete_reloads(connection, first_id(cutoff), limit)
+                + _delete_scopes(connection, cutoff, limit)
             )
-            open_ = select(incidents.c.id).where(incidents.c.state != sql_literal(IncidentState.RESOLVED))
-            of_open = select(notifications.c.id).where(
-                notifications.c.webhook_id == webhooks.c.id, notifications.c.incident_id.in_(open_)
-            )
-            old = (
-                select(webhooks.c.id)
-                .where(
-                    webhooks.c.id < first_id(cutoff),  # they sort by the time they were received
-                    webhooks.c.planned_at.is_not(None),
-                    ~exists(under_way),
-                    ~exists(of_open),
-                )
-                .order_by(webhooks.c.id)
-                .limit(limit)
-            )
-            ids = connection.execute(old).scalars().all()
-            theirs = select(notifications.c.id).where(notifications.c.webhook_id.in_(ids))
-            tags = _tags_of(connection, messages.c.notification_id.in_(theirs))
-            gone = connection.execute(delete(webhooks).where(webhooks.c.id.in_(ids))).rowcount
-            ours = (  # of escalation, answers, digests
-                select(messages.c.id)
-                .where(
-                    messages.c.id < first_id(cutoff),
-                    messages.c.notification_id.is_(None),
-                    messages.c.state.not_in(UNDER_WAY),
-                    or_(messages.c.incident_id.is_(None), messages.c.incident_id.not_in(open_)),
-                )
-                .limit(limit)
-            )
-            ids = connection.execute(ours).scalars().all()
-            tags |= _tags_of(connection, messages.c.id.in_(ids))
-            gone += connection.execute(delete(messages).where(messages.c.id.in_(ids))).rowcount
-            over = select(incidents.c.id).where(incidents.c.resolved_at < cutoff).limit(limit)
-            gone += connection.execute(delete(incidents).where(incidents.c.id.in_(over))).rowcount
-            key = tuple_(replies.c.account, replies.c.id)
-            read = select(replies.c.account, replies.c.id).where(replies.c.at < cutoff).limit(limit)
-            gone += connection.execute(delete(replies).where(key.in_(read))).rowcount
-            # Those of what was just deleted, and among the oldest those that never had messages.
-            oldest = select(jobs.c.tag).where(jobs.c.tag < first_id(cutoff)).order_by(jobs.c.tag).limit(limit)
-            tags |= set(connection.execute(oldest).scalars())
-            for some in chunks(sorted(tags)):
-                gone += connection.execute(
-                    delete(jobs).where(
-                        jobs.c.tag.in_(some),
-                        jobs.c.state == JobState.DONE,
-                        ~exists(select(messages.c.id).where(messages.c.tag == jobs.c.tag)),
-                    )
-                ).rowcount
-            gone += delete_reloads(connection, first_id(cutoff), limit)
-            horizon = to_microseconds(cutoff)
-            old_scopes = (
-                select(last_webhooks.c.scope).where(last_webhooks.c.received_at < horizon).limit(limit)
-            )
-            gone += connection.execute(
-                delete(last_webhooks).where(last_webhooks.c.scope.in_(old_scopes))
-            ).rowcount
-            return gone
 
         return self._database.submit(operation)
+
+
+_OPEN = select(incidents.c.id).where(incidents.c.state != sql_literal(IncidentState.RESOLVED))
+
+
+def _delete_webhooks(connection: Connection, cutoff: datetime, limit: int) -> tuple[int, set[str]]:
+    """Delete old webhooks with their notifications and messages; return how many, and the tags of the jobs."""
+    under_way = (
+        select(messages.c.id)
+        .join(notifications, notifications.c.id == messages.c.notification_id)
+        .where(
+            notifications.c.webhook_id == webhooks.c.id,
+            messages.c.state.in_([sql_literal(state) for state in UNDER_WAY]),
+        )
+    )
+    of_open = select(notifications.c.id).where(
+        notifications.c.webhook_id == webhooks.c.id, notifications.c.incident_id.in_(_OPEN)
+    )
+    old = (
+        select(webhooks.c.id)
+        .where(
+            webhooks.c.id < first_id(cutoff),  # they sort by the time they were received
+            webhooks.c.planned_at.is_not(None),
+            ~exists(under_way),
+            ~exists(of_open),
+        )
+        .order_by(webhooks.c.id)
+        .limit(limit)
+    )
+    ids = connection.execute(old).scalars().all()
+    of_these = select(notifications.c.id).where(notifications.c.webhook_id.in_(ids))
+    tags = _tags_of(connection, messages.c.notification_id.in_(of_these))
+    return connection.execute(delete(webhooks).where(webhooks.c.id.in_(ids))).rowcount, tags
+
+
+def _delete_messages(connection: Connection, cutoff: datetime, limit: int) -> tuple[int, set[str]]:
+    """Delete old messages without a webhook (escalation, answers, digests); return how many, and the jobs' tags."""
+    old = (
+        select(messages.c.id)
+        .where(
+            messages.c.id < first_id(cutoff),
+            messages.c.notification_id.is_(None),
+            messages.c.state.not_in(UNDER_WAY),
+            or_(messages.c.incident_id.is_(None), messages.c.incident_id.not_in(_OPEN)),
+        )
+        .limit(limit)
+    )
+    ids = connection.execute(old).scalars().all()
+    tags = _tags_of(connection, messages.c.id.in_(ids))
+    return connection.execute(delete(messages).where(messages.c.id.in_(ids))).rowcount, tags
+
+
+def _delete_incidents_and_replies(connection: Connection, cutoff: datetime, limit: int) -> int:
+    resolved = select(incidents.c.id).where(incidents.c.resolved_at < cutoff).limit(limit)
+    gone = connection.execute(delete(incidents).where(incidents.c.id.in_(resolved))).rowcount
+    key = tuple_(replies.c.account, replies.c.id)
+    read = select(replies.c.account, replies.c.id).where(replies.c.at < cutoff).limit(limit)
+    return gone + connection.execute(delete(replies).where(key.in_(read))).rowcount
+
+
+def _delete_jobs(connection: Connection, tags: set[str], cutoff: datetime, limit: int) -> int:
+    """Delete the jobs of *tags* and the oldest jobs, as far as no message is left of them."""
+    oldest = select(jobs.c.tag).where(jobs.c.tag < first_id(cutoff)).order_by(jobs.c.tag).limit(limit)
+    gone = 0
+    for some in chunks(sorted(tags | set(connection.execute(oldest).scalars()))):
+        gone += connection.execute(
+            delete(jobs).where(
+                jobs.c.tag.in_(some),
+                jobs.c.state == JobState.DONE,
+                ~exists(select(messages.c.id).where(messages.c.tag == jobs.c.tag)),
+            )
+        ).rowcount
+    return gone
+
+
+def _delete_scopes(connection: Connection, cutoff: datetime, limit: int) -> int:
+    old = (
+        select(last_webhooks.c.scope)
+        .where(last_webhooks.c.received_at < to_microseconds(cutoff))
+        .limit(limit)
+    )
+    return connection.execute(delete(last_webhooks).where(last_webhooks.c.scope.in_(old))).rowcount
 
 
 def _tags_of(connection: Connection, of: ColumnElement[bool]) -> set[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -33,11 +32,11 @@ from notifier.ovh.client import OvhClient
 from notifier.ovh.models import Incoming
 from notifier.planning.division import alert_key
 from notifier.rendering.phrases import notice
-from notifier.sms.encoding import clip
 from notifier.store.records import IncidentChange
 from notifier.store.replies import READING
 from notifier.workers.actions import Actions, Via
 from notifier.workers.context import Context
+from notifier.workers.reply_texts import confirmation, still_open
 
 log = structlog.get_logger(__name__)
 
@@ -46,8 +45,6 @@ _MOST_AT_ONCE = 2
 _MOST_MUTED = 10
 _SKEW = timedelta(seconds=1)
 """OVHcloud's times are whole seconds."""
-_MOST_NAMED = 12
-"""How many numbers a confirmation names at most."""
 _LONGEST_MUTE = timedelta(days=1)
 _NO_CODE = "without the code"
 """The outcome of a reply that lacks the code it must hold."""
@@ -118,7 +115,7 @@ class ReplyActions:
         if is_repeated:
             # Networks deliver a message twice now and then.
             left = self._store.paged.open_of(person, at + _SKEW) if isinstance(command, Ack) else []
-            rest = _still_open(left, person.language)
+            rest = still_open(left, person.language)
             return Meaning("repeated", answers=[f"{notice('repeated', person.language)} {rest}".strip()])
         return self._meaning(command, person, at, now, settings, silences)
 
@@ -258,7 +255,7 @@ class ReplyActions:
         if taken:
             ids = {one.id for one in taken}
             left = [one for one in open_ if one.id not in ids]
-            meaning.answers.insert(0, _confirmation(taken, left, person.language))
+            meaning.answers.insert(0, confirmation(taken, left, person.language))
         return meaning
 
     def _acknowledge(
@@ -369,29 +366,6 @@ class ReplyActions:
         if not people:
             people = [contact.name for contact in self._current.runtime.configuration.contacts]
         return notice("on_call", person.language, people=", ".join(people))
-
-
-def _confirmation(taken: Sequence[Incident], left: Sequence[Incident], language: str) -> str:
-    """Return what is *taken*, and how many of which severity are *left* open."""
-    first = taken[0]
-    if len(taken) == 1:
-        text = notice("you_have", language, number=first.number, title=first.title)
-    else:
-        numbers = " ".join(f"#{one.number}" for one in taken[:_MOST_NAMED])
-        more = " ..." if len(taken) > _MOST_NAMED else ""
-        text = notice("you_have_all", language, count=len(taken), numbers=numbers + more)
-    rest = _still_open(left, language)
-    return f"{clip(text, 160 - len(rest) - 1)} {rest}" if rest else text
-
-
-def _still_open(left: Sequence[Incident], language: str) -> str:
-    """Return how many of which severity are *left* open; nothing where none is."""
-    if not left:
-        return ""
-    severities = Counter(one.severity or "alert" for one in left)
-    ordered = sorted(severities.items(), key=lambda one: urgency(one[0]))
-    counts = ", ".join(f"{count} {severity}" for severity, count in ordered)
-    return notice("still_open", language, counts=counts)
 
 
 def _is_of_another(incident: Incident, person: Recipient) -> bool:
