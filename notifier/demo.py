@@ -51,7 +51,7 @@ def run(port: int, *, once: bool = False, browser: bool = False) -> int:
             one.emulation.delivery_delay = 1.0
         keys = emulator.emulation.credentials
         os.environ |= {
-            "NOTIFIER_DEMO_ADDRESS": f"127.0.0.1:{_free(port)}",
+            "NOTIFIER_DEMO_ADDRESS": f"127.0.0.1:{free_port(port)}",
             "NOTIFIER_DEMO_DATABASE": f"sqlite:///{Path(directory, 'notifier.db')}",
             "NOTIFIER_DEMO_ENDPOINT": emulator.url,
             "NOTIFIER_DEMO_SECOND": second.url,
@@ -165,7 +165,7 @@ def advice(url: str) -> str:
     )
 
 
-def _free(port: int) -> int:
+def free_port(port: int) -> int:
     """Return *port* if it is free, or else 0 for the system to choose."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -52,7 +52,7 @@ class Reloader:
         Raises:
             ConfigurationError: it cannot be used.
         """
-        self._file = file
+        self.file = file
         self._redaction = redaction
         self._metrics = metrics
         self._clock = clock
@@ -101,10 +101,10 @@ class Reloader:
 
     async def _reload(self, connections: Connections, by: str | None) -> str | None:
         loop = asyncio.get_running_loop()
-        loading, templates = await loop.run_in_executor(None, load, self._file)
+        loading, templates = await loop.run_in_executor(None, load, self.file)
         if loading.configuration is None:
-            problems = "\n".join(problem.render(str(self._file)) for problem in loading.errors)
-            return self._refuse(problems, loading.errors[0].render(self._file.name), by)
+            problems = "\n".join(problem.render(str(self.file)) for problem in loading.errors)
+            return self._refuse(problems, loading.errors[0].render(self.file.name), by)
         new = loading.configuration
         try:
             tls = self._renewed_tls(new.web.tls_server_config, connections.tls)
@@ -123,7 +123,7 @@ class Reloader:
         self._show_restart(new)
         self._problem = None
         self._show_success(new)
-        log.info("configuration reloaded", file=str(self._file), by=by)
+        log.info("configuration reloaded", file=str(self.file), by=by)
         for subscriber in self._subscribers:
             subscriber(new)
         return None
@@ -152,7 +152,7 @@ class Reloader:
     def _announce(self, loading: Loading, configuration: Configuration) -> None:
         """Log warnings about a file, and keep its secrets and numbers out of the logs."""
         for problem in loading.problems:
-            log.warning("configuration", problem=problem.render(str(self._file)))
+            log.warning("configuration", problem=problem.render(str(self.file)))
         self._redaction.keep_secret(secrets_of(configuration))
         self._redaction.mask_numbers(configuration.numbers())
 

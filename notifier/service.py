@@ -66,7 +66,7 @@ class Service:
         self._running = self.workers.all(is_shared=self.store.backend.is_shared)
         self._listener = self.store.listen(self._wake_worker)
         self._access = AccessControl(self.configuration.web, self.metrics)
-        self._webhook = WebhookEndpoint(
+        self.webhook = WebhookEndpoint(
             self.current,
             self.workers.intake,
             self._access,
@@ -85,7 +85,7 @@ class Service:
         )
         self.pages = Pages(context_of_pages, actions, self._access, self.backpressure)
         self.app = build(
-            webhook=self._webhook,
+            webhook=self.webhook,
             access=self._access,
             metrics=self.metrics,
             readiness=self.health.readiness,

@@ -267,18 +267,18 @@ def _components(
             raise
 
 
-def _refuse_calls(event: str, _: tuple[Any, ...]) -> None:
+def refuse_calls(event: str, _: tuple[Any, ...]) -> None:
     """Let whatever a calendar brings about reach nothing beyond this process."""
     if event.startswith(("socket.", "subprocess.", "os.exec", "os.fork", "os.system", "os.posix_spawn")):
         raise PermissionError(f"a calendar may not do that: {event}")
 
 
-def _main(zone_name: str, start: str, end: str, whole_timeout: str = str(WHOLE_TIMEOUT)) -> None:
+def main(zone_name: str, start: str, end: str, whole_timeout: str = str(WHOLE_TIMEOUT)) -> None:
     os.nice(10)  # pages come first
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     resource.setrlimit(resource.RLIMIT_CPU, (int(_PARSE_TIMEOUT), int(_PARSE_TIMEOUT)))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    sys.addaudithook(_refuse_calls)
+    sys.addaudithook(refuse_calls)
     import recurring_ical_events
     from icalendar import Calendar as ICalendar
 
@@ -304,4 +304,4 @@ def _main(zone_name: str, start: str, end: str, whole_timeout: str = str(WHOLE_T
 
 
 if __name__ == "__main__":
-    _main(*sys.argv[1:])
+    main(*sys.argv[1:])

@@ -81,7 +81,7 @@ class Escalator(Worker):
         ]
         decisions: tuple[tuple[list[Incident], _Decide, _Decide], ...] = (
             (unmuting, self._unmute, last_resort.update_of),
-            (due, self._change, last_resort.step_of),
+            (due, self.change_of, last_resort.step_of),
         )
         for incidents, decide_on, resort in decisions:
             if incidents:
@@ -183,7 +183,8 @@ class Escalator(Worker):
             messages = new_messages(runtime, receiver, after, planned.notification, planned.pages, now, now)
         return IncidentChange(after, events=(Event(planned.change),), messages=messages)
 
-    def _change(self, runtime: Runtime, incident: Incident, now: datetime) -> IncidentChange:
+    def change_of(self, runtime: Runtime, incident: Incident, now: datetime) -> IncidentChange:
+        """Return what is due of *incident*: its next step, its reopening, or the end of its mute."""
         incident, known = self._of_today(runtime, incident, now)
         receiver = known or receiver_of(runtime, incident)
         last = last_alerts(runtime, self._store, incident, receiver, now)

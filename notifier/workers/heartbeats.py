@@ -155,7 +155,7 @@ class Heartbeats(Worker):
                 continue
             since = last or waited[one.name]
             try:
-                self._judge(one, since, max(since, waited[one.name]), now)
+                self.judge(one, since, max(since, waited[one.name]), now)
                 self.set_aside.discard(one.name)
             except StoreUnavailable:
                 raise
@@ -198,7 +198,8 @@ class Heartbeats(Worker):
             self._store.timestamps.set({ALIVE: now}).result()
             self._alive_at = now
 
-    def _judge(self, one: HeartbeatConfig, since: datetime, waited_from: datetime, now: datetime) -> None:
+    def judge(self, one: HeartbeatConfig, since: datetime, waited_from: datetime, now: datetime) -> None:
+        """Open or resolve the incident of a heartbeat that was last seen at *since*."""
         receiver = self._current.runtime.configuration.receiver(one.receiver)
         if receiver is None:  # the configuration was checked
             raise LookupError(one.receiver)

@@ -104,7 +104,7 @@ class Planner(Worker):
         seen: dict[str, datetime] = {}
         for read in batch:
             with self._context.backpressure.limited_share():
-                planned.append((read.stored.id, self._plan(read, known, now)))
+                planned.append((read.stored.id, self.plan(read, known, now)))
                 seen |= dict.fromkeys(self._beats(read.webhook), read.stored.received_at)
         with self._context.backpressure.limited_share():
             refused = self._store.webhooks.add_plans(planned, self._clock(), seen).result()
@@ -173,7 +173,8 @@ class Planner(Worker):
         numbers = dict(zip(new, self._store.incidents.numbers(len(new)) if new else (), strict=True))
         return _Open(open_, numbers, others)
 
-    def _plan(self, read: _Read, known: _Open, now: datetime) -> list[NewNotification]:
+    def plan(self, read: _Read, known: _Open, now: datetime) -> list[NewNotification]:
+        """Return the notifications that a webhook leads to, with the incidents that are *known* to be open."""
         stored, webhook, runtime = read.stored, read.webhook, self._current.runtime
         if stored.posted_to is None and runtime.routing.is_unknown(webhook.receiver):
             self._metrics.webhooks_unknown_receiver.inc()

@@ -161,7 +161,7 @@ class ReceiptPoller(Worker):
         failed: list[CallFailed] = []
         for one in due:
             try:
-                seen.append(self._seen(api, one, self._find(api, one), now))
+                seen.append(self.outcome_of(api, one, self._find(api, one), now))
             except CallFailed as error:  # the others are asked for all the same
                 failed.append(error)
                 seen.append(self._put_off(one, now, _AFTER_FAILURE))
@@ -189,10 +189,11 @@ class ReceiptPoller(Worker):
                 found = Outgoing(id=one.ovh_id, receiver=one.phone, deliveryReceipt=DELIVERED, ptt=4)
             elif one.ovh_id in failed:
                 found = self._find(api, one)
-            seen.append(self._seen(api, one, found, now))
+            seen.append(self.outcome_of(api, one, found, now))
         return seen
 
-    def _seen(self, api: OvhClient, one: Followed, found: Outgoing | None, now: datetime) -> ReceiptSeen:
+    def outcome_of(self, api: OvhClient, one: Followed, found: Outgoing | None, now: datetime) -> ReceiptSeen:
+        """Return what the receipt *found* of a message means; None where it is not listed."""
         receipt, ptt = (found.delivery_receipt, found.ptt) if found is not None else (None, None)
         if receipt == DELIVERED and found is not None:
             at = api.local_time(found.delivered_at) if found.delivered_at is not None else now

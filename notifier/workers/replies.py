@@ -64,7 +64,7 @@ class ReplyPoller(Worker):
         """
         super().__init__(context, idle=600.0)
         self._actions = actions
-        self._reply_actions = ReplyActions(context, actions)
+        self.reply_actions = ReplyActions(context, actions)
         self._send = send
         self._escalate = escalate
         self._is_hinted = False
@@ -183,7 +183,7 @@ class ReplyPoller(Worker):
         account, name = api.service_name(), person.name if person else None
         silences: dict[str, str | SilenceRefused] = {}
         for _ in range(_ATTEMPTS):
-            meaning = self._reply_actions.meaning_of(api, reply, person, at, now, silences)
+            meaning = self.reply_actions.meaning_of(api, reply, person, at, now, silences)
             read = ReplyRead(account, reply.id, at, phone, name, reply.message, meaning.outcome)
             answers, marks = [], []
             if person is not None and meaning.answers and self._may_answer(person, meaning, at, now):

@@ -61,7 +61,7 @@ class Settlement:
         # And up to the question: what has passed since, in a container that was stopped say, proves nothing.
         asked_at = self._seconds()
         first_asked = self._first_asked.setdefault(job.tag, asked_at)
-        found, failure, is_complete = self._find(job)
+        found, failure, is_complete = self.find(job)
         if failure is not None and isinstance(retry.decide_retry(failure, 1, 1, 0.0), retry.Resynchronise):
             client_of(self._context.current.runtime, job).forget_clock()
         now = self._context.clock()
@@ -113,7 +113,7 @@ class Settlement:
         self._outcomes.write(lambda: jobs.finish(job, found, now))
         self._outcomes.report(job, found, now)
 
-    def _find(self, job: Job) -> tuple[Sequence[Ending], Failure | None, bool]:
+    def find(self, job: Job) -> tuple[Sequence[Ending], Failure | None, bool]:
         """Return which messages of *job* OVHcloud knows: in its history, or else among its pending jobs.
 
         What was found before a call failed is returned with the failure; last, whether all pending jobs were looked
@@ -125,12 +125,12 @@ class Settlement:
         try:
             apis = [client_of(runtime, job)] if job.account else list(runtime.apis.values())
             for api in apis:
-                is_complete &= self._look(api, job, known)
+                is_complete &= self.look(api, job, known)
         except CallFailed as error:
             return matching(job, known), error.failure, is_complete
         return matching(job, known), None, is_complete
 
-    def _look(self, api: OvhClient, job: Job, known: list[Outgoing]) -> bool:
+    def look(self, api: OvhClient, job: Job, known: list[Outgoing]) -> bool:
         """Add to *known* what the account of *api* has of *job*; return whether all of its pending jobs were looked at.
 
         An account that is shared with other programs may have more of them than are looked at at once. Those of

@@ -78,4 +78,4 @@ def test_the_lines_it_gives_work(files: Files, run: Callable[..., Running], phon
 
 def test_a_port_that_is_taken_is_passed_over(files: Files, run: Callable[..., Running]) -> None:
     port = int(run(files.write()).url.rpartition(":")[2])
-    assert demo._free(port) == 0
+    assert demo.free_port(port) == 0

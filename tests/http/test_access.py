@@ -412,7 +412,7 @@ def test_sends_and_reloads_are_recorded_with_who_asked_for_them(
     running = run(files.write(web=WEB))
     assert ask(running, "POST", "/api/v1/send", auth=("responder", PASSWORD)) == 200
     reload(running)
-    file = running.service.reloader._file
+    file = running.service.reloader.file
     whole = file.read_text()
     file.write_text("nonsense: 1")
     assert ask(running, "POST", "/-/reload", **bearer(Permission.ADMIN)) == 500

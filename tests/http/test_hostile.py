@@ -455,7 +455,7 @@ def test_a_body_that_comes_little_by_little_is_not_waited_for(served: Any) -> No
             assert connection.recv(1000) == b""
         connection.close()
     assert ready(served)
-    assert served.service._webhook.reserved == 0
+    assert served.service.webhook.reserved == 0
 
 
 def test_more_than_can_be_held_is_put_off(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -468,7 +468,7 @@ def test_more_than_can_be_held_is_put_off(served: Any, monkeypatch: pytest.Monke
         assert answer.status_code == 503
         assert "more is being posted than can be held" in answer.text
     deadline = time.monotonic() + 10
-    while served.service._webhook.reserved and time.monotonic() < deadline:
+    while served.service.webhook.reserved and time.monotonic() < deadline:
         time.sleep(0.01)
     monkeypatch.undo()
     assert served.post(payload("firing-one")).status_code == 200
@@ -571,7 +571,7 @@ def test_nothing_is_left_of_connections_that_have_ended(served: Any) -> None:
             session.get(served.url + "/-/healthy", timeout=10)
     wait_for(lambda: not connections.open, "connections are left")
     assert connections.waiting == {}
-    assert served.service._webhook.reserved == 0
+    assert served.service.webhook.reserved == 0
 
 
 def test_half_a_request_of_any_kind_does_no_harm(served: Any) -> None:
@@ -586,7 +586,7 @@ def test_half_a_request_of_any_kind_does_no_harm(served: Any) -> None:
                      b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"):  # fmt: skip
         talk_and_go(served.url, nonsense)
     assert ready(served)
-    assert served.service._webhook.reserved == 0
+    assert served.service.webhook.reserved == 0
 
 
 def talk_and_go(url: Any, data: Any) -> None:

@@ -335,7 +335,7 @@ def test_a_calendar_reaches_nothing_outside_of_it(tmp_path: Path) -> None:
         "sys.addaudithook(lambda e, a: seen.append(str(a[0])) if e in ('open', 'socket.connect') else None)\n"
         "from notifier.oncall import calendars\n"
         "try:\n"
-        "    calendars._main('UTC', *sys.argv[1:])\n"
+        "    calendars.main('UTC', *sys.argv[1:])\n"
         "except SystemExit as error:\n"
         "    sys.stdout.write(str(error))\n"
         "sys.stderr.write('\\n'.join(seen))\n"
@@ -357,6 +357,6 @@ def test_a_calendar_reaches_nothing_outside_of_it(tmp_path: Path) -> None:
     "call", ["socket.socket().connect(('127.0.0.1', 9))", "subprocess.run(['true'])", "os.system('true')"]
 )
 def test_the_process_that_reads_calendars_may_call_nobody(call: Any) -> None:
-    probe = f"import sys, socket, subprocess, os\nfrom notifier.oncall import calendars\nsys.addaudithook(calendars._refuse_calls)\n{call}"
+    probe = f"import sys, socket, subprocess, os\nfrom notifier.oncall import calendars\nsys.addaudithook(calendars.refuse_calls)\n{call}"
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, timeout=60)
     assert "PermissionError: a calendar may not do that" in done.stderr

@@ -602,14 +602,14 @@ def test_a_webhook_that_cannot_be_planned_keeps_its_place_before_others_of_its_g
     make: Callable[..., Pager], emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pager = make(**team())
-    real, failing = pager.planner._plan, [True]
+    real, failing = pager.planner.plan, [True]
 
     def plan(stored: Any, *rest: Any) -> Any:
         if failing[0]:
             raise RuntimeError("a fault")
         return real(stored, *rest)
 
-    monkeypatch.setattr(pager.planner, "_plan", plan)
+    monkeypatch.setattr(pager.planner, "plan", plan)
     pager.post(firing("A"))
     pager.turn()
     failing[0] = False
@@ -634,14 +634,14 @@ def test_an_incident_that_cannot_be_escalated_delays_no_other_and_is_paged_in_th
     pager.turn()
     pager.post(firing("B", key="b"))
     pager.turn()
-    real = pager.escalator._change
+    real = pager.escalator.change_of
 
     def change(runtime: Any, incident: Any, now: Any) -> Any:
         if incident.title == "A db-1":
             raise RuntimeError("a fault")
         return real(runtime, incident, now)
 
-    monkeypatch.setattr(pager.escalator, "_change", change)
+    monkeypatch.setattr(pager.escalator, "change_of", change)
     pager.hand.move(minutes=5)
     pager.turn()
     assert [who for who, _ in told(emulator)] == ["alice", "alice", "bob"]
@@ -656,12 +656,12 @@ def test_a_last_resort_that_fails_delays_no_other_incident(
     make: Callable[..., Pager], emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pager = make(**team(("5m", ["bob"])))
-    real = pager.escalator._change
+    real = pager.escalator.change_of
 
     def change(runtime: Any, incident: Any, now: Any) -> Any:
         return 1 / 0 if incident.title == "A db-1" else real(runtime, incident, now)
 
-    monkeypatch.setattr(pager.escalator, "_change", change)
+    monkeypatch.setattr(pager.escalator, "change_of", change)
     monkeypatch.setattr("notifier.planning.last_resort._messages", lambda *_: 1 / 0)
     pager.post(firing("A", key="a"))
     pager.turn()

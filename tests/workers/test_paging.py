@@ -146,20 +146,20 @@ def test_a_webhook_that_planning_chokes_on_holds_up_no_other(
     make: Callable[..., Pager], emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pager = make()
-    good = pager.planner._plan
+    good = pager.planner.plan
 
     def choking(read: Any, *rest: Any) -> Any:
         if b"poison" in read.stored.body:
             raise RuntimeError("choked")
         return good(read, *rest)
 
-    monkeypatch.setattr(pager.planner, "_plan", choking)
+    monkeypatch.setattr(pager.planner, "plan", choking)
     pager.post(webhook(alert("poison"), key="poison"))
     pager.post(ONE)
     pager.turn()
     assert len(emulator.emulation.accepted) == 1
     assert len(pager.store.webhooks.unplanned(10, 1000)) == 1
-    monkeypatch.setattr(pager.planner, "_plan", good)
+    monkeypatch.setattr(pager.planner, "plan", good)
     pager.hand.move(seconds=1)
     pager.turn()
     assert len(emulator.emulation.accepted) == 2
@@ -1060,7 +1060,7 @@ def test_answers_that_come_late_or_are_read_after_a_stop_prove_nothing_about_the
 ) -> None:
     pager = make()
     emulation, start = emulator.emulation, pager.hand()
-    outgoing, pending, find, looks = emulation.outgoing, emulation.pending, pager.sender.settlement._find, []
+    outgoing, pending, find, looks = emulation.outgoing, emulation.pending, pager.sender.settlement.find, []
 
     def is_listed() -> Any:
         return pager.hand() - start >= timedelta(seconds=10)
@@ -1073,7 +1073,7 @@ def test_answers_that_come_late_or_are_read_after_a_stop_prove_nothing_about_the
 
     monkeypatch.setattr(emulation, "outgoing", lambda *of: outgoing(*of) if is_listed() else [])
     monkeypatch.setattr(emulation, "pending", lambda *of: pending(*of) if is_listed() else [])
-    monkeypatch.setattr(pager.sender.settlement, "_find", found)
+    monkeypatch.setattr(pager.sender.settlement, "find", found)
     emulator.faults.add(Fault(kind=FaultKind.RESET_AFTER))
     pager.post(ONE)
     pager.run(60)
@@ -1128,7 +1128,7 @@ def test_a_job_behind_many_pending_ones_of_others_is_found(make: Callable[..., P
     pager.planner.work()
     (message,) = due_in(pager.store, pager.hand(), 1)
     job = Job("mine", message.text, pager.hand(), (message,))
-    assert [pager.sender.settlement._look(cast("Any", BusyAccount()), job, known) for _ in range(3)] == [
+    assert [pager.sender.settlement.look(cast("Any", BusyAccount()), job, known) for _ in range(3)] == [
         False,
         False,
         True,

@@ -1028,14 +1028,14 @@ def test_a_reply_that_keeps_failing_is_given_up_and_delays_no_other(
     pager = answering(**team(("5m", ["bob"])))
     pager.post(firing("A"))
     pager.turn()
-    real = pager.replies._reply_actions.meaning_of
+    real = pager.replies.reply_actions.meaning_of
 
     def meaning(account: Any, reply: Any, *rest: Any) -> Any:
         if reply.message == "poison":
             raise RuntimeError("a fault")
         return real(account, reply, *rest)
 
-    monkeypatch.setattr(pager.replies._reply_actions, "meaning_of", meaning)
+    monkeypatch.setattr(pager.replies.reply_actions, "meaning_of", meaning)
     emulator.emulation.reply(ALICE, "poison")
     reply(pager, emulator, ALICE, "ack")
     assert the_incident(pager).acknowledged_by == "alice"
@@ -1052,14 +1052,14 @@ def test_a_receipt_that_keeps_failing_delays_no_other(
     pager = make(**team(notify=["alice", "bob"]))
     pager.post(firing("A"))
     pager.turn()
-    real = pager.receipts._seen
+    real = pager.receipts.outcome_of
 
     def seen(api: Any, one: Any, *rest: Any) -> Any:
         if one.contact == "alice":
             raise RuntimeError("a fault")
         return real(api, one, *rest)
 
-    monkeypatch.setattr(pager.receipts, "_seen", seen)
+    monkeypatch.setattr(pager.receipts, "outcome_of", seen)
     monkeypatch.setattr("notifier.workers.receipts._BATCH", 1)  # what was set aside takes no other's place
     pager.hand.move(seconds=30)
     pager.follow()

@@ -205,9 +205,7 @@ def test_writes_are_flushed_to_the_disk_and_readers_do_not_block(in_file: Any) -
 def test_a_newer_schema_is_refused(path: Any) -> None:
     first = Store(path)
     first.start()
-    first._writer.submit(lambda c: c.execute(text("UPDATE alembic_version SET version_num = '9999'"))).result(
-        10
-    )
+    first.submit(lambda c: c.execute(text("UPDATE alembic_version SET version_num = '9999'"))).result(10)
     first.stop()
     second = Store(path)
     with pytest.raises(StoreRefused, match=r"its schema \(9999\) is newer than this program knows"):
@@ -605,7 +603,7 @@ def test_a_locked_database_fails_what_waits_and_recovers_by_itself(
 ) -> None:
     monkeypatch.setattr("notifier.store.writer._PROBE_INTERVAL", 0.05)
     add(in_file, new(hand(), b"before"))
-    in_file._writer.submit(lambda c: c.exec_driver_sql("PRAGMA busy_timeout=50")).result(10)
+    in_file.submit(lambda c: c.exec_driver_sql("PRAGMA busy_timeout=50")).result(10)
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(StoreUnavailable, match="locked"):
@@ -641,8 +639,8 @@ def test_a_full_disk_is_told_and_recovers_by_itself(
 ) -> None:
     monkeypatch.setattr("notifier.store.writer._PROBE_INTERVAL", 0.05)
     add(in_file, new(hand(), b"a"))
-    used = in_file._writer.submit(lambda c: c.exec_driver_sql("PRAGMA page_count").scalar()).result(10)
-    in_file._writer.submit(lambda c: c.exec_driver_sql(f"PRAGMA max_page_count={used}")).result(10)
+    used = in_file.submit(lambda c: c.exec_driver_sql("PRAGMA page_count").scalar()).result(10)
+    in_file.submit(lambda c: c.exec_driver_sql(f"PRAGMA max_page_count={used}")).result(10)
     with pytest.raises(StoreUnavailable, match="full"):
         add(in_file, new(hand(), b"b", b"x" * 100_000))
     assert add(in_file, new(hand(), b"b", b"x" * 100_000)) == set()  # the connection made anew has no limit
@@ -658,8 +656,8 @@ def recovered(store: Any) -> None:
 
 def test_one_operation_that_fails_does_not_harm_those_beside_it(store: Any, hand: Hand) -> None:
     access = threading.Event()
-    held = store._writer.submit(lambda c: access.wait(10))
-    bad = store._writer.submit(lambda c: c.exec_driver_sql("INSERT INTO jobs (tag) VALUES ('x')"))
+    held = store.submit(lambda c: access.wait(10))
+    bad = store.submit(lambda c: c.exec_driver_sql("INSERT INTO jobs (tag) VALUES ('x')"))
     good = store.webhooks.add([new(hand(), b"good")], WINDOW)
     access.set()
     held.result(10)
