@@ -24,7 +24,7 @@ from notifier.sms.phones import mask, parse_mobile
 _SHORTEST_SECRET = 16
 """Characters; `openssl rand -hex 16` prints 32."""
 _TELLING = 8
-"""A shorter secret may stand in the file by chance."""
+"""A shorter secret may occur in the file by chance."""
 _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 _SOLD_IN = frozenset({"ovh-eu"})
 _SENDER_RULES = {
@@ -32,7 +32,7 @@ _SENDER_RULES = {
     "IE": "Ireland: a sender that is not registered is shown as Likely Scam",
     "US": "the USA: only validated templates are delivered",
 }
-"""What OVHcloud's guides say of senders, by the region of the recipient."""
+"""Restrictions of senders in OVHcloud's guides, by the region of the recipient."""
 
 
 def advise(loading: Loading) -> list[Problem]:

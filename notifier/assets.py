@@ -1,6 +1,6 @@
 """The files that come with the program: configuration to copy, and the SMS templates.
 
-They stand beside the package in a checkout and inside it in a wheel.
+In a checkout they are beside the package, in a wheel inside of it.
 """
 
 from __future__ import annotations

@@ -32,5 +32,5 @@ def clamp(instant: datetime) -> datetime:
 
 
 def is_known(instant: datetime) -> bool:
-    """Whether *instant* is a time that a clock may have shown, not what stands for a missing one."""
+    """Return whether *instant* is a real time, not a placeholder for a missing one."""
     return EARLIEST < instant < LATEST

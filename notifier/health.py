@@ -1,4 +1,4 @@
-"""Health: whether webhooks are taken and pages go out, and what hinders them."""
+"""Health: whether webhooks are accepted and pages are sent, and what hinders them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _STUCK = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """Whether webhooks are taken, and what hinders sending (*warnings*)."""
+    """Whether webhooks are accepted (*outage* says why not), and what hinders sending (*warnings*)."""
 
     outage: str | None
     """Why webhooks are not taken: they cannot be stored, or would not be planned or sent."""
@@ -118,7 +118,7 @@ class Health:
         return is_well and self._stuck() is None
 
     def _stuck(self) -> str | None:
-        """Return what is wrong where a webhook or a message has waited for longer than `_STUCK`."""
+        """Return which webhook or message has waited for longer than `_STUCK`; None if there is none."""
         now = self._context.clock()
         try:
             unplanned = self._context.store.webhooks.oldest_unplanned()

@@ -14,7 +14,7 @@ _PAIRS = tuple(high + low for high in _ALPHABET for low in _ALPHABET)
 
 
 def new_id(now: datetime) -> str:
-    """Return an identifier made at *now* that nobody else makes: unique, but no secret."""
+    """Return a unique identifier for *now*: unique, but no secret."""
     time, chance, pair = int(now.timestamp() * 1000), random.getrandbits(50), _PAIRS
     return (
         pair[time >> 40 & 1023]

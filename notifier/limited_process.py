@@ -35,7 +35,7 @@ _MiB = 1024 * 1024
 
 
 class ProcessEnded(Exception):
-    """A request was not answered; the text says why. *is_exceeded* is whether it exceeded a limit."""
+    """A request was not answered; the text gives the reason. *is_exceeded* is whether it exceeded a limit."""
 
     def __init__(self, why: str, *, is_exceeded: bool) -> None:
         super().__init__(why)

@@ -1,4 +1,4 @@
-"""Structured logs, as logfmt or JSON. Phone numbers come out masked and secrets not at all."""
+"""Structured logs, as logfmt or JSON. Phone numbers are masked and secrets hidden."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Redaction:
     """The last step before a line is written: hides secrets and numbers wherever they turn up in it."""
 
     def __init__(self) -> None:
-        """Know no secrets yet."""
+        """Begin without secrets."""
         self._secrets: tuple[str, ...] = ()
         self._numbers: dict[str, str] = {}
 
@@ -84,7 +84,7 @@ def _unlisted(logger: WrappedLogger, method: str, event: EventDict) -> EventDict
 
 
 def _complete(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:  # noqa: ARG001
-    """Leave out what is not known, and write exceptions on one line."""
+    """Drop fields that are None, and write exceptions on one line."""
     kept = {key: value for key, value in event.items() if value is not None}
     if "exception" in kept:
         kept["exception"] = " | ".join(line.strip() for line in kept["exception"].splitlines())

@@ -210,7 +210,7 @@ class Metrics:
             gauge.labels(name).set_function(count)
 
     def forget(self, gauge: Gauge, **labels: str) -> None:
-        """Remove the series of *gauge* with these labels, of what is not configured any more."""
+        """Remove the series of *gauge* with these labels, which are not configured any more."""
         for series in list(next(iter(gauge.collect())).samples):
             if labels.items() <= series.labels.items():
                 gauge.remove(*series.labels.values())
@@ -220,7 +220,7 @@ class Metrics:
         self.registry.register(_OnCallCollector(on_call))
 
     def watch_gaps(self, gaps: Callable[[], Mapping[str, datetime]]) -> None:
-        """Have each scrape show when nobody is on call next, by schedule."""
+        """Show at each scrape when the next gap of each schedule begins."""
         self.registry.register(_GapCollector(gaps))
 
     def watch_incidents(self, count: Callable[[], Mapping[tuple[str, str], int]]) -> None:

@@ -1,4 +1,4 @@
-"""What callers of the service may do: the permissions of tokens, and the roles of users."""
+"""Permissions of callers: the permissions of tokens, and the roles of users."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Permission(StrEnum):
-    """What a credential allows."""
+    """A permission."""
 
     WEBHOOK = "webhook"
     """Posting webhooks."""
@@ -21,7 +21,7 @@ class Permission(StrEnum):
 
 
 class Role(StrEnum):
-    """What a user may do."""
+    """A role: the permissions of a user."""
 
     VIEWER = "viewer"
     RESPONDER = "responder"

@@ -1,4 +1,4 @@
-"""What `notifier check` looks at beyond the file itself: templates at work, URLs that would be blocked, the account."""
+"""Checks of `notifier check` beyond the file itself: templates at work, URLs that would be blocked, the account."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def _urls(templates: Templates, name: str) -> Iterator[Problem]:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What OVHcloud says of one thing."""
+    """The result of one check at OVHcloud."""
 
     subject: str
     is_good: bool

@@ -74,7 +74,7 @@ class Reloader:
         self._subscribers.append(subscriber)
 
     def warnings(self) -> list[str]:
-        """Return what is wrong with the configuration in force: a failed reload, or a restart that is needed."""
+        """Return the problems of the configuration in use: a failed reload, or a restart that is needed."""
         warnings = []
         if self._problem is not None:
             warnings.append(f"the last reload failed, the configuration before is in force: {self._problem}")
@@ -83,7 +83,7 @@ class Reloader:
         return warnings
 
     async def reload(self, reloads: Reloads, connections: Connections, by: str | None = None) -> str | None:
-        """Read the file again and put it in force; return what is wrong with it, in which case nothing changes.
+        """Read the file again and put it in force; return its errors, in which case nothing changes.
 
         Args:
             reloads: where the reload is recorded.

@@ -23,7 +23,7 @@ RECEIVER_LABEL = "__receiver__"
 class Route:
     """A node of the tree. *continue_* lets later siblings match as well.
 
-    What ends here is muted in the time intervals *mute*, and outside of those in *active* if there are any.
+    Alerts of this route are muted in the time intervals *mute*, and outside of those in *active* if there are any.
     """
 
     receiver: str

@@ -1,4 +1,4 @@
-"""What the workers work by: configuration, routing, templates and the client of OVHcloud.
+"""The configuration in use, prepared for the workers: configuration, routing, templates and the client of OVHcloud.
 
 A reload replaces it whole, between two pieces of work.
 """
@@ -54,7 +54,7 @@ class Runtime:
         return {name: api.account_name for name, api in self.apis.items()}
 
     def api_of(self, account: str) -> OvhClient | None:
-        """Return the client of the account of that name; None where it is not configured any more.
+        """Return the client of the account of that name; None if it is not configured any more.
 
         What is of no name is of the first.
         """
@@ -71,7 +71,7 @@ class Runtime:
         return Style(receiver.template, receiver.max_parts, receiver.encoding, urls, code_key)
 
     def reply_code(self, phone: str, now: datetime) -> str:
-        """Return the code that who has *phone* replies with at *now*; empty where none is required."""
+        """Return the code that who has *phone* replies with at *now*; empty if none is required."""
         key = self.configuration.code_key
         return "" if key is None else reply_code(key, phone, now)
 

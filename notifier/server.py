@@ -33,7 +33,7 @@ class Server(uvicorn.Server):
         yield
 
     def ask_to_stop(self) -> None:
-        """Answer what is under way, then end."""
+        """Finish current requests, then stop."""
         self.asked_to_stop_at = self.asked_to_stop_at or time.monotonic()
         self.should_exit = True
         self.on_asked()
@@ -89,7 +89,7 @@ def tls_context(settings: TlsServerConfig) -> ssl.SSLContext:
 
 
 def spare_the_collector() -> None:
-    """Have the garbage collector leave alone what was made at the start, and look less often at the rest.
+    """Exclude the objects made at the start from garbage collection, and collect the others less often.
 
     What comes and goes with a webhook holds no cycles; looking for some took half of the time.
     """

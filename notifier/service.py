@@ -114,14 +114,14 @@ class Service:
         return self.current.runtime.configuration
 
     async def reload(self, by: str | None = None) -> str | None:
-        """Read the file again and put it in force; return what is wrong with it, in which case nothing changes.
+        """Read the file again and put it in force; return its errors, in which case nothing changes.
 
         *by* is the user or token that asks for it.
         """
         return await self.reloader.reload(self.store.reloads, self.connections, by)
 
     def _watch(self, clock: Clock) -> None:
-        """Have the metrics show what is read when they are scraped."""
+        """Register the metrics that are read at each scrape."""
         self.metrics.replicas.set(1)
         self.metrics.watch_queue(self.store.outbox.queue, clock)
         self.metrics.watch_on_call(lambda: self.current.runtime.schedules.now(clock()))

@@ -45,7 +45,7 @@ def parse_duration(text: str) -> timedelta:
 def format_duration(duration: timedelta) -> str:
     """Write *duration* as Prometheus does, to the millisecond; what `parse_duration` reads back.
 
-    Weeks and years only appear when they say it exactly (``7d`` is ``1w``, ``8d`` stays ``8d``).
+    Weeks and years are used only where they are exact (``7d`` is ``1w``, ``8d`` stays ``8d``).
     """
     left = duration // timedelta(milliseconds=1)
     if left == 0:

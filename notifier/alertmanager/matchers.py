@@ -21,7 +21,7 @@ import re2
 
 
 class MatcherError(ValueError):
-    """A matcher cannot be read; the message says where and what was expected."""
+    """A matcher cannot be read; the message gives the position and what was expected."""
 
 
 class MatchType(StrEnum):

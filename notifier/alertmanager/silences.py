@@ -14,7 +14,7 @@ from notifier.http_client import call
 
 _MOST_SILENCES = 10
 _SPECIAL = re.compile(r"([\\.+*?()|\[\]{}^$])")
-"""What means something in a regular expression of Go's (``regexp.QuoteMeta``)."""
+"""Characters with a meaning in Go's regular expressions (``regexp.QuoteMeta``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class AlertmanagerApi:
 
 
 class SilenceRefused(Exception):
-    """No silence was made; the text says why, for the person who asked for it."""
+    """No silence was made; the text gives the reason, for the person who asked for it."""
 
 
 def matchers_of(alerts: Sequence[Mapping[str, str]]) -> list[list[dict[str, Any]]]:

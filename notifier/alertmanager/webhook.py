@@ -2,7 +2,7 @@
 
 Source: ``Message`` of prometheus/alertmanager ``notify/webhook`` and ``Data`` of its ``template``.
 Fields of later versions and of Grafana and Mimir are let through unread. A webhook is refused only when
-it cannot page anybody: Alertmanager does not retry after a 400, so what is refused is lost.
+it cannot page anybody: Alertmanager does not retry after a 400, so a refused webhook is lost.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Instant = Annotated[datetime, AfterValidator(clamp)]
 
 
 class WebhookError(ValueError):
-    """A body is no webhook; the message names the field and what is wrong with it."""
+    """A body is no webhook; the message names the field and the error."""
 
 
 class _Model(BaseModel):
@@ -44,7 +44,7 @@ class _Model(BaseModel):
 
 
 def _or_default(default: Any) -> Any:
-    """Return what makes a field that is not as it should be count as if it was left out."""
+    """Return a validator that treats an invalid value as if the field was left out."""
 
     def validate(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
         try:
@@ -73,7 +73,7 @@ class AlertKey(_Model):
 
 
 class Envelope(_Model):
-    """What a webhook must have. Reading no more than that is all there is time for in a storm."""
+    """The fields that a webhook must have. Reading no more than that is all there is time for in a storm."""
 
     receiver: str
     status: Status
@@ -95,7 +95,7 @@ class Alert(AlertKey):
 
 
 class Webhook(_Model):
-    """What Alertmanager says of one group for one of its receivers; whatever is an `Envelope` is one."""
+    """Alertmanager's alerts of one group for one of its receivers; whatever is an `Envelope` is one."""
 
     receiver: str
     status: Status
@@ -182,7 +182,7 @@ def _text(value: object) -> str:
 _DATE = TypeAdapter[datetime](Instant)
 
 SCOPE_LENGTH = 8
-"""How many bytes of an identity say which group, receiver and address a webhook is for."""
+"""The number of bytes of an identity that stand for group, receiver and address."""
 RESERVED = "heartbeat/"
 """How the group keys of Notifier's own incidents begin; no webhook's does."""
 _LONGEST_KEY = 500
@@ -220,7 +220,7 @@ def _parse(model: type[M], body: bytes) -> M:
 
 
 def group_key(webhook: Envelope | Webhook) -> str:
-    """Return the key of the group of alerts that *webhook* is about.
+    """Return the key of the group of alerts of *webhook*.
 
     That is Alertmanager's, or a digest of it if it is very long or would pass for one of Notifier's own. A sender
     that leaves it out, as scripts do, has one derived: from the receiver and the group's labels, or where there are
@@ -265,5 +265,5 @@ def _hex(text: str) -> str:
 
 
 def fingerprint(labels: Mapping[str, str]) -> str:
-    """Return what stands in for the fingerprint where a sender leaves it out."""
+    """Return a substitute for a fingerprint that the sender leaves out."""
     return hashlib.blake2b(json.dumps(sorted(labels.items())).encode(), digest_size=8).hexdigest()

@@ -116,7 +116,7 @@ def print_problem(problem: Problem, config: Path) -> None:
 
 
 def _line(file: Path, number: int) -> str:
-    """Return the line of that *number*, without tabs, which would move what is below it; empty if there is none."""
+    """Return the line of that *number*, without tabs, which would shift the marker below it; empty if there is none."""
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):

@@ -1,4 +1,4 @@
-"""What the commands share: the program itself, their options, and how they print and fail."""
+"""Shared by the commands: the program itself, their options, and how they print and fail."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Output(StrEnum):
 
 
 def completer(of: Callable[[Configuration], Iterable[str]]) -> Callable[[typer.Context, str], list[str]]:
-    """Return what completes a name of the configuration that the words before it give."""
+    """Return a function that completes names of the configuration."""
 
     def complete(ctx: typer.Context, incomplete: str) -> list[str]:
         file = ctx.params.get("config")
@@ -117,7 +117,7 @@ def load_runtime(file: Path) -> Runtime:
 
 @contextlib.contextmanager
 def printing_progress(*, quiet: bool) -> Iterator[tuple[Callable[[str], None], Callable[[str], None]]]:
-    """Yield what prints a line, and what shows what is being waited for: beneath the lines, on a terminal alone."""
+    """Yield functions that print a line and show progress: beneath the lines, on a terminal alone."""
     if quiet or not sys.stdout.isatty():
         yield (lambda line: None) if quiet else say, lambda waiting: None
         return

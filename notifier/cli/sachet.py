@@ -31,7 +31,7 @@ class SachetError(ValueError):
 
 @dataclass(slots=True)
 class Migrated:
-    """Our configuration as *text*, and *notes* on what a person has to look at, which *text* holds as comments."""
+    """Notifier's configuration as *text*, and *notes* on what to check, which *text* contains as comments."""
 
     text: str = ""
     notes: list[str] = field(default_factory=list)
@@ -40,7 +40,7 @@ class Migrated:
 
 
 def migrate(text: str) -> Migrated:
-    """Return the configuration of Sachet in *text* as one of ours.
+    """Convert the configuration of Sachet in *text*.
 
     Raises:
         SachetError: it is none.

@@ -1,4 +1,4 @@
-"""What must fit together in a configuration, checked where the positions of its values are known."""
+"""Checks of relations between values, made where the positions of the values are known."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from notifier.sms.phones import parse_mobile
 
 
 def check_references(raw: RawFile, template_files: Mapping[str, Path]) -> None:
-    """Report names that lead nowhere, and what does not fit together."""
+    """Report names that do not exist, and values that contradict each other."""
     contacts, receivers = names_of(raw.value.get("contacts")), names_of(raw.value.get("receivers"))
     schedules = names_of(raw.value.get("schedules"))
     _unique(raw, "contacts", "schedules")
@@ -174,7 +174,7 @@ def _route(raw: RawFile, route: Any, path: Path_, receivers: list[str]) -> None:
 
 
 def check_sections(raw: RawFile) -> None:
-    """Report what sections lack, or hold too much of."""
+    """Report keys that sections lack, and keys that exclude each other."""
     _check_secrets(raw)
     accounts = list(raw.sections(("ovh",)))
     for path, account in accounts:

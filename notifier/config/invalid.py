@@ -1,4 +1,4 @@
-"""Values that pydantic refuses, reported in words and where they are written."""
+"""Reports values that pydantic refuses, in words and with their positions."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from notifier.config.source import Path_
 
 
 def fields_of(model: type[BaseModel]) -> dict[str, Any]:
-    """Return the keys of *model* as they are written, and what they hold."""
+    """Return the fields of *model* by their keys in the file."""
     return {info.alias or name: info.annotation for name, info in model.model_fields.items()}
 
 

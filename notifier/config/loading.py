@@ -83,7 +83,7 @@ def load(file: Path, environment: Mapping[str, str] = os.environ) -> Loading:
 def ovh_for_login(
     file: Path, name: str | None = None, environment: Mapping[str, str] = os.environ
 ) -> tuple[Ovh, Path | None]:
-    """Return what *file* says of an account, without a consumer key, and the file that is to hold one.
+    """Return the settings of an account in *file* without a consumer key, and the file for that key.
 
     It is the account whose service name is *name*; the first one where none is given.
 

@@ -21,7 +21,7 @@ an error that names the nearest known one.
 
 
 def text() -> str:
-    """Return what the file must hold."""
+    """Return the expected content of the file."""
     schema = json_schema()
     definitions: dict[str, Any] = schema["$defs"]
     top = [f"| `{key}` | {_purpose(value, definitions)} |" for key, value in schema["properties"].items()]

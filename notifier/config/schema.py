@@ -39,7 +39,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def text() -> str:
-    """Return what the file must hold."""
+    """Return the expected content of the file."""
     return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
 
 

@@ -20,7 +20,7 @@ from notifier.config.source import Path_
 from notifier.config.types import FROM_FILE
 
 HIDDEN = "[secret]"
-"""What stands in place of a secret."""
+"""Replaces a secret."""
 
 
 def file_keys(model: type[BaseModel]) -> tuple[str, ...]:

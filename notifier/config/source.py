@@ -1,4 +1,4 @@
-"""A YAML file as plain values, each with the line and column where it stands.
+"""A YAML file as plain values, each with its line and column.
 
 Reads the core schema of YAML 1.2: ``true``, ``false``, ``null`` and decimal numbers are what they look
 like and everything else is text, so that ``on``, ``12:30`` and ``+33 6 39 98 00 01`` mean what they
@@ -66,7 +66,7 @@ def dotted(path: Path_) -> str:
 
 @dataclass(slots=True)
 class Source:
-    """What a file says: its *value*, the *problems* of reading it, and where each value stands."""
+    """The content of a file: its *value*, the *problems* of reading it, and where each value stands."""
 
     value: Any = None
     problems: list[Problem] = field(default_factory=list)
@@ -90,7 +90,7 @@ class _Refused(Exception):
 
 
 def read_source(file: Path, environment: Mapping[str, str]) -> Source:
-    """Read *file*; what is wrong with it is in the result's problems, never raised."""
+    """Read *file*; errors are in the result's problems, never raised."""
     try:
         with file.open("rb") as stream:
             data = stream.read(MAX_BYTES + 1)
@@ -101,7 +101,7 @@ def read_source(file: Path, environment: Mapping[str, str]) -> Source:
 
 
 def parse_source(data: bytes, environment: Mapping[str, str]) -> Source:
-    """Read the YAML in *data*; what is wrong with it is in the result's problems, never raised."""
+    """Read the YAML in *data*; errors are in the result's problems, never raised."""
     source = Source()
     try:
         text = _decode(data)

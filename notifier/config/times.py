@@ -35,7 +35,7 @@ class Moment:
         return aware.astimezone(UTC)
 
     def wall(self, zone: ZoneInfo) -> datetime:
-        """Return what the clocks of *zone* show then, naive."""
+        """Return the local time in *zone*, naive."""
         return (self.written.astimezone(zone) if self.written.tzinfo else self.written).replace(tzinfo=None)
 
 

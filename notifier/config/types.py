@@ -1,4 +1,4 @@
-"""The values that `notifier.yml` is made of, as types that read them and say what is wrong with them."""
+"""Types of the values in `notifier.yml`, which parse them and describe errors."""
 
 from __future__ import annotations
 
@@ -244,7 +244,7 @@ Language = Annotated[str, Field(pattern="^[a-z]{2}$")]
 
 
 class FromFile:
-    """Marks a key that may also be given as the name of a file, ``x_file``. Its value is shown to nobody."""
+    """Marks a key that may also be given as the name of a file, ``x_file``. Its value is never shown."""
 
 
 FROM_FILE = FromFile()

@@ -1,4 +1,4 @@
-"""Keys that the configuration does not have: each is refused, with what was probably meant."""
+"""Keys that the configuration does not have: each is refused, with the key that was probably meant."""
 
 from __future__ import annotations
 

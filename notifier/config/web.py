@@ -97,12 +97,12 @@ class Web(Section):
 
     @property
     def has_credentials(self) -> bool:
-        """Whether callers must say who they are."""
+        """Return whether callers need credentials."""
         return self.bearer_token is not None or bool(self.tokens or self.basic_auth_users or self.users)
 
 
 def listen_url(web: Web, port: int | None = None) -> str:
-    """Return the URL at which people reach what listens as *web* says."""
+    """Return the URL of the service that listens as configured in *web*."""
     scheme = "https" if web.tls_server_config else "http"
     host = "127.0.0.1" if web.host in ("0.0.0.0", "::") else web.host  # noqa: S104
     host = f"[{host}]" if ":" in host else host

@@ -1,1 +1,1 @@
-"""What is sent next, by which account, and what a failure leads to: decisions alone."""
+"""Which messages are sent next, by which account, and what follows from a failure: decisions alone."""

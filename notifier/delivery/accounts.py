@@ -1,4 +1,4 @@
-"""Which accounts may send now. They take turns, and stand in for each other."""
+"""Which accounts may send now. They take turns, and replace each other."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Paused:
 
 @dataclass(frozen=True, slots=True)
 class AccountHealth:
-    """What is known about an account: whether it may send, and since when it may not."""
+    """The state of an account: whether it may send, and since when it may not."""
 
     held_until: datetime | None = None
     """It may not send before this time, at the request of OVHcloud."""
@@ -64,7 +64,7 @@ def free_slots(
     Those against which something speaks send only while there is no other, but for one job as a trial.
 
     Args:
-        healths: what is known of each account.
+        healths: the state of each account.
         most: how many jobs each may have under way.
         busy: how many it has.
         now: the time.

@@ -15,7 +15,7 @@ from notifier.runtime import Runtime
 from notifier.sms.encoding import Encoding, encode, measure, shorten
 
 _MOST_NOTICES = 2
-"""How many notices of what people did a digest quotes; it counts the others."""
+"""The maximum number of notices in a digest; it counts the others."""
 _MOST_ENDED = 3
 """How many kinds of resolved alerts a digest names at most."""
 _MOST_KINDS = 60

@@ -21,9 +21,9 @@ class MessageState(StrEnum):
     REJECTED = "rejected"
     EXPIRED = "expired"
     MERGED = "merged"
-    """Its text goes out with that of another message."""
+    """Its text is sent with that of another message."""
     WITHDRAWN = "withdrawn"
-    """What it asks for was done before it went out."""
+    """It became unnecessary before it was sent."""
     DELIVERED = "delivered"
     UNDELIVERED = "undelivered"
 
@@ -41,7 +41,7 @@ class Hold(StrEnum):
     """Why a message is held."""
 
     DIGEST = "digest"
-    """``limits.per_contact``: it goes out with others."""
+    """``limits.per_contact``: it is sent with others."""
     CREDITS = "credits"
     """``limits.credits`` is reached."""
 
@@ -65,7 +65,7 @@ class NewMessage:
     digest_entry: str | None = None
     """Its alerts in short, for a digest."""
     merged_into: str | None = None
-    """The message that says the same to the same person, in place of which this one is not sent."""
+    """The message with the same text to the same person that is sent instead."""
     author: str | None = None
     """The user or token that requested it through the API."""
 

@@ -1,6 +1,6 @@
 """Decisions about a job that failed, or whose answer was lost.
 
-Three kinds of failure. What passes by itself is tried again, with exponential backoff and jitter. What
+Three kinds of failure. Transient errors are retried with exponential backoff and jitter. What
 will never pass ends the message of that recipient at once. A problem that the operator must fix pauses sending
 until a trial succeeds. Where the job may have been taken, OVHcloud is asked before anything is sent
 again.
@@ -24,10 +24,10 @@ LISTING_DELAY = timedelta(seconds=20)
 
 
 FAILURE_PATIENCE = timedelta(seconds=3)
-"""The same after a 5xx, which is hardly ever given for what was taken."""
+"""The same after a 5xx, after which OVHcloud has hardly ever accepted the job."""
 
 FEWEST_LOOKS = 3
-"""How often OVHcloud is asked at least before its no is believed, lest a clock that was stepped decide."""
+"""The minimum number of lookups before "not found" is final, so that a stepped clock does not decide."""
 
 
 class PauseReason(StrEnum):
@@ -93,7 +93,7 @@ _RIGHTS = re.compile(r"not granted", re.IGNORECASE)
 _SENDER = re.compile(r"\bsender", re.IGNORECASE)
 """The words of OVHcloud for a sender that it does not take: ``Sms sender X does not exists``, as 400, 403 or 404."""
 _OF_THE_JOB = re.compile(r"\[(message|tag|charset|priority|noStopClause)\]", re.IGNORECASE)
-"""What is wrong with the whole job, not with one of its recipients."""
+"""Errors of the whole job, not of one of its recipients."""
 _PAUSES = {
     "NOT_GRANTED_CALL": PauseReason.RIGHTS,
     "NOT_CREDENTIAL": PauseReason.CREDENTIALS,
@@ -192,7 +192,7 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class NotTaken:
-    """What was not found was not taken; send it again. *is_certain* is False where OVHcloud would not say."""
+    """A job that was not found: send it again. *is_certain* is False if OVHcloud could not be asked."""
 
     is_certain: bool
 
@@ -261,7 +261,7 @@ def settle(
 
 
 def _bars_sending(failure: Failure) -> bool:
-    """Whether what keeps OVHcloud from being asked would keep a message from being sent just as well."""
+    """Return whether the failure of a lookup would also prevent sending."""
     if failure.fate is Fate.NOT_SENT:
         return True
     decision = decide_retry(failure, attempts=3, recipients=1, chance=0)

@@ -1,4 +1,4 @@
-"""What a selection reads and what it returns: the outbox at one moment, and what is to happen to its messages."""
+"""The input and the result of a selection: the outbox at one moment, and what is to happen to its messages."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What was sent before, as far as the limits count it. Messages under way count as sent."""
+    """Messages sent before, as far as the limits count them. Messages under way count as sent."""
 
     by_phone: Mapping[str, Sequence[datetime]] = field(default_factory=dict)
     """When messages went to each number within `limits.per_contact.per`, oldest first."""
@@ -49,7 +49,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What waits for a number and could be sent: messages that are due, and messages held for a digest."""
+    """Messages that wait for a number and could be sent: messages that are due, and messages held for a digest."""
 
     has_held: bool
     """Whether a message is held for a digest."""
@@ -105,7 +105,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """A digest, and the messages in place of which it is sent."""
+    """A digest, and the messages that it replaces."""
 
     digest: NewMessage
     messages: Sequence[Message]

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from notifier.config.model import PerContact
 
 CRITICAL = 0
-"""The urgency of what is critical."""
+"""The urgency of critical messages."""
 SHORTEST_WAIT = timedelta(minutes=1)
 
 _MOST_RESOLUTIONS = 2

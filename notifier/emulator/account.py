@@ -1,4 +1,4 @@
-"""What the emulator knows and does: an SMS account, its jobs, history, receipts, replies and credits.
+"""An emulated SMS account: an SMS account, its jobs, history, receipts, replies and credits.
 
 Source: OVHcloud's API schema for ``/sms`` and its guides; see ``docs/ovhcloud.md``.
 """
@@ -25,7 +25,7 @@ _E164 = re.compile(r"\+[1-9]\d{6,14}")
 _CONTACT = re.compile(
     r"(?:\w://|www\.)\S|\S@\S+\.\w|(?:\+|\b00)\d(?:[ .-]?\d){7}|\b0\d(?:[ .-]?\d\d){4}\b", re.ASCII
 )
-"""What OVHcloud refuses with a short number: URLs, e-mail addresses, telephone numbers."""
+"""Content that OVHcloud refuses with a short number: URLs, e-mail addresses, telephone numbers."""
 _HOST_NAME = re.compile(_CONTACT.pattern + r"|\b[a-zA-Z][\w-]*\.\w|\b\d+\.\d+\.\d+\.\d+\b", re.ASCII)
 """The same, and bare host names and IP addresses: whether it refuses those, too, is not known."""
 _STOP = "\nSTOP 36180"

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class FaultKind(StrEnum):
-    """What happens to a request that a fault takes hold of."""
+    """The kinds of faults."""
 
     ERROR = "error"
     """It is answered with a status and OVHcloud's error object, and not carried out."""

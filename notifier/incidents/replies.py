@@ -1,4 +1,4 @@
-"""What people mean by what they reply, with the accidents of phone keyboards."""
+"""Parses replies, tolerating the accidents of phone keyboards."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _POLITE = frozenset({"thanks", "thank", "thx", "please", "pls", "merci", "svp", 
 _PHRASES = {"thank you": "thanks", "i m on it": "ok", "got it": "ok", "on it": "ok", "je m en occupe": "ok"}
 _THUMBS = ("👍", "👌", "✅")
 _NO_NUMBER = re.compile(r"\?|\d\s*[-:./+]\s*\d|\+\s*\d|\b0\d")
-"""What makes of digits a time, a range, a telephone number or a question."""
+"""Characters that make digits a time, a range, a telephone number or a question."""
 _DURATION = re.compile(r"(?:\d+\s*(?:mins?|hrs?|min|ms|[smhdw])\s*)+$")
 _UNITS = (("mins", "m"), ("min", "m"), ("hrs", "h"), ("hr", "h"))
 
@@ -51,7 +51,7 @@ class Ack:
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """The incidents of these *numbers* are over, though Alertmanager does not say so."""
+    """Close the incidents of these *numbers*, which Alertmanager does not resolve."""
 
     numbers: tuple[int, ...]
 

@@ -1,6 +1,6 @@
 """iCalendar: schedules that are kept in a calendar are read from it, and every schedule can be subscribed to.
 
-What a calendar holds is anybody's: it is fetched with a limit of size and time, and parsed by a process
+Others write calendars: it is fetched with a limit of size and time, and parsed by a process
 of its own (``python -m notifier.oncall.calendars``) with limits of memory and time, which says what it found as
 JSON.
 """
@@ -268,7 +268,7 @@ def _components(
 
 
 def refuse_calls(event: str, _: tuple[Any, ...]) -> None:
-    """Let whatever a calendar brings about reach nothing beyond this process."""
+    """Prevent this process from reaching anything outside."""
     if event.startswith(("socket.", "subprocess.", "os.exec", "os.fork", "os.system", "os.posix_spawn")):
         raise PermissionError(f"a calendar may not do that: {event}")
 

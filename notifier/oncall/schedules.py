@@ -56,7 +56,7 @@ class Turn:
 
 
 class Layer(Protocol):
-    """What a schedule is made of."""
+    """A layer of a schedule."""
 
     def turns(self, start: datetime, end: datetime) -> Iterable[Turn]:
         """Return the turns that meet the time from *start* up to *end*, in order; they do not overlap."""
@@ -69,7 +69,7 @@ def instant_of(wall: datetime, zone: ZoneInfo) -> datetime:
 
 
 def wall_of(instant: datetime, zone: ZoneInfo) -> datetime:
-    """Return what the clocks of *zone* show at *instant*, naive."""
+    """Return the local time in *zone* at *instant*, naive."""
     return instant.astimezone(zone).replace(tzinfo=None)
 
 
@@ -158,7 +158,7 @@ class Calendar:
     """
 
     def __init__(self, source: str) -> None:
-        """Hold the calendar at *source*, a file or URL, of which nothing is known yet."""
+        """Begin without events of the calendar at *source*, a file or URL."""
         self.source = source
         self.fetched_at: datetime | None = None
         self._turns: tuple[Turn, ...] = ()
@@ -167,7 +167,7 @@ class Calendar:
     def set_events(
         self, events: Iterable[tuple[datetime, datetime, str | None]], fetched_at: datetime
     ) -> None:
-        """Take *events* (start, end, contact) for what the calendar says."""
+        """Replace the events (start, end, contact) of the calendar."""
         pieces = _topmost([[Turn(*event)] for event in sorted(events, key=_start)])
         turns = tuple(replace(turn, turn=number) for number, (_, turn) in enumerate(pieces))
         self._turns, self._starts, self.fetched_at = turns, tuple(turn.start for turn in turns), fetched_at
@@ -188,14 +188,14 @@ def _start(event: tuple[datetime, datetime, str | None]) -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Who takes turns, in layers, and who stands in for them."""
+    """Layers of contacts who take turns, and overrides."""
 
     name: str
     zone: ZoneInfo
     layers: tuple[Layer, ...]
     overrides: tuple[Turn, ...] = ()
     calendar: Calendar | None = None
-    """What it is kept in, if that is a calendar."""
+    """The calendar of the schedule, if it has one."""
 
     @classmethod
     def of(cls, written: ScheduleConfig, zone: ZoneInfo, calendar: Calendar | None = None) -> Schedule:
@@ -251,7 +251,7 @@ class Schedule:
         return self.shifts(instant, instant + timedelta(microseconds=1))[0].contact
 
     def gaps(self, start: datetime, end: datetime) -> list[Shift]:
-        """Return the stretches from *start* up to *end* in which nobody is on call."""
+        """Return the gaps from *start* up to *end*."""
         return [shift for shift in self.shifts(start, end) if shift.contact is None]
 
     def contacts(self, start: datetime, end: datetime) -> list[str]:
@@ -271,7 +271,7 @@ def _rotation(written: RotationConfig, zone: ZoneInfo) -> Rotation:
 
 
 def _add(shifts: list[Shift], new: Shift, *, is_handover: bool) -> None:
-    """Add a shift, or lengthen the last one where it only goes on."""
+    """Add a shift, or extend the last one if it continues."""
     last = shifts[-1] if shifts else None
     if last is not None and last.contact == new.contact and (new.contact is None or not is_handover):
         shifts[-1] = replace(last, end=new.end)
@@ -337,7 +337,7 @@ class Schedules:
                 yield name, contact
 
     def gaps(self, instant: datetime) -> dict[str, datetime]:
-        """Return when nobody is on call next after *instant*, by schedule, within two weeks."""
+        """Return the start of the next gap after *instant* of each schedule, within two weeks."""
         found = {}
         for name, schedule in self.by_name.items():
             if gaps := schedule.gaps(instant, instant + _SOON):

@@ -50,7 +50,7 @@ class OvhClient:
     """The calls that Notifier makes. Each raises `CallFailed`; each may be made from any thread."""
 
     def __init__(self, settings: Ovh, observe: Observer = lambda call: None) -> None:
-        """Prepare to call as *settings* say; nothing is called yet."""
+        """Prepare to call with *settings*; nothing is called yet."""
         self.settings = settings
         self._observe = observe
         self._clock = ServerClock()
@@ -62,7 +62,7 @@ class OvhClient:
 
     @property
     def name(self) -> str:
-        """What the account is known by in the configuration."""
+        """The account's name in the configuration."""
         return self.settings.name
 
     @property
@@ -133,7 +133,7 @@ class OvhClient:
         return self._ids("outgoing", tag=tag)
 
     def outgoing_of(self, tag: str) -> list[Outgoing]:
-        """Return what the history holds under *tag*."""
+        """Return the messages of the history under *tag*."""
         return [self.outgoing(id_) for id_ in self.outgoing_ids(tag)]
 
     def outgoing(self, id_: int) -> Outgoing:
@@ -210,7 +210,7 @@ class OvhClient:
         return self._one("incoming", id_, _reader(Incoming))
 
     def describe_ptt(self, ptt: int) -> str:
-        """Return what OVHcloud says a ``ptt`` means."""
+        """Return OVHcloud's explanation of a ``ptt``."""
         described = self._read("GET", "/sms/ptts", f"/sms/ptts?ptt={ptt}", _reader(Ptt))
         return described.comment or described.description or f"ptt {ptt}"
 
@@ -219,7 +219,7 @@ class OvhClient:
         return clamp(theirs).astimezone(UTC) - timedelta(seconds=self._clock.delta or 0)
 
     def their_time(self, ours: datetime) -> datetime:
-        """Return what OVHcloud's clock shows when ours shows *ours*."""
+        """Return OVHcloud's time when ours is *ours*."""
         return ours + timedelta(seconds=self._clock.delta or 0)
 
     # the account
@@ -361,7 +361,7 @@ class OvhClient:
 
 @contextmanager
 def _failing(client: ThreadClient, *, preparing: bool = False) -> Iterator[None]:
-    """Turn what the wrapper raises into `CallFailed`."""
+    """Turn exceptions of the wrapper into `CallFailed`."""
     try:
         yield
     except (InvalidResponse, AttributeError):

@@ -21,7 +21,7 @@ from ovh import exceptions as ovh
 
 
 class Fate(StrEnum):
-    """What is known about a call that failed."""
+    """A failed call."""
 
     NOT_SENT = "not sent"
     """The network failed before anything was sent."""

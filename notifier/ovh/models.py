@@ -82,7 +82,7 @@ class Incoming(_Answer):
 
 
 class Ptt(_Answer):
-    """What a ``ptt`` means."""
+    """The meaning of a ``ptt``."""
 
     comment: str = ""
     description: str = ""

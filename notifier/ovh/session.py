@@ -49,7 +49,7 @@ Observer = Callable[[Call], None]
 
 @dataclass(slots=True)
 class ServerClock:
-    """What the threads share of OVHcloud's clock: its distance from ours, and when that was learnt."""
+    """OVHcloud's clock, shared by all threads: its distance from ours, and when that was learnt."""
 
     delta: int | None = None
     offset: float = 0.0
@@ -86,7 +86,7 @@ class ThreadClient(ovh.Client):  # type: ignore[misc]  # the wrapper is untyped
 
     @property
     def query_id(self) -> str | None:
-        """What identifies the last call for OVHcloud's support."""
+        """The id of the last call, for OVHcloud's support."""
         return None if self.response is None else self.response.headers.get("X-OVH-QUERYID")
 
     @property

@@ -39,13 +39,13 @@ class ReceiverAlerts:
     """Whether the webhook holds all alerts of its group: Alertmanager may cut off some."""
 
     def look_at(self, now: datetime) -> datetime:
-        """Return when to look again at what is muted: a reload may change the time intervals."""
+        """Return when to look at a muted incident again: a reload may change the time intervals."""
         soon = now + _LOOK_AHEAD
         return soon if self.muted_until is None else min(self.muted_until, soon)
 
     @property
     def key(self) -> Key:
-        """What its incident is known by."""
+        """Identifies its incident."""
         return self.receiver.name, self.group_key
 
 

@@ -34,7 +34,7 @@ from notifier.runtime import Runtime
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the alerts of one receiver do to its incident, and who is notified."""
+    """The effect of the alerts of one receiver on its incident, and who is notified."""
 
     part: ReceiverAlerts
     change: Reason
@@ -43,7 +43,7 @@ class Plan:
     pages: tuple[OutgoingText, ...] = ()
     detail: str | None = None
     is_of_webhook: bool = True
-    """Whether the webhook is about the incident: it is not where alerts only move away from it."""
+    """Whether the webhook belongs to the incident: it is not where alerts only move away from it."""
 
 
 def plan(

@@ -44,7 +44,7 @@ def successor(
 def recipients_of(runtime: Runtime, involved: Iterable[PagedRecipient]) -> tuple[Recipient, ...]:
     """Return how to write to those who were paged: contacts at the number they have now.
 
-    A contact that was renamed is found by its number. Whoever left the configuration is left out.
+    A contact that was renamed is found by its number. Contacts that were removed from the configuration are left out.
     """
     configuration, found = runtime.configuration, dict[str, Recipient]()
     by_phone = {recipient.phone: recipient for recipient in runtime.contacts.values()}
@@ -64,10 +64,10 @@ def recipients_of(runtime: Runtime, involved: Iterable[PagedRecipient]) -> tuple
 def update_recipients(
     runtime: Runtime, receiver: Receiver, incident: Incident, involved: Sequence[Recipient], now: datetime
 ) -> Sequence[Recipient]:
-    """Return who is notified of what joins *incident* or repeats, each number once.
+    """Return who is notified of updates and reminders of *incident*, each number once.
 
     The recipients of the current step at *now*, who may have come on call after it was taken, then the holder, then
-    those *involved*, who were paged before. Whoever was removed from the configuration is left out.
+    those *involved*, who were paged before. Contacts that were removed from the configuration are left out.
     """
     steps = runtime.policy(receiver).steps
     last = len(steps) - 1

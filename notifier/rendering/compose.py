@@ -3,7 +3,7 @@
 A template is rendered with as many alerts as fit into the receiver's ``max_parts``; ``more`` holds how
 many did not. Labels and annotations are hostile: they reach the template as plain values, cleaned of
 control characters and of bounded length, and are never read as templates. A template that fails costs
-no page: `compose` falls back on a text of its own and says what failed.
+no page: if a template fails, `compose` returns a built-in text and the failure.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _TITLE_ALERTS = 10
 _GIST = 20
 
 LATE_AFTER = timedelta(minutes=2)
-"""A page that goes out later than this after its webhook says that it is late."""
+"""A page that is sent later than this after its webhook begins with LATE."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +152,7 @@ def from_json(given: Mapping[str, Any]) -> Text:
 
 
 def say_late(text: str, late: timedelta, language: str, max_parts: int) -> str:
-    """Return *text* saying first how late it comes, shortened to the words that then fit."""
+    """Return *text* with a prefix that gives the delay, shortened to the words that fit."""
     return shorten(phrase("late", language, late=brief_duration(late)) + text, max_parts)
 
 
@@ -240,7 +240,7 @@ def _named(alerts: Iterable[ShownAlert]) -> str:
 
 
 def title(message: Notification) -> str:
-    """Return what *message* is about in a few words: names and places of its alerts, and how many more there are."""
+    """Return a short title of *message*: names and places of its alerts, and how many more there are."""
     found = ""
     for shown in range(1, min(len(message.alerts), _TITLE_ALERTS) + 1):
         more = len(message.alerts) - shown + message.unseen

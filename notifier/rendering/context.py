@@ -1,4 +1,4 @@
-"""What a template sees: a notification, and its alerts."""
+"""The context of a template: a notification, and its alerts."""
 
 from __future__ import annotations
 

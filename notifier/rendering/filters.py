@@ -27,7 +27,7 @@ from notifier.sms.encoding import (
 _SITE = ("cluster", "datacenter", "dc", "site", "region", "environment", "env", "namespace")
 
 UNKNOWN_TIME = "?"
-"""What a text says for a time that the sender left out, or that cannot be."""
+"""Replaces a time that is missing or impossible."""
 
 _LONGEST = timedelta(days=3650)
 """A longer duration was computed from a time that is not known."""

@@ -1,4 +1,4 @@
-"""Host names as people read them: short, and several with what they share once."""
+"""Host names as people read them: short, with common parts written once."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def short_host(host: str) -> str:
 
 
 def common_prefix(hosts: Iterable[str]) -> str:
-    """Return *hosts* as one list that says what they share once: ``db-1,2,3``, ``web-a1, mail``.
+    """Return *hosts* as one list with common parts written once: ``db-1,2,3``, ``web-a1, mail``.
 
     A prefix is shared up to where a number begins, by neighbours in the list; each host stands once.
     """

@@ -17,7 +17,7 @@ from notifier.rendering.phrases import phrase
 from notifier.sms.encoding import Encoding, encode, shorten
 
 CONTENT_PTTS = frozenset({28, 29})
-"""The ``ptt`` of OVHcloud for what was taken for spam, and for content that is not permitted."""
+"""The ``ptt`` of OVHcloud for spam, and for content that is not permitted."""
 
 
 class Reduction(IntEnum):
@@ -50,8 +50,8 @@ def reduce(
 
     Args:
         text: the text that was refused.
-        kind: what the message is for.
-        incident: what it is about; without one, as a digest, the words of the text are kept.
+        kind: the purpose of the message.
+        incident: its incident; without one, as a digest, the words of the text are kept.
         reduction: how much is left out.
         language: of the recipient.
         zone: of the recipient, for the time.

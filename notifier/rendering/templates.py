@@ -38,7 +38,7 @@ class Templates:
     """The templates by the names of their files: those of the operator before the shipped ones."""
 
     def __init__(self, files: Mapping[str, Path] | None = None) -> None:
-        """Read and compile *files* and the shipped templates; `problems` says which do not compile."""
+        """Read and compile *files* and the shipped templates; `problems` lists those that do not compile."""
         self.problems: list[Problem] = []
         self.process: TemplateProcess | None = None
         """Where texts are composed; None for this process."""
@@ -106,7 +106,7 @@ class Templates:
         return localised if localised in self._sources else f"{name}.j2"
 
     def render(self, name: str, language: str, context: Mapping[str, Any]) -> str | TemplateFailure:
-        """Render the template *name*, in *language* where there is one for it."""
+        """Render the template *name*, in *language* if there is a file for it."""
         file_name = self._file(name, language)
         template = self._compiled.get(file_name)
         if template is None:

@@ -45,7 +45,7 @@ class Coding(StrEnum):
 
 
 class Encoding(StrEnum):
-    """What a receiver asks for (``encoding:``)."""
+    """The encoding of a receiver (``encoding:``)."""
 
     GSM = "gsm"
     UNICODE = "unicode"
@@ -54,7 +54,7 @@ class Encoding(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """What a text takes: *length* in septets or UTF-16 code units, *parts* of at most *part_length*."""
+    """The size of a text: *length* in septets or UTF-16 code units, *parts* of at most *part_length*."""
 
     coding: Coding
     length: int

@@ -46,7 +46,7 @@ class Database:
             StoreUnavailable: its directory cannot be made or written.
         """
         self.replica = new_id(utc_now())
-        """What this process is known by among those that work on the same database."""
+        """The id of this process among those that work on the same database."""
         self.backend = open_backend(place)
         self.backend.take()
         self._writer = Writer(self.backend, on_opened)
@@ -54,13 +54,13 @@ class Database:
 
     @property
     def name(self) -> str:
-        """What people know it by."""
+        """Its name for people."""
         return self.backend.name
 
     def start(self) -> None:
         """Bring the schema up to date and begin to write.
 
-        A database that cannot be opened now is opened as soon as it can; until then `outage` says why.
+        A database that cannot be opened now is opened as soon as it can; until then `outage` gives the reason.
 
         Raises:
             StoreRefused: the schema is newer than this program.
@@ -73,7 +73,7 @@ class Database:
         self._writer.start()
 
     def stop(self) -> None:
-        """Write what was handed in before, then close."""
+        """Finish the writes that were submitted, then close."""
         self._writer.stop()
         self.backend.engine.dispose()
         self.backend.release()
@@ -102,7 +102,7 @@ class Database:
             raise StoreUnavailable(reason(error)) from error
 
     def listen(self, on_notify: Callable[[str], None]) -> Listener | None:
-        """Return what calls *on_notify* when another process wakes a worker; None where there are no others."""
+        """Return a listener that calls *on_notify* when another process wakes a worker; None if there are no others."""
         return self.backend.listener(on_notify)
 
     def submit(self, operation: Callable[[Connection], T], notifies: Collection[str] = ()) -> Future[T]:

@@ -51,7 +51,7 @@ class Dedupe:
         return [new for new in batch if self.take(new.identity, new.received_at, window)]
 
     def take(self, identity: bytes, received_at: datetime, window: timedelta) -> bool:
-        """Return whether *identity* is no repetition, and if so take it for the last of its scope.
+        """Return whether *identity* is new; if so, remember it as the last of its scope.
 
         It is one if it equals the last of its scope, taken less than *window* before.
         """

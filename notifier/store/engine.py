@@ -1,4 +1,4 @@
-"""What the engines have in common: the revision of the schema, and the meaning of their errors.
+"""Common to both engines: the revision of the schema, and the meaning of their errors.
 
 What differs between them is in `notifier.store.sqlite` and `notifier.store.postgresql`, behind `Backend`.
 """
@@ -59,7 +59,7 @@ class Backend(Protocol):
 
     engine: Engine
     name: str
-    """What people know it by; without a password."""
+    """Its name for people; without a password."""
     is_shared: bool
     """Whether other processes may work on it."""
 
@@ -95,7 +95,7 @@ class Backend(Protocol):
 
 
 def reason(error: BaseException) -> str:
-    """Say in a few words what the database is complaining of, without statement or values."""
+    """Return the database's error in a few words, without statement and values."""
     original = error.orig if isinstance(error, DBAPIError) else error
     diagnosis = getattr(getattr(original, "diag", None), "message_primary", None)
     return " ".join(f"{diagnosis or original}".split()) or type(original).__name__

@@ -18,7 +18,7 @@ from notifier.permissions import Permission, Role
 class Identity:
     """A caller whose credentials are right.
 
-    *user* is the name of a person, *token* that of a program; neither is known where no credentials are asked for.
+    *user* is the name of a person, *token* that of a program; neither is known if no credentials are required.
     """
 
     may: frozenset[Permission]
@@ -36,7 +36,7 @@ class Identity:
 
 
 ANYBODY = Identity(frozenset({Permission.ADMIN}))
-"""Every caller, where no credentials are asked for: only this machine can reach the service then."""
+"""Every caller, if no credentials are required: only this machine can reach the service then."""
 
 
 @dataclass(frozen=True, slots=True)

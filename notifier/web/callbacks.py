@@ -1,4 +1,4 @@
-"""Where OVHcloud calls back. What it says is a hint: what it announces is fetched before it is believed."""
+"""Where OVHcloud calls back. A callback is a hint: what it announces is fetched before it is believed."""
 
 from __future__ import annotations
 

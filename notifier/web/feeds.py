@@ -17,13 +17,13 @@ from notifier.web.api.operations import Endpoints, Refused, in_thread
 from notifier.web.names import any_name
 
 _LONGEST_SHIFT = timedelta(days=400)
-"""Shifts are looked for so far back, since one that began long ago may last still."""
+"""How far back shifts are searched, since a shift that began long ago may still last."""
 _TYPE = "text/calendar; charset=utf-8"
 
 
 @dataclass(frozen=True, slots=True)
 class Feeds:
-    """The handlers, and what they ask."""
+    """The handlers."""
 
     current: Current
     endpoints: Endpoints

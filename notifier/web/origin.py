@@ -14,7 +14,7 @@ def has_nul(request: Request) -> bool:
 
 
 def is_from_a_page(scope: Scope) -> bool:
-    """Whether a browser says which page the request comes from, as all do that post a form."""
+    """Return whether the request names the page that it comes from, as every browser does that posts a form."""
     return any(name in (b"sec-fetch-site", b"origin") for name, _ in scope["headers"])
 
 
@@ -47,7 +47,7 @@ STRANGE = "this service has another name; set global.external_url where people r
 
 
 def is_ours(scope: Scope, own: str | None = None) -> bool:
-    """Whether a request is for a name that nobody else can have had moved here (DNS rebinding).
+    """Return whether the host of a request cannot be a name that somebody else moved here (DNS rebinding).
 
     Such are addresses, ``localhost``, names without a dot, and *own*, the host of `external_url`.
     """

@@ -1,4 +1,4 @@
-"""``POST /alert``: Alertmanager's webhook, answered once what it says is on disk.
+"""``POST /alert``: Alertmanager's webhook, answered once it is on disk.
 
 An ASGI application of its own rather than an endpoint with request and response objects: it is the one
 path that must keep up with a storm.
@@ -38,7 +38,7 @@ _EMPTY: Message = {"type": "http.response.body", "body": b""}
 
 
 class WebhookEndpoint:
-    """Answers 200 once stored, or when it repeats what was stored moments ago."""
+    """Answers 200 once the webhook is stored, or if it repeats one that is."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class WebhookEndpoint:
     ) -> None:
         """Prepare to hand webhooks to *intake*.
 
-        *refusing* says why none is taken: Alertmanager then keeps it, or another replica takes it.
+        *refusing* returns why webhooks are refused: Alertmanager then keeps it, or another replica takes it.
         """
         self._refusing = refusing
         self._current = current

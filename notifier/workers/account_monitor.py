@@ -31,7 +31,7 @@ class AccountMonitor(Worker):
 
     @property
     def problems(self) -> dict[str, str]:
-        """What OVHcloud, or the way to it, is found to lack, by account."""
+        """The problems of each account, or of the network to it."""
         standings = self._accounts.all(self._current.runtime.apis)
         return {name: one.problem for name, one in standings.items() if one.problem is not None}
 
@@ -59,7 +59,7 @@ class AccountMonitor(Worker):
         return None
 
     def _look(self, api: OvhClient) -> str | None:
-        """Return what is wrong with the account of *api*."""
+        """Return the problem of the account of *api*."""
         try:
             api.refresh_clock()
             account, name = api.account(), api.service_name()

@@ -21,7 +21,7 @@ _LONGEST_BACKOFF = timedelta(seconds=10)
 
 
 class Accounts:
-    """What is known of each account. Accounts are called by their names in the configuration."""
+    """The state of each account. Accounts are called by their names in the configuration."""
 
     def __init__(self, current: Current, metrics: Metrics) -> None:
         """Know nothing against any account of *current*; pauses are shown in *metrics*."""
@@ -112,7 +112,7 @@ class Accounts:
         self.show_pauses()
 
     def resume(self, name: str) -> None:
-        """Forget what was against it: it has sent."""
+        """Clear its problems: it has sent."""
         with self._lock:
             health = self._healths.get(name, AccountHealth())
             self._healths[name] = replace(health, paused=None, backs_off_until=None, failures=0)

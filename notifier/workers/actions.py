@@ -1,4 +1,4 @@
-"""What people do about incidents, whichever way they say so: by a reply, a command, the API or a page."""
+"""Actions of people on incidents: by a reply, a command, the API or a page."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class ActionOutcome(StrEnum):
     EXHAUSTED = "exhausted"
     """There is no further step."""
     OVERTAKEN = "overtaken"
-    """It is not any more as whoever acts saw it."""
+    """It has changed since the person saw it."""
 
 
 class Unreachable(Exception):
@@ -111,7 +111,7 @@ class Actions:
 
         The others who were paged are notified, if its receiver wants that. If an *author* acknowledges in the name of
         *by*, then *by* is notified, too.
-        Whoever has it already only has the acknowledgement last longer.
+        If *by* has it already, the acknowledgement lasts longer.
 
         Raises:
             StoreUnavailable: it cannot be written down now.
@@ -129,7 +129,7 @@ class Actions:
         via: Via,
         holds: Callable[[Incident], bool] = lambda incident: True,
     ) -> ActionOutcome:
-        """Have the next step of an incident taken at once, whoever has it, if *holds* is true of it then.
+        """Make the next step of an incident due now, even if it is acknowledged, if *holds* is true of it then.
 
         Raises:
             StoreUnavailable: it cannot be written down now.

@@ -49,7 +49,7 @@ class CalendarWatch(Worker):
         super().wake()
 
     def recall(self) -> None:
-        """Take the copies that were kept, of calendars that were not fetched by this process yet."""
+        """Load the stored copies of calendars that this process has not read yet."""
         for schedule in self._kept():
             calendar = schedule.calendar
             if calendar is None or calendar.fetched_at is not None:

@@ -1,8 +1,7 @@
 """The dispatcher: messages that are due become jobs, and jobs are handed to threads.
 
-Before a call it is written down that the job is about to be sent; after it, how it went. A job of which
-the second is missing (its answer was lost, or the process was killed) is settled by asking OVHcloud for
-its tag before anything is sent again.
+The claim of a job is committed before its call, and the outcome after it. A job without an outcome (its answer was
+lost, or the process was killed) is looked up at OVHcloud by its tag before anything is sent again.
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ class Dispatcher(Worker):
         chance: Callable[[], float] = random.random,
         seconds: Callable[[], float] = elapsed,
     ) -> None:
-        """Prepare to send what is in the store of *context*.
+        """Prepare to send the messages of *context*'s store.
 
         *chance* gives numbers from 0 to 1, for the jitter; *seconds* is a monotonic time.
         """
@@ -78,7 +77,7 @@ class Dispatcher(Worker):
         self._runtime: Runtime | None = None
 
     def work(self) -> float | None:
-        """Hand out what is due to as many threads as there may be."""
+        """Start jobs with the due messages, on as many threads as allowed."""
         now, runtime = self._clock(), self._current.runtime
         self._note_reload(runtime)
         self._note_clock(now)
@@ -295,7 +294,7 @@ class Dispatcher(Worker):
         return Turns(order, fallback if len(runtime.apis) > 1 else (), is_trial=self.paused is not None)
 
     def _report(self, selection: Selection) -> None:
-        """Log and count what was written."""
+        """Log and count the applied selection."""
         for message in selection.expired:
             self._metrics.sms.labels(message.receiver, "expired").inc()
             log.error("message expired", **message_fields(message))

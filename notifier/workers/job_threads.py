@@ -23,7 +23,7 @@ _STOPPED = "was not started: Notifier stopped"
 
 
 class Work(Enum):
-    """What is done with a job: OVHcloud is called, or asked about an earlier call."""
+    """The kinds of work on a job: OVHcloud is called, or asked about an earlier call."""
 
     SEND = "send"
     SETTLE = "settle"

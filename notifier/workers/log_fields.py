@@ -10,7 +10,7 @@ from notifier.store.receipts import Followed
 
 
 def subject_fields(message: Message | Followed) -> dict[str, object]:
-    """Return what *message* is about. All messages of a job have one text, and are about the same."""
+    """Return the subject of *message*. All messages of a job have one text and one subject."""
     return {
         "webhook": message.webhook_id,
         "incident": message.incident_number,
@@ -20,12 +20,12 @@ def subject_fields(message: Message | Followed) -> dict[str, object]:
 
 
 def recipient_fields(message: Message) -> dict[str, object]:
-    """Return who *message* is to."""
+    """Return the recipient of *message*."""
     return {"to": message.contact or mask(message.phone), "phone": mask(message.phone)}
 
 
 def message_fields(message: Message) -> dict[str, object]:
-    """Return what *message* is, what it is about and who it is to."""
+    """Return the ids, the subject and the recipient of *message*."""
     return {
         "message": message.id,
         "notification": message.notification_id,
@@ -35,7 +35,7 @@ def message_fields(message: Message) -> dict[str, object]:
 
 
 def subjects_fields(messages: Sequence[Message]) -> dict[str, object]:
-    """Return what several *messages* are about."""
+    """Return the subjects of several *messages*."""
     return {
         "webhooks": sorted({message.webhook_id for message in messages if message.webhook_id}),
         "incidents": sorted({one.incident_number for one in messages if one.incident_number is not None}),

@@ -1,4 +1,4 @@
-"""What a call to OVHcloud led to, written down, logged and counted."""
+"""The outcomes of calls to OVHcloud: stored, logged and counted."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _AFTER_FAILURE = 0.5  # seconds
 
 
 class Outcomes:
-    """Writes down what jobs led to, on the threads that worked on them."""
+    """Stores the outcomes of jobs, on the threads that worked on them."""
 
     def __init__(self, context: Context, is_stopping: Callable[[], bool]) -> None:
         """Write to the store of *context*, until *is_stopping*."""

@@ -66,7 +66,7 @@ class _Open:
 
 
 class Planner(Worker):
-    """Plans what the intake stored."""
+    """Plans the webhooks that the intake stored."""
 
     name = "planner"
     longest_work = 60.0  # pages wait for it, and it makes no calls

@@ -1,4 +1,4 @@
-"""Replies: read while something is open, understood, and answered where that helps."""
+"""Replies: read while incidents are open, parsed, and answered."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _LONGEST_INTERVAL = timedelta(minutes=10)
 
 
 class ReplyPoller(Worker):
-    """Reads replies and does what they say; each once, whatever happens meanwhile."""
+    """Reads replies and carries them out; each once, whatever happens meanwhile."""
 
     name = "replies"
 
@@ -78,7 +78,7 @@ class ReplyPoller(Worker):
         self.wake()
 
     def work(self) -> float | None:
-        """Read what is new, if there is anything to reply to."""
+        """Read new replies, if there is anything to reply to."""
         taking = self._taking()
         self.keep_accounts([api.name for api in taking])
         every = min((api.settings.replies.poll_interval for api in taking), default=_LONGEST_INTERVAL)

@@ -1,4 +1,4 @@
-"""What a reply asks for: which incidents it is about, what changes, and what is answered."""
+"""The actions of a reply: which incidents it is about, what changes, and what is answered."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ _Act = Callable[[Meaning, Incident], None]
 
 
 class ReplyActions:
-    """Understands replies of people, and prepares what they ask for; nothing is written here."""
+    """Interprets replies and prepares their actions; nothing is written here."""
 
     def __init__(self, context: Context, actions: Actions) -> None:
         """Prepare with the *actions* that commands and pages have, too."""

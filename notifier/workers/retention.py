@@ -1,4 +1,4 @@
-"""Retention: what is older than ``storage.retention`` is deleted, little by little, so that nothing waits for it."""
+"""Retention: deletes rows older than ``storage.retention`` in small portions, so that nothing waits for it."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _FIRST_ROUND = 5.0
 
 
 class Retention(Worker):
-    """Deletes what is too old, every ten minutes."""
+    """Deletes old rows, every ten minutes."""
 
     name = "retention"
 
     def __init__(self, context: Context) -> None:
-        """Prepare to delete what is old."""
+        """Prepare to delete old rows."""
         super().__init__(context, idle=_ROUND)
         self._deleted = 0
         self._is_first = True

@@ -1,4 +1,4 @@
-"""Templates that failed are logged and counted; a built-in text goes out in their place."""
+"""Templates that failed are logged and counted; a built-in text is sent instead."""
 
 from __future__ import annotations
 

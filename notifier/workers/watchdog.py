@@ -1,4 +1,4 @@
-"""The watchdog: calls a dead man's switch of the operator's choice while pages go out."""
+"""The watchdog: calls the operator's dead man's switch while pages are sent."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Watchdog(Worker):
     name = "watchdog"
 
     def __init__(self, context: Context, does_page: Callable[[], bool]) -> None:
-        """Prepare to call while *does_page* is true: while pages go out."""
+        """Prepare to call while *does_page* is true."""
         super().__init__(context, idle=3600.0)
         self._does_page = does_page
         self.problem: str | None = None

@@ -1,4 +1,4 @@
-"""All workers, wired to each other: each wakes others by calling what it was given."""
+"""All workers, wired to each other: they wake each other by callables."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Workers:
 
         Args:
             context: what they work with.
-            does_page: whether pages go out; else the watchdog is not called.
+            does_page: whether pages are sent; otherwise the watchdog is not called.
             chance: gives numbers from 0 to 1, for the jitter of retries.
             seconds: a monotonic time, for the dispatcher.
             monotonic: the same, for the leases of replicas.

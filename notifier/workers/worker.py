@@ -74,7 +74,7 @@ class Worker:
         return not self._thread.is_alive()
 
     def failure(self, now: float) -> str | None:
-        """Return what is wrong at *now* (as `elapsed` gives it); None when all is well.
+        """Return the problem at *now* (as `elapsed` gives it); None when all is well.
 
         It fails, or OVHcloud does not let it read, for `LONGEST_FAILURE`; or one piece of work hangs; or its thread
         has ended before `stop` was called.
@@ -123,7 +123,7 @@ class Worker:
         return _AFTER_FAILURE
 
     def resort(self, page: Callable[[], bool], **about: object) -> bool:
-        """Page with built-in means what keeps failing; return whether that was done.
+        """Send a built-in text for an item that keeps failing; return whether that was done.
 
         *page* returns whether there was anything to page for; *about* names it in the log. A fault here is logged,
         and delays nothing else: it is tried again.

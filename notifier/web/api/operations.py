@@ -40,12 +40,12 @@ class Operation:
 
     Attributes:
         path: as Starlette writes it.
-        summary: what it does, for the OpenAPI document.
+        summary: a short description, for the OpenAPI document.
         handler: runs on a thread of its own.
         takes: the model of the query (GET) or of the JSON body (POST).
         returns: the model of the answer.
-        permission: what the caller must be allowed to do.
-        errors: the statuses besides 401 and 503 with which it may refuse.
+        permission: the permission that the caller needs.
+        errors: the error statuses besides 401 and 503.
     """
 
     path: str

@@ -29,7 +29,7 @@ from notifier.workers.actions import ActionOutcome, Actions, Unreachable, Via
 
 @dataclass(frozen=True, slots=True)
 class ApiRoutes:
-    """The handlers, and what they ask."""
+    """The handlers."""
 
     store: Store
     current: Current

@@ -1,4 +1,4 @@
-"""What the pages read, and what each of them returns."""
+"""What all pages use."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Missing(Exception):
 
 
 class View:
-    """What a page shows: a dataclass, whose fields its template is given."""
+    """The content of a page: a dataclass, whose fields the template gets."""
 
     template: ClassVar[str]
 

@@ -1,4 +1,4 @@
-"""Whether pages go out, and for how long they can."""
+"""The status of delivery, and how long the credits last."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LATE = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class DeliveryStatus:
-    """Whether pages go out: *kind* is good, warn or bad, *word* says it, *reasons* what hinders them."""
+    """The status of delivery: *kind* is good, warn or bad, *word* says it, *reasons* what hinders them."""
 
     kind: str
     word: str
@@ -33,7 +33,7 @@ def delivery_status(
     *,
     is_hindered: bool,
 ) -> DeliveryStatus:
-    """Return whether pages go out.
+    """Return the status of delivery.
 
     Args:
         outage: why webhooks are not taken.
@@ -55,7 +55,7 @@ def delivery_status(
 
 
 def current_status(context: PageContext, now: datetime) -> DeliveryStatus:
-    """Return whether pages go out at *now*."""
+    """Return the status of delivery at *now*."""
     ready = context.readiness()
     waiting = None
     if ready.outage is None:

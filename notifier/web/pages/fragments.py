@@ -1,4 +1,4 @@
-"""What pages show, kept current: rendered once for all tabs that show the same."""
+"""The content of live pages, rendered once for all tabs that show the same."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable
 from concurrent.futures import Executor
 
 REFRESH = 2.0
-"""Seconds for which what was rendered is shown again."""
+"""Seconds for which rendered content is used again."""
 
 
 class Fragments:

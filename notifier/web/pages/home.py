@@ -1,4 +1,4 @@
-"""The first page: the incidents, who is on call, and whether pages go out."""
+"""The first page: the incidents, who is on call, and the status of delivery."""
 
 from __future__ import annotations
 
