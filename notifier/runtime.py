@@ -56,7 +56,7 @@ class Runtime:
     def api_of(self, account: str) -> OvhClient | None:
         """Return the client of the account of that name; None if it is not configured any more.
 
-        What is of no name is of the first.
+        Without a name, it is the first one.
         """
         if not account:
             return self.api
@@ -76,7 +76,7 @@ class Runtime:
         return "" if key is None else reply_code(key, phone, now)
 
     def recipients(self, notify: Iterable[str], now: datetime) -> tuple[Recipient, ...]:
-        """Return the recipients that *notify* (schedules, contacts, numbers) stands for at *now*, each number once.
+        """Return the recipients of *notify* (schedules, contacts, numbers) at *now*, each number once.
 
         A schedule that has a gap then adds nobody; nor does one whose calendar, fetched before a reload,
         names somebody who is no contact any more.

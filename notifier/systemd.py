@@ -31,7 +31,7 @@ def reloading() -> None:
 
 
 def watchdog_interval() -> float | None:
-    """Return after how many seconds to show that the process lives; None where nobody wants to know."""
+    """Return after how many seconds to show that the process lives; None without a watchdog."""
     wanted = os.environ.get("WATCHDOG_USEC", "")
     owner = os.environ.get("WATCHDOG_PID", str(os.getpid()))
     if not wanted.isdecimal() or int(wanted) == 0 or owner != str(os.getpid()):

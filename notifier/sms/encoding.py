@@ -93,7 +93,7 @@ def measure(text: str) -> Size:
 
 
 def clean(text: str) -> str:
-    """Return *text* in its composed form, without what has no place in a message.
+    """Return *text* in its composed form, without characters that have no place in a message.
 
     Control and formatting characters (escapes, bidirectional overrides, zero-width spaces), lone
     surrogates and unassigned code points go; line ends become ``\\n`` and other white space one space.
@@ -123,7 +123,7 @@ def _nearest(char: str) -> str:
 
 
 def transliterate(text: str) -> str:
-    """Return *text* in the GSM alphabet alone: what it has is kept, the rest becomes its nearest letters.
+    """Return *text* in the GSM alphabet alone: its characters are kept, others become their nearest letters.
 
     What has no letters (an emoji, a combining mark without its base) is dropped. The result always
     measures as `Coding.GSM`.

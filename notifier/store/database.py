@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 def open_backend(place: Path | URL) -> Backend:
-    """Return what works on the SQLite file or the PostgreSQL database at *place*; nothing is opened yet.
+    """Return the backend for the SQLite file or the PostgreSQL database at *place*; nothing is opened yet.
 
     Raises:
         StoreRefused: PostgreSQL's driver is not installed.
@@ -37,7 +37,7 @@ class Database:
     """A database, open or waiting to be."""
 
     def __init__(self, place: Path | URL, on_opened: Callable[[Connection], None] = lambda _: None) -> None:
-        """Take the database at *place* for this process, where it is for one alone.
+        """Open the database at *place*; SQLite is locked for this process alone.
 
         *on_opened* may read it first whenever it is opened.
 

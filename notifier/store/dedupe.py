@@ -68,7 +68,7 @@ class Dedupe:
             self._last.pop(_divided(new.identity)[0], None)
 
     def remember(self, connection: Connection) -> None:
-        """Learn from a database just opened what is recent."""
+        """Load recent webhooks from a database that was just opened."""
         newest = connection.execute(NEWEST).scalar()
         self._last.clear()
         if newest is None:

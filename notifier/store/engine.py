@@ -19,7 +19,7 @@ HEAD = "0001"
 
 
 class StoreUnavailable(Exception):
-    """The store cannot be read or written now; the text says why, and it may pass."""
+    """The store cannot be read or written now; the text gives the reason; it may be transient."""
 
 
 class StoreRefused(Exception):
@@ -41,7 +41,7 @@ class Repetitions(Protocol):
         """Undo the taking of *batch*, whose transaction was rolled back."""
 
     def remember(self, connection: Connection) -> None:
-        """Learn from a database just opened what is recent."""
+        """Load recent webhooks from a database that was just opened."""
 
 
 class Listener(Protocol):
@@ -55,7 +55,7 @@ class Listener(Protocol):
 
 
 class Backend(Protocol):
-    """A kind of database: how it is opened, what its errors mean, and what it has of its own."""
+    """A kind of database: how it is opened, the meaning of its errors, and its own features."""
 
     engine: Engine
     name: str
@@ -73,7 +73,7 @@ class Backend(Protocol):
         """Make what must be there before it can be opened."""
 
     def identity(self) -> object:
-        """Return what changes when another database is put in its place."""
+        """Return a value that changes when the database is replaced by another one."""
 
     def is_outage(self, error: DBAPIError) -> bool:
         """Whether the database as a whole is hindered (full, locked, gone), not one statement wrong."""
@@ -82,7 +82,7 @@ class Backend(Protocol):
         """Whether the transaction met another one, and is to be tried again."""
 
     def repetitions(self) -> Repetitions:
-        """Return what recognises repetitions."""
+        """Return the object that recognises repetitions."""
 
     def notify(self, connection: Connection, names: Collection[str]) -> None:
         """Have the workers of these *names* woken wherever they are, once the transaction is done."""
@@ -102,7 +102,7 @@ def reason(error: BaseException) -> str:
 
 
 def revision(engine: Engine) -> str | None:
-    """Return the revision of the schema, None where there is none yet."""
+    """Return the revision of the schema; None if there is none."""
     with engine.connect().execution_options(read_only=True) as connection:
         if not inspect(connection).has_table("alembic_version"):
             return None

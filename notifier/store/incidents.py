@@ -118,7 +118,7 @@ class Incidents:
             return connection.execute(select(func.max(incidents.c.opened_at)).where(UNRESOLVED)).scalar()
 
     def bring_forward(self, now: datetime, ahead: datetime) -> Future[None]:
-        """Have what is due after *ahead* come earlier, by as much as the clock was set back from that to *now*."""
+        """Make times after *ahead* earlier by the amount that the clock was set back, from *ahead* to *now*."""
         back = to_microseconds(ahead) - to_microseconds(now)
         later = incidents.c.version + 1
 
@@ -180,7 +180,7 @@ class Incidents:
             return [to_incident(row) for row in connection.execute(statement)]
 
     def worst(self, limit: int | None = None) -> list[Incident]:
-        """Return up to *limit* incidents that are not over: what nobody has first, the most severe, the newest."""
+        """Return up to *limit* incidents that are not over: open ones first, then the most severe, then the newest."""
         statement = (
             select(*COLUMNS)
             .where(UNRESOLVED)
@@ -191,7 +191,7 @@ class Incidents:
             return [to_incident(row) for row in connection.execute(statement)]
 
     def due(self, now: datetime, limit: int, without: Collection[str] = ()) -> list[Incident]:
-        """Return the incidents of which something is due: a step, or the end of an acknowledgement.
+        """Return the incidents with something due: a step, or the end of an acknowledgement.
 
         Those whose ids are in *without* are left out.
         """
@@ -270,7 +270,7 @@ class Incidents:
 def last_number(latest: Sequence[tuple[str, int]]) -> int:
     """Return the number that was given last, of the *latest* incidents, (id, number), the newest first; 0 for none.
 
-    Those of one moment were given theirs one after the other, and their ids say nothing of the order.
+    Incidents of the same millisecond got their numbers one after the other, and their ids are not in that order.
     """
     together = [number for id_, number in latest if same_moment(id_, latest[0][0])]
     highest, lowest = max(together, default=0), min(together, default=0)

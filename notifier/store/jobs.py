@@ -108,7 +108,7 @@ class JobStore:
         self._database = database
 
     def claim(self, claimed: Sequence[Job]) -> Future[list[Job]]:
-        """Write down that *claimed* are about to be sent; return those whose messages were all still queued."""
+        """Claim the jobs *claimed*, which are about to be sent; return those whose messages were all still queued."""
         return self._database.submit(
             lambda connection: [job for job in claimed if self.claim_in(connection, job)]
         )
@@ -142,7 +142,7 @@ class JobStore:
         return self._database.submit(operation, notifies=("sender",))
 
     def split(self, job: Job, halves: Sequence[Job], error: str) -> Future[list[Job]]:
-        """Write down that *job* was refused, and that *halves* of it are about to be sent in its place.
+        """Record that *job* was refused, and claim *halves* of it instead.
 
         Returns the halves that were claimed; the same when it is run again after its answer was lost.
         """
@@ -323,12 +323,12 @@ class JobStore:
     def free_orphans(self, now: datetime, listing_grace: timedelta) -> Future[int]:
         """Take up the jobs that were being sent by processes that have ended: OVHcloud is to be asked for them.
 
-        Returns how many there are. An answer that there is none such is not believed for *listing_grace*.
+        Returns how many there are. "Not found" is not final for *listing_grace*.
         """
         return self._database.submit(lambda connection: free_orphans(connection, now, listing_grace))
 
     def unsettled(self, now: datetime, limit: int) -> list[Job]:
-        """Return the jobs of which OVHcloud is to be asked now."""
+        """Return the jobs that are to be looked up at OVHcloud now."""
         with self._database.reading() as connection:
             found = connection.execute(_UNSETTLED, {"now": now, "most": limit}).all()
             return [

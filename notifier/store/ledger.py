@@ -98,7 +98,7 @@ class Paged:
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """How many credits were spent, a part counting one where that is not known, and when the first was."""
+    """The credits spent (a part counts as one if its cost is unknown), and when the first was spent."""
 
     credits: float
     since: datetime
@@ -214,7 +214,7 @@ class Ledger:
             return [LedgerMessage(*row) for row in connection.execute(statement)]
 
     def after(self, count: int, before: str | None = None) -> str | None:
-        """Return the id of the last of the next *count* messages from *before* on; None if there are not so many."""
+        """Return the id of the last of the next *count* messages from *before* on; None if there are fewer."""
         statement = select(messages.c.id).order_by(messages.c.id.desc()).offset(count - 1).limit(1)
         if before is not None:
             statement = statement.where(messages.c.id < before)
@@ -271,7 +271,7 @@ class Ledger:
     def waiting_longest(self, now: datetime, late: timedelta) -> LedgerMessage | None:
         """Return the message that waits for longest of those that failed before or should have gone *late* ago.
 
-        What a limit of ours holds is not late.
+        Messages that a limit holds are not late.
         """
         statement = (
             select(*_COLUMNS)

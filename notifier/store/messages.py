@@ -45,7 +45,7 @@ WITH_INCIDENT = (
         incidents.c.webhook_id,
     ).label("webhook_id"),
 )
-"""A message with the state of its incident, and what log lines say of it."""
+"""A message with the state of its incident, and its fields for the log."""
 OF_INCIDENTS = messages.outerjoin(incidents, incidents.c.id == messages.c.incident_id)
 
 

@@ -1,4 +1,4 @@
-"""The outbox: the messages that wait to be sent. A snapshot of it is read, and what was selected is applied.
+"""The outbox: the messages that wait to be sent. Reads a snapshot of it, and applies selections.
 
 A selection is made outside of any transaction. It is applied to those rows alone that are still as they were read,
 and, on a database that replicas share, only as far as nobody else sent what its limits had not counted.
@@ -98,9 +98,9 @@ class Outbox:
             return read_queues(connection, snapshot, phones)
 
     def apply(self, snapshot: Snapshot, selection: Selection) -> Future[Selection]:
-        """Write *selection*, which was made from *snapshot*; return what of it was written.
+        """Write *selection*, which was made from *snapshot*; return the part that was written.
 
-        What others have changed since it was read, or are changing, is left out.
+        Rows that others have changed since, or are changing, are left out.
         """
         return self._database.submit(lambda connection: self._apply(connection, snapshot, selection))
 
@@ -234,7 +234,7 @@ class Outbox:
             return Due(*connection.execute(_NEXT_DUE).one())
 
     def queue(self) -> Queue:
-        """Return what is under way."""
+        """Return the messages under way."""
         counts = (
             select(messages.c.state, func.count(), func.min(messages.c.received_at))
             .where(messages.c.state.in_([sql_literal(state) for state in UNDER_WAY]))
@@ -268,7 +268,7 @@ class Outbox:
 
 
 def _as_read(connection: Connection, chosen: Sequence[Message]) -> set[str]:
-    """Return the ids of those *chosen* that still wait as they were read; their rows are locked."""
+    """Return the ids of the *chosen* messages that still wait unchanged; their rows are locked."""
     by_id = {message.id: message for message in chosen}
     found = set()
     for some in chunks(list(by_id)):

@@ -211,7 +211,7 @@ class _Shared:
         """Forget nothing: the transaction took it back."""
 
     def remember(self, connection: Connection) -> None:
-        """Learn what the table does not know: what was stored before the database was moved here."""
+        """Add to the table: what was stored before the database was moved here."""
         newest = connection.execute(NEWEST).scalar()
         if newest is None or connection.execute(select(last_webhooks.c.scope).limit(1)).first():
             return

@@ -121,7 +121,7 @@ class Followed:
 
 @dataclass(frozen=True, slots=True)
 class ReceiptSeen:
-    """What the receipt of a message says now; *due_at* is when to look again, None when it is final.
+    """The present receipt of a message; *due_at* is when to look again, None when it is final.
 
     *ovh_id* is what it is the receipt of: the message may have been sent again since it was asked for.
     """
@@ -191,7 +191,7 @@ class ReceiptStore:
             )
 
     def write(self, seen: Sequence[ReceiptSeen], now: datetime) -> Future[None]:
-        """Write down what receipts say; what reached nobody has the next step of its incident come at once."""
+        """Store receipts; if a page reached nobody, the next step of its incident is due now."""
 
         def operation(connection: Connection) -> None:
             rows = [

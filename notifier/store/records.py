@@ -1,4 +1,4 @@
-"""What is written to the store and read from it, as values."""
+"""Values that are written to the store and read from it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class NewWebhook(NamedTuple):
     posted_to: str | None
     body: bytes
     group_hash: int = 0
-    """What webhooks of the same group have in common: they are planned in their order."""
+    """Identifies webhooks of the same group: they are planned in their order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class Due(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """What is under way: how many messages in each state, webhooks not yet planned, and since when."""
+    """The work under way: how many messages in each state, webhooks not yet planned, and since when."""
 
     messages: dict[str, int]
     unplanned: int

@@ -1,4 +1,4 @@
-"""Reloads of the configuration: when, who asked for them, and what was wrong."""
+"""Reloads of the configuration: when, by whom, and their errors."""
 
 from __future__ import annotations
 

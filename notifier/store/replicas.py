@@ -80,7 +80,7 @@ class ReplicaStore:
 
 
 def free_orphans(connection: Connection, now: datetime, listing_grace: timedelta) -> int:
-    """Free what belongs to no living replica; return how many jobs are to be asked for."""
+    """Release work that belongs to no living replica; return how many jobs are to be asked for."""
     connection.execute(
         update(webhooks)
         .where(

@@ -1,4 +1,4 @@
-"""Replies: which were read, what they led to, and what was answered."""
+"""Replies: which were read, their outcomes and answers."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class ReplyStore:
         self._database = database
 
     def unread(self, account: str, ids: Collection[int]) -> list[int]:
-        """Return those of the *ids* of *account* that were not read yet, oldest first."""
+        """Return the *ids* of *account* that were not read yet, oldest first."""
         known: set[int] = set()
         with self._database.reading() as connection:
             given = sorted(ids)
@@ -146,7 +146,7 @@ class ReplyStore:
         now: datetime,
         marks: Collection[str] = (),
     ) -> Future[Written]:
-        """Write down *reply* with all that comes of it, or nothing if an incident was changed meanwhile.
+        """Store *reply* with its effects, or nothing if an incident was changed meanwhile.
 
         *marks* are set to *now*. A reply that was written before stays
         as it was, and nothing comes of it again.

@@ -29,7 +29,7 @@ from notifier.store.schema import (
 
 
 class RetentionStore:
-    """The deletion of what is old."""
+    """Deletes old rows."""
 
     def __init__(self, database: Database) -> None:
         """Delete in *database*."""

@@ -71,7 +71,7 @@ class Instant(TypeDecorator[datetime]):
 
 
 class JobState(StrEnum):
-    """What is known of an attempt: under way, its answer lost, or over."""
+    """The state of an attempt: under way, its answer lost, or over."""
 
     SENDING = "sending"
     UNSETTLED = "unsettled"
@@ -329,4 +329,4 @@ attempts = Table(
 )
 
 IS_WAITING = messages.c.state.in_([sql_literal(state) for state in WAITING])
-"""That a message is to be sent, as the partial indexes say it."""
+"""The condition of the partial indexes for messages that are to be sent."""

@@ -1,4 +1,4 @@
-"""Snapshots: what of the outbox the selection of messages needs, as it is read."""
+"""Snapshots: reads the part of the outbox that a selection needs."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def _messages(rows: Iterable[Row[Any]]) -> list[Message]:
 
 
 def read_usage(connection: Connection, limits: Limits, phones: Collection[str], now: datetime) -> Usage:
-    """Return what was sent to *phones*, by accounts with a rate, and in credits, as far as *limits* count it."""
+    """Return the usage of *limits*: messages to *phones* and by accounts with a rate, and credits."""
     by_phone: dict[str, list[datetime]] = {}
     by_account: dict[str, list[datetime]] = {}
     parts, notice_at = 0, None

@@ -168,7 +168,7 @@ class SQLite:
         return False
 
     def repetitions(self) -> Repetitions:
-        """Return what recognises repetitions, in memory: one process stores all webhooks."""
+        """Return the object that recognises repetitions, in memory: one process stores all webhooks."""
         return Dedupe()
 
     def notify(self, connection: Connection, names: Collection[str]) -> None:

@@ -24,7 +24,7 @@ from notifier.store.webhooks import WebhookStore
 class Store(Database):
     """The history of webhooks, incidents, messages and jobs.
 
-    What reads may be called from any thread and raises `StoreUnavailable`; what writes returns a future
+    Reads may be called from any thread and raise `StoreUnavailable`; what writes returns a future
     that is done once it is on disk.
     """
 

@@ -1,4 +1,4 @@
-"""What is remembered by name: times, and the last good copies of calendars."""
+"""Times stored by name: times, and the last good copies of calendars."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Timestamps:
         return self._database.submit(operation)
 
     def take_turn(self, name: str, now: datetime, every: timedelta) -> Future[bool]:
-        """Return whether nobody has taken a turn at *name* within *every*, and if so take it."""
+        """Return whether no replica has done the work *name* within *every*; if so, claim it."""
 
         def operation(connection: Connection) -> bool:
             last = get_timestamp(connection, name)

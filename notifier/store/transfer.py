@@ -22,7 +22,7 @@ Progress = Callable[[str, str, int, int], None]
 
 
 def transfer(source: Backend, target: Backend, progress: Progress = lambda *_: None) -> dict[str, int]:
-    """Copy all of *source* to *target*, which must be empty; return how many rows of which table there were.
+    """Copy all of *source* to *target*, which must be empty; return the number of rows by table.
 
     All of it arrives or nothing does. Afterwards each table is read back on both sides and compared.
 

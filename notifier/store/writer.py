@@ -1,4 +1,4 @@
-"""The one thread that writes: what is handed in while it commits goes into its next transaction together.
+"""The one thread that writes: operations submitted during a commit share its next transaction.
 
 SQLite takes one writer at a time, and each commit costs a flush to the disk. One thread that shares
 commits is both the fastest way to write and the one without waits for locks. On PostgreSQL the threads
@@ -70,7 +70,7 @@ class Writer:
         self._thread.start()
 
     def stop(self) -> None:
-        """Write what was handed in before, then end; what is handed in later fails."""
+        """Finish the submitted operations, then stop; later ones fail."""
         with self._lock:
             self._is_stopped = True
             self._queue.put(None)

@@ -77,7 +77,7 @@ class AccessControl:
 
     @property
     def is_guarded(self) -> bool:
-        """Whether callers must say who they are."""
+        """Return whether callers need credentials."""
         return self._authentication.is_required
 
     def admit_as(self, web: Web) -> None:
@@ -89,7 +89,7 @@ class AccessControl:
 
         Args:
             scope: the request.
-            permission: what the caller must be allowed to do.
+            permission: the permission that the caller needs.
             own: the host, and port, by which people reach this service; None if it is not configured.
         """
         if (refusal := self._refusal(scope, permission, own)) is not None:

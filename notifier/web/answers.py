@@ -1,4 +1,4 @@
-"""What holds for every answer: it is not cached, and it is sent once a small body has been read."""
+"""Common to every answer: it is not cached, and it is sent once a small body has been read."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def build(
     """Return the application.
 
     *reload* reloads the configuration for the user or token of that name, and returns what is wrong with it, if
-    anything. *protects_metrics* says whether metrics ask for credentials.
+    anything. *protects_metrics* returns whether `/metrics` requires credentials.
     """
 
     async def healthy(request: Request) -> Response:  # noqa: ARG001

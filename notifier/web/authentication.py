@@ -88,7 +88,7 @@ class Authentication:
 
     @property
     def is_required(self) -> bool:
-        """Whether callers must say who they are."""
+        """Whether callers need credentials."""
         return bool(self.tokens or self.users)
 
     def known(self, header: bytes) -> Identity | bool:
@@ -110,7 +110,7 @@ class Authentication:
         return False
 
     def verify(self, header: bytes) -> Identity | bool:
-        """Return whose name and password are in *header*, False where they are wrong; slow, for a thread."""
+        """Return the user whose password is in *header*, False if it is wrong; slow, for a thread."""
         import bcrypt  # only where passwords are in use
 
         name, password = _name_and_password(header)
@@ -129,7 +129,7 @@ class Authentication:
         return self._identity(name)
 
     def user_of(self, header: bytes) -> str:
-        """Return the user whose name is in *header*, empty where no user has it."""
+        """Return the user whose name is in *header*, empty if there is no such user."""
         name, _ = _name_and_password(header)
         return name if name in self.users else ""
 

@@ -59,7 +59,7 @@ class Connections:
         """Let there be *most*."""
         self.most = most
         self.tls: ssl.SSLContext | None = None
-        """What secures the next connections; None where they are not secured."""
+        """The TLS context of new connections; None without TLS."""
         self.open: set[Connection] = set()
         self.waiting: dict[Connection, float] = {}
         """Those that wait for their clients, and since when; the longest first."""

@@ -126,7 +126,7 @@ class Accounts:
             self._healths[name] = replace(self._healths.get(name, AccountHealth()), accepted_at=now)
 
     def note_problem(self, name: str, problem: str | None) -> str | None:
-        """Record what the account monitor found; return what it had found before."""
+        """Record what the account monitor found; return the previous problem."""
         with self._lock:
             health = self._healths.get(name, AccountHealth())
             self._healths[name] = replace(health, problem=problem)

@@ -58,7 +58,7 @@ class ActionOutcome(StrEnum):
 
 
 class Unreachable(Exception):
-    """There is nobody of that name to write to; *is_nobody* where it is a schedule that nobody has now."""
+    """There is no such recipient; *is_nobody* if it is a schedule with a gap now."""
 
     def __init__(self, message: str, *, is_nobody: bool = False) -> None:
         """Say why."""
@@ -159,10 +159,10 @@ class Actions:
     def send(self, to: str, text: str, by: str | None = None) -> NewMessage:
         """Have *text* of *by* sent to a contact, to who is on call in a schedule, or to a number; return the message.
 
-        Numbers that are not in the configuration are reached only where it allows that.
+        Numbers that are not in the configuration are refused, unless it allows them.
 
         Raises:
-            Unreachable: there is nobody of that name.
+            Unreachable: there is no such recipient.
             ValueError: the text cannot be sent.
             StoreUnavailable: it cannot be written down now.
         """
@@ -258,7 +258,7 @@ class Actions:
         )
 
     def passing_on(self, incident: Incident, by: str, via: Via, now: datetime) -> IncidentChange | None:
-        """Return what has the next step of *incident* come at once, None if there is none; nothing happens yet."""
+        """Return the change that makes the next step of *incident* due; None if there is none; nothing happens yet."""
         policy = self._current.runtime.policy(receiver_of(self._current.runtime, incident))
         if incident.step >= len(policy.steps):
             return None
@@ -275,7 +275,7 @@ class Actions:
     def closing(
         self, incident: Incident, by: str, via: Via, now: datetime, phone: str | None = None
     ) -> IncidentChange:
-        """Return what resolves *incident* in the name of *by*, who has *phone* if that is known."""
+        """Return the change that closes *incident* for *by*, whose number is *phone* if it is known."""
         return IncidentChange(
             resolved(incident, now),
             events=(Event(Reason.CLOSED, by=by, via=via),),

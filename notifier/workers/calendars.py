@@ -137,6 +137,6 @@ def _at(text: str) -> datetime:
 
 
 def _key(schedule: Schedule) -> str:
-    """Return what a copy is kept under: addresses of calendars are often secrets."""
+    """Return the key of a stored copy: addresses of calendars are often secrets."""
     source = schedule.calendar.source if schedule.calendar is not None else ""
     return blake2b(f"{schedule.zone} {source}".encode(), digest_size=16).hexdigest()

@@ -1,4 +1,4 @@
-"""The delivery of one job: the call to OVHcloud, and what follows from its answer."""
+"""The delivery of one job: the call to OVHcloud, and the consequences of its answer."""
 
 from __future__ import annotations
 

@@ -294,7 +294,7 @@ class Planner(Worker):
 def _sent_once(
     message: NewMessage, part: ReceiverAlerts, sent_texts: dict[tuple[object, ...], str]
 ) -> NewMessage:
-    """Return *message*, merged into an earlier one if that says the same to the same person about this webhook."""
+    """Return *message*, merged into an earlier one with the same text to the same person about this webhook."""
     receiver = part.receiver
     words = (
         message.phone,
@@ -309,7 +309,7 @@ def _sent_once(
 
 
 def _about(stored: StoredWebhook, webhook: Webhook | None) -> dict[str, object]:
-    """Return what names a webhook in the log, with what could be read of it."""
+    """Return the fields of a webhook for the log."""
     names = {alert.labels.get("alertname", "") for alert in webhook.alerts} if webhook is not None else ()
     return {
         "webhook": stored.id,

@@ -54,7 +54,7 @@ REASONS = {
 """What each ``ptt`` of OVHcloud's guides means."""
 
 GIVE_UP = timedelta(hours=76)
-"""A phone that is off is tried for 48 to 72 hours; what has no receipt by then will have none."""
+"""A phone that is off is tried for 48 to 72 hours; a message without a receipt by then will have none."""
 
 _BATCH = 500
 _ONE_BY_ONE = 10
@@ -98,7 +98,7 @@ class ReceiptPoller(Worker):
         self._last: datetime | None = None
 
     def hint(self) -> None:
-        """Ask now: OVHcloud says that something has ended."""
+        """Ask now: OVHcloud reports a new receipt."""
         self._is_hinted = True
         self.wake()
 

@@ -41,7 +41,7 @@ _IDLE_INTERVAL = timedelta(minutes=1)
 """How often they are read at least while no incident is open."""
 _TOO_OLD_TO_ANSWER = timedelta(minutes=15)
 _CONVERSATION = timedelta(hours=48)
-"""For how long a reply to a short number reaches whoever sent from it."""
+"""How long a reply to a short number reaches the account that sent from it."""
 _AFTER_FAILURE = 15.0  # seconds
 _LONGEST_INTERVAL = timedelta(minutes=10)
 
@@ -58,7 +58,7 @@ class ReplyPoller(Worker):
         send: Callable[[], None],
         escalate: Callable[[], None],
     ) -> None:
-        """Prepare to read replies; what they ask for is done by *actions*.
+        """Prepare to read replies; *actions* carries them out.
 
         *send* is called when there are messages to send, *escalate* when a step has come due.
         """
@@ -73,7 +73,7 @@ class ReplyPoller(Worker):
         self._read_at: datetime | None = None
 
     def hint(self) -> None:
-        """Read now: OVHcloud says that there is a reply."""
+        """Read now: OVHcloud reports a new reply."""
         self._is_hinted = True
         self.wake()
 

@@ -1,4 +1,4 @@
-"""The actions of a reply: which incidents it is about, what changes, and what is answered."""
+"""The actions of a reply: its incidents, their changes, and the answers."""
 
 from __future__ import annotations
 
@@ -58,14 +58,14 @@ class Meaning:
     changes: list[IncidentChange] = field(default_factory=list)
     answers: list[str] = field(default_factory=list)
     is_help: bool = False
-    """Whether it is answered with help that nobody asked for."""
+    """Whether the answer is help that was not requested."""
     is_asked_for: bool = False
     """Whether the answer was asked for, and is always given."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Meant:
-    """The incidents that a reply is about; where there are none, or not all, the *outcome* and what to answer."""
+    """The incidents of a reply; if there are none, or not all, the *outcome* and the answer."""
 
     incidents: tuple[Incident, ...]
     outcome: str | None = None

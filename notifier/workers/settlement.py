@@ -116,7 +116,7 @@ class Settlement:
     def find(self, job: Job) -> tuple[Sequence[Ending], Failure | None, bool]:
         """Return which messages of *job* OVHcloud knows: in its history, or else among its pending jobs.
 
-        What was found before a call failed is returned with the failure; last, whether all pending jobs were looked
+        Messages found before a call failed are returned with the failure; last, whether all pending jobs were looked
         at. Where it is not known which account the job went to, all of them are asked.
         """
         runtime = self._context.current.runtime
@@ -131,7 +131,7 @@ class Settlement:
         return matching(job, known), None, is_complete
 
     def look(self, api: OvhClient, job: Job, known: list[Outgoing]) -> bool:
-        """Add to *known* what the account of *api* has of *job*; return whether all of its pending jobs were looked at.
+        """Add the messages of *job* at an account to *known*; return whether all of its pending jobs were looked at.
 
         An account that is shared with other programs may have more of them than are looked at at once. Those of
         others are remembered, so that each look gets further.

@@ -21,7 +21,7 @@ _AFTER_FAILURE = 1.0  # seconds
 
 
 class Worker:
-    """Calls `work` from `start` to `stop`, each time for as long as it says there is more."""
+    """Calls `work` from `start` to `stop`, again at once while it returns 0."""
 
     name = "worker"
     longest_work = 600.0

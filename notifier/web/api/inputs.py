@@ -1,6 +1,6 @@
-"""What the API takes, in the query or in the body; the OpenAPI document is generated from these models.
+"""The input of the API, in the query or in the body; the OpenAPI document is generated from these models.
 
-The first error that pydantic reports becomes a sentence for whoever wrote the request.
+The first error that pydantic reports becomes a sentence for the author of the request.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class InputError(Exception):
-    """A query or a body that cannot be understood; the text says why."""
+    """A query or a body that cannot be understood; the text gives the reason."""
 
 
 def _decimal(value: object) -> object:

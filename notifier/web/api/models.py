@@ -1,4 +1,4 @@
-"""What the API returns; the OpenAPI document is generated from these models."""
+"""The answers of the API; the OpenAPI document is generated from these models."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _rfc3339(instant: datetime) -> str:
 
 
 def _one_of(choices: Iterable[str]) -> object:
-    """Return the schema of a text that is one of *choices*; another one in the database is shown as it is."""
+    """Return the schema of a text that is one of *choices*; another value in the database is shown unchanged."""
     return WithJsonSchema({"type": "string", "enum": list(choices)})
 
 

@@ -1,4 +1,4 @@
-"""An operation of the API: what it takes and returns, and how a request becomes an answer."""
+"""An operation of the API: its input, its answer, and the way from a request to an answer."""
 
 from __future__ import annotations
 
