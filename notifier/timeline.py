@@ -14,6 +14,24 @@ from notifier.store.ledger import Attempt, FailedAttempt, LedgerMessage, Message
 _MOST_FAILURES = 3
 """The number of failed attempts that an incident's timeline shows of a message."""
 
+
+def _how(event: HappenedEvent, means: str) -> str:
+    """Return by whom *event* was caused, by which *means*, and its details, as far as they are known."""
+    by = f" by {event.by}" if event.by else ""
+    via = f" {means}" if event.via else ""
+    detail = f": {event.detail}" if event.detail else ""
+    return f"{by}{via}{detail}"
+
+
+def _limit(message: LedgerMessage) -> str:
+    """Return the key of the limit that held *message*."""
+    return "limits.credits" if message.held_for == Hold.CREDITS else "limits.per_contact"
+
+
+def _lost_answer(error: str) -> str:
+    return f"no answer ({error}); OVHcloud had accepted it"
+
+
 # -- of a message -------------------------------------------------------------------------------------------
 
 
@@ -28,14 +46,13 @@ class Line:
 
 def message_timeline(details: MessageDetails) -> list[Line]:
     """Return what happened to a message, and to its incident, in order."""
-    message, sent = details.message, details.digest or details.message
+    message, sent = details.message, details.sent
     lines = _origin(details)
     if message.author is not None:
         lines.append(Line(message.created_at, "requested", f"by {message.author}"))
     lines.append(Line(message.created_at, "rendered", _rendered(message)))
     if message.held_for is not None:
-        limit = "limits.credits" if message.held_for == Hold.CREDITS else "limits.per_contact"
-        lines.append(Line(message.created_at, "held", f"by {limit}"))
+        lines.append(Line(message.created_at, "held", f"by {_limit(message)}"))
     if details.digest is not None:
         lines.append(Line(sent.created_at, "merged", f"into the digest {sent.id}: {sent.text}"))
     for attempt in details.attempts:
@@ -48,10 +65,8 @@ def message_timeline(details: MessageDetails) -> list[Line]:
             lines.append(Line(attempt.answered_at, "answered", answer))
     lines += _ending(sent)
     for event in details.events:
-        by = f" by {event.by}" if event.by else ""
-        via = f" via {event.via}" if event.via else ""
-        detail = f": {event.detail}" if event.detail else ""
-        lines.append(Line(event.at, f"incident {event.kind}", f"{by}{via}{detail}".strip(" :")))
+        how = _how(event, f"via {event.via}")
+        lines.append(Line(event.at, f"incident {event.kind}", how.strip(" :")))
     return sorted(lines, key=lambda line: line.at)
 
 
@@ -82,7 +97,7 @@ def _answer(attempt: Attempt, message: LedgerMessage) -> str:
     is_accepted = message.ovh_id is not None and message.tag == attempt.tag
     if attempt.error is None:
         return "accepted"
-    return f"no answer ({attempt.error}); OVHcloud had accepted it" if is_accepted else attempt.error
+    return _lost_answer(attempt.error) if is_accepted else attempt.error
 
 
 def _ending(message: LedgerMessage) -> list[Line]:
@@ -170,10 +185,8 @@ def incident_timeline(history: IncidentHistory) -> list[Entry]:
     entries = []
     for event in history.events:
         what = _EVENTS.get(event.kind, event.kind)
-        by = f" by {event.by}" if event.by else ""
-        via = f" {_VIA.get(event.via, event.via)}" if event.via else ""
-        detail = f": {event.detail}" if event.detail else ""
-        entries.append(Entry(event.at, f"event {event.kind}", f"{what}{by}{via}{detail}"))
+        how = _how(event, _VIA.get(event.via or "", event.via or ""))
+        entries.append(Entry(event.at, f"event {event.kind}", what + how))
     for message in history.messages:
         to = message.contact or history.mask(message.phone)
         what = f"{_KINDS.get(message.kind, message.kind)} to {to}"
@@ -200,8 +213,7 @@ def _outcomes(message: LedgerMessage, history: IncidentHistory) -> Iterable[Outc
     for one in failures[-_MOST_FAILURES:]:
         error = history.hide(one.error)
         if one.is_accepted:
-            text = f"no answer ({error}); OVHcloud had accepted it"
-            yield Outcome("other", text, one.at)
+            yield Outcome("other", _lost_answer(error), one.at)
         else:
             is_settling = sent.state == MessageState.UNSETTLED and one is failures[-1]
             text = "no answer" if is_settling else "attempt failed"
@@ -220,10 +232,8 @@ def _present_state(sent: LedgerMessage, hide: Callable[[str], str]) -> Iterable[
     elif sent.state == MessageState.WITHDRAWN:
         yield Outcome("other", "withdrawn: not needed any more", sent.finished_at)
     elif sent.state == MessageState.HELD:
-        limit = (
-            "credits (limits.credits)" if sent.held_for == Hold.CREDITS else "a digest (limits.per_contact)"
-        )
-        yield Outcome("other", f"held: waits for {limit}")
+        awaited = "credits" if sent.held_for == Hold.CREDITS else "a digest"
+        yield Outcome("other", f"held: waits for {awaited} ({_limit(sent)})")
     elif sent.state == MessageState.QUEUED:
         yield Outcome("bad" if sent.error else "other", f"waits to be sent{reason}")
     elif sent.state == MessageState.SENDING:

@@ -26,18 +26,26 @@ def reply_code(key: bytes, phone: str, now: datetime) -> str:
     return "".join(_LETTERS[byte % len(_LETTERS)] for byte in digest[:2])
 
 
+def _good_codes(key: bytes, phone: str, at: datetime) -> set[str]:
+    """Return the codes that a reply of *phone* may hold at *at*: those of the day and of the day before."""
+    return {reply_code(key, phone, day) for day in (at, at - timedelta(days=1))}
+
+
 def without_code(text: str, key: bytes, phone: str, at: datetime) -> tuple[str, bool]:
     """Return *text*, written at *at* by who has *phone*, without codes, and whether the one that it held is theirs.
 
     A code follows a number (``7KP``, ``#7 kp``) or stands alone (``ok KP``).
     """
-    codes = {reply_code(key, phone, day) for day in (at, at - timedelta(days=1))}
+    codes = _good_codes(key, phone, at)
     given = {code.upper() for code in _CODE.findall(text)}
     # One alone: a reply may not hold guesses.
     return _CODE.sub(" ", text), len(given) == 1 and given <= codes
 
 
 def hide_codes(text: str, key: bytes, phone: str, times: Iterable[datetime]) -> str:
-    """Return *text* with the codes replaced that who has *phone* had at *times*."""
-    codes = {reply_code(key, phone, at) for at in times}
+    """Return *text* with the codes replaced that a reply of *phone* may hold at *times*.
+
+    A digest may quote pages of the day before, with their codes.
+    """
+    codes = {code for at in times for code in _good_codes(key, phone, at)}
     return re.sub(rf"(?<![^\W\d_])({'|'.join(codes)})(?![^\W\d_])", "··", text) if codes else text

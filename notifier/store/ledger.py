@@ -134,6 +134,11 @@ class MessageDetails:
     incident: Incident | None
     events: tuple[HappenedEvent, ...]
 
+    @property
+    def sent(self) -> LedgerMessage:
+        """The message that is sent for it: the digest that it was merged into, or itself. The attempts are its."""
+        return self.digest or self.message
+
 
 _COLUMNS = tuple(messages.c[field.name] for field in fields(LedgerMessage))
 

@@ -15,9 +15,9 @@ def concealed(runtime: Runtime, message: LedgerMessage) -> LedgerMessage:
 
 
 def concealed_details(runtime: Runtime, details: MessageDetails) -> MessageDetails:
-    """Return *details* with the reply codes of its message and of each attempt hidden."""
+    """Return *details* with the reply codes of its messages and of each attempt hidden."""
     attempts = tuple(
-        replace(attempt, text=_without_codes(runtime, details.message, attempt.text))
+        replace(attempt, text=_without_codes(runtime, details.sent, attempt.text))
         for attempt in details.attempts
     )
     merged = tuple(concealed(runtime, message) for message in details.merged)

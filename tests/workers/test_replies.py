@@ -21,7 +21,7 @@ from notifier.alertmanager.silences import AlertmanagerApi, SilenceRefused, make
 from notifier.clock import elapsed
 from notifier.emulator import Emulator, Fault, FaultKind
 from notifier.incidents.lifecycle import IncidentState
-from notifier.incidents.reply_codes import MOST_WRONG
+from notifier.incidents.reply_codes import MOST_WRONG, hide_codes, reply_code
 from notifier.store.schema import replies
 from notifier.workers.actions import Via
 from notifier.workers.receipts import GIVE_UP, next_look
@@ -30,6 +30,7 @@ from tests.support.clock import Hand
 from tests.support.files import ALICE, BOB, Files
 from tests.support.pager import Pager
 from tests.support.postgres import both_engines
+from tests.support.processes import wait_for
 from tests.support.service import Phones, Running
 from tests.support.team import CAROL, firing, later, over, team, the_incident, told
 from tests.support.webhooks import alert, webhook
@@ -586,7 +587,11 @@ def test_reply_codes_are_shown_to_nobody(files: Files, run: Callable[..., Runnin
     running.post(webhook(alert("A")))
     code = re.search(r"#1([A-Z]{2})", phones.wait(1)[0].message)[1]
     (message,) = json.loads(running.get("/api/v1/messages"))["items"]
-    until(lambda: json.loads(running.get(f"/api/v1/messages/{message['id']}"))["tries"])
+    wait_for(
+        lambda: json.loads(running.get(f"/api/v1/messages/{message['id']}"))["tries"],
+        "it does not come to pass",
+        seconds=20,
+    )
     for path in (
         "/messages",
         "/incidents/1",
@@ -597,6 +602,15 @@ def test_reply_codes_are_shown_to_nobody(files: Files, run: Callable[..., Runnin
         shown = running.get(path)
         assert "#1·· " in shown or "#1\\u00b7\\u00b7 " in shown, path
         assert f"#1{code}" not in shown, path
+
+
+def test_the_code_of_the_day_before_is_hidden_as_well() -> None:
+    """A digest that is sent after midnight may quote a page of the evening, whose code is still good."""
+    key, midnight = b"key", datetime(2026, 11, 23, tzinfo=UTC)
+    old, new = (reply_code(key, ALICE, midnight + timedelta(hours=hours)) for hours in (-1, 1))
+    text = f"FIRING #1{old} A; FIRING #2{new} B"
+    assert old != new
+    assert hide_codes(text, key, ALICE, [midnight + timedelta(hours=1)]) == "FIRING #1·· A; FIRING #2·· B"
 
 
 def test_with_require_code_a_reply_must_hold_the_letters_of_the_page(
@@ -994,9 +1008,17 @@ def test_callbacks_are_hints(
     assert requests.get(f"{running.url}/ovh/receipt/hush-hush?id=1&ptt=5", timeout=10).status_code == 200
     emulator.emulation.delivery_delay = 0
     emulator.call_back()
-    until(lambda: running.metric('notifier_sms_delivery_total{outcome="delivered",receiver="ops"}') == 1)
+    wait_for(
+        lambda: running.metric('notifier_sms_delivery_total{outcome="delivered",receiver="ops"}') == 1,
+        "it does not come to pass",
+        seconds=20,
+    )
     emulator.reply(ALICE, "ok")
-    until(lambda: running.metric('notifier_incidents{receiver="ops",state="acknowledged"}') == 1)
+    wait_for(
+        lambda: running.metric('notifier_incidents{receiver="ops",state="acknowledged"}') == 1,
+        "it does not come to pass",
+        seconds=20,
+    )
 
 
 def test_of_many_callbacks_one_a_second_is_passed_on(
@@ -1009,17 +1031,10 @@ def test_of_many_callbacks_one_a_second_is_passed_on(
     running = run(files.write(ovh={"callback_secret": "hush-hush"}))
     for _ in range(100):
         assert requests.get(f"{running.url}/ovh/receipt/hush-hush", timeout=10).status_code == 200
-    until(lambda: len(hints) >= 2)  # the last one is passed on, too, a second after the first
+    wait_for(
+        lambda: len(hints) >= 2, "it does not come to pass", seconds=20
+    )  # the last one is passed on, too, a second after the first
     assert all(after - before > 0.1 for before, after in itertools.pairwise(hints))
-
-
-def until(condition: Any) -> None:
-    import time
-
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, "it does not come to pass"
-        time.sleep(0.05)
 
 
 def test_a_reply_that_keeps_failing_is_given_up_and_delays_no_other(

@@ -32,8 +32,7 @@ def planned(pager: Pager, *names: Any) -> None:
 
 def put_all(pager: Pager, state: Any, **values: Any) -> None:
     """Put all messages into *state*."""
-    statement = messages.update().values(state=state, **values)
-    pager.store.submit(lambda connection: connection.execute(statement).rowcount).result(10)
+    pager.write(messages.update().values(state=state, **values))
 
 
 def selected(pager: Pager) -> Any:
