@@ -34,14 +34,14 @@ _CHANGE = (
     .values({column.name: bindparam(column.name) for column in incidents.c if column.name not in _FIXED})
 )
 _ADD_EVENTS = insert(events)
-_other = messages.alias("other")
+_OTHER = messages.alias("other")
 _WITHDRAW = (
     update(messages)
     .where(
         messages.c.incident_id == bindparam("incident"),
         messages.c.kind.in_(PAGING),
         IS_WAITING,
-        ~exists().where(_other.c.merged_into == messages.c.id),  # it pages for another incident, too
+        ~exists().where(_OTHER.c.merged_into == messages.c.id),  # it pages for another incident, too
     )
     .values(state=MessageState.WITHDRAWN, finished_at=bindparam("now"))
 )
@@ -116,8 +116,7 @@ def escalate_now(connection: Connection, message_ids: Collection[str], now: date
     _page_update(connection, is_failed, now)
 
 
-_PAGES = messages.alias("other")
-_OF_INCIDENT = (_PAGES.c.incident_id == incidents.c.id) & _PAGES.c.kind.in_(PAGING)
+_OF_INCIDENT = (_OTHER.c.incident_id == incidents.c.id) & _OTHER.c.kind.in_(PAGING)
 _IS_OPEN = incidents.c.state == IncidentState.OPEN
 _IS_EXPIRED = messages.c.state == MessageState.EXPIRED
 
@@ -139,7 +138,7 @@ def _make_due(connection: Connection, now: datetime, *where: ColumnElement[bool]
 def _restart(connection: Connection, is_failed: ColumnElement[bool], now: datetime) -> None:
     is_under_way_or_sent = exists().where(
         _OF_INCIDENT,
-        or_(_PAGES.c.ovh_id.is_not(None), _PAGES.c.state.not_in((*FAILED, MessageState.WITHDRAWN))),
+        or_(_OTHER.c.ovh_id.is_not(None), _OTHER.c.state.not_in((*FAILED, MessageState.WITHDRAWN))),
     )
     _make_due(
         connection,
@@ -154,9 +153,9 @@ def _restart(connection: Connection, is_failed: ColumnElement[bool], now: dateti
 def _take_next_step(connection: Connection, is_failed: ColumnElement[bool], now: datetime) -> None:
     is_reached = exists().where(
         _OF_INCIDENT,
-        _PAGES.c.kind == Kind.PAGE,
-        _PAGES.c.step == incidents.c.steps_taken,
-        _PAGES.c.state.not_in(FAILED),
+        _OTHER.c.kind == Kind.PAGE,
+        _OTHER.c.step == incidents.c.steps_taken,
+        _OTHER.c.state.not_in(FAILED),
     )
     is_later = incidents.c.due_at > now
     _make_due(connection, now, _of_failed(Kind.PAGE, is_failed), _IS_OPEN, is_later, ~is_reached)
@@ -174,10 +173,10 @@ def _take_next_step(connection: Connection, is_failed: ColumnElement[bool], now:
 
 def _page_update(connection: Connection, is_failed: ColumnElement[bool], now: datetime) -> None:
     has_reached_somebody = exists().where(  # another message of the same update
-        _PAGES.c.incident_id == messages.c.incident_id,
-        _PAGES.c.kind == Kind.UPDATE,
-        _PAGES.c.created_at == messages.c.created_at,
-        _PAGES.c.state.not_in(FAILED),
+        _OTHER.c.incident_id == messages.c.incident_id,
+        _OTHER.c.kind == Kind.UPDATE,
+        _OTHER.c.created_at == messages.c.created_at,
+        _OTHER.c.state.not_in(FAILED),
     )
     _make_due(
         connection,

@@ -58,26 +58,25 @@ class PagedIncidents:
         wanted = incidents.c.state.in_(states)
         with self._database.reading() as connection:
             numbers = _numbers(connection, person)
-        page = (
-            select(messages.c.id, messages.c.incident_id)
-            .where(
-                messages.c.phone.in_(numbers),
-                messages.c.sent_at <= before,
-                messages.c.kind.in_((*PAGING, Kind.DIGEST)),
-                messages.c.state.in_(_SEEN),
-                or_(
-                    exists().where(incidents.c.id == messages.c.incident_id, wanted),
-                    exists().where(
-                        _MERGED.c.merged_into == messages.c.id,
-                        incidents.c.id == _MERGED.c.incident_id,
-                        wanted,
+            page = (
+                select(messages.c.id, messages.c.incident_id)
+                .where(
+                    messages.c.phone.in_(numbers),
+                    messages.c.sent_at <= before,
+                    messages.c.kind.in_((*PAGING, Kind.DIGEST)),
+                    messages.c.state.in_(_SEEN),
+                    or_(
+                        exists().where(incidents.c.id == messages.c.incident_id, wanted),
+                        exists().where(
+                            _MERGED.c.merged_into == messages.c.id,
+                            incidents.c.id == _MERGED.c.incident_id,
+                            wanted,
+                        ),
                     ),
-                ),
+                )
+                .order_by(messages.c.sent_at.desc(), messages.c.id.desc())
+                .limit(1)
             )
-            .order_by(messages.c.sent_at.desc(), messages.c.id.desc())
-            .limit(1)
-        )
-        with self._database.reading() as connection:
             last = connection.execute(page).first()
             if last is None:
                 return []
@@ -97,36 +96,36 @@ class PagedIncidents:
         carrier = messages.alias("carrier")
         with self._database.reading() as connection:
             numbers = _numbers(connection, person)
-        is_sent = messages.c.state.in_(_SEEN) & (messages.c.sent_at <= before)
-        is_merged = (messages.c.state == MessageState.MERGED) & exists().where(
-            carrier.c.id == messages.c.merged_into, carrier.c.state.in_(_SEEN), carrier.c.sent_at <= before
-        )
-        page = exists().where(
-            messages.c.incident_id == incidents.c.id,
-            messages.c.phone.in_(numbers),
-            messages.c.kind.in_(PAGING),
-            or_(is_sent, is_merged),
-        )
-        statement = (
-            select(*COLUMNS)
-            .where(UNRESOLVED, incidents.c.state == IncidentState.OPEN, page)
-            .order_by(incidents.c.id.desc())
-        )
-        with self._database.reading() as connection:
+            is_sent = messages.c.state.in_(_SEEN) & (messages.c.sent_at <= before)
+            is_merged = (messages.c.state == MessageState.MERGED) & exists().where(
+                carrier.c.id == messages.c.merged_into,
+                carrier.c.state.in_(_SEEN),
+                carrier.c.sent_at <= before,
+            )
+            page = exists().where(
+                messages.c.incident_id == incidents.c.id,
+                messages.c.phone.in_(numbers),
+                messages.c.kind.in_(PAGING),
+                or_(is_sent, is_merged),
+            )
+            statement = (
+                select(*COLUMNS)
+                .where(UNRESOLVED, incidents.c.state == IncidentState.OPEN, page)
+                .order_by(incidents.c.id.desc())
+            )
             return [to_incident(row) for row in connection.execute(statement)]
 
     def paged_with(self, incident: Incident, person: Recipient) -> list[Incident]:
         """Return *incident*, and those that *person* was paged for by the same messages."""
         with self._database.reading() as connection:
             numbers = _numbers(connection, person)
-        own = select(messages.c.id).where(
-            messages.c.incident_id == incident.id,
-            messages.c.phone.in_(numbers),
-            messages.c.kind.in_(PAGING),
-        )
-        # One text may serve several receivers of a group. Such messages are merged into the same digest.
-        digests = select(messages.c.merged_into).where(messages.c.id.in_(own))
-        with self._database.reading() as connection:
+            own = select(messages.c.id).where(
+                messages.c.incident_id == incident.id,
+                messages.c.phone.in_(numbers),
+                messages.c.kind.in_(PAGING),
+            )
+            # One text may serve several receivers of a group. Such messages are merged into the same digest.
+            digests = select(messages.c.merged_into).where(messages.c.id.in_(own))
             merged = connection.execute(
                 select(*COLUMNS)
                 .distinct()
