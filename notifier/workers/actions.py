@@ -102,12 +102,11 @@ class Actions:
         incident_id: str,
         by: str,
         via: Via,
-        phone: str | None = None,
         holds: Callable[[Incident], bool] = lambda incident: True,
         *,
         author: str | None = None,
     ) -> ActionOutcome:
-        """Put an incident into the hands of *by*, who has *phone* if that is known, if *holds* is true of it then.
+        """Put an incident into the hands of *by*, a contact or a user, if *holds* is true of it then.
 
         The others who were paged are notified, if its receiver wants that. If an *author* acknowledges in the name of
         *by*, then *by* is notified, too.
@@ -117,6 +116,8 @@ class Actions:
             StoreUnavailable: it cannot be written down now.
         """
         now = self._clock()
+        contact = self._current.runtime.contacts.get(by)
+        phone = contact.phone if contact is not None else None
         outcome = self._change(
             incident_id, now, lambda one: self.acknowledgement(one, by, via, phone, now, author), holds
         )

@@ -14,6 +14,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    TypeAdapter,
     ValidationError,
     WithJsonSchema,
 )
@@ -109,7 +110,7 @@ def _given(value: object) -> object:
 _OptionalName = Annotated[
     _Name | None,
     BeforeValidator(_given),
-    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": LONGEST_NAME, "pattern": r"\S"}),
+    WithJsonSchema(TypeAdapter(_Name).json_schema()),
 ]
 
 

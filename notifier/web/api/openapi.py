@@ -6,6 +6,7 @@ do not use JSON models, and are described here.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
@@ -199,8 +200,9 @@ _BESIDE: Json = {
 }
 
 
-def document(operations: Sequence[Operation]) -> Json:
-    """Return the description of *operations*, and of the paths beside them."""
+@functools.cache
+def document(operations: tuple[Operation, ...]) -> Json:
+    """Return the description of *operations*, and of the paths beside them; it is made at the first call."""
     paths: Json = {**_BESIDE}
     for operation in operations:
         paths[operation.path] = {operation.method.lower(): _of_operation(operation)}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -26,6 +27,8 @@ from notifier.web.api.operations import Endpoints, Operation, Refused
 from notifier.web.concealment import concealed, concealed_details
 from notifier.workers.actions import ActionOutcome, Actions, Unreachable, Via
 
+T = TypeVar("T", Incident, LedgerMessage)
+
 
 @dataclass(frozen=True, slots=True)
 class ApiRoutes:
@@ -41,10 +44,9 @@ class ApiRoutes:
 
     def routes(self) -> list[Route]:
         """Return the paths of the API."""
-        described = document(OPERATIONS)
 
         async def describe(request: Request) -> Response:  # noqa: ARG001 (a handler is given the request)
-            return JSONResponse(described)
+            return JSONResponse(document(OPERATIONS))
 
         return [
             *(self.endpoints.route(operation, self) for operation in OPERATIONS),
@@ -55,10 +57,9 @@ class ApiRoutes:
 
     def incidents(self, _: Request, query: inputs.IncidentQuery) -> models.Incidents:
         """List incidents, newest first."""
-        states = [state.value for state in query.state]
-        found = self.store.incidents.page(query.limit + 1, query.cursor, states or None)
-        items = [models.Incident.of(incident) for incident in found[: query.limit]]
-        return models.Incidents(items=items, next=items[-1].id if len(found) > query.limit else None)
+        found = self.store.incidents.page(query.limit + 1, query.cursor, query.state or None)
+        items, following = _cut(found, query.limit)
+        return models.Incidents(items=[models.Incident.of(one) for one in items], next=following)
 
     def incident(self, request: Request, _: inputs.NoInput) -> models.IncidentDetails:
         """Return one incident."""
@@ -74,14 +75,8 @@ class ApiRoutes:
         """Acknowledge an incident for a contact or the authenticated user."""
         incident = self._unresolved(request)
         by, author = self._author(request, given.by)
-        contact = self.current.runtime.contacts.get(by)
         outcome = self.actions.acknowledge(
-            incident.id,
-            by,
-            Via.API,
-            contact.phone if contact is not None else None,
-            lambda now: given.take or now.holder in (None, by),
-            author=author,
+            incident.id, by, Via.API, lambda now: given.take or now.holder in (None, by), author=author
         )
         return self._acted(incident, outcome)
 
@@ -138,10 +133,9 @@ class ApiRoutes:
 
     def messages(self, _: Request, query: inputs.MessageQuery) -> models.Messages:
         """List messages, newest first."""
-        states = [state.value for state in query.state]
-        found = self.store.ledger.page(query.limit + 1, query.cursor, states, query.receiver)
-        items = [self._shown(message) for message in found[: query.limit]]
-        return models.Messages(items=items, next=items[-1].id if len(found) > query.limit else None)
+        found = self.store.ledger.page(query.limit + 1, query.cursor, query.state, query.receiver)
+        items, following = _cut(found, query.limit)
+        return models.Messages(items=[self._shown(one) for one in items], next=following)
 
     def message(self, request: Request, _: inputs.NoInput) -> models.MessageDetails:
         """Return one message."""
@@ -184,6 +178,12 @@ class ApiRoutes:
                 raise Refused(400, "until must be after at, and at most 400 days after it")
             shifts += [schedule.at(start)] if end is None else schedule.shifts(start, end)
         return models.Shifts(items=[models.Shift.of(shift) for shift in shifts], next=None)
+
+
+def _cut(found: Sequence[T], limit: int) -> tuple[Sequence[T], str | None]:
+    """Return up to *limit* of the items *found*, and the cursor of those that follow; None at the end."""
+    items = found[:limit]
+    return items, items[-1].id if len(found) > limit else None
 
 
 def _instant(name: str, given: str | None, schedule: Schedule) -> datetime | None:

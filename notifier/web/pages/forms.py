@@ -17,7 +17,7 @@ from notifier.workers.actions import ActionOutcome, Actions, Via
 
 
 def _is_held_as_seen(incident: Incident, by: str, values: Mapping[str, str]) -> bool:
-    """Whether the holder of *incident* is nobody, *by*, or the one whom the page showed."""
+    """Return whether nobody has *incident*, or *by* has it, or the person that the page named."""
     return incident.holder in (None, by, values.get("holder", incident.holder))
 
 
@@ -61,10 +61,8 @@ class Forms:
         return answer
 
     def _acknowledge(self, incident: Incident, by: str, values: Mapping[str, str]) -> str:
-        contact = self._context.current.runtime.contacts.get(by)
-        phone = contact.phone if contact is not None else None
         outcome = self._actions.acknowledge(
-            incident.id, by, Via.WEB, phone, lambda now: _is_held_as_seen(now, by, values)
+            incident.id, by, Via.WEB, lambda now: _is_held_as_seen(now, by, values)
         )
         return {ActionOutcome.DONE: "ack", ActionOutcome.OVERTAKEN: "taken"}.get(outcome, "resolved")
 
