@@ -95,11 +95,6 @@ class Web(Section):
         """The port to bind; 0 lets the system choose."""
         return int(self.listen_address.rpartition(":")[2])
 
-    @property
-    def has_credentials(self) -> bool:
-        """Return whether callers need credentials."""
-        return self.bearer_token is not None or bool(self.tokens or self.basic_auth_users or self.users)
-
 
 def listen_url(web: Web, port: int | None = None) -> str:
     """Return the URL of the service that listens as configured in *web*."""

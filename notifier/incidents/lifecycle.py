@@ -136,7 +136,7 @@ class Reason(StrEnum):
     RESOLVED = "resolved"
     NOTHING = "nothing"
     """A resolution of alerts of which no incident is open."""
-    UNMUTED = "heard"
+    UNMUTED = "heard"  # the value is stored in databases
     """The first page after a mute."""
     ESCALATED = "escalated"
     REOPENED = "reopened"

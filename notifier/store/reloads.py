@@ -1,4 +1,4 @@
-"""Reloads of the configuration: when, by whom, and their errors."""
+"""Reloads of the configuration: the time, who requested it, and the errors."""
 
 from __future__ import annotations
 

@@ -109,10 +109,11 @@ class HomePage:
 
     def _accounts(self, now: datetime) -> list[AccountCredits]:
         monitor, spent, shown = self._context.account, self._spending(now), []
+        empty = monitor.empty()
         for name, api in self._context.current.runtime.apis.items():
             left = monitor.credits.get(name)
             last = lasts(left, spent.get(api.account_name), now, _RATE_OVER)
-            shown.append(AccountCredits(name, left, last, is_empty=name in monitor.empty()))
+            shown.append(AccountCredits(name, left, last, is_empty=name in empty))
         return shown
 
     def _spending(self, now: datetime) -> Mapping[str, Spent]:
