@@ -1,6 +1,6 @@
 """The files that come with the program: configuration to copy, and the SMS templates.
 
-In a checkout they are beside the package, in a wheel inside of it.
+In a checkout they are beside the package, in a wheel inside it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Health: whether webhooks are accepted and pages are sent, and what hinders them."""
+"""Health: whether webhooks are accepted and pages are sent, and the reasons if not."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _STUCK = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """Whether webhooks are accepted (*outage* says why not), and what hinders sending (*warnings*)."""
+    """Whether webhooks are accepted (*outage* is the reason if not), and what hinders sending (*warnings*)."""
 
     outage: str | None
     """Why webhooks are not taken: they cannot be stored, or would not be planned or sent."""
@@ -59,7 +59,7 @@ class Health:
         return self._context.current.runtime
 
     def readiness(self) -> Readiness:
-        """Return whether webhooks are accepted, and what hinders paging."""
+        """Return whether webhooks are accepted, and the problems that hinder paging."""
         warnings = self._account_warnings()
         for name, problem in self._workers.calendars.problems.items():
             warnings.append(f'the calendar of "{name}" {self._hide(problem)}; its last good copy is in use')
@@ -71,7 +71,7 @@ class Health:
         return Readiness(self.not_ready(), tuple(warnings), self._is_hindered())
 
     def _own_warnings(self) -> list[str]:
-        """Return what hinders Notifier itself: workers, limits, the configuration."""
+        """Return the problems of Notifier itself: workers, limits, the configuration."""
         warnings, now = [], elapsed()
         for worker in self._running:
             if (problem := worker.failure(now)) is not None:
@@ -135,7 +135,7 @@ class Health:
         return f"a message has waited to be sent since {since:%d %b %H:%M:%S %Z}: {why}"
 
     def _account_warnings(self) -> list[str]:
-        """Return what hinders each account, and whether that hinders sending."""
+        """Return the problems of each account, and whether they hinder sending."""
         healths = self._workers.dispatcher.accounts.all(self._runtime.apis)
         warnings = []
         for name, health in healths.items():

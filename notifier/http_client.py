@@ -110,7 +110,7 @@ class _Calls(HTTPAdapter):
 
 
 def limit(session: requests.Session, seconds: float, max_bytes: int = MAX_ANSWER) -> None:
-    """Have each call of *session*, of which there is one at a time, end within *seconds*, without redirects.
+    """Make each call of *session*, one at a time, end within *seconds*, without redirects.
 
     A redirect raises `requests.TooManyRedirects`.
     """
@@ -122,7 +122,7 @@ def limit(session: requests.Session, seconds: float, max_bytes: int = MAX_ANSWER
 def call(
     method: str, url: str, *, seconds: float, max_bytes: int = MAX_ANSWER, **how: Any
 ) -> requests.Response:
-    """Return the answer to one call, which `requests.Session.request` makes as *how* says, within *seconds*.
+    """Return the answer to one call within *seconds*; *how* holds further arguments of `requests.Session.request`.
 
     Raises:
         requests.RequestException: there is none, or it redirects, or it is larger than *max_bytes*.

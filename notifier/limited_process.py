@@ -1,6 +1,6 @@
 """A process that answers requests within limits of memory and computing.
 
-What may loop for ever or fill the memory runs there. The service ends the process where it exceeds a limit, and starts
+What may loop for ever or fill the memory runs there. The service ends a process that exceeds a limit, and starts
 another at the next request. It inherits no secret of the environment.
 """
 
@@ -24,7 +24,7 @@ from typing import IO, Any
 MOST_SECONDS = 2
 """Seconds of computing for one request; the system counts whole ones."""
 MOST_MEMORY = 96 * 1024 * 1024
-"""Bytes that requests may take, beside what the process has when it begins."""
+"""Bytes that requests may take beyond those that the process has at its start."""
 _LONGEST_WAIT = 30.0
 """Seconds that a request may take, also where the machine is too busy to compute."""
 _FAREWELL = 1.0  # seconds
@@ -87,7 +87,7 @@ class LimitedProcess:
                     self._end()
 
     def close(self) -> None:
-        """End the process once it has answered; where it is asked again, it ends after each answer."""
+        """End the process once it has answered; if it gets another request, it ends after each answer."""
         with self._lock:
             self._is_closed = True
             self._end()
@@ -164,8 +164,8 @@ def serve(begin: Callable[[Any], Callable[[Any], Any]]) -> None:
     """Answer requests within the limits, until there are no more.
 
     Args:
-        begin: returns, for what the process is given first, the function that answers a request with what JSON can
-            hold.
+        begin: returns, for the first object that the process is given, the function that answers requests with JSON
+        values.
     """
     for one in (signal.SIGINT, signal.SIGTERM):  # meant for the service, which ends its work first
         signal.signal(one, signal.SIG_IGN)
@@ -192,7 +192,7 @@ def serve(begin: Callable[[Any], Callable[[Any], Any]]) -> None:
 
 
 def _limit(what: int, most: int) -> None:
-    """Limit *what* to *most*, or to what this process was given."""
+    """Limit *what* to *most*, or to the limit of this process."""
     _, hard = resource.getrlimit(what)
     is_less = hard != resource.RLIM_INFINITY and (most == resource.RLIM_INFINITY or most > hard)
     resource.setrlimit(what, (hard if is_less else most, hard))

@@ -15,7 +15,8 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from notifier.sms.phones import forms, mask, mask_all
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-"""What moves the cursor, ends a line or turns the direction of text: what others sent must not forge a line."""
+"""Characters that move the cursor, end a line or change the direction of text: texts of others must not forge a line.
+"""
 
 
 class LogFormat(StrEnum):
@@ -43,7 +44,7 @@ class Redaction:
         self._numbers: dict[str, str] = {}
 
     def keep_secret(self, secrets: Iterable[str]) -> None:
-        """Hide *secrets* from now on, besides those known before: a reload does not make one public."""
+        """Hide *secrets* from now on, in addition to those known before: a reload does not make one public."""
         known = {*self._secrets, *(secret for secret in secrets if len(secret) > 3)}
         self._secrets = tuple(sorted(known, key=len, reverse=True))
 
@@ -65,7 +66,7 @@ class Redaction:
         return mask_all(text)
 
     def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> EventDict:  # noqa: ARG002
-        """Hide what is in *event*, for structlog."""
+        """Hide secrets and numbers in *event*; a processor of structlog."""
         return {key: self._hidden(value) for key, value in event.items()}
 
     def _hidden(self, value: Any) -> Any:
@@ -94,7 +95,9 @@ def _complete(logger: WrappedLogger, method: str, event: EventDict) -> EventDict
 def configure_logging(
     format_: LogFormat = LogFormat.LOGFMT, level: LogLevel = LogLevel.INFO, stream: TextIO | None = None
 ) -> Redaction:
-    """Write all logs, those of libraries too, to *stream* (standard error); return what keeps them clean."""
+    """Write all logs, those of libraries too, to *stream* (standard error); return the processors that keep them
+    clean.
+    """
     redaction = Redaction()
     logging.raiseExceptions = False  # a log that cannot be written must not keep a page from going out
     number = logging.getLevelNamesMapping()[level.upper()]

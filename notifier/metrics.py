@@ -195,7 +195,7 @@ class Metrics:
     def expect_workers(self, items_set_aside: Mapping[str, Callable[[], int]]) -> None:
         """Let the series of the workers be there before anything happens.
 
-        *items_set_aside* has, for the name of each worker, what counts the items that it cannot process.
+        *items_set_aside* maps the name of each worker to a function that counts the items that it cannot process.
         """
         gauge = Gauge(
             "notifier_items_set_aside",

@@ -73,7 +73,7 @@ def look_over(loading: Loading, templates: Templates, schedules: Schedules, now:
 
 
 def _gaps(loading: Loading, schedules: Schedules, number: int, now: datetime) -> Iterator[Problem]:
-    """Yield the times within `COVER` at which nobody is on call."""
+    """Yield the periods within `COVER` in which nobody is on call."""
     schedule, path = list(schedules.by_name.values())[number], ("schedules", number)
     if schedule.calendar is not None and schedule.calendar.fetched_at is None:
         return  # it is not known what it says

@@ -93,8 +93,7 @@ class Way(NamedTuple):
 class Routing:
     """Where alerts go: the tree, or without one the receiver that the webhook names.
 
-    Without a tree, a name that is no receiver goes to the first of *receivers*, since a page that finds
-    nobody would be lost.
+    Without a tree, an unknown name goes to the first of *receivers*, so that no page is lost.
     """
 
     receivers: tuple[str, ...]
@@ -115,7 +114,7 @@ class Routing:
         """Return the receiver that a webhook means by *named*.
 
         Alertmanager quotes the name as a regular expression (``regexp.QuoteMeta`` in its ``template.Data``), so
-        ``team.db`` arrives as ``team\\.db``. A name that the configuration holds as it arrives is taken as it is.
+        ``team.db`` arrives as ``team\\.db``. A name that the configuration has is used unchanged.
         """
         if named in self.receivers or (self.tree is not None and named in _receivers_named(self.tree)):
             return named
@@ -150,7 +149,7 @@ class Routing:
         return frozenset(Way(node.mute, node.active) for node in nodes if node.receiver == receiver)
 
     def muted_by(self, ways: Iterable[Way], now: datetime) -> tuple[str, ...]:
-        """Return the time intervals that mute at *now* what goes by *ways*; none if any way is open."""
+        """Return the time intervals that mute the routes *ways* at *now*; none if any way is open."""
         names: tuple[str, ...] = ()
         for way in ways:
             found = self._muting(way, now)
@@ -160,7 +159,7 @@ class Routing:
         return tuple(dict.fromkeys(names))
 
     def unmuted_at(self, ways: Iterable[Way], now: datetime) -> datetime | None:
-        """Return when what goes by *ways*, all muted at *now*, is muted no longer; None if that is too far away."""
+        """Return when the routes *ways*, all muted at *now*, are muted no longer; None if that is too far away."""
         ways = tuple(ways)
         names = {name for way in ways for name in (*way.mute, *way.active)}
         intervals = [interval for name in names for interval in self.intervals.get(name, ())]

@@ -35,12 +35,12 @@ class Runtime:
     """The accounts, by their names."""
     schedules: Schedules
     written: Mapping[str, Any] = field(default_factory=dict)
-    """The configuration as it is written, its secrets hidden."""
+    """The configuration as written, its secrets hidden."""
     contacts: Mapping[str, Recipient] = field(default_factory=dict)
     """The contacts, by their names."""
 
     def language(self, contact: str) -> str:
-        """Return the language of the contact of that name; English where there is none."""
+        """Return the language of the contact of that name; English if none is configured."""
         return self.contacts[contact].language if contact in self.contacts else "en"
 
     @property
@@ -78,8 +78,8 @@ class Runtime:
     def recipients(self, notify: Iterable[str], now: datetime) -> tuple[Recipient, ...]:
         """Return the recipients of *notify* (schedules, contacts, numbers) at *now*, each number once.
 
-        A schedule that has a gap then adds nobody; nor does one whose calendar, fetched before a reload,
-        names somebody who is no contact any more.
+        A schedule that has a gap at that time adds nobody; nor does one whose calendar, fetched before a reload, names
+        somebody who is no contact any more.
         """
         found: dict[str, Recipient] = {}
         for name in notify:

@@ -91,7 +91,7 @@ def tls_context(settings: TlsServerConfig) -> ssl.SSLContext:
 def spare_the_collector() -> None:
     """Exclude the objects made at the start from garbage collection, and collect the others less often.
 
-    What comes and goes with a webhook holds no cycles; looking for some took half of the time.
+    The objects of a webhook hold no cycles; looking for some took half of the time.
     """
     gc.collect()
     gc.freeze()

@@ -16,7 +16,7 @@ _MOST_FAILURES = 3
 
 
 def _how(event: HappenedEvent, means: str) -> str:
-    """Return by whom *event* was caused, by which *means*, and its details, as far as they are known."""
+    """Return who caused *event*, by which *means*, and its details, as far as known."""
     by = f" by {event.by}" if event.by else ""
     via = f" {means}" if event.via else ""
     detail = f": {event.detail}" if event.detail else ""

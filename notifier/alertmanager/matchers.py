@@ -96,7 +96,7 @@ def parse_matchers(text: str) -> tuple[Matcher, ...]:
 def _agreed(
     read_modern: Callable[[], tuple[Matcher, ...]], read_classic: Callable[[], tuple[Matcher, ...]]
 ) -> tuple[Matcher, ...]:
-    """Return what both parsers read, or the one that can; where they disagree, what the classic one reads."""
+    """Return what both parsers read, or the one that can; where they disagree, the reading of the classic one."""
     try:
         modern = read_modern()
     except MatcherError as modern_error:
@@ -113,7 +113,7 @@ def _agreed(
 
 
 def parse_label(text: str) -> tuple[str, str]:
-    """Read one ``name=value``, as ``amtool config routes test`` takes its arguments.
+    """Read one ``name=value``, the form of the arguments of ``amtool config routes test``.
 
     The value may hold commas and braces; braces around it all are refused, as amtool does.
 

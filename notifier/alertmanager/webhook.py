@@ -117,9 +117,9 @@ _STATES = ("firing", "resolved")
 
 
 def _repaired(body: bytes) -> dict[str, Any]:
-    """Return the webhook in *body* with every field that a page needs, from what is there.
+    """Return the webhook in *body* with every field that a page needs, from the fields that are there.
 
-    Alertmanager sends none of what is repaired here; scripts do, and what is refused is lost.
+    Alertmanager needs none of these repairs; scripts do, and a refused alert is lost.
 
     Raises:
         WebhookError: it is not JSON, or holds no alert.
@@ -189,7 +189,7 @@ _LONGEST_KEY = 500
 
 
 def parse_envelope(body: bytes) -> Envelope:
-    """Read what a webhook must have from the JSON in *body*.
+    """Read the required fields of a webhook from the JSON in *body*.
 
     Raises:
         WebhookError: it is not JSON, or lacks what a page needs.

@@ -64,7 +64,7 @@ class Client:
     def acknowledge(self, incident: str, by: str | None, *, take: bool = False) -> dict[str, Any]:
         """Acknowledge an incident, by its number or id, for *by* or the authenticated user; return it.
 
-        With *take*, it is taken over from whoever has it.
+        With *take*, it is taken over from the person who has it.
         """
         return self._act(incident, "ack", by, **({"take": True} if take else {}))
 

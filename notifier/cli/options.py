@@ -133,7 +133,7 @@ def printing_progress(*, quiet: bool) -> Iterator[tuple[Callable[[str], None], C
 
 
 def account_named(configuration: Configuration, name: str | None) -> Ovh:
-    """Return the account of that name, the first one where none is given; there must be one."""
+    """Return the account of that name, or the first one without a name; there must be one."""
     for account in configuration.accounts:
         if name in (None, account.name):
             return account

@@ -32,7 +32,7 @@ def storage_copy(
 ) -> None:
     """Copy everything to another database, SQLite or PostgreSQL, and verify the copy.
 
-    The service must not be running. What was copied from stays as it was.
+    The service must not be running. The source is not changed.
     """
     try:
         places = [Storage(url=url).place(Path.cwd()) for url in (source, target)]

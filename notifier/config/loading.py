@@ -85,7 +85,7 @@ def ovh_for_login(
 ) -> tuple[Ovh, Path | None]:
     """Return the settings of an account in *file* without a consumer key, and the file for that key.
 
-    It is the account whose service name is *name*; the first one where none is given.
+    It is the account whose service name is *name*; or the first one without a name.
 
     Raises:
         ConfigurationError: there is no such account, or the application's key or secret is missing, or

@@ -86,13 +86,14 @@ class Storage(Section):
     """The database."""
 
     url: StorageUrl = "sqlite:///var/lib/notifier/notifier.db"
-    """SQLite file: sqlite:///absolute/path, or sqlite:///name.db for a file beside this one. For several replicas, a
-    PostgreSQL database: postgresql://user:password@host/database."""
+    """SQLite file: sqlite:///absolute/path, or sqlite:///name.db for a file in the directory of this one. For several
+    replicas, a PostgreSQL database: postgresql://user:password@host/database.
+    """
     retention: PositiveDuration = timedelta(days=90)
     """How long the history is kept."""
 
     def place(self, beside: Path) -> Path | URL:
-        """Return the database's file, or its URL; a bare name stands for a file in the directory *beside*."""
+        """Return the database's file, or its URL; a bare name is a file in the directory *beside*."""
         if not self.url.startswith("sqlite:"):
             return make_url(self.url)
         path = self.url.removeprefix("sqlite:///").lstrip("/")
@@ -129,7 +130,7 @@ class RotationConfig(Section):
 
 
 class OverrideConfig(Section):
-    """A shift that replaces what the rotations say."""
+    """A shift that replaces those of the rotations."""
 
     start: LocalTime
     end: LocalTime
@@ -150,7 +151,7 @@ class ScheduleConfig(Section):
 
 
 class EscalationStep(Section):
-    """A step of an escalation: who is paged if nobody has acknowledged."""
+    """A step of an escalation: the recipients who are paged if nobody has acknowledged."""
 
     after: PositiveDuration
     """Time since the previous step."""
@@ -195,7 +196,7 @@ class HeartbeatConfig(Section):
 
     name: Name
     matchers: Annotated[Matchers, Field(min_length=1)]
-    """Matchers of the alert. An alert that matches pages nobody."""
+    """Matchers of the alert. Alerts that match page nobody."""
     timeout: PositiveDuration
     """Time without the alert after which the receiver is paged."""
     receiver: str
@@ -340,7 +341,7 @@ class Configuration(Section):
         return next((receiver for receiver in self.receivers if receiver.name == name), None)
 
     def recipient(self, notify: str) -> Recipient:
-        """Return the recipient that *notify* (the name of a contact, or a number) stands for.
+        """Return the recipient *notify*, the name of a contact or a number.
 
         Raises:
             ValueError: it is neither.
@@ -370,7 +371,7 @@ class Configuration(Section):
 
     @property
     def code_key(self) -> bytes | None:
-        """The secret that reply codes are made of; None where no account requires codes."""
+        """The secret that reply codes are made of; None if no account requires codes."""
         if not any(account.replies.require_code for account in self.accounts):
             return None
         first = self.accounts[0]
@@ -383,7 +384,7 @@ class Configuration(Section):
         return not any(account.sender_for_response for account in self.accounts)
 
     def numbers(self) -> Iterator[str]:
-        """Yield every phone number in the configuration as it is written, and as E.164."""
+        """Yield every phone number in the configuration as written, and as E.164."""
         for written in (
             *(contact.phone for contact in self.contacts),
             *(notify for receiver in self.receivers for notify in receiver.everyone()),

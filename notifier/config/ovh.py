@@ -96,7 +96,7 @@ class Ovh(Section):
 
     @property
     def takes_replies(self) -> bool:
-        """Whether people can reply to what is sent."""
+        """Whether people can reply to the messages."""
         return self.sender_for_response or self.virtual_number is not None
 
     @property
@@ -106,7 +106,7 @@ class Ovh(Section):
 
 
 def as_list(value: Any) -> Any:
-    """Read what stands in place of a list as the list of it."""
+    """Read a single value as a list of one."""
     return value if isinstance(value, list | tuple) else [value]
 
 

@@ -34,7 +34,7 @@ class RawFile:
         self.source.problems.append(Problem(self.source.key_position(path), path, message))
 
     def section(self, name: str) -> dict[str, Any]:
-        """Return the section *name* of the file; an empty one where it is none."""
+        """Return the section *name* of the file; an empty one if it is not a mapping."""
         section = self.value.get(name)
         return section if isinstance(section, dict) else {}
 
@@ -65,6 +65,6 @@ def names_of(items: Any) -> list[str]:
 
 
 def nearest(word: str, words: list[str]) -> str:
-    """Return a hint at the one of *words* that is nearest to *word*; empty where none is near."""
+    """Return a hint at the one of *words* that is nearest to *word*; empty if none is near."""
     close = difflib.get_close_matches(word, words, n=1)
     return f'; did you mean "{close[0]}"?' if close else ""

@@ -59,7 +59,7 @@ def _sections(path: str, value: dict[str, Any], definitions: dict[str, Any]) -> 
 
 
 def _purpose(value: dict[str, Any], definitions: dict[str, Any]) -> str:
-    """Return what *value* is for: as it says itself, or as the section does that it holds."""
+    """Return what *value* is for: its own, or that of the section it holds."""
     if value.get("description"):
         return _told(value)
     return next(

@@ -1,4 +1,4 @@
-"""Secrets of the configuration: which keys may be files, what is hidden, what no log may hold.
+"""Secrets of the configuration: which keys may be files, which values are hidden, and which texts no log may hold.
 
 A key is marked with `FROM_FILE` where the models define it; nothing else lists them.
 """

@@ -1,9 +1,8 @@
 """A YAML file as plain values, each with its line and column.
 
-Reads the core schema of YAML 1.2: ``true``, ``false``, ``null`` and decimal numbers are what they look
-like and everything else is text, so that ``on``, ``12:30`` and ``+33 6 39 98 00 01`` mean what they
-say. ``${NAME}`` in a text is replaced from the environment, ``$$`` is a dollar. Bounded on purpose: a
-file of any content is read, or refused, at once.
+Reads the core schema of YAML 1.2: ``true``, ``false``, ``null`` and decimal numbers have their types and everything
+else is text, so that ``on``, ``12:30`` and ``+33 6 39 98 00 01`` stay as written. ``${NAME}`` in a text is replaced
+from the environment, ``$$`` is a dollar. Bounded on purpose: a file of any content is read, or refused, at once.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ class Problem:
     message: str
     is_warning: bool = False
     file: str | None = None
-    """The file, where it is another than the one that was read (a template)."""
+    """The file, if it is not the one that was read (a template)."""
 
     def render(self, file: str) -> str:
         """Write it as ``FILE:LINE:COL: path: message``."""

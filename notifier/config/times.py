@@ -1,4 +1,4 @@
-"""Types of the configuration that stand for times: moments, shifts, days, hours, and the ranges of time intervals."""
+"""Types of times in the configuration: moments, shifts, days, hours, and the ranges of time intervals."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ def _storage_url(value: Any) -> Any:
 
 
 def mask_password(url: str) -> str:
-    """Return *url* without the password that it may hold, also where it is no valid URL: nothing before its last @."""
+    """Return *url* without its password, also if it is no valid URL: nothing before its last @."""
     known_user = re.sub(r"(?s)^(\w+://[^:/@\s]*:).*@", r"\1•••@", url)
     return known_user if known_user != url else re.sub(r"(?s)^.*@", "•••@", url)
 

@@ -87,7 +87,7 @@ class Web(Section):
 
     @property
     def host(self) -> str:
-        """The address to bind, without brackets; all interfaces where none is named."""
+        """The address to bind, without brackets; all interfaces if none is named."""
         return self.listen_address.rpartition(":")[0].strip("[]") or "0.0.0.0"  # noqa: S104
 
     @property

@@ -1,1 +1,1 @@
-"""Which messages are sent next, by which account, and what follows from a failure: decisions alone."""
+"""Pure decisions about sending: which messages go next, by which account, and how a failure is handled."""

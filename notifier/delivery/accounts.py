@@ -84,7 +84,7 @@ def free_slots(
 def fallback_accounts(
     healths: Mapping[str, AccountHealth], busy: Mapping[str, int], now: datetime
 ) -> list[str]:
-    """Return the accounts that may be tried, one job each, with what the others have refused."""
+    """Return the accounts that may be tried, one job each, with the messages that the others have refused."""
     return [name for name, health in healths.items() if health.ready_at(now) <= now and not busy[name]]
 
 
@@ -142,5 +142,5 @@ def _first(names: Iterable[str], left: Mapping[str, int], refusing: Collection[s
 
 
 def trial_wait(trials: int) -> timedelta:
-    """Return how long a paused account waits for its next trial, after so many."""
+    """Return how long a paused account waits before its next trial, after *trials* of them."""
     return min(_FIRST_TRIAL * (1 << min(trials, 8)), _LONGEST_TRIAL)

@@ -47,7 +47,7 @@ def compose_digest(merged: Sequence[Message], runtime: Runtime, now: datetime) -
 
 
 def digest_text(digest_entries: Iterable[str | None], language: str, max_parts: int, code: str = "") -> str:
-    """Return one text for the messages of these *digest_entries*: how many alerts of which name, most severe first.
+    """Return one text for the messages of these *digest_entries*: the number of alerts by name, most severe first.
 
     *code* is the recipient's reply code, if there is one.
     """
@@ -77,9 +77,9 @@ def digest_text(digest_entries: Iterable[str | None], language: str, max_parts: 
 
 
 def in_full(texts: Sequence[str], most: int) -> str | None:
-    """Return the *texts* of messages one after the other, where they take at most *most* parts together.
+    """Return the *texts* of messages joined, if they take at most *most* parts together.
 
-    None where they do not, or where some are alike and would be taken for one.
+    None if they take more, or if some are alike and would be read as one.
     """
     text = "; ".join(texts)
     return text if measure(text).parts <= most and len(set(texts)) == len(texts) else None

@@ -29,7 +29,7 @@ class MessageState(StrEnum):
 
 
 WAITING = (MessageState.QUEUED, MessageState.HELD)
-"""The states of a message that is to be sent, and that no job has yet."""
+"""The states of a message that waits to be sent and is in no job."""
 
 UNDER_WAY = (*WAITING, MessageState.SENDING, MessageState.UNSETTLED)
 
@@ -141,4 +141,4 @@ class Ending:
     ovh_id: int | None = None
     error: str | None = None
     credits: float | None = None
-    """Its cost, as far as it is known."""
+    """Its cost; None while unknown."""

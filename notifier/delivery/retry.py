@@ -105,7 +105,7 @@ _PAUSES = {
     "SERVICE_NAME": PauseReason.ACCOUNT,
 }
 _MOST_SPLITS = 10
-"""After so many attempts a sender is taken to be refused for all recipients."""
+"""The number of attempts after which a sender counts as refused for all recipients."""
 _PASSING = frozenset({408, 409, 423, 425, 429})
 _PERHAPS_TAKEN = frozenset({504})
 
@@ -199,7 +199,7 @@ class NotTaken:
 
 @dataclass(frozen=True, slots=True)
 class AskAgain:
-    """It is not known yet; ask again after *after*."""
+    """It is not known: ask again after *after*."""
 
     after: timedelta
 
@@ -232,7 +232,7 @@ def settle(
         settle_attempts: how often OVHcloud was asked before.
         is_replaceable: whether another account could send it.
         chance: a random number from 0 to 1, for the jitter.
-        is_complete: whether all of the lists was looked at; what was cut off is no evidence.
+        is_complete: whether all of the lists was looked at; an absence from a list that was cut off is no evidence.
     """
     if failure is None and not missing:
         return Taken()

@@ -1,7 +1,7 @@
 """Selection: decides for each due message whether it is sent now and by which account, held, expired or merged.
 
 `select` decides on a `Snapshot` of the outbox; it reads and writes nothing. `notifier.store.outbox` reads the
-snapshot, and applies the `Selection` as far as the rows are still as they were read.
+snapshot, and applies the `Selection` to the rows that have not changed since.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ _BEFORE_EXPIRY = timedelta(seconds=30)
 _CREDITS_LOOK = timedelta(minutes=1)
 """After this a message that `limits.credits` holds is looked at again."""
 _MOST_WRITTEN = 5
-"""How many texts that people wrote are sent one by one beside a digest, which would shorten them."""
+"""The number of texts by people that are sent one by one, not in a digest, which would shorten them."""
 _MOST_UNCHANGED = 5
-"""How many messages to a number are sent as they are, when selecting them keeps failing."""
+"""The number of messages to a number that are sent unchanged, when selecting them keeps failing."""
 
 
 def gather(due: Sequence[Message], most: int, now: datetime) -> list[Job]:
     """Return up to *most* jobs for the *due* messages, oldest first: those of the same text go together.
 
-    A number stands in a job once; a second message to it with the same text waits for the next. What different
+    A number occurs in a job once; a second message to it with the same text waits for the next. What different
     accounts have refused is kept apart.
     """
     groups: dict[tuple[str, frozenset[str]], dict[str, Message]] = {}
@@ -58,7 +58,7 @@ def gather(due: Sequence[Message], most: int, now: datetime) -> list[Job]:
 
 
 def select(snapshot: Snapshot, runtime: Runtime, turns: Turns) -> Selection:
-    """Return what is to happen to the messages that are due in *snapshot*.
+    """Return the decisions about the messages that are due in *snapshot*.
 
     Where `Selection.unread` is not empty, the queues of those numbers are to be read into the snapshot, and all of it
     is to be selected again.
@@ -262,7 +262,7 @@ def _throttle(
     limit: PerContact,
     selection: Selection,
 ) -> list[Message]:
-    """Return which messages to one number, of which *waiting* are due, go now.
+    """Return the messages to one number that go now; *waiting* are those that are due.
 
     *queue* is all that waits for the number; None if it was not read, which is needed only where not all of *waiting*
     may go and some of the queue goes now.

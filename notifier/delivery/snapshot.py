@@ -1,4 +1,4 @@
-"""The input and the result of a selection: the outbox at one moment, and what is to happen to its messages."""
+"""The input and the result of a selection: the outbox at one moment, and the decisions about its messages."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Backlog:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The outbox as it was read at `now`."""
+    """The outbox at `now`."""
 
     now: datetime
     limits: Limits
@@ -113,7 +113,7 @@ class Merged:
 
 @dataclass(slots=True)
 class Selection:
-    """What is to happen to messages of a snapshot. Those that are not in it stay as they are."""
+    """The decisions about the messages of a snapshot. The others do not change."""
 
     jobs: list[Job] = field(default_factory=list)
     expired: list[Message] = field(default_factory=list)

@@ -33,7 +33,7 @@ class Throttled:
 
 
 def burst(limit: PerContact) -> int:
-    """Return how many messages go one by one: what a digest a minute leaves of the limit, at least half of it."""
+    """Return how many messages go one by one: the limit less one digest a minute, at least half of the limit."""
     return limit.messages - min(limit.messages // 2, math.ceil(limit.per / SHORTEST_WAIT))
 
 

@@ -1,4 +1,4 @@
-"""``python -m notifier.emulator``: the emulator by itself, printing what it accepts."""
+"""``python -m notifier.emulator``: the emulator by itself, printing the messages it accepts."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ class Emulation:
     """Which lists hold the traffic of a virtual number: the account's, the number's own, or both."""
     invalid_numbers: set[str] = field(default_factory=set)
     prices: dict[str, float] = field(default_factory=dict)
-    """What a part costs to a number, in credits; one if it is not here."""
+    """The price of a part to a number, in credits; one if it is not here."""
     phones_off: set[str] = field(default_factory=set)
     receipts: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Receipts for messages to a number, as (deliveryReceipt, ptt); delivered if it is not here."""
@@ -210,7 +210,7 @@ class Emulation:
         }
 
     def estimate(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what a message takes, as ``POST /sms/estimate`` does."""
+        """Return the estimate for a message, as ``POST /sms/estimate`` does."""
         message = str(body.get("message", ""))
         if not body.get("noStopClause") and body.get("senderType", "alpha") == "alpha":
             message += _STOP
@@ -225,7 +225,7 @@ class Emulation:
     # following up
 
     def settle(self) -> list[Sms]:
-        """Deliver what is due; return those whose receipt has not been called back yet."""
+        """Deliver the messages that are due; return those whose receipt has not been called back."""
         ended = []
         with self._lock:
             now = self.clock()
@@ -274,7 +274,7 @@ class Emulation:
         raise not_found()
 
     def pending(self, number: str | None = None) -> list[int]:
-        """Return the ids of the jobs that are not delivered or failed yet."""
+        """Return the ids of the pending jobs."""
         self.settle()
         now = self.clock()
         return [

@@ -1,4 +1,4 @@
-"""The emulator's own paths, under ``/emulator``: faults, settings, replies, and what the phones show."""
+"""The emulator's own paths, under ``/emulator``: faults, settings, replies, and the screens of the phones."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def parse_mapping(body: str) -> dict[str, Any]:
 
 
 def _state(emulator: Emulator) -> dict[str, Any]:
-    """Return what the phones show."""
+    """Return the messages on the phones."""
     emulation = emulator.emulation
     accounts = [one.emulation for one in emulator.accounts]
     for account in accounts:
@@ -86,7 +86,7 @@ def _state(emulator: Emulator) -> dict[str, Any]:
 
 
 def _reply(emulator: Emulator, phone: str, text: str) -> None:
-    """Let *phone* reply to what it got last, by whichever account."""
+    """Let *phone* reply to the last message it got, of any account."""
     if phone in emulator.emulation.phones_off:
         raise bad_request("[phone] It is switched off")
 

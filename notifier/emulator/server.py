@@ -1,8 +1,8 @@
 """The emulator over HTTP: OVHcloud's paths under ``/1.0``, and its own under ``/emulator``.
 
-``POST /emulator/faults`` adds a `Fault`, ``DELETE`` clears them; ``GET /emulator/messages`` lists what
-was accepted; ``POST /emulator/settings`` changes attributes of the account (``credits``, ``status``, …);
-``POST /emulator/replies`` replies to a message. ``/phone`` draws the phones that the messages come to.
+``POST /emulator/faults`` adds a `Fault`, ``DELETE`` clears them; ``GET /emulator/messages`` lists what was accepted;
+``POST /emulator/settings`` changes attributes of the account (``credits``, ``status``, …); ``POST /emulator/replies``
+replies to a message. ``/phone`` draws the phones with their messages.
 """
 
 from __future__ import annotations
@@ -44,8 +44,7 @@ _GUARD = {
 class Emulator:
     """An emulator that listens on loopback from `start` to `stop`.
 
-    *latency* is how long it takes over each answer, in seconds. *requests* counts what it was asked,
-    by (method, path).
+    *latency* is how long it takes over each answer, in seconds. *requests* counts the requests, by (method, path).
     """
 
     def __init__(self, emulation: Emulation | None = None, *, port: int = 0, latency: float = 0.0) -> None:
@@ -69,7 +68,7 @@ class Emulator:
 
     @property
     def accounts(self) -> tuple[Emulator, ...]:
-        """This one, and those beside it."""
+        """This one and the others."""
         return (self, *self.beside)
 
     @property

@@ -1,1 +1,1 @@
-"""The states of an incident, what a reply asks for, and which alerts are heartbeats."""
+"""The states of an incident, the meaning of a reply, and the alerts that are heartbeats."""

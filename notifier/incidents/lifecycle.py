@@ -89,7 +89,7 @@ class Incident:
     webhook_id: str | None
     opened_at: datetime
     began_at: datetime | None = None
-    """Since when it fires, as its first message says; None where that is not known."""
+    """When it began to fire, as in its first message; None while unknown."""
     step: int = 0
     round: int = 0
     steps_taken: int = 0
@@ -106,23 +106,23 @@ class Incident:
     muted_by: str = ""
     """How it is muted now, for people (``outside office-hours``); empty if it is not."""
     muted_until: datetime | None = None
-    """When that ends; None where it is not muted, or the end is too far away to be known."""
+    """When that ends; None if it is not muted, or the end is too far away to be known."""
 
     @property
     def next_step_at(self) -> datetime | None:
-        """When its next step comes; None where nobody is to be paged, or its mute has no end that is known."""
+        """When its next step comes; None if nobody is to be paged, or its mute has no known end."""
         if self.state is not IncidentState.OPEN:
             return None
         return self.muted_until if self.muted_by else self.due_at
 
     @property
     def holder(self) -> str | None:
-        """Who has it; None where nobody does."""
+        """Who has it; None if nobody does."""
         return self.acknowledged_by if self.state is IncidentState.ACKNOWLEDGED else None
 
 
 class Reason(StrEnum):
-    """Why an incident changed: what a webhook did to it, what time did, or what people did."""
+    """Why an incident changed: a webhook, the passing of time, or an action of people."""
 
     OPENED = "opened"
     JOINED = "joined"
@@ -135,7 +135,7 @@ class Reason(StrEnum):
     """Other alerts fire than in the last webhook, but none of them is new."""
     RESOLVED = "resolved"
     NOTHING = "nothing"
-    """A resolution of alerts of which no incident is open."""
+    """A resolution of alerts without an open incident."""
     UNMUTED = "heard"  # the value is stored in databases
     """The first page after a mute."""
     ESCALATED = "escalated"
@@ -163,7 +163,7 @@ class Event:
 
 
 def classify_webhook(incident: Incident | None, firing: Collection[str], *, is_whole: bool = True) -> Reason:
-    """Return what a webhook in which the alerts with the keys *firing* fire does to *incident*.
+    """Return the effect on *incident* of a webhook in which the alerts with the keys *firing* fire.
 
     No other alert of the group fires, unless the webhook is not *whole*: Alertmanager may cut off the rest.
     Two Alertmanagers of a cluster may know of different alerts for a while, so an alert that was known
@@ -193,7 +193,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The steps of a receiver, of which the first is taken at once, and how often they start over."""
+    """The steps of a receiver, and how often they start over. The first step is taken at once."""
 
     steps: tuple[Step, ...]
     repeat: int = 0
@@ -223,9 +223,9 @@ def next_step(
 ) -> StepOutcome[T]:
     """Return the outcome of taking *step* in *round_*.
 
-    *resolve* returns the recipients that names stand for now. A step without recipients, since its schedules have
-    gaps, is passed over for the next one at once, in the next round too. Where all are without, ``recipients`` is empty
-    and the steps go on in their time.
+    *resolve* returns the recipients that have these names now. A step without recipients, since its schedules have
+    gaps, is passed over for the next one at once, in the next round too. Where all are without, ``recipients`` is
+    empty and the steps go on in their time.
     """
     step = min(step, len(policy.steps) - 1)
     first = _following(policy, step, round_, now)

@@ -40,7 +40,7 @@ _KNOWN = _ACK | _TAKE | _ALL | _NEXT | _CLOSE | _WHO | _POLITE
 class Ack:
     """The sender has the incidents of these *numbers*; without any, the last they were paged for.
 
-    What somebody else has already is left to them, unless the sender says to take it *over*.
+    An incident that somebody else has is left to them, unless the sender takes it *over*.
     """
 
     numbers: tuple[int, ...] = ()
@@ -90,16 +90,16 @@ Command = Ack | Next | Close | Who | Help | Mute | Unclear
 
 
 def command_of(command: Command) -> str:
-    """Return what *command* is called where the configuration says what replies may do."""
+    """Return the name of *command* in the key ``replies.allow``."""
     return type(command).__name__.lower()
 
 
 def parse_reply(text: str) -> Command:
     """Return what *text* means.
 
-    Case, punctuation, spaces of any kind, doubled letters and missing spaces (``ACK7``, ``#7 ok!!``)
-    do not matter, nor do a few polite words. What holds any other word, a question, a time or a telephone
-    number means nothing: a page must not count as taken by mistake.
+    Case, punctuation, spaces of any kind, doubled letters and missing spaces (``ACK7``, ``#7 ok!!``) do not matter,
+    nor do a few polite words. A text with any other word, a question, a time or a telephone number has no meaning: a
+    page must not count as taken by mistake.
     """
     if len(text) > _LONGEST:
         return Unclear()
@@ -138,7 +138,7 @@ def _asks_for_help(given: str) -> bool:
 
 
 def _command(kinds: Collection[str], numbers: tuple[int, ...], words: int, is_polite: bool) -> Command:
-    """Return what one or two *words* of these *kinds* mean, with *numbers*, beside polite words or not."""
+    """Return the meaning of one or two *words* of these *kinds*, with *numbers*, with or without polite words."""
     if kinds == {"all"} or kinds == {"all", "ack"}:  # "all", "ack all"
         is_thanks = is_polite and kinds == {"all"}  # "thanks all"
         return Ack(every=True) if not (numbers or words > 2 or is_thanks) else Unclear()

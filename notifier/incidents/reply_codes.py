@@ -1,7 +1,7 @@
 """Reply codes: two letters in a page, which a reply must hold where ``ovh.replies.require_code`` is set.
 
-The sender number of an SMS can be forged, so a number alone does not prove who writes. Whoever forges it has not seen
-the page. A person's code is the same for a day, and is good on the day after it, too.
+The sender number of an SMS can be forged, so a number alone does not prove who writes. A forger has not seen the page.
+A person's code is the same for a day, and is good on the day after it, too.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _LETTERS = "BCDFGJKLNPQRSTVWXZ"
 """No vowels, H or M, so that a code is never a word or a unit of time ("hr", "ms")."""
 _CODE = re.compile(rf"(?<![^\W\d_])[{_LETTERS}]{{2}}(?![^\W\d_])", re.IGNORECASE)
 MOST_WRONG = 10
-"""How many replies without the right code a number may send within `WRONG_PER`; beyond that, none is obeyed."""
+"""How many replies without the right code a number may send within `WRONG_PER`; after that, none is obeyed."""
 WRONG_PER = timedelta(days=1)
 
 

@@ -1,8 +1,7 @@
 """iCalendar: schedules that are kept in a calendar are read from it, and every schedule can be subscribed to.
 
-Others write calendars: it is fetched with a limit of size and time, and parsed by a process
-of its own (``python -m notifier.oncall.calendars``) with limits of memory and time, which says what it found as
-JSON.
+Others write calendars: it is fetched with a limit of size and time, and parsed by a process of its own (``python -m
+notifier.oncall.calendars``) with limits of memory and time, which writes its result as JSON.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ _TOO_LARGE = f"is larger than {MAX_BYTES // 1024**2} MiB; export less of the cal
 _FETCH_TIMEOUT = 20.0  # seconds, for the whole of it
 _PARSE_TIMEOUT = 30.0
 _MEMORY = 256 * 1024 * 1024
-"""Bytes: beside the service, it must fit into the 512 MiB of the example for Kubernetes."""
+"""Bytes: together with the service, it must fit into the 512 MiB of the example for Kubernetes."""
 _CHUNK = 64 * 1024
 
 T = TypeVar("T")
@@ -208,7 +207,7 @@ def _names(component: Any) -> list[str]:
 
 
 _BAD_EVENT = (ValueError, KeyError, IndexError, AttributeError, TypeError, ArithmeticError, TimeoutError)
-"""What a bad event makes the libraries raise; the last where it has endless occurrences."""
+"""The errors that the libraries raise for a bad event; the last one if it has endless occurrences."""
 _EVENT_TIMEOUT = 1.0  # seconds, for one event alone, after the whole took too long
 
 
@@ -238,7 +237,7 @@ def _event(component: Any, zone: ZoneInfo) -> tuple[str, str, list[str]] | None:
 def _components(
     data: bytes, reader: Any, recurring: Any, window: tuple[datetime, datetime], whole_timeout: float
 ) -> Iterator[Iterable[Any]]:
-    """Yield the occurrences in *window*; where one event spoils the whole, those of each event that is good.
+    """Yield the occurrences in *window*; if one event makes the whole fail, those of each good event.
 
     Raises:
         ValueError and its like: no event can be read.

@@ -1,9 +1,8 @@
 """Who is on call at an instant, and until when.
 
-A schedule is made of layers: rotations, or the events of a calendar; a later layer takes precedence over
-an earlier one where it applies, and overrides over all. Hand-overs are at wall-clock times of the
-schedule's zone. A time that the clocks skip is taken by the offset before the change, one that comes
-twice is its first occurrence, as RFC 5545 (3.3.5) has it.
+A schedule is made of layers: rotations, or the events of a calendar; a later layer takes precedence over an earlier
+one, and overrides over all. Hand-overs are at wall-clock times of the schedule's zone. A time that the clocks skip is
+taken by the offset before the change, one that comes twice is its first occurrence, as RFC 5545 (3.3.5) has it.
 """
 
 from __future__ import annotations
@@ -130,7 +129,7 @@ class Rotation:
             return
 
     def _windows(self, start: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:
-        """Yield the stretches to which days and hours restrict the layer, joined where they touch."""
+        """Yield the periods to which days and hours restrict the layer, adjacent ones joined."""
         day, last = wall_of(start - _SLACK, self.zone).date(), wall_of(end + _DAY, self.zone).date()
         found: list[tuple[datetime, datetime]] = []
         while day <= last:
@@ -152,7 +151,7 @@ class Rotation:
 
 
 class Calendar:
-    """The events of an iCalendar, of which the last good copy is kept.
+    """The events of an iCalendar; its last good copy is kept.
 
     Where events overlap, the one that began last counts.
     """

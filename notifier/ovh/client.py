@@ -67,12 +67,12 @@ class OvhClient:
 
     @property
     def known_name(self) -> str | None:
-        """The account's name, as far as it is configured or OVHcloud was asked for it."""
+        """The account's name; None until it is configured or OVHcloud was asked for it."""
         return self._service_name
 
     @property
     def account_name(self) -> str:
-        """What the account is written down as: its name, empty while that is not known."""
+        """The name of the account in the database: its name, empty while that is not known."""
         return self._service_name or ""
 
     # sending

@@ -1,7 +1,7 @@
 """What can go wrong with a call to OVHcloud, as values that a decision can be made on.
 
-The wrapper raises `ovh.exceptions.APIError` and its kind; `from_exception` says what each means for the
-call: whether it can have been carried out, what was answered, and for how long to wait.
+The wrapper raises `ovh.exceptions.APIError` and its kind; `from_exception` returns its meaning for the call: whether
+it can have been carried out, the answer, and how long to wait.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Failure:
     retry_after: float | None = None
     is_json: bool = True
     is_preparing: bool = False
-    """Whether it befell what comes before the call itself: asking for the time, a token, the account's name."""
+    """Whether it occurred before the call itself: asking for the time, a token, the account's name."""
 
     def __str__(self) -> str:
         """Say it in a line, for logs and people."""
@@ -55,7 +55,7 @@ class Failure:
 
 
 class CallFailed(Exception):
-    """A call failed; *failure* says how."""
+    """A call failed; *failure* is the kind."""
 
     def __init__(self, failure: Failure) -> None:
         """Carry *failure*."""
@@ -128,7 +128,7 @@ def _never_left(error: Exception) -> bool:
 
 
 def _causes(error: object) -> Iterator[object]:
-    """Yield *error* and what it holds or was raised from, down to the first cause."""
+    """Yield *error* and its causes, down to the first."""
     seen = 0
     while error is not None and seen < 10:
         yield error

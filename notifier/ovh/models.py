@@ -125,9 +125,9 @@ _SENDER_NUMBER = re.compile(r"(?:\+|00)?(\d{8,15})", re.ASCII)
 
 
 def number_of(sender: str) -> str:
-    """Return the number of who sent a reply, as E.164; any other *sender* as it is.
+    """Return the number of who sent a reply, as E.164; any other *sender* unchanged.
 
-    A sender that is a text with digits in it (``DK4520123456``) is nobody's number.
+    A sender that is a text with digits in it (``DK4520123456``) is not a number.
     """
     found = _SENDER_NUMBER.fullmatch(sender.strip())
     return sender[:40] if found is None else f"+{found[1]}"

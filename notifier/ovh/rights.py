@@ -16,7 +16,7 @@ def rights(settings: Ovh) -> list[tuple[str, str]]:
 
 
 def policy(settings: Ovh, service_name: str | None) -> dict[str, Any]:
-    """Return the IAM policy that a service account (OAuth2) needs, as ``POST /v2/iam/policy`` takes it.
+    """Return the IAM policy that a service account (OAuth2) needs, in the form of ``POST /v2/iam/policy``.
 
     Source: the actions of OVHcloud's IAM for ``sms``. What only the operator knows is in capitals.
     """

@@ -23,7 +23,8 @@ Key = tuple[str, str]
 class ReceiverAlerts:
     """The alerts of one webhook that reach one receiver, by their *positions*.
 
-    *notification* is what the receiver is notified of, None if of nothing; *firing* are the keys of those that fire.
+    *notification* is for the receiver, None if there is nothing to notify of; *firing* are the keys of those that
+    fire.
     """
 
     receiver: Receiver
@@ -102,7 +103,7 @@ def _muted(
 ) -> tuple[tuple[str, ...], datetime | None]:
     """Return which time intervals mute all of the alerts for *receiver* at *now*, and until when.
 
-    They are empty where one of the alerts is not muted. The end is None then, and where it is more than 14 days away.
+    They are empty if one of the alerts is not muted. The end is None then, and if it is more than 14 days away.
     """
     routing = runtime.routing
     if not routing.intervals:

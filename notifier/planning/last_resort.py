@@ -1,4 +1,4 @@
-"""The last resort: what is sent for a webhook, an incident or a heartbeat that cannot be processed.
+"""The last resort: the page for a webhook, an incident or a heartbeat that cannot be processed.
 
 A fault of Notifier itself must not cost a page. After `MOST_ATTEMPTS` failures the people who should have been
 paged receive a built-in text. It is composed with as little of the rest of the program as possible: no template,
@@ -82,7 +82,7 @@ def step_of(runtime: Runtime, incident: Incident, now: datetime) -> IncidentChan
 
 
 def update_of(runtime: Runtime, incident: Incident, now: datetime) -> IncidentChange:
-    """Return the update about alerts that joined a muted incident, where it cannot be composed."""
+    """Return the update about alerts that joined a muted incident, for when it cannot be composed."""
     receiver = runtime.configuration.receiver(incident.receiver) or runtime.configuration.receivers[0]
     after = replace(incident, unmute_at=None)
     text = f"UPDATE {_named(incident)}"

@@ -15,7 +15,7 @@ from notifier.planning.division import ReceiverAlerts
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """The incidents whose alerts arrive under another group key, as they are from now on.
+    """The changed incidents whose alerts arrive under another group key.
 
     *incident* goes on under the new key, *over* is resolved since all of its alerts have moved or ended, and *left*
     goes on without those.
@@ -27,7 +27,7 @@ class Move:
 
 
 def move(part: ReceiverAlerts, ended: frozenset[str], others: Iterable[Incident]) -> Move:
-    """Return how the open incidents *others* change, of which some alerts are in *part* of another group.
+    """Return how the open incidents *others* change, some of whose alerts are now in *part*, of another group.
 
     The group of an alert changes when ``group_by`` or a route is edited while it fires. An incident moves to the new
     group if all that fires in it is in the part; else it only loses those alerts. Of several that move, an open one

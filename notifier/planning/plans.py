@@ -1,4 +1,4 @@
-"""Plans: what a webhook does to incidents, and who is notified."""
+"""Plans: the effects of a webhook on incidents, and the people to notify."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def plan(
 ) -> Plan:
     """Return the plan for *part* of *webhook*.
 
-    *incident* is the one it belongs to, of which *involved* were notified, or None; a new one gets *number*, and none
+    *incident* is the one it belongs to, or None, and *involved* were notified of it; a new one gets *number*, and none
     at all if that is None.
     """
     change = classify_webhook(incident, part.firing, is_whole=part.is_whole)

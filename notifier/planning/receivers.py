@@ -16,7 +16,7 @@ from notifier.store.paged_incidents import PagedRecipient
 
 
 def receiver_of(runtime: Runtime, incident: Incident) -> Receiver:
-    """Return the receiver of *incident*; the first one where it is not configured any more: somebody must be paged."""
+    """Return the receiver of *incident*; the first one if it is not configured any more: somebody must be paged."""
     return runtime.configuration.receiver(incident.receiver) or runtime.configuration.receivers[0]
 
 
@@ -25,8 +25,8 @@ def successor(
 ) -> Receiver | None:
     """Return the receiver that the alerts of *incident* reach now, where its own was renamed or removed.
 
-    *body* is its last webhook, posted for the receiver *posted_to* if it was. None where that is unknown, as
-    without routes.
+    *body* is its last webhook, posted for the receiver *posted_to* if it was. None if that is unknown, as without
+    routes.
     """
     try:
         webhook = parse_webhook(body)

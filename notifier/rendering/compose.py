@@ -44,7 +44,7 @@ LATE_AFTER = timedelta(minutes=2)
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How a receiver wants its messages written. *urls* is False where OVHcloud would block them."""
+    """How a receiver wants its messages written. *urls* is False if OVHcloud would block them."""
 
     template: str = "page"
     max_parts: int = 2
@@ -56,7 +56,7 @@ class Style:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A text that can be sent: what it takes, how many alerts it names, and what failed on the way."""
+    """A text that can be sent: its parts, the number of alerts it names, and the templates that failed."""
 
     text: str
     size: Size
@@ -104,11 +104,11 @@ def write_text(
 
     Args:
         templates: the templates.
-        message: what the text is about.
+        message: the subject of the text.
         recipient: the person who gets it.
         style: how the receiver wants it written.
         now: the time that the text is written at.
-        label: what stands in place of the number of the incident.
+        label: the text in place of the number of the incident.
         failure: how the template is known to fail; the built-in text is written then.
     """
     failures = [] if failure is None else [failure]
@@ -217,9 +217,9 @@ def _context(
 
 
 def plain_text(message: Notification, shown: int, label: int | str | None = None) -> str:
-    """Return what is sent when a template fails: status, severity, names and places, and how many more.
+    """Return the text that is sent when a template fails: status, severity, names and places, and how many more.
 
-    *label* stands in place of the number of the incident.
+    *label* takes the place of the number of the incident.
     """
     label = message.number if label is None else label
     more = len(message.alerts) - shown + message.unseen
@@ -260,7 +260,7 @@ def digest_entry(message: Notification) -> str:
 def sample_failures(
     templates: Templates, name: str, samples: Iterable[Notification]
 ) -> list[TemplateFailure]:
-    """Return what fails when the template *name* is tried on *samples*, in each language it has."""
+    """Return the failures of the template *name* on *samples*, in each of its languages."""
     failures = []
     for message in samples:
         for language in ("en", "fr"):

@@ -70,7 +70,7 @@ class ShownAlert:
 
     @property
     def where(self) -> str:
-        """What the alert is about: its instance, host, pod or the like, short; empty if it says none."""
+        """The subject of the alert: its instance, host, pod or the like, short; empty if it says none."""
         return clip(short_host(self.target), LONGEST_NAME)
 
     @property

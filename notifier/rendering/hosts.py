@@ -28,7 +28,7 @@ def short_host(host: str) -> str:
 def common_prefix(hosts: Iterable[str]) -> str:
     """Return *hosts* as one list with common parts written once: ``db-1,2,3``, ``web-a1, mail``.
 
-    A prefix is shared up to where a number begins, by neighbours in the list; each host stands once.
+    Neighbours in the list share a prefix up to the first digit; each host stands once.
     """
 
     def stem(host: str) -> str:

@@ -99,7 +99,7 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
 
 
 def phrase(name: str, language: str, **values: object) -> str:
-    """Return the fixed text *name* in *language*, or in English where there is none in it.
+    """Return the fixed text *name* in *language*, or in English if it is not translated.
 
     Raises:
         KeyError: there is no text of that name, or a value is missing.

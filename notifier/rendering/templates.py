@@ -1,4 +1,4 @@
-"""The templates: compiled, and rendered with what they see."""
+"""The templates: compiled, and rendered with their context."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ def _nearest(char: str) -> str:
 def transliterate(text: str) -> str:
     """Return *text* in the GSM alphabet alone: its characters are kept, others become their nearest letters.
 
-    What has no letters (an emoji, a combining mark without its base) is dropped. The result always
+    Characters without a transliteration (an emoji, a combining mark without its base) are dropped. The result always
     measures as `Coding.GSM`.
     """
     if _GSM.issuperset(text):

@@ -1,8 +1,8 @@
 """Phone numbers: read as people write them, kept as E.164, shown masked.
 
-Validity is libphonenumber's, through ``phonenumbers``. It holds numbers reserved for fiction for
-invalid; they are what tests and examples must use, so the mobile ones are let through. Sources: Arcep
-decision 2018-0881 (+33 6 39 98 xx xx), Ofcom "Telephone numbers for drama use" (+44 7700 900xxx).
+Validity is libphonenumber's, through ``phonenumbers``. It holds numbers reserved for fiction for invalid; tests and
+examples must use them, so the mobile ones are accepted. Sources: Arcep decision 2018-0881 (+33 6 39 98 xx xx), Ofcom
+"Telephone numbers for drama use" (+44 7700 900xxx).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import phonenumbers
 _MOBILE = frozenset({phonenumbers.PhoneNumberType.MOBILE, phonenumbers.PhoneNumberType.FIXED_LINE_OR_MOBILE})
 _FICTION = re.compile(r"\+33 ?63998\d{4}|\+447700900\d{3}", re.ASCII)
 _OTHER = re.compile(r"[^\d\s+().\-/\u2010-\u2015\u2212\uff0b]")
-"""What no number holds: letters, and what begins an extension or a ``tel:``."""
+"""What no number holds: letters, and the characters that begin an extension or a ``tel:``."""
 _NUMBER = re.compile(
     r"(\+|%2[bB]|(?<!\d)00)(\d\d[ .(-]{0,2}\d)[\d .()-]{2,14}?(\d{2}[ .-]?\d{2})(?![ .-]?\d)", re.ASCII
 )

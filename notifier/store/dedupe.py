@@ -26,7 +26,8 @@ NEWEST = select(webhooks.c.received_at).order_by(webhooks.c.id.desc()).limit(1)
 
 _MOST = 100_000
 """The maximum number of scopes that are known, about 20 MB. Of more, the last are known; a repetition that is not
-recognised is planned, which pages nobody again."""
+recognised is planned, which pages nobody twice.
+"""
 
 
 class Dedupe:
@@ -63,7 +64,7 @@ class Dedupe:
         return True
 
     def forget(self, batch: Sequence[NewWebhook]) -> None:
-        """Forget the scopes of *batch*, which was not stored after all: what comes next of them is no repetition."""
+        """Forget the scopes of *batch*, which was not stored after all: their next webhook is no repetition."""
         for new in batch:
             self._last.pop(_divided(new.identity)[0], None)
 

@@ -1,6 +1,6 @@
 """Common to both engines: the revision of the schema, and the meaning of their errors.
 
-What differs between them is in `notifier.store.sqlite` and `notifier.store.postgresql`, behind `Backend`.
+Their differences are in `notifier.store.sqlite` and `notifier.store.postgresql`, behind `Backend`.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Backend(Protocol):
     """Whether other processes may work on it."""
 
     def take(self) -> None:
-        """Take it for this process, where it is for one alone."""
+        """Take it for this process, if only one may use it."""
 
     def release(self) -> None:
         """Close it, so that all is in its own place, and let others have it."""
@@ -110,7 +110,7 @@ def revision(engine: Engine) -> str | None:
 
 
 def migrate(backend: Backend) -> None:
-    """Bring the schema to `HEAD`, if it is not there yet.
+    """Upgrade the schema to `HEAD`, if it is older.
 
     Raises:
         StoreRefused: the schema is newer than this program.

@@ -26,7 +26,7 @@ from notifier.store.records import IncidentChange
 from notifier.store.schema import IS_WAITING, events, incident_alerts, incidents, messages
 
 _FIXED = ("id", "number", "opened_at", "began_at")
-"""Columns that are written once: a change leaves them as they are."""
+"""Columns that are written once: a change does not touch them."""
 _ADD = insert(incidents)
 _CHANGE = (
     update(incidents)

@@ -1,4 +1,4 @@
-"""Incidents, as statements: read, and changed only if nobody else changed them meanwhile."""
+"""Incidents, as statements: read, and changed only if they have not been changed since."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ class JobStore:
         self._database = database
 
     def claim(self, claimed: Sequence[Job]) -> Future[list[Job]]:
-        """Claim the jobs *claimed*, which are about to be sent; return those whose messages were all still queued."""
+        """Claim the jobs *claimed* before they are sent; return those whose messages were all still queued."""
         return self._database.submit(
             lambda connection: [job for job in claimed if self.claim_in(connection, job)]
         )

@@ -64,7 +64,7 @@ class LedgerMessage:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """An attempt to send it: the job's tag at OVHcloud, the text as it was sent, and its outcome."""
+    """An attempt to send it: the job's tag at OVHcloud, the text that was sent, and its outcome."""
 
     tag: str
     at: datetime
@@ -342,7 +342,7 @@ class Ledger:
         return found
 
     def details(self, message_id: str) -> MessageDetails | None:
-        """Return all that is known of a message; None where there is none of that id."""
+        """Return all that is known of a message; None if there is none of that id."""
         with self._database.reading() as connection:
             row = connection.execute(select(*_COLUMNS).where(messages.c.id == message_id)).first()
             if row is None:

@@ -52,7 +52,7 @@ OF_INCIDENTS = messages.outerjoin(incidents, incidents.c.id == messages.c.incide
 def message_row(
     message: NewMessage, receiver: str, received_at: datetime, now: datetime, notification_id: str | None
 ) -> dict[str, Any]:
-    """Return the row of a message for *receiver*; it is due now, unless another says what it would."""
+    """Return the row of a message for *receiver*; it is due now, unless another message has the same content."""
     merged = message.merged_into is not None
     return {
         "id": message.id,

@@ -1,7 +1,7 @@
 """The outbox: the messages that wait to be sent. Reads a snapshot of it, and applies selections.
 
-A selection is made outside of any transaction. It is applied to those rows alone that are still as they were read,
-and, on a database that replicas share, only as far as nobody else sent what its limits had not counted.
+A selection is made outside of any transaction. It is applied only to rows that have not changed since they were read,
+and, on a database that replicas share, only as far as other replicas have not used up its limits since.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Outbox:
         without: Collection[str] = (),
         blocked: Collection[str] = (),
     ) -> Snapshot:
-        """Return the outbox as it is at *now*.
+        """Return the outbox at *now*.
 
         Args:
             now: the time.

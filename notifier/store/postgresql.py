@@ -45,7 +45,7 @@ _SETTINGS: dict[str, Any] = {
 _CLASHES = frozenset({"40001", "40P01", "55P03"})
 """Serialisation failure, deadlock, a lock that was not granted in time."""
 _FAULTS = frozenset({"22", "23", "42"})
-"""The classes of errors that are about one statement: its data, a constraint, its syntax."""
+"""The classes of errors of one statement: its data, a constraint, its syntax."""
 
 
 class PostgreSQL:
@@ -94,7 +94,7 @@ class PostgreSQL:
         return _state(error) in _CLASHES
 
     def repetitions(self) -> Repetitions:
-        """Return what recognises repetitions, in a table: a cluster of Alertmanagers may post to any replica."""
+        """Return the recogniser of repetitions, kept in a table: a cluster of Alertmanagers may post to any replica."""
         return _Shared()
 
     def notify(self, connection: Connection, names: Collection[str]) -> None:
@@ -211,7 +211,7 @@ class _Shared:
         """Forget nothing: the transaction took it back."""
 
     def remember(self, connection: Connection) -> None:
-        """Add to the table: what was stored before the database was moved here."""
+        """Add to the table: rows that were stored before the database was moved here."""
         newest = connection.execute(NEWEST).scalar()
         if newest is None or connection.execute(select(last_webhooks.c.scope).limit(1)).first():
             return

@@ -1,4 +1,4 @@
-"""Receipts: which accepted messages await a receipt, and what the receipts were."""
+"""Receipts: the accepted messages that await a receipt, and the receipts."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ class Followed:
 class ReceiptSeen:
     """The present receipt of a message; *due_at* is when to look again, None when it is final.
 
-    *ovh_id* is what it is the receipt of: the message may have been sent again since it was asked for.
+    *ovh_id* is the message of the receipt: the message may have been sent again since it was asked for.
     """
 
     message_id: str
@@ -135,7 +135,7 @@ class ReceiptSeen:
     delivered_at: datetime | None
     due_at: datetime | None
     credits: float | None = None
-    """The cost of the message; None where OVHcloud does not report it."""
+    """The cost of the message; None if OVHcloud does not report it."""
     reduced: Reduced | None = None
     """The text with which it is sent again, since its content was refused."""
 

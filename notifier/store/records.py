@@ -35,7 +35,7 @@ class StoredWebhook:
 
 @dataclass(frozen=True, slots=True)
 class IncidentChange:
-    """An incident as it is from now on, its new events and messages.
+    """A changed incident, its new events and messages.
 
     Its version is that which was read: the change is refused if it has been changed since.
     """
@@ -72,7 +72,7 @@ class Claims(NamedTuple):
 
 
 class Due(NamedTuple):
-    """When the next queued message and the next unsettled job are due; None where there is none."""
+    """When the next queued message and the next unsettled job are due; None if there is none."""
 
     message: datetime | None
     job: datetime | None
@@ -80,7 +80,9 @@ class Due(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """The work under way: how many messages in each state, webhooks not yet planned, and since when."""
+    """The work under way: the number of messages by state and of webhooks that are not planned, and the oldest of
+    each.
+    """
 
     messages: dict[str, int]
     unplanned: int

@@ -18,7 +18,7 @@ from notifier.store.schema import reloads
 class Reload:
     """A reload. *problem* is why it failed.
 
-    *by* is the user or token that requested it, None for a signal or where no credentials are asked for.
+    *by* is the user or token that requested it, None for a signal, or if no credentials are required.
     """
 
     at: datetime

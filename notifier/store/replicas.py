@@ -63,8 +63,8 @@ class ReplicaStore:
     def leave(self, replica: str, now: datetime, listing_grace: timedelta) -> Future[int]:
         """Remove *replica*, which ends, and free its work at once: its webhooks, and jobs that it has not finished.
 
-        Returns how many jobs of unknown outcome there are now for OVHcloud to be asked about; an answer that
-        there is none such is not believed for *listing_grace*.
+        Returns how many jobs of unknown outcome there are now for OVHcloud to be asked about; the answer "not found"
+        is not final for *listing_grace*.
         """
 
         def operation(connection: Connection) -> int:

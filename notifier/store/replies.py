@@ -68,7 +68,7 @@ class ReplyStore:
         self._database = database
 
     def unread(self, account: str, ids: Collection[int]) -> list[int]:
-        """Return the *ids* of *account* that were not read yet, oldest first."""
+        """Return the *ids* of *account* that have not been read, oldest first."""
         known: set[int] = set()
         with self._database.reading() as connection:
             given = sorted(ids)
@@ -148,8 +148,7 @@ class ReplyStore:
     ) -> Future[Written]:
         """Store *reply* with its effects, or nothing if an incident was changed meanwhile.
 
-        *marks* are set to *now*. A reply that was written before stays
-        as it was, and nothing comes of it again.
+        *marks* are set to *now*. A reply that was written before stays unchanged, and has no effect again.
         """
 
         def operation(connection: Connection) -> Written:

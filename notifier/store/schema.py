@@ -1,12 +1,12 @@
 """The tables.
 
-A webhook is stored as it came. Planning turns it into notifications (one per receiver) and messages
-(one per recipient) of an incident (one per receiver and group of alerts while any of them fires); sending
-gathers messages into jobs, one attempt each, whose ``tag`` OVHcloud keeps; ``attempts`` says which messages
-each was for. ``incident_alerts`` are the alerts that fire in open incidents, ``events`` is what happened to an
-incident besides, ``timestamps`` are times remembered by name. ``replicas`` are the processes that work on the database,
-``last_webhooks`` the last webhook of each scope (see `notifier.store.dedupe`), ``reloads`` those of the configuration.
-Times are microseconds since 1970 in UTC.
+A webhook is stored as it came. Planning turns it into notifications (one per receiver) and messages (one per
+recipient) of an incident (one per receiver and group of alerts while any of them fires); sending gathers messages into
+jobs, one attempt each, whose ``tag`` OVHcloud keeps; ``attempts`` holds the messages of each. ``incident_alerts`` are
+the alerts that fire in open incidents, ``events`` are the other changes of an incident, ``timestamps`` are times
+remembered by name. ``replicas`` are the processes that work on the database, ``last_webhooks`` the last webhook of
+each scope (see `notifier.store.dedupe`), ``reloads`` those of the configuration. Times are microseconds since 1970 in
+UTC.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 def to_microseconds(instant: datetime) -> int:
-    """Return *instant* as it is stored."""
+    """Return *instant* in the form of the database."""
     return (instant - _EPOCH) // _MICROSECOND
 
 

@@ -103,7 +103,7 @@ def read_snapshot(
     without: Collection[str],
     blocked: Collection[str],
 ) -> Snapshot:
-    """Return the outbox as it is at *now*; the arguments are those of `Outbox.snapshot`."""
+    """Return the outbox at *now*; the arguments are those of `Outbox.snapshot`."""
     most = room * 4 + 16
     given = {"now": now, "without": list(without), "blocked": list(blocked)}
     statement = _DUE

@@ -121,7 +121,7 @@ class SQLite:
         self._lock = ProcessLock(self.path)
 
     def release(self) -> None:
-        """Close it, with all that it holds in the file itself rather than in the log beside it; let others have it."""
+        """Close it, with all data in the file itself, not in its log; let others have it."""
         if self._lock is not None:
             self.engine.dispose()
             if self.path.exists():
@@ -183,7 +183,7 @@ class SQLite:
 
 
 class ProcessLock:
-    """Keeps a second process from working on the same database: each would send what the other sends."""
+    """Keeps a second process from working on the same database: both would send the same messages."""
 
     def __init__(self, database: Path) -> None:
         """Lock *database* until `release` or the process ends.

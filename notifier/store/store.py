@@ -24,8 +24,8 @@ from notifier.store.webhooks import WebhookStore
 class Store(Database):
     """The history of webhooks, incidents, messages and jobs.
 
-    Reads may be called from any thread and raise `StoreUnavailable`; what writes returns a future
-    that is done once it is on disk.
+    Reads may be called from any thread and raise `StoreUnavailable`; writing methods return a future that is done once
+    the data is on disk.
     """
 
     def __init__(self, place: Path | URL) -> None:

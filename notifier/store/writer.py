@@ -79,8 +79,8 @@ class Writer:
     def submit(self, operation: Callable[[Connection], T], notifies: Collection[str] = ()) -> Future[T]:
         """Run *operation* in a transaction; the result comes once it is on disk, and *notifies* are notified.
 
-        The operation may be run again when it shared a transaction that failed. The future raises
-        `StoreUnavailable` when the store as a whole is hindered, else what the operation raised.
+        The operation may be run again when it shared a transaction that failed. The future raises `StoreUnavailable`
+        when the whole store fails, else the error of the operation.
         """
         future: Future[T] = Future()
         with self._lock:

@@ -102,7 +102,7 @@ class AccessControl:
         return Denial(403, f"the {who} may not do this: it takes the permission {permission}")
 
     def _refusal(self, scope: Scope, permission: Permission, own: str | None) -> str | None:
-        """Return why a request is refused whatever credentials it has; None where it is not."""
+        """Return why a request is refused whatever credentials it has; None if it is not."""
         if scope["method"] not in ("GET", "HEAD") and is_foreign(scope, own):
             return FOREIGN
         if self._authentication.is_required or is_ours(scope, own):
@@ -149,7 +149,7 @@ class AccessControl:
         )
 
     def _log_refused(self, scope: Scope, why: str) -> None:
-        """Log a refusal: a few a minute of one peer, then how many there were beyond those."""
+        """Log a refusal: a few a minute for each peer, then the number of the others."""
         address, now = _address(scope), elapsed()
         peer = peer_of(address)
         since, count = self._refusals.get(peer, (now, 0))

@@ -14,9 +14,9 @@ _DRAIN_BYTES, _DRAIN_SECONDS = 64 * 1024, 1.0
 class Answers:
     """Completes the answers of an application.
 
-    Each says that it is neither to be cached nor to be taken for another type, unless it says otherwise itself. Where
-    the application answers before it has read the body, as when it refuses, what is left of a small body is read
-    first: Caddy cuts off an answer that comes earlier.
+    Each forbids caching and other types than its own, unless it has such headers itself. If the application answers
+    before it has read the body, as for a refusal, the rest of a small body is read first: Caddy cuts off an answer
+    that comes earlier.
     """
 
     def __init__(self, app: ASGIApp) -> None:

@@ -35,8 +35,8 @@ def build(
 ) -> Starlette:
     """Return the application.
 
-    *reload* reloads the configuration for the user or token of that name, and returns what is wrong with it, if
-    anything. *protects_metrics* returns whether `/metrics` requires credentials.
+    *reload* reloads the configuration for the user or token of that name, and returns the problem, if any.
+    *protects_metrics* returns whether `/metrics` requires credentials.
     """
 
     async def healthy(request: Request) -> Response:  # noqa: ARG001

@@ -92,7 +92,7 @@ class Authentication:
         return bool(self.tokens or self.users)
 
     def known(self, header: bytes) -> Identity | bool:
-        """Return who presents *header*; False where it is wrong, True where `verify` must decide.
+        """Return who presents *header*; False if it is wrong, True where `verify` must decide.
 
         It takes the same time for every token.
         """
@@ -141,7 +141,7 @@ class Authentication:
 
 
 def _name_and_password(header: bytes) -> tuple[str, bytes]:
-    """Return what *header* holds for HTTP Basic; both empty where it holds nothing of the kind."""
+    """Return what *header* holds for HTTP Basic; both empty if it holds none."""
     try:
         name, _, password = base64.b64decode(header.partition(b" ")[2], validate=True).partition(b":")
         return name.decode(), password

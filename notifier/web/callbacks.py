@@ -1,4 +1,6 @@
-"""Where OVHcloud calls back. A callback is a hint: what it announces is fetched before it is believed."""
+"""Where OVHcloud calls back. A callback is a hint: an announced receipt or reply is fetched from OVHcloud before it is
+used.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Limits on connections: how many there may be, and for how long each may keep its place while its client is silent.
 
 uvicorn limits neither, nor the time of a TLS handshake. So each of its connections is wrapped in one of ours, which
-counts it and ends it, by the public interface of asyncio alone (`asyncio.Protocol`); what the connection waits for is
+counts it and ends it, by the public interface of asyncio alone (`asyncio.Protocol`); the state of a connection is
 known from the ASGI messages of its request. A connection waits for its client while it is open without a request,
 while a body comes in, and while an answer is not taken.
 """
@@ -67,7 +67,8 @@ class Connections:
         self._is_refusing = False
 
     def refuse(self) -> None:
-        """End each connection that the server does not have yet, now and from now on; soon those that wait for clients.
+        """End each connection that has not been handed to the server, now and from now on; soon those that wait for
+        clients.
 
         A server that stops closes the idle connections it has, once. It would wait until the end of its graceful
         shutdown for one that it is handed afterwards, and for a client that does not send the rest of a body.
@@ -141,7 +142,7 @@ class Connections:
 
 
 class Connection(asyncio.Protocol):
-    """One connection: counted, secured by TLS where that is configured, then handed to the server's own protocol.
+    """One connection: counted, secured by TLS if that is configured, then handed to the server's own protocol.
 
     `limited` makes the class that a server is given.
     """
@@ -150,7 +151,9 @@ class Connection(asyncio.Protocol):
     server_protocol: type[asyncio.Protocol]
 
     def __init__(self, app_state: MutableMapping[str, Any], **given: Any) -> None:
-        """Make the server's protocol of what the server gives; its requests know this connection by their state."""
+        """Make the server's protocol with the arguments of the server; its requests know this connection by their
+        state.
+        """
         self._inner = self.server_protocol(app_state={**app_state, _CONNECTION: self}, **given)  # type: ignore[call-arg]
         self.loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
@@ -207,7 +210,7 @@ class Connection(asyncio.Protocol):
             self._early = b""
 
     def data_received(self, data: bytes) -> None:
-        """Pass on what comes in."""
+        """Pass on received bytes."""
         if self.is_handed_over:
             self._inner.data_received(data)
         else:

@@ -37,7 +37,7 @@ class Feeds:
         ]
 
     async def _by_secret(self, request: Request) -> Response:
-        """Return a calendar to whoever has ``web.feed_secret``: a phone keeps no other credential."""
+        """Return a calendar to a client that has ``web.feed_secret``: a phone keeps no other credential."""
         secret = self.current.runtime.configuration.web.feed_secret
         given = str(request.path_params["secret"]).encode()
         if secret is None or not hmac.compare_digest(given, secret.get_secret_value().encode()):

@@ -13,5 +13,5 @@ register_url_convertor("name", _Name())
 
 
 def any_name(parameter: str) -> str:
-    """Return the part of a route's path that stands for a name, which the handler is given as *parameter*."""
+    """Return the part of a route's path for a name, which the handler gets as *parameter*."""
     return f"{{{parameter}:name}}"

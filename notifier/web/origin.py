@@ -27,7 +27,7 @@ FOREIGN = (
 def is_foreign(scope: Scope, own: str | None = None) -> bool:
     """Whether a browser sends the request for a page of another site (cross-site request forgery).
 
-    *own* is the host by which people reach this service where a proxy does not pass that on.
+    *own* is the host by which people reach this service, if a proxy does not pass that on.
 
     Source: Fetch Metadata Request Headers (W3C), and ``Origin`` for browsers that send none.
     """

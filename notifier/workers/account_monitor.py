@@ -26,7 +26,7 @@ class AccountMonitor(Worker):
         super().__init__(context, idle=_ROUND)
         self._accounts = accounts
         self.credits: dict[str, float] = {}
-        """The credits left, by account, as far as they are known."""
+        """The credits left, by account, as far as known."""
         self._told: dict[str, str] = {}
 
     @property

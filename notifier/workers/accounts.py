@@ -69,7 +69,7 @@ class Accounts:
             self._healths[name] = replace(self._healths.get(name, AccountHealth()), rate_limited_until=until)
 
     def forget_rates(self) -> None:
-        """Compute again what rates allow: they may have changed."""
+        """Update the number of messages that rates allow: they may have changed."""
         with self._lock:
             for name, health in self._healths.items():
                 self._healths[name] = replace(health, rate_limited_until=None)
@@ -126,7 +126,7 @@ class Accounts:
             self._healths[name] = replace(self._healths.get(name, AccountHealth()), accepted_at=now)
 
     def note_problem(self, name: str, problem: str | None) -> str | None:
-        """Record what the account monitor found; return the previous problem."""
+        """Record the findings of the account monitor; return the previous problem."""
         with self._lock:
             health = self._healths.get(name, AccountHealth())
             self._healths[name] = replace(health, problem=problem)

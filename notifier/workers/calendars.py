@@ -44,12 +44,12 @@ class CalendarWatch(Worker):
         self._is_rest_over = False
 
     def wake(self) -> None:
-        """Fetch all calendars at once: a reload may have changed what was wrong."""
+        """Fetch all calendars at once: a reload may have corrected the error."""
         self._is_rest_over = True
         super().wake()
 
     def recall(self) -> None:
-        """Load the stored copies of calendars that this process has not read yet."""
+        """Load the stored copies of calendars that this process has not read."""
         for schedule in self._kept():
             calendar = schedule.calendar
             if calendar is None or calendar.fetched_at is not None:

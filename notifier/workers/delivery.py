@@ -208,7 +208,7 @@ class Delivery:
         self._outcomes.report(job, ended, now, query_id)
 
     def _split(self, job: Job, failure: Failure, now: datetime) -> None:
-        """Send *job* as two halves, of which one or both will be accepted."""
+        """Send *job* as two halves; one or both will be accepted."""
         name = self._accounts.name_of(job.account)
         middle = len(job.messages) // 2
         halves = [
@@ -298,7 +298,7 @@ def endings(job: Job, outcome: Outcome) -> Sequence[Ending]:
 
 
 def reduced(runtime: Runtime, message: Message | Followed, incident: Incident | None) -> Reduced:
-    """Return *message*, which is about *incident*, with the text that it is sent again with."""
+    """Return the shorter text of *message*, which is about *incident*, for the next attempt."""
     configuration = runtime.configuration
     try:
         recipient = configuration.recipient(message.contact or message.phone)

@@ -215,7 +215,7 @@ class Dispatcher(Worker):
         return min((wait for wait in waits if wait is not None), default=None)
 
     def _send_alone(self, phone: str, now: datetime, runtime: Runtime, turns: Turns) -> float | None:
-        """Begin the jobs for one number; where that keeps failing, send its messages as they are."""
+        """Begin the jobs for one number; if that keeps failing, send the messages unchanged."""
         try:
             wait = self._select_and_begin(now, runtime, turns, phone=phone)
         except StoreUnavailable:

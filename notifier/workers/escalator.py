@@ -48,7 +48,7 @@ _FALLBACK_DELAY = timedelta(minutes=5)
 _CLOCK_STEP = timedelta(minutes=1)
 """A clock that is set back by less puts steps off by less than anybody minds."""
 _CLOCKS_DIFFER = timedelta(minutes=10)
-"""By more than clocks of replicas may differ: so far ahead, nobody opens an incident with a clock that is right."""
+"""By more than clocks of replicas may differ: with a correct clock, nobody opens an incident that far ahead."""
 _Decide = Callable[[Runtime, Incident, datetime], IncidentChange]
 """Returns the change of an incident."""
 _REASONS = {Reason.REOPENED: "reopened", Reason.UNMUTED: "page", Reason.ESCALATED: "escalation"}
@@ -143,7 +143,7 @@ class Escalator(Worker):
     ) -> tuple[Incident, Receiver | None]:
         """Return an incident and its receiver; where that was renamed or removed, as they are by today's routes.
 
-        None where these do not say whose it is.
+        None if these do not say whose it is.
         """
         receiver = runtime.configuration.receiver(incident.receiver)
         if receiver is not None:
@@ -184,7 +184,7 @@ class Escalator(Worker):
         return IncidentChange(after, events=(Event(planned.change),), messages=messages)
 
     def change_of(self, runtime: Runtime, incident: Incident, now: datetime) -> IncidentChange:
-        """Return what is due of *incident*: its next step, its reopening, or the end of its mute."""
+        """Return the step of *incident* that is due: its next step, its reopening, or the end of its mute."""
         incident, known = self._of_today(runtime, incident, now)
         receiver = known or receiver_of(runtime, incident)
         last = last_alerts(runtime, self._store, incident, receiver, now)
@@ -232,7 +232,7 @@ class Escalator(Worker):
     ) -> Callable[[str], Notification]:
         """Return a function that builds the notification for *incident* in a given language.
 
-        *part* is what its last webhook says of it.
+        *part* holds its alerts in its last webhook.
         """
         number, name = incident.number, incident.group_key.removeprefix(HEARTBEATS)
         for heartbeat in self._current.runtime.configuration.heartbeats:
@@ -275,7 +275,7 @@ class Escalator(Worker):
 def last_alerts(
     runtime: Runtime, store: Store, incident: Incident, receiver: Receiver, now: datetime
 ) -> tuple[Webhook, ReceiverAlerts] | None:
-    """Return the last webhook of *incident* and its alerts for *receiver*; None where it is gone."""
+    """Return the last webhook of *incident* and its alerts for *receiver*; None if it is gone."""
     found = store.incidents.webhook(incident)
     if found is None:
         return None

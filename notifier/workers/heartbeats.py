@@ -45,7 +45,7 @@ from notifier.workers.worker import Worker
 log = structlog.get_logger(__name__)
 
 WAITED_FOR, ALIVE = "heartbeat-from/", "alive"
-"""The marks besides `SEEN`: since when each is waited for, and when this service was last there."""
+"""The other timestamps besides `SEEN`: since when each is waited for, and when this service was last there."""
 DOWN_FROM, DOWN_UNTIL = "down-from", "down-until"
 """The marks of when it was last not there."""
 GAP = timedelta(minutes=1)
@@ -54,7 +54,7 @@ GAP = timedelta(minutes=1)
 _TICK = 2.0  # seconds
 _ALIVE_EVERY = timedelta(seconds=10)
 _BACKLOG_WAIT = timedelta(minutes=1)
-"""For how long what waits to be planned may put off a verdict: a heartbeat may be among it."""
+"""How long webhooks that wait to be planned may delay a verdict: a heartbeat may be among it."""
 
 
 def heartbeat_notification(
@@ -167,7 +167,7 @@ class Heartbeats(Worker):
         return None
 
     def _page_unjudged(self, one: HeartbeatConfig, now: datetime) -> bool:
-        """Page for a silent heartbeat that cannot be judged, if nobody was; return whether it was done."""
+        """Page for a silent heartbeat that cannot be judged, if nobody has been paged; return whether it was done."""
         if self._store.incidents.find([HEARTBEATS + one.name]):
             return False
         (number,) = self._store.incidents.numbers(1)

@@ -193,7 +193,7 @@ class ReceiptPoller(Worker):
         return seen
 
     def outcome_of(self, api: OvhClient, one: Followed, found: Outgoing | None, now: datetime) -> ReceiptSeen:
-        """Return what the receipt *found* of a message means; None where it is not listed."""
+        """Return the meaning of the receipt *found* for a message; None if it is not listed."""
         receipt, ptt = (found.delivery_receipt, found.ptt) if found is not None else (None, None)
         if receipt == DELIVERED and found is not None:
             at = api.local_time(found.delivered_at) if found.delivered_at is not None else now

@@ -21,7 +21,8 @@ log = structlog.get_logger(__name__)
 LEASE = 5.0
 """Seconds without a sign of life after which a replica's work is taken over."""
 _CALL_IS_GOOD_FOR = timedelta(seconds=27)
-"""After `LEASE`, a call that was signed when its job was claimed is older than the 30 s that OVHcloud takes it for."""
+"""After `LEASE`, a call that was signed when its job was claimed is older than the 30 s for which OVHcloud accepts it.
+"""
 _EVERY = 1.0
 _LEAVING = 2.0
 """Seconds that a stop waits for the database to take note."""

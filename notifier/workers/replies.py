@@ -112,7 +112,7 @@ class ReplyPoller(Worker):
         return [api for api in self._current.runtime.apis.values() if api.settings.takes_replies]
 
     def read(self) -> bool:
-        """Read the replies that were not read yet; return whether there are more.
+        """Read the new replies; return whether there are more.
 
         Raises:
             CallFailed: none of the accounts can be asked.

@@ -124,7 +124,7 @@ class ReplyActions:
     ) -> Meaning | None:
         """Return the outcome of *command* if *person* may not give it; None if they may.
 
-        *is_coded* says whether the reply holds their code.
+        *is_coded* is whether the reply holds their code.
         """
         if isinstance(command, Help | Unclear):
             return None

@@ -1,7 +1,7 @@
 """Items that a worker failed to process: they wait for their next attempt, and delay no others.
 
-An item is anything with an id: a webhook, an incident, a phone number, a message. What is here is in memory
-alone: after a restart, each item is tried again.
+An item is anything with an id: a webhook, an incident, a phone number, a message. It is kept in memory alone: after a
+restart, each item is tried again.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class SetAside:
             self._items.pop(item, None)
 
     def waiting(self, now: datetime) -> set[str]:
-        """Return the items that are not to be tried yet. After the clock was set back, all are tried."""
+        """Return the items whose next attempt is not due. After the clock was set back, all are tried."""
         with self._lock:
             return {
                 item for item, failed in self._items.items() if now < failed.retry_at <= now + _LONGEST_WAIT
@@ -78,7 +78,7 @@ def isolate(
     """Process `items` together; if that fails, process each alone, so that one bad item delays no others.
 
     Args:
-        items: what is to be processed.
+        items: the items to process.
         process: processes some of them, in one transaction or not at all.
         failed: is called with each item that fails alone, and its error.
 

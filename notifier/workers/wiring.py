@@ -25,7 +25,7 @@ from notifier.workers.worker import Worker
 
 
 class Workers:
-    """Every worker of a service. None of them runs yet."""
+    """Every worker of a service. None of them has been started."""
 
     def __init__(
         self,

@@ -25,7 +25,9 @@ class Worker:
 
     name = "worker"
     longest_work = 600.0
-    """After so many seconds, a piece of work is reported as hanging: it may make many calls, each with its time-out."""
+    """The number of seconds after which a piece of work is reported as hanging: it may make many calls, each with its
+    time-out.
+    """
 
     def __init__(self, context: Context, idle: float) -> None:
         """Prepare to work with *context*, at least every *idle* seconds."""

@@ -147,7 +147,7 @@ class SendInput(BaseModel):
 
 
 def parse_query(model: type[Model], query: QueryParams) -> Model:
-    """Return *query* as a *model*; what the model does not name is left out.
+    """Return *query* as a *model*; fields that the model does not name are left out.
 
     Raises:
         InputError: a parameter has a wrong value.

@@ -1,7 +1,7 @@
 """The description of all paths, as OpenAPI 3.1: ``GET /api/v1/openapi.json``.
 
-The operations of the API are described by their models. The paths beside it (webhook, probes, calendars, callbacks)
-do not use JSON models, and are described here.
+The operations of the API are described by their models. The other paths (webhook, probes, calendars, callbacks) do not
+use JSON models, and are described here.
 """
 
 from __future__ import annotations
@@ -202,7 +202,7 @@ _BESIDE: Json = {
 
 @functools.cache
 def document(operations: tuple[Operation, ...]) -> Json:
-    """Return the description of *operations*, and of the paths beside them; it is made at the first call."""
+    """Return the description of *operations*, and of the other paths; it is made at the first call."""
     paths: Json = {**_BESIDE}
     for operation in operations:
         paths[operation.path] = {operation.method.lower(): _of_operation(operation)}

@@ -40,7 +40,7 @@ class ApiRoutes:
     endpoints: Endpoints
     clock: Clock
     hide: Callable[[str], str]
-    """Returns a text without secrets, its numbers masked: OVHcloud's errors repeat what was sent."""
+    """Returns a text without secrets, its numbers masked: OVHcloud's errors repeat the request."""
 
     def routes(self) -> list[Route]:
         """Return the paths of the API."""

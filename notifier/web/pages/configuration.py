@@ -1,4 +1,4 @@
-"""The page of the configuration: what is in use, its reloads, and where labels would be routed."""
+"""The page of the configuration: the configuration in use, its reloads, and a test of routes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class PreviewedText:
 
 @dataclass(frozen=True, slots=True)
 class PreviewedRoute:
-    """A receiver that an alert would be routed to, and its texts; *note* says why it would page nobody now."""
+    """A receiver that an alert would be routed to, and its texts; *note* is the reason why it would page nobody now."""
 
     receiver: str
     note: str | None
@@ -44,7 +44,7 @@ class PreviewedRoute:
 
 @dataclass(frozen=True, slots=True)
 class ShownReload:
-    """A reload; *problem* says why it failed."""
+    """A reload; *problem* is the reason of a failure."""
 
     at: LocalMoment
     by: str | None
@@ -53,7 +53,7 @@ class ShownReload:
 
 @dataclass(frozen=True, slots=True)
 class ConfigurationView(View):
-    """What the page shows: *problem* is what is wrong with the *labels*, *text* the configuration as YAML."""
+    """The content of the page: *problem* is the error in the *labels*, *text* the configuration as YAML."""
 
     template: ClassVar[str] = "config.html"
     labels: str
@@ -64,7 +64,7 @@ class ConfigurationView(View):
 
 
 def configuration_view(context: PageContext, labels: str) -> ConfigurationView:
-    """Return the page, with where an alert with these *labels* would be routed."""
+    """Return the page, with the routes of an alert with these *labels*."""
     runtime, viewer = context.current.runtime, context.viewer()
     routes, problem = [], None
     if labels.strip():
@@ -86,7 +86,7 @@ def configuration_view(context: PageContext, labels: str) -> ConfigurationView:
 
 
 def preview_routes(runtime: Runtime, labels: str, now: datetime) -> list[PreviewedRoute]:
-    """Return where an alert with these *labels* (``name="value" …``) would be routed, with the texts.
+    """Return the routes of an alert with these *labels* (``name="value" …``), with the texts.
 
     Raises:
         MatcherError, ValueError: they are not labels.

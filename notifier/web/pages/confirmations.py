@@ -14,7 +14,7 @@ _AT_ONCE = timedelta(seconds=2)
 
 
 def confirmation(done: str, one: ShownIncident, me: str | None, history: IncidentHistory) -> str | None:
-    """Return the confirmation for *me* of what was *done* a moment ago; None if it no longer applies."""
+    """Return the confirmation for *me* of the action *done* a moment ago; None if it no longer applies."""
     match done:
         case "ack" if one.holder is not None and one.holder == me:
             return _yours(history, me)

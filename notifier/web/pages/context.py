@@ -16,7 +16,7 @@ from notifier.workers.account_monitor import AccountMonitor
 
 
 class Missing(Exception):
-    """There is no such page; the text says what is missing."""
+    """There is no such page; the text names what is missing."""
 
 
 class View:
@@ -27,7 +27,7 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class PageContext:
-    """What the pages read."""
+    """The sources of the pages."""
 
     store: Store
     current: Current

@@ -18,7 +18,7 @@ LATE = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class DeliveryStatus:
-    """The status of delivery: *kind* is good, warn or bad, *word* says it, *reasons* what hinders them."""
+    """The status of delivery: *kind* is good, warn or bad, *word* its word, *reasons* are the problems."""
 
     kind: str
     word: str
@@ -37,7 +37,7 @@ def delivery_status(
 
     Args:
         outage: why webhooks are not taken.
-        warnings: what is known to hinder sending.
+        warnings: the known problems of sending.
         waiting: the message that has been under way for longest, or has failed already.
         now: the time.
         is_hindered: whether no account can send.
@@ -66,7 +66,7 @@ def current_status(context: PageContext, now: datetime) -> DeliveryStatus:
 
 
 def lasts(credits_left: float | None, spent: Spent | None, now: datetime, most: timedelta) -> str | None:
-    """Return how long *credits_left* last at the rate of what was *spent* within *most*; None where it is unknown.
+    """Return how long *credits_left* last at the rate of what was *spent* within *most*; None if it is unknown.
 
     Where the first was spent later than *most* ago, the rate is that since then, but of a day at least.
     """

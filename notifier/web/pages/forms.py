@@ -22,7 +22,7 @@ def _is_held_as_seen(incident: Incident, by: str, values: Mapping[str, str]) -> 
 
 
 class Forms:
-    """Does what a button says, unless the incident has changed since the page was made."""
+    """Performs the action of a button, unless the incident has changed since the page was made."""
 
     def __init__(self, context: PageContext, actions: Actions, renderer: Renderer) -> None:
         """Act by *actions*."""
@@ -31,7 +31,7 @@ class Forms:
         self._renderer = renderer
 
     def press(self, request: Request, button: str, values: Mapping[str, str]) -> Response:
-        """Return the answer to a form: the page of the incident again, with what was done.
+        """Return the answer to a form: the page of the incident again, with a confirmation.
 
         Args:
             request: of somebody who may act.

@@ -56,7 +56,7 @@ class ShownHeartbeat:
 
 @dataclass(frozen=True, slots=True)
 class HomeView(View):
-    """What the first page shows: of the incidents, *open* is how many nobody has, *more* how many are not listed."""
+    """The content of the first page: *open* incidents are not acknowledged, *more* are not listed."""
 
     template: ClassVar[str] = "home.html"
     incidents: Sequence[ShownIncident]

@@ -31,10 +31,10 @@ _MOST_STEPS = 8
 
 @dataclass(frozen=True, slots=True)
 class IncidentView(View):
-    """What the page of an incident shows.
+    """The content of the page of an incident.
 
     *is_cut* where only the newest messages are shown; *unlisted* is how many alerts are not listed; *user* is who is
-    signed in, *me* who acted last in this browser; *confirmation* is about what was done a moment ago.
+    signed in, *me* who acted last in this browser; *confirmation* is about the action a moment ago.
     """
 
     template: ClassVar[str] = "incident.html"
@@ -74,7 +74,7 @@ class IncidentPage:
         self._context = context
 
     def view(self, given: str, done: str, request: Request) -> IncidentView:
-        """Return the page of the incident of that number or id; *done* is what was done on it a moment ago.
+        """Return the page of the incident of that number or id; *done* is the action on it a moment ago.
 
         Raises:
             Missing: there is no such incident.

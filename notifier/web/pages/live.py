@@ -19,7 +19,7 @@ _KEEP_ALIVE = 15.0
 
 
 class _Stream(StreamingResponse):
-    """An answer that reports its end, also where it never began."""
+    """An answer that reports its end, even if it never began."""
 
     def __init__(
         self, content: AsyncIterator[str], headers: dict[str, str], on_end: Callable[[], None]
@@ -47,8 +47,8 @@ class Live:
 
         Args:
             refused: returns the refusal of a request; None if it is allowed.
-            render: returns the content of the page at a path for the reader of a request; None where there is none.
-            fragments: keeps what was rendered.
+            render: returns the content of the page at a path for the reader of a request; None if there is none.
+            fragments: keeps the rendered pages.
         """
         self._refused = refused
         self._render = render

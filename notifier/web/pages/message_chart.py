@@ -40,7 +40,7 @@ class Chart:
 
 
 def chart(counts: Mapping[tuple[datetime, str], int], zone: ZoneInfo, today: date) -> Chart | None:
-    """Return the chart of *counts*, by (instant, state), up to *today* in *zone*; None where there are none."""
+    """Return the chart of *counts*, by (instant, state), up to *today* in *zone*; None if there are none."""
     days = {today - (CHART_DAYS - 1 - number) * _DAY: number for number in range(CHART_DAYS)}
     totals: list[dict[str, int]] = [{"good": 0, "bad": 0, "other": 0} for _ in days]
     for (at, state), count in counts.items():

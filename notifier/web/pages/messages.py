@@ -28,7 +28,7 @@ _CLOCKS = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class ShownMessage:
-    """A message as it is listed."""
+    """A message in the list."""
 
     at: LocalMoment
     kind: str
@@ -42,7 +42,7 @@ class ShownMessage:
 
 @dataclass(frozen=True, slots=True)
 class MessagesView(View):
-    """What the page shows: *q* and *state* are what is searched for, *following* the path of the next page."""
+    """The content of the page: *q* and *state* are the search, *following* the path of the next page."""
 
     template: ClassVar[str] = "messages.html"
     q: str

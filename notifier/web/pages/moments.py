@@ -27,7 +27,7 @@ class Viewer:
     now: datetime
 
     def moment(self, instant: datetime) -> LocalMoment:
-        """Return *instant* as it is read."""
+        """Return *instant* for reading."""
         local, today = instant.astimezone(self.zone), self.now.astimezone(self.zone)
         day = (
             ""
@@ -46,7 +46,7 @@ class Viewer:
         )
 
     def maybe(self, instant: datetime | None) -> LocalMoment | None:
-        """Return *instant* as it is read, if there is one."""
+        """Return *instant* for reading, if there is one."""
         return None if instant is None else self.moment(instant)
 
 

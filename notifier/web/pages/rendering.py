@@ -53,7 +53,7 @@ class Renderer:
         return Response(self._render("base.html", view, path), status, HEADERS, "text/html; charset=utf-8")
 
     def problem(self, path: str, status: int, title: str, message: str) -> Response:
-        """Return a page that says why there is no other at *path*."""
+        """Return the page for a *path* without a page, with the reason."""
         return self.page(ProblemView(title, message), path, status)
 
     def fragment(self, view: View, path: str) -> str:

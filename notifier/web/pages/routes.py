@@ -46,7 +46,7 @@ class Pages:
 
         Args:
             context: what they read.
-            actions: does what people ask for.
+            actions: performs the actions of people.
             access: admits readers.
             backpressure: limits live updates while webhooks arrive.
         """
@@ -165,7 +165,7 @@ class Pages:
         return configuration_view(self._context, request.query_params.get("labels", "")[:4000])
 
     def _fragment(self, path_and_query: str, request: Request) -> str | None:
-        """Return the content of the page of that path; None where there is none that is kept current."""
+        """Return the content of the page of that path; None if there is none that is kept current."""
         path, _, query = path_and_query.partition("?")
         given = parse_qs(query)
         with self._backpressure.limited_share():

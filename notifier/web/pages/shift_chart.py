@@ -20,7 +20,7 @@ _LETTER_WIDTH = 4
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A piece of a shift within a week. *kind* is shift or gap, followed by ``override`` where it is one."""
+    """A piece of a shift within a week. *kind* is shift or gap, followed by ``override`` if it is one."""
 
     x: float
     width: float
@@ -40,7 +40,7 @@ class DayMark:
 
 @dataclass(frozen=True, slots=True)
 class Week:
-    """A week as it is drawn, *now* being where it is now."""
+    """A week of the chart; *now* is the position of the present."""
 
     name: str
     days: tuple[DayMark, ...]
@@ -58,7 +58,7 @@ class ListedShift:
 
 @dataclass(frozen=True, slots=True)
 class ShownSchedule:
-    """A schedule as it is drawn."""
+    """A schedule in the chart."""
 
     name: str
     zone: str
@@ -90,7 +90,7 @@ def drawn(schedule: Schedule, colours: Mapping[str, int], now: datetime) -> Show
 
 
 def _pieces(shift: Shift, schedule: Schedule) -> Iterable[tuple[Shift, str]]:
-    """Yield *shift*, divided where an override begins or ends, with the kind of each piece."""
+    """Yield *shift*, divided at the start and end of overrides, with the kind of each piece."""
     spans = [
         (max(one.start, shift.start), min(one.end, shift.end))
         for one in schedule.overrides

@@ -1,4 +1,4 @@
-"""Incidents as pages show them: what is broken, since when, who was paged, who has it, and who is next."""
+"""Incidents as pages show them: the alerts, their start, the people paged, the owner, and the next to be paged."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ class ListedAlert:
 
 
 def listed(alerts: Iterable[ShownAlert], viewer: Viewer) -> list[ListedAlert]:
-    """Return *alerts* as a list of what is broken."""
+    """Return *alerts* as a list of problems."""
     return [
         ListedAlert(
             alert.name,
