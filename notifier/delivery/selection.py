@@ -77,15 +77,14 @@ def select(snapshot: Snapshot, runtime: Runtime, turns: Turns) -> Selection:
         one for one in every.values() if one.id in snapshot.overtaken and one.expires_at > now
     ]
     due = [one for one in snapshot.due if one.expires_at > now and one.id not in snapshot.overtaken]
-    affordable, over_limit, used = _within_credits(due, snapshot.limits.credits, snapshot.usage.parts)
+    limit, used = snapshot.limits.credits, snapshot.usage.parts
+    affordable, over_limit = _within_credits(due, limit, used)
     going = _within_contact_limits(snapshot, runtime, affordable, {one.id for one in over_limit}, selection)
     if selection.unread:
         return selection
-    known = {message.id for message in affordable}
-    others = [message for message in going if message.id not in known]  # they were held for a digest
-    _, others, _ = _within_credits(others, snapshot.limits.credits, used)
-    over_limit += others
-    going = [message for message in going if message not in others]
+    # Those of `affordable` that wait spend nothing; those that were held for a digest and go now do.
+    going, unpaid = _within_credits(going, limit, used)
+    over_limit += unpaid
     _hold_for_credits(snapshot, runtime, over_limit, selection)
     if turns.is_trial:  # messages that failed least come first: a sender may be refused for one message alone
         going = sorted(going, key=lambda message: message.attempts)
@@ -144,8 +143,8 @@ def _rate_left(snapshot: Snapshot, names: Iterable[str], selection: Selection) -
 
 def _within_credits(
     messages: Iterable[Message], limit: CreditLimit | None, used: int
-) -> tuple[list[Message], list[Message], int]:
-    """Return which of *messages* may be paid for, which may not, and how many parts are *used* then."""
+) -> tuple[list[Message], list[Message]]:
+    """Return which of *messages* may be paid for and which may not, if *used* parts have been spent."""
     affordable, over_limit = [], []
     for message in messages:
         if limit is None or is_exempt_from_credits(message) or used + message.parts <= limit.amount:
@@ -153,7 +152,7 @@ def _within_credits(
             affordable.append(message)
         else:
             over_limit.append(message)
-    return affordable, over_limit, used
+    return affordable, over_limit
 
 
 def _hold_for_credits(
