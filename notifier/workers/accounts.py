@@ -69,7 +69,7 @@ class Accounts:
             self._healths[name] = replace(self._healths.get(name, AccountHealth()), rate_limited_until=until)
 
     def forget_rates(self) -> None:
-        """Update the number of messages that rates allow: they may have changed."""
+        """Forget the times until which rates held messages back: the rates may have changed."""
         with self._lock:
             for name, health in self._healths.items():
                 self._healths[name] = replace(health, rate_limited_until=None)

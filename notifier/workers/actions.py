@@ -115,9 +115,7 @@ class Actions:
         Raises:
             StoreUnavailable: it cannot be written down now.
         """
-        now = self._clock()
-        contact = self._current.runtime.contacts.get(by)
-        phone = contact.phone if contact is not None else None
+        now, phone = self._clock(), self._phone_of(by)
         outcome = self._change(
             incident_id, now, lambda one: self.acknowledgement(one, by, via, phone, now, author), holds
         )
@@ -153,8 +151,8 @@ class Actions:
         Raises:
             StoreUnavailable: it cannot be written down now.
         """
-        now = self._clock()
-        outcome = self._change(incident_id, now, lambda one: self.closing(one, by, via, now), holds)
+        now, phone = self._clock(), self._phone_of(by)
+        outcome = self._change(incident_id, now, lambda one: self.closing(one, by, via, now, phone), holds)
         return self._report(outcome, "incident closed", by, via, self._send)
 
     def send(self, to: str, text: str, by: str | None = None) -> NewMessage:
@@ -183,6 +181,10 @@ class Actions:
         log.info("message requested", message=message.id, to=people[0].name or mask(people[0].phone), by=by)
         self._send()
         return message
+
+    def _phone_of(self, by: str) -> str | None:
+        contact = self._current.runtime.contacts.get(by)
+        return contact.phone if contact is not None else None
 
     def _change(
         self,
@@ -274,7 +276,7 @@ class Actions:
         )
 
     def closing(
-        self, incident: Incident, by: str, via: Via, now: datetime, phone: str | None = None
+        self, incident: Incident, by: str, via: Via, now: datetime, phone: str | None
     ) -> IncidentChange:
         """Return the change that closes *incident* for *by*, whose number is *phone* if it is known."""
         return IncidentChange(

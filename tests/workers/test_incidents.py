@@ -23,7 +23,7 @@ from notifier.incidents.lifecycle import (
 )
 from notifier.store.incidents import last_number
 from notifier.store.records import IncidentChange
-from notifier.workers.actions import ActionOutcome, Via
+from notifier.workers.actions import ActionOutcome, Actions, Via
 from tests.support.files import ALICE
 from tests.support.pager import ONE, Pager
 from tests.support.postgres import both_engines
@@ -998,6 +998,22 @@ def test_who_has_it_learns_that_another_took_it_though_never_paged(
     pager.actions.escalate(number, "alice", Via.WEB)
     pager.turn()
     assert ("carol", "alice passed it on: #1 A db-1") in told(emulator)[before:]
+
+
+@pytest.mark.parametrize("action", [Actions.acknowledge, Actions.close])
+def test_who_acts_is_not_notified_on_their_own_phone_under_another_name(
+    make: Callable[..., Pager], emulator: Emulator, action: Any
+) -> None:
+    changes = team(tell_others=True)
+    changes["contacts"] = [*CONTACTS, {"name": "on-duty", "phone": ALICE}]
+    changes["receivers"][0]["notify"] = ["on-duty", "bob"]
+    pager = make(**changes)
+    pager.post(firing("A"))
+    pager.turn()
+    before = len(told(emulator))
+    action(pager.actions, the_incident(pager).id, "alice", Via.API)
+    pager.turn()
+    assert [who for who, _ in told(emulator)[before:]] == ["bob"]
 
 
 def test_an_acknowledgement_is_of_what_fires_then(make: Callable[..., Pager], emulator: Emulator) -> None:
