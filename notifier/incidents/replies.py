@@ -90,7 +90,7 @@ Command = Ack | Next | Close | Who | Help | Mute | Unclear
 
 
 def command_of(command: Command) -> str:
-    """Return the name of *command* in the key ``replies.allow``."""
+    """Return the name of *command* in the key ``replies.may``."""
     return type(command).__name__.lower()
 
 
