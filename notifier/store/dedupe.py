@@ -54,7 +54,8 @@ class Dedupe:
     def take(self, identity: bytes, received_at: datetime, window: timedelta) -> bool:
         """Return whether *identity* is new; if so, remember it as the last of its scope.
 
-        It is one if it equals the last of its scope, taken less than *window* before.
+        It is a repetition, and False is returned, if it equals the last of its scope, received less than *window*
+        before.
         """
         scope, digest = _divided(identity)
         last, taken_at = self._last.get(scope, (None, received_at))

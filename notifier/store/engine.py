@@ -23,7 +23,7 @@ class StoreUnavailable(Exception):
 
 
 class StoreRefused(Exception):
-    """The store is not for this program or this process; it will not pass by itself."""
+    """The store cannot be used by this program or this process; trying again does not help."""
 
 
 class Repetitions(Protocol):
@@ -67,7 +67,7 @@ class Backend(Protocol):
         """Take it for this process, if only one may use it."""
 
     def release(self) -> None:
-        """Close it, so that all is in its own place, and let others have it."""
+        """Close the database, with all data in its file, and release it for other processes."""
 
     def prepare(self) -> None:
         """Make what must be there before it can be opened."""
@@ -79,7 +79,7 @@ class Backend(Protocol):
         """Whether the database as a whole is hindered (full, locked, gone), not one statement wrong."""
 
     def is_clash(self, error: DBAPIError) -> bool:
-        """Whether the transaction met another one, and is to be tried again."""
+        """Whether the transaction conflicted with another one and must be run again."""
 
     def repetitions(self) -> Repetitions:
         """Return the object that recognises repetitions."""

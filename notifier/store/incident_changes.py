@@ -50,7 +50,9 @@ _DELETE_ALERTS = delete(incident_alerts).where(incident_alerts.c.incident_id == 
 
 
 def put_incident(connection: Connection, change: IncidentChange, now: datetime) -> bool:
-    """Write down the incident of *change* and what happened to it, unless others changed it meanwhile."""
+    """Write the incident and events of *change*; return False, and write nothing, if it has been changed since it was
+    read.
+    """
     row = to_row(change.incident)
     if change.is_new:
         taken = or_(

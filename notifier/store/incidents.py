@@ -247,7 +247,9 @@ class Incidents:
     # writing
 
     def change(self, changes: Sequence[IncidentChange], now: datetime) -> Future[list[bool]]:
-        """Write down *changes*; return of each whether it was, or an earlier change of others stood against it."""
+        """Write *changes*; return for each whether it was written, or False if its incident was changed since it was
+        read.
+        """
 
         def operation(connection: Connection) -> list[bool]:
             done = []

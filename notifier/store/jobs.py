@@ -178,7 +178,14 @@ class JobStore:
             connection.execute(_ADD_ATTEMPTS, [{"tag": job.tag, "message_id": id_} for id_ in ids])
             return True
         now = job.attempted_at
-        self._release(connection, job.tag, now, "was taken elsewhere", None, answered_at=now)
+        self._release(
+            connection,
+            job.tag,
+            now,
+            "not started: some of its messages no longer waited to be sent",
+            None,
+            answered_at=now,
+        )
         return False
 
     def finish(
@@ -293,7 +300,7 @@ class JobStore:
         error: str,
         found: Sequence[Ending] = (),
     ) -> Future[None]:
-        """Write down that the answer to *job* was given up *now*, but for the messages *found* to have ended.
+        """Mark *job* as unsettled *now*: no answer came, except about the messages in *found*.
 
         OVHcloud is to be asked for the others at *due_at*.
         """
@@ -305,7 +312,6 @@ class JobStore:
                 .where(jobs.c.tag == job.tag)
                 .values(
                     state=JobState.UNSETTLED,
-                    attempted_at=now,
                     due_at=due_at,
                     listing_grace=listing_grace // timedelta(microseconds=1),
                     error=error,

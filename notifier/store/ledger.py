@@ -199,7 +199,7 @@ class Ledger:
     ) -> list[LedgerMessage]:
         """Return up to *limit* messages, newest first, from the one after the id *before* on, to *down_to* with it.
 
-        *contains* is sought in their texts, in upper or lower case, and is who they are to.
+        *contains* selects messages whose text contains it, or whose contact it is; case is ignored.
         """
         statement = select(*_COLUMNS).order_by(messages.c.id.desc()).limit(limit)
         if before is not None:
@@ -274,7 +274,7 @@ class Ledger:
             }
 
     def waiting_longest(self, now: datetime, late: timedelta) -> LedgerMessage | None:
-        """Return the message that waits for longest of those that failed before or should have gone *late* ago.
+        """Return the oldest message under way that has an error, or was due more than *late* ago.
 
         Messages that a limit holds are not late.
         """

@@ -36,7 +36,7 @@ _SETTINGS: dict[str, Any] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 8000,
     "application_name": "notifier",
-    # And the server must let go of what a replica holds that it cannot hear any more.
+    # And the server must release the locks of a replica that it no longer has a connection to.
     "options": (
         "-c statement_timeout=10000 -c lock_timeout=5000 -c idle_in_transaction_session_timeout=10000"
         " -c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3"
@@ -188,7 +188,7 @@ class _Shared:
     def _differing(
         self, connection: Connection, last: Mapping[bytes, NewWebhook], window: timedelta
     ) -> set[str]:
-        """Take *last* for the last webhooks of their scopes; return the ids of those that were not already."""
+        """Store *last* as the last webhook of each scope; return the ids of those that are no repetitions."""
         rows = [  # in order, so that two replicas do not wait for each other
             {"scope": scope, "identity": new.identity, "received_at": to_microseconds(new.received_at)}
             for scope, new in sorted(last.items())

@@ -80,8 +80,8 @@ class Due(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """The work under way: the number of messages by state and of webhooks that are not planned, and the oldest of
-    each.
+    """The work under way: messages by state, the number of unplanned webhooks, and when the oldest of all of them was
+    received.
     """
 
     messages: dict[str, int]

@@ -29,7 +29,7 @@ class ReplicaStore:
         self._database = database
 
     def heartbeat(self, replica: str, now: datetime) -> Future[dict[str, int]]:
-        """Show that *replica* lives; return how often each of the others has shown that."""
+        """Increment the heartbeat counter of *replica*; return the counters of the other replicas."""
 
         def operation(connection: Connection) -> dict[str, int]:
             if not connection.execute(_BEAT, {"replica": replica, "now": now}).rowcount:
@@ -110,7 +110,6 @@ def free_orphans(connection: Connection, now: datetime, listing_grace: timedelta
             .where(jobs.c.tag == tag, jobs.c.state == JobState.SENDING)
             .values(
                 state=JobState.UNSETTLED,
-                attempted_at=now,  # it may have been sent up to the moment that the process ended
                 due_at=now,
                 listing_grace=listing_grace // timedelta(microseconds=1),
                 error="the process ended before the answer came",

@@ -79,7 +79,7 @@ class JobState(StrEnum):
 
 
 def sql_literal(value: StrEnum) -> ColumnElement[str]:
-    """Return *value* as a literal of SQL, so that an index on the rows with that value is known to do."""
+    """Return *value* as an SQL literal, so that the database can use a partial index on the rows with that value."""
     return literal_column(f"'{value.value}'", Text)
 
 

@@ -179,8 +179,8 @@ def read_usage(connection: Connection, limits: Limits, phones: Collection[str], 
 def _overtaken(connection: Connection, waiting: Sequence[Message]) -> frozenset[str]:
     """Return the ids of those *waiting* that need not be sent any more.
 
-    Nobody needs to be paged for what somebody has acknowledged, nor to be notified that something fires of whose end
-    they are notified.
+    Pages and reminders need not be sent once the incident is acknowledged, nor pages, reminders and updates once it is
+    resolved and the recipient is notified of that, or a person has closed it.
     """
     ended = [
         message.id

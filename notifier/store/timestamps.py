@@ -68,7 +68,7 @@ class Timestamps:
         return self._database.submit(operation)
 
     def calendar(self, key: str) -> tuple[datetime, str] | None:
-        """Return when the calendar *key* was last had, and the events that it held, as JSON."""
+        """Return when the calendar *key* was last fetched, and its events as JSON."""
         statement = select(calendars.c.fetched_at, calendars.c.events).where(calendars.c.key == key)
         with self._database.reading() as connection:
             row = connection.execute(statement).first()

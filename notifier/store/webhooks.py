@@ -103,8 +103,8 @@ class WebhookStore:
     def unplanned(self, limit: int, max_bytes: int, without: Collection[str] = ()) -> list[StoredWebhook]:
         """Return the oldest webhooks to be planned, of at most *max_bytes* together unless one is larger.
 
-        Those whose ids are in *without* are passed over. Where other processes plan, too, they are taken: nobody
-        else is given them, nor later ones of the same groups, until they are planned or this process has ended.
+        Ids in *without* are left out. On a shared database the webhooks are claimed (`taken_by`): no other replica
+        gets them, nor later webhooks of their groups, until they are planned or this replica has ended.
         """
         if self._database.backend.is_shared:
             return self._take_unplanned(limit, max_bytes, without)

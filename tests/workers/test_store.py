@@ -468,6 +468,14 @@ def test_a_job_put_back_is_due_later(store: Any, hand: Hand) -> None:
     assert len(due_in(store, hand())) == 1
 
 
+def test_a_job_whose_answer_was_lost_keeps_the_time_of_its_attempt(store: Any, hand: Hand) -> None:
+    job = claimed(store, hand(), ALICE)
+    hand.move(seconds=7)
+    store.jobs.unsettle(job, hand(), hand(), timedelta(), "no answer").result(10)
+    (found,) = store.jobs.unsettled(hand(), 10)
+    assert found.attempted_at == job.attempted_at
+
+
 def test_a_split_job_goes_on_in_its_halves(store: Any, hand: Hand) -> None:
     job = claimed(store, hand(), ALICE, BOB)
     halves = [Job(new_id(hand()), "hello", hand(), (message,)) for message in job.messages]
@@ -477,8 +485,10 @@ def test_a_split_job_goes_on_in_its_halves(store: Any, hand: Hand) -> None:
 
 def test_orphans_are_found_and_settled(store: Any, hand: Hand) -> None:
     job = claimed(store, hand(), ALICE, BOB)
+    hand.move(seconds=7)
     assert store.jobs.free_orphans(hand(), timedelta(seconds=20)).result(10) == 1
     (found,) = store.jobs.unsettled(hand(), 10)
+    assert found.attempted_at == job.attempted_at
     assert (found.tag, found.listing_grace, len(found.messages)) == (job.tag, timedelta(seconds=20), 2)
     later = hand() + timedelta(seconds=3)
     store.jobs.ask_again(
