@@ -95,8 +95,8 @@ def _complete(logger: WrappedLogger, method: str, event: EventDict) -> EventDict
 def configure_logging(
     format_: LogFormat = LogFormat.LOGFMT, level: LogLevel = LogLevel.INFO, stream: TextIO | None = None
 ) -> Redaction:
-    """Write all logs, those of libraries too, to *stream* (standard error); return the processors that keep them
-    clean.
+    """Write all logs, those of libraries too, to *stream* (standard error); return the `Redaction` that hides secrets
+    and numbers in them.
     """
     redaction = Redaction()
     logging.raiseExceptions = False  # a log that cannot be written must not keep a page from going out

@@ -134,7 +134,7 @@ class Metrics:
             "acknowledgements_total", "Incidents acknowledged, by the way it was done.", "via"
         )
         self.calendar_age = gauge(
-            "calendar_age_seconds", "Since when the calendar of a schedule could not be fetched.", "schedule"
+            "calendar_age_seconds", "Seconds since the calendar of a schedule was last read.", "schedule"
         )
         self.heartbeat_last_seen = gauge(
             "heartbeat_last_seen_timestamp_seconds", "When a heartbeat was last seen.", "heartbeat"

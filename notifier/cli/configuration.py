@@ -56,7 +56,7 @@ def check(
     ] = None,
     output: OutputFormat = Output.TEXT,
 ) -> None:
-    """Check a configuration and its templates; print every error as FILE:LINE:COL: message."""
+    """Check a configuration and its templates; print every error and warning as FILE:LINE:COL: path: message."""
     loading, templates = load(config)
     problems = list(loading.problems)
     findings: list[Finding] = []

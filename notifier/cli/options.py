@@ -23,7 +23,7 @@ from notifier.runtime import Runtime, prepare
 app = typer.Typer(
     name="notifier",
     help="An on-call pager: Alertmanager's webhook in, SMS through OVHcloud out.",
-    epilog="Exits with 0 when done, 1 when the answer is no or something failed, 2 for usage. "
+    epilog="Exit status: 0 for success, 1 for failure or a negative result, 2 for wrong usage. "
     "COMMAND --help has an example of each.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

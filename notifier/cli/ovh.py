@@ -102,8 +102,8 @@ def ovh_login(
 ) -> None:
     """Obtain a consumer key with only the rights that Notifier needs.
 
-    The file needs the application's key and secret under ovh; what else is missing does not matter. A
-    consumer_key_file that it names is written.
+    The file needs the application's key and secret under ovh; the rest of the file may be incomplete. If
+    ovh.consumer_key_file is set, the key is written to that file.
     """
     try:
         networks = [str(ipaddress.ip_network(one)) for one in allow_ip or ()]

@@ -78,7 +78,8 @@ def migrate(text: str) -> Migrated:
         "contacts: give them the names of people; who is a contact can reply and be on call, see docs/oncall.md"
     )
     done.notes.append(
-        "web: Sachet listens on every address; Notifier on 127.0.0.1:9876 unless web has credentials as well"
+        "web: Sachet listens on every address, Notifier only on 127.0.0.1:9876; to change that, set "
+        "web.listen_address and credentials"
     )
     head = ["Made from Sachet's configuration by: notifier migrate sachet", *done.notes]
     done.text = "".join(f"# {' '.join(line.split())}\n" for line in head) + yaml.safe_dump(

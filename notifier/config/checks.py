@@ -87,7 +87,7 @@ def _heartbeats(raw: RawFile, receivers: list[str]) -> None:
             if isinstance(timeout, str) and timedelta() < parse_duration(timeout) <= window:
                 message = (
                     f"is not longer than global.dedupe_window ({format_duration(window)}): "
-                    "what repeats within that is not looked at"
+                    "repetitions within that window are ignored; write a longer timeout"
                 )
                 raw.problem((*path, "timeout"), message)
 

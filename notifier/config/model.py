@@ -198,7 +198,7 @@ class HeartbeatConfig(Section):
     matchers: Annotated[Matchers, Field(min_length=1)]
     """Matchers of the alert. Alerts that match page nobody."""
     timeout: PositiveDuration
-    """Time without the alert after which the receiver is paged."""
+    """If the alert does not arrive for this long, the receiver is paged. Must be longer than global.dedupe_window."""
     receiver: str
     """Receiver that is paged."""
 
@@ -218,7 +218,9 @@ class CreditLimit(Section):
     amount: Annotated[int, Field(ge=1), BeforeValidator(count)]
     """Maximum number of credits spent within `per`."""
     per: PositiveDuration = timedelta(days=1)
-    """Window for `amount`. Beyond it only critical pages are sent, and contacts with admin: true are notified."""
+    """Window for `amount`. Beyond it, only critical messages, notices and answers to replies are sent, and contacts
+    with admin: true are notified.
+    """
 
 
 class Limits(Section):
@@ -227,7 +229,9 @@ class Limits(Section):
     per_contact: PerContact | None = Field(default_factory=PerContact)
     """null for no limit."""
     credits: CreditLimit | None = Field(default_factory=lambda: CreditLimit(amount=5000))
-    """null for no limit. The default is more than a storm costs, and less than a thief of a token would spend."""
+    """Default: 5000 credits per day, which is enough for a storm of alerts and limits the damage of a stolen token.
+    null: no limit.
+    """
 
 
 class ApiConfig(Section):
@@ -294,11 +298,11 @@ class RouteConfig(Section):
     matchers: Matchers = ()
     """Matchers that must all match the labels of an alert. __receiver__ is the receiver named in the webhook."""
     continue_: StrictBool = Field(default=False, alias="continue")
-    """Whether an alert that matches is compared with the next siblings, too."""
+    """Whether Notifier also checks the following sibling routes after an alert matched this one."""
     mute_time_intervals: tuple[str, ...] = ()
     """Names of time_intervals during which alerts of this route are muted. They are paged when the interval ends."""
     active_time_intervals: tuple[str, ...] = ()
-    """Names of time_intervals outside of which alerts of this route are muted."""
+    """Names of time_intervals. Outside of these intervals, alerts of this route are muted."""
     routes: tuple[RouteConfig, ...] = ()
 
 

@@ -37,7 +37,7 @@ class ReplySettings(_Polling):
     """Replies by SMS."""
 
     poll_interval: PositiveDuration = timedelta(seconds=15)
-    """How often OVHcloud is asked for replies while an incident is open, and 15 minutes longer; else once a minute."""
+    """Interval for reading replies while incidents are open and for 15 minutes afterwards. Otherwise once a minute."""
     require_code: StrictBool = False
     """Whether a reply must contain the two letters of the page (#7KP). Sender numbers can be forged."""
     may: tuple[ReplyCommand, ...] = (
@@ -66,7 +66,7 @@ class Ovh(Section):
     endpoint: Endpoint = "ovh-eu"
     """A region (ovh-eu, ovh-ca, ovh-us), or the base URL of an API (https://.../1.0)."""
     application_key: Annotated[str | None, FROM_FILE] = None
-    """Application key, from https://eu.api.ovh.com/createToken/."""
+    """Application key, from https://eu.api.ovh.com/createApp/."""
     application_secret: Annotated[SecretStr | None, FROM_FILE] = None
     consumer_key: Annotated[SecretStr | None, FROM_FILE] = None
     """Consumer key; "notifier ovh login" obtains one."""
@@ -84,9 +84,11 @@ class Ovh(Section):
     timeout: PositiveDuration = timedelta(seconds=10)
     """Time-out of a call."""
     settle_timeout: PositiveDuration = timedelta(minutes=2)
-    """How long OVHcloud is asked whether it accepted a job whose answer was lost, before the job is sent again."""
+    """If OVHcloud's answer to a job is lost: how long Notifier tries to find out whether the job was accepted before
+    it sends the job again.
+    """
     max_concurrency: Annotated[int, Field(ge=1, le=64), BeforeValidator(count)] = 16
-    """Maximum number of simultaneous calls."""
+    """Maximum number of jobs sent at once. Lookups of lost answers may use half as many threads in addition."""
     rate: Rate | None = None
     """Maximum rate, of all replicas together. Default: no limit."""
     receipts: ReceiptSettings = Field(default_factory=ReceiptSettings)

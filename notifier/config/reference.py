@@ -13,10 +13,11 @@ FILE = Path(__file__).parents[2] / "docs" / "configuration.md"
 
 _HEAD = """# Configuration reference
 
-Made from the models by `make schema`; [`config/notifier.yml`](../config/notifier.yml) shows every key at work, with
-comments. Durations are as in Prometheus (`30s`, `1h30m`, `7d`), time zones by IANA name. Any text may hold
-`${VARIABLE}`, and `$$` for a dollar. A secret `x` may be given as `x_file`, a path beside the file. An unknown key is
-an error that names the nearest known one.
+Made from the models by `make schema`; [`config/notifier.yml`](../config/notifier.yml) is an example with every key
+and comments. Durations are written as in Prometheus (`30s`, `1h30m`, `7d`), time zones as IANA names. `${VARIABLE}`
+in a text is replaced by the environment variable, and `$$` by one dollar sign; any other `$` stays, for example in a
+bcrypt hash. A secret `x` can be in a file: set `x_file` to its path, relative to the directory of `notifier.yml`.
+Notifier rejects an unknown key and suggests the most similar known key.
 """
 
 

@@ -61,7 +61,8 @@ def free_slots(
 ) -> dict[str, int]:
     """Return how many jobs each account may begin now.
 
-    Those against which something speaks send only while there is no other, but for one job as a trial.
+    An account with a problem sends only while no account is sound. A paused account gets one job at a time, as a
+    trial, unless it also has a problem and another account is sound.
 
     Args:
         healths: the state of each account.
@@ -102,8 +103,8 @@ def assign_accounts(
 ) -> list[Job]:
     """Give each of *jobs* an account, in *order*; what none is left for is not among those returned.
 
-    An account gets nothing that it has refused. What those in *order* have refused goes to the *others*, against
-    which something speaks.
+    An account gets no message that it has refused. Messages that the accounts in *order* have refused go to the
+    *others*, which may have a problem.
 
     *free* holds how many messages an account with a rate may send now; a job is cut down to that, and the
     others of its messages wait.

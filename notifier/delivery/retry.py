@@ -132,7 +132,7 @@ def decide_retry(failure: Failure, attempts: int, recipients: int, chance: float
             after = min(max(wanted, FIRST_BACKOFF * chance), LONGEST_RETRY_AFTER)
         return Retry(after)
     if failure.status is not None and failure.status >= 500:
-        # It says that it failed, but who says so may be a proxy before it: it is asked first.
+        # The 5xx may come from a proxy in front of OVHcloud, so the job is looked up before it is sent again.
         return Ask(after, FAILURE_PATIENCE)
     if not failure.is_json:
         return Retry(after)  # a proxy's page: OVHcloud itself was not reached
@@ -228,7 +228,7 @@ def settle(
         failure: why OVHcloud did not give its lists, if it did not.
         since: the time since this process first looked.
         listing_grace: for how long a job may be missing from the lists.
-        settle_timeout: for how long it is waited for OVHcloud's lists.
+        settle_timeout: time after which the job is sent again if OVHcloud's lists could not be read completely.
         settle_attempts: how often OVHcloud was asked before.
         is_replaceable: whether another account could send it.
         chance: a random number from 0 to 1, for the jitter.

@@ -221,8 +221,8 @@ def _throttle_resolutions(
 ) -> list[Message]:
     """Return which of the messages *waiting*, due to one number, are throttled like others.
 
-    Those are all, except resolutions in a storm, which are held and sent as one digest. *queue* is all that waits for
-    the number; None if it was not read.
+    Returns all of them, except resolutions in a storm, which are held and sent as one digest. *queue* holds every
+    message that waits for the number; None if it was not read.
     """
     phone, now = waiting[0].phone, snapshot.now
     resolved = [message for message in waiting if message.kind == Kind.RESOLVED]
@@ -244,7 +244,7 @@ def _throttle_resolutions(
         return []
     every = [message for message in queue if message.kind == Kind.RESOLVED]
     if any(message.urgency == CRITICAL and message.kind != Kind.RESOLVED for message in queue):
-        # If they go as a digest, it takes these along; a digest of resolutions alone would put it off.
+        # A digest of the critical messages includes these; a digest of resolutions alone would delay it by a minute.
         selection.held.append(Held(resolved, now + SHORTEST_WAIT, Hold.DIGEST))
     elif len(every) == 1:
         return waiting

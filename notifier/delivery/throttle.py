@@ -23,9 +23,8 @@ _MOST_RESOLUTIONS = 2
 
 @dataclass(frozen=True, slots=True)
 class Throttled:
-    """How many of those that wait for a contact go now, one by one.
-
-    *rest_at* is when the rest is to go, as one: now or before means at once, None that there is none.
+    """The number of waiting messages that are sent now, one by one, and when the others are sent as a digest:
+    *rest_at* is None if there are no others, and not after now for at once.
     """
 
     singles: int
@@ -73,7 +72,8 @@ def throttle(
         rest_at = max(critical_since + SHORTEST_WAIT, soonest)
         would_fill = len(sent) + singles >= limit.messages and critical_since < now
         if critical > singles and soonest <= now and (rest_at <= now or would_fill):
-            return Throttled(0, now)  # single messages would take the place of the digest, for a minute more
+            # Single messages would use up the limit and delay the digest by another minute.
+            return Throttled(0, now)
         return Throttled(singles, rest_at)
     if singles or not sent:
         return Throttled(singles, max(now + SHORTEST_WAIT, soonest))

@@ -12,7 +12,7 @@ from notifier.config.model import HeartbeatConfig
 HEARTBEATS = RESERVED
 """The beginning of the group keys of incidents of heartbeats."""
 SEEN = "heartbeat/"
-"""How the marks begin that remember when each was last seen."""
+"""Prefix of the timestamps of when each heartbeat was last seen."""
 
 
 def beats(heartbeats: Iterable[HeartbeatConfig], labels: Mapping[str, str]) -> list[str]:
@@ -21,7 +21,7 @@ def beats(heartbeats: Iterable[HeartbeatConfig], labels: Mapping[str, str]) -> l
 
 
 def seen_in(heartbeats: Iterable[HeartbeatConfig], webhook: Envelope | Webhook) -> set[str]:
-    """Return the names of the heartbeats that *webhook* is a sign of life of: those whose alerts fire."""
+    """Return the names of the heartbeats whose alerts fire in *webhook*."""
     heartbeats = tuple(heartbeats)
     firing = (alert for alert in webhook.alerts if alert.status == "firing")
     return {name for alert in firing for name in beats(heartbeats, alert.labels)}
@@ -29,7 +29,7 @@ def seen_in(heartbeats: Iterable[HeartbeatConfig], webhook: Envelope | Webhook) 
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """That a heartbeat was not seen: since when, and until when this service itself was down meanwhile."""
+    """A heartbeat that stopped arriving: since when, and when Notifier itself was down meanwhile, if it was."""
 
     since: datetime
     down_from: datetime | None = None

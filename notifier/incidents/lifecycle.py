@@ -223,9 +223,9 @@ def next_step(
 ) -> StepOutcome[T]:
     """Return the outcome of taking *step* in *round_*.
 
-    *resolve* returns the recipients that have these names now. A step without recipients, since its schedules have
-    gaps, is passed over for the next one at once, in the next round too. Where all are without, ``recipients`` is
-    empty and the steps go on in their time.
+    *resolve* returns the recipients that have these names now. A step without recipients, because its schedules have
+    gaps, is skipped for the next one at once, into the next round if need be. If no step has recipients,
+    ``recipients`` is empty and the steps continue on time.
     """
     step = min(step, len(policy.steps) - 1)
     first = _following(policy, step, round_, now)

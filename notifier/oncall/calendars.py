@@ -47,7 +47,9 @@ T = TypeVar("T")
 
 
 class CalendarError(Exception):
-    """A calendar cannot be fetched or read; the text gives its name and the reason."""
+    """A calendar cannot be fetched or read. The text is the reason, to be written after the calendar's name: "cannot
+    be fetched: …".
+    """
 
 
 class CalendarUnreadable(CalendarError):

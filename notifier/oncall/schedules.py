@@ -208,7 +208,7 @@ class Schedule:
         return cls(written.name, zone, layers if calendar is None else (calendar,), overrides, calendar)
 
     def shifts(self, start: datetime, end: datetime) -> list[Shift]:
-        """Return who is on call from *start* up to *end*, without a gap: the gaps are among them.
+        """Return consecutive shifts from *start* up to *end*; a gap is a shift without a contact.
 
         What one layer takes over from another for the same contact is one shift. The first and the last
         are cut off at *start* and *end*.

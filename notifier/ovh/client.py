@@ -288,7 +288,7 @@ class OvhClient:
 
     @contextmanager
     def _forgetting_a_dead_token(self) -> Iterator[None]:
-        """Have every thread fetch a new token once one was refused, however long it was to be good for."""
+        """After a 401, have every thread fetch a new token, even if the old one has not expired."""
         try:
             yield
         except APIError as error:

@@ -21,7 +21,7 @@ from ovh import exceptions as ovh
 
 
 class Fate(StrEnum):
-    """A failed call."""
+    """How far a failed call got."""
 
     NOT_SENT = "not sent"
     """The network failed before anything was sent."""

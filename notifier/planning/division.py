@@ -33,14 +33,17 @@ class ReceiverAlerts:
     notification: Notification | None
     firing: frozenset[str]
     muted_by: tuple[str, ...] = ()
-    """The time intervals that mute all of it that fires now, or else all of it."""
+    """The time intervals that mute every firing alert (every alert, if none fires); empty if one of them is not muted.
+    """
     muted_until: datetime | None = None
-    """When some of it is muted no longer; None if that is too far away to be known."""
+    """When the first of the alerts is no longer muted; None if not muted, or if that is more than 14 days away."""
     is_whole: bool = True
     """Whether the webhook holds all alerts of its group: Alertmanager may cut off some."""
 
     def look_at(self, now: datetime) -> datetime:
-        """Return when to look at a muted incident again: a reload may change the time intervals."""
+        """Return when to check a muted incident again: when the mute ends, within an hour at the latest, since a
+        reload may change the time intervals.
+        """
         soon = now + _LOOK_AHEAD
         return soon if self.muted_until is None else min(self.muted_until, soon)
 

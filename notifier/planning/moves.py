@@ -49,7 +49,7 @@ def move(part: ReceiverAlerts, ended: frozenset[str], others: Iterable[Incident]
     kept = None
     if whole:
         known = frozenset[str]().union(*(one.alerts for one in whole))
-        # What fires is compared with nothing: what is known already is no reminder under its new key.
+        # `firing` is emptied so that known alerts under the new key count as SHIFTED, not as REPEATED, which reminds.
         kept = replace(whole[0], group_key=part.group_key, alerts=known, firing=frozenset())
     without = tuple(replace(one, firing=one.firing - arriving) for one in partly)
     return Move(kept, tuple(whole[1:]), without)

@@ -43,7 +43,7 @@ class Plan:
     pages: tuple[OutgoingText, ...] = ()
     detail: str | None = None
     is_of_webhook: bool = True
-    """Whether the webhook belongs to the incident: it is not where alerts only move away from it."""
+    """Whether the webhook becomes the last webhook of the incident; False if its alerts moved to another incident."""
 
 
 def plan(
@@ -57,8 +57,8 @@ def plan(
 ) -> Plan:
     """Return the plan for *part* of *webhook*.
 
-    *incident* is the one it belongs to, or None, and *involved* were notified of it; a new one gets *number*, and none
-    at all if that is None.
+    *incident* is the open incident of *part*, if there is one, and *involved* were paged for it. A new incident gets
+    *number*; if that is None, none is opened (for a preview).
     """
     change = classify_webhook(incident, part.firing, is_whole=part.is_whole)
     notification = part.notification
@@ -97,7 +97,8 @@ def plan(
             return _notifying(
                 runtime, part, change, _joined(incident, part), notification, recipients, Kind.REMINDER, now
             )
-        case Reason.REPLACED:  # nobody has what fires now: it is paged like something new
+        case Reason.REPLACED:
+            # Nobody has acknowledged the alerts that fire now: the next step is due at once.
             return Plan(part, change, replace(_joined(incident, part), due_at=now), notification)
     return Plan(part, change, _joined(incident, part), notification)
 
@@ -169,7 +170,8 @@ def _muted_plan(
         return Plan(part, change, resolved(incident, now), part.notification)
     if incident is None:
         return Plan(part, Reason.NOTHING, None, part.notification)
-    if change in (Reason.JOINED, Reason.REPLACED):  # whose alerts stay unknown until the mute ends
+    if change in (Reason.JOINED, Reason.REPLACED):
+        # Once somebody was paged, the new alerts join only when the mute ends.
         if incident.steps_taken or incident.state is IncidentState.ACKNOWLEDGED:
             change = change if incident.unmute_at is None else Reason.REPEATED
             incident = replace(incident, unmute_at=part.look_at(now))

@@ -21,7 +21,7 @@ from notifier.runtime import Runtime
 
 @dataclass(frozen=True, slots=True)
 class OutgoingText:
-    """A message that is called for."""
+    """A text to send: its recipient, the text, and its purpose."""
 
     recipient: Recipient
     text: Text

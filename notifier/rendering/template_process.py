@@ -25,7 +25,7 @@ class TemplateProcess:
         self.start, self.close = self._process.start, self._process.close
 
     def compose(self, template: str, arguments: tuple[object, ...]) -> dict[str, Any]:
-        """Return what `rendering.write_text` makes of *arguments*, as `rendering.to_json` has it.
+        """Return the text that `compose.write_text` returns for *arguments*, in the form of `compose.to_json`.
 
         Raises:
             ProcessEnded: *template* takes too much memory or computing, or did so within `REST`.

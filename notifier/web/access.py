@@ -112,7 +112,9 @@ class AccessControl:
         return None if is_plain_webhook else STRANGE
 
     async def knows(self, scope: Scope, permission: Permission, own: str | None = None) -> bool:
-        """Whether the caller has *permission*; who gives no credentials is a stranger, and not refused."""
+        """Return whether the caller has *permission*. Where credentials are required, a caller without any has none,
+        and is not logged as refused.
+        """
         if not self._authentication.is_required:
             return is_ours(scope, own)
         return bool(_authorization(scope)) and isinstance(await self.admit(scope, permission, own), Identity)

@@ -92,7 +92,7 @@ class Authentication:
         return bool(self.tokens or self.users)
 
     def known(self, header: bytes) -> Identity | bool:
-        """Return who presents *header*; False if it is wrong, True where `verify` must decide.
+        """Return the caller that *header* identifies; False if it is wrong, True if `verify` must check the password.
 
         It takes the same time for every token.
         """

@@ -33,7 +33,7 @@ _STORED: Message = {
     "headers": [(b"content-length", b"0")],
 }
 MAX_RESERVED = 128 * 1024 * 1024
-"""The maximum size of the bodies that come in at the same time, together."""
+"""Maximum total size in bytes of the request bodies that are being read at the same time."""
 _EMPTY: Message = {"type": "http.response.body", "body": b""}
 
 
@@ -51,7 +51,8 @@ class WebhookEndpoint:
     ) -> None:
         """Prepare to hand webhooks to *intake*.
 
-        *refusing* returns why webhooks are refused: Alertmanager then keeps it, or another replica takes it.
+        *refusing* returns why webhooks are refused now (503: Alertmanager posts them again), or None if they are
+        accepted.
         """
         self._refusing = refusing
         self._current = current
@@ -121,7 +122,7 @@ class WebhookEndpoint:
             size += more
             self._reserved += more
             if self._reserved > MAX_RESERVED:
-                raise StoreUnavailable("more is being posted than can be held")
+                raise StoreUnavailable("too many large webhooks are being posted at the same time")
 
         try:
             return await read_body(scope, receive, most, reserve)

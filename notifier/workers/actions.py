@@ -44,7 +44,7 @@ class Via(StrEnum):
 
 
 class ActionOutcome(StrEnum):
-    """What came of it."""
+    """The outcome of an action."""
 
     DONE = "done"
     UNKNOWN = "unknown"
@@ -106,7 +106,7 @@ class Actions:
         *,
         author: str | None = None,
     ) -> ActionOutcome:
-        """Put an incident into the hands of *by*, a contact or a user, if *holds* is true of it then.
+        """Acknowledge an incident for *by*, a contact or a user, if *holds* is true of the incident as it is stored.
 
         The others who were paged are notified, if its receiver wants that. If an *author* acknowledges in the name of
         *by*, then *by* is notified, too.
@@ -193,7 +193,8 @@ class Actions:
         propose: Callable[[Incident], IncidentChange | None],
         holds: Callable[[Incident], bool],
     ) -> IncidentChange | ActionOutcome:
-        """Write what *propose* makes of an incident, again if others changed it meanwhile; return the outcome.
+        """Write the change that *propose* returns for an incident; retry if it was changed meanwhile. Return the
+        change, or why there is none.
 
         Raises:
             StoreUnavailable: others changed it each time.
@@ -248,7 +249,7 @@ class Actions:
         receiver = receiver_of(self._current.runtime, incident)
         is_new = incident.acknowledged_by != by or incident.state is IncidentState.OPEN
         notices: tuple[NewMessage, ...] = ()
-        if is_new:  # who had it must know that it is out of their hands, whatever the others want to know
+        if is_new:  # the previous holder is notified even if tell_others is false
             if author is not None:
                 phone = None  # who is given it must know
             notices = self._notices(

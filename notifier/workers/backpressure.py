@@ -1,4 +1,4 @@
-"""Giving way: webhooks are answered first, and the rest of the work takes what time that leaves.
+"""Backpressure: webhooks are answered first; during a storm, other work is limited to a share of the time.
 
 Everything shares one interpreter. While webhooks pour in, planning and sending are held to a share of
 its time; that share still sends more messages than OVHcloud takes.

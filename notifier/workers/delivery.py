@@ -33,7 +33,9 @@ from notifier.workers.outcomes import Outcomes
 log = structlog.get_logger(__name__)
 
 _LONGEST_CLAIM = 3.0
-"""Seconds within which a job must begin: fewer than after which the jobs of a stale replica are taken over."""
+"""Seconds after its claim within which a job must begin; less than `replicas.LEASE`, after which another replica takes
+it over.
+"""
 
 
 class ClaimedAt(NamedTuple):
@@ -76,7 +78,9 @@ class Delivery:
         self._threads.submit(job, name, Work.SEND, partial(self._send_in_time, claimed_at))
 
     def _send_in_time(self, claimed_at: ClaimedAt, job: Job) -> None:
-        """Send *job*, unless another replica may take this one for stale by now, and the job over."""
+        """Send *job*; on a shared database, return it to the queue if it was claimed more than `_LONGEST_CLAIM` ago:
+        another replica may have taken it over.
+        """
         store = self._context.store
         if store.backend.is_shared and elapsed() - claimed_at.elapsed > _LONGEST_CLAIM:
             now = self._context.clock()
@@ -155,7 +159,9 @@ class Delivery:
                 self._requeue(job, now, failure)
 
     def _retry(self, job: Job, failure: Failure, after: timedelta, now: datetime) -> None:
-        """Return *job* to the queue. Of several accounts, it is the one that failed that waits, not the page."""
+        """Return *job* to the queue. With several accounts, the failed account backs off and the messages are due at
+        once.
+        """
         name, is_alone = self._accounts.name_of(job.account), len(self._runtime.apis) == 1
         if failure.status == 429:
             self._accounts.delay_until(name, now + after)

@@ -323,4 +323,4 @@ class Dispatcher(Worker):
             log.info("rate used up", account=account, until=until.isoformat(timespec="seconds"))
         if selection.notices:
             held = sum(len(held.messages) for held in selection.held if held.reason is Hold.CREDITS)
-            log.error("limits.credits used up, sending critical messages alone", held=held)
+            log.error("limits.credits is used up, messages are held", held=held)

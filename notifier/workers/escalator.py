@@ -44,7 +44,9 @@ log = structlog.get_logger(__name__)
 
 _BATCH = 16
 _FALLBACK_DELAY = timedelta(minutes=5)
-"""How long those who were paged have to answer before the first receiver is paged: the incident's own is gone."""
+"""If the receiver of an incident is no longer configured, those who were paged are paged again, and the first receiver
+this long after them.
+"""
 _CLOCK_STEP = timedelta(minutes=1)
 """A clock that is set back by less puts steps off by less than anybody minds."""
 _CLOCKS_DIFFER = timedelta(minutes=10)
@@ -94,7 +96,7 @@ class Escalator(Worker):
         return 0.0 if unmuting or due else None
 
     def _follow_clock(self, now: datetime) -> None:
-        """Where the clock was ahead and was set back, have the next steps come earlier by as much."""
+        """If the clock was set back, move the due times earlier by the same amount."""
         if self._last is None:  # what others opened by clocks that differ a little is well
             ahead, least = self._store.incidents.latest_opening(), _CLOCKS_DIFFER
         else:
@@ -141,9 +143,8 @@ class Escalator(Worker):
     def _of_today(
         self, runtime: Runtime, incident: Incident, now: datetime
     ) -> tuple[Incident, Receiver | None]:
-        """Return an incident and its receiver; where that was renamed or removed, as they are by today's routes.
-
-        None if these do not say whose it is.
+        """Return an incident and its receiver. If that was renamed or removed, the current routes name the receiver;
+        None if they do not.
         """
         receiver = runtime.configuration.receiver(incident.receiver)
         if receiver is not None:
@@ -213,7 +214,7 @@ class Escalator(Worker):
         recipients = outcome.recipients or runtime.fallback_recipients(receiver, now)
         after = escalated(current, outcome)
         reason = Reason.REOPENED if has_lapsed else Reason.UNMUTED if is_first else Reason.ESCALATED
-        # Whoever is the first to be reached need not know that others could not be.
+        # If no earlier page reached anybody, this text is a page, not an escalation.
         is_first_told = reason is Reason.ESCALATED and not self._store.paged.involved(incident.id)
         build = self._builder(incident, part, "page" if is_first_told else _REASONS[reason], now)
         notification = build("en")

@@ -47,7 +47,7 @@ log = structlog.get_logger(__name__)
 WAITED_FOR, ALIVE = "heartbeat-from/", "alive"
 """The other timestamps besides `SEEN`: since when each is waited for, and when this service was last there."""
 DOWN_FROM, DOWN_UNTIL = "down-from", "down-until"
-"""The marks of when it was last not there."""
+"""The timestamps of the last time that Notifier was down."""
 GAP = timedelta(minutes=1)
 """A service that was not there for longer than this was down, or its clock was moved."""
 
@@ -178,7 +178,7 @@ class Heartbeats(Worker):
 
     def _stay_alive(self, now: datetime, configured: Iterable[HeartbeatConfig]) -> None:
         """Record that this service runs; after a gap, give every heartbeat its timeout again."""
-        # That another replica was there is as good: it wrote down what came.
+        # Another replica that was running is enough: it stored the heartbeats.
         last = (
             self._store.timestamps.get(ALIVE)
             if self._store.backend.is_shared or not self._alive_at

@@ -19,14 +19,14 @@ _MAX_WAITING_BYTES = 64 * 1024 * 1024
 
 
 class Stored(NamedTuple):
-    """That a webhook is on disk, under *id*; or, if it *is_duplicate*, that one like it is."""
+    """The result of storing a webhook as *id*; if *is_duplicate*, it repeats a stored webhook and was not written."""
 
     id: str
     is_duplicate: bool
 
 
 _Waiting = tuple[NewWebhook, frozenset[str], asyncio.Future[Stored]]
-"""A webhook, the heartbeats that it is a sign of life of, and who waits for it to be stored."""
+"""A webhook, the names of the heartbeats whose alerts fire in it, and the future that its request awaits."""
 
 
 class Intake:
@@ -46,7 +46,7 @@ class Intake:
         """Store the webhook in *body*, posted for the receiver *posted_to* if it was; return once it is on disk.
 
         Raises:
-            alertmanager.WebhookError: it is none.
+            alertmanager.WebhookError: the body is not a webhook.
             StoreUnavailable: it could not be stored, or too many wait already.
         """
         webhook = alertmanager.parse_envelope(body)
@@ -88,7 +88,7 @@ class Intake:
         if error is None:
             self._plan()
             repeated = written.result()
-            # A repetition is not planned, but it is a sign of life all the same.
+            # A repetition is not planned, but it still counts as a heartbeat.
             if times := {
                 SEEN + name: new.received_at for new, seen, _ in batch if new.id in repeated for name in seen
             }:

@@ -76,7 +76,9 @@ class Planner(Worker):
         super().__init__(context, idle=1.0)
         self._send = send
         self._groups: dict[str, str] = {}  # the groups of the webhooks that are set aside
-        self._behind: dict[str, str] = {}  # which webhook, set aside, another of its group waits for
+        self._behind: dict[
+            str, str
+        ] = {}  # webhook id -> the set-aside webhook of its group that must be planned first
 
     def work(self) -> float | None:
         """Plan the oldest webhooks."""
@@ -120,7 +122,9 @@ class Planner(Worker):
         self._set_aside(read.stored, read.webhook, error)
 
     def _set_aside(self, stored: StoredWebhook, webhook: Webhook | None, error: Exception) -> None:
-        """Try a webhook again later, and others of its group after it; page with a built-in text in the end."""
+        """Retry a failed webhook later, and the later webhooks of its group after it; page with a built-in text after
+        `MOST_ATTEMPTS` failures.
+        """
         now = self._clock()
         attempts = self.set_aside.add(stored.id, error, now)
         self._groups[stored.id] = group_key(webhook) if webhook is not None else ""
@@ -138,7 +142,9 @@ class Planner(Worker):
             self._send()
 
     def _read(self, todo: Sequence[StoredWebhook], waiting: Collection[str], now: datetime) -> list[_Read]:
-        """Return the webhooks that are planned now: of each group the oldest, none of a group that waits."""
+        """Return the webhooks to plan now: at most one of each group, none of a group whose set-aside webhook is not
+        due.
+        """
         runtime = self._current.runtime
         batch: list[_Read] = []
         touched: set[str] = set()

@@ -1,4 +1,4 @@
-"""Receipts: each accepted message is followed to its end, ever less often as it gets old."""
+"""Receipts: polls OVHcloud for the receipt of each accepted message, less often as the message gets older."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class Replicas(Worker):
             replica: count for replica, (count, since) in self._others.items() if instant - since >= LEASE
         }
         if silent:
-            # It may be only this database that it cannot reach, while a call of its is under way.
+            # It may have lost only the database, while its call to OVHcloud is still under way.
             accounts = self._current.runtime.configuration.accounts
             timeout = max(account.timeout for account in accounts)
             listing_grace = max(timeout, _CALL_IS_GOOD_FOR) + retry.LISTING_DELAY

@@ -93,7 +93,9 @@ class ReplyActions:
         now: datetime,
         silences: dict[str, str | SilenceRefused],
     ) -> Meaning:
-        """Return the outcome of *reply*. *silences* were made for it already, by the ids of incidents."""
+        """Return the outcome of *reply*. *silences* maps incident ids to the silences created for it so far; new ones
+        are added.
+        """
         account, settings = api.service_name(), api.settings.replies
         if reply.tag and not self._store.replies.is_tag_known(reply.tag):
             return Meaning("to another installation")
@@ -181,7 +183,9 @@ class ReplyActions:
             meaning.outcome = meant.outcome
         for incident in meant.incidents:
             act(meaning, incident)
-        if meaning.changes:  # if only for some of them: the same words again are a repetition
+        if (
+            meaning.changes
+        ):  # even if only some incidents changed: the same text again must count as a repetition
             meaning.outcome = "done"
         meaning.answers = list(dict.fromkeys(meaning.answers))[:_MOST_AT_ONCE]
         return meaning
@@ -300,14 +304,14 @@ class ReplyActions:
         person: Recipient,
         now: datetime,
     ) -> None:
-        """Have Alertmanager be silent about *incident*, unless somebody else has it; who mutes it has it."""
+        """Silence *incident* in Alertmanager and acknowledge it for *person*, unless somebody else has it."""
         if _is_of_another(incident, person):
             self._refuse(meaning, incident, person)
             return
         if incident.id not in silences and len(silences) >= _MOST_MUTED:
             silences[incident.id] = SilenceRefused("too many at once; name it")
         if incident.group_key.startswith(HEARTBEATS):
-            silences[incident.id] = SilenceRefused("it is no alert of Alertmanager's")
+            silences[incident.id] = SilenceRefused("a heartbeat cannot be silenced in Alertmanager")
         duration = min(duration, _LONGEST_MUTE)
         if incident.id not in silences:
             comment = f"incident {incident.number} of Notifier: {incident.title}"

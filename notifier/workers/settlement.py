@@ -90,7 +90,7 @@ class Settlement:
             case retry.AskAgain(after):
                 if not job.settle_attempts:  # once, not at each look
                     log.info("job not settled yet, asking again", **fields)
-                error = "it was never learnt whether it was taken"
+                error = "it is unknown whether OVHcloud accepted it"
                 expired = [
                     Ending(message.id, MessageState.EXPIRED, error=error)
                     for message in missing

@@ -466,7 +466,7 @@ def test_more_than_can_be_held_is_put_off(served: Any, monkeypatch: pytest.Monke
         served.get("/-/healthy")
         answer = served.post(payload("firing-one"))
         assert answer.status_code == 503
-        assert "more is being posted than can be held" in answer.text
+        assert "too many large webhooks are being posted at the same time" in answer.text
     deadline = time.monotonic() + 10
     while served.service.webhook.reserved and time.monotonic() < deadline:
         time.sleep(0.01)

@@ -651,7 +651,7 @@ def test_what_was_never_learnt_ends_with_the_page(make: Callable[..., Pager], em
     pager.post(ONE)
     pager.run(90, step=5)
     assert pager.states()[0] == "expired"
-    assert "never learnt" in pager.rows()[0]["error"]
+    assert "is unknown whether" in pager.rows()[0]["error"]
 
 
 def test_one_call_that_hangs_holds_up_no_other(make: Callable[..., Pager], emulator: Emulator) -> None:
