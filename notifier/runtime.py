@@ -6,13 +6,13 @@ A reload replaces it whole, between two pieces of work.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from notifier.config.loading import Loading
 from notifier.config.model import Configuration, Receiver, Recipient
-from notifier.incidents.lifecycle import Policy, Step
+from notifier.incidents.lifecycle import Policy, Step, StepOutcome, next_step
 from notifier.incidents.reply_codes import reply_code
 from notifier.oncall.schedules import Calendar, Schedules
 from notifier.ovh.client import OvhClient
@@ -95,6 +95,15 @@ class Runtime:
         """Return the steps by which *receiver* pages."""
         steps = (Step(timedelta(), receiver.notify), *(Step(s.after, s.notify) for s in receiver.escalate))
         return Policy(steps, receiver.repeat, receiver.reopen_after)
+
+    def step(self, receiver: Receiver, step: int, round_: int, now: datetime) -> StepOutcome[Recipient]:
+        """Return the outcome of taking *step* of *receiver* in *round_*; it pages somebody in any case."""
+        outcome: StepOutcome[Recipient] = next_step(
+            self.policy(receiver), step, round_, now, lambda names: self.recipients(names, now)
+        )
+        if outcome.recipients:
+            return outcome
+        return replace(outcome, recipients=self.fallback_recipients(receiver, now), is_fallback=True)
 
     def fallback_recipients(self, receiver: Receiver, now: datetime) -> tuple[Recipient, ...]:
         """Return who is paged when no recipient of *receiver* is on call: a page must reach somebody.

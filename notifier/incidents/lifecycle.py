@@ -208,6 +208,8 @@ class StepOutcome(Generic[T]):
     step: int
     round: int
     due_at: datetime | None
+    is_fallback: bool = False
+    """Whether nobody is on call, and others are paged in their place."""
 
 
 def _following(policy: Policy, step: int, round_: int, now: datetime) -> tuple[int, int, datetime | None]:

@@ -18,7 +18,6 @@ from notifier.incidents.lifecycle import (
     Reason,
     classify_webhook,
     escalated,
-    next_step,
     resolved,
     urgency,
 )
@@ -65,20 +64,13 @@ def plan(
     if part.muted_by:
         return _muted_plan(described_mute(runtime, part, now), part, change, incident, number, now)
     if change is Reason.OPENED and notification is not None:
-        policy, asked = runtime.policy(part.receiver), dict[Sequence[str], tuple[Recipient, ...]]()
-
-        def on_call(names: Sequence[str]) -> tuple[Recipient, ...]:
-            asked[names] = runtime.recipients(names, now)
-            return asked[names]
-
-        outcome = next_step(policy, 0, 0, now, on_call)
-        paged = outcome.recipients or runtime.fallback_recipients(part.receiver, now)
+        outcome = runtime.step(part.receiver, 0, 0, now)
         notification = replace(notification, number=number)
         if number is not None:
             incident = escalated(_opened(part, notification, number, now), outcome)
-        first = policy.steps[0].notify
-        gap = None if asked[first] else f"nobody is on call in {', '.join(first)}"
-        written = pages(runtime, part.receiver, notification, paged, Kind.PAGE, now)
+        first = part.receiver.notify
+        gap = None if runtime.recipients(first, now) else f"nobody is on call in {', '.join(first)}"
+        written = pages(runtime, part.receiver, notification, outcome.recipients, Kind.PAGE, now)
         return Plan(part, change, incident, notification, written, detail=gap)
     if incident is None or change is Reason.NOTHING:
         return Plan(part, Reason.NOTHING, None, notification)

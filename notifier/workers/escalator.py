@@ -10,7 +10,7 @@ from functools import partial
 import structlog
 
 from notifier.alertmanager.webhook import Webhook, WebhookError, parse_webhook
-from notifier.config.model import Receiver, Recipient
+from notifier.config.model import Receiver
 from notifier.delivery.message import NewMessage
 from notifier.incidents.heartbeats import HEARTBEATS
 from notifier.incidents.lifecycle import (
@@ -22,7 +22,6 @@ from notifier.incidents.lifecycle import (
     StepOutcome,
     classify_webhook,
     escalated,
-    next_step,
     reopened,
 )
 from notifier.planning import last_resort
@@ -198,30 +197,23 @@ class Escalator(Worker):
         is_first = incident.steps_taken == 0
         by = incident.acknowledged_by
         current = reopened(incident) if has_lapsed else incident
-        outcome: StepOutcome[Recipient] = next_step(
-            runtime.policy(receiver),
-            current.step,
-            current.round,
-            now,
-            lambda names: runtime.recipients(names, now),
-        )
+        outcome = runtime.step(receiver, current.step, current.round, now)
         if known is None:  # nothing says whose it is: the first receiver's, unless that has one of this group
             current = self._moved(current, receiver)
             again = recipients_of(runtime, self._store.paged.involved(incident.id))
             # Before the people of the first receiver, those who were paged are paged again.
             if again and current.receiver == receiver.name:
                 outcome = StepOutcome(again, 0, 0, now + _FALLBACK_DELAY)
-        recipients = outcome.recipients or runtime.fallback_recipients(receiver, now)
         after = escalated(current, outcome)
         reason = Reason.REOPENED if has_lapsed else Reason.UNMUTED if is_first else Reason.ESCALATED
         # If no earlier page reached anybody, this text is a page, not an escalation.
         is_first_told = reason is Reason.ESCALATED and not self._store.paged.involved(incident.id)
         build = self._builder(incident, part, "page" if is_first_told else _REASONS[reason], now)
         notification = build("en")
-        written = written_for(runtime, receiver, build, recipients, Kind.PAGE, now)
+        written = written_for(runtime, receiver, build, outcome.recipients, Kind.PAGE, now)
         report_failures(self._metrics, written, incident=incident.number)
-        names = ", ".join(recipient.name or "a number" for recipient in recipients)
-        detail = names if outcome.recipients else f"nobody is on call; {names}"
+        names = ", ".join(recipient.name or "a number" for recipient in outcome.recipients)
+        detail = f"nobody is on call; {names}" if outcome.is_fallback else names
         return IncidentChange(
             after,
             events=(Event(reason, by=by if has_lapsed else None, detail=detail),),

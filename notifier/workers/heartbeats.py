@@ -24,7 +24,6 @@ from notifier.incidents.lifecycle import (
     Kind,
     Reason,
     escalated,
-    next_step,
     resolved,
 )
 from notifier.planning import last_resort
@@ -227,7 +226,7 @@ class Heartbeats(Worker):
             return replace(heartbeat_notification(one, silence, now, language), number=number)
 
         notification = build("en")
-        outcome = next_step(runtime.policy(receiver), 0, 0, now, lambda names: runtime.recipients(names, now))
+        outcome = runtime.step(receiver, 0, 0, now)
         incident = escalated(
             Incident(
                 id=new_id(now),
@@ -244,8 +243,7 @@ class Heartbeats(Worker):
             ),
             outcome,
         )
-        recipients: tuple[Recipient, ...] = outcome.recipients or runtime.fallback_recipients(receiver, now)
-        self._write(receiver, incident, build, recipients, Kind.PAGE, now, is_new=True)
+        self._write(receiver, incident, build, outcome.recipients, Kind.PAGE, now, is_new=True)
         log.error("heartbeat lost", heartbeat=one.name, last_seen=silence.since.isoformat(), incident=number)
 
     def _resolve(self, one: HeartbeatConfig, receiver: Receiver, incident: Incident, now: datetime) -> None:

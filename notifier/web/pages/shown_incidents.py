@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from itertools import islice
 
 from notifier.alertmanager.durations import brief_duration
 from notifier.clock import is_known
-from notifier.config.model import Recipient
 from notifier.delivery.message import FAILED, MessageState
-from notifier.incidents.lifecycle import Incident, IncidentState, next_step
+from notifier.incidents.lifecycle import Incident, IncidentState
 from notifier.planning.receivers import receiver_of
 from notifier.rendering.context import ShownAlert
 from notifier.runtime import Runtime
@@ -165,12 +163,10 @@ def load_shown(
 def steps_ahead(runtime: Runtime, incident: Incident) -> Iterator[tuple[datetime, str]]:
     """Yield when the next steps of *incident* are due and who they page, if nobody acknowledges."""
     at, receiver = incident.next_step_at, receiver_of(runtime, incident)
-    policy, step, round_ = runtime.policy(receiver), incident.step, incident.round
+    step, round_ = incident.step, incident.round
     while at is not None:
-        on_call: Callable[[Sequence[str]], tuple[Recipient, ...]] = partial(runtime.recipients, now=at)
-        outcome = next_step(policy, step, round_, at, on_call)
-        recipients = outcome.recipients or runtime.fallback_recipients(receiver, at)
-        yield at, ", ".join(one.name or mask(one.phone) for one in recipients) or "nobody"
+        outcome = runtime.step(receiver, step, round_, at)
+        yield at, ", ".join(one.name or mask(one.phone) for one in outcome.recipients) or "nobody"
         step, round_, at = outcome.step, outcome.round, outcome.due_at
 
 
