@@ -9,9 +9,7 @@ from enum import StrEnum
 
 import structlog
 
-from notifier.config.model import Recipient
 from notifier.delivery.message import NewMessage
-from notifier.ids import new_id
 from notifier.incidents.lifecycle import (
     Event,
     Incident,
@@ -22,6 +20,7 @@ from notifier.incidents.lifecycle import (
     reopened,
     resolved,
 )
+from notifier.planning.notices import incident_notices, own_message
 from notifier.planning.receivers import receiver_of, recipients_of
 from notifier.rendering.phrases import notice
 from notifier.sms.encoding import MAX_PARTS, Encoding, encode, measure, without_contacts
@@ -176,7 +175,7 @@ class Actions:
         configuration = runtime.configuration
         if not (configuration.api.send_to_any_number or people[0].phone in configuration.numbers()):
             raise Unreachable(f'"{to[:40]}" is not in the configuration; see api.send_to_any_number')
-        message = replace(self.message(people[0], body, Kind.TEXT, now), author=by)
+        message = replace(own_message(runtime, people[0], body, Kind.TEXT, now), author=by)
         self._store.outbox.add([message], now).result()
         log.info("message requested", message=message.id, to=people[0].name or mask(people[0].phone), by=by)
         self._send()
@@ -253,7 +252,7 @@ class Actions:
             if author is not None:
                 phone = None  # who is given it must know
             notices = self._notices(
-                "acknowledged", incident, author or by, phone, now, to_others=receiver.tell_others
+                "acknowledged", incident, author or by, phone, to_others=receiver.tell_others
             )
         return IncidentChange(
             acknowledged(incident, by, via, now, receiver.reopen_after),
@@ -271,7 +270,7 @@ class Actions:
         if incident.state is IncidentState.ACKNOWLEDGED:
             open_ = replace(reopened(incident), step=incident.step, round=incident.round)
             if incident.acknowledged_by != by:  # who has it must know that it is out of their hands
-                notices = self._notices("escalated", incident, by, None, now)
+                notices = self._notices("escalated", incident, by, None)
         return IncidentChange(
             replace(open_, due_at=now), events=(Event(Reason.NEXT, by=by, via=via),), messages=notices
         )
@@ -283,51 +282,22 @@ class Actions:
         return IncidentChange(
             resolved(incident, now),
             events=(Event(Reason.CLOSED, by=by, via=via),),
-            messages=self._notices("closed", incident, by, phone, now),
+            messages=self._notices("closed", incident, by, phone),
             withdraws_pages=True,
         )
 
     def _notices(
-        self,
-        name: str,
-        incident: Incident,
-        by: str,
-        phone: str | None,
-        now: datetime,
-        *,
-        to_others: bool = True,
+        self, name: str, incident: Incident, by: str, phone: str | None, *, to_others: bool = True
     ) -> tuple[NewMessage, ...]:
         """Return the notices of what *by* did: to who has *incident* and, with *to_others*, to all who were paged."""
         runtime = self._current.runtime
-        others: dict[str, Recipient] = {}
-        if to_others:
-            involved = recipients_of(runtime, self._store.paged.involved(incident.id))
-            others = {r.phone: r for r in involved}
-        if (holder := runtime.contacts.get(incident.holder or "")) is not None:
-            others.setdefault(holder.phone, holder)
-        others = {r.phone: r for r in others.values() if r.phone != phone and (not r.name or r.name != by)}
-        return tuple(
-            self.message(
-                other,
-                notice(name, other.language, by=by, number=incident.number, title=incident.title),
-                Kind.NOTICE,
-                now,
-                incident,
-            )
-            for other in others.values()
-        )
-
-    def message(
-        self, to: Recipient, text: str, kind: Kind, now: datetime, incident: Incident | None = None
-    ) -> NewMessage:
-        """Return a message of ours to *to*."""
-        return NewMessage(
-            id=new_id(now),
-            contact=to.name,
-            phone=to.phone,
-            text=text,
-            parts=measure(text).parts,
-            expires_at=now + self._current.runtime.configuration.global_.expire_after,
-            kind=kind,
-            incident_id=incident.id if incident is not None else None,
+        involved = recipients_of(runtime, self._store.paged.involved(incident.id)) if to_others else ()
+        return incident_notices(
+            runtime,
+            incident,
+            involved,
+            lambda one: notice(name, one.language, by=by, number=incident.number, title=incident.title),
+            self._clock(),
+            by=by,
+            phone=phone,
         )

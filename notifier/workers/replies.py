@@ -13,6 +13,7 @@ from notifier.incidents.lifecycle import Kind
 from notifier.ovh.client import OvhClient
 from notifier.ovh.errors import CallFailed
 from notifier.ovh.models import Incoming, number_of
+from notifier.planning.notices import own_message
 from notifier.sms.phones import mask
 from notifier.store.engine import StoreUnavailable
 from notifier.store.replies import REPLIES_SEEN, ReplyRead, Written
@@ -187,7 +188,8 @@ class ReplyPoller(Worker):
             read = ReplyRead(account, reply.id, at, phone, name, reply.message, meaning.outcome)
             answers, marks = [], []
             if person is not None and meaning.answers and self._may_answer(person, meaning, at, now):
-                answers = [self._actions.message(person, text, Kind.ANSWER, now) for text in meaning.answers]
+                runtime = self._current.runtime
+                answers = [own_message(runtime, person, text, Kind.ANSWER, now) for text in meaning.answers]
                 marks = [_help_mark(person)] if meaning.is_help else []
             written = self._store.replies.write(read, meaning.changes, answers, now, marks).result()
             if written is Written.BEFORE:
