@@ -4,31 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 import requests
 
-from notifier.http_client import call
+from notifier.alertmanager.api import AlertmanagerApi
 
 _MOST_SILENCES = 10
 _SPECIAL = re.compile(r"([\\.+*?()|\[\]{}^$])")
 """Characters with a meaning in Go's regular expressions (``regexp.QuoteMeta``)."""
-
-
-@dataclass(frozen=True, slots=True)
-class AlertmanagerApi:
-    """Where Alertmanager answers, the token that it wants, and the time-out of a call."""
-
-    url: str
-    token: str | None
-    timeout: timedelta
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """The headers of a call."""
-        return {"Authorization": f"Bearer {self.token}"} if self.token is not None else {}
 
 
 class SilenceRefused(Exception):
@@ -63,7 +48,7 @@ def _matcher(name: str, *values: str) -> dict[str, Any]:
 
 
 def make_silences(
-    api: AlertmanagerApi,
+    members: Sequence[AlertmanagerApi],
     alerts: Sequence[Mapping[str, str]],
     duration: timedelta,
     by: str,
@@ -72,52 +57,61 @@ def make_silences(
 ) -> str:
     """Silence exactly the alerts with these labels for *duration* from *now*, with *by* as author.
 
-    Returns the ids of the silences, with spaces between.
+    The first of *members* that can be reached makes them, and tells the others. Returns the ids of the silences, with
+    spaces between.
 
     Raises:
-        SilenceRefused: they cannot be matched exactly, or Alertmanager cannot be reached or refuses.
+        SilenceRefused: they cannot be matched exactly, or no member can be reached, or Alertmanager refuses.
     """
+    wanted = [
+        {
+            "matchers": matchers,
+            "startsAt": now.isoformat(),
+            "endsAt": (now + duration).isoformat(),
+            "createdBy": by,
+            "comment": comment,
+        }
+        for matchers in matchers_of(alerts)
+    ]
+    for member in members:
+        try:
+            return _make_all(member, wanted)
+        except _Unreachable:
+            continue
+    raise SilenceRefused("Alertmanager cannot be reached")
+
+
+class _Unreachable(Exception):
+    """A member cannot be reached, and has made no silence."""
+
+
+def _make_all(member: AlertmanagerApi, wanted: Sequence[Mapping[str, Any]]) -> str:
+    """Make the silences *wanted*, all or none."""
     made: list[str] = []
     try:
-        for matchers in matchers_of(alerts):
-            made.append(_make(api, matchers, duration, by, comment, now))  # noqa: PERF401 (kept if one fails)
-    except SilenceRefused as refusal:
-        if left := [silence for silence in made if not _expire(api, silence)]:
-            raise SilenceRefused(f"{refusal}; in force is {' '.join(left)}") from None
+        for silence in wanted:
+            made.append(_make(member, silence))  # noqa: PERF401 (kept if one fails)
+    except (SilenceRefused, _Unreachable) as refusal:
+        if left := [silence for silence in made if not _expire(member, silence)]:
+            reason = "Alertmanager cannot be reached" if isinstance(refusal, _Unreachable) else refusal
+            raise SilenceRefused(f"{reason}; in force is {' '.join(left)}") from None
         raise
     return " ".join(made)
 
 
-def _expire(api: AlertmanagerApi, silence: str) -> bool:
+def _expire(member: AlertmanagerApi, silence: str) -> bool:
     """End a silence; return whether it was."""
-    url = f"{api.url}/api/v2/silence/{silence}"
     try:
-        return call("DELETE", url, seconds=api.timeout.total_seconds(), headers=api.headers).ok
+        return member.call("DELETE", f"silence/{silence}").ok
     except requests.RequestException:
         return False
 
 
-def _make(
-    api: AlertmanagerApi,
-    matchers: Sequence[Mapping[str, Any]],
-    duration: timedelta,
-    by: str,
-    comment: str,
-    now: datetime,
-) -> str:
-    silence: dict[str, Any] = {
-        "matchers": list(matchers),
-        "startsAt": now.isoformat(),
-        "endsAt": (now + duration).isoformat(),
-        "createdBy": by,
-        "comment": comment,
-    }
-    timeout = api.timeout.total_seconds()
+def _make(member: AlertmanagerApi, silence: Mapping[str, Any]) -> str:
     try:
-        url = f"{api.url}/api/v2/silences"
-        answer = call("POST", url, seconds=timeout, json=silence, headers=api.headers)
+        answer = member.call("POST", "silences", json=silence)
     except requests.RequestException:
-        raise SilenceRefused("Alertmanager cannot be reached") from None
+        raise _Unreachable from None
     try:
         body = answer.json()
     except ValueError:

@@ -182,6 +182,8 @@ def check_sections(raw: RawFile) -> None:
         _check_credentials(raw, path, account)
     if len(accounts) > 1:
         _check_names(raw, accounts)
+    for path, section in raw.sections(("alertmanager",)):
+        _check_alertmanager(raw, path, section)
     web = raw.section("web")
     address = web.get("listen_address", "127.0.0.1:9876")
     _check_users(raw, web)
@@ -226,6 +228,29 @@ def _check_credentials(raw: RawFile, path: Path_, section: dict[str, Any]) -> No
             if key not in section:
                 hint = "; obtain one with: notifier ovh login" if key == "consumer_key" else ""
                 raw.problem(path, f'the key "{key}" is missing{hint}')
+
+
+def _check_alertmanager(raw: RawFile, path: Path_, section: dict[str, Any]) -> None:
+    if not section.get("url") and not section.get("urls"):
+        raw.problem(path, 'the key "url" is missing; give url, or the urls of the members of a cluster')
+    elif "url" in section and "urls" in section:
+        raw.problem((*path, "urls"), "url and urls exclude each other; keep one")
+    config = section.get("http_config")
+    config = config if isinstance(config, dict) else {}
+    ways = [
+        (*path, *key)
+        for key, given in (
+            (("bearer_token",), section),
+            (("http_config", "authorization"), config),
+            (("http_config", "basic_auth"), config),
+        )
+        if given.get(key[-1]) is not None
+    ]
+    for other in ways[1:]:
+        raw.problem(other, f"{ways[0][-1]} and {other[-1]} exclude each other; keep one")
+    tls = config.get("tls_config")
+    if isinstance(tls, dict) and ("cert_file" in tls) != ("key_file" in tls):
+        raw.problem((*path, "http_config", "tls_config"), "cert_file and key_file belong together; give both")
 
 
 def _check_secrets(raw: RawFile) -> None:

@@ -96,30 +96,39 @@ def find_calendars(raw: RawFile) -> None:
             raw.problem((*path, "ics"), message)
 
 
+_TLS: dict[Path_, int] = {
+    ("web", "tls_server_config"): ssl.PROTOCOL_TLS_SERVER,
+    ("alertmanager", "http_config", "tls_config"): ssl.PROTOCOL_TLS_CLIENT,
+}
+"""The sections that name certificates, and the side of the connection that they are for."""
+
+
 def find_certificates(raw: RawFile) -> None:
     """Make the paths of certificates and keys absolute, and try to load them."""
-    section = raw.section("web").get("tls_server_config")
-    tls: dict[str, Any] = section if isinstance(section, dict) else {}
-    for key, file in tls.items():
-        if isinstance(file, str):
-            full = raw.directory / file
-            tls[key] = str(full)
-            if not os.access(full, os.R_OK) or not full.is_file():
-                raw.problem(("web", "tls_server_config", key), f"{full} cannot be read")
-    _load_certificates(raw, tls)
+    for place, protocol in _TLS.items():
+        for path, section in raw.sections(place):
+            files: dict[str, str] = {}
+            for key in ("cert_file", "key_file", "client_ca_file", "ca_file"):
+                if not isinstance(file := section.get(key), str):
+                    continue
+                full = raw.directory / file
+                section[key] = str(full)
+                if full.is_file() and os.access(full, os.R_OK):
+                    files[key] = str(full)
+                else:
+                    raw.problem((*path, key), f"{full} cannot be read")
+            _load_certificates(raw, path, files, ssl.SSLContext(protocol))
 
 
-def _load_certificates(raw: RawFile, tls: dict[str, Any]) -> None:
-    files = {key: file for key, file in tls.items() if isinstance(file, str) and Path(file).is_file()}
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+def _load_certificates(raw: RawFile, path: Path_, files: dict[str, str], context: ssl.SSLContext) -> None:
     steps: list[tuple[str, Callable[[], object]]] = []
     if "cert_file" in files and "key_file" in files:
         steps.append(("cert_file", partial(context.load_cert_chain, files["cert_file"], files["key_file"])))
-    if "client_ca_file" in files:
-        steps.append(("client_ca_file", partial(context.load_verify_locations, files["client_ca_file"])))
+    authorities = [name for name in ("client_ca_file", "ca_file") if name in files]
+    steps += [(name, partial(context.load_verify_locations, files[name])) for name in authorities]
     for name, load_ in steps:
         try:
             load_()
         except (ssl.SSLError, OSError) as error:
             reason = getattr(error, "reason", None) or error
-            raw.problem(("web", "tls_server_config", name), f"{files[name]} cannot be used: {reason}")
+            raw.problem((*path, name), f"{files[name]} cannot be used: {reason}")

@@ -16,12 +16,12 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
-    SecretStr,
     StrictBool,
 )
 from sqlalchemy import URL, make_url
 
 from notifier.alertmanager.time_intervals import Interval
+from notifier.config.alertmanager import AlertmanagerConfig
 from notifier.config.ovh import Accounts
 from notifier.config.section import Section
 from notifier.config.times import (
@@ -36,7 +36,6 @@ from notifier.config.times import (
     Years,
 )
 from notifier.config.types import (
-    FROM_FILE,
     Duration,
     HttpUrl,
     Language,
@@ -239,17 +238,6 @@ class ApiConfig(Section):
 
     send_to_any_number: StrictBool = False
     """Whether POST /api/v1/send accepts numbers that are not in this file."""
-
-
-class AlertmanagerConfig(Section):
-    """The Alertmanager in which a reply such as "mute 7 2h" creates a silence."""
-
-    url: HttpUrl
-    """URL of Alertmanager; may contain user:password@."""
-    bearer_token: Annotated[SecretStr | None, FROM_FILE] = None
-    """Bearer token, if Alertmanager requires one."""
-    timeout: PositiveDuration = timedelta(seconds=10)
-    """Time-out of a call."""
 
 
 class WatchdogConfig(Section):

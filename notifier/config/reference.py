@@ -73,7 +73,7 @@ def _section(path: str, definition: dict[str, Any]) -> str:
     rows = [
         f"| `{key}` | {_kind(value)} | {'**required** ' if key in required else ''}{_told(value)} |"
         for key, value in definition["properties"].items()
-        if not key.endswith("_file") or key in ("cert_file", "key_file", "client_ca_file")
+        if not key.endswith("_file") or key in ("cert_file", "key_file", "client_ca_file", "ca_file")
     ]
     about = " ".join(definition.get("description", "").split())
     return f"\n## `{path}`\n\n{about}\n\n| key | default | |\n|---|---|---|\n" + "\n".join(rows)

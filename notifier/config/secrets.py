@@ -61,8 +61,8 @@ def secrets_of(configuration: Configuration) -> Iterator[str]:
         yield str(password)
     if configuration.watchdog is not None:
         yield configuration.watchdog.url
-    if configuration.alertmanager is not None and "@" in configuration.alertmanager.url:
-        yield configuration.alertmanager.url
+    if configuration.alertmanager is not None:
+        yield from (url for url in configuration.alertmanager.members if "@" in url)
     yield from (one.ics for one in configuration.schedules if one.ics is not None and "://" in one.ics)
 
 

@@ -9,9 +9,10 @@ from functools import partial
 
 import structlog
 
-from notifier.alertmanager.silences import AlertmanagerApi, SilenceRefused, make_silences
+from notifier.alertmanager.silences import SilenceRefused, make_silences
 from notifier.alertmanager.webhook import parse_webhook
-from notifier.config.model import AlertmanagerConfig, Recipient
+from notifier.config.alertmanager import AlertmanagerConfig
+from notifier.config.model import Recipient
 from notifier.config.ovh import ReplyCommand, ReplySettings
 from notifier.incidents.heartbeats import HEARTBEATS
 from notifier.incidents.lifecycle import Event, Incident, IncidentState, Reason, urgency
@@ -318,7 +319,7 @@ class ReplyActions:
             try:
                 alerts = self._alerts_of(incident)
                 silences[incident.id] = make_silences(
-                    _api(alertmanager), alerts, duration, person.name, comment, now
+                    alertmanager.apis, alerts, duration, person.name, comment, now
                 )
             except SilenceRefused as refusal:
                 silences[incident.id] = refusal
@@ -376,10 +377,3 @@ def _is_of_another(incident: Incident, person: Recipient) -> bool:
     """Whether somebody else than *person* has *incident*."""
     is_taken = incident.state is IncidentState.ACKNOWLEDGED
     return is_taken and incident.acknowledged_by not in (None, person.name)
-
-
-def _api(settings: AlertmanagerConfig) -> AlertmanagerApi:
-    token = settings.bearer_token
-    return AlertmanagerApi(
-        settings.url, token.get_secret_value() if token is not None else None, settings.timeout
-    )

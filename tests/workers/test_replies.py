@@ -17,7 +17,8 @@ from unittest.mock import patch
 import pytest
 import requests
 
-from notifier.alertmanager.silences import AlertmanagerApi, SilenceRefused, make_silences, matchers_of
+from notifier.alertmanager.api import AlertmanagerApi
+from notifier.alertmanager.silences import SilenceRefused, make_silences, matchers_of
 from notifier.clock import elapsed
 from notifier.emulator import Emulator, Fault, FaultKind
 from notifier.incidents.lifecycle import IncidentState
@@ -746,10 +747,13 @@ def test_a_mute_that_is_refused_in_part_silences_nothing() -> None:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Alertmanager)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    settings = AlertmanagerApi(f"http://127.0.0.1:{server.server_port}", None, timedelta(seconds=10))
+    members = [
+        AlertmanagerApi("http://127.0.0.1:1", 10.0),  # it is down
+        AlertmanagerApi(f"http://127.0.0.1:{server.server_port}", 10.0),
+    ]
     alerts = [{"alertname": "A", "host": "a"}, {"alertname": "B", "host": "b"}]
     with pytest.raises(SilenceRefused, match="too many"):
-        make_silences(settings, alerts, timedelta(hours=2), "alice", "", datetime.now(UTC))
+        make_silences(members, alerts, timedelta(hours=2), "alice", "", datetime.now(UTC))
     assert (len(posted), kept) == (2, {})
     server.shutdown()
     server.server_close()
