@@ -65,10 +65,18 @@ class Health:
             warnings.append(f'the calendar of "{name}" {self._hide(problem)}; its last good copy is in use')
         if self._workers.watchdog.problem is not None:
             warnings.append(f"the watchdog cannot be called: {self._workers.watchdog.problem}")
+        if self._workers.alert_states.is_silent:
+            warnings.append(
+                f"Alertmanager cannot be asked, incidents are escalated all the same{self._silence()}"
+            )
         if (stuck := self._stuck()) is not None:
             warnings.append(stuck)
         warnings += self._own_warnings()
         return Readiness(self.not_ready(), tuple(warnings), self._is_hindered())
+
+    def _silence(self) -> str:
+        problems = self._workers.alert_states.problems
+        return self._hide("".join(f"; {url}: {reason}" for url, reason in problems.items()))
 
     def _own_warnings(self) -> list[str]:
         """Return the problems of Notifier itself: workers, limits, the configuration."""

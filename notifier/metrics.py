@@ -133,6 +133,11 @@ class Metrics:
         self.acknowledgements = counter(
             "acknowledgements_total", "Incidents acknowledged, by the way it was done.", "via"
         )
+        self.alertmanager_queries = counter(
+            "alertmanager_queries_total",
+            "Questions to members of Alertmanager about open incidents.",
+            "outcome",
+        )
         self.calendar_age = gauge(
             "calendar_age_seconds", "Seconds since the calendar of a schedule was last read.", "schedule"
         )

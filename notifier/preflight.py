@@ -8,9 +8,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 
+from notifier.alertmanager.api import ask
 from notifier.alertmanager.webhook import parse_webhook
+from notifier.config.alertmanager import AlertmanagerConfig
 from notifier.config.loading import Loading
 from notifier.config.source import Path_, Position, Problem
+from notifier.config.types import mask_password
 from notifier.oncall import calendars
 from notifier.oncall.calendars import CalendarError
 from notifier.oncall.schedules import COVER, Schedules
@@ -26,6 +29,8 @@ _URL_IN_TEMPLATE = re.compile(
 )
 
 _MAX_GAPS = 20
+_SECONDS = 10.0
+"""How long the members of Alertmanager together have to answer."""
 
 _SAMPLE = """{"receiver": "sample", "status": "%(status)s", "version": "4", "groupKey": "{}:{}",
 "alerts": [{"status": "%(status)s", "labels": {"alertname": "InstanceDown", "severity": "critical",
@@ -149,6 +154,15 @@ def online(apis: Sequence[OvhClient]) -> list[Finding]:
     if len(apis) == 1:
         return _found_of(apis[0])
     return [replace(one, subject=f"{api.name}: {one.subject}") for api in apis for one in _found_of(api)]
+
+
+def ask_alertmanager(settings: AlertmanagerConfig) -> list[Finding]:
+    """Ask each member of Alertmanager for its status."""
+    answers, problems = ask(settings.apis, (), _SECONDS)
+    findings = [Finding("alertmanager", True, f"{mask_password(one.member.url)} answers") for one in answers]
+    return findings + [
+        Finding("alertmanager", False, f"{mask_password(url)}: {reason}") for url, reason in problems.items()
+    ]
 
 
 def _found_of(api: OvhClient) -> list[Finding]:

@@ -151,6 +151,8 @@ _EVENTS: Mapping[str, str] = {
     Reason.SHIFTED: "Other alerts of the group fire",
     Reason.MUTED: "Silenced",
     Reason.UNMUTED: "Paged after the mute",
+    Reason.SILENCED: "Silenced in Alertmanager",
+    Reason.UNSILENCED: "The silence ended",
 }
 _KINDS: Mapping[str, str] = {
     Kind.PAGE: "Page",

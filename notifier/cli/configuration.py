@@ -35,7 +35,7 @@ from notifier.oncall.schedules import COVER, Schedule, Schedules, Shift, shift_j
 from notifier.ovh.client import OvhClient
 from notifier.planning.plans import preview
 from notifier.planning.texts import OutgoingText
-from notifier.preflight import Finding, look_over, online, read_calendars
+from notifier.preflight import Finding, ask_alertmanager, look_over, online, read_calendars
 from notifier.reload import load
 
 
@@ -45,7 +45,8 @@ def check(
     ask_online: Annotated[
         bool,
         typer.Option(
-            "--online", help="Also check credentials, rights, account, sender and credits at OVHcloud."
+            "--online",
+            help="Also check credentials, rights, account, sender and credits at OVHcloud, and ask Alertmanager.",
         ),
     ] = False,
     alertmanager: Annotated[
@@ -74,6 +75,8 @@ def check(
                 fail(f"{alertmanager}: {error}")
         if ask_online:
             findings = online([OvhClient(account) for account in loading.configuration.accounts])
+            if loading.configuration.alertmanager is not None:
+                findings += ask_alertmanager(loading.configuration.alertmanager)
     problems.sort(key=lambda problem: (problem.file or "", problem.position))
     is_good = loading.configuration is not None and all(finding.is_good for finding in findings)
     if output is Output.JSON:

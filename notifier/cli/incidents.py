@@ -35,7 +35,7 @@ def incidents(
     output: OutputFormat = Output.TEXT,
 ) -> None:
     """Print the incidents of a running service that are not resolved, newest first."""
-    states = () if every else ("open", "acknowledged")
+    states = () if every else ("open", "silenced", "acknowledged")
     try:
         found = list(Client(url, token_file).incidents(states))
     except ServiceError as error:
@@ -53,6 +53,8 @@ def _incident_text(incident: dict[str, Any]) -> str:
     state = incident["state"]
     if incident["acknowledged_by"] and state != "resolved":
         state = f"{incident['acknowledged_by']} has it"
+    elif state == "silenced":
+        state = f"silenced by {incident['silenced_by']}"
     return f"#{incident['number']:<4} {opened:%Y-%m-%d %H:%M %Z}  {incident['receiver']}: {incident['title']} ({state})"
 
 

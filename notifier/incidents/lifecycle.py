@@ -45,6 +45,15 @@ class IncidentState(StrEnum):
     RESOLVED = "resolved"
 
 
+class ShownState(StrEnum):
+    """The state of an incident as people see it: an open one may be silenced in Alertmanager."""
+
+    OPEN = "open"
+    SILENCED = "silenced"
+    ACKNOWLEDGED = "acknowledged"
+    RESOLVED = "resolved"
+
+
 class Kind(StrEnum):
     """The purpose of a message."""
 
@@ -107,18 +116,46 @@ class Incident:
     """How it is muted now, for people (``outside office-hours``); empty if it is not."""
     muted_until: datetime | None = None
     """When that ends; None if it is not muted, or the end is too far away to be known."""
+    silenced_by: str = ""
+    """Who silenced all of its firing alerts in Alertmanager, or `INHIBITION`; empty if they are not silenced."""
+    silence_comment: str = ""
+    """Why: the comment of the silence, or the names of the alerts that inhibit them."""
+    silenced_until: datetime | None = None
+    """When the silence ends; None while unknown, as for an inhibition."""
+    is_listed: bool = False
+    """Whether Alertmanager has listed one of its alerts."""
+    gone_since: datetime | None = None
+    """When Alertmanager first answered that it knows none of its alerts."""
+    is_step_requested: bool = False
+    """Whether a person has asked for the next step: it is taken even if the alerts are silenced."""
+
+    @property
+    def is_silenced(self) -> bool:
+        """Whether it is open, and all of its firing alerts are silenced or inhibited."""
+        return self.state is IncidentState.OPEN and bool(self.silenced_by)
+
+    @property
+    def shown_state(self) -> ShownState:
+        """Its state, for people."""
+        return ShownState.SILENCED if self.is_silenced else ShownState(self.state)
 
     @property
     def next_step_at(self) -> datetime | None:
-        """When its next step comes; None if nobody is to be paged, or its mute has no known end."""
+        """When its next step comes; None if nobody is to be paged, or its mute or silence has no known end."""
         if self.state is not IncidentState.OPEN:
             return None
+        if self.is_silenced and not self.is_step_requested:
+            return self.silenced_until
         return self.muted_until if self.muted_by else self.due_at
 
     @property
     def holder(self) -> str | None:
         """Who has it; None if nobody does."""
         return self.acknowledged_by if self.state is IncidentState.ACKNOWLEDGED else None
+
+
+INHIBITION = "inhibition"
+"""Stands for who silenced an incident whose alerts are inhibited."""
 
 
 class Reason(StrEnum):
@@ -146,7 +183,11 @@ class Reason(StrEnum):
     """Somebody passed the incident on to the next step."""
     CLOSED = "closed"
     MUTED = "muted"
-    """Somebody silenced it in Alertmanager."""
+    """Somebody silenced it by a reply."""
+    SILENCED = "silenced"
+    """All of its firing alerts are silenced or inhibited in Alertmanager."""
+    UNSILENCED = "unsilenced"
+    """The first step after a silence or an inhibition ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +295,7 @@ def escalated(incident: Incident, outcome: StepOutcome[T]) -> Incident:
         due_at=outcome.due_at,
         muted_by="",
         muted_until=None,
+        is_step_requested=False,
     )
 
 
@@ -289,7 +331,19 @@ def reopened(incident: Incident) -> Incident:
 
 def resolved(incident: Incident, now: datetime) -> Incident:
     """Return *incident* after all of its alerts are over."""
-    return replace(incident, state=IncidentState.RESOLVED, resolved_at=now, due_at=None, unmute_at=None)
+    return replace(
+        unsilenced(incident),
+        state=IncidentState.RESOLVED,
+        resolved_at=now,
+        due_at=None,
+        unmute_at=None,
+        gone_since=None,
+    )
+
+
+def unsilenced(incident: Incident) -> Incident:
+    """Return *incident* without a silence."""
+    return replace(incident, silenced_by="", silence_comment="", silenced_until=None)
 
 
 MOST_NUMBERS = 999

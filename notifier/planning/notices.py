@@ -58,3 +58,9 @@ def own_message(
         kind=kind,
         incident_id=incident.id if incident is not None else None,
     )
+
+
+def shown_time(instant: datetime, reader: Recipient, now: datetime) -> str:
+    """Return *instant* in the time zone of *reader*: the time, with the date if it is not today."""
+    local, today = instant.astimezone(reader.time_zone), now.astimezone(reader.time_zone).date()
+    return f"{local:%H:%M}" if local.date() == today else f"{local:%d/%m %H:%M}"

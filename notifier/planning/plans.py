@@ -189,6 +189,7 @@ def _joined(incident: Incident, part: ReceiverAlerts) -> Incident:
         labels=labels,
         severity=severity,
         unmute_at=None,
+        gone_since=None,
         muted_by="" if not part.muted_by else incident.muted_by,
     )
 
@@ -253,16 +254,23 @@ def plan_without_alerts(
 
     Its alerts are over, or a change of the configuration has them reach other receivers: then nobody is notified.
     """
-    receiver = receiver_of(runtime, incident)
     firing = {alert_key(alert) for alert in webhook.alerts if alert.status == "firing"}
+    if firing & incident.alerts:
+        planned = plan_resolution(runtime, incident, (), now)
+        return replace(planned, detail="its alerts reach other receivers now")
+    return plan_resolution(runtime, incident, involved, now)
+
+
+def plan_resolution(
+    runtime: Runtime, incident: Incident, involved: Sequence[Recipient], now: datetime
+) -> Plan:
+    """Return the plan that resolves *incident* without a webhook; those *involved* are notified."""
+    receiver = receiver_of(runtime, incident)
     notification = notification_from_incident(
         incident.title, incident.labels, incident.opened_at, receiver.name, incident.group_key, ended_at=now
     )
     notification = replace(notification, number=incident.number)
     part = ReceiverAlerts(receiver, incident.group_key, (), notification, frozenset())
-    if firing & incident.alerts:
-        detail = "its alerts reach other receivers now"
-        return Plan(part, Reason.RESOLVED, resolved(incident, now), notification, detail=detail)
     recipients = involved if receiver.send_resolved else ()
     return _notifying(
         runtime, part, Reason.RESOLVED, resolved(incident, now), notification, recipients, Kind.RESOLVED, now

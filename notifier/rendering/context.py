@@ -99,7 +99,7 @@ class Notification:
     number: int | None = None
     """The number of the incident."""
     reason: str = "page"
-    """Its reason: page, escalation, reopened, update or reminder."""
+    """Its reason: page, escalation, reopened, unsilenced, update or reminder."""
 
     @property
     def severity(self) -> str:

@@ -28,6 +28,7 @@ from notifier.incidents.lifecycle import (
     USUAL,
     Incident,
     IncidentState,
+    ShownState,
     next_number,
 )
 from notifier.store.database import Database
@@ -44,6 +45,8 @@ from notifier.store.schema import (
 )
 
 _URGENCY = case(SEVERITIES, value=func.lower(incidents.c.severity), else_=USUAL)
+_IS_SILENCED = (incidents.c.state == IncidentState.OPEN) & (incidents.c.silenced_by != "")
+_SHOWN_STATE = case((_IS_SILENCED, ShownState.SILENCED), else_=incidents.c.state)
 _OF_GROUPS = select(*COLUMNS).where(
     UNRESOLVED, incidents.c.group_key.in_(bindparam("group_keys", expanding=True))
 )
@@ -168,14 +171,14 @@ class Incidents:
             return None if row is None else to_incident(row)
 
     def page(
-        self, limit: int, before: str | None = None, states: Collection[str] | None = None
+        self, limit: int, before: str | None = None, states: Collection[ShownState] | None = None
     ) -> list[Incident]:
         """Return up to *limit* incidents, newest first, from the one after the id *before* on."""
         statement = select(*COLUMNS).order_by(incidents.c.id.desc()).limit(limit)
         if before is not None:
             statement = statement.where(incidents.c.id < before)
         if states is not None:
-            statement = statement.where(incidents.c.state.in_(list(states)))
+            statement = statement.where(_SHOWN_STATE.in_(list(states)))
         with self._database.reading() as connection:
             return [to_incident(row) for row in connection.execute(statement)]
 
@@ -184,7 +187,7 @@ class Incidents:
         statement = (
             select(*COLUMNS)
             .where(UNRESOLVED)
-            .order_by(incidents.c.state != IncidentState.OPEN, _URGENCY, incidents.c.id.desc())
+            .order_by(_SHOWN_STATE != ShownState.OPEN, _URGENCY, incidents.c.id.desc())
             .limit(limit)
         )
         with self._database.reading() as connection:
@@ -209,9 +212,9 @@ class Incidents:
     def counts(self) -> dict[tuple[str, str], int]:
         """Return how many incidents are not resolved, by receiver and state."""
         statement = (
-            select(incidents.c.receiver, incidents.c.state, func.count())
+            select(incidents.c.receiver, _SHOWN_STATE, func.count())
             .where(UNRESOLVED)
-            .group_by(incidents.c.receiver, incidents.c.state)
+            .group_by(incidents.c.receiver, _SHOWN_STATE)
         )
         with self._database.reading() as connection:
             return {(receiver, state): count for receiver, state, count in connection.execute(statement)}

@@ -17,6 +17,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     ColumnElement,
     Dialect,
@@ -29,6 +30,7 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    false,
     literal_column,
 )
 
@@ -151,6 +153,12 @@ incidents = Table(
     Column("severity", SafeText, nullable=False, server_default=""),
     Column("muted_by", SafeText, nullable=False, server_default=""),
     Column("muted_until", Instant),
+    Column("silenced_by", SafeText, nullable=False, server_default=""),
+    Column("silence_comment", SafeText, nullable=False, server_default=""),
+    Column("silenced_until", Instant),
+    Column("is_listed", Boolean, nullable=False, server_default=false()),
+    Column("gone_since", Instant),
+    Column("is_step_requested", Boolean, nullable=False, server_default=false()),
     Column("step", Integer, nullable=False),
     Column("round", Integer, nullable=False),
     Column("steps_taken", Integer, nullable=False),

@@ -272,7 +272,9 @@ class Actions:
             if incident.acknowledged_by != by:  # who has it must know that it is out of their hands
                 notices = self._notices("escalated", incident, by, None)
         return IncidentChange(
-            replace(open_, due_at=now), events=(Event(Reason.NEXT, by=by, via=via),), messages=notices
+            replace(open_, due_at=now, is_step_requested=True),
+            events=(Event(Reason.NEXT, by=by, via=via),),
+            messages=notices,
         )
 
     def closing(

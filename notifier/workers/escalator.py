@@ -23,7 +23,9 @@ from notifier.incidents.lifecycle import (
     classify_webhook,
     escalated,
     reopened,
+    unsilenced,
 )
+from notifier.incidents.suppression import Move, Standing
 from notifier.planning import last_resort
 from notifier.planning.division import ReceiverAlerts, described_mute, divide
 from notifier.planning.plans import plan
@@ -33,6 +35,7 @@ from notifier.rendering.context import Notification, notification_from_incident
 from notifier.runtime import Runtime
 from notifier.store.records import IncidentChange
 from notifier.store.store import Store
+from notifier.workers.alert_states import AlertStates, Effect
 from notifier.workers.context import Context
 from notifier.workers.heartbeats import heartbeat_notification, silence_of, written_for
 from notifier.workers.set_aside import MOST_ATTEMPTS, isolate
@@ -46,13 +49,20 @@ _FALLBACK_DELAY = timedelta(minutes=5)
 """If the receiver of an incident is no longer configured, those who were paged are paged again, and the first receiver
 this long after them.
 """
+_ASK_AGAIN = timedelta(seconds=15)
+"""When a silenced incident is asked about again that Alertmanager has just given no answer about."""
 _CLOCK_STEP = timedelta(minutes=1)
 """A clock that is set back by less puts steps off by less than anybody minds."""
 _CLOCKS_DIFFER = timedelta(minutes=10)
 """By more than clocks of replicas may differ: with a correct clock, nobody opens an incident that far ahead."""
 _Decide = Callable[[Runtime, Incident, datetime], IncidentChange]
 """Returns the change of an incident."""
-_REASONS = {Reason.REOPENED: "reopened", Reason.UNMUTED: "page", Reason.ESCALATED: "escalation"}
+_REASONS = {
+    Reason.REOPENED: "reopened",
+    Reason.UNMUTED: "page",
+    Reason.UNSILENCED: "unsilenced",
+    Reason.ESCALATED: "escalation",
+}
 """The reason that a template sees."""
 
 
@@ -60,11 +70,17 @@ class Escalator(Worker):
     """Takes the steps that are due, each once: an incident that was changed meanwhile is looked at again."""
 
     name = "escalator"
-    longest_work = 60.0  # pages wait for it, and it makes no calls
+    longest_work = 60.0  # pages wait for it, and its calls take seconds
 
-    def __init__(self, context: Context, send: Callable[[], None]) -> None:
-        """Prepare to escalate incidents; *send* is called when there are messages to send."""
+    def __init__(self, context: Context, states: AlertStates, send: Callable[[], None]) -> None:
+        """Prepare to escalate incidents.
+
+        *states* asks Alertmanager before each step; *send* is called when there are messages to send.
+        """
         super().__init__(context, idle=0.5)
+        self._states = states
+        self._unasked: frozenset[str] = frozenset()
+        """The incidents that are due although Alertmanager could not be asked about them."""
         self._last: datetime | None = None
         self._send = send
 
@@ -80,9 +96,10 @@ class Escalator(Worker):
             for incident in self._store.incidents.due(now, _BATCH, without=waiting)
             if incident.id not in known
         ]
+        is_all = not unmuting and not due
         decisions: tuple[tuple[list[Incident], _Decide, _Decide], ...] = (
             (unmuting, self._unmute, last_resort.update_of),
-            (due, self.change_of, last_resort.step_of),
+            (self._not_silenced(due, now), self.change_of, last_resort.step_of),
         )
         for incidents, decide_on, resort in decisions:
             if incidents:
@@ -92,7 +109,29 @@ class Escalator(Worker):
                         partial(self._process, decide_on, now),
                         partial(self._fail, resort, now),
                     )
-        return 0.0 if unmuting or due else None
+        return None if is_all else 0.0
+
+    def _not_silenced(self, due: Sequence[Incident], now: datetime) -> list[Incident]:
+        """Return the incidents whose step is taken now; the others are silenced in Alertmanager, or over."""
+        going: list[Incident] = []
+        held: list[Effect] = []
+        unasked: set[str] = set()
+        for incident, effect in zip(due, self._states.effects(due, now), strict=True):
+            is_unknown = effect.standing is Standing.UNKNOWN
+            if is_unknown and self._states.is_believed(incident) and not incident.is_step_requested:
+                later = replace(incident, due_at=now + _ASK_AGAIN)
+                held.append(replace(effect, change=IncidentChange(later)))
+            elif effect.move in (Move.NONE, Move.RELEASED):
+                going.append(unsilenced(effect.after) if is_unknown else effect.after)
+                if is_unknown and self._states.is_silent:
+                    unasked.add(incident.id)
+            else:
+                held.append(effect)
+        self._unasked = frozenset(unasked)
+        if held:
+            self._states.write(held, now)
+            self._send()
+        return going
 
     def _follow_clock(self, now: datetime) -> None:
         """If the clock was set back, move the due times earlier by the same amount."""
@@ -197,6 +236,9 @@ class Escalator(Worker):
         is_first = incident.steps_taken == 0
         by = incident.acknowledged_by
         current = reopened(incident) if has_lapsed else incident
+        is_released = bool(incident.silenced_by) and not incident.is_step_requested
+        if is_released:
+            current = unsilenced(current)
         outcome = runtime.step(receiver, current.step, current.round, now)
         if known is None:  # nothing says whose it is: the first receiver's, unless that has one of this group
             current = self._moved(current, receiver)
@@ -206,14 +248,20 @@ class Escalator(Worker):
                 outcome = StepOutcome(again, 0, 0, now + _FALLBACK_DELAY)
         after = escalated(current, outcome)
         reason = Reason.REOPENED if has_lapsed else Reason.UNMUTED if is_first else Reason.ESCALATED
+        if is_released and not has_lapsed:
+            reason = Reason.UNSILENCED
         # If no earlier page reached anybody, this text is a page, not an escalation.
-        is_first_told = reason is Reason.ESCALATED and not self._store.paged.involved(incident.id)
+        is_first_told = reason in (Reason.ESCALATED, Reason.UNSILENCED) and not self._store.paged.involved(
+            incident.id
+        )
         build = self._builder(incident, part, "page" if is_first_told else _REASONS[reason], now)
         notification = build("en")
         written = written_for(runtime, receiver, build, outcome.recipients, Kind.PAGE, now)
         report_failures(self._metrics, written, incident=incident.number)
         names = ", ".join(recipient.name or "a number" for recipient in outcome.recipients)
         detail = f"nobody is on call; {names}" if outcome.is_fallback else names
+        if incident.id in self._unasked:
+            detail += "; Alertmanager could not be asked"
         return IncidentChange(
             after,
             events=(Event(reason, by=by if has_lapsed else None, detail=detail),),
@@ -250,7 +298,7 @@ class Escalator(Worker):
                 receiver=before.receiver,
             )
             return
-        if change.events[0].reason is Reason.ESCALATED:
+        if change.events[0].reason in (Reason.ESCALATED, Reason.UNSILENCED):
             self._metrics.escalations.labels(before.receiver).inc()
         log.warning(
             f"incident {change.events[0].reason}",

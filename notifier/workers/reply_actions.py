@@ -32,6 +32,7 @@ from notifier.incidents.reply_codes import MOST_WRONG, WRONG_PER, without_code
 from notifier.ovh.client import OvhClient
 from notifier.ovh.models import Incoming
 from notifier.planning.division import alert_key
+from notifier.planning.notices import shown_time
 from notifier.rendering.phrases import notice
 from notifier.store.records import IncidentChange
 from notifier.store.replies import READING
@@ -333,9 +334,9 @@ class ReplyActions:
         until = f"{(now + duration).astimezone(person.time_zone):%d/%m/%Y %H:%M}"
         event = Event(Reason.MUTED, by=person.name, via=Via.SMS, detail=f"silence {made} until {until}")
         change = self._actions.acknowledgement(incident, person.name, Via.SMS, person.phone, now)
-        after = change.incident
-        if after.due_at is not None:
-            after = replace(after, due_at=max(after.due_at, now + duration))
+        # If its alerts still fire when the silence ends, somebody must hear of it.
+        ends = now + duration
+        after = replace(change.incident, due_at=max(ends, change.incident.due_at or ends))
         meaning.changes.append(replace(change, incident=after, events=(*change.events, event)))
         meaning.answers.append(notice("muted", person.language, number=incident.number, time=until))
 
@@ -354,16 +355,11 @@ class ReplyActions:
             raise SilenceRefused("not all of its alerts are known, Alertmanager left some out")
         return found
 
-    @staticmethod
-    def _shown(instant: datetime, person: Recipient, now: datetime) -> str:
-        local, today = instant.astimezone(person.time_zone), now.astimezone(person.time_zone).date()
-        return f"{local:%H:%M}" if local.date() == today else f"{local:%d/%m %H:%M}"
-
     def _on_call(self, person: Recipient, now: datetime) -> str:
         people = []
         for schedule in self._current.runtime.schedules.by_name.values():
             shift = schedule.at(now)
-            shown = self._shown(shift.end, person, now)
+            shown = shown_time(shift.end, person, now)
             name = "until" if shift.contact is not None else "nobody_on_call"
             people.append(
                 notice(name, person.language, schedule=schedule.name, contact=shift.contact, time=shown)

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from notifier.clock import elapsed
 from notifier.workers.account_monitor import AccountMonitor
 from notifier.workers.actions import Actions
+from notifier.workers.alert_states import AlertStates
+from notifier.workers.alertmanager_check import AlertmanagerCheck
 from notifier.workers.calendars import CalendarWatch
 from notifier.workers.context import Context
 from notifier.workers.dispatcher import Dispatcher
@@ -42,15 +44,17 @@ class Workers:
             context: what they work with.
             does_page: whether pages are sent; otherwise the watchdog is not called.
             chance: gives numbers from 0 to 1, for the jitter of retries.
-            seconds: a monotonic time, for the dispatcher.
+            seconds: a monotonic time, for the dispatcher and for questions to Alertmanager.
             monotonic: the same, for the leases of replicas.
         """
         self.dispatcher = Dispatcher(context, chance, seconds)
         send = self.dispatcher.expect
         self.planner = Planner(context, send)
         self.intake = Intake(context, self.planner.wake)
-        self.escalator = Escalator(context, send)
+        self.alert_states = AlertStates(context, seconds)
+        self.escalator = Escalator(context, self.alert_states, send)
         escalate = self.escalator.wake
+        self.alertmanager_check = AlertmanagerCheck(context, self.alert_states, send, escalate)
         self.actions = Actions(context, send, escalate)
         self.receipts = ReceiptPoller(context, send, escalate)
         self.replies = ReplyPoller(context, self.actions, send, escalate)
@@ -68,6 +72,7 @@ class Workers:
             self.planner,
             self.dispatcher,
             self.escalator,
+            self.alertmanager_check,
             self.retention,
             self.account_monitor,
             self.calendars,

@@ -58,9 +58,19 @@ def test_the_rota_of_the_first_page_can_be_used(files: Files) -> None:
 
 
 def test_the_rota_of_the_page_on_call_can_be_used(files: Files) -> None:
-    (example,) = re.findall(r"```yaml\n(.*?)```", (DOCS / "oncall.md").read_text(), re.DOTALL)
-    loading = load(files.write(**yaml.load(example, yaml.BaseLoader)))
+    example, cluster = re.findall(r"```yaml\n(.*?)```", (DOCS / "oncall.md").read_text(), re.DOTALL)
+    secret = files.directory / "credentials"
+    secret.write_text("secret")
+    secret.chmod(0o600)
+    cluster = cluster.replace("/etc/notifier/alertmanager", str(secret))
+    loading = load(files.write(**yaml.load(example + cluster, yaml.BaseLoader)))
     assert loading.problems == []
+    assert loading.configuration is not None
+    assert loading.configuration.alertmanager is not None
+    assert [one.url for one in loading.configuration.alertmanager.apis] == [
+        "http://am-1:9093",
+        "http://am-2:9093",
+    ]
     shifts = Schedules.of(loading.configuration, {})["platform"]
     from tests.support.clock import PARIS, at
 

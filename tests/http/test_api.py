@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from notifier.cli.app import app
 from notifier.emulator import Emulator
+from tests.support.alertmanager import members
 from tests.support.files import Files
 from tests.support.processes import wait_for
 from tests.support.service import Phones, Running
@@ -108,7 +109,7 @@ def test_an_incident_is_acknowledged_and_the_others_are_told(running: Running, p
             "/api/v1/incidents?state=odd",
             None,
             400,
-            "is not a state; known are open, acknowledged, resolved",
+            "is not a state; known are open, silenced, acknowledged, resolved, all",
         ),
         ("GET", "/api/v1/oncall?schedule=odd", None, 404, "no schedule"),
         ("GET", "/api/v1/oncall?at=noon", None, 400, "not a date and time"),
@@ -255,3 +256,41 @@ def test_a_shift_that_began_long_ago_is_in_the_calendar(files: Files, run: Calla
     running = run(files.write(schedules=[long_]), clock=lambda: datetime(2026, 2, 24, tzinfo=UTC))
     events: list[Any] = ICalendar.from_ical(ask(running, "/oncall/alice.ics").text).walk("VEVENT")
     assert min(event.start for event in events) == datetime(2026, 1, 5, 8, tzinfo=UTC)
+
+
+def test_a_silenced_incident_is_listed_with_who_silenced_it_why_and_until_when(
+    files: Files, run: Callable[..., Running]
+) -> None:
+    def now() -> datetime:
+        return datetime.now(UTC)
+
+    with members(1, now) as (member,):
+        running = run(files.write(alertmanager={"url": member.url, "check_interval": "1s"}))
+        member.fire(alert("A"))
+        running.post(webhook(alert("A")))
+        wait_for(lambda: ask(running, "/api/v1/incidents?state=open").json()["items"], "it is opened")
+        member.silence(by="dave", comment="deploy <of> db")
+        (one,) = wait_for(
+            lambda: ask(running, "/api/v1/incidents?state=silenced").json()["items"], "it is seen"
+        )
+        assert (one["state"], one["silenced_by"], one["silence_comment"]) == (
+            "silenced",
+            "dave",
+            "deploy <of> db",
+        )
+        assert one["silenced_until"] == one["next_step_at"] is not None
+        assert ask(running, "/api/v1/incidents?state=open").json()["items"] == []
+        assert len(ask(running, "/api/v1/incidents?state=all").json()["items"]) == 1
+        assert running.metric('notifier_incidents{receiver="ops",state="silenced"}') == 1
+        for path in ("/", "/incidents/1"):
+            page = requests.get(running.url + path, timeout=10).text
+            assert "silenced in Alertmanager by dave until" in page
+            assert "deploy &lt;of&gt; db" in page
+        assert "Silenced in Alertmanager" in requests.get(running.url + "/incidents/1", timeout=10).text
+        listed = CliRunner().invoke(app, ["incidents", "--url", running.url])
+        assert "(silenced by dave)" in listed.stdout
+        member.answer = lambda _: (503, b"")
+        warning = f"Alertmanager cannot be asked, incidents are escalated all the same; {member.url}: it answers 503"
+        wait_for(
+            lambda: warning in requests.get(running.url + "/-/ready", timeout=10).text, "it is warned of"
+        )

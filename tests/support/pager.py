@@ -98,6 +98,7 @@ class Pager:
             while self.planner.work() is not None:
                 pass
             self.heartbeats.work()
+            self.workers.alertmanager_check.work()
             while self.escalator.work() is not None:
                 pass
             self.sender.work()

@@ -27,6 +27,7 @@ from notifier.store.schema import replies
 from notifier.workers.actions import Via
 from notifier.workers.receipts import GIVE_UP, next_look
 from notifier.workers.replies import MOST_ANSWERS
+from tests.support.alertmanager import members
 from tests.support.clock import Hand
 from tests.support.files import ALICE, BOB, Files
 from tests.support.pager import Pager
@@ -757,6 +758,28 @@ def test_a_mute_that_is_refused_in_part_silences_nothing() -> None:
     assert (len(posted), kept) == (2, {})
     server.shutdown()
     server.server_close()
+
+
+def test_a_mute_pages_again_when_the_alerts_outlast_it_and_resolves_with_them(
+    answering: Callable[..., Pager], emulator: Emulator
+) -> None:
+    pager = answering(alertmanager={"url": "http://127.0.0.1:1"}, **team(("5m", ["bob"]), reopen_after=None))
+    with members(1, pager.hand) as (member,):
+        member.fire(*firing("A")["alerts"])
+        pager.reload(**{**pager.changes, "alertmanager": {"url": member.url}})
+        later(pager, firing("A"), seconds=1)
+        with patch("notifier.workers.reply_actions.make_silences", lambda *_: "id"):
+            reply(pager, emulator, ALICE, "mute 1 2h")
+        member.silence(hours=2)
+        before = len(told(emulator))
+        pager.run(7080, step=60)
+        assert the_incident(pager).silenced_by == "alice"
+        member.release()
+        pager.run(180, step=20)
+        assert [text.partition(" #")[0] for _, text in told(emulator)[before:]] == ["REOPENED"]
+        member.end()
+        pager.run(180, step=20)
+        assert the_incident(pager).state == "resolved"
 
 
 @pytest.mark.parametrize("words", ["mute 2h", "next"])

@@ -6,6 +6,7 @@ The first error that pydantic reports becomes a sentence for the author of the r
 from __future__ import annotations
 
 import json
+from enum import StrEnum
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from pydantic import (
@@ -22,7 +23,7 @@ from starlette.datastructures import QueryParams
 
 from notifier.config.types import LONGEST_NAME
 from notifier.delivery.message import MessageState
-from notifier.incidents.lifecycle import IncidentState
+from notifier.incidents.lifecycle import ShownState
 
 MOST = 500
 """The maximum number of items in a list."""
@@ -67,10 +68,28 @@ class ListQuery(BaseModel):
     cursor: _Text | None = Field(None, description='The "next" of the previous answer.')
 
 
+class ListedState(StrEnum):
+    """A state of incidents, or all of them."""
+
+    OPEN = "open"
+    SILENCED = "silenced"
+    ACKNOWLEDGED = "acknowledged"
+    RESOLVED = "resolved"
+    ALL = "all"
+
+
 class IncidentQuery(ListQuery):
     """Which incidents to list."""
 
-    state: list[IncidentState] = Field([], description="Only those in this state; may be repeated.")
+    state: list[ListedState] = Field(
+        [], description="Only those in this state; may be repeated. Without it, all are listed."
+    )
+
+    @property
+    def states(self) -> list[ShownState] | None:
+        """The states to list; None for all."""
+        is_all = ListedState.ALL in self.state or not self.state
+        return None if is_all else [ShownState(one.value) for one in self.state]
 
 
 class MessageQuery(ListQuery):

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, PlainSerializer, WithJsonSchema
 
 from notifier.delivery.message import Hold, MessageState
 from notifier.incidents import lifecycle
-from notifier.incidents.lifecycle import IncidentState, Kind
+from notifier.incidents.lifecycle import Kind, ShownState
 from notifier.oncall import schedules
 from notifier.sms.phones import mask
 from notifier.store.incidents import HappenedEvent
@@ -34,7 +34,7 @@ def _one_of(choices: Iterable[str]) -> object:
 _Kind = Annotated[str, _one_of(Kind)]
 _MessageState = Annotated[str, _one_of(MessageState)]
 _JobState = Annotated[str, _one_of(JobState)]
-_IncidentState = Annotated[str, _one_of(IncidentState)]
+_IncidentState = Annotated[str, _one_of(ShownState)]
 _Via = Annotated[str, _one_of(Via)]
 _Hold = Annotated[str, _one_of(Hold)]
 Time = Annotated[
@@ -75,6 +75,11 @@ class Incident(BaseModel):
     muted_until: Time | None = Field(
         description="When the mute ends; null if it is not muted, or the end is more than 14 days away."
     )
+    silenced_by: str | None = Field(
+        description="Who silenced all of its alerts in Alertmanager; inhibition if other alerts inhibit them."
+    )
+    silence_comment: str | None = Field(description="Why they are silenced.")
+    silenced_until: Time | None = Field(description="When the silence ends; null while unknown.")
     resolved_at: Time | None
 
     @classmethod
@@ -85,7 +90,7 @@ class Incident(BaseModel):
             number=incident.number,
             receiver=incident.receiver,
             group_key=incident.group_key,
-            state=incident.state,
+            state=incident.shown_state,
             title=incident.title,
             labels=dict(incident.labels),
             opened_at=incident.opened_at,
@@ -96,6 +101,9 @@ class Incident(BaseModel):
             next_step_at=incident.next_step_at,
             muted_by=incident.muted_by or None,
             muted_until=incident.muted_until,
+            silenced_by=incident.silenced_by or None,
+            silence_comment=incident.silence_comment or None,
+            silenced_until=incident.silenced_until,
             resolved_at=incident.resolved_at,
         )
 

@@ -57,7 +57,7 @@ class ApiRoutes:
 
     def incidents(self, _: Request, query: inputs.IncidentQuery) -> models.Incidents:
         """List incidents, newest first."""
-        found = self.store.incidents.page(query.limit + 1, query.cursor, query.state or None)
+        found = self.store.incidents.page(query.limit + 1, query.cursor, query.states)
         items, following = _cut(found, query.limit)
         return models.Incidents(items=[models.Incident.of(one) for one in items], next=following)
 

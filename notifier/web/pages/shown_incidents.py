@@ -92,6 +92,10 @@ class ShownIncident:
     muted: str
     """How it is muted by time intervals, empty if it is not."""
     unmuted: LocalMoment | None
+    silenced_by: str
+    """Who silenced its alerts in Alertmanager, empty if they are not silenced."""
+    silence_comment: str
+    silenced_until: LocalMoment | None
 
     @property
     def coming(self) -> Next | None:
@@ -124,7 +128,7 @@ def shown(
         number=incident.number,
         title=incident.title,
         severity=incident.severity or incident.labels.get("severity", ""),
-        state=incident.state.value,
+        state=incident.shown_state.value,
         receiver=incident.receiver,
         group_key=incident.group_key,
         labels=tuple(sorted(incident.labels.items())),
@@ -141,6 +145,9 @@ def shown(
         ahead=tuple(Next(viewer.moment(at), recipients) for at, recipients in ahead),
         muted=incident.muted_by if is_open else "",
         unmuted=viewer.maybe(incident.muted_until) if is_open else None,
+        silenced_by=incident.silenced_by,
+        silence_comment=incident.silence_comment,
+        silenced_until=viewer.maybe(incident.silenced_until),
     )
 
 

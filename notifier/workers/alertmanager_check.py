@@ -1,0 +1,51 @@
+"""The regular check: Alertmanager is asked about the incidents that are not resolved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from notifier.incidents.heartbeats import HEARTBEATS
+from notifier.incidents.suppression import Move
+from notifier.workers.alert_states import AlertStates
+from notifier.workers.context import Context
+from notifier.workers.worker import Worker
+
+TURN = "alertmanager-check"
+"""The name of the timestamp of the last check, by any replica."""
+_BATCH = 200
+
+
+class AlertmanagerCheck(Worker):
+    """Asks Alertmanager every ``check_interval``; replicas take turns."""
+
+    name = "alertmanager"
+
+    def __init__(
+        self, context: Context, states: AlertStates, send: Callable[[], None], escalate: Callable[[], None]
+    ) -> None:
+        """Prepare to check incidents by *states*.
+
+        *send* is called when there are messages to send, *escalate* when a step has come due.
+        """
+        super().__init__(context, idle=5.0)
+        self._states = states
+        self._send = send
+        self._escalate = escalate
+
+    def work(self) -> float | None:
+        """Ask about all incidents, if it is time."""
+        settings = self._current.runtime.configuration.alertmanager
+        if settings is None or not self._store.incidents.any_open():
+            return None
+        now = self._clock()
+        if not self._store.timestamps.take_turn(TURN, now, settings.check_interval).result():
+            return None
+        found = [one for one in self._store.incidents.worst() if not one.group_key.startswith(HEARTBEATS)]
+        for start in range(0, len(found), _BATCH):
+            effects = self._states.effects(found[start : start + _BATCH], now)
+            self._states.write(effects, now)
+            if any(effect.change is not None and effect.change.messages for effect in effects):
+                self._send()
+            if any(effect.move is Move.RELEASED for effect in effects):
+                self._escalate()
+        return None
