@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from typing import TypeVar
 
 from prometheus_client import (
     CollectorRegistry,
@@ -24,6 +25,8 @@ from notifier import __version__
 from notifier.ovh.session import Call
 from notifier.store.engine import StoreUnavailable
 from notifier.store.records import Queue
+
+T = TypeVar("T")
 
 _LATENCY = (0.05, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900, 1800, 3600)
 _REQUEST = (0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -188,7 +191,8 @@ class Metrics:
 
     def watch_queue(self, queue: Callable[[], Queue], now: Callable[[], datetime]) -> None:
         """Have each scrape show the queue."""
-        self.registry.register(_QueueCollector(queue, now))
+        last = _last_known(queue)  # its age grows while the store is unavailable
+        self._at_scrape(lambda: _queue_families(last(), now()))
 
     def watch_ready(self, is_ready: Callable[[], bool]) -> None:
         """Have each scrape show whether webhooks are taken, as ``/-/ready`` does."""
@@ -222,15 +226,31 @@ class Metrics:
 
     def watch_on_call(self, on_call: Callable[[], Iterable[tuple[str, str]]]) -> None:
         """Have each scrape show who is on call, as (schedule, contact)."""
-        self.registry.register(_OnCallCollector(on_call))
+        text = "Who is on call; no series for a gap."
+        labels = ("schedule", "contact")
+        self._at_scrape(lambda: [_family("oncall_info", text, labels, ((who, 1) for who in on_call()))])
 
     def watch_gaps(self, gaps: Callable[[], Mapping[str, datetime]]) -> None:
         """Show at each scrape when the next gap of each schedule begins."""
-        self.registry.register(_GapCollector(gaps))
+        text = "When nobody is on call next; no series where somebody is for the next two weeks."
+        self._at_scrape(
+            lambda: [
+                _family(
+                    "oncall_next_hole_timestamp_seconds",
+                    text,
+                    ("schedule",),
+                    (((name,), at.timestamp()) for name, at in gaps().items()),
+                )
+            ]
+        )
 
     def watch_incidents(self, count: Callable[[], Mapping[tuple[str, str], int]]) -> None:
         """Have each scrape show how many incidents are not resolved, by receiver and state."""
-        self.registry.register(_IncidentCollector(count))
+        text, labels, counts = "Incidents that are not resolved.", ("receiver", "state"), _last_known(count)
+        self._at_scrape(lambda: [_family("incidents", text, labels, (counts() or {}).items())])
+
+    def _at_scrape(self, families: Callable[[], Iterable[Metric]]) -> None:
+        self.registry.register(_Collector(families))
 
     def observe_call(self, call: Call) -> None:
         """Count a call to OVHcloud."""
@@ -263,95 +283,59 @@ class Metrics:
         return generate_latest(self.registry)
 
 
-class _OnCallCollector(Collector):
-    def __init__(self, on_call: Callable[[], Iterable[tuple[str, str]]]) -> None:
-        self._on_call = on_call
+class _Collector(Collector):
+    """Yields the families that a function returns when metrics are scraped."""
+
+    def __init__(self, families: Callable[[], Iterable[Metric]]) -> None:
+        self._families = families
 
     def describe(self) -> Iterable[Metric]:
         return ()
 
     def collect(self) -> Iterator[Metric]:
-        family = GaugeMetricFamily(
-            "notifier_oncall_info", "Who is on call; no series for a gap.", labels=("schedule", "contact")
-        )
-        for labels in self._on_call():
-            family.add_metric(labels, 1)
-        yield family
+        yield from self._families()
 
 
-class _GapCollector(Collector):
-    def __init__(self, gaps: Callable[[], Mapping[str, datetime]]) -> None:
-        self._gaps = gaps
+def _last_known(read: Callable[[], T]) -> Callable[[], T | None]:
+    """Return a function that returns what *read* returns, or the last value while the store is unavailable."""
+    last: list[T] = []
 
-    def describe(self) -> Iterable[Metric]:
-        return ()
+    def value() -> T | None:
+        with contextlib.suppress(StoreUnavailable):
+            last[:] = [read()]
+        return last[0] if last else None
 
-    def collect(self) -> Iterator[Metric]:
-        family = GaugeMetricFamily(
-            "notifier_oncall_next_hole_timestamp_seconds",
-            "When nobody is on call next; no series where somebody is for the next two weeks.",
-            labels=("schedule",),
-        )
-        for schedule, at in self._gaps().items():
-            family.add_metric((schedule,), at.timestamp())
-        yield family
+    return value
 
 
-class _IncidentCollector(Collector):
-    def __init__(self, count: Callable[[], Mapping[tuple[str, str], int]]) -> None:
-        self._count = count
-        self._last: Mapping[tuple[str, str], int] = {}
-
-    def describe(self) -> Iterable[Metric]:
-        return ()
-
-    def collect(self) -> Iterator[Metric]:
-        with contextlib.suppress(StoreUnavailable):  # then the last known values stay
-            self._last = self._count()
-        counts = self._last
-        family = GaugeMetricFamily(
-            "notifier_incidents", "Incidents that are not resolved.", labels=("receiver", "state")
-        )
-        for labels, number in counts.items():
-            family.add_metric(labels, number)
-        yield family
+def _family(
+    name: str, text: str, labels: Sequence[str], values: Iterable[tuple[Sequence[str], float]]
+) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(f"notifier_{name}", text, labels=labels)
+    for labelled, number in values:
+        family.add_metric(labelled, number)
+    return family
 
 
-class _QueueCollector(Collector):
-    def __init__(self, queue: Callable[[], Queue], now: Callable[[], datetime]) -> None:
-        self._queue = queue
-        self._now = now
-        self._last: Queue | None = None
-
-    def describe(self) -> Iterable[Metric]:
-        return ()
-
-    def collect(self) -> Iterator[Metric]:
-        with contextlib.suppress(StoreUnavailable):  # then the last known values stay, and their age grows
-            self._last = self._queue()
-        queue = self._last
-        if queue is None:
-            return
-        states = GaugeMetricFamily(
-            "notifier_queue_messages",
-            "Messages under way, by state; unplanned counts webhooks.",
-            labels=("state",),
-        )
-        states.add_metric(("unplanned",), queue.unplanned)
-        for state, count in queue.messages.items():
-            states.add_metric((state,), count)
-        yield states
-        held = GaugeMetricFamily(
-            "notifier_held_messages",
-            "Messages that a limit of Notifier's own holds: for a digest, or for credits.",
-            labels=("reason",),
-        )
-        for reason, count in queue.held.items():
-            held.add_metric((reason,), count)
-        yield held
-        age = (self._now() - queue.oldest).total_seconds() if queue.oldest else 0.0
-        yield GaugeMetricFamily(
-            "notifier_queue_oldest_seconds",
-            "Age of the oldest page that is under way, since its webhook was received.",
-            value=max(0.0, age),
-        )
+def _queue_families(queue: Queue | None, now: datetime) -> Iterator[Metric]:
+    if queue is None:
+        return
+    states = {"unplanned": queue.unplanned, **queue.messages}
+    yield _family(
+        "queue_messages",
+        "Messages under way, by state; unplanned counts webhooks.",
+        ("state",),
+        (((state,), count) for state, count in states.items()),
+    )
+    yield _family(
+        "held_messages",
+        "Messages that a limit of Notifier's own holds: for a digest, or for credits.",
+        ("reason",),
+        (((reason,), count) for reason, count in queue.held.items()),
+    )
+    age = (now - queue.oldest).total_seconds() if queue.oldest else 0.0
+    yield GaugeMetricFamily(
+        "notifier_queue_oldest_seconds",
+        "Age of the oldest page that is under way, since its webhook was received.",
+        value=max(0.0, age),
+    )

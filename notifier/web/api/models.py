@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, Field, PlainSerializer, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
 from notifier.delivery.message import Hold, MessageState
 from notifier.incidents import lifecycle
@@ -37,11 +37,22 @@ _JobState = Annotated[str, _one_of(JobState)]
 _IncidentState = Annotated[str, _one_of(ShownState)]
 _Via = Annotated[str, _one_of(Via)]
 _Hold = Annotated[str, _one_of(Hold)]
+_EMPTY_IS_NULL = BeforeValidator(lambda value: value or None)
+_TextOrNull = Annotated[str | None, _EMPTY_IS_NULL]
 Time = Annotated[
     datetime,
     PlainSerializer(_rfc3339, return_type=str),
     WithJsonSchema({"type": "string", "format": "date-time", "description": "RFC 3339 in UTC."}),
 ]
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def _copied(model: type[M], source: object, **others: object) -> M:
+    """Return a *model* with the attributes of *source* of the same names, except for the *others*."""
+    same = {name: getattr(source, name) for name in model.model_fields if name not in others}
+    return model(**same, **others)
 
 
 class Error(BaseModel):
@@ -68,44 +79,24 @@ class Incident(BaseModel):
         description="Start of the most severe alerts of its first page; null where it is not known."
     )
     acknowledged_by: str | None
-    acknowledged_via: _Via | None
+    acknowledged_via: Annotated[_Via | None, _EMPTY_IS_NULL]
     acknowledged_at: Time | None
     next_step_at: Time | None = Field(description="When the next escalation step is due.")
-    muted_by: str | None = Field(description="The time intervals that mute it.")
+    muted_by: _TextOrNull = Field(description="The time intervals that mute it.")
     muted_until: Time | None = Field(
         description="When the mute ends; null if it is not muted, or the end is more than 14 days away."
     )
-    silenced_by: str | None = Field(
+    silenced_by: _TextOrNull = Field(
         description="Who silenced all of its alerts in Alertmanager; inhibition if other alerts inhibit them."
     )
-    silence_comment: str | None = Field(description="Why they are silenced.")
+    silence_comment: _TextOrNull = Field(description="Why they are silenced.")
     silenced_until: Time | None = Field(description="When the silence ends; null while unknown.")
     resolved_at: Time | None
 
     @classmethod
     def of(cls, incident: lifecycle.Incident) -> Incident:
         """Return *incident* as the API shows it."""
-        return cls(
-            id=incident.id,
-            number=incident.number,
-            receiver=incident.receiver,
-            group_key=incident.group_key,
-            state=incident.shown_state,
-            title=incident.title,
-            labels=dict(incident.labels),
-            opened_at=incident.opened_at,
-            began_at=incident.began_at,
-            acknowledged_by=incident.acknowledged_by,
-            acknowledged_via=incident.acknowledged_via or None,
-            acknowledged_at=incident.acknowledged_at,
-            next_step_at=incident.next_step_at,
-            muted_by=incident.muted_by or None,
-            muted_until=incident.muted_until,
-            silenced_by=incident.silenced_by or None,
-            silence_comment=incident.silence_comment or None,
-            silenced_until=incident.silenced_until,
-            resolved_at=incident.resolved_at,
-        )
+        return _copied(cls, incident, state=incident.shown_state)
 
 
 class Event(BaseModel):
@@ -120,7 +111,7 @@ class Event(BaseModel):
     @classmethod
     def of(cls, event: HappenedEvent) -> Event:
         """Return *event* as the API shows it."""
-        return cls(at=event.at, kind=event.kind, by=event.by, via=event.via, detail=event.detail)
+        return _copied(cls, event)
 
 
 class Message(BaseModel):
@@ -157,30 +148,14 @@ class Message(BaseModel):
     @classmethod
     def of(cls, message: LedgerMessage, hide: Callable[[str], str]) -> Message:
         """Return *message* as the API shows it; *hide* masks numbers and secrets in its error."""
-        return cls(
-            id=message.id,
+        return _copied(
+            cls,
+            message,
             incident=message.incident_id,
-            receiver=message.receiver,
-            kind=message.kind,
-            author=message.author,
             to=message.contact or None,
             phone=mask(message.phone),
-            text=message.text,
-            parts=message.parts,
-            credits=message.credits,
-            state=message.state,
             error=message.error and hide(message.error),
-            attempts=message.attempts,
-            ovh_id=message.ovh_id,
-            ptt=message.ptt,
-            merged_into=message.merged_into,
-            held_for=message.held_for,
-            created_at=message.created_at,
-            received_at=message.received_at,
-            due_at=message.due_at,
-            sent_at=message.sent_at,
             accepted_at=message.finished_at if message.ovh_id is not None else None,
-            delivered_at=message.delivered_at,
         )
 
 
@@ -209,21 +184,12 @@ class Attempt(BaseModel):
     text: str
     error: str | None
     query_id: str | None = Field(description="OVHcloud's id of the call, for its support.")
-    account: str | None
+    account: _TextOrNull
 
     @classmethod
     def of(cls, attempt: StoredAttempt, hide: Callable[[str], str]) -> Attempt:
         """Return *attempt* as the API shows it; *hide* masks numbers and secrets in its error."""
-        return cls(
-            tag=attempt.tag,
-            at=attempt.at,
-            answered_at=attempt.answered_at,
-            state=attempt.state,
-            text=attempt.text,
-            error=attempt.error and hide(attempt.error),
-            query_id=attempt.query_id,
-            account=attempt.account or None,
-        )
+        return _copied(cls, attempt, error=attempt.error and hide(attempt.error))
 
 
 class TimelineLine(BaseModel):
