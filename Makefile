@@ -57,7 +57,7 @@ $(VENV)/ready: $(VENV)/installed constraints.txt
 # The versions that are tested, with the hashes of their files: the newest that pyproject.toml allows. It takes uv.
 lock:
 	printf '%s\n' $(BUILDING) | $(COMPILE) --extra dev --output-file constraints.txt pyproject.toml -
-	$(COMPILE) --extra postgres --constraint constraints.txt --output-file requirements.txt pyproject.toml
+	$(COMPILE) --extra postgres --extra fallback --constraint constraints.txt --output-file requirements.txt pyproject.toml
 	printf '%s\n' $(BUILDING) | $(COMPILE) --constraint constraints.txt --output-file requirements-build.txt -
 
 clean:

@@ -69,6 +69,8 @@ class Health:
             warnings.append(
                 f"Alertmanager cannot be asked, incidents are escalated all the same{self._silence()}"
             )
+        for service, problem in self._workers.fallback.problems.items():
+            warnings.append(self._hide(f"the fallback by {service} failed: {problem}"))
         if (stuck := self._stuck()) is not None:
             warnings.append(stuck)
         warnings += self._own_warnings()

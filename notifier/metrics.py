@@ -136,6 +136,12 @@ class Metrics:
         self.acknowledgements = counter(
             "acknowledgements_total", "Incidents acknowledged, by the way it was done.", "via"
         )
+        self.fallback = counter(
+            "fallback_total",
+            "Attempts to send a message through a second channel: sent or failed.",
+            "service",
+            "outcome",
+        )
         self.alertmanager_queries = counter(
             "alertmanager_queries_total",
             "Questions to members of Alertmanager about open incidents.",

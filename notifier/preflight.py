@@ -8,10 +8,14 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 
+from notifier import second_channel
 from notifier.alertmanager.api import ask
 from notifier.alertmanager.webhook import parse_webhook
 from notifier.config.alertmanager import AlertmanagerConfig
+from notifier.config.fallback import secrets_in
 from notifier.config.loading import Loading
+from notifier.config.model import Configuration
+from notifier.config.secrets import HIDDEN
 from notifier.config.source import Path_, Position, Problem
 from notifier.config.types import mask_password
 from notifier.oncall import calendars
@@ -163,6 +167,27 @@ def ask_alertmanager(settings: AlertmanagerConfig) -> list[Finding]:
     return findings + [
         Finding("alertmanager", False, f"{mask_password(url)}: {reason}") for url, reason in problems.items()
     ]
+
+
+def send_test(configuration: Configuration, contact: str, text: str) -> list[Finding]:
+    """Send *text* to each fallback URL of the contact of that name; return the outcome of each."""
+    findings = []
+    for url in configuration.fallback_urls(contact):
+        name = second_channel.service(url)
+        try:
+            second_channel.send(url, "Notifier", text, _SECONDS)
+        except second_channel.SendingFailed as failure:
+            reason = str(failure).replace(url, "the URL")
+            findings.append(Finding(name, False, f"not sent: {_without_secrets(reason, url)}"))
+        else:
+            findings.append(Finding(name, True, "sent"))
+    return findings
+
+
+def _without_secrets(text: str, url: str) -> str:
+    for secret in sorted(secrets_in(url), key=len, reverse=True):
+        text = text.replace(secret, HIDDEN)
+    return text
 
 
 def _found_of(api: OvhClient) -> list[Finding]:

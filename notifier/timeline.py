@@ -8,6 +8,7 @@ from datetime import datetime
 
 from notifier.delivery.message import FAILED, Hold, MessageState
 from notifier.incidents.lifecycle import Kind, Reason
+from notifier.store.fallbacks import FallbackAttempt
 from notifier.store.incidents import HappenedEvent
 from notifier.store.ledger import Attempt, FailedAttempt, LedgerMessage, MessageDetails
 
@@ -63,6 +64,8 @@ def message_timeline(details: MessageDetails) -> list[Line]:
             if attempt.query_id and attempt.query_id not in answer:
                 answer += f" (query {attempt.query_id})"
             lines.append(Line(attempt.answered_at, "answered", answer))
+    for other in details.fallbacks:
+        lines.append(Line(other.at, "fallback", f"{other.service}: {other.error or 'sent'}"))
     lines += _ending(sent)
     for event in details.events:
         how = _how(event, f"via {event.via}")
@@ -176,6 +179,8 @@ class IncidentHistory:
     """The digests that messages were merged into, by id."""
     failures: Mapping[str, Sequence[FailedAttempt]]
     """The failed attempts, by the id of the message."""
+    fallbacks: Mapping[str, Sequence[FallbackAttempt]]
+    """The attempts to send them through a second channel, by the id of the message."""
     mask: Callable[[str], str]
     """Masks a number."""
     hide: Callable[[str], str]
@@ -220,6 +225,11 @@ def _outcomes(message: LedgerMessage, history: IncidentHistory) -> Iterable[Outc
             is_settling = sent.state == MessageState.UNSETTLED and one is failures[-1]
             text = "no answer" if is_settling else "attempt failed"
             yield Outcome("bad", f"{text}: {error}", one.at)
+    for other in history.fallbacks.get(sent.id, ())[-_MOST_FAILURES:]:
+        if other.error is None:
+            yield Outcome("good", f"sent by {other.service}", other.at)
+        else:
+            yield Outcome("bad", f"{other.service} failed: {history.hide(other.error)}", other.at)
     if sent.ovh_id is not None and sent.finished_at is not None:
         yield Outcome("other", "accepted by OVHcloud", sent.finished_at)
     yield from _present_state(sent, history.hide)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -35,7 +36,7 @@ from notifier.oncall.schedules import COVER, Schedule, Schedules, Shift, shift_j
 from notifier.ovh.client import OvhClient
 from notifier.planning.plans import preview
 from notifier.planning.texts import OutgoingText
-from notifier.preflight import Finding, ask_alertmanager, look_over, online, read_calendars
+from notifier.preflight import Finding, ask_alertmanager, look_over, online, read_calendars, send_test
 from notifier.reload import load
 
 
@@ -49,6 +50,14 @@ def check(
             help="Also check credentials, rights, account, sender and credits at OVHcloud, and ask Alertmanager.",
         ),
     ] = False,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--send-test",
+            metavar="NAME",
+            help="With --online: send a test message to the fallback URLs of this contact.",
+        ),
+    ] = None,
     alertmanager: Annotated[
         Path | None,
         typer.Option(
@@ -58,6 +67,8 @@ def check(
     output: OutputFormat = Output.TEXT,
 ) -> None:
     """Check a configuration and its templates; print every error and warning as FILE:LINE:COL: path: message."""
+    if to is not None and not ask_online:
+        fail("--send-test needs --online")
     loading, templates = load(config)
     problems = list(loading.problems)
     findings: list[Finding] = []
@@ -74,9 +85,7 @@ def check(
             except ValueError as error:
                 fail(f"{alertmanager}: {error}")
         if ask_online:
-            findings = online([OvhClient(account) for account in loading.configuration.accounts])
-            if loading.configuration.alertmanager is not None:
-                findings += ask_alertmanager(loading.configuration.alertmanager)
+            findings = _ask_online(loading.configuration, to)
     problems.sort(key=lambda problem: (problem.file or "", problem.position))
     is_good = loading.configuration is not None and all(finding.is_good for finding in findings)
     if output is Output.JSON:
@@ -97,6 +106,20 @@ def check(
             say(summary if is_good else f"{summary}; but nothing can be sent like this, see above")
     if not is_good:
         raise typer.Exit(1)
+
+
+def _ask_online(configuration: Configuration, to: str | None) -> list[Finding]:
+    """Ask OVHcloud and Alertmanager; with *to*, send a test message to the fallback URLs of that contact."""
+    findings = online([OvhClient(account) for account in configuration.accounts])
+    if configuration.alertmanager is not None:
+        findings += ask_alertmanager(configuration.alertmanager)
+    if to is not None:
+        text = "A test message of Notifier: this second channel works."
+        sent = send_test(configuration, to, text)
+        findings += [replace(one, subject=f"fallback of {to} by {one.subject}") for one in sent]
+        if not sent:
+            findings.append(Finding(f"fallback of {to}", False, "there is no URL for this contact"))
+    return findings
 
 
 def print_problem(problem: Problem, config: Path) -> None:

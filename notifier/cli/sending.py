@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import timedelta
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -23,13 +24,22 @@ from notifier.cli.options import (
     usable,
 )
 from notifier.clock import utc_now
+from notifier.config.model import Configuration
 from notifier.ids import new_id
 from notifier.ovh.client import OvhClient
 from notifier.ovh.errors import CallFailed, Fate
 from notifier.ovh.models import Outgoing
+from notifier.preflight import send_test
 from notifier.sms.encoding import measure
 from notifier.workers.actions import sendable
 from notifier.workers.receipts import REASONS
+
+
+class Channel(StrEnum):
+    """The ways to send a test message."""
+
+    SMS = "sms"
+    FALLBACK = "fallback"
 
 
 @app.command(epilog='Example: notifier send --config notifier.yml --to alice "hello" --wait')
@@ -45,11 +55,17 @@ def send(
     ],
     text: Annotated[str, typer.Argument(help="The text.")],
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the delivery receipt.")] = False,
+    via: Annotated[
+        Channel, typer.Option("--via", help="By SMS, or through the fallback URLs of the contact.")
+    ] = Channel.SMS,
     account: AccountName = None,
     output: OutputFormat = Output.TEXT,
 ) -> None:
-    """Send a test message through OVHcloud, without the service."""
+    """Send a test message through OVHcloud or through the second channel, without the service."""
     _, configuration, _ = usable(config)
+    if via is Channel.FALLBACK:
+        _send_by_fallback(configuration, to, text, output)
+        return
     settings = account_named(configuration, account)
     try:
         recipient = configuration.recipient(to)
@@ -89,6 +105,23 @@ def send(
     if output is Output.JSON:
         print_json(result)
     if wait and result["delivery_receipt"] != 1:
+        raise typer.Exit(1)
+
+
+def _send_by_fallback(configuration: Configuration, to: str, text: str, output: Output) -> None:
+    """Send *text* to each fallback URL of *to*, and print the outcome of each."""
+    try:
+        recipient = configuration.recipient(to)
+    except ValueError as error:
+        fail(str(error))
+    findings = send_test(configuration, recipient.name, text)
+    if not findings:
+        fail(f'"{to}" has no fallback URL; add one under contacts or under fallback.urls')
+    if output is Output.JSON:
+        print_json([{"service": one.subject, "ok": one.is_good, "message": one.message} for one in findings])
+    for one in findings if output is Output.TEXT else ():
+        say(f"{one.subject}: {one.message}")
+    if not all(one.is_good for one in findings):
         raise typer.Exit(1)
 
 

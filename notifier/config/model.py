@@ -22,6 +22,7 @@ from sqlalchemy import URL, make_url
 
 from notifier.alertmanager.time_intervals import Interval
 from notifier.config.alertmanager import AlertmanagerConfig
+from notifier.config.fallback import FallbackConfig, FallbackUrl
 from notifier.config.ovh import Accounts
 from notifier.config.section import Section
 from notifier.config.times import (
@@ -111,6 +112,8 @@ class Contact(Section):
     """Time zone of the times in this person's messages. Default: global.time_zone."""
     admin: StrictBool = False
     """Whether this person is notified when limits.credits is reached."""
+    fallback: tuple[FallbackUrl, ...] = ()
+    """URLs of the library apprise, such as mailto:// or ntfys://, for messages that OVHcloud does not accept."""
 
 
 class RotationConfig(Section):
@@ -327,6 +330,7 @@ class Configuration(Section):
     api: ApiConfig = Field(default_factory=ApiConfig)
     alertmanager: AlertmanagerConfig | None = None
     watchdog: WatchdogConfig | None = None
+    fallback: FallbackConfig = FallbackConfig()
 
     def receiver(self, name: str) -> Receiver | None:
         """Return the receiver of that name, if there is one."""
@@ -374,6 +378,11 @@ class Configuration(Section):
     def sends_urls(self) -> bool:
         """Whether messages may hold URLs, whichever account sends them."""
         return not any(account.sender_for_response for account in self.accounts)
+
+    def fallback_urls(self, contact: str) -> tuple[str, ...]:
+        """Return the URLs of the second channel for the contact of that name, or for a number if it is empty."""
+        own = next((one.fallback for one in self.contacts if one.name == contact), ())
+        return tuple(dict.fromkeys(url.get_secret_value() for url in (*own, *self.fallback.urls)))
 
     def numbers(self) -> Iterator[str]:
         """Yield every phone number in the configuration as written, and as E.164."""

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import BaseModel, SecretStr
 from sqlalchemy import make_url
 
+from notifier.config.fallback import secrets_in
 from notifier.config.keys import sections_of
 from notifier.config.model import Configuration
 from notifier.config.raw import RawFile
@@ -40,6 +41,10 @@ def hide_secrets(raw: RawFile) -> dict[str, Any]:
     for place, keys in secret_keys().items():
         for _, section in hidden.sections(place):
             section.update({key: HIDDEN for key in keys if key in section})
+    for place, key in ((("contacts",), "fallback"), (("fallback",), "urls")):
+        for _, section in hidden.sections(place):
+            if isinstance(section.get(key), list):
+                section[key] = [HIDDEN for _ in section[key]]
     web = hidden.section("web")
     if isinstance(users := web.get("basic_auth_users"), dict):
         users.update(dict.fromkeys(users, HIDDEN))
@@ -59,6 +64,9 @@ def secrets_of(configuration: Configuration) -> Iterator[str]:
     if "@" in url and (password := make_url(url).password):
         yield url
         yield str(password)
+    for urls in (configuration.fallback.urls, *(one.fallback for one in configuration.contacts)):
+        for secret in urls:
+            yield from secrets_in(secret.get_secret_value())
     if configuration.watchdog is not None:
         yield configuration.watchdog.url
     if configuration.alertmanager is not None:

@@ -11,6 +11,7 @@ from sqlalchemy import BigInteger, bindparam, func, or_, select, type_coerce
 from notifier.delivery.message import UNDER_WAY, MessageState
 from notifier.incidents.lifecycle import PAGING, Incident
 from notifier.store.database import Database
+from notifier.store.fallbacks import FallbackAttempt, FallbackStore
 from notifier.store.incidents import HappenedEvent, Incidents
 from notifier.store.messages import chunks
 from notifier.store.schema import (
@@ -133,6 +134,8 @@ class MessageDetails:
     """The digest that it was merged into."""
     incident: Incident | None
     events: tuple[HappenedEvent, ...]
+    fallbacks: tuple[FallbackAttempt, ...] = ()
+    """The attempts to send it, or its digest, through a second channel."""
 
     @property
     def sent(self) -> LedgerMessage:
@@ -182,10 +185,11 @@ _ORIGIN = (
 class Ledger:
     """The messages of a database, with all that belongs to them."""
 
-    def __init__(self, database: Database, incidents: Incidents) -> None:
+    def __init__(self, database: Database, incidents: Incidents, fallbacks: FallbackStore) -> None:
         """Read *database*."""
         self._database = database
         self._incidents = incidents
+        self._fallbacks = fallbacks
 
     def page(
         self,
@@ -368,4 +372,5 @@ class Ledger:
             self.of([carrier]).get(carrier) if carrier != message.id else None,
             incident,
             tuple(events),
+            tuple(self._fallbacks.attempts([carrier]).get(carrier, ())),
         )

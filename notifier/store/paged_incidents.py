@@ -8,17 +8,25 @@ from datetime import datetime
 from sqlalchemy import Connection, bindparam, exists, or_, select
 
 from notifier.config.model import Recipient
+from notifier.delivery.fallback import FallbackState
 from notifier.delivery.message import FAILED, MessageState
 from notifier.incidents.lifecycle import PAGING, Incident, IncidentState, Kind
 from notifier.store.database import Database
 from notifier.store.incident_rows import COLUMNS, UNRESOLVED, to_incident
-from notifier.store.schema import incidents, messages
+from notifier.store.schema import fallbacks, incidents, messages
 
 _SEEN = (MessageState.SENDING, MessageState.UNSETTLED, MessageState.ACCEPTED, MessageState.DELIVERED)
 """The states of messages that somebody may have read."""
 _UNREACHED = (*FAILED, MessageState.WITHDRAWN)
 _INVOLVED = (
-    select(messages.c.contact, messages.c.phone, messages.c.state)
+    select(
+        messages.c.contact,
+        messages.c.phone,
+        messages.c.state,
+        exists()
+        .where(fallbacks.c.message_id == messages.c.id, fallbacks.c.state == FallbackState.SENT)
+        .label("is_sent_otherwise"),
+    )
     .where(messages.c.incident_id == bindparam("incident"), messages.c.kind.in_(PAGING))
     .order_by(messages.c.id)
 )
@@ -46,7 +54,9 @@ class PagedIncidents:
             rows = connection.execute(_INVOLVED, {"incident": incident_id}).all()
         return list(
             dict.fromkeys(
-                PagedRecipient(row.contact, row.phone) for row in rows if row.state not in _UNREACHED
+                PagedRecipient(row.contact, row.phone)
+                for row in rows
+                if row.state not in _UNREACHED or row.is_sent_otherwise
             )
         )
 

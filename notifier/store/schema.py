@@ -5,8 +5,8 @@ recipient) of an incident (one per receiver and group of alerts while any of the
 jobs, one attempt each, whose ``tag`` OVHcloud keeps; ``attempts`` holds the messages of each. ``incident_alerts`` are
 the alerts that fire in open incidents, ``events`` are the other changes of an incident, ``timestamps`` are times
 remembered by name. ``replicas`` are the processes that work on the database, ``last_webhooks`` the last webhook of
-each scope (see `notifier.store.dedupe`), ``reloads`` those of the configuration. Times are microseconds since 1970 in
-UTC.
+each scope (see `notifier.store.dedupe`), ``reloads`` those of the configuration. ``fallbacks`` are messages that also
+go through a second channel, with their ``fallback_attempts``. Times are microseconds since 1970 in UTC.
 """
 
 from __future__ import annotations
@@ -318,6 +318,32 @@ messages = Table(
     _partial("messages_ovh_id", "ovh_id", where="ovh_id IS NOT NULL"),
     _partial("messages_merged", "merged_into", where="merged_into IS NOT NULL"),
     _partial("messages_receipts", "receipt_due_at", where="receipt_due_at IS NOT NULL"),
+    _partial("messages_failed", "id", where="state IN ('rejected', 'expired', 'undelivered')"),
+)
+
+fallbacks = Table(
+    "fallbacks",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("message_id", Text, ForeignKey("messages.id", ondelete="CASCADE"), nullable=False),
+    Column("target", Text, nullable=False),
+    Column("service", SafeText, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("created_at", Instant, nullable=False),
+    Column("due_at", Instant, nullable=False),
+    Column("finished_at", Instant),
+    Index("fallbacks_message", "message_id", "target", unique=True),
+    _partial("fallbacks_due", "due_at", where="state = 'waiting'"),
+)
+
+fallback_attempts = Table(
+    "fallback_attempts",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("fallback_id", Text, ForeignKey("fallbacks.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("at", Instant, nullable=False),
+    Column("error", SafeText),
 )
 
 reloads = Table(

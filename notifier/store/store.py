@@ -7,6 +7,7 @@ from pathlib import Path
 from sqlalchemy import URL, Connection
 
 from notifier.store.database import Database
+from notifier.store.fallbacks import FallbackStore
 from notifier.store.incidents import Incidents
 from notifier.store.jobs import JobStore
 from notifier.store.ledger import Ledger
@@ -42,7 +43,8 @@ class Store(Database):
         self.timestamps = Timestamps(self)
         self.replicas = ReplicaStore(self)
         self.reloads = Reloads(self)
-        self.ledger = Ledger(self, self.incidents)
+        self.fallbacks = FallbackStore(self)
+        self.ledger = Ledger(self, self.incidents, self.fallbacks)
         self.retention = RetentionStore(self)
 
     def _remember(self, connection: Connection) -> None:

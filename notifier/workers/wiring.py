@@ -15,6 +15,7 @@ from notifier.workers.calendars import CalendarWatch
 from notifier.workers.context import Context
 from notifier.workers.dispatcher import Dispatcher
 from notifier.workers.escalator import Escalator
+from notifier.workers.fallback import FallbackSender
 from notifier.workers.heartbeats import Heartbeats
 from notifier.workers.intake import Intake
 from notifier.workers.planner import Planner
@@ -63,6 +64,7 @@ class Workers:
         self.account_monitor = AccountMonitor(context, self.dispatcher.accounts)
         self.retention = Retention(context)
         self.watchdog = Watchdog(context, does_page)
+        self.fallback = FallbackSender(context, lambda: self.dispatcher.paused is not None)
         self.replicas = Replicas(context, self.dispatcher.wake, monotonic)
 
     def all(self, *, is_shared: bool) -> tuple[Worker, ...]:
@@ -73,6 +75,7 @@ class Workers:
             self.dispatcher,
             self.escalator,
             self.alertmanager_check,
+            self.fallback,
             self.retention,
             self.account_monitor,
             self.calendars,

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from notifier import assets
 from notifier.cli.app import app
 from notifier.emulator import Emulator, Fault, FaultKind
 from notifier.reload import load
+from tests.support.alertmanager import members
+from tests.support.channels import receiver
 from tests.support.files import ALICE, Files
 from tests.support.service import Phones, Running
 from tests.support.webhooks import PAYLOADS, alert, webhook
@@ -161,6 +164,45 @@ def test_check_online_asks_ovhcloud_about_everything(files: Files, emulator: Emu
     assert [line.split(":")[1].strip() for line in result.output.splitlines() if line.startswith("ok")] == [
         "credentials", "rights", "account", "credits", "sender",
     ]  # fmt: skip
+    assert emulator.emulation.accepted == []
+
+
+def test_check_online_asks_alertmanager_and_sends_a_test_through_the_second_channel(
+    files: Files, emulator: Emulator
+) -> None:
+    with members(1, lambda: datetime.now(UTC)) as (member,), receiver() as hook:
+        contacts = [{"name": "alice", "phone": "+33639980001", "fallback": [hook.url]}]
+        urls = [member.url, "http://user:hush-hush@127.0.0.1:1"]
+        file = files.write(contacts=contacts, alertmanager={"urls": urls})
+        result = notifier("check", "--config", file, "--online", "--send-test", "alice")
+        assert f"ok: alertmanager: {member.url} answers" in result.output
+        assert "FAILED: alertmanager: http://user:•••@127.0.0.1:1: it cannot be reached" in result.output
+        assert "ok: fallback of alice by JSON: sent" in result.output
+        assert [title for title, _ in hook.got] == ["Notifier"]
+        assert "hush-hush" not in result.output
+        hook.status = 500
+        result = notifier("check", "--config", file, "--online", "--send-test", "alice")
+        assert "FAILED: fallback of alice by JSON: not sent" in result.output
+        assert "s3cret-pass" not in result.output
+    assert notifier("check", "--config", files.write(), "--send-test", "alice").exit_code == 1
+
+
+def test_a_test_message_goes_through_the_second_channel(files: Files, emulator: Emulator) -> None:
+    with receiver() as hook:
+        contacts = [
+            {"name": "alice", "phone": "+33639980001", "fallback": [hook.url]},
+            {"name": "bob", "phone": "+33639980002"},
+        ]
+        file = files.write(contacts=contacts)
+        result = notifier("send", "--config", file, "--to", "alice", "--via", "fallback", "hello")
+        assert (result.exit_code, result.output.strip()) == (0, "JSON: sent")
+        assert hook.got == [("Notifier", "hello")]
+        hook.status = 403
+        result = notifier("send", "--config", file, "--to", "alice", "--via", "fallback", "hello")
+        assert result.exit_code == 1
+        assert "not sent" in result.output
+        result = notifier("send", "--config", file, "--to", "bob", "--via", "fallback", "hello")
+        assert '"bob" has no fallback URL' in result.output
     assert emulator.emulation.accepted == []
 
 

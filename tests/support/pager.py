@@ -102,12 +102,18 @@ class Pager:
             while self.escalator.work() is not None:
                 pass
             self.sender.work()
-            idle = threading.Event()
-            for _ in range(4000):
-                if not self.sender.is_busy:
-                    break
-                idle.wait(0.005)
-            assert not self.sender.is_busy, "a job hangs"
+            self._wait(lambda: self.sender.is_busy, "a job hangs")
+            self.workers.fallback.work()
+            self._wait(lambda: self.workers.fallback.is_busy, "a fallback hangs")
+
+    @staticmethod
+    def _wait(is_busy: Callable[[], bool], complaint: str) -> None:
+        idle = threading.Event()
+        for _ in range(4000):
+            if not is_busy():
+                return
+            idle.wait(0.005)
+        raise AssertionError(complaint)
 
     def follow(self) -> None:
         """Ask for the receipts that are due."""

@@ -13,6 +13,7 @@ from notifier.incidents import lifecycle
 from notifier.incidents.lifecycle import Kind, ShownState
 from notifier.oncall import schedules
 from notifier.sms.phones import mask
+from notifier.store.fallbacks import FallbackAttempt
 from notifier.store.incidents import HappenedEvent
 from notifier.store.ledger import Attempt as StoredAttempt
 from notifier.store.ledger import LedgerMessage
@@ -192,6 +193,19 @@ class Attempt(BaseModel):
         return _copied(cls, attempt, error=attempt.error and hide(attempt.error))
 
 
+class Fallback(BaseModel):
+    """An attempt to send a message through a second channel."""
+
+    at: Time
+    service: str = Field(description="The service, as E-Mail or ntfy.")
+    error: str | None = Field(description="Why it failed; null if it was sent.")
+
+    @classmethod
+    def of(cls, attempt: FallbackAttempt, hide: Callable[[str], str]) -> Fallback:
+        """Return *attempt* as the API shows it; *hide* masks numbers and secrets in its error."""
+        return _copied(cls, attempt, error=attempt.error and hide(attempt.error))
+
+
 class TimelineLine(BaseModel):
     """One thing that happened."""
 
@@ -205,6 +219,7 @@ class MessageDetails(Message):
 
     webhook: str | None = Field(description="The id of the webhook that led to it.")
     tries: list[Attempt]
+    fallbacks: list[Fallback]
     merged: list[Message]
     timeline: list[TimelineLine]
 
@@ -215,6 +230,7 @@ class MessageDetails(Message):
             **dict(Message.of(details.message, hide)),
             webhook=details.origin and details.origin.webhook_id,
             tries=[Attempt.of(attempt, hide) for attempt in details.attempts],
+            fallbacks=[Fallback.of(attempt, hide) for attempt in details.fallbacks],
             merged=[Message.of(message, hide) for message in details.merged],
             timeline=[
                 TimelineLine(at=line.at, what=line.what, detail=hide(line.detail))

@@ -113,7 +113,8 @@ class IncidentPage:
             events=store.incidents.history(incident.id),
             messages=messages,
             digests=digests,
-            failures=store.ledger.failed_tries([*(message.id for message in messages), *digests]),
+            failures=store.ledger.failed_tries(tried := [*(message.id for message in messages), *digests]),
+            fallbacks=store.fallbacks.attempts(tried),
             mask=mask,
             hide=self._context.redaction.hide,
         )

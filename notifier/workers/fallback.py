@@ -1,0 +1,153 @@
+"""The second channel: messages that OVHcloud does not accept in time also go through other services."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from hashlib import blake2b
+
+import structlog
+
+from notifier import second_channel
+from notifier.delivery.fallback import FallbackState, is_needed, retry_after
+from notifier.store.engine import StoreUnavailable
+from notifier.store.fallbacks import DueFallback, FallbackMessage, NewFallback
+from notifier.workers.context import Context
+from notifier.workers.worker import Worker
+
+log = structlog.get_logger(__name__)
+
+_BATCH = 200
+_MOST_AT_ONCE = 8
+_SECONDS = 20.0
+"""How long a service has for one message."""
+_LEASE = timedelta(minutes=1)
+"""When a message is tried again whose sending was cut off, as by a kill."""
+_GIVE_UP_AFTER = timedelta(hours=1)
+_LONGEST_TITLE = 100
+
+
+class FallbackSender(Worker):
+    """Sends messages through the second channel of their contacts, at least once each; OVHcloud never waits for it."""
+
+    name = "fallback"
+
+    def __init__(
+        self,
+        context: Context,
+        is_paused: Callable[[], bool],
+        send: Callable[[str, str, str, float], None] = second_channel.send,
+    ) -> None:
+        """Prepare to send.
+
+        *is_paused* returns whether OVHcloud takes no messages at all now; *send* sends a title and a text to a URL.
+        """
+        super().__init__(context, idle=1.0)
+        self._is_paused = is_paused
+        self._call = send
+        self._lock = threading.Lock()
+        self._busy = 0
+        self.problems: dict[str, str] = {}
+        """Why the last message by a service was not sent, by the name of the service."""
+
+    def work(self) -> float | None:
+        """Find the messages that are late or have failed, and send what is due."""
+        configuration = self._current.runtime.configuration
+        own = {one.name for one in configuration.contacts if one.fallback}
+        everybody = bool(configuration.fallback.urls)
+        if not own and not everybody:
+            return None
+        now = self._clock()
+        late = now if self._is_paused() else now - configuration.fallback.after
+        found = self._store.fallbacks.missing(now, late, None if everybody else own, _BATCH)
+        if found:
+            new = [fallback for message in found for fallback in self._fallbacks_of(message)]
+            self._store.fallbacks.add(new, now).result()
+        if (
+            configuration.fallback.instead
+        ):  # also of a job whose answer was lost, once it is back in the queue
+            self._store.fallbacks.withdraw_sms(now)
+        with self._lock:
+            free = _MOST_AT_ONCE - self._busy
+        due = self._store.fallbacks.take(now, _LEASE, free).result() if free else []
+        for one in due:
+            self._start(one)
+        return 0.0 if len(found) == _BATCH else None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a message is being sent."""
+        return self._busy > 0
+
+    def _urls(self, contact: str) -> dict[str, str]:
+        """Return the URLs of a contact by their digests."""
+        return {_digest(url): url for url in self._current.runtime.configuration.fallback_urls(contact)}
+
+    def _fallbacks_of(self, message: FallbackMessage) -> list[NewFallback]:
+        state = FallbackState.WAITING if _is_needed(message) else FallbackState.WITHDRAWN
+        return [
+            NewFallback(message.id, target, second_channel.service(url), state)
+            for target, url in self._urls(message.contact).items()
+        ]
+
+    def _start(self, due: DueFallback) -> None:
+        url = self._urls(due.message.contact).get(due.target)
+        if url is None or not _is_needed(
+            due.message
+        ):  # a reload removed it, or OVHcloud or somebody was faster
+            self._store.fallbacks.withdraw(due.id, self._clock()).result()
+            return
+        with self._lock:
+            self._busy += 1
+        threading.Thread(target=self._send, args=(due, url), name="fallback-sending", daemon=True).start()
+
+    def _send(self, due: DueFallback, url: str) -> None:
+        """Send *due* to *url*, and write down the outcome."""
+        error = None
+        try:
+            try:
+                self._call(
+                    url, due.message.text.partition(": ")[0][:_LONGEST_TITLE], due.message.text, _SECONDS
+                )
+            except second_channel.SendingFailed as failure:
+                error = str(failure)[:500]
+            self._write(due, error)
+        except StoreUnavailable:  # it is sent again after the lease
+            log.warning("outcome of a fallback cannot be stored", message=due.message.id, service=due.service)
+        except Exception:
+            log.exception("fallback failed unexpectedly", message=due.message.id, service=due.service)
+        finally:
+            with self._lock:
+                self._busy -= 1
+            self.wake()
+
+    def _write(self, due: DueFallback, error: str | None) -> None:
+        now = self._clock()
+        about = {
+            "message": due.message.id,
+            "incident": due.message.incident,
+            "to": due.message.contact or None,
+            "service": due.service,
+            "attempt": due.attempts,
+        }
+        if error is None:
+            self._store.fallbacks.sent(due, now).result()
+            self._metrics.fallback.labels(due.service, "sent").inc()
+            self.problems = {name: why for name, why in self.problems.items() if name != due.service}
+            log.info("message sent by the second channel", **about)
+            return
+        again_at = now + retry_after(due.attempts)
+        is_over = again_at > due.created_at + _GIVE_UP_AFTER
+        self._store.fallbacks.failed(due, error, now, None if is_over else again_at).result()
+        self._metrics.fallback.labels(due.service, "failed").inc()
+        self.problems = {**self.problems, due.service: error}
+        log.warning("second channel failed", **about, error=error, again=not is_over)
+
+
+def _is_needed(message: FallbackMessage) -> bool:
+    return is_needed(message.kind, message.state, message.incident_state, is_silenced=message.is_silenced)
+
+
+def _digest(url: str) -> str:
+    return blake2b(url.encode(), digest_size=8).hexdigest()

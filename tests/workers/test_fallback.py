@@ -1,0 +1,332 @@
+"""The second channel: pages arrive while OVHcloud does not take them, and OVHcloud never waits for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from notifier import second_channel
+from notifier.config.secrets import secrets_of
+from notifier.delivery.fallback import is_needed, retry_after
+from notifier.delivery.message import Ending, MessageState
+from notifier.emulator import Emulator, Fault, FaultKind
+from notifier.incidents.lifecycle import IncidentState, Kind
+from notifier.workers.actions import Via
+from tests.support.channels import Receiver, mail_server, receiver
+from tests.support.clock import Hand
+from tests.support.files import Files
+from tests.support.pager import Pager, texts
+from tests.support.postgres import both_engines
+from tests.support.team import CONTACTS, firing, later, over, storm, team
+
+DOWN = Fault(kind=FaultKind.ERROR, status=503, times=None)
+
+
+@pytest.fixture
+def hook() -> Iterator[Receiver]:
+    with receiver() as made:
+        yield made
+
+
+def with_channel(hook: Receiver, *steps: Any, **changes: Any) -> dict[str, Any]:
+    """Return a configuration in which alice has *hook*."""
+    own = team(*steps)
+    own["contacts"] = [
+        {**one, **({"fallback": [hook.url]} if one["name"] == "alice" else {})} for one in CONTACTS
+    ]
+    return {**own, **changes}
+
+
+@both_engines
+def test_a_page_that_ovhcloud_does_not_accept_goes_through_the_second_channel_after_a_while(
+    make: Callable[..., Pager], emulator: Emulator, hook: Receiver, engine_name: str
+) -> None:
+    emulator.faults.add(DOWN)
+    pager = make(**with_channel(hook))
+    pager.post(firing("A"))
+    pager.run(115, step=5)
+    assert hook.got == []
+    pager.run(15, step=5)
+    text = "FIRING #1 critical A db-1 since 12:13"
+    assert hook.got == [(text, text)]
+    pager.run(600, step=30)
+    assert len(hook.got) == 1
+    emulator.faults.clear()
+    pager.run(120, step=5)
+    assert [one for one in texts(emulator) if one.startswith("LATE")] != []  # the SMS as well
+    (message,) = pager.store.ledger.page(9)
+    details = pager.store.ledger.details(message.id)
+    assert details is not None
+    assert [(one.service, one.error) for one in details.fallbacks] == [("JSON", None)]
+    assert pager.count('notifier_fallback_total{outcome="sent",service="JSON"}') == 1
+
+
+def test_a_page_that_ovhcloud_accepts_does_not_go_through_it(
+    make: Callable[..., Pager], emulator: Emulator, hook: Receiver
+) -> None:
+    pager = make(**with_channel(hook))
+    pager.post(firing("A"))
+    pager.run(300, step=5)
+    assert (len(texts(emulator)), hook.got) == (1, [])
+
+
+@pytest.mark.parametrize("state", [MessageState.REJECTED, MessageState.UNDELIVERED, MessageState.EXPIRED])
+def test_a_page_that_failed_goes_through_it_at_once(
+    make: Callable[..., Pager], emulator: Emulator, hook: Receiver, state: MessageState
+) -> None:
+    changes = with_channel(hook, ("5m", ["bob"]))
+    pager = make(**changes)
+    pager.post(firing("A"))
+    while pager.planner.work() is not None:
+        pass
+    (row,) = pager.rows()
+    pager.store.submit(
+        lambda connection: pager.store.jobs.end_in(
+            connection, [Ending(row["id"], state, None, "it failed")], pager.hand()
+        )
+    ).result(10)
+    pager.turn()
+    assert [title for title, _ in hook.got] == ["FIRING #1 critical A db-1 since 12:13"]
+    later(pager, over("A"), minutes=1)
+    assert any(text.startswith("RESOLVED") for text in texts(emulator)), (
+        "she knows of it, so she hears of its end"
+    )
+
+
+def test_while_sending_is_paused_it_goes_at_once(
+    make: Callable[..., Pager], emulator: Emulator, hook: Receiver
+) -> None:
+    pager = make(**with_channel(hook))
+    emulator.emulation.credits = 0
+    pager.post(firing("A"))
+    pager.turn(2)
+    assert pager.sender.paused is not None
+    assert len(hook.got) == 1
+
+
+def test_what_is_acknowledged_or_over_does_not_go_through_it(
+    make: Callable[..., Pager], emulator: Emulator, hook: Receiver
+) -> None:
+    emulator.faults.add(DOWN)
+    pager = make(**with_channel(hook))
+    for name in ("A", "B"):
+        pager.post(firing(name, key=name))
+        pager.turn()
+    pager.actions.acknowledge(pager.store.incidents.numbered(1).id, "bob", Via.API)
+    pager.hand.move(seconds=30)
+    pager.post(over("B", key="B"))
+    pager.run(240, step=10)
+    assert [title.split(" ")[0] for title, _ in hook.got] == ["bob", "RESOLVED"]
+
+
+def test_a_message_is_withdrawn_when_ovhcloud_was_faster(
+    make: Callable[..., Pager], emulator: Emulator, hook: Receiver
+) -> None:
+    emulator.faults.add(DOWN)
+    hook.status = 500
+    pager = make(**with_channel(hook))
+    pager.post(firing("A"))
+    pager.run(130, step=5)
+    assert pager.count('notifier_fallback_total{outcome="failed",service="JSON"}') >= 1
+    emulator.faults.clear()
+    pager.run(60, step=5)
+    hook.status = 200
+    pager.run(600, step=10)
+    assert (len(texts(emulator)), hook.got) == (1, [])
+
+
+def test_a_service_that_fails_is_tried_again_until_it_takes_the_message(
+    make: Callable[..., Pager], emulator: Emulator, hook: Receiver
+) -> None:
+    emulator.faults.add(DOWN)
+    hook.status = 500
+    pager = make(**with_channel(hook))
+    pager.post(firing("A"))
+    pager.run(400, step=10)
+    assert hook.got == []
+    (problem,) = pager.workers.fallback.problems.values()
+    assert "500" in problem
+    (message,) = pager.store.ledger.page(9)
+    failed = len(pager.store.ledger.details(message.id).fallbacks)
+    assert 3 <= failed <= 6
+    hook.status = 200
+    pager.run(310, step=10)
+    assert len(hook.got) == 1
+    assert pager.workers.fallback.problems == {}
+
+
+def test_it_is_given_up_after_an_hour(make: Callable[..., Pager], emulator: Emulator, hook: Receiver) -> None:
+    emulator.faults.add(DOWN)
+    hook.status = 500
+    pager = make(**with_channel(hook, **{"global": {"expire_after": "6h"}}))
+    pager.post(firing("A"))
+    pager.run(7200, step=60)
+    hook.status = 200
+    pager.run(1200, step=60)
+    assert hook.got == []
+
+
+def test_a_service_that_hangs_delays_no_sms(
+    make: Callable[..., Pager], emulator: Emulator, hook: Receiver
+) -> None:
+    emulator.faults.add(DOWN)
+    hook.hang.clear()
+    pager = make(**with_channel(hook))
+    pager.post(firing("A"))
+    pager.hand.move(minutes=3)
+    while pager.planner.work() is not None:
+        pass
+    pager.hand.move(minutes=3)
+    pager.workers.fallback.work()
+    assert pager.workers.fallback.is_busy
+    emulator.faults.clear()
+    pager.post(firing("B", key="b"))
+    while pager.planner.work() is not None:
+        pass
+    pager.hand.move(seconds=30)
+    pager.sender.work()
+    pager._wait(lambda: pager.sender.is_busy, "a job hangs")
+    assert any(" B db-1" in text for text in texts(emulator))
+    hook.hang.set()
+    pager.turn()
+
+
+def test_instead_of_the_sms(make: Callable[..., Pager], emulator: Emulator, hook: Receiver) -> None:
+    emulator.faults.add(DOWN)
+    pager = make(**with_channel(hook, fallback={"instead": True}))
+    pager.post(firing("A"))
+    pager.run(130, step=5)
+    assert len(hook.got) == 1
+    emulator.faults.clear()
+    pager.run(300, step=10)
+    assert texts(emulator) == []
+    later(pager, over("A"), minutes=1)
+    assert [text.split(" ")[0] for text in texts(emulator)] == ["RESOLVED"]
+
+
+def test_urls_for_everybody_serve_bare_numbers_and_contacts_without_their_own(
+    make: Callable[..., Pager], emulator: Emulator, hook: Receiver
+) -> None:
+    emulator.faults.add(DOWN)
+    changes = team()
+    changes["receivers"][0]["notify"] = ["bob", "+33639980009"]
+    pager = make(**changes, fallback={"after": "30s", "urls": [hook.url]})
+    pager.post(firing("A"))
+    pager.run(45, step=5)
+    assert len(hook.got) == 2
+
+
+def test_a_digest_goes_through_it_in_place_of_the_pages_that_it_holds(
+    make: Callable[..., Pager], emulator: Emulator, hook: Receiver
+) -> None:
+    emulator.faults.add(DOWN)
+    limits = {"per_contact": {"messages": 2, "per": "10m"}}
+    pager = make(**with_channel(hook, limits=limits))
+    storm(pager, [f"W{number}" for number in range(6)], "critical")
+    pager.run(400, step=10)
+    digests = [one for one in pager.rows() if one["kind"] == "digest"]
+    assert digests != []
+    assert {one["text"] for one in digests} <= {text for _, text in hook.got}
+    assert len(hook.got) < 6
+
+
+def test_a_mail_server_gets_the_page(make: Callable[..., Pager], emulator: Emulator) -> None:
+    emulator.faults.add(DOWN)
+    with mail_server() as (mailbox, url):
+        changes = team()
+        changes["contacts"] = [{**CONTACTS[0], "fallback": [url]}, *CONTACTS[1:]]
+        pager = make(**changes)
+        pager.post(firing("A"))
+        pager.run(130, step=5)
+        text = "FIRING #1 critical A db-1 since 12:13"
+        assert mailbox.got == [(["alice@example.net"], text, text)]
+
+
+def test_no_secret_of_a_url_is_shown(
+    make: Callable[..., Pager], emulator: Emulator, hook: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    pager = make(**with_channel(hook, fallback={"urls": ["ntfys://bob:t0psecret@ntfy.example.net/a"]}))
+    secrets = set(secrets_of(pager.current.runtime.configuration))
+    assert {"s3cret-pass", "t0psecret", hook.url} <= secrets
+    hook.status = 500
+    emulator.faults.add(DOWN)
+    pager.post(firing("A"))
+    pager.run(130, step=5)
+    assert pager.workers.fallback.problems != {}
+    for text in (caplog.text, str(pager.workers.fallback.problems), str(pager.current.runtime.written)):
+        assert "s3cret-pass" not in text
+        assert "t0psecret" not in text
+
+
+@pytest.mark.parametrize("engine_name", ["postgresql"])
+def test_replicas_send_it_once(
+    files: Files, hand: Hand, emulator: Emulator, hook: Receiver, engine_name: str
+) -> None:
+    emulator.faults.add(DOWN)
+    replicas = [Pager(files, hand, with_channel(hook)) for _ in range(3)]
+    replicas[0].post(firing("A"))
+    for _ in range(40):
+        for one in replicas:
+            one.turn()
+        hand.move(seconds=5)
+    assert len(hook.got) == 1
+    for one in replicas:
+        one.close()
+
+
+def test_a_kill_while_it_is_sent_sends_it_again(
+    make: Callable[..., Pager], emulator: Emulator, hook: Receiver
+) -> None:
+    emulator.faults.add(DOWN)
+    pager = make(**with_channel(hook))
+    pager.post(firing("A"))
+    pager.run(100, step=5)
+
+    def dies(*_: Any) -> None:
+        raise RuntimeError
+
+    pager.workers.fallback._call = dies
+    pager.hand.move(seconds=30)
+    pager.workers.fallback.work()
+    pager.restart()
+    pager.run(80, step=5)
+    assert len(hook.got) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "state", "incident_state", "is_silenced", "expected"),
+    [
+        (Kind.PAGE, MessageState.QUEUED, IncidentState.OPEN, False, True),
+        (Kind.PAGE, MessageState.HELD, IncidentState.OPEN, False, True),
+        (Kind.PAGE, MessageState.UNSETTLED, IncidentState.OPEN, False, True),
+        (Kind.PAGE, MessageState.UNDELIVERED, IncidentState.OPEN, False, True),
+        (Kind.PAGE, MessageState.ACCEPTED, IncidentState.OPEN, False, False),
+        (Kind.PAGE, MessageState.WITHDRAWN, IncidentState.OPEN, False, False),
+        (Kind.PAGE, MessageState.MERGED, IncidentState.OPEN, False, False),
+        (Kind.PAGE, MessageState.QUEUED, IncidentState.ACKNOWLEDGED, False, False),
+        (Kind.UPDATE, MessageState.QUEUED, IncidentState.ACKNOWLEDGED, False, True),
+        (Kind.PAGE, MessageState.QUEUED, IncidentState.RESOLVED, False, False),
+        (Kind.PAGE, MessageState.QUEUED, IncidentState.OPEN, True, False),
+        (Kind.RESOLVED, MessageState.QUEUED, IncidentState.RESOLVED, False, True),
+        (Kind.DIGEST, MessageState.QUEUED, None, False, True),
+        (Kind.ANSWER, MessageState.QUEUED, None, False, False),
+    ],
+)
+def test_what_still_has_to_reach_somebody(
+    kind: Any, state: Any, incident_state: Any, is_silenced: Any, expected: Any
+) -> None:
+    assert is_needed(kind, state, incident_state, is_silenced=is_silenced) is expected
+
+
+def test_retries_are_less_and_less_often() -> None:
+    assert [retry_after(n).total_seconds() for n in (1, 2, 3, 6, 99)] == [10, 20, 40, 300, 300]
+
+
+@pytest.mark.parametrize("url", ["nope://x", "http://example.net", "mailto://", "", "x" * 5000])
+def test_a_url_that_cannot_be_used_is_refused_without_being_shown(url: str) -> None:
+    reason = second_channel.problem(url)
+    assert reason is not None
+    assert "apprise" in reason
+    assert len(reason) < 200
