@@ -6,26 +6,28 @@ the members of a cluster: each knows those that Prometheus has sent to it since 
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import datetime
+from hashlib import blake2b
 from typing import Annotated, Any
 
 import requests
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from notifier.clock import clamp
-from notifier.http_client import call
+from notifier.http_client import call, limit
 
-_MAX_ANSWER = 16 * 1024 * 1024
+_MAX_ANSWER = 8 * 1024 * 1024
 _SILENCE_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
 _LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 """Names that Alertmanager's classic and new matchers read alike."""
 _LONGEST_FILTER = 2000
-_MOST_FILTERS = 4
+MOST_FILTERS = 4
 """Beyond this number of groups, one call for all alerts is cheaper."""
 
 Instant = Annotated[datetime, AfterValidator(clamp)]
@@ -39,19 +41,19 @@ class AlertmanagerApi:
     seconds: float
     how: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
-    def call(self, method: str, path: str, seconds: float | None = None, **how: Any) -> requests.Response:
-        """Return the answer to one call, within *seconds* or the time-out.
+    @property
+    def id(self) -> str:
+        """Identifies the member in the database, without its credentials."""
+        return blake2b(self.url.rpartition("@")[2].encode(), digest_size=6).hexdigest()
+
+    def call(self, method: str, path: str, **how: Any) -> requests.Response:
+        """Return the answer to one call.
 
         Raises:
             requests.RequestException: there is none.
         """
-        return call(
-            method,
-            f"{self.url}/api/v2/{path}",
-            seconds=seconds if seconds is not None else self.seconds,
-            max_bytes=_MAX_ANSWER,
-            **{**self.how, **how},
-        )
+        url = f"{self.url}/api/v2/{path}"
+        return call(method, url, seconds=self.seconds, max_bytes=_MAX_ANSWER, **{**self.how, **how})
 
 
 class _Model(BaseModel):
@@ -105,58 +107,79 @@ class AlertStatus:
 
 @dataclass(frozen=True, slots=True)
 class MemberAnswer:
-    """The alerts that a member knows, by their fingerprints, and when it started."""
+    """The alerts that a member lists, by their fingerprints, and when it started."""
 
     member: AlertmanagerApi
     started_at: datetime
     alerts: Mapping[str, AlertStatus]
+
+    @property
+    def id(self) -> str:
+        """Identifies the member."""
+        return self.member.id
 
 
 class AskFailed(Exception):
     """A member did not answer, or its answer cannot be used; the text is the reason, without secrets."""
 
 
+class _Refused(AskFailed):
+    """It answered with an error; *status* is its code."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"it answers {status}")
+        self.status = status
+
+
 def ask(
     members: Sequence[AlertmanagerApi],
     groups: Collection[Mapping[str, str]],
     seconds: float,
-    monotonic: Callable[[], float] = time.monotonic,
+    grace: float | None = None,
 ) -> tuple[list[MemberAnswer], dict[str, str]]:
     """Ask all *members* at once about the alerts with the labels of *groups*; wait at most *seconds* in all.
 
-    Returns the answers, and why the other members gave none, by their URLs.
+    Once a member has answered, the others have *grace* seconds more. Returns the answers, and why the other members
+    gave none, by their URLs.
     """
-    deadline = monotonic() + seconds
+    pool = ThreadPoolExecutor(max(1, len(members)), thread_name_prefix="alertmanager")
+    asked = {pool.submit(_ask_member, one, groups, seconds): one for one in members}
     answers: list[MemberAnswer] = []
     problems: dict[str, str] = {}
-    pool = ThreadPoolExecutor(len(members), thread_name_prefix="alertmanager")
-    asked = {pool.submit(_ask_member, one, groups, deadline, monotonic): one for one in members}
-    done, late = wait(asked, timeout=seconds)
+    waiting, end = set(asked), time.monotonic() + seconds
+    while waiting and (left := end - time.monotonic()) > 0:
+        done, waiting = wait(waiting, timeout=left, return_when=FIRST_COMPLETED)
+        for future in done:
+            try:
+                answers.append(future.result())
+            except AskFailed as failure:
+                problems[asked[future].url] = str(failure)
+            except Exception as error:  # a setting that requests cannot use
+                problems[asked[future].url] = f"{type(error).__name__}: it cannot be called as configured"
+        if answers and grace is not None:
+            end = min(end, time.monotonic() + grace)
     pool.shutdown(wait=False)
-    for future in done:
-        try:
-            answers.append(future.result())
-        except AskFailed as failure:
-            problems[asked[future].url] = str(failure)
-    problems |= {asked[future].url: f"no answer within {seconds:g} s" for future in late}
+    problems |= {asked[future].url: "it does not answer in time" for future in waiting}
     return answers, problems
 
 
 def _ask_member(
-    member: AlertmanagerApi,
-    groups: Collection[Mapping[str, str]],
-    deadline: float,
-    monotonic: Callable[[], float],
+    member: AlertmanagerApi, groups: Collection[Mapping[str, str]], seconds: float
 ) -> MemberAnswer:
-    def get(path: str, model: Callable[[bytes], Any], **how: Any) -> Any:
-        return _get(member, path, model, max(0.1, deadline - monotonic()), **how)
-
-    status: _Status = get("status", _Status.model_validate_json)
-    if status.cluster.status not in ("ready", "disabled"):
-        raise AskFailed(f"it has just started (its cluster is {status.cluster.status[:20]})")
-    found: list[_Alert] = []
-    for filters in _filters(groups):
-        found += get("alerts", _ALERTS.validate_json, params=filters)
+    """Ask *member* for its status and its alerts over one connection, so that both are those of one process."""
+    with requests.Session() as session:
+        limit(session, seconds, _MAX_ANSWER)
+        status: _Status = _get(session, member, "status", _Status.model_validate_json, seconds)
+        if status.cluster.status not in ("ready", "disabled"):
+            raise AskFailed(f"it has just started (its cluster is {status.cluster.status[:20]})")
+        found: list[_Alert] = []
+        try:
+            for filters in _filters(groups):
+                found += _get(session, member, "alerts", _ALERTS.validate_json, seconds, params=filters)
+        except _Refused as refusal:
+            if refusal.status not in (400, 414):
+                raise
+            found = _get(session, member, "alerts", _ALERTS.validate_json, seconds)
     alerts = {
         one.fingerprint: AlertStatus(tuple(one.status.silenced_by), tuple(one.status.inhibited_by))
         for one in found
@@ -169,7 +192,7 @@ def _filters(groups: Collection[Mapping[str, str]]) -> list[dict[str, list[str]]
     quoted = [[f"{name}={_quoted(value)}" for name, value in sorted(labels.items())] for labels in groups]
     is_plain = all(_LABEL_NAME.fullmatch(name) for labels in groups for name in labels)
     is_short = all(filters and sum(map(len, filters)) <= _LONGEST_FILTER for filters in quoted)
-    if len(quoted) > _MOST_FILTERS or not is_plain or not is_short:
+    if len(quoted) > MOST_FILTERS or not is_plain or not is_short:
         return [{}]
     return [{"filter": filters} for filters in quoted]
 
@@ -183,20 +206,22 @@ def silences(member: AlertmanagerApi, ids: Collection[str], seconds: float) -> d
     """Return the silences of these *ids*, as far as *member* returns them within *seconds*."""
     found: dict[str, Silence] = {}
     end = time.monotonic() + seconds
-    for id_ in ids:
-        left = end - time.monotonic()
-        if left > 0 and _SILENCE_ID.fullmatch(id_):
-            try:
-                found[id_] = _get(member, f"silence/{id_}", Silence.model_validate_json, left)
-            except AskFailed:
-                continue
+    with requests.Session() as session:
+        limit(session, max(seconds, 0.1), _MAX_ANSWER)
+        for id_ in ids:
+            left = end - time.monotonic()
+            if left > 0 and _SILENCE_ID.fullmatch(id_):
+                with contextlib.suppress(AskFailed):
+                    found[id_] = _get(session, member, f"silence/{id_}", Silence.model_validate_json, left)
     return found
 
 
 def alert_names(member: AlertmanagerApi, fingerprints: Collection[str], seconds: float) -> dict[str, str]:
     """Return the names of the alerts with these *fingerprints*, as far as *member* returns them within *seconds*."""
     try:
-        found: list[_Alert] = _get(member, "alerts", _ALERTS.validate_json, seconds)
+        with requests.Session() as session:
+            limit(session, max(seconds, 0.1), _MAX_ANSWER)
+            found: list[_Alert] = _get(session, member, "alerts", _ALERTS.validate_json, seconds)
     except AskFailed:
         return {}
     return {
@@ -207,14 +232,20 @@ def alert_names(member: AlertmanagerApi, fingerprints: Collection[str], seconds:
 
 
 def _get(
-    member: AlertmanagerApi, path: str, model: Callable[[bytes], Any], seconds: float, **how: Any
+    session: requests.Session,
+    member: AlertmanagerApi,
+    path: str,
+    model: Callable[[bytes], Any],
+    seconds: float,
+    **how: Any,
 ) -> Any:
     try:
-        answer = member.call("GET", path, seconds, **how)
+        url = f"{member.url}/api/v2/{path}"
+        answer = session.get(url, timeout=(min(seconds, 5.0), seconds), **{**member.how, **how})
     except requests.RequestException as error:
         raise AskFailed(_reason(error)) from None
     if answer.status_code != 200:
-        raise AskFailed(f"it answers {answer.status_code}")
+        raise _Refused(answer.status_code)
     try:
         return model(answer.content)
     except (ValidationError, ValueError, OverflowError):

@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, SecretStr, StrictBool
+from pydantic import AfterValidator, Field, SecretStr, StrictBool
 
 from notifier.alertmanager.api import AlertmanagerApi
 from notifier.config.section import Section
@@ -53,6 +53,15 @@ class HttpConfig(Section):
     tls_config: TlsConfig | None = None
 
 
+def _check_interval(value: timedelta) -> timedelta:
+    if value > timedelta(minutes=10):
+        raise ValueError("must be at most 10m: a silence may end at any time")
+    return value
+
+
+CheckInterval = Annotated[PositiveDuration, AfterValidator(_check_interval)]
+
+
 class AlertmanagerConfig(Section):
     """The Alertmanager that is asked before an incident is escalated, and in which "mute 7 2h" creates a silence."""
 
@@ -60,8 +69,8 @@ class AlertmanagerConfig(Section):
     """URL of Alertmanager, with its path prefix if it has one; may contain user:password@."""
     urls: tuple[HttpUrl, ...] = ()
     """URLs of the members of one cluster, instead of url. Any of them may be down."""
-    check_interval: PositiveDuration = timedelta(minutes=1)
-    """Interval at which Alertmanager is asked about the open incidents."""
+    check_interval: CheckInterval = timedelta(minutes=1)
+    """Interval at which Alertmanager is asked about the open incidents; at most 10m."""
     http_config: HttpConfig = HttpConfig()
     bearer_token: Annotated[SecretStr | None, FROM_FILE] = None
     """Bearer token, if Alertmanager requires one; the same as http_config.authorization."""

@@ -122,8 +122,18 @@ class Incident:
     """Why: the comment of the silence, or the names of the alerts that inhibit them."""
     silenced_until: datetime | None = None
     """When the silence ends; None while unknown, as for an inhibition."""
-    is_listed: bool = False
-    """Whether Alertmanager has listed one of its alerts."""
+    silence_seen_at: datetime | None = None
+    """When Alertmanager last answered that they are silenced."""
+    silence_notified_at: datetime | None = None
+    """When those who were paged were last notified of a silence."""
+    released_at: datetime | None = None
+    """When a step was last taken because a silence had ended."""
+    listed: frozenset[str] = frozenset()
+    """The keys of the alerts that Alertmanager has listed."""
+    listed_by: frozenset[str] = frozenset()
+    """The members of Alertmanager that have listed some of them."""
+    listed_at: datetime | None = None
+    """When the members of `listed_by` ran and listed some of them."""
     gone_since: datetime | None = None
     """When Alertmanager first answered that it knows none of its alerts."""
     is_step_requested: bool = False
@@ -312,6 +322,7 @@ def acknowledged(
         acknowledged_by=by,
         acknowledged_via=via,
         acknowledged_at=now,
+        is_step_requested=False,
         due_at=None if reopen_after is None else now + reopen_after,
     )
 
@@ -338,12 +349,13 @@ def resolved(incident: Incident, now: datetime) -> Incident:
         due_at=None,
         unmute_at=None,
         gone_since=None,
+        is_step_requested=False,
     )
 
 
 def unsilenced(incident: Incident) -> Incident:
     """Return *incident* without a silence."""
-    return replace(incident, silenced_by="", silence_comment="", silenced_until=None)
+    return replace(incident, silenced_by="", silence_comment="", silenced_until=None, silence_seen_at=None)
 
 
 MOST_NUMBERS = 999

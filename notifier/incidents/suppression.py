@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -12,13 +12,17 @@ from notifier.incidents.lifecycle import INHIBITION, Incident, IncidentState, un
 
 GONE_FOR = timedelta(minutes=1)
 """How far apart two answers must be that no longer know the alerts of an incident, for it to be resolved."""
-KNOWS_ALL_AFTER = timedelta(minutes=15)
-"""How long a member must have run until the absence of an alert counts.
+KNOWS_ALL_AFTER = timedelta(hours=1)
+"""How long a member must have run since a restart until the absence of an alert counts.
 
-After a restart it learns of alerts as Prometheus sends them again: every ``--rules.alert.resend-delay`` (1m), or at
-each evaluation of the rule if that is rarer.
+It learns of alerts as Prometheus sends them again: every ``--rules.alert.resend-delay`` (1m), or at each evaluation of
+the rule if that is rarer.
 """
-
+_HELD_FOR = 3
+"""The number of intervals after which the escalator asks about a silenced incident, if the regular check does not."""
+_BELIEVED_FOR = timedelta(minutes=5)
+_RELEASE_INTERVAL = timedelta(minutes=10)
+"""The shortest time between two steps that are due because a silence ended: inhibitions may flap."""
 _LONGEST = 200
 """The number of characters of names and comments that are kept."""
 
@@ -37,44 +41,60 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """The state of the alerts, and by which silences (ids) and alerts (fingerprints) they are suppressed.
-
-    *is_listed* is whether a member knows one of them.
-    """
+    """The state of the alerts, and by which silences (ids) and alerts (fingerprints) they are suppressed."""
 
     standing: Standing
     silences: tuple[tuple[str, ...], ...] = ()
     """The ids for each silenced alert: it is silenced until the last of its silences ends."""
     inhibited_by: frozenset[str] = frozenset()
-    is_listed: bool = False
+    listed: frozenset[str] = frozenset()
+    """The keys of the alerts that a member lists."""
+    listed_by: Mapping[str, datetime] = field(default_factory=dict)
+    """The ids of those members, and when each was started."""
 
 
-def judge(fingerprints: Collection[str], answers: Sequence[MemberAnswer], now: datetime) -> Judgement:
-    """Return the state of the alerts with these *fingerprints*, the firing ones of an incident, at *now*.
+def judge(
+    incident: Incident, alerts: Mapping[str, str], answers: Sequence[MemberAnswer], now: datetime
+) -> Judgement:
+    """Return the state of the firing alerts of *incident*, given as fingerprints by key, at *now*.
 
     Where members differ, an alert fires if one of them would notify of it, as Alertmanager itself does. An alert that
-    no member knows is over if one of them has run for `KNOWS_ALL_AFTER`; else its state is unknown.
+    no member lists is over if it was listed before, by a member that answers now and has run since, or for
+    `KNOWS_ALL_AFTER`. Otherwise its state is unknown.
     """
-    if not answers or not fingerprints:
+    if not answers or not alerts:
         return Judgement(Standing.UNKNOWN)
     known = {
-        fingerprint: [one.alerts[fingerprint] for one in answers if fingerprint in one.alerts]
-        for fingerprint in fingerprints
+        key: [one.alerts[print_] for one in answers if print_ in one.alerts] for key, print_ in alerts.items()
     }
-    is_listed = any(known.values())
-    if any(not status.is_suppressed for found in known.values() for status in found):
-        return Judgement(Standing.FIRING, is_listed=True)
-    if not all(known.values()) and not any(now - one.started_at >= KNOWS_ALL_AFTER for one in answers):
-        return Judgement(Standing.UNKNOWN, is_listed=is_listed)
-    if not is_listed:
-        return Judgement(Standing.GONE)
     statuses = [status for found in known.values() for status in found]
-    return Judgement(
-        Standing.SUPPRESSED,
-        tuple(dict.fromkeys(status.silences for status in statuses if status.silences)),
-        frozenset().union(*(status.inhibited_by for status in statuses)),
-        is_listed=True,
+    by = {
+        one.id: one.started_at for one in answers if any(print_ in one.alerts for print_ in alerts.values())
+    }
+    judgement = Judgement(
+        Standing.UNKNOWN, listed=frozenset(key for key, found in known.items() if found), listed_by=by
     )
+    if any(not status.is_suppressed for status in statuses):
+        return replace(judgement, standing=Standing.FIRING)
+    is_absence_known = any(_knows_all(one, incident, now) for one in answers)
+    absent = {key for key, found in known.items() if not found}
+    if absent and not (is_absence_known and absent <= incident.listed):
+        return judgement
+    if not statuses:
+        return replace(judgement, standing=Standing.GONE)
+    return replace(
+        judgement,
+        standing=Standing.SUPPRESSED,
+        silences=tuple(dict.fromkeys(status.silences for status in statuses if status.silences)),
+        inhibited_by=frozenset().union(*(status.inhibited_by for status in statuses)),
+    )
+
+
+def _knows_all(answer: MemberAnswer, incident: Incident, now: datetime) -> bool:
+    """Return whether *answer* is of a member that would list the alerts of *incident* if they still fired."""
+    if answer.id not in incident.listed_by or incident.listed_at is None:
+        return False
+    return answer.started_at <= incident.listed_at or now - answer.started_at >= KNOWS_ALL_AFTER
 
 
 def described(
@@ -110,50 +130,107 @@ class Move(StrEnum):
     SILENCED = "silenced"
     """Its alerts are silenced or inhibited now."""
     HELD = "held"
-    """Nothing has changed, and its next step waits."""
+    """Its next step waits."""
     RELEASED = "released"
     """Its silence has ended while alerts fire: the next step is due."""
+    LOST = "lost"
+    """It is not known any more whether its alerts are silenced: it goes on as without Alertmanager."""
     RESOLVED = "resolved"
     """Its alerts are gone."""
 
 
+def is_believed(incident: Incident, now: datetime, check_interval: timedelta) -> bool:
+    """Return whether *incident* counts as silenced although no member answers: it was a moment ago."""
+    seen = incident.silence_seen_at
+    if seen is None or (incident.silenced_until is not None and incident.silenced_until <= now):
+        return False
+    return now - seen < min(2 * check_interval, _BELIEVED_FOR)
+
+
 def follow(
-    incident: Incident, judgement: Judgement, now: datetime, check_interval: timedelta
+    incident: Incident,
+    judgement: Judgement,
+    now: datetime,
+    check_interval: timedelta,
+    *,
+    is_answered: bool = True,
 ) -> tuple[Move, Incident]:
     """Return the effect of *judgement* on *incident*, and the incident after it.
 
-    A step that is due while its alerts are suppressed or seem to be gone waits for the next answer, *check_interval*
-    later at most, unless a person has asked for it.
+    A step that is due while its alerts are suppressed or seem to be gone waits, unless a person has asked for it. The
+    regular check lets it wait on; if that does not come, the escalator asks again. *is_answered* is whether a member
+    has answered at all.
     """
-    after = replace(incident, is_listed=incident.is_listed or judgement.is_listed)
+    after = _listed(incident, judgement, now)
     is_due = incident.due_at is not None and incident.due_at <= now and not incident.is_step_requested
     match judgement.standing:
-        case Standing.UNKNOWN:
+        case Standing.UNKNOWN if not incident.silenced_by:
             return Move.NONE, after
+        case Standing.UNKNOWN if not is_answered and is_believed(incident, now, check_interval):
+            again = replace(after, due_at=_hold(incident, now, check_interval)) if is_due else after
+            return Move.HELD if is_due else Move.NONE, again
+        case Standing.UNKNOWN:
+            lost = unsilenced(after)
+            is_later = lost.due_at is not None and lost.due_at > now + _HELD_FOR * check_interval
+            return Move.LOST, lost if is_later else _with_step_due(lost, now)
         case Standing.FIRING:
             after = replace(after, gone_since=None)
-            if not incident.silenced_by:
-                return Move.NONE, after
-            return Move.RELEASED, _released(after, now)
+            return (Move.RELEASED, _released(after, now)) if incident.silenced_by else (Move.NONE, after)
         case Standing.SUPPRESSED:
-            after = replace(after, gone_since=None, due_at=now + check_interval if is_due else after.due_at)
+            is_soon = incident.due_at is not None and incident.due_at <= now + check_interval
+            after = replace(after, gone_since=None, silence_seen_at=now)
+            if is_soon and not incident.is_step_requested:
+                after = replace(after, due_at=_hold(incident, now, check_interval))
             if not incident.silenced_by:
                 return Move.SILENCED, after
             return Move.HELD if is_due else Move.NONE, after
         case Standing.GONE:
-            if not incident.is_listed:  # it may not be one of this Alertmanager
-                return Move.NONE, after
-            since = incident.gone_since or now
+            since = min(incident.gone_since or now, now)  # a clock may have been set back
             if now - since >= GONE_FOR:
                 return Move.RESOLVED, after
-            again = min(since + GONE_FOR, now + check_interval)
-            after = replace(after, gone_since=since, due_at=again if is_due else after.due_at)
+            again_at = min(since + GONE_FOR, now + check_interval)
+            after = replace(after, gone_since=since, due_at=again_at if is_due else after.due_at)
             return Move.HELD if is_due else Move.NONE, after
 
 
+def _listed(incident: Incident, judgement: Judgement, now: datetime) -> Incident:
+    """Return *incident* with what members list of it; the time changes only with a member that ran less long."""
+    if not judgement.listed:
+        return incident
+    is_newer = incident.listed_at is None or any(
+        started > incident.listed_at for started in judgement.listed_by.values()
+    )
+    return replace(
+        incident,
+        listed=incident.listed | judgement.listed,
+        listed_by=incident.listed_by | judgement.listed_by.keys(),
+        listed_at=now if is_newer else incident.listed_at,
+    )
+
+
+def _hold(incident: Incident, now: datetime, check_interval: timedelta) -> datetime:
+    """Return when a step is due that waits for the end of a silence, if the regular check does not come."""
+    until, late = incident.silenced_until, now + _HELD_FOR * check_interval
+    return min(until, late) if until is not None and until > now else late
+
+
 def _released(incident: Incident, now: datetime) -> Incident:
-    """Return *incident* after its silence has ended: if nobody has it, its next step, or the last again, is due."""
-    if incident.state is not IncidentState.OPEN:
+    """Return *incident* after its silence has ended: if nobody has it, its next step, or the last again, is due.
+
+    It keeps the silence until the step is taken, whose text then tells of it.
+    """
+    if incident.state is not IncidentState.OPEN or incident.is_step_requested:
         return unsilenced(incident)
-    is_after_last = incident.due_at is None and incident.step > 0
-    return replace(incident, due_at=now, step=incident.step - 1 if is_after_last else incident.step)
+    soonest = now if incident.released_at is None else incident.released_at + _RELEASE_INTERVAL
+    if soonest > now:  # an inhibition flaps
+        return _with_step_due(unsilenced(incident), soonest)
+    return _with_step_due(incident, now)
+
+
+def _with_step_due(incident: Incident, at: datetime) -> Incident:
+    """Return *incident* with a step due *at* the latest, if nobody has it: the next one, or the last one again."""
+    if incident.state is not IncidentState.OPEN:
+        return incident
+    if incident.due_at is not None:
+        return replace(incident, due_at=min(incident.due_at, at))
+    return replace(incident, due_at=at, step=max(0, incident.step - 1))

@@ -75,6 +75,7 @@ def step_of(runtime: Runtime, incident: Incident, now: datetime) -> IncidentChan
         steps_taken=incident.steps_taken + 1,
         due_at=now + NEXT_STEP_AFTER,
         unmute_at=None,
+        is_step_requested=False,
     )
     messages = _messages(runtime, receiver, text, _kind_of(incident), Kind.PAGE, now, now, after)
     event = Event(Reason.ESCALATED, detail="with a built-in text, because of an internal error; see the log")

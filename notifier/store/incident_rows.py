@@ -13,6 +13,8 @@ from notifier.store.schema import incidents, sql_literal
 
 COLUMNS = tuple(incidents.c)
 UNRESOLVED = incidents.c.state != sql_literal(IncidentState.RESOLVED)
+_SETS = ("alerts", "firing", "listed", "listed_by")
+"""The columns that hold sets, as words."""
 MOST_ALERTS = 200
 """The number of its alerts by which an incident can be found."""
 
@@ -20,7 +22,7 @@ MOST_ALERTS = 200
 def to_row(incident: Incident) -> dict[str, Any]:
     """Return the values of the row of *incident*, by column."""
     row: dict[str, Any] = {column.name: getattr(incident, column.name) for column in incidents.c}
-    keys = {name: " ".join(sorted(getattr(incident, name))) for name in ("alerts", "firing")}
+    keys = {name: " ".join(sorted(getattr(incident, name))) for name in _SETS}
     return row | keys | {"labels": json.dumps(dict(incident.labels))}
 
 
@@ -36,5 +38,5 @@ def to_incident(row: Row[Any]) -> Incident:
     values["state"] = IncidentState(values["state"]) if values["state"] in states else IncidentState.OPEN
     if values["began_at"] is not None and not is_known(values["began_at"]):
         values["began_at"] = None
-    values |= {name: frozenset(values[name].split()) for name in ("alerts", "firing")}
+    values |= {name: frozenset(values[name].split()) for name in _SETS}
     return Incident(**values)

@@ -47,6 +47,18 @@ from notifier.store.schema import (
 _URGENCY = case(SEVERITIES, value=func.lower(incidents.c.severity), else_=USUAL)
 _IS_SILENCED = (incidents.c.state == IncidentState.OPEN) & (incidents.c.silenced_by != "")
 _SHOWN_STATE = case((_IS_SILENCED, ShownState.SILENCED), else_=incidents.c.state)
+_TIMES = (
+    incidents.c.due_at,
+    incidents.c.unmute_at,
+    incidents.c.muted_until,
+    incidents.c.silenced_until,
+    incidents.c.silence_seen_at,
+    incidents.c.silence_notified_at,
+    incidents.c.released_at,
+    incidents.c.listed_at,
+    incidents.c.gone_since,
+)
+"""The times that a clock which was ahead has left in the future."""
 _OF_GROUPS = select(*COLUMNS).where(
     UNRESOLVED, incidents.c.group_key.in_(bindparam("group_keys", expanding=True))
 )
@@ -126,7 +138,7 @@ class Incidents:
         later = incidents.c.version + 1
 
         def operation(connection: Connection) -> None:
-            for column in (incidents.c.due_at, incidents.c.unmute_at, incidents.c.muted_until):
+            for column in _TIMES:
                 earlier = type_coerce(column, BigInteger) - back
                 moved = update(incidents).where(UNRESOLVED, column > ahead)
                 connection.execute(moved.values({column.name: earlier, "version": later}))
@@ -222,6 +234,12 @@ class Incidents:
     def of_heartbeats(self) -> list[Incident]:
         """Return the incidents of heartbeats that are not resolved."""
         statement = select(*COLUMNS).where(UNRESOLVED, incidents.c.group_key.startswith(HEARTBEATS))
+        with self._database.reading() as connection:
+            return [to_incident(row) for row in connection.execute(statement)]
+
+    def silenced(self) -> list[Incident]:
+        """Return the incidents that are not resolved and count as silenced in Alertmanager."""
+        statement = select(*COLUMNS).where(UNRESOLVED, incidents.c.silenced_by != "")
         with self._database.reading() as connection:
             return [to_incident(row) for row in connection.execute(statement)]
 

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, bindparam, exists, or_, select
 
 from notifier.config.model import Recipient
 from notifier.delivery.fallback import FallbackState
-from notifier.delivery.message import FAILED, MessageState
+from notifier.delivery.message import FAILED, WAITING, MessageState
 from notifier.incidents.lifecycle import PAGING, Incident, IncidentState, Kind
 from notifier.store.database import Database
 from notifier.store.incident_rows import COLUMNS, UNRESOLVED, to_incident
@@ -48,15 +48,19 @@ class PagedIncidents:
         """Read *database*."""
         self._database = database
 
-    def involved(self, incident_id: str) -> list[PagedRecipient]:
-        """Return who was paged for an incident, each once, without those who were not reached."""
+    def involved(self, incident_id: str, *, without_waiting: bool = False) -> list[PagedRecipient]:
+        """Return who was paged for an incident, each once, without those who were not reached.
+
+        *without_waiting* leaves out those whose pages still wait to be sent.
+        """
+        left_out = (*_UNREACHED, *WAITING) if without_waiting else _UNREACHED
         with self._database.reading() as connection:
             rows = connection.execute(_INVOLVED, {"incident": incident_id}).all()
         return list(
             dict.fromkeys(
                 PagedRecipient(row.contact, row.phone)
                 for row in rows
-                if row.state not in _UNREACHED or row.is_sent_otherwise
+                if row.state not in left_out or row.is_sent_otherwise
             )
         )
 

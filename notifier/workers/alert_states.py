@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -24,6 +24,7 @@ from notifier.planning.plans import plan_resolution
 from notifier.planning.receivers import receiver_of, recipients_of
 from notifier.planning.texts import new_messages
 from notifier.rendering.phrases import notice
+from notifier.sms.encoding import without_contacts
 from notifier.store.records import IncidentChange
 from notifier.workers.context import Context
 
@@ -31,26 +32,47 @@ log = structlog.get_logger(__name__)
 
 _SECONDS = 5.0
 """How long all members together have to answer."""
+_GRACE = 1.0
+"""How long other members have once one has answered."""
 _DETAIL_SECONDS = 2.0
 _MOST_SILENCES = 20
 """The number of silences whose authors are asked for at a time."""
 _AFTER_FAILURE = 15.0
-"""Seconds for which Alertmanager is not asked again after no member answered: no step waits for it meanwhile."""
-_MOST_KNOWN = 2000
+"""Seconds for which a member that gave no answer is not waited for again."""
+_REUSED_FOR = 2.0
+"""Seconds for which an answer about all alerts serves: a storm is escalated in batches."""
+_MOST_KNOWN = 50_000
+"""The number of alerts whose fingerprints are kept."""
+_NOTICE_INTERVAL = timedelta(hours=1)
+"""The shortest time between two notices that an incident was silenced: inhibitions may flap."""
+_LONGEST_NAME = 30
+_NOT_ASKED = "Alertmanager could not be asked"
 
 
 @dataclass(frozen=True, slots=True)
 class _Alerts:
-    """The fingerprints of the alerts of a webhook, by their keys, and the labels of its group.
+    """The fingerprints of the alerts of a webhook, by their keys, those that fire, and the labels of its group.
 
     There are none if the webhook may lack alerts of the group.
     """
 
     fingerprints: Mapping[str, str]
+    firing: frozenset[str]
     group: Mapping[str, str]
 
 
-_NO_ALERTS = _Alerts({}, {})
+_NO_ALERTS = _Alerts({}, frozenset(), {})
+
+
+def _firing(incident: Incident, known: _Alerts) -> dict[str, str]:
+    """Return the fingerprints of the firing alerts of *incident*, by key; none if not all of them are known.
+
+    Alerts that joined while it was muted are among them.
+    """
+    keys = incident.firing | (known.firing if incident.unmute_at is not None else frozenset())
+    if not keys <= known.fingerprints.keys():
+        return {}
+    return {key: known.fingerprints[key] for key in keys}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,37 +98,50 @@ class AlertStates:
         self._metrics = context.metrics
         self._monotonic = monotonic
         self._known: dict[str, _Alerts] = {}
-        self._answered_at: float | None = None
-        self._ask_from = 0.0
+        self._ask_from: dict[str, float] = {}
+        self._details_from = 0.0
+        self._last: tuple[float, list[api.MemberAnswer]] = (float("-inf"), [])
+        """When the members were last asked about all alerts, and their answers."""
+        self._starts: dict[str, tuple[datetime, datetime]] = {}
+        """By member: when it says that it started, and since when that counts."""
         self.problems: Mapping[str, str] = {}
         """Why members gave no answer when they were last asked, by their URLs."""
         self.is_silent = False
         """Whether no member answered when they were last asked."""
 
     def effects(self, incidents: Sequence[Incident], now: datetime) -> list[Effect]:
-        """Return the effect of Alertmanager's answer on each of *incidents*; a fault here is logged, and has none."""
+        """Return the effect of Alertmanager's answer on each of *incidents*; a fault here is logged, and has none.
+
+        Raises:
+            StoreUnavailable: the webhooks of the incidents cannot be read.
+        """
         settings = self._current.runtime.configuration.alertmanager
+        alerts = [self._alerts_of(incident) for incident in incidents] if settings is not None else []
         if settings is None:
-            return [Effect(Standing.UNKNOWN, Move.NONE, incident) for incident in incidents]
+            self.forget()
+            return [
+                self._effect(incident, Judgement(Standing.UNKNOWN), ({}, {}), now) for incident in incidents
+            ]
         try:
-            judged, answers = self._judge(settings, incidents, now)
-            details = self._details(answers, judged)
+            judged, answers = self._judge(settings, incidents, alerts, now)
+            details = self._details(answers, incidents, judged)
         except Exception:  # whatever an answer holds, the escalation goes on without it
             log.exception("Alertmanager's answer cannot be used")
             self.is_silent = True
-            return [Effect(Standing.UNKNOWN, Move.NONE, incident) for incident in incidents]
+            judged, details = [Judgement(Standing.UNKNOWN)] * len(incidents), ({}, {})
         return [
-            self._effect(settings, incident, judgement, details, now)
+            self._effect(incident, judgement, details, now)
             for incident, judgement in zip(incidents, judged, strict=True)
         ]
 
-    def is_believed(self, incident: Incident) -> bool:
-        """Return whether *incident* counts as silenced although no member answers: they have until a moment ago."""
-        settings = self._current.runtime.configuration.alertmanager
-        if settings is None or self._answered_at is None or not incident.silenced_by:
-            return False
-        silent_for = self._monotonic() - self._answered_at
-        return silent_for < 2 * settings.check_interval.total_seconds()
+    def forget(self) -> None:
+        """Forget why members gave no answer: nothing is asked now."""
+        self.problems, self.is_silent = {}, False
+
+    def keep(self, incidents: Sequence[Incident]) -> None:
+        """Forget the webhooks that are not the last ones of *incidents*."""
+        wanted = {incident.webhook_id for incident in incidents}
+        self._known = {id_: known for id_, known in self._known.items() if id_ in wanted}
 
     def write(self, effects: Sequence[Effect], now: datetime) -> None:
         """Write the changes of *effects*, except those of incidents that others have changed meanwhile.
@@ -130,44 +165,61 @@ class AlertStates:
     # asking
 
     def _judge(
-        self, settings: AlertmanagerConfig, incidents: Sequence[Incident], now: datetime
+        self,
+        settings: AlertmanagerConfig,
+        incidents: Sequence[Incident],
+        alerts: Sequence[_Alerts],
+        now: datetime,
     ) -> tuple[list[Judgement], list[api.MemberAnswer]]:
-        alerts = [self._alerts_of(incident) for incident in incidents]
         groups = {tuple(sorted(known.group.items())): known.group for known in alerts if known.fingerprints}
-        answers = self._ask(settings, list(groups.values())) if groups else []
-        judged = []
-        for incident, known in zip(incidents, alerts, strict=True):
-            found = [known.fingerprints[key] for key in incident.firing if key in known.fingerprints]
-            is_complete = len(found) == len(incident.firing)
-            judged.append(judge(found if is_complete else (), answers, now))
-        return judged, answers
+        answers = self._ask(settings, list(groups.values()), now) if groups else []
+        return [
+            judge(incident, _firing(incident, known), answers, now)
+            for incident, known in zip(incidents, alerts, strict=True)
+        ], answers
 
     def _ask(
-        self, settings: AlertmanagerConfig, groups: Sequence[Mapping[str, str]]
+        self, settings: AlertmanagerConfig, groups: Sequence[Mapping[str, str]], now: datetime
     ) -> list[api.MemberAnswer]:
-        if self._monotonic() < self._ask_from:
+        members, instant = settings.apis, self._monotonic()
+        is_about_all = len(groups) > api.MOST_FILTERS
+        if is_about_all and instant - self._last[0] < _REUSED_FOR:
+            return self._last[1]
+        well = [one for one in members if self._ask_from.get(one.url, 0.0) <= instant]
+        if not well:
             return []
-        answers, problems = api.ask(settings.apis, groups, _SECONDS)
-        problems = {mask_password(url): reason for url, reason in problems.items()}
+        answers, found = api.ask(well, groups, _SECONDS, _GRACE)
         self._metrics.alertmanager_queries.labels("answered").inc(len(answers))
-        self._metrics.alertmanager_queries.labels("failed").inc(len(problems))
+        self._metrics.alertmanager_queries.labels("failed").inc(len(found))
+        self._ask_from |= dict.fromkeys(found, self._monotonic() + _AFTER_FAILURE)
+        asked = {mask_password(one.url) for one in well}
+        problems = {url: why for url, why in self.problems.items() if url not in asked}
+        problems |= {mask_password(url): reason for url, reason in found.items()}
         for url in problems.keys() - self.problems.keys():
             log.warning("Alertmanager cannot be asked", url=url, error=problems[url])
         for url in self.problems.keys() - problems.keys():
             log.info("Alertmanager can be asked again", url=url)
         self.problems, self.is_silent = problems, not answers
-        if answers:
-            self._answered_at = self._monotonic()
-        else:
-            self._ask_from = self._monotonic() + _AFTER_FAILURE
+        answers = [replace(one, started_at=self._started_at(one, now)) for one in answers]
+        if is_about_all and answers:
+            self._last = self._monotonic(), answers
         return answers
+
+    def _started_at(self, answer: api.MemberAnswer, now: datetime) -> datetime:
+        """Return when a member started: if it says another time than before, now at the earliest."""
+        before = self._starts.get(answer.id)
+        if before is None:
+            self._starts[answer.id] = answer.started_at, answer.started_at
+        elif before[0] != answer.started_at:
+            self._starts[answer.id] = answer.started_at, max(answer.started_at, now)
+        return self._starts[answer.id][1]
 
     def _alerts_of(self, incident: Incident) -> _Alerts:
         if incident.webhook_id is None or incident.group_key.startswith(HEARTBEATS):
             return _NO_ALERTS
         known = self._known.get(incident.webhook_id)
         if known is None:
-            if len(self._known) >= _MOST_KNOWN:
+            if sum(len(one.fingerprints) for one in self._known.values()) >= _MOST_KNOWN:
                 self._known.clear()
             known = self._known[incident.webhook_id] = self._read(incident)
         return known
@@ -181,45 +233,62 @@ class AlertStates:
         if webhook is None or webhook.truncated_alerts:
             return _NO_ALERTS
         fingerprints = {alert_key(one): one.fingerprint or fingerprint(one.labels) for one in webhook.alerts}
-        return _Alerts(fingerprints, webhook.group_labels)
+        firing = frozenset(alert_key(one) for one in webhook.alerts if one.status == "firing")
+        return _Alerts(fingerprints, firing, webhook.group_labels)
 
     def _details(
-        self, answers: Sequence[api.MemberAnswer], judged: Iterable[Judgement]
+        self, answers: Sequence[api.MemberAnswer], incidents: Sequence[Incident], judged: Sequence[Judgement]
     ) -> tuple[Mapping[str, api.Silence], Mapping[str, str]]:
         """Return the silences that suppress alerts, by id, and the names of the alerts that do, by fingerprint."""
-        suppressed = [one for one in judged if one.standing is Standing.SUPPRESSED]
-        if not suppressed:
+        both = [
+            (not incident.silence_comment, one)
+            for incident, one in zip(incidents, judged, strict=True)
+            if one.standing is Standing.SUPPRESSED
+        ]
+        if not both or self._monotonic() < self._details_from:
             return {}, {}
-        member = answers[0].member
-        ids = sorted({id_ for one in suppressed for some in one.silences for id_ in some})
-        found = api.silences(member, ids[:_MOST_SILENCES], _DETAIL_SECONDS)
+        suppressed = [one for _, one in sorted(both, key=lambda pair: not pair[0])]  # unknown ones come first
+        ids = dict.fromkeys(id_ for one in suppressed for some in one.silences for id_ in some)
+        member, end = answers[0].member, self._monotonic() + _DETAIL_SECONDS
+        found = api.silences(member, list(ids)[:_MOST_SILENCES], _DETAIL_SECONDS) if ids else {}
+        if ids and not found:  # steps shall not wait for them once more
+            self._details_from = self._monotonic() + _AFTER_FAILURE
         sources = {source for one in suppressed if not one.silences for source in one.inhibited_by}
-        names = api.alert_names(member, sources, _DETAIL_SECONDS) if sources else {}
-        return found, names
+        left = end - self._monotonic()
+        return found, api.alert_names(member, sources, left) if sources and left > 0 else {}
 
     # effects
 
     def _effect(
         self,
-        settings: AlertmanagerConfig,
         incident: Incident,
         judgement: Judgement,
         details: tuple[Mapping[str, api.Silence], Mapping[str, str]],
         now: datetime,
     ) -> Effect:
-        move, after = follow(incident, judgement, now, settings.check_interval)
+        settings = self._current.runtime.configuration.alertmanager
+        interval = settings.check_interval if settings is not None else timedelta()
+        move, after = follow(incident, judgement, now, interval, is_answered=not self.is_silent)
         if judgement.standing is Standing.SUPPRESSED:
             by, comment, until = described(judgement, *details)
             if by or not after.silenced_by:
-                by = by or "somebody"
-                after = replace(after, silenced_by=by, silence_comment=comment, silenced_until=until)
-        change: IncidentChange | None = IncidentChange(after) if after != incident else None
+                after = replace(
+                    after, silenced_by=by or "somebody", silence_comment=comment, silenced_until=until
+                )
+            is_held = after.due_at is not None and after.due_at != incident.due_at
+            if is_held and until is not None and until > now:
+                after = replace(after, due_at=min(after.due_at or until, until))
+        is_resumed = move in (Move.RELEASED, Move.LOST) and after.state is IncidentState.OPEN
+        if is_resumed and not self._store.paged.involved(after.id):
+            after = replace(after, step=0, round=0)  # its pages were withdrawn before anybody got one
+        change = IncidentChange(after) if after != incident else None
         if move is Move.SILENCED:
             change = self._silenced(after, now)
-        elif move is Move.RELEASED:
-            change = self._released(after)
         elif move is Move.RESOLVED:
             change = self._resolved(after, now)
+        elif move in (Move.RELEASED, Move.LOST) and not after.silenced_by:
+            detail = _NOT_ASKED if move is Move.LOST else None
+            change = IncidentChange(after, events=(Event(Reason.UNSILENCED, detail=detail),))
         return Effect(judgement.standing, move, after, change)
 
     def _silenced(self, incident: Incident, now: datetime) -> IncidentChange:
@@ -228,11 +297,16 @@ class AlertStates:
         )
         detail = ": ".join(filter(None, (until, incident.silence_comment)))
         is_open = incident.state is IncidentState.OPEN
+        last = incident.silence_notified_at
+        messages: tuple[NewMessage, ...] = ()
+        if is_open and (last is None or now - last >= _NOTICE_INTERVAL):
+            messages = self._notices(incident, now)
+            incident = replace(incident, silence_notified_at=now)
         return IncidentChange(
             incident,
             events=(Event(Reason.SILENCED, by=incident.silenced_by, detail=detail or None),),
-            messages=self._notices(incident, now) if is_open else (),
-            withdraws_pages=True,
+            messages=messages,
+            withdraws_pages=is_open,
         )
 
     def _notices(self, incident: Incident, now: datetime) -> tuple[NewMessage, ...]:
@@ -247,19 +321,12 @@ class AlertStates:
                 one.language,
                 number=incident.number,
                 title=incident.title,
-                by=incident.silenced_by,
+                by=without_contacts(incident.silenced_by)[:_LONGEST_NAME].strip() or "somebody",
                 time=shown_time(until, one, now) if until is not None else "",
             )
 
-        involved = recipients_of(runtime, self._store.paged.involved(incident.id))
+        involved = recipients_of(runtime, self._store.paged.involved(incident.id, without_waiting=True))
         return incident_notices(runtime, incident, involved, text, now, by=incident.silenced_by)
-
-    def _released(self, incident: Incident) -> IncidentChange:
-        if incident.state is not IncidentState.OPEN:
-            return IncidentChange(incident, events=(Event(Reason.UNSILENCED),))
-        if not self._store.paged.involved(incident.id):  # its pages were withdrawn before anybody got one
-            incident = replace(incident, step=0, round=0)
-        return IncidentChange(incident)
 
     def _resolved(self, incident: Incident, now: datetime) -> IncidentChange:
         runtime = self._current.runtime

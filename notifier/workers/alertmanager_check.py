@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from notifier.incidents.heartbeats import HEARTBEATS
+from notifier.incidents.lifecycle import Incident
 from notifier.incidents.suppression import Move
 from notifier.workers.alert_states import AlertStates
 from notifier.workers.context import Context
@@ -33,19 +34,27 @@ class AlertmanagerCheck(Worker):
         self._escalate = escalate
 
     def work(self) -> float | None:
-        """Ask about all incidents, if it is time."""
-        settings = self._current.runtime.configuration.alertmanager
-        if settings is None or not self._store.incidents.any_open():
+        """Ask about all incidents, if it is time; without Alertmanager, none stays silenced."""
+        settings, now = self._current.runtime.configuration.alertmanager, self._clock()
+        if settings is None:
+            self._follow(self._store.incidents.silenced())
             return None
-        now = self._clock()
+        if not self._store.incidents.any_open():
+            self._states.forget()
+            return None
         if not self._store.timestamps.take_turn(TURN, now, settings.check_interval).result():
             return None
         found = [one for one in self._store.incidents.worst() if not one.group_key.startswith(HEARTBEATS)]
-        for start in range(0, len(found), _BATCH):
-            effects = self._states.effects(found[start : start + _BATCH], now)
+        self._states.keep(found)
+        self._follow(found)
+        return None
+
+    def _follow(self, incidents: Sequence[Incident]) -> None:
+        for start in range(0, len(incidents), _BATCH):
+            now = self._clock()
+            effects = self._states.effects(incidents[start : start + _BATCH], now)
             self._states.write(effects, now)
             if any(effect.change is not None and effect.change.messages for effect in effects):
                 self._send()
-            if any(effect.move is Move.RELEASED for effect in effects):
+            if any(effect.move in (Move.RELEASED, Move.LOST) for effect in effects):
                 self._escalate()
-        return None

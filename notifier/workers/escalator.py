@@ -49,8 +49,8 @@ _FALLBACK_DELAY = timedelta(minutes=5)
 """If the receiver of an incident is no longer configured, those who were paged are paged again, and the first receiver
 this long after them.
 """
-_ASK_AGAIN = timedelta(seconds=15)
-"""When a silenced incident is asked about again that Alertmanager has just given no answer about."""
+_ASK_AGAIN = timedelta(minutes=1)
+"""When a silenced incident is asked about again, of which people are to be notified."""
 _CLOCK_STEP = timedelta(minutes=1)
 """A clock that is set back by less puts steps off by less than anybody minds."""
 _CLOCKS_DIFFER = timedelta(minutes=10)
@@ -98,7 +98,7 @@ class Escalator(Worker):
         ]
         is_all = not unmuting and not due
         decisions: tuple[tuple[list[Incident], _Decide, _Decide], ...] = (
-            (unmuting, self._unmute, last_resort.update_of),
+            (self._not_silenced_updates(unmuting, now), self._unmute, last_resort.update_of),
             (self._not_silenced(due, now), self.change_of, last_resort.step_of),
         )
         for incidents, decide_on, resort in decisions:
@@ -111,19 +111,31 @@ class Escalator(Worker):
                     )
         return None if is_all else 0.0
 
+    def _not_silenced_updates(self, unmuting: Sequence[Incident], now: datetime) -> list[Incident]:
+        """Return the incidents whose people are notified of alerts that joined; not those that are silenced."""
+        going: list[Incident] = []
+        held: list[Effect] = []
+        for effect in self._states.effects(unmuting, now):
+            if effect.standing is Standing.SUPPRESSED:
+                change = effect.change or IncidentChange(effect.after)
+                later = replace(change.incident, unmute_at=now + _ASK_AGAIN)
+                held.append(replace(effect, change=replace(change, incident=later)))
+            else:
+                going.append(effect.after)
+        self._states.write(held, now)
+        return going
+
     def _not_silenced(self, due: Sequence[Incident], now: datetime) -> list[Incident]:
         """Return the incidents whose step is taken now; the others are silenced in Alertmanager, or over."""
         going: list[Incident] = []
         held: list[Effect] = []
         unasked: set[str] = set()
         for incident, effect in zip(due, self._states.effects(due, now), strict=True):
-            is_unknown = effect.standing is Standing.UNKNOWN
-            if is_unknown and self._states.is_believed(incident) and not incident.is_step_requested:
-                later = replace(incident, due_at=now + _ASK_AGAIN)
-                held.append(replace(effect, change=IncidentChange(later)))
-            elif effect.move in (Move.NONE, Move.RELEASED):
-                going.append(unsilenced(effect.after) if is_unknown else effect.after)
-                if is_unknown and self._states.is_silent:
+            is_due = effect.after.due_at is not None and effect.after.due_at <= now
+            if effect.move in (Move.NONE, Move.RELEASED, Move.LOST) and is_due:
+                going.append(effect.after)
+                is_heartbeat = incident.group_key.startswith(HEARTBEATS)
+                if effect.standing is Standing.UNKNOWN and self._states.is_silent and not is_heartbeat:
                     unasked.add(incident.id)
             else:
                 held.append(effect)
@@ -231,14 +243,15 @@ class Escalator(Worker):
         if part is not None and part.muted_by:
             mute, until = described_mute(runtime, part, now), part.muted_until
             look_at = part.look_at(now)
-            return IncidentChange(replace(incident, due_at=look_at, muted_by=mute, muted_until=until))
+            muted = replace(unsilenced(incident), due_at=look_at, muted_by=mute, muted_until=until)
+            return IncidentChange(replace(muted, is_step_requested=False))
         has_lapsed = incident.state is IncidentState.ACKNOWLEDGED
         is_first = incident.steps_taken == 0
         by = incident.acknowledged_by
         current = reopened(incident) if has_lapsed else incident
         is_released = bool(incident.silenced_by) and not incident.is_step_requested
         if is_released:
-            current = unsilenced(current)
+            current = replace(unsilenced(current), released_at=now)
         outcome = runtime.step(receiver, current.step, current.round, now)
         if known is None:  # nothing says whose it is: the first receiver's, unless that has one of this group
             current = self._moved(current, receiver)

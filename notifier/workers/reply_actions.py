@@ -334,9 +334,8 @@ class ReplyActions:
         until = f"{(now + duration).astimezone(person.time_zone):%d/%m/%Y %H:%M}"
         event = Event(Reason.MUTED, by=person.name, via=Via.SMS, detail=f"silence {made} until {until}")
         change = self._actions.acknowledgement(incident, person.name, Via.SMS, person.phone, now)
-        # If its alerts still fire when the silence ends, somebody must hear of it.
-        ends = now + duration
-        after = replace(change.incident, due_at=max(ends, change.incident.due_at or ends))
+        # If its alerts still fire when the silence ends, somebody must be paged.
+        after = replace(change.incident, due_at=now + duration)
         meaning.changes.append(replace(change, incident=after, events=(*change.events, event)))
         meaning.answers.append(notice("muted", person.language, number=incident.number, time=until))
 

@@ -85,10 +85,10 @@ CREATE TABLE incidents (
 	acknowledged_via TEXT, 
 	acknowledged_at BIGINT, 
 	resolved_at BIGINT, 
-	version INTEGER NOT NULL, silenced_by TEXT DEFAULT '' NOT NULL, silence_comment TEXT DEFAULT '' NOT NULL, silenced_until BIGINT, is_listed BOOLEAN DEFAULT 0 NOT NULL, gone_since BIGINT, is_step_requested BOOLEAN DEFAULT 0 NOT NULL, 
+	version INTEGER NOT NULL, silenced_by TEXT DEFAULT '' NOT NULL, silence_comment TEXT DEFAULT '' NOT NULL, silenced_until BIGINT, silence_seen_at BIGINT, silence_notified_at BIGINT, released_at BIGINT, listed TEXT DEFAULT '' NOT NULL, listed_by TEXT DEFAULT '' NOT NULL, listed_at BIGINT, gone_since BIGINT, is_step_requested BOOLEAN DEFAULT 0 NOT NULL, 
 	PRIMARY KEY (id)
 );
-INSERT INTO "incidents" VALUES('01m8n3a18eaxk5q8066p',1,'ops','a','open','InstanceDown db-1','{}','e734ff43ebe30f98','e734ff43ebe30f98','01m8n3a17xtq2hcxmbpc',1796004447502127,1795349610000000,'critical','',NULL,1,0,1,NULL,NULL,NULL,NULL,NULL,NULL,0,'','',NULL,0,NULL,0);
+INSERT INTO "incidents" VALUES('01m8n3a18eaxk5q8066p',1,'ops','a','open','InstanceDown db-1','{}','e734ff43ebe30f98','e734ff43ebe30f98','01m8n3a17xtq2hcxmbpc',1796004447502127,1795349610000000,'critical','',NULL,1,0,1,NULL,NULL,NULL,NULL,NULL,NULL,0,'','',NULL,NULL,NULL,NULL,'','',NULL,NULL,0);
 CREATE TABLE jobs (
 	tag TEXT NOT NULL, 
 	state TEXT NOT NULL, 

@@ -28,11 +28,36 @@ SILENCED = AlertStatus(("s1",))
 INHIBITED = AlertStatus((), ("source",))
 
 
-def answer(age: timedelta = timedelta(hours=1), **alerts: AlertStatus) -> MemberAnswer:
-    return MemberAnswer(AlertmanagerApi("http://am", 1.0), NOW - age, alerts)
+AM = AlertmanagerApi("http://am", 1.0)
+LISTED_AT = NOW - timedelta(minutes=10)
+OPEN = Incident(
+    id="1",
+    number=7,
+    receiver="ops",
+    group_key="g",
+    state=IncidentState.OPEN,
+    title="t",
+    labels={},
+    alerts=frozenset("ab"),
+    firing=frozenset("ab"),
+    webhook_id=None,
+    opened_at=NOW,
+    step=1,
+    steps_taken=1,
+    due_at=NOW + 10 * MINUTE,
+    listed=frozenset("ab"),
+    listed_by=frozenset({AM.id}),
+    listed_at=LISTED_AT,
+)
+KEYS = {"a": "a", "b": "b"}
 
 
-YOUNG = KNOWS_ALL_AFTER - timedelta(seconds=1)
+def answer(age: timedelta = timedelta(days=1), url: str = "http://am", **alerts: AlertStatus) -> MemberAnswer:
+    return MemberAnswer(AlertmanagerApi(url, 1.0), NOW - age, alerts)
+
+
+YOUNG = timedelta(minutes=9)  # it was started after it had listed the alerts
+OTHER = "http://other"
 
 
 @pytest.mark.parametrize(
@@ -49,74 +74,100 @@ YOUNG = KNOWS_ALL_AFTER - timedelta(seconds=1)
         ([answer()], Standing.GONE),
         ([answer(other=ACTIVE)], Standing.GONE),
         ([answer(YOUNG)], Standing.UNKNOWN),
+        ([answer(KNOWS_ALL_AFTER)], Standing.GONE),
         ([answer(YOUNG), answer()], Standing.GONE),
         ([answer(YOUNG, a=ACTIVE), answer()], Standing.FIRING),
+        ([answer(url=OTHER)], Standing.UNKNOWN),  # of another cluster, perhaps
+        ([answer(url=OTHER), answer()], Standing.GONE),
         ([answer(a=SILENCED, b=SILENCED), answer(a=ACTIVE, b=SILENCED)], Standing.FIRING),
-        ([answer(a=SILENCED, b=SILENCED), answer()], Standing.SUPPRESSED),
-        ([answer(a=SILENCED), answer(b=INHIBITED)], Standing.SUPPRESSED),
+        ([answer(a=SILENCED, b=SILENCED), answer(url=OTHER)], Standing.SUPPRESSED),
+        ([answer(a=SILENCED), answer(url=OTHER, b=INHIBITED)], Standing.SUPPRESSED),
     ],
 )
 def test_the_state_of_alerts_by_the_answers_of_members(answers: Any, expected: Any) -> None:
-    judgement = judge(("a", "b"), answers, NOW)
+    judgement = judge(OPEN, KEYS, answers, NOW)
     assert judgement.standing is expected
-    assert judgement.is_listed is any({"a", "b"} & one.alerts.keys() for one in answers)
+    assert judgement.listed == {key for one in answers for key in KEYS if key in one.alerts}
+    assert judgement.listed_by.keys() == {one.id for one in answers if {"a", "b"} & one.alerts.keys()}
+
+
+@pytest.mark.parametrize(
+    ("alerts", "expected"),
+    [({}, Standing.UNKNOWN), ({"a": SILENCED}, Standing.UNKNOWN), ({"b": ACTIVE}, Standing.FIRING)],
+)
+def test_an_alert_that_was_never_listed_may_be_of_another_sender(alerts: Any, expected: Any) -> None:
+    assert judge(replace(OPEN, listed=frozenset("a")), KEYS, [answer(**alerts)], NOW).standing is expected
 
 
 def test_without_fingerprints_nothing_is_known() -> None:
-    assert judge((), [answer(a=ACTIVE)], NOW) == Judgement(Standing.UNKNOWN)
+    assert judge(OPEN, {}, [answer(a=ACTIVE)], NOW) == Judgement(Standing.UNKNOWN)
 
 
-OPEN = Incident(
-    id="1",
-    number=7,
-    receiver="ops",
-    group_key="g",
-    state=IncidentState.OPEN,
-    title="t",
-    labels={},
-    alerts=frozenset("a"),
-    webhook_id=None,
-    opened_at=NOW,
-    step=1,
-    steps_taken=1,
-    due_at=NOW + 10 * MINUTE,
-    is_listed=True,
-)
 DUE = replace(OPEN, due_at=NOW)
-QUIET = replace(OPEN, silenced_by="alice", silenced_until=NOW + 60 * MINUTE)
+QUIET = replace(OPEN, silenced_by="alice", silence_seen_at=NOW - MINUTE)
 TAKEN = replace(OPEN, state=IncidentState.ACKNOWLEDGED, acknowledged_by="bob")
-
-
-def learnt(standing: Standing) -> Judgement:
-    return Judgement(standing, is_listed=standing in (Standing.FIRING, Standing.SUPPRESSED))
+LATE = NOW + 3 * MINUTE
+HOUR = 60 * MINUTE
+OVER = {"silenced_by": "", "silence_seen_at": None}
 
 
 @pytest.mark.parametrize(
     ("incident", "standing", "expected", "changes"),
     [
         (OPEN, Standing.FIRING, Move.NONE, {}),
-        (replace(OPEN, is_listed=False), Standing.FIRING, Move.NONE, {"is_listed": True}),
         (replace(OPEN, gone_since=NOW), Standing.FIRING, Move.NONE, {"gone_since": None}),
         (OPEN, Standing.UNKNOWN, Move.NONE, {}),
         (DUE, Standing.UNKNOWN, Move.NONE, {}),
-        (OPEN, Standing.SUPPRESSED, Move.SILENCED, {}),
-        (DUE, Standing.SUPPRESSED, Move.SILENCED, {"due_at": NOW + MINUTE}),
-        (TAKEN, Standing.SUPPRESSED, Move.SILENCED, {}),
-        (replace(TAKEN, due_at=NOW), Standing.SUPPRESSED, Move.SILENCED, {"due_at": NOW + MINUTE}),
-        (replace(DUE, is_step_requested=True), Standing.SUPPRESSED, Move.SILENCED, {}),
-        (QUIET, Standing.SUPPRESSED, Move.NONE, {}),
-        (replace(QUIET, due_at=NOW), Standing.SUPPRESSED, Move.HELD, {"due_at": NOW + MINUTE}),
-        (replace(QUIET, due_at=NOW, is_step_requested=True), Standing.SUPPRESSED, Move.NONE, {}),
+        (QUIET, Standing.UNKNOWN, Move.LOST, OVER),
+        (replace(QUIET, due_at=NOW + 2 * MINUTE), Standing.UNKNOWN, Move.LOST, OVER | {"due_at": NOW}),
+        (replace(QUIET, due_at=None, step=2), Standing.UNKNOWN, Move.LOST, OVER | {"due_at": NOW, "step": 1}),
+        (replace(QUIET, state=IncidentState.ACKNOWLEDGED), Standing.UNKNOWN, Move.LOST, OVER),
+        (OPEN, Standing.SUPPRESSED, Move.SILENCED, {"silence_seen_at": NOW}),
+        (DUE, Standing.SUPPRESSED, Move.SILENCED, {"silence_seen_at": NOW, "due_at": LATE}),
+        (TAKEN, Standing.SUPPRESSED, Move.SILENCED, {"silence_seen_at": NOW}),
+        (
+            replace(TAKEN, due_at=NOW),
+            Standing.SUPPRESSED,
+            Move.SILENCED,
+            {"silence_seen_at": NOW, "due_at": LATE},
+        ),
+        (replace(DUE, is_step_requested=True), Standing.SUPPRESSED, Move.SILENCED, {"silence_seen_at": NOW}),
+        (QUIET, Standing.SUPPRESSED, Move.NONE, {"silence_seen_at": NOW}),
+        (
+            replace(QUIET, due_at=NOW + MINUTE),
+            Standing.SUPPRESSED,
+            Move.NONE,
+            {"silence_seen_at": NOW, "due_at": LATE},
+        ),
+        (
+            replace(QUIET, due_at=NOW),
+            Standing.SUPPRESSED,
+            Move.HELD,
+            {"silence_seen_at": NOW, "due_at": LATE},
+        ),
+        (
+            replace(QUIET, due_at=NOW, silenced_until=NOW + MINUTE),
+            Standing.SUPPRESSED,
+            Move.HELD,
+            {"silence_seen_at": NOW, "due_at": NOW + MINUTE},
+        ),
+        (
+            replace(QUIET, due_at=NOW, is_step_requested=True),
+            Standing.SUPPRESSED,
+            Move.NONE,
+            {"silence_seen_at": NOW},
+        ),
         (QUIET, Standing.FIRING, Move.RELEASED, {"due_at": NOW}),
         (replace(QUIET, due_at=None, step=2), Standing.FIRING, Move.RELEASED, {"due_at": NOW, "step": 1}),
+        (replace(QUIET, is_step_requested=True), Standing.FIRING, Move.RELEASED, OVER),
+        (replace(QUIET, released_at=NOW - HOUR), Standing.FIRING, Move.RELEASED, {"due_at": NOW}),
         (
-            replace(TAKEN, silenced_by="alice"),
+            replace(QUIET, released_at=NOW - 4 * MINUTE),  # an inhibition flaps
             Standing.FIRING,
             Move.RELEASED,
-            {"silenced_by": "", "silenced_until": None},
+            OVER | {"due_at": NOW + 6 * MINUTE},
         ),
-        (replace(OPEN, is_listed=False), Standing.GONE, Move.NONE, {}),
-        (replace(DUE, is_listed=False), Standing.GONE, Move.NONE, {}),
+        (replace(TAKEN, silenced_by="alice"), Standing.FIRING, Move.RELEASED, OVER),
         (OPEN, Standing.GONE, Move.NONE, {"gone_since": NOW}),
         (DUE, Standing.GONE, Move.HELD, {"gone_since": NOW, "due_at": NOW + MINUTE}),
         (
@@ -126,13 +177,33 @@ def learnt(standing: Standing) -> Judgement:
             {"due_at": NOW + GONE_FOR / 2},
         ),
         (replace(OPEN, gone_since=NOW - GONE_FOR), Standing.GONE, Move.RESOLVED, {}),
+        (replace(OPEN, gone_since=NOW + HOUR), Standing.GONE, Move.NONE, {"gone_since": NOW}),
         (replace(TAKEN, gone_since=NOW - GONE_FOR), Standing.GONE, Move.RESOLVED, {}),
     ],
 )
 def test_the_effect_on_an_incident(incident: Any, standing: Any, expected: Any, changes: Any) -> None:
-    move, after = follow(incident, learnt(standing), NOW, MINUTE)
+    move, after = follow(incident, Judgement(standing), NOW, MINUTE)
     assert move is expected
     assert after == replace(incident, **changes)
+
+
+@pytest.mark.parametrize(
+    ("seen", "until", "expected"),
+    [(MINUTE, None, True), (2 * MINUTE, None, False), (MINUTE, NOW, False), (MINUTE, NOW + MINUTE, True)],
+)
+def test_without_an_answer_a_silence_is_believed_for_a_moment(seen: Any, until: Any, expected: Any) -> None:
+    incident = replace(QUIET, due_at=NOW, silence_seen_at=NOW - seen, silenced_until=until)
+    move, after = follow(incident, Judgement(Standing.UNKNOWN), NOW, MINUTE, is_answered=False)
+    assert (move is Move.HELD) is expected
+    assert (after.silenced_by == "alice") is expected
+
+
+def test_the_time_of_the_list_moves_with_members_that_started_later() -> None:
+    listing = Judgement(Standing.FIRING, listed=frozenset("a"), listed_by={"old": NOW - HOUR})
+    _, after = follow(OPEN, listing, NOW, MINUTE)
+    assert (after.listed_at, set(after.listed_by)) == (LISTED_AT, {AM.id, "old"})
+    _, after = follow(OPEN, replace(listing, listed_by={"new": NOW - MINUTE}), NOW, MINUTE)
+    assert after.listed_at == NOW
 
 
 def silence(by: str, comment: str, hours: int) -> Silence:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -16,7 +17,8 @@ from tests.support.alertmanager import Member, members
 from tests.support.clock import Hand
 from tests.support.files import Files
 from tests.support.pager import Pager
-from tests.support.team import firing, later, team, the_incident, told
+from tests.support.team import firing, later, over, team, the_incident, told
+from tests.support.webhooks import webhook
 
 STEPS = ("5m", ["bob"]), ("10m", ["carol"])
 
@@ -78,7 +80,7 @@ def test_a_silence_is_seen_before_a_step_without_waiting_for_the_regular_check(
     make: Callable[..., Pager], emulator: Emulator, pair: list[Member]
 ) -> None:
     changes = team(*STEPS)
-    pager = make(alertmanager={"urls": [one.url for one in pair], "check_interval": "1h"}, **changes)
+    pager = make(alertmanager={"urls": [one.url for one in pair], "check_interval": "10m"}, **changes)
     for one in pair:
         one.fire(*firing("A")["alerts"])
     pager.post(firing("A"))
@@ -260,7 +262,7 @@ def test_a_member_that_does_not_answer_delays_a_step_by_seconds_once(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as deaf:  # it takes connections and is silent
         urls = [f"http://127.0.0.1:{deaf.getsockname()[1]}", "http://127.0.0.1:1"]
-        pager = make(alertmanager={"urls": urls, "check_interval": "1h"}, **team(*STEPS))
+        pager = make(alertmanager={"urls": urls, "check_interval": "10m"}, **team(*STEPS))
         pager.post(firing("A"))
         pager.turn()
         pager.run(310, step=10)
@@ -375,7 +377,7 @@ def test_one_call_serves_many_incidents(make: Callable[..., Pager], pair: list[M
     before = pair[0].asked()
     pager.turn()
     assert pair[0].asked() == before + 1
-    assert all(one.is_listed for one in pager.store.incidents.page(50))
+    assert all(one.listed for one in pager.store.incidents.page(50))
 
 
 def test_few_incidents_are_asked_about_by_the_labels_of_their_groups(
@@ -436,3 +438,262 @@ def test_without_the_section_nothing_is_asked(make: Callable[..., Pager], emulat
     pager.run(320, step=20)
     assert heads(emulator) == [("alice", "FIRING"), ("bob", "ESCALATED")]
     assert events(pager)[-1] == ("escalated", None, "bob")
+
+
+LUNCH: dict[str, Any] = {
+    "time_intervals": [
+        {"name": "lunch", "time_intervals": [{"times": [{"start_time": "12:30", "end_time": "14:00"}]}]}
+    ],
+    "route": {"receiver": "ops", "routes": [{"receiver": "ops", "mute_time_intervals": ["lunch"]}]},
+}
+
+
+def in_lunch(make: Callable[..., Pager], pair: list[Member]) -> Pager:
+    """Return a pager whose incident A is muted from 12:30 to 14:00; it is 12:31."""
+    pager = make(alertmanager={"urls": [one.url for one in pair]}, **team(("5m", ["bob"])), **LUNCH)
+    for one in pair:
+        one.fire(*firing("A")["alerts"])
+    pager.post(firing("A"))
+    pager.run(660, step=20)
+    return pager
+
+
+@pytest.mark.parametrize("is_taken", [False, True])
+def test_an_alert_that_joined_during_a_mute_keeps_its_incident_when_the_first_is_gone(
+    make: Callable[..., Pager], emulator: Emulator, pair: list[Member], is_taken: bool
+) -> None:
+    pager = in_lunch(make, pair)
+    if is_taken:
+        pager.actions.acknowledge(the_incident(pager).id, "alice", Via.API)
+    for one in pair:
+        one.end()
+        one.fire(*firing("B")["alerts"])
+    pager.post(webhook(*over("A")["alerts"], *firing("B")["alerts"]))
+    pager.run(6000, step=60)
+    assert any(" B db-1" in text for _, text in told(emulator))
+
+
+def test_alerts_that_joined_during_a_mute_and_are_silenced_when_it_ends_are_not_notified(
+    make: Callable[..., Pager], emulator: Emulator, pair: list[Member]
+) -> None:
+    pager = in_lunch(make, pair)
+    for one in pair:
+        one.fire(*firing("B")["alerts"])
+    pager.post(firing("A", "B"))
+    pager.turn()
+    for one in pair:
+        one.silence(hours=9)
+    before = len(told(emulator))
+    pager.run(6000, step=60)
+    assert [text for _, text in told(emulator)[before:] if text.startswith("UPDATE")] == []
+    for one in pair:
+        one.release()
+    pager.run(300, step=20)
+    assert any(text.startswith("UPDATE") for _, text in told(emulator)[before:])
+
+
+def test_a_silence_that_ends_during_a_mute_is_shown_as_the_mute(
+    make: Callable[..., Pager], emulator: Emulator, pair: list[Member]
+) -> None:
+    pager = make(alertmanager={"urls": [one.url for one in pair]}, **team(("5m", ["bob"])), **LUNCH)
+    for one in pair:
+        one.fire(*firing("A")["alerts"])
+    pager.post(firing("A"))
+    pager.turn()
+    for one in pair:
+        one.silence(hours=0.5)
+    pager.run(1500, step=60)
+    for one in pair:
+        one.release()
+    pager.run(600, step=60)
+    version = the_incident(pager).version
+    pager.run(600, step=60)
+    incident = the_incident(pager)
+    assert (incident.shown_state, incident.muted_by) == ("open", "during lunch")
+    assert incident.version == version
+
+
+def test_an_incident_that_cannot_be_judged_any_more_is_not_silenced_for_ever(
+    make: Callable[..., Pager], emulator: Emulator, pair: list[Member]
+) -> None:
+    """Alertmanager answers all the time, but the last webhook does not name all alerts."""
+    pager = asking(make, pair)
+    for one in pair:
+        one.silence()
+    pager.run(120, step=20)
+    for one in pair:
+        one.release()
+        one.fire(*firing("C")["alerts"])
+    pager.post(firing("C", key="other"))
+    pager.post(firing("A", "B", truncatedAlerts=3))
+    before = len(told(emulator))
+    pager.run(600, step=20)
+    assert ("bob", "ESCALATED") in heads(emulator, after=before)
+
+
+@pytest.mark.parametrize("loss", ["down", "reload"])
+def test_a_page_that_a_silence_withdrew_is_sent_when_alertmanager_is_lost(
+    make: Callable[..., Pager], emulator: Emulator, pair: list[Member], loss: str
+) -> None:
+    emulator.faults.add(Fault(kind=FaultKind.ERROR, status=503, times=None))
+    pager = make(alertmanager={"urls": [one.url for one in pair]}, **team())
+    for one in pair:
+        one.fire(*firing("A")["alerts"])
+    pager.post(firing("A"))
+    pager.turn()
+    for one in pair:
+        one.silence(by="dave", hours=0.1)
+    pager.run(120, step=20)
+    emulator.faults.clear()
+    if loss == "reload":
+        pager.reload(**team())
+    for one in pair:
+        one.answer = lambda _: (503, b"")
+    pager.run(900, step=30)
+    assert [who for who, _ in told(emulator)] == ["alice"]
+    assert the_incident(pager).silenced_by == ""
+
+
+def test_another_cluster_after_a_reload_resolves_nothing(
+    make: Callable[..., Pager], emulator: Emulator, pair: list[Member]
+) -> None:
+    pager = make(alertmanager={"url": pair[0].url}, **team(("5h", ["bob"])))
+    pair[0].fire(*firing("A")["alerts"])
+    pager.post(firing("A"))
+    pager.run(120, step=20)
+    pager.reload(**{**pager.changes, "alertmanager": {"url": pair[1].url}})
+    pager.run(7200, step=60)
+    assert the_incident(pager).shown_state == "open"
+
+
+def test_a_member_whose_clock_was_wrong_when_it_started_resolves_nothing(
+    make: Callable[..., Pager], pair: list[Member]
+) -> None:
+    pager = asking(make, pair, ("9h", ["bob"]))
+    pager.run(120, step=20)
+    for one in pair:
+        one.started_at -= timedelta(days=300)
+        one.end()
+    pager.run(600, step=20)
+    assert the_incident(pager).shown_state == "open"
+
+
+@pytest.mark.parametrize("first", ["silenced", "gone"])
+def test_an_alert_of_another_sender_in_the_same_group_keeps_its_incident_open(
+    make: Callable[..., Pager], emulator: Emulator, pair: list[Member], first: str
+) -> None:
+    pager = make(alertmanager={"urls": [one.url for one in pair]}, **team(*STEPS))
+    for one in pair:
+        one.fire(*firing("A")["alerts"])
+    pager.post(firing("A", "of-a-script"))
+    pager.run(120, step=20)
+    for one in pair:
+        one.silence() if first == "silenced" else one.end()
+    pager.run(240, step=20)
+    assert the_incident(pager).shown_state == "open"
+    assert ("bob", "ESCALATED") in heads(emulator)
+
+
+def test_a_restart_of_notifier_wakes_nobody_while_alertmanager_restarts_as_well(
+    make: Callable[..., Pager], emulator: Emulator, pair: list[Member]
+) -> None:
+    pager = asking(make, pair)
+    for one in pair:
+        one.silence(by="dave")
+    pager.run(400, step=20)
+    for one in pair:
+        one.answer = lambda _: (503, b"")
+    pager.restart()
+    before = len(told(emulator))
+    pager.run(40, step=10)
+    assert told(emulator)[before:] == []
+
+
+def test_next_as_the_silence_ends_pages_one_step(
+    make: Callable[..., Pager], emulator: Emulator, pair: list[Member]
+) -> None:
+    pager = asking(make, pair)
+    for one in pair:
+        one.silence()
+    pager.run(110, step=10)
+    for one in pair:
+        one.release()
+    pager.actions.escalate(the_incident(pager).id, "alice", Via.WEB)
+    pager.run(130, step=10)
+    assert heads(emulator, after=1) == [("bob", "ESCALATED")]
+
+
+def test_a_step_that_was_asked_for_is_forgotten_with_an_acknowledgement(
+    make: Callable[..., Pager], emulator: Emulator, pair: list[Member]
+) -> None:
+    pager = asking(make, pair, reopen_after="30m")
+    pager.actions.escalate(the_incident(pager).id, "alice", Via.SMS)
+    pager.actions.acknowledge(the_incident(pager).id, "alice", Via.SMS)
+    for one in pair:
+        one.silence(hours=5)
+    pager.run(3600, step=60)
+    assert "REOPENED" not in [head for _, head in heads(emulator)]
+
+
+def test_an_update_of_an_acknowledged_incident_is_sent_though_it_is_silenced(
+    make: Callable[..., Pager], emulator: Emulator, pair: list[Member]
+) -> None:
+    pager = asking(make, pair)
+    pager.actions.acknowledge(the_incident(pager).id, "alice", Via.API)
+    emulator.faults.add(Fault(kind=FaultKind.ERROR, status=503, times=None))
+    for one in pair:
+        one.fire(*firing("B")["alerts"])
+    pager.post(firing("A", "B"))
+    pager.turn()
+    for one in pair:
+        one.silence()
+    pager.run(180, step=20)
+    emulator.faults.clear()
+    pager.run(180, step=20)
+    assert any("B" in text for _, text in told(emulator)[1:])
+
+
+def test_an_inhibition_that_flaps_costs_few_messages(
+    make: Callable[..., Pager], emulator: Emulator, pair: list[Member]
+) -> None:
+    pager = asking(make, pair)
+    for _ in range(30):
+        for one in pair:
+            one.inhibit("NodeDown")
+        pager.run(80, step=20)
+        for one in pair:
+            one.release()
+        pager.run(80, step=20)
+    assert len(told(emulator)) <= 14
+
+
+def test_a_member_that_hangs_delays_a_storm_once(
+    make: Callable[..., Pager], emulator: Emulator, pair: list[Member]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        urls = [f"http://127.0.0.1:{deaf.getsockname()[1]}", pair[0].url]
+        pager = make(alertmanager={"urls": urls}, limits={"per_contact": None}, **team(*STEPS))
+        names = [f"A{number}" for number in range(48)]
+        for name in names:
+            pair[0].fire(*firing(name)["alerts"])
+        pager.post_all([firing(name, key=name, groupLabels={"alertname": name}) for name in names])
+        pager.turn(8)
+        pager.hand.move(minutes=6)
+        before = pair[0].asked()
+        while pager.escalator.work() is not None:
+            pass
+        assert pair[0].asked() - before <= 2
+        assert len([one for one in pager.store.incidents.page(99) if one.step == 2]) == 48
+
+
+def test_what_hinders_asking_is_forgotten_when_nothing_is_open(
+    make: Callable[..., Pager], pair: list[Member]
+) -> None:
+    pager = asking(make, pair)
+    for one in pair:
+        one.answer = lambda _: (503, b"")
+    pager.run(120, step=20)
+    assert pager.workers.alert_states.is_silent
+    later(pager, over("A"), seconds=5)
+    pager.turn()
+    assert not pager.workers.alert_states.is_silent

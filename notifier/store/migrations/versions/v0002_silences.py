@@ -13,7 +13,12 @@ def upgrade() -> None:
         sa.Column("silenced_by", sa.Text, nullable=False, server_default=""),
         sa.Column("silence_comment", sa.Text, nullable=False, server_default=""),
         sa.Column("silenced_until", sa.BigInteger),
-        sa.Column("is_listed", sa.Boolean, nullable=False, server_default=sa.false()),
+        sa.Column("silence_seen_at", sa.BigInteger),
+        sa.Column("silence_notified_at", sa.BigInteger),
+        sa.Column("released_at", sa.BigInteger),
+        sa.Column("listed", sa.Text, nullable=False, server_default=""),
+        sa.Column("listed_by", sa.Text, nullable=False, server_default=""),
+        sa.Column("listed_at", sa.BigInteger),
         sa.Column("gone_since", sa.BigInteger),
         sa.Column("is_step_requested", sa.Boolean, nullable=False, server_default=sa.false()),
     ):
