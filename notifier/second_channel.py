@@ -23,7 +23,7 @@ def problem(url: str) -> str | None:
     """Return why *url* cannot be used, without showing it; None if it can. Nothing is sent."""
     if importlib.util.find_spec("apprise") is None:
         return _MISSING
-    if _plugin(url) is None:
+    if _instance(url) is None:
         scheme = url.partition("://")[0][:20]
         return (
             f'is no URL that apprise reads (it begins with "{scheme}"); see https://appriseit.com/services/'
@@ -31,9 +31,10 @@ def problem(url: str) -> str | None:
     return None
 
 
+@cache
 def service(url: str) -> str:
     """Return the name of the service of *url*, as apprise names it (``E-Mail``, ``ntfy``)."""
-    plugin = _plugin(url)
+    plugin = _instance(url)
     return str(plugin.service_name) if plugin is not None else "unknown"
 
 
@@ -43,7 +44,7 @@ def send(url: str, title: str, text: str, seconds: float) -> None:
     Raises:
         SendingFailed: it was not sent, or it is unknown whether it was.
     """
-    plugin = _plugin(url)
+    plugin = _instance(url)  # of its own: one that is used again waits between two messages, some for 5.5 s
     if plugin is None:
         raise SendingFailed("the URL cannot be used")
     done: list[bool | Exception] = []
@@ -86,8 +87,7 @@ class _Reasons(logging.Handler):
             self.text = record.getMessage()
 
 
-@cache
-def _plugin(url: str) -> Any:
+def _instance(url: str) -> Any:
     import apprise
 
     return apprise.Apprise.instantiate(url, suppress_exceptions=True)

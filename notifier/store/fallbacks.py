@@ -144,14 +144,23 @@ class FallbackStore:
 
         return self._database.submit(operation)
 
-    def take(self, now: datetime, lease: timedelta, limit: int) -> Future[list[DueFallback]]:
-        """Return fallbacks that are due, each an attempt more, and due again after *lease* unless they are finished."""
+    def take(
+        self, now: datetime, lease: timedelta, limit: int, without: Collection[str] = ()
+    ) -> Future[list[DueFallback]]:
+        """Return fallbacks that are due, each an attempt more, and due again after *lease* unless they are finished.
+
+        Those for the targets *without* are left out.
+        """
 
         def operation(connection: Connection) -> list[DueFallback]:
             ids = (
                 connection.execute(
                     select(fallbacks.c.id)
-                    .where(fallbacks.c.state == FallbackState.WAITING, fallbacks.c.due_at <= now)
+                    .where(
+                        fallbacks.c.state == FallbackState.WAITING,
+                        fallbacks.c.due_at <= now,
+                        fallbacks.c.target.not_in(list(without)),
+                    )
                     .order_by(fallbacks.c.due_at)
                     .limit(limit)
                     .with_for_update(skip_locked=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
 from hashlib import blake2b
@@ -19,7 +20,9 @@ from notifier.workers.worker import Worker
 log = structlog.get_logger(__name__)
 
 _BATCH = 200
-_MOST_AT_ONCE = 8
+_MOST_AT_ONCE = 32
+_MOST_OF_ONE = 8
+"""The number of messages that are sent to one URL at the same time: one that hangs delays no other."""
 _SECONDS = 20.0
 """How long a service has for one message."""
 _LEASE = timedelta(minutes=1)
@@ -47,7 +50,8 @@ class FallbackSender(Worker):
         self._is_paused = is_paused
         self._call = send
         self._lock = threading.Lock()
-        self._busy = 0
+        self._busy: Counter[str] = Counter()
+        """How many messages are being sent, by target."""
         self.problems: dict[str, str] = {}
         """Why the last message by a service was not sent, by the name of the service."""
 
@@ -69,16 +73,18 @@ class FallbackSender(Worker):
         ):  # also of a job whose answer was lost, once it is back in the queue
             self._store.fallbacks.withdraw_sms(now)
         with self._lock:
-            free = _MOST_AT_ONCE - self._busy
-        due = self._store.fallbacks.take(now, _LEASE, free).result() if free else []
+            free = _MOST_AT_ONCE - self._busy.total()
+            full = [target for target, count in self._busy.items() if count >= _MOST_OF_ONE]
+        limit = min(free, _MOST_OF_ONE)
+        due = self._store.fallbacks.take(now, _LEASE, limit, without=full).result() if limit else []
         for one in due:
             self._start(one)
-        return 0.0 if len(found) == _BATCH else None
+        return 0.0 if len(found) == _BATCH or (due and len(due) == limit) else None
 
     @property
     def is_busy(self) -> bool:
         """Whether a message is being sent."""
-        return self._busy > 0
+        return self._busy.total() > 0
 
     def _urls(self, contact: str) -> dict[str, str]:
         """Return the URLs of a contact by their digests."""
@@ -99,7 +105,7 @@ class FallbackSender(Worker):
             self._store.fallbacks.withdraw(due.id, self._clock()).result()
             return
         with self._lock:
-            self._busy += 1
+            self._busy[due.target] += 1
         threading.Thread(target=self._send, args=(due, url), name="fallback-sending", daemon=True).start()
 
     def _send(self, due: DueFallback, url: str) -> None:
@@ -119,7 +125,7 @@ class FallbackSender(Worker):
             log.exception("fallback failed unexpectedly", message=due.message.id, service=due.service)
         finally:
             with self._lock:
-                self._busy -= 1
+                self._busy[due.target] -= 1
             self.wake()
 
     def _write(self, due: DueFallback, error: str | None) -> None:

@@ -22,11 +22,12 @@ from sqlalchemy import URL
 
 from notifier.emulator import Emulation, Emulator, Fault, FaultKind
 from notifier.failpoints import VARIABLE
-from tests.support.files import Files, account
+from tests.support.channels import mail_server, receiver
+from tests.support.files import ALICE, Files, account
 from tests.support.nursery import Nursery
 from tests.support.postgres import open_directory
 from tests.support.proxy import Proxy
-from tests.support.stage import IS_FULL, Outcome, Stage, ask, new_emulator, until
+from tests.support.stage import HOST, IS_FULL, Outcome, Stage, ask, new_emulator, until
 
 pytestmark = [pytest.mark.xdist_group("faults"), pytest.mark.timeout(280)]
 
@@ -177,6 +178,48 @@ def played(
 @pytest.mark.parametrize("line", LINES)
 def test_a_fault_loses_and_doubles_nothing(played: Any, line: Any, request: Any) -> None:
     told(played[line].result(270), request)
+
+
+AFTER = 2
+"""Seconds until a page goes through the second channel."""
+
+
+@pytest.mark.parametrize("what", ["is down", "is out of credit", "refuses"])
+def test_while_ovhcloud_fails_each_page_arrives_by_the_second_channel(
+    tmp_path: Path, nursery: Nursery, blank: Path, request: Any, what: str
+) -> None:
+    """By HTTP and by mail, within ten seconds more than it has to wait; and by SMS once OVHcloud is back."""
+    shutil.copy(blank, tmp_path / "notifier.db")
+    with new_emulator().running() as emulator, receiver() as hook, mail_server() as (mailbox, mail):
+        changes = {
+            "contacts": [{"name": "alice", "phone": ALICE, "fallback": [hook.url, mail]}],
+            "fallback": {"after": f"{AFTER}s"},
+        }
+        stage = Stage(tmp_path, nursery, emulator, changes=changes)
+        stage.start()
+        if what == "is out of credit":
+            emulator.emulation.credits = 0.0
+        else:
+            codes = (
+                {} if what == "is down" else {"error_class": "Client::Forbidden", "error_code": "INVALID_KEY"}
+            )
+            status = 503 if what == "is down" else 403
+            emulator.faults.add(Fault(kind=FaultKind.ERROR, status=status, times=None, **codes))
+        stage.load.begin()
+        time.sleep(5.0 if IS_FULL else 0.5)
+        stage.load.finish()
+        posted = set(stage.load.posted)
+
+        def arrived() -> bool:
+            by_http = {match[0] for _, text in list(hook.got) if (match := HOST.search(text))}
+            by_mail = {match[0] for _, _, text in list(mailbox.got) if (match := HOST.search(text))}
+            return posted <= by_http and posted <= by_mail
+
+        until(arrived, AFTER + 10, "a page did not arrive by the second channel")
+        assert emulator.emulation.accepted == []
+        emulator.emulation.credits = 1e9
+        emulator.faults.clear()
+        told(stage.settle(f"OVHcloud {what}, with a second channel"), request)
 
 
 def test_accounts_fail_in_turn(tmp_path: Path, nursery: Nursery, blank: Path, request: Any) -> None:

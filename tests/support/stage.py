@@ -22,7 +22,7 @@ from tests.support.nursery import Child, Nursery
 from tests.support.processes import free_ports
 from tests.support.webhooks import alert, webhook
 
-_HOST = re.compile(r"host-\d+x\d+")
+HOST = re.compile(r"host-\d+x\d+")
 
 IS_FULL = os.environ.get("NOTIFIER_FAULTS") == "full"
 
@@ -170,7 +170,7 @@ class Stage:
 
     def seen(self) -> collections.Counter[str]:
         accepted = (sms for one in (self.emulator, *self.others) for sms in list(one.emulation.accepted))
-        found = (_HOST.search(sms.message) for sms in accepted)
+        found = (HOST.search(sms.message) for sms in accepted)
         return collections.Counter(match[0] for match in found if match)
 
     def settle(self, line: str, timeout: float = 90) -> Outcome:
