@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -15,6 +15,10 @@ from notifier.workers.wiring import Workers
 
 _LONG_WAIT = timedelta(seconds=10)
 """How long nothing may be sent, because OVHcloud asked for that or a rate is used up, before it is reported."""
+_FEW_CREDITS = 100
+"""Below this number of credits administrators are notified, as by the rule NotifierCreditsLow."""
+_NEAR_GAP = timedelta(days=7)
+"""How far ahead administrators are notified of a gap in a schedule."""
 _STUCK = timedelta(minutes=1)
 """How long a webhook or message may wait before the dead man's switch is not called any more."""
 
@@ -143,6 +147,38 @@ class Health:
         since = oldest.created_at.astimezone(self._runtime.configuration.global_.time_zone)
         why = self._hide(oldest.error or "the reason is not known")
         return f"a message has waited to be sent since {since:%d %b %H:%M:%S %Z}: {why}"
+
+    def for_operators(self) -> dict[str, str]:
+        """Return the problems that administrators are to be notified of, by a key that stays while each lasts."""
+        workers, runtime, now = self._workers, self._runtime, self._context.clock()
+        problems = dict(self._of_accounts())
+        for name, problem in workers.calendars.problems.items():
+            problems[f"calendar/{name}"] = f'the calendar of "{name}" {problem}'
+        for name, at in runtime.schedules.gaps(now).items():
+            if at <= now + _NEAR_GAP:
+                local = at.astimezone(runtime.configuration.global_.time_zone)
+                problems[f"gap/{name}/{at:%Y-%m-%d}"] = f"nobody is on call in {name} at {local:%d/%m %H:%M}"
+        for worker in self._running:
+            if (failure := worker.failure(elapsed())) is not None:
+                problems[f"worker/{worker.name}"] = failure
+        for service, problem in workers.fallback.problems.items():
+            problems[f"fallback/{service}"] = f"the fallback by {service} failed: {problem}"
+        for reload in self._context.store.reloads.latest(1):
+            if reload.problem is not None:
+                problems["reload"] = f"the configuration was not reloaded: {reload.problem}"
+        return {key: self._hide(problem) for key, problem in problems.items()}
+
+    def _of_accounts(self) -> Iterator[tuple[str, str]]:
+        for name, health in self._workers.dispatcher.accounts.all(self._runtime.apis).items():
+            of = f" in {name}" if name else ""
+            if health.paused is not None:
+                paused = health.paused
+                yield f"account/{name}", f"sending is paused{of} ({paused.reason}): {paused.message}"
+            elif health.problem is not None:
+                yield f"account/{name}", health.problem
+            left = self._workers.account_monitor.credits.get(name)
+            if left is not None and left < _FEW_CREDITS:
+                yield f"credits/{name}", f"{left:g} credits left{of}"
 
     def _account_warnings(self) -> list[str]:
         """Return the problems of each account, and whether they hinder sending."""

@@ -60,7 +60,11 @@ class Service:
         self.store = Store(self.configuration.storage.place(file.parent))
         self.backpressure = Backpressure()
         context = Context(self.store, self.current, clock, self.metrics, self.backpressure)
-        self.workers = Workers(context, lambda: self.health.does_page())  # noqa: PLW0108 (made after them)
+        self.workers = Workers(
+            context,
+            lambda: self.health.does_page(),  # noqa: PLW0108 (made after them)
+            lambda: self.health.for_operators(),  # noqa: PLW0108 (likewise)
+        )
         self.health = Health(context, self.workers, self.reloader.warnings, redaction.hide)
         self._replicas = self.workers.replicas if self.store.backend.is_shared else None
         self._running = self.workers.all(is_shared=self.store.backend.is_shared)

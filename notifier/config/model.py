@@ -111,7 +111,7 @@ class Contact(Section):
     time_zone: TimeZone | None = None
     """Time zone of the times in this person's messages. Default: global.time_zone."""
     admin: StrictBool = False
-    """Whether this person is notified when limits.credits is reached."""
+    """Whether this person is notified of problems, such as paused sending, few credits or a failed reload."""
     fallback: tuple[FallbackUrl, ...] = ()
     """URLs of the library apprise, such as mailto:// or ntfys://, for messages that OVHcloud does not accept."""
 

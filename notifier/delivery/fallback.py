@@ -32,6 +32,8 @@ def is_needed(kind: str, state: str, incident_state: str | None, *, is_silenced:
         incident_state: the `IncidentState` of its incident; None without one.
         is_silenced: whether that is silenced in Alertmanager.
     """
+    if kind == Kind.NOTICE and incident_state is None:
+        return True  # to an administrator, who gets it in both ways
     if kind == Kind.ANSWER or state not in (*_OPEN, *FAILED):
         return False
     if kind in PAGING and (incident_state == IncidentState.RESOLVED or is_silenced):

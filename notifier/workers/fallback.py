@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from hashlib import blake2b
 
@@ -12,6 +12,7 @@ import structlog
 
 from notifier import second_channel
 from notifier.delivery.fallback import FallbackState, is_needed, retry_after
+from notifier.delivery.message import NewMessage
 from notifier.store.engine import StoreUnavailable
 from notifier.store.fallbacks import DueFallback, FallbackMessage, NewFallback
 from notifier.workers.context import Context
@@ -80,6 +81,20 @@ class FallbackSender(Worker):
         for one in due:
             self._start(one)
         return 0.0 if len(found) == _BATCH or (due and len(due) == limit) else None
+
+    def send(self, messages: Sequence[NewMessage]) -> None:
+        """Send *messages* at once, besides their SMS.
+
+        Raises:
+            StoreUnavailable: it cannot be written down now.
+        """
+        new = [
+            NewFallback(message.id, target, second_channel.service(url), FallbackState.WAITING)
+            for message in messages
+            for target, url in self._urls(message.contact).items()
+        ]
+        self._store.fallbacks.add(new, self._clock()).result()
+        self.wake()
 
     @property
     def is_busy(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from notifier.clock import elapsed
 from notifier.workers.account_monitor import AccountMonitor
@@ -18,6 +18,7 @@ from notifier.workers.escalator import Escalator
 from notifier.workers.fallback import FallbackSender
 from notifier.workers.heartbeats import Heartbeats
 from notifier.workers.intake import Intake
+from notifier.workers.operator_notices import OperatorNotices
 from notifier.workers.planner import Planner
 from notifier.workers.receipts import ReceiptPoller
 from notifier.workers.replicas import Replicas
@@ -34,6 +35,7 @@ class Workers:
         self,
         context: Context,
         does_page: Callable[[], bool] = lambda: True,
+        problems: Callable[[], Mapping[str, str]] = dict,
         *,
         chance: Callable[[], float] = random.random,
         seconds: Callable[[], float] = elapsed,
@@ -44,6 +46,7 @@ class Workers:
         Args:
             context: what they work with.
             does_page: whether pages are sent; otherwise the watchdog is not called.
+            problems: what administrators are to be notified of, by a key of each.
             chance: gives numbers from 0 to 1, for the jitter of retries.
             seconds: a monotonic time, for the dispatcher and for questions to Alertmanager.
             monotonic: the same, for the leases of replicas.
@@ -65,6 +68,7 @@ class Workers:
         self.retention = Retention(context)
         self.watchdog = Watchdog(context, does_page)
         self.fallback = FallbackSender(context, lambda: self.dispatcher.paused is not None)
+        self.operator_notices = OperatorNotices(context, problems, send, self.fallback.send)
         self.replicas = Replicas(context, self.dispatcher.wake, monotonic)
 
     def all(self, *, is_shared: bool) -> tuple[Worker, ...]:
@@ -76,6 +80,7 @@ class Workers:
             self.escalator,
             self.alertmanager_check,
             self.fallback,
+            self.operator_notices,
             self.retention,
             self.account_monitor,
             self.calendars,
