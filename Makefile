@@ -9,14 +9,14 @@ run: $(VENV)/installed
 	$(BIN)/notifier demo
 
 test: $(VENV)/ready
-	$(BIN)/python -m pytest -n 4 --dist loadgroup
+	$(BIN)/python -m pytest -n 6 --dist loadgroup
 
 check: $(VENV)/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -n 4 --dist loadgroup --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -n 6 --dist loadgroup --cov --cov-report=term:skip-covered
 
 audit: $(VENV)/ready
 	$(BIN)/python -m tests.support.audit
@@ -26,7 +26,7 @@ lowest:
 	$(PYTHON) -m venv .venv-lowest
 	$(PYTHON) -m tests.support.lowest > .venv-lowest/requirements.txt
 	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check --requirement .venv-lowest/requirements.txt --editable '.[dev]'
-	.venv-lowest/bin/python -m pytest -n 4 --dist loadgroup
+	.venv-lowest/bin/python -m pytest -n 6 --dist loadgroup
 
 faults: $(VENV)/ready
 	NOTIFIER_FAULTS=full $(BIN)/python -m pytest -n 2 --dist loadgroup --timeout 900 tests/faults

@@ -86,6 +86,11 @@ class Effect:
     move: Move
     after: Incident
     change: IncidentChange | None = None
+    is_answered: bool = True
+    """Whether a member has answered; also if nothing was asked."""
+
+
+_Details = tuple[Mapping[str, api.Silence], Mapping[str, str]]
 
 
 class AlertStates:
@@ -116,21 +121,22 @@ class AlertStates:
             StoreUnavailable: the webhooks of the incidents cannot be read.
         """
         settings = self._current.runtime.configuration.alertmanager
-        alerts = [self._alerts_of(incident) for incident in incidents] if settings is not None else []
+        judged = [Judgement(Standing.UNKNOWN)] * len(incidents)
+        details: _Details = ({}, {})
+        is_answered = True
         if settings is None:
             self.forget()
-            return [
-                self._effect(incident, Judgement(Standing.UNKNOWN), ({}, {}), now) for incident in incidents
-            ]
-        try:
-            judged, answers = self._judge(settings, incidents, alerts, now)
-            details = self._details(answers, incidents, judged)
-        except Exception:  # whatever an answer holds, the escalation goes on without it
-            log.exception("Alertmanager's answer cannot be used")
-            self.is_silent = True
-            judged, details = [Judgement(Standing.UNKNOWN)] * len(incidents), ({}, {})
+        else:
+            alerts = [self._alerts_of(incident) for incident in incidents]
+            try:
+                judged, answers = self._judge(settings, incidents, alerts, now)
+                is_answered = bool(answers) or not any(known.fingerprints for known in alerts)
+                details = self._details(answers, incidents, judged)
+            except Exception:  # whatever an answer holds, the escalation goes on without it
+                log.exception("Alertmanager's answer cannot be used")
+                self.is_silent, is_answered = True, False
         return [
-            self._effect(incident, judgement, details, now)
+            self._effect(incident, judgement, details, now, is_answered=is_answered)
             for incident, judgement in zip(incidents, judged, strict=True)
         ]
 
@@ -141,7 +147,7 @@ class AlertStates:
     def keep(self, incidents: Sequence[Incident]) -> None:
         """Forget the webhooks that are not the last ones of *incidents*."""
         wanted = {incident.webhook_id for incident in incidents}
-        self._known = {id_: known for id_, known in self._known.items() if id_ in wanted}
+        self._known = {id_: known for id_, known in list(self._known.items()) if id_ in wanted}
 
     def write(self, effects: Sequence[Effect], now: datetime) -> None:
         """Write the changes of *effects*, except those of incidents that others have changed meanwhile.
@@ -219,7 +225,7 @@ class AlertStates:
             return _NO_ALERTS
         known = self._known.get(incident.webhook_id)
         if known is None:
-            if sum(len(one.fingerprints) for one in self._known.values()) >= _MOST_KNOWN:
+            if sum(len(one.fingerprints) for one in list(self._known.values())) >= _MOST_KNOWN:
                 self._known.clear()
             known = self._known[incident.webhook_id] = self._read(incident)
         return known
@@ -238,7 +244,7 @@ class AlertStates:
 
     def _details(
         self, answers: Sequence[api.MemberAnswer], incidents: Sequence[Incident], judged: Sequence[Judgement]
-    ) -> tuple[Mapping[str, api.Silence], Mapping[str, str]]:
+    ) -> _Details:
         """Return the silences that suppress alerts, by id, and the names of the alerts that do, by fingerprint."""
         both = [
             (not incident.silence_comment, one)
@@ -263,14 +269,18 @@ class AlertStates:
         self,
         incident: Incident,
         judgement: Judgement,
-        details: tuple[Mapping[str, api.Silence], Mapping[str, str]],
+        details: _Details,
         now: datetime,
+        *,
+        is_answered: bool,
     ) -> Effect:
         settings = self._current.runtime.configuration.alertmanager
         interval = settings.check_interval if settings is not None else timedelta()
-        move, after = follow(incident, judgement, now, interval, is_answered=not self.is_silent)
+        move, after = follow(incident, judgement, now, interval, is_answered=is_answered)
         if judgement.standing is Standing.SUPPRESSED:
             by, comment, until = described(judgement, *details)
+            if by == INHIBITION == after.silenced_by:  # which alert inhibits it may be known from before
+                comment = comment or after.silence_comment
             if by or not after.silenced_by:
                 after = replace(
                     after, silenced_by=by or "somebody", silence_comment=comment, silenced_until=until
@@ -289,7 +299,7 @@ class AlertStates:
         elif move in (Move.RELEASED, Move.LOST) and not after.silenced_by:
             detail = _NOT_ASKED if move is Move.LOST else None
             change = IncidentChange(after, events=(Event(Reason.UNSILENCED, detail=detail),))
-        return Effect(judgement.standing, move, after, change)
+        return Effect(judgement.standing, move, after, change, is_answered)
 
     def _silenced(self, incident: Incident, now: datetime) -> IncidentChange:
         until = (

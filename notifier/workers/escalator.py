@@ -135,7 +135,7 @@ class Escalator(Worker):
             if effect.move in (Move.NONE, Move.RELEASED, Move.LOST) and is_due:
                 going.append(effect.after)
                 is_heartbeat = incident.group_key.startswith(HEARTBEATS)
-                if effect.standing is Standing.UNKNOWN and self._states.is_silent and not is_heartbeat:
+                if not effect.is_answered and not is_heartbeat:
                     unasked.add(incident.id)
             else:
                 held.append(effect)

@@ -366,11 +366,12 @@ def test_no_write_that_fails_loses_or_doubles_a_page(
         expected, names = day.outcome(), dict(writes.seen)
     assert expected[2] == []
     modes: dict[str, tuple[str, ...]] = dict.fromkeys(names, MODES)
-    if (
-        not IS_FULL
-    ):  # the suite has its time to keep: each write once, in the first scenario that has it, in one way
-        names = {name: 1 for name in names if (engine_name, name) not in COVERED}
-        COVERED.update((engine_name, name) for name in names)
+    if not IS_FULL:
+        # The suite has its time to keep: each write once, in the first scenario that has it, in one way, and those of
+        # an odd number on the one engine, of an even one on the other.
+        new = [name for name in names if (engine_name, name) not in COVERED]
+        COVERED.update((engine_name, name) for name in new)
+        names = dict.fromkeys(new[engine_name == "postgresql" :: 2], 1)
         modes = {name: (next(NEXT_MODE),) for name in names}
     wrong = []
     for name, count in names.items():
