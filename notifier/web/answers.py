@@ -8,7 +8,7 @@ import contextlib
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _DEFAULT_HEADERS = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
-_DRAIN_BYTES, _DRAIN_SECONDS = 64 * 1024, 1.0
+_DRAIN_BYTES, _DRAIN_SECONDS = 64 * 1024, 5.0
 
 
 class Answers:

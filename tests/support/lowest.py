@@ -12,7 +12,8 @@ PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 def lowest() -> list[str]:
     """Return a requirement of exactly the lowest version for each declared dependency."""
     project = tomllib.loads(PROJECT.read_text())["project"]
-    declared = [*project["dependencies"], *project["optional-dependencies"]["postgres"]]
+    extras = project["optional-dependencies"]
+    declared = [*project["dependencies"], *extras["postgres"], *extras["fallback"]]
     return [re.sub(r">=([^,;]+).*", r"==\1", one) for one in declared]
 
 
