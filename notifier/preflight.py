@@ -12,10 +12,8 @@ from notifier import second_channel
 from notifier.alertmanager.api import ask
 from notifier.alertmanager.webhook import parse_webhook
 from notifier.config.alertmanager import AlertmanagerConfig
-from notifier.config.fallback import secrets_in
 from notifier.config.loading import Loading
 from notifier.config.model import Configuration
-from notifier.config.secrets import HIDDEN
 from notifier.config.source import Path_, Position, Problem
 from notifier.config.types import mask_password
 from notifier.oncall import calendars
@@ -177,17 +175,10 @@ def send_test(configuration: Configuration, contact: str, text: str) -> list[Fin
         try:
             second_channel.send(url, "Notifier", text, _SECONDS)
         except second_channel.SendingFailed as failure:
-            reason = str(failure).replace(url, "the URL")
-            findings.append(Finding(name, False, f"not sent: {_without_secrets(reason, url)}"))
+            findings.append(Finding(name, False, f"not sent: {failure}"))
         else:
             findings.append(Finding(name, True, "sent"))
     return findings
-
-
-def _without_secrets(text: str, url: str) -> str:
-    for secret in sorted(secrets_in(url), key=len, reverse=True):
-        text = text.replace(secret, HIDDEN)
-    return text
 
 
 def _found_of(api: OvhClient) -> list[Finding]:

@@ -114,6 +114,10 @@ def _ask_online(configuration: Configuration, to: str | None) -> list[Finding]:
     if configuration.alertmanager is not None:
         findings += ask_alertmanager(configuration.alertmanager)
     if to is not None:
+        try:
+            configuration.recipient(to)
+        except ValueError as error:
+            fail(str(error))
         text = "A test message of Notifier: this second channel works."
         sent = send_test(configuration, to, text)
         findings += [replace(one, subject=f"fallback of {to} by {one.subject}") for one in sent]
@@ -135,7 +139,7 @@ def print_problem(problem: Problem, config: Path) -> None:
     console, (where, _, rest) = Console(highlight=False, soft_wrap=True), line_of_problem.partition(": ")
     console.print(Text.assemble((where, "bold"), ": ", (rest, style)))
     line = _line(Path(problem.file) if problem.file else config, problem.position.line)
-    if line.strip():
+    if line.strip() and "fallback" not in problem.path:  # such a URL holds secrets
         number = f"{problem.position.line} | "
         console.print(Text(f"  {number}{line}", "dim"))
         console.print(Text("  " + " " * (len(number) + problem.position.column - 1) + "^", style))

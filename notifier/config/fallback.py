@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Annotated, Any
-from urllib.parse import unquote
 
 from pydantic import BeforeValidator, SecretStr, StrictBool
 
@@ -24,7 +22,15 @@ def _url(value: Any) -> Any:
 
 FallbackUrl = Annotated[SecretStr, BeforeValidator(_url)]
 """A URL of the library apprise. It may hold credentials, so it is a secret."""
-_SHORTEST_SECRET = 6
+
+
+def _urls(value: Any) -> Any:
+    if not isinstance(value, list | tuple) or not all(isinstance(one, str | SecretStr) for one in value):
+        raise ValueError("must be a list of URLs")  # whatever it is, it may hold a secret
+    return value
+
+
+FallbackUrls = Annotated[tuple[FallbackUrl, ...], BeforeValidator(_urls)]
 
 
 class FallbackConfig(Section):
@@ -32,16 +38,7 @@ class FallbackConfig(Section):
 
     after: PositiveDuration = timedelta(minutes=2)
     """Time that OVHcloud has to accept a message. While every account is paused, the message goes at once."""
-    urls: tuple[FallbackUrl, ...] = ()
+    urls: FallbackUrls = ()
     """URLs of the library apprise, for the messages of all contacts, in addition to their own."""
     instead: StrictBool = False
     """Whether an SMS that still waits is withdrawn when its fallback was sent."""
-
-
-def secrets_in(url: str) -> Iterator[str]:
-    """Yield the parts of *url* that may be secret, besides the whole: names, passwords and tokens."""
-    rest = url.partition("://")[2].partition("?")[0]
-    for part in rest.replace("@", "/").replace(":", "/").split("/"):
-        for one in {part, unquote(part)}:
-            if len(one) >= _SHORTEST_SECRET:
-                yield one

@@ -22,7 +22,7 @@ from sqlalchemy import URL, make_url
 
 from notifier.alertmanager.time_intervals import Interval
 from notifier.config.alertmanager import AlertmanagerConfig
-from notifier.config.fallback import FallbackConfig, FallbackUrl
+from notifier.config.fallback import FallbackConfig, FallbackUrls
 from notifier.config.ovh import Accounts
 from notifier.config.section import Section
 from notifier.config.times import (
@@ -112,7 +112,7 @@ class Contact(Section):
     """Time zone of the times in this person's messages. Default: global.time_zone."""
     admin: StrictBool = False
     """Whether this person is notified of problems, such as paused sending, few credits or a failed reload."""
-    fallback: tuple[FallbackUrl, ...] = ()
+    fallback: FallbackUrls = ()
     """URLs of the library apprise, such as mailto:// or ntfys://, for messages that OVHcloud does not accept."""
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel, SecretStr
 from sqlalchemy import make_url
 
-from notifier.config.fallback import secrets_in
+from notifier import second_channel
 from notifier.config.keys import sections_of
 from notifier.config.model import Configuration
 from notifier.config.raw import RawFile
@@ -66,7 +66,7 @@ def secrets_of(configuration: Configuration) -> Iterator[str]:
         yield str(password)
     for urls in (configuration.fallback.urls, *(one.fallback for one in configuration.contacts)):
         for secret in urls:
-            yield from secrets_in(secret.get_secret_value())
+            yield from second_channel.secrets_in(secret.get_secret_value())
     if configuration.watchdog is not None:
         yield configuration.watchdog.url
     if configuration.alertmanager is not None:

@@ -9,7 +9,7 @@ from notifier.delivery.message import FAILED, MessageState
 from notifier.incidents.lifecycle import PAGING, IncidentState, Kind
 
 _FIRST_RETRY = timedelta(seconds=10)
-_LONGEST_RETRY = timedelta(minutes=5)
+LONGEST_RETRY = timedelta(minutes=5)
 
 
 class FallbackState(StrEnum):
@@ -46,4 +46,4 @@ _OPEN = (MessageState.QUEUED, MessageState.HELD, MessageState.SENDING, MessageSt
 
 def retry_after(attempts: int) -> timedelta:
     """Return how long to wait after so many failed *attempts*, at least one."""
-    return min(_FIRST_RETRY * (1 << min(attempts - 1, 8)), _LONGEST_RETRY)
+    return min(_FIRST_RETRY * (1 << min(attempts - 1, 8)), LONGEST_RETRY)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, and_, insert, or_, select, update
+from sqlalchemy import Connection, and_, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from notifier.delivery.fallback import FallbackState
@@ -29,6 +29,10 @@ from notifier.store.schema import (
 _INSTEAD = "sent through the second channel instead"
 _BACK = timedelta(days=4)
 """How old a message may be that failed: OVHcloud reports a failure after three days at the latest."""
+_FAILED_WITHIN = timedelta(hours=1)
+"""How long ago a message may have failed: what failed before there was a second channel is old news."""
+_CLOCK_STEP = timedelta(minutes=1)
+"""A message from further in the future was made before a clock was set back."""
 _IS_FAILED = messages.c.state.in_([sql_literal(state) for state in FAILED])
 _IS_UNDER_WAY = messages.c.state.in_([sql_literal(state) for state in UNDER_WAY])
 _HELD_FOR_A_DIGEST = and_(messages.c.state == MessageState.HELD, messages.c.held_for == Hold.DIGEST)
@@ -108,8 +112,15 @@ class FallbackStore:
         channel; None for everybody.
         """
         has_none = ~select(fallbacks.c.id).where(fallbacks.c.message_id == messages.c.id).exists()
-        is_late = and_(_IS_UNDER_WAY, messages.c.created_at <= late, ~_HELD_FOR_A_DIGEST)
-        has_failed = and_(_IS_FAILED, messages.c.id >= first_id(now - _BACK))
+        is_old = or_(messages.c.created_at <= late, messages.c.created_at > now + _CLOCK_STEP)
+        is_late = and_(_IS_UNDER_WAY, is_old, ~_HELD_FOR_A_DIGEST)
+        failed_at = func.coalesce(messages.c.receipt_at, messages.c.finished_at)
+        has_failed = and_(
+            _IS_FAILED,
+            messages.c.id >= first_id(now - _BACK),
+            failed_at >= now - _FAILED_WITHIN,
+            messages.c.merged_into.is_(None),  # its digest counts
+        )
         statement = (
             select(*_MESSAGE)
             .select_from(_OF_MESSAGES)
@@ -156,14 +167,15 @@ class FallbackStore:
             ids = (
                 connection.execute(
                     select(fallbacks.c.id)
+                    .join(messages, messages.c.id == fallbacks.c.message_id)
                     .where(
                         fallbacks.c.state == FallbackState.WAITING,
                         fallbacks.c.due_at <= now,
                         fallbacks.c.target.not_in(list(without)),
                     )
-                    .order_by(fallbacks.c.due_at)
+                    .order_by(messages.c.urgency, fallbacks.c.due_at)
                     .limit(limit)
-                    .with_for_update(skip_locked=True)
+                    .with_for_update(skip_locked=True, of=fallbacks)
                 )
                 .scalars()
                 .all()
@@ -213,18 +225,41 @@ class FallbackStore:
 
         return self._database.submit(operation)
 
-    def withdraw_sms(self, now: datetime) -> None:
-        """Withdraw the messages that wait to be sent although their fallback was sent."""
-        is_sent = select(fallbacks.c.id).where(
-            fallbacks.c.message_id == messages.c.id, fallbacks.c.state == FallbackState.SENT
+    def reset_due_times(self, now: datetime, latest: datetime) -> Future[None]:
+        """Make due *now* what is due after *latest*: the clock was set back since that was written."""
+
+        def operation(connection: Connection) -> None:
+            is_ahead = and_(fallbacks.c.state == FallbackState.WAITING, fallbacks.c.due_at > latest)
+            connection.execute(update(fallbacks).where(is_ahead).values(due_at=now))
+
+        return self._database.submit(operation)
+
+    def waiting_though_sent(self) -> list[tuple[str, str, frozenset[str]]]:
+        """Return the messages that wait to be sent by SMS although a fallback was sent.
+
+        Each is given by its id, its contact, and the targets that took it.
+        """
+        statement = (
+            select(messages.c.id, messages.c.contact, fallbacks.c.target)
+            .join(fallbacks, fallbacks.c.message_id == messages.c.id)
+            .where(IS_WAITING, fallbacks.c.state == FallbackState.SENT)
         )
-        wanted = and_(IS_WAITING, is_sent.exists())
+        found: dict[tuple[str, str], set[str]] = {}
         with self._database.reading() as connection:
-            if connection.execute(select(messages.c.id).where(wanted).limit(1)).first() is None:
-                return
+            for id_, contact, target in connection.execute(statement):
+                found.setdefault((id_, contact), set()).add(target)
+        return [(id_, contact, frozenset(targets)) for (id_, contact), targets in found.items()]
+
+    def withdraw_sms(self, ids: Collection[str], now: datetime) -> Future[None]:
+        """Withdraw the messages of these *ids* that wait to be sent."""
         withdrawn = {"state": MessageState.WITHDRAWN, "finished_at": now, "error": _INSTEAD}
-        statement = update(messages).where(wanted).values(withdrawn)
-        self._database.submit(lambda connection: connection.execute(statement).rowcount).result()
+
+        def operation(connection: Connection) -> None:
+            for some in chunks(list(ids)):
+                wanted = and_(IS_WAITING, messages.c.id.in_(some))
+                connection.execute(update(messages).where(wanted).values(withdrawn))
+
+        return self._database.submit(operation)
 
     def failed(self, due: DueFallback, error: str, now: datetime, again_at: datetime | None) -> Future[None]:
         """Write down that an attempt failed; it is tried again at *again_at*, or given up if that is None."""

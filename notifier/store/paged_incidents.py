@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, bindparam, exists, or_, select
+from sqlalchemy import ColumnElement, Connection, bindparam, exists, func, or_, select
 
 from notifier.config.model import Recipient
 from notifier.delivery.fallback import FallbackState
@@ -31,6 +31,7 @@ _INVOLVED = (
     .order_by(messages.c.id)
 )
 _MERGED = messages.alias("merged")
+_SENT_AT = func.coalesce(messages.c.sent_at, messages.c.created_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +77,8 @@ class PagedIncidents:
                 select(messages.c.id, messages.c.incident_id)
                 .where(
                     messages.c.phone.in_(numbers),
-                    messages.c.sent_at <= before,
                     messages.c.kind.in_((*PAGING, Kind.DIGEST)),
-                    messages.c.state.in_(_SEEN),
+                    or_(_is_seen(before), _is_sent_otherwise(before)),
                     or_(
                         exists().where(incidents.c.id == messages.c.incident_id, wanted),
                         exists().where(
@@ -88,7 +88,7 @@ class PagedIncidents:
                         ),
                     ),
                 )
-                .order_by(messages.c.sent_at.desc(), messages.c.id.desc())
+                .order_by(_SENT_AT.desc(), messages.c.id.desc())
                 .limit(1)
             )
             last = connection.execute(page).first()
@@ -110,7 +110,7 @@ class PagedIncidents:
         carrier = messages.alias("carrier")
         with self._database.reading() as connection:
             numbers = _numbers(connection, person)
-            is_sent = messages.c.state.in_(_SEEN) & (messages.c.sent_at <= before)
+            is_sent = or_(_is_seen(before), _is_sent_otherwise(before))
             is_merged = (messages.c.state == MessageState.MERGED) & exists().where(
                 carrier.c.id == messages.c.merged_into,
                 carrier.c.state.in_(_SEEN),
@@ -155,6 +155,20 @@ class PagedIncidents:
                 .order_by(incidents.c.id)
             )
             return [incident, *map(to_incident, merged)]
+
+
+def _is_seen(before: datetime) -> ColumnElement[bool]:
+    """Return the condition that somebody may have read a message before *before*."""
+    return messages.c.state.in_(_SEEN) & (messages.c.sent_at <= before)
+
+
+def _is_sent_otherwise(before: datetime) -> ColumnElement[bool]:
+    """Return the condition that a message had been sent through a second channel before *before*."""
+    return exists().where(
+        fallbacks.c.message_id == messages.c.id,
+        fallbacks.c.state == FallbackState.SENT,
+        fallbacks.c.finished_at <= before,
+    )
 
 
 def _numbers(connection: Connection, person: Recipient) -> list[str]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from hashlib import blake2b
 
 import structlog
 
 from notifier import second_channel
-from notifier.delivery.fallback import FallbackState, is_needed, retry_after
+from notifier.clock import elapsed
+from notifier.delivery.fallback import LONGEST_RETRY, FallbackState, is_needed, retry_after
 from notifier.delivery.message import NewMessage
 from notifier.store.engine import StoreUnavailable
 from notifier.store.fallbacks import DueFallback, FallbackMessage, NewFallback
@@ -20,7 +21,11 @@ from notifier.workers.worker import Worker
 
 log = structlog.get_logger(__name__)
 
+Send = Callable[[str, str, str, float, Callable[[], None]], None]
+"""Sends a title and a text to a URL within some seconds, and calls a function when the call has really ended."""
+
 _BATCH = 200
+_CLOCK_STEP = timedelta(minutes=1)
 _MOST_AT_ONCE = 32
 _MOST_OF_ONE = 8
 """The number of messages that are sent to one URL at the same time: one that hangs delays no other."""
@@ -38,23 +43,20 @@ class FallbackSender(Worker):
     name = "fallback"
 
     def __init__(
-        self,
-        context: Context,
-        is_paused: Callable[[], bool],
-        send: Callable[[str, str, str, float], None] = second_channel.send,
+        self, context: Context, is_paused: Callable[[], bool], send: Send = second_channel.send
     ) -> None:
-        """Prepare to send.
-
-        *is_paused* returns whether OVHcloud takes no messages at all now; *send* sends a title and a text to a URL.
-        """
+        """Prepare to send; *is_paused* returns whether OVHcloud takes no messages at all now."""
         super().__init__(context, idle=1.0)
         self._is_paused = is_paused
         self._call = send
         self._lock = threading.Lock()
         self._busy: Counter[str] = Counter()
-        """How many messages are being sent, by target."""
-        self.problems: dict[str, str] = {}
-        """Why the last message by a service was not sent, by the name of the service."""
+        """How many calls are under way, by target; one that was given up may be."""
+        self._sending = 0
+        """How many messages are being sent, until their outcome is written."""
+        self._last: datetime | None = None
+        self._failures: dict[str, tuple[str, str]] = {}
+        """By target: its service, and why the last message to it was not sent."""
 
     def work(self) -> float | None:
         """Find the messages that are late or have failed, and send what is due."""
@@ -64,20 +66,21 @@ class FallbackSender(Worker):
         if not own and not everybody:
             return None
         now = self._clock()
+        if self._last is None or now < self._last - _CLOCK_STEP:
+            self._store.fallbacks.reset_due_times(now, now + LONGEST_RETRY).result()
+        self._last = now
         late = now if self._is_paused() else now - configuration.fallback.after
         found = self._store.fallbacks.missing(now, late, None if everybody else own, _BATCH)
         if found:
             new = [fallback for message in found for fallback in self._fallbacks_of(message)]
             self._store.fallbacks.add(new, now).result()
-        if (
-            configuration.fallback.instead
-        ):  # also of a job whose answer was lost, once it is back in the queue
-            self._store.fallbacks.withdraw_sms(now)
+        if configuration.fallback.instead:
+            self._withdraw_sms(now)  # also after a lost answer, once the SMS is back in the queue
         with self._lock:
             free = _MOST_AT_ONCE - self._busy.total()
             full = [target for target, count in self._busy.items() if count >= _MOST_OF_ONE]
         limit = min(free, _MOST_OF_ONE)
-        due = self._store.fallbacks.take(now, _LEASE, limit, without=full).result() if limit else []
+        due = self._store.fallbacks.take(now, _LEASE, limit, without=full).result() if limit > 0 else []
         for one in due:
             self._start(one)
         return 0.0 if len(found) == _BATCH or (due and len(due) == limit) else None
@@ -97,9 +100,25 @@ class FallbackSender(Worker):
         self.wake()
 
     @property
+    def problems(self) -> dict[str, str]:
+        """Why the last message to a URL was not sent, by the name of its service; of URLs that are configured."""
+        contacts = self._current.runtime.configuration.contacts
+        known = {target for name in ("", *(one.name for one in contacts)) for target in self._urls(name)}
+        return {service: why for target, (service, why) in self._failures.items() if target in known}
+
+    @property
     def is_busy(self) -> bool:
         """Whether a message is being sent."""
-        return self._busy.total() > 0
+        return self._sending > 0
+
+    def join(self, timeout: float) -> bool:
+        """Wait up to *timeout* seconds for the end, also of the messages that are being sent."""
+        end = elapsed() + timeout
+        is_ended = super().join(timeout)
+        over = threading.Event()
+        while self.is_busy and elapsed() < end:
+            over.wait(0.05)
+        return is_ended and not self.is_busy
 
     def _urls(self, contact: str) -> dict[str, str]:
         """Return the URLs of a contact by their digests."""
@@ -112,36 +131,69 @@ class FallbackSender(Worker):
             for target, url in self._urls(message.contact).items()
         ]
 
+    def _withdraw_sms(self, now: datetime) -> None:
+        """Withdraw SMS whose fallback was sent: to a URL of the contact's own, if there are any."""
+        contacts = {one.name: one.fallback for one in self._current.runtime.configuration.contacts}
+        enough = []
+        for id_, contact, targets in self._store.fallbacks.waiting_though_sent():
+            own = {_digest(url.get_secret_value()) for url in contacts.get(contact, ())}
+            if not own or own & targets:
+                enough.append(id_)
+        if enough:
+            self._store.fallbacks.withdraw_sms(enough, now).result()
+
     def _start(self, due: DueFallback) -> None:
         url = self._urls(due.message.contact).get(due.target)
-        if url is None or not _is_needed(
-            due.message
-        ):  # a reload removed it, or OVHcloud or somebody was faster
+        if url is None:  # a reload has changed it: the message goes to the URLs that there are now
+            self._store.fallbacks.add(self._fallbacks_of(due.message), self._clock()).result()
+        if url is None or not _is_needed(due.message):
             self._store.fallbacks.withdraw(due.id, self._clock()).result()
             return
         with self._lock:
             self._busy[due.target] += 1
-        threading.Thread(target=self._send, args=(due, url), name="fallback-sending", daemon=True).start()
+            self._sending += 1
+        thread = threading.Thread(target=self._send, args=(due, url), name="fallback-sending", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # no thread can be started: it is tried again after the lease
+            self._end(due.target)
+            self._done()
+
+    def _end(self, target: str) -> None:
+        with self._lock:
+            self._busy[target] -= 1
+        self.wake()
+
+    def _done(self) -> None:
+        with self._lock:
+            self._sending -= 1
+        self.wake()
 
     def _send(self, due: DueFallback, url: str) -> None:
         """Send *due* to *url*, and write down the outcome."""
-        error = None
+        error, text = None, due.message.text
+        title = text.partition(": ")[0][:_LONGEST_TITLE]
+        ends: list[None] = []
+
+        def ended() -> None:
+            if not ends:
+                ends.append(None)
+                self._end(due.target)
+
         try:
-            try:
-                self._call(
-                    url, due.message.text.partition(": ")[0][:_LONGEST_TITLE], due.message.text, _SECONDS
-                )
-            except second_channel.SendingFailed as failure:
-                error = str(failure)[:500]
+            self._call(url, title, text, _SECONDS, ended)
+        except second_channel.SendingFailed as failure:
+            error = str(failure)[:500]
+        except Exception as fault:
+            log.exception("fallback failed unexpectedly", message=due.message.id, service=due.service)
+            error = second_channel.without_secrets(f"{type(fault).__name__}: {fault}"[:500], url)
+            ended()
+        try:
             self._write(due, error)
         except StoreUnavailable:  # it is sent again after the lease
             log.warning("outcome of a fallback cannot be stored", message=due.message.id, service=due.service)
-        except Exception:
-            log.exception("fallback failed unexpectedly", message=due.message.id, service=due.service)
         finally:
-            with self._lock:
-                self._busy[due.target] -= 1
-            self.wake()
+            self._done()
 
     def _write(self, due: DueFallback, error: str | None) -> None:
         now = self._clock()
@@ -155,14 +207,14 @@ class FallbackSender(Worker):
         if error is None:
             self._store.fallbacks.sent(due, now).result()
             self._metrics.fallback.labels(due.service, "sent").inc()
-            self.problems = {name: why for name, why in self.problems.items() if name != due.service}
+            self._failures = {key: why for key, why in self._failures.items() if key != due.target}
             log.info("message sent by the second channel", **about)
             return
         again_at = now + retry_after(due.attempts)
         is_over = again_at > due.created_at + _GIVE_UP_AFTER
         self._store.fallbacks.failed(due, error, now, None if is_over else again_at).result()
         self._metrics.fallback.labels(due.service, "failed").inc()
-        self.problems = {**self.problems, due.service: error}
+        self._failures = {**self._failures, due.target: (due.service, error)}
         log.warning("second channel failed", **about, error=error, again=not is_over)
 
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import html
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from notifier import second_channel
+from notifier.config.loading import load
 from notifier.config.secrets import secrets_of
 from notifier.delivery.fallback import is_needed, retry_after
 from notifier.delivery.message import Ending, MessageState
 from notifier.emulator import Emulator, Fault, FaultKind
 from notifier.incidents.lifecycle import IncidentState, Kind
+from notifier.store.schema import fallbacks, messages
 from notifier.workers.actions import Via
 from tests.support.channels import Receiver, mail_server, receiver
 from tests.support.clock import Hand
@@ -50,7 +55,7 @@ def test_a_page_that_ovhcloud_does_not_accept_goes_through_the_second_channel_af
     assert hook.got == []
     pager.run(15, step=5)
     text = "FIRING #1 critical A db-1 since 12:13"
-    assert hook.got == [(text, text)]
+    assert hook.got == [("", text)]
     pager.run(600, step=30)
     assert len(hook.got) == 1
     emulator.faults.clear()
@@ -88,7 +93,7 @@ def test_a_page_that_failed_goes_through_it_at_once(
         )
     ).result(10)
     pager.turn()
-    assert [title for title, _ in hook.got] == ["FIRING #1 critical A db-1 since 12:13"]
+    assert [text for _, text in hook.got] == ["FIRING #1 critical A db-1 since 12:13"]
     later(pager, over("A"), minutes=1)
     assert any(text.startswith("RESOLVED") for text in texts(emulator)), (
         "she knows of it, so she hears of its end"
@@ -118,7 +123,7 @@ def test_what_is_acknowledged_or_over_does_not_go_through_it(
     pager.hand.move(seconds=30)
     pager.post(over("B", key="B"))
     pager.run(240, step=10)
-    assert [title.split(" ")[0] for title, _ in hook.got] == ["bob", "RESOLVED"]
+    assert [text.split(" ")[0] for _, text in hook.got] == ["bob", "RESOLVED"]
 
 
 def test_a_message_is_withdrawn_when_ovhcloud_was_faster(
@@ -250,6 +255,7 @@ def test_no_secret_of_a_url_is_shown(
     pager = make(**with_channel(hook, fallback={"urls": ["ntfys://bob:t0psecret@ntfy.example.net/a"]}))
     secrets = set(secrets_of(pager.current.runtime.configuration))
     assert {"s3cret-pass", "t0psecret", hook.url} <= secrets
+    assert not {"ntfy.example.net", "127.0.0.1", "hook", "user"} & secrets
     hook.status = 500
     emulator.faults.add(DOWN)
     pager.post(firing("A"))
@@ -330,3 +336,173 @@ def test_a_url_that_cannot_be_used_is_refused_without_being_shown(url: str) -> N
     assert reason is not None
     assert "apprise" in reason
     assert len(reason) < 200
+
+
+def test_after_a_reload_a_message_goes_to_the_url_that_there_is_now(
+    make: Callable[..., Pager], emulator: Emulator, hook: Receiver
+) -> None:
+    emulator.faults.add(DOWN)
+    changes = with_channel(hook)
+    good, bad = hook.url, hook.url.replace("s3cret-pass", "wrong")
+    changes["contacts"][0]["fallback"] = [bad]
+    hook.status = 401
+    pager = make(**changes)
+    pager.post(firing("A"))
+    pager.run(200, step=10)
+    hook.status = 200
+    changes["contacts"][0]["fallback"] = [good]
+    pager.reload(**changes)
+    pager.run(120, step=10)
+    assert len(hook.got) == 1
+    assert pager.workers.fallback.problems == {}
+
+
+def with_fallback(pager: Pager) -> set[str]:
+    """Return the messages that have a fallback."""
+    with pager.store.reading() as connection:
+        return set(connection.execute(select(fallbacks.c.message_id)).scalars())
+
+
+def test_pages_of_a_digest_that_expired_do_not_go_out_one_by_one(
+    make: Callable[..., Pager], emulator: Emulator, hook: Receiver
+) -> None:
+    emulator.faults.add(DOWN)
+    pager = make(**with_channel(hook, limits={"per_contact": {"messages": 2, "per": "10m"}}))
+    storm(pager, [f"W{number}" for number in range(12)], "critical")
+    pager.run(600, step=60)
+    before = with_fallback(pager)
+    pager.run(3900, step=60)
+    merged = {one["id"] for one in pager.rows() if one["merged_into"] and one["state"] == "expired"}
+    assert len(merged) >= 10
+    assert not merged & (with_fallback(pager) - before)
+
+
+def test_what_failed_before_there_was_a_second_channel_is_old_news(
+    make: Callable[..., Pager], emulator: Emulator, hook: Receiver
+) -> None:
+    pager = make(**team())
+    pager.post(firing("A"))
+    pager.turn()
+    pager.write(messages.update().values(state=MessageState.UNDELIVERED, receipt_at=pager.hand()))
+    pager.hand.move(hours=2)
+    pager.reload(**with_channel(hook))
+    pager.turn(2)
+    assert hook.got == []
+
+
+@pytest.mark.parametrize("works", ["own", "shared"])
+def test_an_sms_is_withdrawn_only_if_a_url_of_the_contact_took_it(
+    make: Callable[..., Pager], emulator: Emulator, hook: Receiver, works: str
+) -> None:
+    emulator.faults.add(DOWN)
+    with receiver() as archive:
+        pager = make(**with_channel(hook, fallback={"instead": True, "urls": [archive.url]}))
+        (hook if works == "shared" else archive).status = 500
+        pager.post(firing("A"))
+        pager.run(130, step=5)
+        emulator.faults.clear()
+        pager.run(300, step=10)
+        assert len(texts(emulator)) == (1 if works == "shared" else 0)
+
+
+def test_a_clock_that_is_set_back_stops_nothing(
+    make: Callable[..., Pager], emulator: Emulator, hook: Receiver
+) -> None:
+    emulator.faults.add(DOWN)
+    hook.status = 500
+    pager = make(**with_channel(hook))
+    pager.post(firing("A", key="a"))
+    pager.run(200, step=10)
+    pager.post(firing("B", key="b"))
+    pager.turn()
+    hook.status = 200
+    pager.hand.move(hours=-3)
+    pager.run(200, step=10)
+    assert len({text for _, text in hook.got}) == 2
+
+
+def test_an_error_that_nobody_expects_is_recorded_and_given_up_after_an_hour(
+    make: Callable[..., Pager], emulator: Emulator, hook: Receiver
+) -> None:
+    emulator.faults.add(DOWN)
+    pager = make(**with_channel(hook))
+
+    def fails(*_: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    pager.workers.fallback._call = fails
+    pager.post(firing("A"))
+    pager.run(7200, step=60)
+    first = pager.store.ledger.page(9)[-1]
+    attempts = pager.store.ledger.details(first.id).fallbacks
+    assert 10 < len(attempts) < 25
+    assert attempts[0].error == "RuntimeError: can't start new thread"
+
+
+def test_a_call_that_hangs_keeps_its_place_until_it_ends(hook: Receiver) -> None:
+    hook.hang.clear()
+    ended = threading.Event()
+    with pytest.raises(second_channel.SendingFailed, match=r"no answer within 0\.2 s"):
+        second_channel.send(hook.url, "t", "t", 0.2, ended.set)
+    assert not ended.is_set()
+    hook.hang.set()
+    assert ended.wait(10)
+
+
+def test_a_mail_holds_the_text_as_it_is(make: Callable[..., Pager]) -> None:
+    text = "FIRING <db-1> load <5 & x <a href='http://evil'>click</a>"
+    with mail_server() as (mailbox, url):
+        second_channel.send(url, text, text, 20.0)
+        ((_, subject, body),) = mailbox.got
+    assert subject == text
+    assert text in html.unescape(body)
+
+
+def test_a_reply_acknowledges_what_was_paged_by_the_second_channel_alone(
+    make: Callable[..., Pager], emulator: Emulator, hook: Receiver
+) -> None:
+    emulator.faults.add(DOWN)
+    pager = make(**with_channel(hook, fallback={"instead": True}))
+    pager.post(firing("A"))
+    pager.run(140, step=5)
+    alice = pager.current.runtime.contacts["alice"]
+    found = pager.store.paged.open_of(alice, pager.hand())
+    assert [one.number for one in found] == [1]
+    assert pager.store.paged.latest_of(alice, pager.hand(), IncidentState.OPEN) == found
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        ["mailto:bob:HUNTER22X@example.net"],
+        ["xoxb-123456-HUNTER22X"],
+        ["nope://bob:HUNTER22X@example.net/x"],
+        "mailto://bob:HUNTER22X@example.net",
+        {"url": "HUNTER22X"},
+        [{"url": "HUNTER22X"}],
+    ],
+)
+def test_a_mistyped_url_is_not_shown(files: Files, hook: Receiver, written: Any, caplog: Any) -> None:
+    changes = with_channel(hook)
+    changes["contacts"][0]["fallback"] = written
+    loading = load(files.write(**changes))
+    problems = [problem.message for problem in loading.problems]
+    assert problems != []
+    assert "HUNTER22X" not in str(problems) + caplog.text
+
+
+def test_a_service_that_takes_html_gets_the_text_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+    posted: list[str] = []
+
+    class Answer:
+        status_code, content, text = 200, b"{}", "{}"
+
+    def post(*_: Any, **how: Any) -> Any:
+        posted.append(how["data"])
+        return Answer()
+
+    monkeypatch.setattr("requests.post", post)
+    url = "tgram://123456789:ABCdefghijkABCdefghijklABCdefghijkl12345/123"
+    second_channel.send(url, "x", "FIRING <db-1> load <5 & x", 20.0)
+    assert "&lt;db-1&gt;" in posted[-1]
+    assert "<db-1>" not in posted[-1]

@@ -123,12 +123,10 @@ def test_the_service_names_what_hinders_it(
     running = run(files.write(**with_admin(hook), schedules=[gap]))
     health = running.service.health
     wait_for(lambda: "credits/" in health.for_operators(), "credits are known")
-    running.service.workers.fallback.problems = {"JSON": "refused"}
     found = health.for_operators()
     assert found["credits/"].startswith("42 credits left")
     (about,) = [text for key, text in found.items() if key.startswith("gap/rota/")]
     assert about.startswith("nobody is on call in rota at ")
-    assert found["fallback/JSON"] == "the fallback by JSON failed: refused"
     emulator.emulation.status = "disable"
     running.service.workers.account_monitor.wake()
     wait_for(
