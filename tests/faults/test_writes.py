@@ -22,8 +22,10 @@ from sqlalchemy import URL, Connection
 
 from notifier.emulator import Emulation, Emulator, Fault, FaultKind
 from notifier.store.engine import StoreUnavailable
-from notifier.store.schema import jobs, messages, webhooks
+from notifier.store.schema import fallbacks, jobs, messages, webhooks
 from notifier.workers.actions import Via
+from tests.support.alertmanager import members
+from tests.support.channels import receiver
 from tests.support.clock import Hand
 from tests.support.files import ALICE, BOB, Files
 from tests.support.pager import Pager
@@ -104,6 +106,8 @@ class Day:
         self.hand, self.emulator, self.writes = Hand(), emulator, writes
         self.is_order_chance = False
         """Whether it is chance which of the alerts go one by one, and which in the digest."""
+        self.by_fallback: set[str] = set()
+        """What the second channel took; it takes a message at least once."""
         self.pager = Pager(files, self.hand, changes)
         writes.watch(self.pager.store)
         pager = self.pager
@@ -138,15 +142,22 @@ class Day:
                 pass
         for _ in range(3):
             self.tried(pager.sender.work)
-            idle = threading.Event()
-            for _ in range(4000):
-                if not pager.sender.is_busy:
-                    break
-                idle.wait(0.002)
-            assert not pager.sender.is_busy, "a job hangs"
+            self._wait(lambda: pager.sender.is_busy)
+        for other in (pager.workers.alertmanager_check, pager.workers.fallback):
+            self.tried(other.work)
+        self._wait(lambda: pager.workers.fallback.is_busy)
         for follower in (pager.receipts, pager.replies, self.retention):
             self.tried(follower.work)
         self.hand.move(seconds=seconds)
+
+    @staticmethod
+    def _wait(is_busy: Callable[[], bool]) -> None:
+        idle = threading.Event()
+        for _ in range(4000):
+            if not is_busy():
+                return
+            idle.wait(0.002)
+        raise AssertionError("sending hangs")
 
     def run(self, times: int, seconds: float = 1.0) -> None:
         for _ in range(times):
@@ -166,6 +177,7 @@ class Day:
                 *(f"message {row.state}" for row in connection.execute(messages.select())
                   if row.state in ("queued", "held", "sending", "unsettled")),
                 *(f"job {row.state}" for row in connection.execute(jobs.select()) if row.state != "done"),
+                *("fallback" for row in connection.execute(fallbacks.select()) if row.state == "waiting"),
                 *("webhook" for row in connection.execute(webhooks.select()) if row.planned_at is None),
             ]  # fmt: skip
 
@@ -185,6 +197,7 @@ class Day:
             told = collections.Counter(
                 (who, word) for who, text in told.elements() for word in re.findall(r"\bW\d\b|hello", text)
             )
+        told.update(("second channel", text) for text in self.by_fallback)
         found = sorted(self.pager.store.incidents.page(50), key=lambda one: (one.title, one.number))
         return told, [(one.title, one.state.value, one.acknowledged_by) for one in found], self.left()
 
@@ -292,6 +305,46 @@ def rare(day: Day) -> None:
     day.run(3)
 
 
+def taken_over(day: Day) -> None:
+    """OVHcloud is down, so pages go by the second channel, which fails once; one ends before OVHcloud is back."""
+    with receiver() as hook:
+        alice = {**CONTACTS[0], "fallback": [hook.url]}
+        day.pager.reload(**{**day.pager.changes, "contacts": [alice, *CONTACTS[1:]]})
+        day.fault(kind=FaultKind.ERROR, status=503, times=None)
+        day.post(critical("A"), key="a")
+        day.run(2)
+        day.post(critical("B"), key="b")
+        day.run(6, 10)
+        hook.status = 500
+        day.run(9, 10)
+        hook.status = 200
+        day.run(10, 20)
+        day.post(critical("B", "resolved"), key="b")
+        day.run(10, 20)
+        day.emulator.faults.clear()
+        day.run(10, 20)
+        day.by_fallback = {text for _, text in hook.got}
+
+
+def silenced(day: Day) -> None:
+    """An alert is silenced, so nobody else is paged; the silence ends, so they are; Alertmanager forgets the alert."""
+    with members(2, day.hand) as pair:
+        day.pager.reload(**{**day.pager.changes, "alertmanager": {"urls": [one.url for one in pair]}})
+        for one in pair:
+            one.fire(critical("A"))
+        day.post(critical("A"), key="a")
+        day.run(2)
+        for one in pair:
+            one.silence(by="dave")
+        day.run(20, 20)
+        for one in pair:
+            one.release()
+        day.run(15, 20)
+        for one in pair:
+            one.end()
+        day.run(20, 20)
+
+
 SCENARIOS: dict[Callable[[Day], None], dict[str, Any]] = {
     acknowledged: {"receivers": [{"name": "ops", "notify": ["alice", "bob"]}]},
     escalated: {
@@ -311,6 +364,12 @@ SCENARIOS: dict[Callable[[Day], None], dict[str, Any]] = {
         ],
     },
     rare: {"receivers": [{"name": "ops", "notify": ["alice", "bob"]}]},
+    taken_over: {"receivers": [{"name": "ops", "notify": ["alice"]}]},
+    silenced: {
+        "receivers": [
+            {"name": "ops", "notify": ["alice"], "escalate": [{"after": "5m", "notify": ["bob"]}]}
+        ]
+    },
 }  # fmt: skip
 
 
