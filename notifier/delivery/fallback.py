@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from enum import StrEnum
 
-from notifier.delivery.message import FAILED, MessageState
+from notifier.delivery.message import FAILED, UNDER_WAY
 from notifier.incidents.lifecycle import PAGING, IncidentState, Kind
 
 _FIRST_RETRY = timedelta(seconds=10)
@@ -34,14 +34,11 @@ def is_needed(kind: str, state: str, incident_state: str | None, *, is_silenced:
     """
     if kind == Kind.NOTICE and incident_state is None:
         return True  # to an administrator, who gets it in both ways
-    if kind == Kind.ANSWER or state not in (*_OPEN, *FAILED):
+    if kind == Kind.ANSWER or state not in (*UNDER_WAY, *FAILED):
         return False
     if kind in PAGING and (incident_state == IncidentState.RESOLVED or is_silenced):
         return False
     return not (kind in (Kind.PAGE, Kind.REMINDER) and incident_state == IncidentState.ACKNOWLEDGED)
-
-
-_OPEN = (MessageState.QUEUED, MessageState.HELD, MessageState.SENDING, MessageState.UNSETTLED)
 
 
 def retry_after(attempts: int) -> timedelta:

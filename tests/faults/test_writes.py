@@ -10,7 +10,6 @@ import collections
 import itertools
 import re
 import shutil
-import threading
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -27,17 +26,15 @@ from notifier.workers.actions import Via
 from tests.support.alertmanager import members
 from tests.support.channels import receiver
 from tests.support.clock import Hand
-from tests.support.files import ALICE, BOB, Files
+from tests.support.files import ALICE, Files
 from tests.support.pager import Pager
 from tests.support.postgres import Server, both_engines
 from tests.support.stage import IS_FULL
+from tests.support.team import CONTACTS, NAMES
 from tests.support.webhooks import alert, webhook
 
 pytestmark = [pytest.mark.xdist_group("writes"), pytest.mark.timeout(3600 if IS_FULL else 280)]
 
-CAROL = "+33639980003"
-NAMES = {ALICE: "alice", BOB: "bob", CAROL: "carol"}
-CONTACTS = [{"name": name, "phone": phone} for phone, name in NAMES.items()]
 OVH = {
     "sender": ...,
     "sender_for_response": True,
@@ -142,22 +139,13 @@ class Day:
                 pass
         for _ in range(3):
             self.tried(pager.sender.work)
-            self._wait(lambda: pager.sender.is_busy)
+            pager.wait_while(lambda: pager.sender.is_busy, "a job hangs")
         for other in (pager.workers.alertmanager_check, pager.workers.fallback):
             self.tried(other.work)
-        self._wait(lambda: pager.workers.fallback.is_busy)
+        pager.wait_while(lambda: pager.workers.fallback.is_busy, "a fallback hangs")
         for follower in (pager.receipts, pager.replies, self.retention):
             self.tried(follower.work)
         self.hand.move(seconds=seconds)
-
-    @staticmethod
-    def _wait(is_busy: Callable[[], bool]) -> None:
-        idle = threading.Event()
-        for _ in range(4000):
-            if not is_busy():
-                return
-            idle.wait(0.002)
-        raise AssertionError("sending hangs")
 
     def run(self, times: int, seconds: float = 1.0) -> None:
         for _ in range(times):

@@ -102,12 +102,13 @@ class Pager:
             while self.escalator.work() is not None:
                 pass
             self.sender.work()
-            self._wait(lambda: self.sender.is_busy, "a job hangs")
+            self.wait_while(lambda: self.sender.is_busy, "a job hangs")
             self.workers.fallback.work()
-            self._wait(lambda: self.workers.fallback.is_busy, "a fallback hangs")
+            self.wait_while(lambda: self.workers.fallback.is_busy, "a fallback hangs")
 
     @staticmethod
-    def _wait(is_busy: Callable[[], bool], complaint: str) -> None:
+    def wait_while(is_busy: Callable[[], bool], complaint: str) -> None:
+        """Wait until nothing is under way any more; fail with *complaint* after 20 seconds."""
         idle = threading.Event()
         for _ in range(4000):
             if not is_busy():

@@ -192,7 +192,7 @@ def test_a_service_that_hangs_delays_no_sms(
         pass
     pager.hand.move(seconds=30)
     pager.sender.work()
-    pager._wait(lambda: pager.sender.is_busy, "a job hangs")
+    pager.wait_while(lambda: pager.sender.is_busy, "a job hangs")
     assert any(" B db-1" in text for text in texts(emulator))
     hook.hang.set()
     pager.turn()
