@@ -21,11 +21,12 @@ from notifier.oncall.schedules import Schedules
 from notifier.store.ledger import Spent
 from notifier.timeline import IncidentHistory, incident_timeline, message_timeline
 from notifier.web.origin import STRANGE, is_ours
-from notifier.web.pages.delivery_status import lasts
+from notifier.web.pages.delivery_status import delivery_status, lasts
 from notifier.web.pages.message_chart import chart
 from notifier.web.pages.moments import Viewer
 from notifier.web.pages.shift_chart import drawn
 from notifier.workers.backpressure import Backpressure
+from tests.support.clock import Hand
 from tests.support.files import Files
 from tests.support.pager import Pager
 from tests.support.postgres import both_engines
@@ -376,6 +377,11 @@ def test_whether_pages_go_out_is_told_at_once(
     emulator.emulation.credits = 100
     phones.wait(1, timeout=60)
     wait_for(lambda: re.search(r"<strong>Working\.</strong>", shown(running)), "that they do again")
+
+
+def test_delivery_that_is_down_has_a_reason_also_while_the_warnings_do_not_name_one_yet(hand: Hand) -> None:
+    status = delivery_status(None, (), None, hand(), is_hindered=True)
+    assert (status.word, status.reasons) == ("down", ("no account can send",))
 
 
 def the_id(pager: Pager, number: int) -> str:

@@ -45,7 +45,8 @@ def delivery_status(
     if outage is not None:
         return DeliveryStatus("bad", "down", (f"webhooks are refused: {outage}", *warnings))
     if is_hindered:
-        return DeliveryStatus("bad", "down", warnings)
+        # An account may be paused after the warnings were read: they do not name it yet.
+        return DeliveryStatus("bad", "down", warnings or ("no account can send",))
     if waiting is not None:
         age = brief_duration(max(timedelta(seconds=1), now - waiting.created_at))
         tries = f", after {counted(waiting.attempts, 'attempt')}" if waiting.attempts else ""
