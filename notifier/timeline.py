@@ -156,6 +156,7 @@ _EVENTS: Mapping[str, str] = {
     Reason.UNMUTED: "Paged after the mute",
     Reason.SILENCED: "Silenced in Alertmanager",
     Reason.UNSILENCED: "The silence ended",
+    Reason.NOTED: "Note",
 }
 _KINDS: Mapping[str, str] = {
     Kind.PAGE: "Page",

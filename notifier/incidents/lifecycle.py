@@ -198,6 +198,8 @@ class Reason(StrEnum):
     """All of its firing alerts are silenced or inhibited in Alertmanager."""
     UNSILENCED = "unsilenced"
     """The first step after a silence or an inhibition ended."""
+    NOTED = "noted"
+    """Somebody wrote a note; nothing else changed."""
 
 
 @dataclass(frozen=True, slots=True)

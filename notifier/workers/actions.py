@@ -23,7 +23,7 @@ from notifier.incidents.lifecycle import (
 from notifier.planning.notices import incident_notices, own_message
 from notifier.planning.receivers import receiver_of, recipients_of
 from notifier.rendering.phrases import notice
-from notifier.sms.encoding import MAX_PARTS, Encoding, encode, measure, without_contacts
+from notifier.sms.encoding import MAX_PARTS, Encoding, clean, encode, measure, without_contacts
 from notifier.sms.phones import mask
 from notifier.store.engine import StoreUnavailable
 from notifier.store.records import IncidentChange
@@ -32,6 +32,8 @@ from notifier.workers.context import Context
 log = structlog.get_logger(__name__)
 
 _ATTEMPTS = 5
+LONGEST_NOTE = 500
+"""The number of characters that a note may have."""
 
 
 class Via(StrEnum):
@@ -154,6 +156,24 @@ class Actions:
         outcome = self._change(incident_id, now, lambda one: self.closing(one, by, via, now, phone), holds)
         return self._report(outcome, "incident closed", by, via, self._send)
 
+    def note(self, incident_id: str, by: str, via: Via, text: str) -> ActionOutcome:
+        """Write a note of *by* into the timeline of an incident, also of one that is resolved; nobody is notified.
+
+        Raises:
+            ValueError: the note is empty or too long.
+            StoreUnavailable: it cannot be written down now.
+        """
+        written = " ".join(clean(text).split())
+        if not written:
+            raise ValueError("the note is empty")
+        if len(written) > LONGEST_NOTE:
+            raise ValueError(f"the note has {len(written)} characters; {LONGEST_NOTE} is the maximum")
+        event = Event(Reason.NOTED, by=by, via=via, detail=written)
+        outcome = self._change(
+            incident_id, self._clock(), lambda one: IncidentChange(one, events=(event,)), is_over_too=True
+        )
+        return self._report(outcome, "note written", by, via, lambda: None)
+
     def send(self, to: str, text: str, by: str | None = None) -> NewMessage:
         """Have *text* of *by* sent to a contact, to who is on call in a schedule, or to a number; return the message.
 
@@ -190,10 +210,12 @@ class Actions:
         incident_id: str,
         now: datetime,
         propose: Callable[[Incident], IncidentChange | None],
-        holds: Callable[[Incident], bool],
+        holds: Callable[[Incident], bool] = lambda incident: True,
+        *,
+        is_over_too: bool = False,
     ) -> IncidentChange | ActionOutcome:
         """Write the change that *propose* returns for an incident; retry if it was changed meanwhile. Return the
-        change, or why there is none.
+        change, or why there is none. Incidents that are resolved are changed only with *is_over_too*.
 
         Raises:
             StoreUnavailable: others changed it each time.
@@ -202,7 +224,7 @@ class Actions:
             incident = self._store.incidents.get(incident_id)
             if incident is None:
                 return ActionOutcome.UNKNOWN
-            if incident.state is IncidentState.RESOLVED:
+            if incident.state is IncidentState.RESOLVED and not is_over_too:
                 return ActionOutcome.RESOLVED
             if not holds(incident):
                 return ActionOutcome.OVERTAKEN

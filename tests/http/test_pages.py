@@ -251,6 +251,11 @@ def test_what_was_done_is_said_as_far_as_it_holds(
     for cookies, expected in (({"notifier-me": "bob"}, True), ({"notifier-me": "alice"}, False), ({}, False)):
         told = requests.get(taken.url, cookies=cookies, timeout=30).text
         assert ("You have it" in told) is expected
+    noted = press(running, "note", by="bob", text="disk <full>, cleaning up")
+    assert "The note is in the timeline." in noted.text
+    assert "Note by bob on this page: disk &lt;full&gt;, cleaning up" in noted.text
+    empty = press(running, "note", by="bob", text=" ")
+    assert (empty.status_code, "Go back: the note is empty." in empty.text) == (400, True)
     unseen = press(running, "escalate", by="alice", holder="", steps="1")  # made before bob had it
     assert "Nothing was done: bob has it" in unseen.text
     passed = press(running, "escalate", by="bob", holder="bob", steps="1")

@@ -290,6 +290,31 @@ def test_two_alertmanagers_that_know_different_alerts_do_not_make_news(
 # -- acknowledgement ---------------------------------------------------------------------------------------
 
 
+def test_a_note_is_in_the_timeline_and_changes_nothing_else(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
+    pager = make(**team(("5m", ["bob"])))
+    pager.post(firing("A"))
+    pager.turn()
+    opened = the_incident(pager)
+    for text, problem in ((" \n\u200b", "is empty"), ("x" * 501, "501 characters; 500 is the maximum")):
+        with pytest.raises(ValueError, match=problem):
+            pager.actions.note(opened.id, "alice", Via.WEB, text)
+    assert pager.actions.note(opened.id, "alice", Via.WEB, "disk\nis \x1bfull") is ActionOutcome.DONE
+    kept = the_incident(pager)
+    assert replace(kept, version=opened.version) == opened
+    noted = pager.store.incidents.history(opened.id)[-1]
+    assert (noted.kind, noted.by, noted.via, noted.detail) == ("noted", "alice", "web", "disk is full")
+    pager.run(320, step=10)
+    assert [who for who, _ in told(emulator)] == [
+        "alice",
+        "bob",
+    ]  # nobody was notified, and escalation goes on
+    later(pager, over("A"), seconds=10)
+    assert pager.actions.note(opened.id, "bob", Via.WEB, "was the backup") is ActionOutcome.DONE
+    assert pager.actions.note("unknown", "bob", Via.WEB, "x") is ActionOutcome.UNKNOWN
+
+
 def test_an_acknowledgement_stops_escalation_and_is_told_to_the_others(
     make: Callable[..., Pager], emulator: Emulator
 ) -> None:

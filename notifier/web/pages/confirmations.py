@@ -29,6 +29,8 @@ def confirmation(done: str, one: ShownIncident, me: str | None, history: Inciden
             return "Nothing was done: there is no further step."
         case "close" if one.state == "resolved":
             return "It is closed. If its alerts still fire, Alertmanager's next webhook pages again."
+        case "note":
+            return "The note is in the timeline."
         case "resolved" if one.state == "resolved":
             return "It was resolved already."
     return None

@@ -1,4 +1,4 @@
-"""The buttons of an incident's page: acknowledge, close, escalate."""
+"""The buttons of an incident's page: acknowledge, close, escalate, note."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Forms:
 
         Args:
             request: of somebody who may act.
-            button: ack, close or escalate.
+            button: ack, close, escalate or note.
             values: the fields of the form; *by* is who acts, unless the request is authenticated.
         """
         user = request.state.caller.user
@@ -43,12 +43,19 @@ class Forms:
         if not by or by not in {*self._context.current.runtime.contacts, user}:
             text = "Go back and choose who you are: the others are notified who has it."
             return self._renderer.problem(path, 400, "Who are you?", text)
-        act = {"ack": self._acknowledge, "close": self._close, "escalate": self._escalate}[button]
+        act = {
+            "ack": self._acknowledge,
+            "close": self._close,
+            "escalate": self._escalate,
+            "note": self._note,
+        }[button]
         try:
             incident = find_incident(self._context.store, str(request.path_params["id"]))
             done = act(incident, by, values)
         except Missing as missing:
             return self._renderer.problem(path, 404, "Not found", str(missing))
+        except ValueError as error:
+            return self._renderer.problem(path, 400, "Nothing was written", f"Go back: {error}.")
         except StoreUnavailable as error:
             text = f"{error}. Nothing was done; try again, or reply to the SMS."
             return self._renderer.problem(path, 503, "The database is unavailable", text)
@@ -82,3 +89,7 @@ class Forms:
             now = self._context.store.incidents.get(incident.id)
             return "late" if now is None or _is_held_as_seen(now, by, values) else "taken"
         return {ActionOutcome.DONE: "escalate", ActionOutcome.EXHAUSTED: "exhausted"}.get(outcome, "resolved")
+
+    def _note(self, incident: Incident, by: str, values: Mapping[str, str]) -> str:
+        self._actions.note(incident.id, by, Via.WEB, values.get("text", ""))
+        return "note"

@@ -20,6 +20,7 @@ from notifier.web.pages.context import Missing, PageContext, View
 from notifier.web.pages.delivery_status import DeliveryStatus, current_status
 from notifier.web.pages.moments import Viewer
 from notifier.web.pages.shown_incidents import ListedAlert, ShownIncident, listed, load_shown
+from notifier.workers.actions import LONGEST_NOTE
 from notifier.workers.escalator import last_alerts
 
 ME = "notifier-me"
@@ -50,6 +51,7 @@ class IncidentView(View):
     user: str | None
     me: str
     confirmation: str | None
+    longest_note: int
 
 
 def find_incident(store: Store, given: str) -> Incident:
@@ -100,6 +102,7 @@ class IncidentPage:
             user=user,
             me=me,
             confirmation=confirmation(done, shown, user or me or None, history),
+            longest_note=LONGEST_NOTE,
         )
 
     def _history(self, incident: Incident) -> IncidentHistory:

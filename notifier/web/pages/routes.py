@@ -68,7 +68,7 @@ class Pages:
             Route("/incidents/{id}", self._page(self._incident_view), methods=["GET"]),
             *(
                 Route(f"/incidents/{{id}}/{button}", self._form(button), methods=["POST"])
-                for button in ("ack", "close", "escalate")
+                for button in ("ack", "close", "escalate", "note")
             ),
             Route("/oncall", self._page(lambda _: on_call_view(self._context)), methods=["GET"]),
             Route("/messages", self._page(lambda r: self.messages.view(r.query_params)), methods=["GET"]),
