@@ -46,6 +46,7 @@ def advise(loading: Loading) -> list[Problem]:
         *_accounts(configuration),
         *_contacts(configuration),
         *_receivers(configuration),
+        *_links(configuration),
         *([] if configuration.route is None else _routes(configuration.route, ("route",))),
     ]
     return [Problem(loading.position(path), path, message, is_warning=True) for path, message in found]
@@ -173,6 +174,23 @@ def _secrets(configuration: Configuration, file: Path) -> Iterator[tuple[Path_, 
             "holds secrets and can be read by everyone on this machine; make it readable by the service alone"
         )
         yield (), f"{file} {message}, as with: chown root:notifier {file} && chmod 640 {file}"
+
+
+def _links(configuration: Configuration) -> Iterator[tuple[Path_, str]]:
+    url = configuration.page_url
+    if url is None:
+        return
+    has_fallbacks = bool(configuration.fallback.urls) or any(one.fallback for one in configuration.contacts)
+    if not configuration.sends_urls and not has_fallbacks:
+        message = (
+            "has no effect: an SMS may not contain a link while an account has sender_for_response, and there "
+            "is no fallback"
+        )
+        yield ("links",), message
+    parts = urlsplit(url)
+    if parts.scheme == "http" and parts.hostname not in _THIS_MACHINE:
+        message = "whoever reads the network can use the links in pages; serve the pages by https://"
+        yield ("global", "external_url"), message
 
 
 def _account_path(configuration: Configuration, number: int) -> Path_:

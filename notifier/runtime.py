@@ -12,7 +12,8 @@ from typing import Any
 
 from notifier.config.loading import Loading
 from notifier.config.model import Configuration, Receiver, Recipient
-from notifier.incidents.lifecycle import Policy, Step, StepOutcome, next_step
+from notifier.incidents.lifecycle import PAGING, Kind, Policy, Step, StepOutcome, next_step
+from notifier.incidents.links import Link
 from notifier.incidents.reply_codes import reply_code
 from notifier.oncall.schedules import Calendar, Schedules
 from notifier.ovh.client import OvhClient
@@ -64,11 +65,12 @@ class Runtime:
         is_it = nameless is not None and nameless.known_name in (None, account)
         return self.apis.get(account) or (nameless if is_it else None)
 
-    def style(self, receiver: Receiver) -> Style:
-        """Return how *receiver* wants its messages written."""
-        urls = self.configuration.sends_urls
+    def style(self, receiver: Receiver, kind: Kind) -> Style:
+        """Return how *receiver* wants its messages of *kind* written."""
+        urls, url = self.configuration.sends_urls, self.configuration.linked_url
         code_key = self.configuration.code_key
-        return Style(receiver.template, receiver.max_parts, receiver.encoding, urls, code_key)
+        ending = Link.sample(url).ending if url is not None and kind in PAGING else ""
+        return Style(receiver.template, receiver.max_parts, receiver.encoding, urls, code_key, ending)
 
     def reply_code(self, phone: str, now: datetime) -> str:
         """Return the code that who has *phone* replies with at *now*; empty if none is required."""

@@ -114,7 +114,7 @@ def _notify(url: str, title: str, text: str) -> bool:
     if plugin is None:
         raise SendingFailed("the URL cannot be used")
     is_mail = plugin.service_name == "E-Mail"
-    if plugin.title_maxlen <= 0 or (title == text and not is_mail):
+    if plugin.title_maxlen <= 0 or (title == text.partition("\n")[0] and not is_mail):
         title = ""
     sender = apprise.Apprise()
     sender.add(plugin)

@@ -139,7 +139,7 @@ class Entry:
     outcomes: tuple[Outcome, ...] = ()
 
 
-_VIA = {"sms": "by SMS", "api": "by the API", "web": "on this page"}
+_VIA = {"sms": "by SMS", "api": "by the API", "web": "on this page", "link": "by the link in a page"}
 _EVENTS: Mapping[str, str] = {
     Reason.OPENED: "Opened",
     Reason.JOINED: "More alerts joined",

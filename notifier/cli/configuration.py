@@ -247,7 +247,7 @@ def _page_json(receiver: str, page: OutgoingText) -> dict[str, Any]:
         "receiver": receiver,
         "contact": page.recipient.name or None,
         "phone": page.recipient.phone,
-        "text": page.text.text,
+        "text": page.text.text + page.text.ending,
         "encoding": "gsm" if size.coding == "7bits" else "unicode",
         "length": size.length,
         "parts": size.parts,
@@ -262,8 +262,8 @@ def page_text(receiver: str, page: OutgoingText) -> str:
     coding = "GSM 7-bit" if size.coding == "7bits" else "UCS-2"
     parts = f"{size.parts} part{'s' if size.parts > 1 else ''}"
     credits_ = f"{size.parts} credit{'s' if size.parts > 1 else ''} to France"
-    to = page.recipient.name or page.recipient.phone
-    return f"{receiver} -> {to} ({coding}, {size.length} characters, {parts}, {credits_})\n{page.text.text}"
+    to, text = page.recipient.name or page.recipient.phone, page.text.text + page.text.ending
+    return f"{receiver} -> {to} ({coding}, {size.length} characters, {parts}, {credits_})\n{text}"
 
 
 @app.command(epilog="Example: notifier oncall --config notifier.yml platform --until 2027-01-31")

@@ -51,6 +51,9 @@ def check_references(raw: RawFile, template_files: Mapping[str, Path]) -> None:
             near = nearest(template, sorted(names)) or f"; {known}"
             raw.problem((*path, "template"), f'there is no template "{template}"{near}')
     _heartbeats(raw, receivers)
+    if raw.value.get("links") is True and not raw.section("global").get("external_url"):
+        message = "needs the address of the pages: write external_url: https://pager.example.net under global"
+        raw.problem(("links",), message)
     _unique(raw, "time_intervals")
     _route(raw, raw.value.get("route"), ("route",), receivers)
     for path, account in raw.sections(("ovh",)):

@@ -331,6 +331,10 @@ class Configuration(Section):
     alertmanager: AlertmanagerConfig | None = None
     watchdog: WatchdogConfig | None = None
     fallback: FallbackConfig = FallbackConfig()
+    links: StrictBool = False
+    """Whether a page ends with a link under global.external_url that opens its incident, without signing in, for 48
+    hours. Left out of SMS while an account has sender_for_response; always in a fallback.
+    """
 
     def receiver(self, name: str) -> Receiver | None:
         """Return the receiver of that name, if there is one."""
@@ -378,6 +382,16 @@ class Configuration(Section):
     def sends_urls(self) -> bool:
         """Whether messages may hold URLs, whichever account sends them."""
         return not any(account.sender_for_response for account in self.accounts)
+
+    @property
+    def page_url(self) -> str | None:
+        """The address of the pages that links lead to; None if pages have no links."""
+        return self.global_.external_url if self.links else None
+
+    @property
+    def linked_url(self) -> str | None:
+        """The address of the pages that links in SMS lead to; None if SMS have no links."""
+        return self.page_url if self.sends_urls else None
 
     def fallback_urls(self, contact: str) -> tuple[str, ...]:
         """Return the URLs of the second channel for the contact of that name, or for a number if it is empty."""

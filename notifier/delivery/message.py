@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from notifier.incidents.lifecycle import Kind
+from notifier.incidents.links import Link
 
 
 class MessageState(StrEnum):
@@ -130,6 +131,13 @@ class Job:
     """Time after the attempt within which "not found" is not final."""
     account: str = ""
     """The account that it goes to."""
+    link: Link | None = None
+    """The link at the end of its text, which is stored without it."""
+
+    @property
+    def sent_text(self) -> str:
+        """The text that is sent."""
+        return self.text if self.link is None else self.text + self.link.ending
 
 
 @dataclass(frozen=True, slots=True)

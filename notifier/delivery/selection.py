@@ -18,7 +18,8 @@ from notifier.delivery.message import Hold, Job, Message, NewMessage
 from notifier.delivery.snapshot import Held, Merged, Selection, Snapshot, Turns
 from notifier.delivery.throttle import CRITICAL, SHORTEST_WAIT, Throttled, resolutions_at, throttle
 from notifier.ids import new_id
-from notifier.incidents.lifecycle import Kind
+from notifier.incidents.lifecycle import PAGING, Kind
+from notifier.incidents.links import Link
 from notifier.rendering.compose import LATE_AFTER, say_late
 from notifier.rendering.phrases import notice
 from notifier.runtime import Runtime
@@ -40,21 +41,36 @@ _MOST_UNCHANGED = 5
 """The number of messages to a number that are sent unchanged, when selecting them keeps failing."""
 
 
-def gather(due: Sequence[Message], most: int, now: datetime) -> list[Job]:
+def gather(due: Sequence[Message], most: int, now: datetime, linked_url: str | None = None) -> list[Job]:
     """Return up to *most* jobs for the *due* messages, oldest first: those of the same text go together.
 
     A number occurs in a job once; a second message to it with the same text waits for the next. What different
-    accounts have refused is kept apart.
+    accounts have refused is kept apart. With *linked_url*, the address of Notifier's pages, a page whose text leaves
+    room for it ends with a link, and goes alone, since each recipient has a link of their own.
     """
-    groups: dict[tuple[str, frozenset[str]], dict[str, Message]] = {}
+    links: dict[str, Link] = {}
+    groups: dict[tuple[str, frozenset[str], str], dict[str, Message]] = {}
     for message in due:
-        key = message.text, message.refusing
+        link = Link.new(linked_url) if linked_url is not None and may_have_link(message) else None
+        has_link = link is not None and measure(message.text + link.ending).parts <= message.parts
+        key = message.text, message.refusing, message.id if has_link else ""
         if key not in groups and len(groups) == most:
             continue
         group = groups.setdefault(key, {})
         if len(group) < MAX_RECIPIENTS:
             group.setdefault(message.phone, message)
-    return [Job(new_id(now), text, now, tuple(group.values())) for (text, _), group in groups.items()]
+        if link is not None and has_link:
+            links[message.id] = link
+    return [
+        Job(new_id(now), text, now, tuple(group.values()), link=links.get(id_))
+        for (text, _, id_), group in groups.items()
+    ]
+
+
+def may_have_link(message: Message) -> bool:
+    """Return whether *message* may end with a link: a page for an incident to a contact, whose text is complete."""
+    is_page = message.kind in PAGING and message.incident_id is not None and bool(message.contact)
+    return is_page and not message.reduction
 
 
 def select(snapshot: Snapshot, runtime: Runtime, turns: Turns) -> Selection:
@@ -92,7 +108,7 @@ def select(snapshot: Snapshot, runtime: Runtime, turns: Turns) -> Selection:
     named = snapshot.limits.accounts
     allowed = _rate_left(snapshot, {*turns.order, *turns.fallback}, selection)
     selection.jobs = assign_accounts(
-        gather(chosen, len(turns.order) + len(turns.fallback), now),
+        gather(chosen, len(turns.order) + len(turns.fallback), now, runtime.configuration.linked_url),
         [named[name] for name in turns.order],
         allowed,
         [named[name] for name in turns.fallback],
@@ -122,8 +138,11 @@ def mark_late(message: Message, runtime: Runtime, now: datetime) -> Message:
         return message
     receiver = runtime.configuration.receiver(message.receiver)
     max_parts = max(message.parts, receiver.max_parts if receiver is not None else 1)
-    text = say_late(message.text, now - message.received_at, runtime.language(message.contact), max_parts)
-    return replace(message, text=text, parts=measure(text).parts)
+    url = runtime.configuration.linked_url
+    link = Link.sample(url).ending if url is not None and may_have_link(message) else ""
+    late = now - message.received_at
+    text = say_late(message.text, late, runtime.language(message.contact), max_parts, link)
+    return replace(message, text=text, parts=measure(text + link).parts)
 
 
 def _rate_left(snapshot: Snapshot, names: Iterable[str], selection: Selection) -> dict[str, int]:

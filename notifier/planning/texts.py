@@ -37,7 +37,7 @@ def pages(
     now: datetime,
 ) -> tuple[OutgoingText, ...]:
     """Return the texts of *notification* for *recipients* of *receiver*."""
-    style = runtime.style(receiver)
+    style = runtime.style(receiver, kind)
     return tuple(
         OutgoingText(recipient, compose(runtime.templates, notification, recipient, style, now), kind)
         for recipient in recipients

@@ -52,17 +52,23 @@ class Style:
     urls: bool = True
     code_key: bytes | None = None
     """The secret of reply codes, where the number of the incident is followed by one."""
+    ending: str = ""
+    """Something as long as the link at the end of a page, which is added when it is sent; empty without one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A text that can be sent: its parts, the number of alerts it names, and the templates that failed."""
+    """A text that can be sent: its size with the link that follows, the number of alerts it names, and the template
+    that failed.
+    """
 
     text: str
     size: Size
     shown: int
     more: int
     failure: TemplateFailure | None = field(default=None, compare=False)
+    ending: str = ""
+    """Something as long as the link that follows."""
 
 
 def compose(
@@ -83,7 +89,8 @@ def compose(
     if templates.process is None:
         return write_text(templates, message, recipient, style, now, label)
     try:
-        return from_json(templates.process.compose(style.template, (message, recipient, style, now, label)))
+        written = templates.process.compose(style.template, (message, recipient, style, now, label))
+        return from_json(written, style.ending)
     except ProcessEnded as error:
         failure = templates.ended(style.template, recipient.language, error)
         return write_text(templates, message, recipient, style, now, label, failure)
@@ -130,9 +137,10 @@ def write_text(
         text = text if style.urls else without_contacts(text)
         return text.strip() or encode(plain_text(message, shown, label), Encoding.GSM)
 
-    text, shown = fit(write, len(message.alerts), style.max_parts)
+    text, shown = fit(write, len(message.alerts), style.max_parts, style.ending)
     more = len(message.alerts) - shown + message.unseen
-    return Text(text, measure(text), shown, more, failures[0] if failures else None)
+    size = measure(text + style.ending)
+    return Text(text, size, shown, more, failures[0] if failures else None, style.ending)
 
 
 def to_json(text: Text) -> dict[str, Any]:
@@ -145,28 +153,30 @@ def to_json(text: Text) -> dict[str, Any]:
     }
 
 
-def from_json(given: Mapping[str, Any]) -> Text:
-    """Return the text that `to_json` was given."""
+def from_json(given: Mapping[str, Any], ending: str) -> Text:
+    """Return the text that `to_json` was given; *ending* follows it."""
     failure = TemplateFailure(*given["failure"]) if given["failure"] else None
-    return Text(given["text"], measure(given["text"]), given["shown"], given["more"], failure)
+    size = measure(given["text"] + ending)
+    return Text(given["text"], size, given["shown"], given["more"], failure, ending)
 
 
-def say_late(text: str, late: timedelta, language: str, max_parts: int) -> str:
-    """Return *text* with a prefix that gives the delay, shortened to the words that fit."""
-    return shorten(phrase("late", language, late=brief_duration(late)) + text, max_parts)
+def say_late(text: str, late: timedelta, language: str, max_parts: int, ending: str = "") -> str:
+    """Return *text* with a prefix that gives the delay, shortened to the words that fit before *ending*."""
+    return shorten(phrase("late", language, late=brief_duration(late)) + text, max_parts, ending)
 
 
-def fit(write: Callable[[int], str], count: int, max_parts: int) -> tuple[str, int]:
+def fit(write: Callable[[int], str], count: int, max_parts: int, ending: str = "") -> tuple[str, int]:
     """Return the text with the most of *count* alerts that takes at most *max_parts*, and that number.
 
-    When not even one alert fits, its text is shortened to the words that do.
+    *ending* follows the text: room is left for it. When not even one alert fits, its text is shortened to the words
+    that do.
     """
     best: tuple[str, int] | None = None
 
     def fits(shown: int) -> bool:
         nonlocal best
         text = write(shown)
-        if measure(text).parts > max_parts:
+        if measure(text + ending).parts > max_parts:
             return False
         best = (text, shown)
         return True
@@ -185,7 +195,7 @@ def fit(write: Callable[[int], str], count: int, max_parts: int) -> tuple[str, i
             high = middle
     if best is None:
         shown = min(1, count)
-        return shorten(write(shown), max_parts), shown
+        return shorten(write(shown), max_parts, ending), shown
     return best
 
 

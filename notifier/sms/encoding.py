@@ -153,14 +153,15 @@ def encode(text: str, encoding: Encoding) -> str:
     return gsm
 
 
-def shorten(text: str, max_parts: int) -> str:
+def shorten(text: str, max_parts: int, ending: str = "") -> str:
     """Return *text* if it fits into *max_parts* parts, or else as many of its words as do, then ``...``.
 
-    A word is cut only when it alone is longer than the whole message may be.
+    *ending* follows the text: room is left for it. A word is cut only when it alone is longer than the whole message
+    may be.
     """
-    if measure(text).parts <= max_parts:
+    if measure(text + ending).parts <= max_parts:
         return text
-    return _cut(text, _longest_prefix(text, max_parts))
+    return _cut(text, _longest_prefix(text, max_parts, ending))
 
 
 def clip(text: str, length: int) -> str:
@@ -186,11 +187,11 @@ def _cut(text: str, limit: int) -> str:
     return text[:limit] + "..."
 
 
-def _longest_prefix(text: str, max_parts: int) -> int:
+def _longest_prefix(text: str, max_parts: int, ending: str) -> int:
     low, high = 0, min(len(text), MAX_PARTS * 160)
     while low < high:
         middle = (low + high + 1) // 2
-        if measure(text[:middle] + "...").parts <= max_parts:
+        if measure(text[:middle] + "..." + ending).parts <= max_parts:
             low = middle
         else:
             high = middle - 1

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from notifier.store.records import NewWebhook
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest revision of the schema that this program knows."""
 
 

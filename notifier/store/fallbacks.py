@@ -14,8 +14,10 @@ from sqlalchemy.exc import IntegrityError
 from notifier.delivery.fallback import FallbackState
 from notifier.delivery.message import FAILED, UNDER_WAY, Hold, MessageState
 from notifier.ids import first_id, new_id
-from notifier.incidents.lifecycle import IncidentState, Kind
+from notifier.incidents.lifecycle import PAGING, IncidentState, Kind
+from notifier.incidents.links import Link
 from notifier.store.database import Database
+from notifier.store.links import add_link
 from notifier.store.messages import chunks
 from notifier.store.schema import (
     IS_WAITING,
@@ -63,6 +65,11 @@ class FallbackMessage:
     incident: int | None
     is_silenced: bool
 
+    @property
+    def may_have_link(self) -> bool:
+        """Whether it may end with a link: a page for an incident to a contact."""
+        return self.kind in PAGING and self.incident is not None and bool(self.contact)
+
 
 @dataclass(frozen=True, slots=True)
 class NewFallback:
@@ -84,6 +91,8 @@ class DueFallback:
     attempts: int
     created_at: datetime
     message: FallbackMessage
+    link: Link | None = None
+    """The link at the end of its text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,11 +165,22 @@ class FallbackStore:
         return self._database.submit(operation)
 
     def take(
-        self, now: datetime, lease: timedelta, limit: int, without: Collection[str] = ()
+        self,
+        now: datetime,
+        lease: timedelta,
+        limit: int,
+        *,
+        without: Collection[str] = (),
+        linked_url: str | None = None,
     ) -> Future[list[DueFallback]]:
         """Return fallbacks that are due, each an attempt more, and due again after *lease* unless they are finished.
 
-        Those for the targets *without* are left out.
+        Args:
+            now: the time.
+            lease: how long they are not due again.
+            limit: how many are returned at most.
+            without: targets whose fallbacks are left out.
+            linked_url: the address of the pages; pages get a new link to it. None for no links.
         """
 
         def operation(connection: Connection) -> list[DueFallback]:
@@ -196,17 +216,22 @@ class FallbackStore:
                 .where(is_taken)
                 .order_by(messages.c.urgency, fallbacks.c.id)
             )
-            return [
+            found = [
                 DueFallback(
                     row.own_id,
                     row.own_target,
                     row.own_service,
                     row.own_attempts,
                     row.own_created_at,
-                    _message(row),
+                    message := _message(row),
+                    Link.new(linked_url) if linked_url is not None and message.may_have_link else None,
                 )
                 for row in rows
             ]
+            for one in found:
+                if one.link is not None:
+                    add_link(connection, one.link, one.message.id, now)
+            return found
 
         return self._database.submit(operation)
 

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, bindparam, func, insert, or_, select, update
 from notifier.delivery.message import FAILED, Ending, Job, Message, MessageState, Reduced
 from notifier.store.database import Database
 from notifier.store.incident_changes import escalate_now
+from notifier.store.links import add_link
 from notifier.store.messages import OF_INCIDENTS, WITH_INCIDENT, reword
 from notifier.store.records import Claims
 from notifier.store.replicas import free_orphans
@@ -176,6 +177,8 @@ class JobStore:
         taken = connection.execute(_TAKE, {"ids": ids, "job": job.tag, "now": job.attempted_at})
         if taken.rowcount == len(job.messages):
             connection.execute(_ADD_ATTEMPTS, [{"tag": job.tag, "message_id": id_} for id_ in ids])
+            if job.link is not None:
+                add_link(connection, job.link, ids[0], job.attempted_at)
             return True
         now = job.attempted_at
         self._release(

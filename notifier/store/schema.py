@@ -351,6 +351,14 @@ fallback_attempts = Table(
     Column("error", SafeText),
 )
 
+links = Table(
+    "links",
+    metadata,
+    Column("hash", Text, primary_key=True),
+    Column("message_id", Text, ForeignKey("messages.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("expires_at", Instant, nullable=False),
+)
+
 reloads = Table(
     "reloads",
     metadata,

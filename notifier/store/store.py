@@ -11,6 +11,7 @@ from notifier.store.fallbacks import FallbackStore
 from notifier.store.incidents import Incidents
 from notifier.store.jobs import JobStore
 from notifier.store.ledger import Ledger
+from notifier.store.links import LinkStore
 from notifier.store.outbox import Outbox
 from notifier.store.paged_incidents import PagedIncidents
 from notifier.store.receipts import ReceiptStore
@@ -44,6 +45,7 @@ class Store(Database):
         self.replicas = ReplicaStore(self)
         self.reloads = Reloads(self)
         self.fallbacks = FallbackStore(self)
+        self.links = LinkStore(self)
         self.ledger = Ledger(self, self.incidents, self.fallbacks)
         self.retention = RetentionStore(self)
 

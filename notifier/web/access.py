@@ -17,6 +17,7 @@ from notifier.permissions import Permission
 from notifier.web.authentication import ANYBODY, Authentication, Identity, verifier
 from notifier.web.origin import FOREIGN, STRANGE, is_foreign, is_from_a_page, is_ours
 from notifier.web.peers import peer_of
+from notifier.web.wrong_tokens import WrongTokens
 
 _MOST_VERIFIED = 32
 """How many passwords may wait to be verified; each takes a while."""
@@ -73,6 +74,7 @@ class AccessControl:
         self._refusals: dict[str, tuple[float, int]] = {}
         """How often each peer was refused within a minute, and since when that minute is."""
         self._refusals_in_all = (0.0, 0)
+        self._wrong_tokens = WrongTokens()
         self._authentication = Authentication.of(web)
 
     @property
@@ -119,6 +121,17 @@ class AccessControl:
             return is_ours(scope, own)
         return bool(_authorization(scope)) and isinstance(await self.admit(scope, permission, own), Identity)
 
+    def admits_link(self, scope: Scope, hash_: str) -> bool:
+        """Return whether the link whose token has this hash is looked up: not after too many wrong ones."""
+        return self._wrong_tokens.admits(_address(scope), hash_)
+
+    def note_link(self, scope: Scope, hash_: str, *, is_right: bool) -> None:
+        """Note whether there is a link whose token has this hash; count and log it if there is none."""
+        self._wrong_tokens.note(_address(scope), hash_, is_right=is_right)
+        if not is_right:
+            self._metrics.authentication_failures.inc()
+            self._log_refused(scope, "unknown link", path="/i/")
+
     async def _identify(self, scope: Scope) -> Identity | Denial:
         authentication = self._authentication
         if not authentication.is_required:
@@ -150,8 +163,10 @@ class AccessControl:
             and self._verifying.total() < _MOST_VERIFIED
         )
 
-    def _log_refused(self, scope: Scope, why: str) -> None:
-        """Log a refusal: a few a minute for each peer, then the number of the others."""
+    def _log_refused(self, scope: Scope, why: str, path: str | None = None) -> None:
+        """Log a refusal: a few a minute for each peer, then the number of the others. *path* replaces that of *scope*
+        where it is secret.
+        """
         address, now = _address(scope), elapsed()
         peer = peer_of(address)
         since, count = self._refusals.get(peer, (now, 0))
@@ -166,7 +181,7 @@ class AccessControl:
         minute, in_all = (minute, in_all) if now - minute < _MINUTE else (now, 0)
         if count < _MOST_LOGGED and in_all < _MOST_LOGGED_IN_ALL:
             self._refusals_in_all = minute, in_all + 1
-            path = scope["path"][:_LONGEST_PATH]
+            path = path or scope["path"][:_LONGEST_PATH]
             log.warning("credentials refused", peer=address, path=path, error=why, unlogged_before=unlogged)
 
     def close(self) -> None:

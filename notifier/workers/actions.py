@@ -42,6 +42,8 @@ class Via(StrEnum):
     SMS = "sms"
     API = "api"
     WEB = "web"
+    LINK = "link"
+    """The link at the end of a page."""
 
 
 class ActionOutcome(StrEnum):

@@ -93,7 +93,7 @@ class Delivery:
         reach("before-call")
         try:
             phones = [message.phone for message in job.messages]
-            outcome = client_of(self._runtime, job).send(job.text, phones, job.tag, signed_at)
+            outcome = client_of(self._runtime, job).send(job.sent_text, phones, job.tag, signed_at)
             reach("after-call")
         except CallFailed as error:
             self._handle_failure(self._with_account(job), error.failure)

@@ -80,7 +80,10 @@ class FallbackSender(Worker):
             free = _MOST_AT_ONCE - self._busy.total()
             full = [target for target, count in self._busy.items() if count >= _MOST_OF_ONE]
         limit = min(free, _MOST_OF_ONE)
-        due = self._store.fallbacks.take(now, _LEASE, limit, without=full).result() if limit > 0 else []
+        url = configuration.page_url
+        due = []
+        if limit > 0:
+            due = self._store.fallbacks.take(now, _LEASE, limit, without=full, linked_url=url).result()
         for one in due:
             self._start(one)
         return 0.0 if len(found) == _BATCH or (due and len(due) == limit) else None
@@ -173,6 +176,8 @@ class FallbackSender(Worker):
         """Send *due* to *url*, and write down the outcome."""
         error, text = None, due.message.text
         title = text.partition(": ")[0][:_LONGEST_TITLE]
+        if due.link is not None:
+            text += due.link.ending
         ends: list[None] = []
 
         def ended() -> None:

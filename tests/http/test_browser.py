@@ -84,7 +84,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
             heartbeats=[
                 {"name": "watchdog", "matchers": ["alertname=Watchdog"], "timeout": "10m", "receiver": "ops"}
             ],
-            **{"global": {"time_zone": "Europe/Paris"}},
+            links=True,
+            **{"global": {"time_zone": "Europe/Paris", "external_url": "http://pager.example.net"}},
         )
         running: Any = start(file)
         running.phones = Phones(emulator)
@@ -96,7 +97,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         running.post(
             webhook({**hostile, "annotations": {"summary": XSS}}, key=XSS, commonLabels={"job": XSS})
         )
-        running.phones.wait(2)
+        page = next(one for one in running.phones.wait(2) if "InstanceDown" in one.message)
+        running.link = page.message.rpartition("http://pager.example.net")[2]
         yield running
         running.stop()
 
@@ -142,13 +144,14 @@ PAGES = {
     "messages": "/messages",
     "config": '/config?labels=alertname="DiskFull" severity="critical"',
     "missing": "/incidents/99",
+    "link": "",
 }
 
 
 @pytest.mark.parametrize(
     ("name", "width", "scheme"),
     [(name, width, "light") for name in PAGES for width in WIDTHS]
-    + [(name, 360, "dark") for name in ("now", "incident", "oncall", "messages")],
+    + [(name, 360, "dark") for name in ("now", "incident", "link", "oncall", "messages")],
 )
 def test_a_page_fits_and_anybody_can_use_it(
     served: Any, tab: Any, axe: Any, name: Any, width: Any, scheme: Any
@@ -157,7 +160,7 @@ def test_a_page_fits_and_anybody_can_use_it(
         width, color_scheme=scheme, bypass_csp=True
     )  # the checker is a script that is put into the page
     page = watched.page
-    page.goto(served.url + PAGES[name])
+    page.goto(served.url + (PAGES[name] or served.link))
     if scheme == "light":
         ARTEFACTS.mkdir(exist_ok=True)
         page.screenshot(path=ARTEFACTS / f"{name}-{width}.png", full_page=True)
@@ -167,6 +170,16 @@ def test_a_page_fits_and_anybody_can_use_it(
     assert [(one["id"], one["nodes"][0]["html"]) for one in found["violations"]] == []
     if name == "missing":
         watched.wrong.clear()  # the browser says that it is 404
+
+
+def test_a_link_is_used_with_the_thumb_and_without_a_script(served: Any, tab: Any) -> None:
+    page = tab(java_script_enabled=False, has_touch=True).page
+    page.goto(served.url + served.link)
+    page.get_by_label("Note", exact=True).fill("looking at it")
+    page.get_by_role("button", name="Add note").tap()
+    expect(page.locator("#done")).to_contain_text("The note is in the timeline.")
+    expect(page.locator(".timeline")).to_contain_text("by the link in a page: looking at it")
+    assert page.url.startswith(served.url + served.link)
 
 
 def test_labels_do_nothing_but_show(served: Any, tab: Any) -> None:

@@ -39,6 +39,19 @@ RECEIVERS = [{"name": name, "notify": ["alice", "bob"]} for name in ("ops", "db"
             {**BOTH, "contacts": [{"name": "alice", "phone": BOB}, {"name": "bob", "phone": BOB}]},
             'contacts[1].phone: is the number of "alice", too',
         ),
+        (
+            {**BOTH, "links": True, "global": {"external_url": "http://pager.example.net"}},
+            "global.external_url: whoever reads the network can use the links in pages",
+        ),
+        (
+            {
+                **BOTH,
+                "links": True,
+                "global": {"external_url": "https://pager.example.net"},
+                "ovh": {"sender": ..., "sender_for_response": True},
+            },
+            "links: has no effect: an SMS may not contain a link while an account has sender_for_response",
+        ),
         ({}, "contacts[1]: is notified by no receiver, neither directly nor through a schedule"),
         ({"schedules": [ROTA]}, "contacts[1]: is notified by no receiver, neither directly nor through a schedule"),
         *(

@@ -145,6 +145,7 @@ def test_there_may_be_several_accounts(tmp_path: Path) -> None:
         (GOOD + "web: {tls_server_config: {cert_file: no.crt, key_file: no.key}}\n", "11:38: web.tls_server_config.cert_file: "),
         (GOOD + "fallback: {urls: ['nope://t0psecret']}\n", '11:19: fallback.urls[0]: apprise cannot use this URL of the scheme nope://'),
         (changed('01"}', '01", fallback: [x]}'), "7:58: contacts[0].fallback[0]: is no URL: it must begin with the scheme"),
+        (GOOD + "links: true\n", "11:8: links: needs the address of the pages: write external_url: https://pager.example.net under global"),
         (GOOD + "alertmanager: {}\n", '11:15: alertmanager: the key "url" is missing; give url, or the urls of the members'),
         (GOOD + "alertmanager: {url: 'http://a', urls: ['http://b']}\n", "11:39: alertmanager.urls: url and urls exclude each other"),
         (GOOD + "alertmanager: {urls: [am-1]}\n", '11:23: alertmanager.urls[0]: "am-1" is no URL'),

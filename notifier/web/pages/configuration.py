@@ -117,7 +117,7 @@ def preview_routes(runtime: Runtime, labels: str, now: datetime) -> list[Preview
             [
                 PreviewedText(
                     page.recipient.name or mask(page.recipient.phone),
-                    page.text.text,
+                    page.text.text + page.text.ending,
                     f"{counted(page.text.size.parts, 'part')}, {counted(page.text.size.length, 'character')}",
                 )
                 for page in planned.pages

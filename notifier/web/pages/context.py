@@ -24,6 +24,11 @@ class View:
 
     template: ClassVar[str]
 
+    @property
+    def has_menu(self) -> bool:
+        """Whether links to the other pages are shown: their readers can sign in."""
+        return True
+
 
 @dataclass(frozen=True, slots=True)
 class PageContext:

@@ -10,15 +10,17 @@ from urllib.parse import unquote
 from starlette.requests import Request
 
 from notifier.incidents.lifecycle import Incident
+from notifier.incidents.links import ends_at
 from notifier.planning.receivers import receiver_of
 from notifier.sms.phones import mask
+from notifier.store.links import StoredLink
 from notifier.store.store import Store
 from notifier.timeline import Entry, IncidentHistory, incident_timeline
 from notifier.web.concealment import concealed
 from notifier.web.pages.confirmations import confirmation
 from notifier.web.pages.context import Missing, PageContext, View
 from notifier.web.pages.delivery_status import DeliveryStatus, current_status
-from notifier.web.pages.moments import Viewer
+from notifier.web.pages.moments import LocalMoment, Viewer
 from notifier.web.pages.shown_incidents import ListedAlert, ShownIncident, listed, load_shown
 from notifier.workers.actions import LONGEST_NOTE
 from notifier.workers.escalator import last_alerts
@@ -35,7 +37,8 @@ class IncidentView(View):
     """The content of the page of an incident.
 
     *is_cut* where only the newest messages are shown; *unlisted* is how many alerts are not listed; *user* is who is
-    signed in, *me* who acted last in this browser; *confirmation* is about the action a moment ago.
+    signed in, *me* who acted last in this browser; *confirmation* is about the action a moment ago. *address* is that
+    of the page, below which the buttons have theirs; *link_ends* is when the link ends by which it was opened.
     """
 
     template: ClassVar[str] = "incident.html"
@@ -52,6 +55,13 @@ class IncidentView(View):
     me: str
     confirmation: str | None
     longest_note: int
+    address: str
+    link_ends: LocalMoment | None = None
+
+    @property
+    def has_menu(self) -> bool:
+        """Whether links to the other pages are shown: not to who opened it by a link."""
+        return self.link_ends is None
 
 
 def find_incident(store: Store, given: str) -> Incident:
@@ -81,14 +91,36 @@ class IncidentPage:
         Raises:
             Missing: there is no such incident.
         """
+        incident = find_incident(self._context.store, given)
+        user, me = request.state.caller.user, unquote(request.cookies.get(ME, ""))
+        return self._view(incident, done, user, me, f"/incidents/{incident.id}")
+
+    def linked_view(self, link: StoredLink, done: str, address: str) -> IncidentView:
+        """Return the page, at *address*, of the incident that *link* opens.
+
+        Raises:
+            Missing: the incident was deleted.
+        """
+        incident = find_incident(self._context.store, link.incident_id)
+        ends = self._context.viewer().moment(ends_at(link.expires_at, incident.resolved_at))
+        return self._view(incident, done, link.contact, "", address, ends)
+
+    def _view(
+        self,
+        incident: Incident,
+        done: str,
+        user: str | None,
+        me: str,
+        address: str,
+        link_ends: LocalMoment | None = None,
+    ) -> IncidentView:
         context, store, runtime = self._context, self._context.store, self._context.current.runtime
-        incident, viewer = find_incident(store, given), context.viewer()
+        viewer = context.viewer()
         (shown,) = load_shown(store, runtime, [incident], viewer, most_steps=_MOST_STEPS)
         history = self._history(incident)
         receiver = receiver_of(runtime, incident)
         last = last_alerts(runtime, store, incident, receiver, viewer.now)
         alerts = last[1].notification.alerts if last is not None and last[1].notification is not None else ()
-        user, me = request.state.caller.user, unquote(request.cookies.get(ME, ""))
         return IncidentView(
             one=shown,
             viewer=viewer,
@@ -103,6 +135,8 @@ class IncidentPage:
             me=me,
             confirmation=confirmation(done, shown, user or me or None, history),
             longest_note=LONGEST_NOTE,
+            address=address,
+            link_ends=link_ends,
         )
 
     def _history(self, incident: Incident) -> IncidentHistory:

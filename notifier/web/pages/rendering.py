@@ -64,7 +64,8 @@ class Renderer:
         general: dict[str, Any] = {
             "base": base,
             "here": path,
-            "is_live": isinstance(view, _LIVE),
+            "is_live": isinstance(view, _LIVE) and view.has_menu,
+            "has_menu": view.has_menu,
             "version": __version__,
             "zone": str(self._current.runtime.configuration.global_.time_zone),
         }

@@ -12,11 +12,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from notifier.incidents.links import ends_at, token_hash
 from notifier.permissions import Permission
 from notifier.store.engine import StoreUnavailable
+from notifier.store.links import StoredLink
 from notifier.web.access import AccessControl, Denial
 from notifier.web.bodies import BodyTooLarge, read_body
-from notifier.web.origin import FOREIGN, has_nul, is_from_a_page
+from notifier.web.origin import FOREIGN, has_nul, is_foreign, is_from_a_page
 from notifier.web.pages.configuration import configuration_view
 from notifier.web.pages.context import Missing, PageContext, View
 from notifier.web.pages.forms import Forms
@@ -69,6 +71,11 @@ class Pages:
             *(
                 Route(f"/incidents/{{id}}/{button}", self._form(button), methods=["POST"])
                 for button in ("ack", "close", "escalate", "note")
+            ),
+            Route("/i/{token}", self._linked_page, methods=["GET"]),
+            *(
+                Route(f"/i/{{token}}/{button}", self._linked_form(button), methods=["POST"])
+                for button in ("ack", "escalate", "note")
             ),
             Route("/oncall", self._page(lambda _: on_call_view(self._context)), methods=["GET"]),
             Route("/messages", self._page(lambda r: self.messages.view(r.query_params)), methods=["GET"]),
@@ -134,17 +141,65 @@ class Pages:
                 return PlainTextResponse(FOREIGN + "\n", 403, HEADERS)
             if (refused := await self._refused(request, Permission.ACT)) is not None:
                 return refused
-            try:
-                body = await read_body(request.scope, request.receive, _MAX_FORM)
-            except BodyTooLarge:
-                return PlainTextResponse("the form is too large\n", 413, HEADERS)
-            except ClientDisconnect:
-                return Response(status_code=400)  # nobody reads it
-            given = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True)
-            values = {name: found[0] for name, found in given.items()}
+            values = await _fields(request)
+            if isinstance(values, Response):
+                return values
             return await self._in_thread(lambda: self._forms.press(request, button, values))
 
         return answer
+
+    async def _linked_page(self, request: Request) -> Response:
+        link = await self._opened(request)
+        if isinstance(link, Response):
+            return link
+        done, path = request.query_params.get("did", ""), request.url.path
+
+        def view(_: Request) -> View:
+            return self.incident.linked_view(link, done, path)
+
+        return _private(await self._in_thread(lambda: self._rendered(request, view)))
+
+    def _linked_form(self, button: str) -> Callable[[Request], Awaitable[Response]]:
+        async def answer(request: Request) -> Response:
+            origin = self._context.current.runtime.configuration.origin
+            if not is_from_a_page(request.scope) or is_foreign(request.scope, origin):
+                return PlainTextResponse(FOREIGN + "\n", 403, HEADERS)
+            link = await self._opened(request)
+            if isinstance(link, Response):
+                return link
+            values = await _fields(request)
+            if isinstance(values, Response):
+                return values
+            return _private(
+                await self._in_thread(lambda: self._forms.press_linked(request, link, button, values))
+            )
+
+        return answer
+
+    async def _opened(self, request: Request) -> StoredLink | Response:
+        """Return the link of a request; if it cannot be used, the answer that says so."""
+        hash_, runtime = token_hash(request.path_params["token"]), self._context.current.runtime
+        if not self._access.admits_link(request.scope, hash_):
+            text = "Too many unknown links were tried from your network. Try again in a minute, or sign in."
+            answer = self._renderer.problem("/i/", 429, "Try again later", text)
+            answer.headers["retry-after"] = "60"
+            return _private(answer)
+        try:
+            link = await asyncio.get_running_loop().run_in_executor(
+                self._executor, self._context.store.links.get, hash_
+            )
+        except StoreUnavailable as error:
+            text = f"{error}. Try again, or reply to the SMS."
+            return _private(self._renderer.problem("/i/", 503, _UNAVAILABLE, text))
+        self._access.note_link(request.scope, hash_, is_right=link is not None)
+        if link is None:
+            text = "Open the link as it is in the page, to its last letter, or sign in to see all incidents."
+            return _private(self._renderer.problem("/i/", 404, "This link is unknown", text))
+        is_over = self._context.clock() >= ends_at(link.expires_at, link.resolved_at)
+        if is_over or not runtime.configuration.links or link.contact not in runtime.contacts:
+            text = "A link is valid for 48 hours, and a day after its incident. Sign in to see all incidents."
+            return _private(self._renderer.problem("/i/", 410, "This link has ended", text))
+        return link
 
     async def _static(self, request: Request) -> Response:
         name = request.path_params["name"]
@@ -182,3 +237,21 @@ class Pages:
             except Missing:
                 return None
             return self._renderer.fragment(view, path)
+
+
+async def _fields(request: Request) -> dict[str, str] | Response:
+    """Return the fields of a form; the answer if it cannot be read."""
+    try:
+        body = await read_body(request.scope, request.receive, _MAX_FORM)
+    except BodyTooLarge:
+        return PlainTextResponse("the form is too large\n", 413, HEADERS)
+    except ClientDisconnect:
+        return Response(status_code=400)  # nobody reads it
+    given = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True)
+    return {name: found[0] for name, found in given.items()}
+
+
+def _private(answer: Response) -> Response:
+    """Return *answer* so that no cache and no search engine keeps it: whoever has its address can act."""
+    answer.headers.update({"cache-control": "no-store", "x-robots-tag": "noindex"})
+    return answer
