@@ -142,6 +142,11 @@ class Metrics:
             "service",
             "outcome",
         )
+        self.calls = counter(
+            "calls_total",
+            "Phone calls, by how they ended: acknowledged, unanswered, failed or withdrawn.",
+            "outcome",
+        )
         self.alertmanager_queries = counter(
             "alertmanager_queries_total",
             "Questions to members of Alertmanager about open incidents.",

@@ -224,6 +224,8 @@ def _rights(api: OvhClient) -> Finding:
     ]
     if api.settings.takes_replies:
         calls.append(("read replies", partial(api.incoming_ids, datetime.now(UTC))))
+    if api.settings.telephony is not None:
+        calls.append(("make phone calls", api.automatic_calls))
     for what, call in calls:
         try:
             call()

@@ -65,6 +65,11 @@ class Runtime:
         is_it = nameless is not None and nameless.known_name in (None, account)
         return self.apis.get(account) or (nameless if is_it else None)
 
+    @property
+    def telephony(self) -> OvhClient | None:
+        """The account that makes phone calls; None if there is none."""
+        return next((api for api in self.apis.values() if api.settings.telephony is not None), None)
+
     def style(self, receiver: Receiver, kind: Kind) -> Style:
         """Return how *receiver* wants its messages of *kind* written."""
         urls, url = self.configuration.sends_urls, self.configuration.linked_url
@@ -95,7 +100,10 @@ class Runtime:
 
     def policy(self, receiver: Receiver) -> Policy:
         """Return the steps by which *receiver* pages."""
-        steps = (Step(timedelta(), receiver.notify), *(Step(s.after, s.notify) for s in receiver.escalate))
+        steps = (
+            Step(timedelta(), receiver.notify),
+            *(Step(s.after, s.notify, s.call) for s in receiver.escalate),
+        )
         return Policy(steps, receiver.repeat, receiver.reopen_after)
 
     def step(self, receiver: Receiver, step: int, round_: int, now: datetime) -> StepOutcome[Recipient]:

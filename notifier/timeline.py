@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from notifier.delivery.calls import CallState
 from notifier.delivery.message import FAILED, Hold, MessageState
 from notifier.incidents.lifecycle import Kind, Reason
+from notifier.store.calls import Call
 from notifier.store.fallbacks import FallbackAttempt
 from notifier.store.incidents import HappenedEvent
 from notifier.store.ledger import Attempt, FailedAttempt, LedgerMessage, MessageDetails
@@ -66,6 +68,8 @@ def message_timeline(details: MessageDetails) -> list[Line]:
             lines.append(Line(attempt.answered_at, "answered", answer))
     for other in details.fallbacks:
         lines.append(Line(other.at, "fallback", f"{other.service}: {other.error or 'sent'}"))
+    if details.call is not None and details.call.called_at is not None:
+        lines.append(Line(details.call.called_at, "called", details.call.detail or details.call.state))
     lines += _ending(sent)
     for event in details.events:
         how = _how(event, f"via {event.via}")
@@ -139,7 +143,13 @@ class Entry:
     outcomes: tuple[Outcome, ...] = ()
 
 
-_VIA = {"sms": "by SMS", "api": "by the API", "web": "on this page", "link": "by the link in a page"}
+_VIA = {
+    "sms": "by SMS",
+    "api": "by the API",
+    "web": "on this page",
+    "link": "by the link in a page",
+    "call": "by phone",
+}
 _EVENTS: Mapping[str, str] = {
     Reason.OPENED: "Opened",
     Reason.JOINED: "More alerts joined",
@@ -182,6 +192,8 @@ class IncidentHistory:
     """The failed attempts, by the id of the message."""
     fallbacks: Mapping[str, Sequence[FallbackAttempt]]
     """The attempts to send them through a second channel, by the id of the message."""
+    calls: Mapping[str, Call]
+    """The phone calls, by the id of the message."""
     mask: Callable[[str], str]
     """Masks a number."""
     hide: Callable[[str], str]
@@ -198,7 +210,7 @@ def incident_timeline(history: IncidentHistory) -> list[Entry]:
     for message in history.messages:
         to = message.contact or history.mask(message.phone)
         what = f"{_KINDS.get(message.kind, message.kind)} to {to}"
-        outcomes = tuple(_outcomes(message, history))
+        outcomes = (*_outcomes(message, history), *_call_outcome(history.calls.get(message.id), history.hide))
         entries.append(Entry(message.created_at, "message", what, message.text, outcomes))
     return sorted(entries, key=lambda entry: entry.at)
 
@@ -234,6 +246,24 @@ def _outcomes(message: LedgerMessage, history: IncidentHistory) -> Iterable[Outc
     if sent.ovh_id is not None and sent.finished_at is not None:
         yield Outcome("other", "accepted by OVHcloud", sent.finished_at)
     yield from _present_state(sent, history.hide)
+
+
+_CALLS: Mapping[str, tuple[str, str]] = {
+    CallState.WAITING: ("other", "will be called"),
+    CallState.CALLING: ("other", "being called"),
+    CallState.ACKNOWLEDGED: ("good", "called"),
+    CallState.UNANSWERED: ("bad", "called"),
+    CallState.FAILED: ("bad", "call failed"),
+    CallState.WITHDRAWN: ("other", "not called"),
+}
+"""The colour and the words for the state of a call."""
+
+
+def _call_outcome(call: Call | None, hide: Callable[[str], str]) -> Iterable[Outcome]:
+    if call is not None:
+        kind, words = _CALLS.get(call.state, ("other", call.state))
+        detail = f": {hide(call.detail)}" if call.detail else ""
+        yield Outcome(kind, words + detail, call.finished_at or call.called_at)
 
 
 def _present_state(sent: LedgerMessage, hide: Callable[[str], str]) -> Iterable[Outcome]:

@@ -50,6 +50,7 @@ def check_references(raw: RawFile, template_files: Mapping[str, Path]) -> None:
             known = f"known are {', '.join(sorted(names))}"
             near = nearest(template, sorted(names)) or f"; {known}"
             raw.problem((*path, "template"), f'there is no template "{template}"{near}')
+    _calls(raw)
     _heartbeats(raw, receivers)
     if raw.value.get("links") is True and not raw.section("global").get("external_url"):
         message = "needs the address of the pages: write external_url: https://pager.example.net under global"
@@ -72,6 +73,20 @@ def _unique(raw: RawFile, *names: str) -> None:
         if own in seen:
             raw.problem((*path, "name"), f'"{own}" is already named in line {seen[own].line}; rename one')
         seen.setdefault(own, position)
+
+
+def _calls(raw: RawFile) -> None:
+    """Report steps that are to call people without a line to call them by."""
+    if any(account.get("telephony") for _, account in raw.sections(("ovh",))):
+        return
+    for path, receiver in raw.items("receivers"):
+        steps = receiver.get("escalate")
+        for number, step in enumerate(steps if isinstance(steps, list) else []):
+            if isinstance(step, dict) and step.get("call") is True:
+                message = (
+                    "needs a line that calls: write telephony: {billing_account: ..., line: ...} under ovh"
+                )
+                raw.problem((*path, "escalate", number, "call"), message)
 
 
 def _heartbeats(raw: RawFile, receivers: list[str]) -> None:

@@ -159,6 +159,10 @@ class EscalationStep(Section):
     """Time since the previous step."""
     notify: Annotated[tuple[str, ...], Field(min_length=1)]
     """Names of schedules and contacts, or mobile numbers. Schedules are resolved when the step is taken."""
+    call: StrictBool = False
+    """Whether OVHcloud also calls the contacts of this step and reads the alert to them; any key acknowledges. Needs
+    ovh.telephony. Experimental.
+    """
 
 
 class Receiver(Section):

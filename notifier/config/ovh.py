@@ -60,6 +60,15 @@ class Rate(Section):
     """Window for `messages`."""
 
 
+class TelephonySettings(Section):
+    """A VoIP line at OVHcloud that makes phone calls. Experimental: it was never tried with a real account."""
+
+    billing_account: str = Field(pattern="^[A-Za-z0-9_.-]+$")
+    """Billing account of the line, such as ab12345-ovh-1."""
+    line: str = Field(pattern=r"^00\d{8,15}$")
+    """Number of the line, as OVHcloud writes it: 0033 and nine digits for France."""
+
+
 class Ovh(Section):
     """An OVHcloud account that sends."""
 
@@ -93,6 +102,8 @@ class Ovh(Section):
     """Maximum rate, of all replicas together. Default: no limit."""
     receipts: ReceiptSettings = Field(default_factory=ReceiptSettings)
     replies: ReplySettings = Field(default_factory=ReplySettings)
+    telephony: TelephonySettings | None = None
+    """A VoIP line at OVHcloud for escalation steps with call: true. Experimental."""
     callback_secret: Annotated[SecretStr | None, FROM_FILE] = None
     """Secret in the URLs that OVHcloud may call: /ovh/receipt/SECRET and /ovh/reply/SECRET."""
 

@@ -69,6 +69,8 @@ class NewMessage:
     """The message with the same text to the same person that is sent instead."""
     author: str | None = None
     """The user or token that requested it through the API."""
+    is_called: bool = False
+    """Whether its recipient is also called."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from datetime import datetime
 from typing import Any
 
 from notifier.emulator.models import PTTS, Credentials, Refusal, Reply, Sms, bad_request, not_found
+from notifier.emulator.telephony import Telephony
 from notifier.sms.encoding import MAX_PARTS, measure
 
 _CLOCK_TOLERANCE = 30  # seconds
@@ -88,8 +89,13 @@ class Emulation:
     accepted: list[Sms] = field(default_factory=list)
     replies: list[Reply] = field(default_factory=list)
     tokens: set[str] = field(default_factory=set)
+    telephony: Telephony = field(init=False)
     _ids: itertools.count[int] = field(default_factory=lambda: itertools.count(100_000_001))
     _lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def __post_init__(self) -> None:
+        """Add the line that makes phone calls."""
+        self.telephony = Telephony(lambda: self.clock())  # noqa: PLW0108 (tests replace it)
 
     # who calls
 

@@ -69,12 +69,14 @@ def _state(emulator: Emulator) -> dict[str, Any]:
             if one.sender == number
         ]
         messages = sorted(received + replies, key=lambda one: (one["at"], one["id"]))
+        ringing = next(filter(None, (one.telephony.ringing(number) for one in accounts)), None)
         phones.append(
             {
                 "name": name,
                 "number": number,
                 "is_off": number in emulation.phones_off,
                 "messages": messages,
+                "ringing": ringing.text if ringing is not None else None,
             }
         )
     return {
@@ -146,6 +148,9 @@ def control(emulator: Emulator, command: str, what: str, body: str) -> Any:
         case "POST", "replies":
             reply = parse_mapping(body)
             _reply(emulator, str(reply.get("phone", "")), str(reply.get("text", "")))
+        case "POST", "keys":
+            pressed = parse_mapping(body)
+            emulator.emulation.telephony.press(str(pressed.get("phone", "")), str(pressed.get("key", "")))
         case _:
             raise not_found()
     return None

@@ -271,7 +271,21 @@ class _Handler(BaseHTTPRequestHandler):
         host = self.headers.get("Host", "")
         headers = {name.title(): value for name, value in self.headers.items()}
         emulation.authenticate(headers, self.command, f"http://{host}{self.path}", path, body)
-        return self._sms(path.strip("/").split("/"), query, body)
+        steps = path.strip("/").split("/")
+        return self._telephony(steps, body) if steps[0] == "telephony" else self._sms(steps, query, body)
+
+    def _telephony(self, steps: list[str], body: str) -> Any:
+        telephony = self.server.emulator.emulation.telephony
+        own = ["telephony", telephony.billing_account, "line", telephony.line, "automaticCall"]
+        match self.command, steps[:5] == own, steps[5:]:
+            case "POST", True, []:
+                return telephony.call(parse_mapping(body))
+            case "GET", True, []:
+                return telephony.identifiers()
+            case "GET", True, [identifier]:
+                return telephony.get(identifier)
+            case _:
+                raise not_found()
 
     def _sms(self, steps: list[str], query: dict[str, str], body: str) -> Any:  # noqa: C901 (a table of routes)
         emulator = self.server.emulator

@@ -238,10 +238,11 @@ def classify_webhook(incident: Incident | None, firing: Collection[str], *, is_w
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A step: who is notified, *after* the step before."""
+    """A step: who is notified, *after* the step before, and whether they are also called."""
 
     after: timedelta
     notify: tuple[str, ...]
+    call: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +264,8 @@ class StepOutcome(Generic[T]):
     due_at: datetime | None
     is_fallback: bool = False
     """Whether nobody is on call, and others are paged in their place."""
+    is_called: bool = False
+    """Whether the recipients are also called."""
 
 
 def _following(policy: Policy, step: int, round_: int, now: datetime) -> tuple[int, int, datetime | None]:
@@ -289,7 +292,8 @@ def next_step(
         found = resolve(policy.steps[number].notify)
         following_step, following_round, due_at = _following(policy, number, round_, now)
         if found:
-            return StepOutcome(tuple(found), following_step, following_round, due_at)
+            is_called = policy.steps[number].call
+            return StepOutcome(tuple(found), following_step, following_round, due_at, is_called=is_called)
         if due_at is None:
             break
         number, round_ = following_step, following_round

@@ -23,12 +23,24 @@ from pydantic import (
 )
 
 from notifier.clock import clamp
-from notifier.config.ovh import Ovh
+from notifier.config.ovh import Ovh, TelephonySettings
 from notifier.ovh.errors import CallFailed, Failure, Fate, from_exception, from_response
-from notifier.ovh.models import Account, ConsumerKey, Id, Incoming, Outgoing, Ptt, SenderName, Sent, e164
+from notifier.ovh.models import (
+    Account,
+    AutomaticCall,
+    ConsumerKey,
+    Id,
+    Incoming,
+    Outgoing,
+    Ptt,
+    SenderName,
+    Sent,
+    e164,
+)
 from notifier.ovh.rights import rights
 from notifier.ovh.session import Observer, ServerClock, ThreadClient, make_known
 
+_CALLS = "/telephony/{billingAccount}/line/{serviceName}/automaticCall"
 _LONGEST_IDLE = 45.0
 """Seconds after which a connection that nothing was sent on is not trusted to be one still."""
 
@@ -221,6 +233,52 @@ class OvhClient:
     def their_time(self, ours: datetime) -> datetime:
         """Return OVHcloud's time when ours is *ours*."""
         return ours + timedelta(seconds=self._clock.delta or 0)
+
+    # phone calls
+
+    def call(self, phone: str, text: str, ring: timedelta) -> str:
+        """Have OVHcloud call *phone* (E.164) and read *text*; return the identifier of the call.
+
+        The phone rings for as long as *ring*. The account must have `telephony`. Source: OVHcloud's API schema for
+        ``/telephony``; never tried.
+        """
+        telephony = self._telephony
+        parameters = {
+            "calledNumber": "00" + phone.removeprefix("+"),
+            "callingNumber": telephony.line,
+            "dialplan": "ReadText",
+            "isAnonymous": False,
+            "timeout": int(ring.total_seconds()),
+            "ttsTextDialplan": text,
+        }
+        return self._read(
+            "POST",
+            _CALLS,
+            self._calls(),
+            lambda answer, _: str(TypeAdapter(int | str).validate_python(answer)),
+            parameters,
+        )
+
+    def automatic_call(self, identifier: str) -> AutomaticCall:
+        """Return what has become known of a phone call."""
+        path = f"{self._calls()}/{quote(identifier, safe='')}"
+        return self._read("GET", _CALLS + "/{identifier}", path, _reader(AutomaticCall))
+
+    def automatic_calls(self) -> list[str]:
+        """Return the identifiers of the phone calls that the line has made."""
+        return self._read(
+            "GET", _CALLS, self._calls(), lambda a, _: TypeAdapter(list[str]).validate_python(a)
+        )
+
+    @property
+    def _telephony(self) -> TelephonySettings:
+        if self.settings.telephony is None:
+            raise ValueError("the account has no telephony")
+        return self.settings.telephony
+
+    def _calls(self) -> str:
+        account = quote(self._telephony.billing_account, safe="")
+        return f"/telephony/{account}/line/{self._telephony.line}/automaticCall"
 
     # the account
 

@@ -103,6 +103,16 @@ class SenderName(_Answer):
     status: str
 
 
+class AutomaticCall(_Answer):
+    """A phone call by ``automaticCall`` (``telephony.CallsGenerated`` in OVHcloud's schema)."""
+
+    answered_at: Instant | None = Field(default=None, alias="answerDatetime")
+    hung_up_at: Instant | None = Field(default=None, alias="hangupDatetime")
+    hangup_cause: str | None = Field(default=None, alias="hangupCause")
+    dtmf: str | None = None
+    """The keys that were pressed, with commas between."""
+
+
 class ConsumerKey(_Answer):
     """A consumer key, of use once a person has opened *validation_url*."""
 

@@ -52,8 +52,13 @@ def new_messages(
     written: Iterable[OutgoingText],
     received_at: datetime,
     now: datetime,
+    *,
+    is_called: bool = False,
 ) -> tuple[NewMessage, ...]:
-    """Return the messages to store for the texts *written* about *incident*, for *receiver*."""
+    """Return the messages to store for the texts *written* about *incident*, for *receiver*.
+
+    With *is_called*, the contacts among the recipients are also called.
+    """
     expires_at = received_at + runtime.configuration.expire_after(receiver)
     short, rank = digest_entry(notification), urgency(notification.severity)
     return tuple(
@@ -69,6 +74,7 @@ def new_messages(
             step=incident.steps_taken if page.kind is Kind.PAGE else None,
             urgency=rank,
             digest_entry=short,
+            is_called=is_called and bool(page.recipient.name),
         )
         for page in written
     )

@@ -38,6 +38,7 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "code_locked": "Nothing was done: too many replies without the letters of the page. Use the pages.",
         "help": "Reply: ack, all, next, who, or with a number: 7, 7 next, close 7.",
         "help_mute": "Reply: ack, all, next, who, or with a number: 7, 7 next, close 7, mute 7 2h.",
+        "call": "{severity} alert number {number}: {title}. Press any key to acknowledge.",
         "late": "LATE {late}: ",
         "firing": "FIRING",
         "update": "UPDATE",
@@ -86,6 +87,7 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
         "code_locked": "Rien n'est fait : trop de réponses sans les lettres de l'alerte. Passez par les pages.",
         "help": "Répondez : ack, tout, next, who, ou avec un numéro : 7, 7 next, close 7.",
         "help_mute": "Répondez : ack, tout, next, who, ou avec un numéro : 7, 7 next, close 7, mute 7 2h.",
+        "call": "Alerte {severity} numéro {number} : {title}. Appuyez sur une touche pour la prendre en charge.",
         "late": "RETARD {late} : ",
         "firing": "ALERTE",
         "update": "SUITE",
@@ -131,3 +133,9 @@ def notice(name: str, language: str, **values: object) -> str:
         KeyError: there is no text of that name, or a value is missing.
     """
     return shorten(encode(phrase(name, language, **values), Encoding.GSM), 1)
+
+
+def spoken(language: str, number: int, severity: str, title: str) -> str:
+    """Return the text that is read on the phone, twice: who was woken by it misses the beginning."""
+    text = " ".join(phrase("call", language, severity=severity, number=number, title=title).split())
+    return f"Notifier. {text} {text}"

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from notifier.store.records import NewWebhook
 
-HEAD = "0004"
+HEAD = "0005"
 """The newest revision of the schema that this program knows."""
 
 

@@ -18,12 +18,13 @@ from sqlalchemy import (
     update,
 )
 
+from notifier.delivery.calls import CallState
 from notifier.delivery.message import FAILED, MessageState
 from notifier.ids import new_id
 from notifier.incidents.lifecycle import PAGING, IncidentState, Kind
 from notifier.store.incident_rows import MOST_ALERTS, UNRESOLVED, to_row
 from notifier.store.records import IncidentChange
-from notifier.store.schema import IS_WAITING, events, incident_alerts, incidents, messages
+from notifier.store.schema import IS_WAITING, calls, events, incident_alerts, incidents, messages
 
 _FIXED = ("id", "number", "opened_at", "began_at")
 """Columns that are written once: a change does not touch them."""
@@ -116,6 +117,20 @@ def escalate_now(connection: Connection, message_ids: Collection[str], now: date
     _restart(connection, is_failed, now)
     _take_next_step(connection, is_failed, now)
     _page_update(connection, is_failed, now)
+
+
+def escalate_unanswered(connection: Connection, message_id: str, now: datetime) -> None:
+    """Make the next step due *now* if nobody answered any phone call of the step of a message."""
+    step = select(messages.c.step).where(messages.c.id == message_id).scalar_subquery()
+    incident = select(messages.c.incident_id).where(messages.c.id == message_id).scalar_subquery()
+    is_other = exists().where(
+        _OTHER.c.incident_id == incidents.c.id,
+        _OTHER.c.step == incidents.c.steps_taken,
+        calls.c.message_id == _OTHER.c.id,
+        calls.c.state != CallState.UNANSWERED,
+    )
+    is_last = (incidents.c.id == incident) & (incidents.c.steps_taken == step)
+    _make_due(connection, now, is_last, _IS_OPEN, incidents.c.due_at > now, ~is_other)
 
 
 _OF_INCIDENT = (_OTHER.c.incident_id == incidents.c.id) & _OTHER.c.kind.in_(PAGING)

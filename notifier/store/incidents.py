@@ -31,6 +31,7 @@ from notifier.incidents.lifecycle import (
     ShownState,
     next_number,
 )
+from notifier.store.calls import add_calls
 from notifier.store.database import Database
 from notifier.store.incident_changes import put_incident
 from notifier.store.incident_rows import COLUMNS, MOST_ALERTS, UNRESOLVED, to_incident
@@ -284,6 +285,7 @@ class Incidents:
                     receiver = change.incident.receiver
                     rows = [message_row(message, receiver, now, now, None) for message in change.messages]
                     connection.execute(ADD_MESSAGES, rows)
+                    add_calls(connection, change.messages, now)
                 done.append(is_done)
             return done
 

@@ -10,6 +10,7 @@ from sqlalchemy import BigInteger, bindparam, func, or_, select, type_coerce
 
 from notifier.delivery.message import UNDER_WAY, MessageState
 from notifier.incidents.lifecycle import PAGING, Incident
+from notifier.store.calls import Call, CallStore
 from notifier.store.database import Database
 from notifier.store.fallbacks import FallbackAttempt, FallbackStore
 from notifier.store.incidents import HappenedEvent, Incidents
@@ -136,6 +137,8 @@ class MessageDetails:
     events: tuple[HappenedEvent, ...]
     fallbacks: tuple[FallbackAttempt, ...] = ()
     """The attempts to send it, or its digest, through a second channel."""
+    call: Call | None = None
+    """The phone call to its recipient."""
 
     @property
     def sent(self) -> LedgerMessage:
@@ -185,11 +188,14 @@ _ORIGIN = (
 class Ledger:
     """The messages of a database, with all that belongs to them."""
 
-    def __init__(self, database: Database, incidents: Incidents, fallbacks: FallbackStore) -> None:
+    def __init__(
+        self, database: Database, incidents: Incidents, fallbacks: FallbackStore, calls: CallStore
+    ) -> None:
         """Read *database*."""
         self._database = database
         self._incidents = incidents
         self._fallbacks = fallbacks
+        self._calls = calls
 
     def page(
         self,
@@ -373,4 +379,5 @@ class Ledger:
             incident,
             tuple(events),
             tuple(self._fallbacks.attempts([carrier]).get(carrier, ())),
+            self._calls.of([message.id]).get(message.id),
         )

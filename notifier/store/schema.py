@@ -359,6 +359,20 @@ links = Table(
     Column("expires_at", Instant, nullable=False),
 )
 
+calls = Table(
+    "calls",
+    metadata,
+    Column("message_id", Text, ForeignKey("messages.id", ondelete="CASCADE"), primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("due_at", Instant, nullable=False),
+    Column("identifier", SafeText),
+    Column("called_at", Instant),
+    Column("finished_at", Instant),
+    Column("detail", SafeText),
+    _partial("calls_due", "due_at", where="state IN ('waiting', 'calling')"),
+)
+
 reloads = Table(
     "reloads",
     metadata,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sqlalchemy import URL, Connection
 
+from notifier.store.calls import CallStore
 from notifier.store.database import Database
 from notifier.store.fallbacks import FallbackStore
 from notifier.store.incidents import Incidents
@@ -46,7 +47,8 @@ class Store(Database):
         self.reloads = Reloads(self)
         self.fallbacks = FallbackStore(self)
         self.links = LinkStore(self)
-        self.ledger = Ledger(self, self.incidents, self.fallbacks)
+        self.calls = CallStore(self)
+        self.ledger = Ledger(self, self.incidents, self.fallbacks, self.calls)
         self.retention = RetentionStore(self)
 
     def _remember(self, connection: Connection) -> None:

@@ -44,6 +44,8 @@ class Via(StrEnum):
     WEB = "web"
     LINK = "link"
     """The link at the end of a page."""
+    CALL = "call"
+    """A key on the phone."""
 
 
 class ActionOutcome(StrEnum):

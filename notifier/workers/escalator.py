@@ -278,7 +278,9 @@ class Escalator(Worker):
         return IncidentChange(
             after,
             events=(Event(reason, by=by if has_lapsed else None, detail=detail),),
-            messages=new_messages(runtime, receiver, after, notification, written, now, now),
+            messages=new_messages(
+                runtime, receiver, after, notification, written, now, now, is_called=outcome.is_called
+            ),
         )
 
     def _builder(

@@ -12,6 +12,7 @@ from notifier.workers.actions import Actions
 from notifier.workers.alert_states import AlertStates
 from notifier.workers.alertmanager_check import AlertmanagerCheck
 from notifier.workers.calendars import CalendarWatch
+from notifier.workers.calls import Caller
 from notifier.workers.context import Context
 from notifier.workers.dispatcher import Dispatcher
 from notifier.workers.escalator import Escalator
@@ -60,6 +61,7 @@ class Workers:
         escalate = self.escalator.wake
         self.alertmanager_check = AlertmanagerCheck(context, self.alert_states, send, escalate)
         self.actions = Actions(context, send, escalate)
+        self.calls = Caller(context, self.actions)
         self.receipts = ReceiptPoller(context, send, escalate)
         self.replies = ReplyPoller(context, self.actions, send, escalate)
         self.heartbeats = Heartbeats(context, send)
@@ -80,6 +82,7 @@ class Workers:
             self.escalator,
             self.alertmanager_check,
             self.fallback,
+            self.calls,
             self.operator_notices,
             self.retention,
             self.account_monitor,

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import urllib.parse
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -219,3 +220,52 @@ def test_it_runs_by_itself_and_is_told_over_http_how_to_fail() -> None:
     finally:
         process.terminate()
         assert process.wait(20) == 0
+
+
+def test_a_phone_that_is_called_rings_on_its_page_until_somebody_answers(emulator: Emulator) -> None:
+    emulator.owners = {"alice": ALICE}
+    keys = emulator.emulation.credentials
+    telephony = emulator.emulation.telephony
+    settings = Ovh.model_validate(
+        {
+            "endpoint": emulator.url,
+            "application_key": keys.application_key,
+            "application_secret": keys.application_secret,
+            "consumer_key": keys.consumer_key,
+            "telephony": {"billing_account": telephony.billing_account, "line": telephony.line},
+        }
+    )
+    api, control = OvhClient(settings), emulator.url.replace("/1.0", "/emulator")
+    identifier = api.call(ALICE, "hello", timedelta(seconds=40))
+    state = requests.get(control + "/state", timeout=9).json()
+    assert state["phones"][0]["ringing"] == "hello"
+    assert api.automatic_call(identifier).hangup_cause is None
+    pressed = requests.post(control + "/keys", json={"phone": ALICE, "key": "1"}, timeout=9)
+    assert pressed.status_code == 200
+    call = api.automatic_call(identifier)
+    assert (call.dtmf, call.hangup_cause) == ("1", "NormalClearing")
+    assert call.answered_at is not None
+    assert api.automatic_calls() == [identifier]
+    again = requests.post(control + "/keys", json={"phone": ALICE, "key": ""}, timeout=9)
+    assert again.status_code == 400
+    assert "does not ring" in again.text
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"ttsText": "hello"}, r"\[ttsText\] Given parameter is not known"),
+        ({"dialplan": "PlayAudioFile"}, r"\[dialplan\]"),
+        ({"isAnonymous": None}, r"\[isAnonymous\]"),
+        ({"calledNumber": ""}, r"\[calledNumber\]"),
+        ({"ttsTextDialplan": ""}, r"\[ttsTextDialplan\]"),
+    ],
+)
+def test_refuses_bad_phone_calls_by_name(emulation: Any, change: Any, complaint: Any) -> None:
+    call = {
+        "calledNumber": "0033639980001", "dialplan": "ReadText", "isAnonymous": False, "ttsTextDialplan": "hi",
+    }  # fmt: skip
+    assert emulation.telephony.call(call) == "call-1"
+    with pytest.raises(Refusal, match=complaint):
+        emulation.telephony.call({**call, **change})
+    assert len(emulation.telephony.calls) == 1

@@ -405,7 +405,7 @@ def messages_of(pager: Pager, number: Any) -> Any:
     tries = ledger.failed_tries([*(one.id for one in told), *carriers])
     events = pager.store.incidents.history(incident.id)
     history = IncidentHistory(
-        events, told, carriers, tries, {}, mask=lambda number: "masked", hide=lambda text: text
+        events, told, carriers, tries, {}, {}, mask=lambda number: "masked", hide=lambda text: text
     )
     return [
         (entry.what, [outcome.text for outcome in entry.outcomes])

@@ -103,6 +103,8 @@ class Pager:
                 pass
             self.sender.work()
             self.wait_while(lambda: self.sender.is_busy, "a job hangs")
+            while self.workers.calls.work() == 0.0:
+                pass
             self.workers.fallback.work()
             self.wait_while(lambda: self.workers.fallback.is_busy, "a fallback hangs")
 

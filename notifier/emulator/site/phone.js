@@ -26,13 +26,18 @@
     const field = make("input", { "aria-label": "Reply of " + name, placeholder: "ack", autocomplete: "off" });
     const form = make("form", {}, field, make("button", {}, "Reply"));
     const power = make("button", { type: "button", class: "second" }, "Switch off");
-    const section = make("section", { class: "phone", "aria-label": "Phone of " + name }, make("h2", {}, name + " " + number, power), screen, form);
+    const words = make("p", {}), answer = make("button", { type: "button" }, "Answer and press 1");
+    const hangUp = make("button", { type: "button", class: "second" }, "Reject");
+    const call = make("div", { class: "call", role: "alert", hidden: "" }, words, answer, hangUp);
+    answer.addEventListener("click", () => send("keys", { phone: number, key: "1" }));
+    hangUp.addEventListener("click", () => send("keys", { phone: number, key: "" }));
+    const section = make("section", { class: "phone", "aria-label": "Phone of " + name }, make("h2", {}, name + " " + number, power), call, screen, form);
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       send("replies", { phone: number, text: field.value || "ack" });
       field.value = "";
     });
-    const phone = { screen, section, power, form, shown: new Set(), isOff: false };
+    const phone = { screen, section, power, form, call, words, shown: new Set(), isOff: false };
     power.addEventListener("click", () => {
       const off = new Set([...phones].filter(([, one]) => one.isOff).map(([key]) => key));
       if (!off.delete(number)) off.add(number);
@@ -61,6 +66,9 @@
       phone.isOff = one.is_off;
       phone.section.classList.toggle("off", one.is_off);
       for (const part of phone.form.elements) part.disabled = one.is_off;
+      const words = one.ringing && !one.is_off ? "It rings: \u201c" + one.ringing + "\u201d" : "";
+      if (phone.words.textContent !== words) phone.words.textContent = words;
+      phone.call.hidden = !words;
       phone.power.textContent = one.is_off ? "Switch on" : "Switch off";
       for (const sms of one.messages) {
         const parts = sms.parts + (sms.parts === 1 ? " part, " : " parts, ") + sms.credits + (sms.credits === 1 ? " credit" : " credits");

@@ -8,11 +8,13 @@ from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
+from notifier.delivery.calls import CallState
 from notifier.delivery.message import Hold, MessageState
 from notifier.incidents import lifecycle
 from notifier.incidents.lifecycle import Kind, ShownState
 from notifier.oncall import schedules
 from notifier.sms.phones import mask
+from notifier.store.calls import Call
 from notifier.store.fallbacks import FallbackAttempt
 from notifier.store.incidents import HappenedEvent
 from notifier.store.ledger import Attempt as StoredAttempt
@@ -34,6 +36,7 @@ def _one_of(choices: Iterable[str]) -> object:
 
 _Kind = Annotated[str, _one_of(Kind)]
 _MessageState = Annotated[str, _one_of(MessageState)]
+_CallState = Annotated[str, _one_of(CallState)]
 _JobState = Annotated[str, _one_of(JobState)]
 _IncidentState = Annotated[str, _one_of(ShownState)]
 _Via = Annotated[str, _one_of(Via)]
@@ -206,6 +209,20 @@ class Fallback(BaseModel):
         return _copied(cls, attempt, error=attempt.error and hide(attempt.error))
 
 
+class PhoneCall(BaseModel):
+    """The phone call to the recipient of a page."""
+
+    state: _CallState
+    called_at: Time | None
+    finished_at: Time | None
+    detail: str | None = Field(description="How it ended, or why it failed.")
+
+    @classmethod
+    def of(cls, call: Call, hide: Callable[[str], str]) -> PhoneCall:
+        """Return *call* as the API shows it; *hide* masks numbers and secrets in its detail."""
+        return _copied(cls, call, detail=call.detail and hide(call.detail))
+
+
 class TimelineLine(BaseModel):
     """One thing that happened."""
 
@@ -220,6 +237,7 @@ class MessageDetails(Message):
     webhook: str | None = Field(description="The id of the webhook that led to it.")
     tries: list[Attempt]
     fallbacks: list[Fallback]
+    call: PhoneCall | None
     merged: list[Message]
     timeline: list[TimelineLine]
 
@@ -231,6 +249,7 @@ class MessageDetails(Message):
             webhook=details.origin and details.origin.webhook_id,
             tries=[Attempt.of(attempt, hide) for attempt in details.attempts],
             fallbacks=[Fallback.of(attempt, hide) for attempt in details.fallbacks],
+            call=details.call and PhoneCall.of(details.call, hide),
             merged=[Message.of(message, hide) for message in details.merged],
             timeline=[
                 TimelineLine(at=line.at, what=line.what, detail=hide(line.detail))

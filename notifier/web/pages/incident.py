@@ -152,6 +152,7 @@ class IncidentPage:
             digests=digests,
             failures=store.ledger.failed_tries(tried := [*(message.id for message in messages), *digests]),
             fallbacks=store.fallbacks.attempts(tried),
+            calls=store.calls.of(tried),
             mask=mask,
             hide=self._context.redaction.hide,
         )
