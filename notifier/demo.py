@@ -15,9 +15,12 @@ import webbrowser
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import yaml
+
 from notifier import assets
 from notifier.emulator import Emulation, Emulator, Sms
 from notifier.logs import LogLevel, configure_logging
+from notifier.second_channel import problem
 from notifier.service import Service
 
 _WIDTH = 44
@@ -53,13 +56,14 @@ def run(port: int, *, once: bool = False, browser: bool = False) -> int:
         os.environ |= {
             "NOTIFIER_DEMO_ADDRESS": f"127.0.0.1:{free_port(port)}",
             "NOTIFIER_DEMO_DATABASE": f"sqlite:///{Path(directory, 'notifier.db')}",
+            "NOTIFIER_DEMO_INBOX": emulator.inbox_url,
             "NOTIFIER_DEMO_ENDPOINT": emulator.url,
             "NOTIFIER_DEMO_SECOND": second.url,
             "NOTIFIER_DEMO_KEY": keys.application_key,
             "NOTIFIER_DEMO_SECRET": keys.application_secret,
             "NOTIFIER_DEMO_CONSUMER": keys.consumer_key,
         }
-        service = Service(assets.CONFIG / "demo.yml")
+        service = Service(_configuration(Path(directory)))
         failed: list[str] = []
 
         def tour(bound: int) -> None:
@@ -88,6 +92,21 @@ def run(port: int, *, once: bool = False, browser: bool = False) -> int:
     for message in failed:
         sys.stderr.write(f"notifier: {message}\n")
     return 1 if failed else 0
+
+
+def _configuration(directory: Path) -> Path:
+    """Return the file that the demo runs with: without a second channel where apprise is not installed."""
+    file = assets.CONFIG / "demo.yml"
+    if problem(f"json://127.0.0.1/{file.stem}") is None:
+        return file
+    _say("The inbox stays empty: it takes pip install 'notifier[fallback]'.")
+    values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    values.pop("fallback")
+    for contact in values["contacts"]:
+        contact.pop("fallback")
+    copy = directory / file.name
+    copy.write_text(yaml.safe_dump(values), encoding="utf-8")
+    return copy
 
 
 class Sample:
@@ -166,14 +185,14 @@ def advice(url: str) -> str:
 
 
 def free_port(port: int) -> int:
-    """Return *port* if it is free, or else 0 for the system to choose."""
+    """Return *port* if it is free, or else another one that is."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError:
-            return 0
-    return port
+            return free_port(0)
+        return int(probe.getsockname()[1])
 
 
 def _say(text: str) -> None:

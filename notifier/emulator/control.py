@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from notifier.emulator.faults import Fault
-from notifier.emulator.models import bad_request, not_found
+from notifier.emulator.models import Letter, bad_request, not_found
 
 if TYPE_CHECKING:  # which serves these paths
     from notifier.emulator.server import Emulator
@@ -82,6 +82,10 @@ def _state(emulator: Emulator) -> dict[str, Any]:
     return {
         "accounts": [{"name": one.service_name, "credits": one.credits} for one in accounts],
         "faults": sum(one.faults.count() for one in emulator.accounts),
+        "inbox": [
+            {"id": number, "to": one.to, "title": one.title, "text": one.text, "at": one.at}
+            for number, one in enumerate(emulator.inbox)
+        ],
         "pages": emulator.pages,
         "phones": phones,
     }
@@ -121,6 +125,12 @@ def _change(emulator: Emulator, settings: dict[str, Any]) -> None:
             setattr(emulator.emulation, name, value)
 
 
+def _receive(emulator: Emulator, to: str, letter: dict[str, Any]) -> None:
+    """Put what apprise posts to ``json://`` into the inbox."""
+    title, text = (str(letter.get(name, "")) for name in ("title", "message"))
+    emulator.inbox.append(Letter(to, title, text, emulator.emulation.clock()))
+
+
 def control(emulator: Emulator, command: str, what: str, body: str) -> Any:
     """Return the answer to *command* (``GET``, ``POST``, …) of the path ``/emulator/`` *what*.
 
@@ -148,6 +158,8 @@ def control(emulator: Emulator, command: str, what: str, body: str) -> Any:
         case "POST", "replies":
             reply = parse_mapping(body)
             _reply(emulator, str(reply.get("phone", "")), str(reply.get("text", "")))
+        case "POST", path if path.startswith("inbox/"):
+            _receive(emulator, path.removeprefix("inbox/"), parse_mapping(body))
         case "POST", "keys":
             pressed = parse_mapping(body)
             emulator.emulation.telephony.press(str(pressed.get("phone", "")), str(pressed.get("key", "")))

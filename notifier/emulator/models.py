@@ -126,5 +126,15 @@ class Reply:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A message to somebody's inbox, which is not OVHcloud's: a second channel of the demo."""
+
+    to: str
+    title: str
+    text: str
+    at: float
+
+
 def rfc3339(instant: float) -> str:
     return datetime.fromtimestamp(instant, UTC).isoformat(timespec="seconds")

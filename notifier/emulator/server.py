@@ -26,7 +26,7 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 from notifier.emulator.account import Emulation
 from notifier.emulator.control import control, parse_mapping
 from notifier.emulator.faults import Fault, FaultKind, Faults
-from notifier.emulator.models import Refusal, Sms, not_found
+from notifier.emulator.models import Letter, Refusal, Sms, not_found
 
 _SITE = Path(__file__).parent / "site"
 _FILES = {
@@ -58,6 +58,8 @@ class Emulator:
         """Those that emulate further accounts, whose messages the same phones show."""
         self.owners: dict[str, str] = {}
         """Whose phones are drawn, by their names: the numbers."""
+        self.inbox: list[Letter] = []
+        """What came through a second channel."""
         self.pages: str | None = None
         """Where the pages of the service are."""
         self.on_alert: Callable[[str], None] | None = None
@@ -80,6 +82,11 @@ class Emulator:
     def url(self) -> str:
         """The base URL of the API, for ``ovh.endpoint``."""
         return f"http://127.0.0.1:{self.port}/1.0"
+
+    @property
+    def inbox_url(self) -> str:
+        """The URL of the inbox, as apprise reads it; a name after it is that of the recipient."""
+        return f"json://127.0.0.1:{self.port}/emulator/inbox"
 
     def start(self) -> None:
         """Begin to answer."""

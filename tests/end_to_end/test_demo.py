@@ -78,4 +78,14 @@ def test_the_lines_it_gives_work(files: Files, run: Callable[..., Running], phon
 
 def test_a_port_that_is_taken_is_passed_over(files: Files, run: Callable[..., Running]) -> None:
     port = int(run(files.write()).url.rpartition(":")[2])
-    assert demo.free_port(port) == 0
+    assert demo.free_port(port) not in (0, port)
+
+
+def test_it_runs_without_the_second_channel_where_apprise_is_missing(
+    in_this_process: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo, "problem", lambda url: "needs the library apprise")
+    assert in_a_thread(lambda: demo.run(0, once=True)) == [0]
+    printed = capsys.readouterr().out
+    assert "The inbox stays empty: it takes pip install 'notifier[fallback]'." in printed
+    assert "FIRING #1 critical InstanceDown db-1" in printed

@@ -365,7 +365,6 @@ def test_the_demo_from_the_first_alert_to_the_acknowledgement(
         page.get_by_role("button", name="Answers 500, once each").click()
         page.get_by_role("button", name="Fire a sample alert").click()
         expect(alice).to_contain_text("#2 critical InstanceDown db-2", timeout=30_000)
-        page.screenshot(path=ARTEFACTS / "phones.png")
         alice.get_by_label("Reply of alice").fill("ack 2")
         alice.get_by_role("button", name="Reply").click()
         pages = tab().page
@@ -373,6 +372,9 @@ def test_the_demo_from_the_first_alert_to_the_acknowledgement(
         expect(pages.locator("li.incident", has_text="#2")).to_contain_text("alice has it", timeout=20_000)
         bob = page.get_by_label("Phone of bob")
         expect(bob).to_contain_text("#1 critical InstanceDown", timeout=60_000)  # nobody has taken the first
+        expect(bob).to_contain_text("critical alert number 1: InstanceDown")  # his phone rings
+        bob.get_by_role("button", name="Answer and press 1").click()
+        expect(pages.locator("li.incident", has_text="#1")).to_contain_text("bob has it", timeout=20_000)
         pages.goto(emulator.pages + "/incidents/2")
         expect(pages.locator(".timeline")).to_contain_text("attempt failed: 500")
         expect(pages.locator(".timeline")).to_contain_text("delivered", timeout=20_000)
@@ -383,11 +385,21 @@ def test_the_demo_from_the_first_alert_to_the_acknowledgement(
             expect(alice).to_contain_text(f"#{number} critical InstanceDown db-{number}", timeout=30_000)
             expect(alice.locator(".sms", has_text=f"#{number}")).to_contain_text("by sms-emu12345-2")
         page.get_by_role("button", name="Clear all faults").click()
+        page.get_by_role("button", name="Down for good").click()
+        page.get_by_role("button", name="Fire a sample alert").click()
+        inbox = page.get_by_label("Inbox")
+        expect(inbox).to_contain_text("#5 critical InstanceDown db-5", timeout=40_000)
+        page.screenshot(path=ARTEFACTS / "phones.png")
+        pages.goto(inbox.locator("a", has_text="/i/").last.get_attribute("href"))
+        pages.get_by_role("button", name="Acknowledge").click()
+        expect(pages.locator("#done")).to_contain_text("You have it.")
+        pages.goto(emulator.pages)
+        page.get_by_role("button", name="Clear all faults").click()
         alice.get_by_role("button", name="Switch off").click()
         expect(alice.get_by_role("button", name="Switch on")).to_be_visible()
         expect(alice.get_by_label("Reply of alice")).to_be_disabled()
         page.get_by_role("button", name="Resolve it").click()
-        expect(pages.locator("li.incident", has_text="#4")).to_have_count(0, timeout=20_000)
+        expect(pages.locator("li.incident", has_text="#5")).to_have_count(0, timeout=20_000)
         for open_ in (page, pages):  # else they would say that they cannot connect any more
             open_.goto("about:blank")
     finally:

@@ -44,15 +44,19 @@
       send("settings", { phones_off: [...off] });
     });
     phones.set(number, phone);
-    byId("phones").append(section);
+    byId("phones").append(section, inboxSection);
     return phone;
   };
+  const withLinks = (text) => text.split(/(https?:\/\/\S+)/).map((part, number) => (
+    number % 2 ? make("a", { href: part, target: "_blank", rel: "noopener" }, part) : part));
   const show = (phone, key, text, note, isMine) => {
     if (phone.shown.has(key)) return;
     phone.shown.add(key);
-    phone.screen.append(make("div", { class: isMine ? "sms mine" : "sms" }, text, make("small", {}, note)));
+    phone.screen.append(make("div", { class: isMine ? "sms mine" : "sms" }, ...withLinks(text), make("small", {}, note)));
     phone.screen.scrollTop = phone.screen.scrollHeight;
   };
+  const inbox = { screen: make("div", { class: "screen", role: "log", "aria-label": "Messages of the second channel", tabindex: "0" }), shown: new Set() };
+  const inboxSection = make("section", { class: "phone", "aria-label": "Inbox" }, make("h2", {}, "Inbox"), inbox.screen);
   const clock = (seconds) => new Date(seconds * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
   const refresh = async () => {
     const state = await (await fetch("/emulator/state")).json();
@@ -61,6 +65,10 @@
     byId("account").textContent = [...left, toFail].filter(Boolean).join(" \u00b7 ");
     byId("pages").href = state.pages || "/";
     byId("fire").disabled = byId("resolve").disabled = !state.pages;
+    for (const letter of state.inbox) {
+      const title = letter.title ? letter.title + "\n" : "";
+      show(inbox, letter.id, title + letter.text, "to " + letter.to + " · " + clock(letter.at), false);
+    }
     for (const one of state.phones) {
       const phone = phoneOf(one);
       phone.isOff = one.is_off;
@@ -77,6 +85,8 @@
       }
     }
   };
+  const down = { kind: "error", status: 503, message: "Service unavailable", method: "*", path: "", times: null };
+  byId("down").addEventListener("click", () => send("faults/everywhere", down));
   byId("fire").addEventListener("click", () => send("alerts", { status: "firing" }));
   byId("resolve").addEventListener("click", () => send("alerts", { status: "resolved" }));
   byId("clear").addEventListener("click", async () => {
