@@ -42,6 +42,8 @@ OVH = {
     "receipts": {"poll_interval": "1s"},
 }
 MODES = ("lose", "fail", "twice")
+_VARYING = r"\d\d:\d\d|\b\d+[smh]\b|\(late.*?\)|\bLATE .*?: |(?<=/i/)\w{14}"
+"""What may differ between the texts of two days: times, and the tokens of links."""
 COVERED: set[tuple[str, str]] = set()
 NEXT_MODE = itertools.cycle(MODES)
 
@@ -178,7 +180,7 @@ class Day:
     def outcome(self) -> tuple[Any, ...]:
         """Return who received which texts, how the incidents stand, and what is left over."""
         told = collections.Counter(
-            (NAMES[sms.receiver], re.sub(r"\d\d:\d\d|\b\d+[smh]\b|\(late.*?\)|\bLATE .*?: ", "", sms.message))
+            (NAMES[sms.receiver], re.sub(_VARYING, "", sms.message))
             for sms in self.emulator.emulation.accepted
         )
         if self.is_order_chance:
@@ -336,6 +338,9 @@ def silenced(day: Day) -> None:
 SCENARIOS: dict[Callable[[Day], None], dict[str, Any]] = {
     acknowledged: {"receivers": [{"name": "ops", "notify": ["alice", "bob"]}]},
     escalated: {
+        "ovh": {**OVH, "sender": "ACME", "sender_for_response": ...},
+        "links": True,
+        "global": {"external_url": "https://pager.example.net"},
         "receivers": [
             {
                 "name": "ops", "notify": ["alice"], "reopen_after": "2m",

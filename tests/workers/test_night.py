@@ -124,7 +124,10 @@ def test_a_night_on_call(
         one.release()
     emulator.emulation.telephony.answers[BOB] = Answer.KEY
     night.until("23:12", step=10)
-    assert (night.new(), night.state(1)) == (["bob SILENCE ENDED", "alice bob has it:"], ("acknowledged", "bob"))
+    assert (night.new(), night.state(1)) == (
+        ["bob SILENCE ENDED", "alice bob has it:"],
+        ("acknowledged", "bob"),
+    )
     assert len(calls) == 1
     night.resolve("Disk")
     night.until("23:30")
