@@ -14,8 +14,9 @@ from pydantic import SecretStr
 
 from notifier.alertmanager.matchers import Matcher, MatchType
 from notifier.config.loading import Loading
-from notifier.config.model import Configuration, RouteConfig
+from notifier.config.model import Configuration
 from notifier.config.ovh import Ovh
+from notifier.config.routes import RouteConfig
 from notifier.config.secrets import secrets_of
 from notifier.config.source import Path_, Position, Problem
 from notifier.routing import Routing

@@ -133,13 +133,18 @@ def configure_logging(
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, redaction, *tail],
         )
     )
+    _take_over(handler, number)
+    return redaction
+
+
+def _take_over(handler: logging.Handler, level: int) -> None:
+    """Have all logs from *level* on go to *handler*, and those of libraries from warnings on."""
     root = logging.getLogger()
     root.handlers = [handler]
-    root.setLevel(number)
+    root.setLevel(level)
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "urllib3", "asyncio", "alembic"):
         library = logging.getLogger(name)
         library.handlers, library.propagate = [], True
-        library.setLevel(max(number, logging.WARNING))
+        library.setLevel(max(level, logging.WARNING))
     # Its warnings are about what strangers send, a line for each request.
-    logging.getLogger("uvicorn.error").setLevel(max(number, logging.ERROR))
-    return redaction
+    logging.getLogger("uvicorn.error").setLevel(max(level, logging.ERROR))

@@ -22,6 +22,7 @@ from notifier.oncall.schedules import COVER, Schedules
 from notifier.ovh.client import OvhClient
 from notifier.ovh.errors import CallFailed
 from notifier.ovh.models import Account
+from notifier.ovh.telephony import line_of
 from notifier.rendering.compose import sample_failures
 from notifier.rendering.context import Notification, build_notification
 from notifier.rendering.templates import Templates
@@ -224,8 +225,8 @@ def _rights(api: OvhClient) -> Finding:
     ]
     if api.settings.takes_replies:
         calls.append(("read replies", partial(api.incoming_ids, datetime.now(UTC))))
-    if api.settings.telephony is not None:
-        calls.append(("make phone calls", api.automatic_calls))
+    if (line := line_of(api)) is not None:
+        calls.append(("make phone calls", line.identifiers))
     for what, call in calls:
         try:
             call()

@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 from notifier.alertmanager.matchers import Matcher, MatchType
 from notifier.alertmanager.time_intervals import Interval, contained, first_after
-from notifier.config.model import Configuration, RouteConfig
+from notifier.config.model import Configuration
+from notifier.config.routes import RouteConfig
 
 RECEIVER_LABEL = "__receiver__"
 """The pseudo-label that holds the receiver which the webhook names."""

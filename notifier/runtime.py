@@ -18,6 +18,7 @@ from notifier.incidents.reply_codes import reply_code
 from notifier.oncall.schedules import Calendar, Schedules
 from notifier.ovh.client import OvhClient
 from notifier.ovh.session import Observer
+from notifier.ovh.telephony import Line, line_of
 from notifier.rendering.compose import Style
 from notifier.rendering.templates import Templates
 from notifier.routing import Routing
@@ -66,9 +67,9 @@ class Runtime:
         return self.apis.get(account) or (nameless if is_it else None)
 
     @property
-    def telephony(self) -> OvhClient | None:
-        """The account that makes phone calls; None if there is none."""
-        return next((api for api in self.apis.values() if api.settings.telephony is not None), None)
+    def line(self) -> Line | None:
+        """The line that makes phone calls: of the first account that has one."""
+        return next(filter(None, map(line_of, self.apis.values())), None)
 
     def style(self, receiver: Receiver, kind: Kind) -> Style:
         """Return how *receiver* wants its messages of *kind* written."""

@@ -191,21 +191,7 @@ class Service:
         listener = listen(web.host, web.port)
         if web.tls_server_config is not None:
             self.connections.tls = tls_context(web.tls_server_config)
-        settings = uvicorn.Config(
-            watched(Answers(self.app)),
-            http=limited(self.connections, H11Protocol),
-            h11_max_incomplete_event_size=MAX_HEADERS,
-            ws="none",
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            server_header=False,
-            proxy_headers=False,
-            timeout_keep_alive=75,
-            timeout_graceful_shutdown=int(self.configuration.global_.shutdown_timeout.total_seconds()) or 1,
-            backlog=2048,
-        )
-        server = Server(settings)
+        server = Server(self._settings())
         loop = asyncio.get_running_loop()
         tasks: set[asyncio.Task[str | None]] = set()
 
@@ -237,6 +223,23 @@ class Service:
             deadline = stopping_at + self.configuration.global_.shutdown_timeout.total_seconds()
             drained = await loop.run_in_executor(None, self.stop, deadline)
             log.info("notifier stopped", drained=drained)
+
+    def _settings(self) -> uvicorn.Config:
+        """Return the settings of the HTTP server."""
+        return uvicorn.Config(
+            watched(Answers(self.app)),
+            http=limited(self.connections, H11Protocol),
+            h11_max_incomplete_event_size=MAX_HEADERS,
+            ws="none",
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=int(self.configuration.global_.shutdown_timeout.total_seconds()) or 1,
+            backlog=2048,
+        )
 
     def _ready(self, port: int, on_ready: Callable[[int], None]) -> None:
         systemd.notify("READY=1", f"STATUS=listens on port {port}")

@@ -11,6 +11,9 @@ from notifier.emulator.faults import Fault
 from notifier.emulator.models import Letter, bad_request, not_found
 
 if TYPE_CHECKING:  # which serves these paths
+    from collections.abc import Sequence
+
+    from notifier.emulator.account import Emulation
     from notifier.emulator.server import Emulator
 
 _CHANGEABLE = (
@@ -35,50 +38,10 @@ def parse_mapping(body: str) -> dict[str, Any]:
 
 def _state(emulator: Emulator) -> dict[str, Any]:
     """Return the messages on the phones."""
-    emulation = emulator.emulation
     accounts = [one.emulation for one in emulator.accounts]
     for account in accounts:
         account.settle()
-    phones = []
-    for name, number in emulator.owners.items():
-        received: list[dict[str, Any]] = [
-            {
-                "id": f"{account.service_name} {sms.id}",
-                "text": sms.message,
-                "at": sms.accepted_at,
-                "sender": sms.sender,
-                "parts": sms.parts,
-                "credits": sms.credits,
-                "account": account.service_name,
-                "is_delivered": sms.delivered_at is not None,
-                "is_reply": False,
-            }
-            for account in accounts
-            for sms in list(account.accepted)
-            if sms.receiver == number
-        ]
-        replies: list[dict[str, Any]] = [
-            {
-                "id": f"{account.service_name} {one.id}",
-                "text": one.message,
-                "at": one.at,
-                "is_reply": True,
-            }
-            for account in accounts
-            for one in list(account.replies)
-            if one.sender == number
-        ]
-        messages = sorted(received + replies, key=lambda one: (one["at"], one["id"]))
-        ringing = next(filter(None, (one.telephony.ringing(number) for one in accounts)), None)
-        phones.append(
-            {
-                "name": name,
-                "number": number,
-                "is_off": number in emulation.phones_off,
-                "messages": messages,
-                "ringing": ringing.text if ringing is not None else None,
-            }
-        )
+    phones = [_phone(emulator, accounts, name, number) for name, number in emulator.owners.items()]
     return {
         "accounts": [{"name": one.service_name, "credits": one.credits} for one in accounts],
         "faults": sum(one.faults.count() for one in emulator.accounts),
@@ -88,6 +51,40 @@ def _state(emulator: Emulator) -> dict[str, Any]:
         ],
         "pages": emulator.pages,
         "phones": phones,
+    }
+
+
+def _phone(emulator: Emulator, accounts: Sequence[Emulation], name: str, number: str) -> dict[str, Any]:
+    """Return what the phone of *number* shows."""
+    received: list[dict[str, Any]] = [
+        {
+            "id": f"{account.service_name} {sms.id}",
+            "text": sms.message,
+            "at": sms.accepted_at,
+            "sender": sms.sender,
+            "parts": sms.parts,
+            "credits": sms.credits,
+            "account": account.service_name,
+            "is_delivered": sms.delivered_at is not None,
+            "is_reply": False,
+        }
+        for account in accounts
+        for sms in list(account.accepted)
+        if sms.receiver == number
+    ]
+    replies: list[dict[str, Any]] = [
+        {"id": f"{account.service_name} {one.id}", "text": one.message, "at": one.at, "is_reply": True}
+        for account in accounts
+        for one in list(account.replies)
+        if one.sender == number
+    ]
+    ringing = next(filter(None, (account.telephony.ringing(number) for account in accounts)), None)
+    return {
+        "name": name,
+        "number": number,
+        "is_off": number in emulator.emulation.phones_off,
+        "messages": sorted(received + replies, key=lambda one: (one["at"], one["id"])),
+        "ringing": ringing.text if ringing is not None else None,
     }
 
 

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
@@ -23,14 +23,14 @@ from pydantic import (
 )
 
 from notifier.clock import clamp
-from notifier.config.ovh import Ovh, TelephonySettings
+from notifier.config.ovh import Ovh
 from notifier.ovh.errors import CallFailed, Failure, Fate, from_exception, from_response
 from notifier.ovh.models import (
     Account,
-    AutomaticCall,
     ConsumerKey,
     Id,
     Incoming,
+    Outcome,
     Outgoing,
     Ptt,
     SenderName,
@@ -40,22 +40,12 @@ from notifier.ovh.models import (
 from notifier.ovh.rights import rights
 from notifier.ovh.session import Observer, ServerClock, ThreadClient, make_known
 
-_CALLS = "/telephony/{billingAccount}/line/{serviceName}/automaticCall"
 _LONGEST_IDLE = 45.0
 """Seconds after which a connection that nothing was sent on is not trusted to be one still."""
 
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """The answer to `OvhClient.send`, with OVHcloud's query id for its support."""
-
-    sent: Sent
-    query_id: str | None
-    service_name: str | None = None
 
 
 class OvhClient:
@@ -113,7 +103,7 @@ class OvhClient:
             route, path = self._jobs()
         except CallFailed as error:
             raise CallFailed(replace(error.failure, is_preparing=True)) from None
-        return self._read(
+        return self.read(
             "POST",
             route,
             path,
@@ -133,7 +123,7 @@ class OvhClient:
     def try_right_to_send(self) -> None:
         """Raise `CallFailed` where the credentials may not send: posts a job without a text, which sends nothing."""
         try:
-            self._read("POST", *self._jobs(), lambda answer, _: answer, {})
+            self.read("POST", *self._jobs(), lambda answer, _: answer, {})
         except CallFailed as error:
             if error.failure.status != 400 or error.failure.code == "QUERY_TIME_OUT":
                 raise
@@ -183,7 +173,7 @@ class OvhClient:
         for route, tail in self._lists(name):
             with self._missing_is_empty(tail):
                 path = self._path(tail, **query)
-                ids = self._read("GET", route, path, lambda a, _: TypeAdapter(list[Id]).validate_python(a))
+                ids = self.read("GET", route, path, lambda a, _: TypeAdapter(list[Id]).validate_python(a))
                 found |= dict.fromkeys(ids)
         return list(found)
 
@@ -192,8 +182,8 @@ class OvhClient:
         *others, (route, tail) = self._lists(name)
         for other_route, other_tail in others:
             with self._missing_is_empty(other_tail):
-                return self._read("GET", other_route + "/{id}", self._path(f"{other_tail}/{id_}"), read)
-        return self._read("GET", route + "/{id}", self._path(f"{tail}/{id_}"), read)
+                return self.read("GET", other_route + "/{id}", self._path(f"{other_tail}/{id_}"), read)
+        return self.read("GET", route + "/{id}", self._path(f"{tail}/{id_}"), read)
 
     @contextmanager
     def _missing_is_empty(self, tail: str) -> Iterator[None]:
@@ -223,7 +213,7 @@ class OvhClient:
 
     def describe_ptt(self, ptt: int) -> str:
         """Return OVHcloud's explanation of a ``ptt``."""
-        described = self._read("GET", "/sms/ptts", f"/sms/ptts?ptt={ptt}", _reader(Ptt))
+        described = self.read("GET", "/sms/ptts", f"/sms/ptts?ptt={ptt}", _reader(Ptt))
         return described.comment or described.description or f"ptt {ptt}"
 
     def local_time(self, theirs: datetime) -> datetime:
@@ -234,57 +224,11 @@ class OvhClient:
         """Return OVHcloud's time when ours is *ours*."""
         return ours + timedelta(seconds=self._clock.delta or 0)
 
-    # phone calls
-
-    def call(self, phone: str, text: str, ring: timedelta) -> str:
-        """Have OVHcloud call *phone* (E.164) and read *text*; return the identifier of the call.
-
-        The phone rings for as long as *ring*. The account must have `telephony`. Source: OVHcloud's API schema for
-        ``/telephony``; never tried.
-        """
-        telephony = self._telephony
-        parameters = {
-            "calledNumber": "00" + phone.removeprefix("+"),
-            "callingNumber": telephony.line,
-            "dialplan": "ReadText",
-            "isAnonymous": False,
-            "timeout": int(ring.total_seconds()),
-            "ttsTextDialplan": text,
-        }
-        return self._read(
-            "POST",
-            _CALLS,
-            self._calls(),
-            lambda answer, _: str(TypeAdapter(int | str).validate_python(answer)),
-            parameters,
-        )
-
-    def automatic_call(self, identifier: str) -> AutomaticCall:
-        """Return what has become known of a phone call."""
-        path = f"{self._calls()}/{quote(identifier, safe='')}"
-        return self._read("GET", _CALLS + "/{identifier}", path, _reader(AutomaticCall))
-
-    def automatic_calls(self) -> list[str]:
-        """Return the identifiers of the phone calls that the line has made."""
-        return self._read(
-            "GET", _CALLS, self._calls(), lambda a, _: TypeAdapter(list[str]).validate_python(a)
-        )
-
-    @property
-    def _telephony(self) -> TelephonySettings:
-        if self.settings.telephony is None:
-            raise ValueError("the account has no telephony")
-        return self.settings.telephony
-
-    def _calls(self) -> str:
-        account = quote(self._telephony.billing_account, safe="")
-        return f"/telephony/{account}/line/{self._telephony.line}/automaticCall"
-
     # the account
 
     def service_names(self) -> list[str]:
         """Return the names of the SMS accounts that the credentials reach."""
-        return self._read("GET", "/sms", "/sms", lambda a, _: TypeAdapter(list[str]).validate_python(a))
+        return self.read("GET", "/sms", "/sms", lambda a, _: TypeAdapter(list[str]).validate_python(a))
 
     def service_name(self) -> str:
         """Return the account's name: the configured one, or else the only one there is."""
@@ -300,17 +244,17 @@ class OvhClient:
 
     def account(self) -> Account:
         """Return the account: whether it is enabled, and the credits left."""
-        return self._read("GET", "/sms/{serviceName}", self._path(), _reader(Account))
+        return self.read("GET", "/sms/{serviceName}", self._path(), _reader(Account))
 
     def senders(self) -> list[str]:
         """Return the names of the declared senders."""
         route, path = "/sms/{serviceName}/senders", self._path("senders")
-        return self._read("GET", route, path, lambda a, _: TypeAdapter(list[str]).validate_python(a))
+        return self.read("GET", route, path, lambda a, _: TypeAdapter(list[str]).validate_python(a))
 
     def sender(self, name: str) -> SenderName:
         """Return a declared sender."""
         path = self._path(f"senders/{quote(name, safe='')}")
-        return self._read("GET", "/sms/{serviceName}/senders/{sender}", path, _reader(SenderName))
+        return self.read("GET", "/sms/{serviceName}/senders/{sender}", path, _reader(SenderName))
 
     def request_consumer_key(self, allowed_ips: Sequence[str] = ()) -> ConsumerKey:
         """Ask for a consumer key with the rights that Notifier needs and no more.
@@ -318,7 +262,7 @@ class OvhClient:
         With *allowed_ips*, networks as ``192.0.2.1/32``, it is good from these alone.
         """
         rules = [{"method": method, "path": path} for method, path in rights(self.settings)]
-        return self._read(
+        return self.read(
             "POST",
             "/auth/credential",
             "/auth/credential",
@@ -383,7 +327,7 @@ class OvhClient:
         self._threads.used_at = now
         return client
 
-    def _read(
+    def read(
         self,
         method: str,
         route: str,
@@ -394,6 +338,13 @@ class OvhClient:
         is_signed: bool = True,
         signed_at: float | None = None,
     ) -> T:
+        """Return what *read* makes of OVHcloud's answer to a call of *path*, and of its query id.
+
+        The metrics count it under its *route*.
+
+        Raises:
+            CallFailed: there is no answer that can be read.
+        """
         client = self._client()
         if is_signed:
             with _failing(client, preparing=True):

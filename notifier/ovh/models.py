@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -50,6 +51,15 @@ class Sent(_Answer):
     invalid_receivers: tuple[str, ...] = Field(default=(), alias="invalidReceivers")
     total_credits_removed: Credits = Field(default=None, alias="totalCreditsRemoved")
     credits_left: Credits = Field(default=None, alias="creditsLeft")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The answer to a job, with OVHcloud's query id for its support."""
+
+    sent: Sent
+    query_id: str | None
+    service_name: str | None = None
 
 
 class Outgoing(_Answer):

@@ -19,6 +19,16 @@ from notifier.store.incident_rows import COLUMNS, to_incident
 from notifier.store.messages import chunks
 from notifier.store.schema import calls, incidents, messages, sql_literal
 
+_OF_DUE = select(
+    calls.c.message_id,
+    calls.c.state,
+    calls.c.attempts,
+    calls.c.identifier,
+    calls.c.called_at,
+    messages.c.contact,
+    messages.c.phone,
+    messages.c.incident_id,
+).join(messages, messages.c.id == calls.c.message_id)
 _IS_OPEN = calls.c.state.in_([sql_literal(state) for state in OPEN_CALLS])
 
 
@@ -70,56 +80,14 @@ class CallStore:
         """
 
         def operation(connection: Connection) -> list[DueCall]:
-            of_call = calls.join(messages, messages.c.id == calls.c.message_id)
             statement = (
-                select(
-                    calls.c.message_id,
-                    calls.c.state,
-                    calls.c.attempts,
-                    calls.c.identifier,
-                    calls.c.called_at,
-                    messages.c.contact,
-                    messages.c.phone,
-                    messages.c.incident_id,
-                )
-                .select_from(of_call)
-                .where(_IS_OPEN, _is_due(now))
+                _OF_DUE.where(_IS_OPEN, _is_due(now))
                 .order_by(calls.c.message_id)
                 .limit(limit)
                 .with_for_update(skip_locked=True, of=calls)
             )
-            found = []
-            for row in connection.execute(statement).all():
-                is_new = row.state == CallState.WAITING
-                values: dict[str, Any] = {"due_at": now + lease}
-                if is_new:
-                    values |= {
-                        "state": CallState.CALLING,
-                        "called_at": now,
-                        "attempts": row.attempts + 1,
-                        "finished_at": None,
-                    }
-                is_this = calls.c.message_id == row.message_id
-                connection.execute(update(calls).where(is_this).values(values))
-                incident = connection.execute(
-                    select(*COLUMNS).where(incidents.c.id == row.incident_id)
-                ).first()
-                if incident is None:  # deleted by hand
-                    connection.execute(update(calls).where(is_this).values(state=CallState.WITHDRAWN))
-                    continue
-                found.append(
-                    DueCall(
-                        row.message_id,
-                        row.contact,
-                        row.phone,
-                        row.attempts + is_new,
-                        is_new,
-                        row.identifier,
-                        now if is_new else row.called_at,
-                        to_incident(incident),
-                    )
-                )
-            return found
+            rows = connection.execute(statement).all()
+            return [found for row in rows if (found := _taken(connection, row, now, now + lease)) is not None]
 
         return self._database.submit(operation)
 
@@ -187,6 +155,30 @@ class CallStore:
             connection.execute(update(calls).where(calls.c.message_id == call.message_id).values(values))
 
         return self._database.submit(operation)
+
+
+def _taken(connection: Connection, row: Any, now: datetime, due_at: datetime) -> DueCall | None:
+    """Take the call of *row*, which is not due again before *due_at*; None if its incident was deleted."""
+    is_new = row.state == CallState.WAITING
+    incident = connection.execute(select(*COLUMNS).where(incidents.c.id == row.incident_id)).first()
+    values: dict[str, Any] = {"due_at": due_at}
+    if incident is None:
+        values["state"] = CallState.WITHDRAWN
+    elif is_new:
+        values |= {"state": CallState.CALLING, "called_at": now, "attempts": row.attempts + 1}
+    connection.execute(update(calls).where(calls.c.message_id == row.message_id).values(values))
+    if incident is None:
+        return None
+    return DueCall(
+        row.message_id,
+        row.contact,
+        row.phone,
+        row.attempts + is_new,
+        is_new,
+        row.identifier,
+        now if is_new else row.called_at,
+        to_incident(incident),
+    )
 
 
 def _is_due(now: datetime) -> Any:

@@ -184,50 +184,24 @@ class FallbackStore:
         """
 
         def operation(connection: Connection) -> list[DueFallback]:
-            ids = (
-                connection.execute(
-                    select(fallbacks.c.id)
-                    .join(messages, messages.c.id == fallbacks.c.message_id)
-                    .where(
-                        fallbacks.c.state == FallbackState.WAITING,
-                        fallbacks.c.due_at <= now,
-                        fallbacks.c.target.not_in(list(without)),
-                    )
-                    .order_by(messages.c.urgency, fallbacks.c.due_at)
-                    .limit(limit)
-                    .with_for_update(skip_locked=True, of=fallbacks)
+            due = (
+                select(fallbacks.c.id)
+                .join(messages, messages.c.id == fallbacks.c.message_id)
+                .where(
+                    fallbacks.c.state == FallbackState.WAITING,
+                    fallbacks.c.due_at <= now,
+                    fallbacks.c.target.not_in(list(without)),
                 )
-                .scalars()
-                .all()
+                .order_by(messages.c.urgency, fallbacks.c.due_at)
+                .limit(limit)
+                .with_for_update(skip_locked=True, of=fallbacks)
             )
+            ids = connection.execute(due).scalars().all()
             if not ids:
                 return []
-            is_taken = fallbacks.c.id.in_(ids)
-            connection.execute(
-                update(fallbacks)
-                .where(is_taken)
-                .values(due_at=now + lease, attempts=fallbacks.c.attempts + 1)
-            )
-            of_both = fallbacks.join(_OF_MESSAGES, messages.c.id == fallbacks.c.message_id)
-            own = (fallbacks.c.id, fallbacks.c.target, fallbacks.c.service, fallbacks.c.attempts)
-            rows = connection.execute(
-                select(*(c.label(f"own_{c.name}") for c in (*own, fallbacks.c.created_at)), *_MESSAGE)
-                .select_from(of_both)
-                .where(is_taken)
-                .order_by(messages.c.urgency, fallbacks.c.id)
-            )
-            found = [
-                DueFallback(
-                    row.own_id,
-                    row.own_target,
-                    row.own_service,
-                    row.own_attempts,
-                    row.own_created_at,
-                    message := _message(row),
-                    Link.new(linked_url) if linked_url is not None and message.may_have_link else None,
-                )
-                for row in rows
-            ]
+            taken = {"due_at": now + lease, "attempts": fallbacks.c.attempts + 1}
+            connection.execute(update(fallbacks).where(fallbacks.c.id.in_(ids)).values(taken))
+            found = _read_due(connection, ids, linked_url)
             for one in found:
                 if one.link is not None:
                     add_link(connection, one.link, one.message.id, now)
@@ -321,6 +295,35 @@ class FallbackStore:
                 for row in connection.execute(statement):
                     found.setdefault(row.message_id, []).append(FallbackAttempt(*row))
         return found
+
+
+def _read_due(connection: Connection, ids: Sequence[str], linked_url: str | None) -> list[DueFallback]:
+    """Return the fallbacks of these *ids*; those of pages have a new link to *linked_url*, unless that is None."""
+    own = (
+        fallbacks.c.id,
+        fallbacks.c.target,
+        fallbacks.c.service,
+        fallbacks.c.attempts,
+        fallbacks.c.created_at,
+    )
+    rows = connection.execute(
+        select(*(column.label(f"own_{column.name}") for column in own), *_MESSAGE)
+        .select_from(fallbacks.join(_OF_MESSAGES, messages.c.id == fallbacks.c.message_id))
+        .where(fallbacks.c.id.in_(ids))
+        .order_by(messages.c.urgency, fallbacks.c.id)
+    )
+    return [
+        DueFallback(
+            row.own_id,
+            row.own_target,
+            row.own_service,
+            row.own_attempts,
+            row.own_created_at,
+            message := _message(row),
+            Link.new(linked_url) if linked_url is not None and message.may_have_link else None,
+        )
+        for row in rows
+    ]
 
 
 def _message(row: Any) -> FallbackMessage:

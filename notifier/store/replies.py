@@ -152,28 +152,9 @@ class ReplyStore:
         """
 
         def operation(connection: Connection) -> Written:
-            row = {
-                "account": reply.account,
-                "id": reply.id,
-                "at": reply.at,
-                "phone": reply.phone,
-                "contact": reply.contact,
-                "text": reply.text[:_LONGEST_TEXT],
-                "outcome": reply.outcome,
-            }
-            try:
-                with connection.begin_nested():
-                    connection.execute(insert(replies), row)
-            except IntegrityError:  # it was read before
+            if not _add(connection, reply):
                 return Written.BEFORE
-            try:
-                with connection.begin_nested() as attempt:
-                    is_done = all(put_incident(connection, change, now) for change in changes)
-                    if not is_done:
-                        attempt.rollback()
-            except IntegrityError:
-                is_done = False
-            if not is_done:
+            if not _put(connection, changes, now):
                 connection.execute(
                     delete(replies).where(replies.c.account == reply.account, replies.c.id == reply.id)
                 )
@@ -191,3 +172,34 @@ class ReplyStore:
             return Written.NOW
 
         return self._database.submit(operation, notifies=("sender", "escalator"))
+
+
+def _add(connection: Connection, reply: ReplyRead) -> bool:
+    """Write *reply*; return False if that was done before."""
+    row = {
+        "account": reply.account,
+        "id": reply.id,
+        "at": reply.at,
+        "phone": reply.phone,
+        "contact": reply.contact,
+        "text": reply.text[:_LONGEST_TEXT],
+        "outcome": reply.outcome,
+    }
+    try:
+        with connection.begin_nested():
+            connection.execute(insert(replies), row)
+    except IntegrityError:
+        return False
+    return True
+
+
+def _put(connection: Connection, changes: Sequence[IncidentChange], now: datetime) -> bool:
+    """Write all *changes*, or none if an incident was changed meanwhile; return whether they were written."""
+    try:
+        with connection.begin_nested() as attempt:
+            if all(put_incident(connection, change, now) for change in changes):
+                return True
+            attempt.rollback()
+    except IntegrityError:
+        pass
+    return False

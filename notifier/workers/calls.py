@@ -11,8 +11,8 @@ import structlog
 
 from notifier.delivery.calls import LONGEST_CALL, OPEN_CALLS, RING, CallState, ended, needless
 from notifier.incidents.lifecycle import Incident
-from notifier.ovh.client import OvhClient
 from notifier.ovh.errors import CallFailed, Failure, Fate
+from notifier.ovh.telephony import Line
 from notifier.rendering.phrases import spoken
 from notifier.store.calls import DueCall
 from notifier.workers.actions import ActionOutcome, Actions, Via
@@ -46,21 +46,21 @@ class Caller(Worker):
     def work(self) -> float | None:
         """Make the calls that are due, and look at those that are under way."""
         now = self._clock()
-        if self._current.runtime.telephony is None:
+        line = self._current.runtime.line
+        if line is None:
             self.problem = None
         if not self._store.calls.is_any_due(now):
             return None
         for one in self._store.calls.take(now, _LEASE, _BATCH).result():
-            api = self._current.runtime.telephony
-            if api is None:
+            if line is None:
                 self._end(one, CallState.FAILED, "ovh.telephony is not configured any more")
             elif one.is_new:
-                self._call(api, one)
+                self._call(line, one)
             else:
-                self._look(api, one)
+                self._look(line, one)
         return 0.0
 
-    def _call(self, api: OvhClient, one: DueCall) -> None:
+    def _call(self, line: Line, one: DueCall) -> None:
         now, contact = self._clock(), self._current.runtime.contacts.get(one.contact)
         why = needless(
             one.incident.state,
@@ -73,7 +73,7 @@ class Caller(Worker):
             return
         text = spoken(contact.language, one.incident.number, one.incident.severity, one.incident.title)
         try:
-            identifier = api.call(one.phone, text, RING)
+            identifier = line.call(one.phone, text, RING)
         except CallFailed as error:
             self._not_made(one, error.failure)
             return
@@ -93,20 +93,20 @@ class Caller(Worker):
         self.problem = str(failure)
         self._end(one, CallState.FAILED, str(failure))
 
-    def _look(self, api: OvhClient, one: DueCall) -> None:
+    def _look(self, line: Line, one: DueCall) -> None:
         if one.identifier is None:
             self._end(one, CallState.FAILED, "its answer was lost; OVHcloud may have called")
             return
         try:
-            call = api.automatic_call(one.identifier)
+            call = line.get(one.identifier)
         except CallFailed as error:
-            self.note_answer(api.name, error)
+            self.note_answer(line.api.name, error)
             if self._clock() - one.called_at < LONGEST_CALL:
                 self._store.calls.look_again(one, self._clock() + _POLL).result()
             else:
                 self._end(one, CallState.FAILED, f"its outcome cannot be read: {error}")
             return
-        self.note_answer(api.name, None)
+        self.note_answer(line.api.name, None)
         end = ended(call, one.called_at, self._clock())
         if end is None:
             self._store.calls.look_again(one, self._clock() + _POLL).result()

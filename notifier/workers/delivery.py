@@ -17,9 +17,9 @@ from notifier.delivery.message import Ending, Job, Message, MessageState, Reduce
 from notifier.failpoints import reach
 from notifier.ids import new_id
 from notifier.incidents.lifecycle import Incident
-from notifier.ovh.client import Outcome, OvhClient
+from notifier.ovh.client import OvhClient
 from notifier.ovh.errors import CallFailed, Failure, Fate
-from notifier.ovh.models import e164
+from notifier.ovh.models import Outcome, e164
 from notifier.rendering.reduction import Reduction, reduce
 from notifier.runtime import Runtime
 from notifier.sms.encoding import measure

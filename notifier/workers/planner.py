@@ -251,21 +251,15 @@ class Planner(Worker):
         status = "firing" if part.firing else "resolved"
         self._metrics.notifications.labels(part.receiver.name, status).inc()
         report_failures(self._metrics, planned.pages, webhook=stored.id)
-        incident = planned.incident
         written: tuple[NewMessage, ...] = ()
-        change = None
-        if incident is not None:
-            if planned.is_of_webhook:
-                incident = replace(incident, webhook_id=stored.id)
-            if notification is not None:
-                written = new_messages(
-                    runtime, part.receiver, incident, notification, planned.pages, stored.received_at, now
-                )
-                written = tuple(_sent_once(message, part, sent_texts) for message in written)
-            muted = "muted by " + ", ".join(part.muted_by) if part.muted_by else None
-            is_news = planned.change is not Reason.REPEATED
-            events = (Event(planned.change, detail=planned.detail or muted),) if is_news else ()
-            change = IncidentChange(incident, planned.change is Reason.OPENED, events)
+        incident = planned.incident
+        if incident is not None and planned.is_of_webhook:
+            incident = replace(incident, webhook_id=stored.id)
+        if incident is not None and notification is not None:
+            written = new_messages(
+                runtime, part.receiver, incident, notification, planned.pages, stored.received_at, now
+            )
+            written = tuple(_sent_once(message, part, sent_texts) for message in written)
         new = NewNotification(
             id=new_id(now),
             webhook_id=stored.id,
@@ -275,7 +269,7 @@ class Planner(Worker):
             alerts=len(part.positions),
             received_at=stored.received_at,
             messages=written,
-            change=change,
+            change=None if incident is None else _change_of(planned, incident),
             muted_by=", ".join(part.muted_by) or None,
         )
         if part.muted_by:
@@ -295,6 +289,14 @@ class Planner(Worker):
             after=brief_duration(now - stored.received_at),
         )
         return new
+
+
+def _change_of(planned: Plan, incident: Incident) -> IncidentChange:
+    """Return the change of *incident* that was *planned*, with its event unless it only repeats."""
+    muted = "muted by " + ", ".join(planned.part.muted_by) if planned.part.muted_by else None
+    is_news = planned.change is not Reason.REPEATED
+    events = (Event(planned.change, detail=planned.detail or muted),) if is_news else ()
+    return IncidentChange(incident, planned.change is Reason.OPENED, events)
 
 
 def _sent_once(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 
 from notifier.delivery import retry
-from notifier.delivery.message import Ending, Job, MessageState
+from notifier.delivery.message import Ending, Job, Message, MessageState
 from notifier.incidents.links import without_link
 from notifier.ovh.client import OvhClient
 from notifier.ovh.errors import CallFailed, Failure
@@ -86,23 +86,11 @@ class Settlement:
             "missing": len(missing),
             "error": failure and str(failure),
         }
-        jobs = self._context.store.jobs
         match verdict:
             case retry.AskAgain(after):
                 if not job.settle_attempts:  # once, not at each look
                     log.info("job not settled yet, asking again", **fields)
-                error = "it is unknown whether OVHcloud accepted it"
-                expired = [
-                    Ending(message.id, MessageState.EXPIRED, error=error)
-                    for message in missing
-                    if message.expires_at <= now
-                ]
-                ended = [*found, *expired]
-                if len(ended) == len(job.messages):
-                    self._outcomes.write(lambda: jobs.finish(job, ended, now))
-                else:
-                    self._outcomes.write(lambda: jobs.ask_again(job, now + after, ended, now))
-                self._outcomes.report(job, ended, now)
+                self._ask_again(job, found, missing, after, now)
                 return
             case retry.Taken():
                 log.info("job had been accepted", **fields)
@@ -111,8 +99,23 @@ class Settlement:
                     self._context.metrics.sms_resent.inc(len(missing))
                 log.warning("job had not been accepted, sending again", **fields, certain=is_certain)
         self._first_asked.pop(job.tag, None)
-        self._outcomes.write(lambda: jobs.finish(job, found, now))
+        self._outcomes.write(lambda: self._context.store.jobs.finish(job, found, now))
         self._outcomes.report(job, found, now)
+
+    def _ask_again(
+        self, job: Job, found: Sequence[Ending], missing: Sequence[Message], after: timedelta, now: datetime
+    ) -> None:
+        """Have OVHcloud asked again *after* a while, except about messages that have expired."""
+        error, jobs = "it is unknown whether OVHcloud accepted it", self._context.store.jobs
+        expired = [
+            Ending(one.id, MessageState.EXPIRED, error=error) for one in missing if one.expires_at <= now
+        ]
+        ended = [*found, *expired]
+        if len(ended) == len(job.messages):
+            self._outcomes.write(lambda: jobs.finish(job, ended, now))
+        else:
+            self._outcomes.write(lambda: jobs.ask_again(job, now + after, ended, now))
+        self._outcomes.report(job, ended, now)
 
     def find(self, job: Job) -> tuple[Sequence[Ending], Failure | None, bool]:
         """Return which messages of *job* OVHcloud knows: in its history, or else among its pending jobs.

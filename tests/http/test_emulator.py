@@ -19,6 +19,7 @@ from notifier.emulator import Emulation, Emulator
 from notifier.emulator.models import Refusal
 from notifier.ovh.client import OvhClient
 from notifier.ovh.session import ServerClock, ThreadClient
+from notifier.ovh.telephony import line_of
 from tests.support.clock import Hand
 from tests.support.files import ALICE, BOB
 
@@ -235,17 +236,17 @@ def test_a_phone_that_is_called_rings_on_its_page_until_somebody_answers(emulato
             "telephony": {"billing_account": telephony.billing_account, "line": telephony.line},
         }
     )
-    api, control = OvhClient(settings), emulator.url.replace("/1.0", "/emulator")
-    identifier = api.call(ALICE, "hello", timedelta(seconds=40))
+    line, control = line_of(OvhClient(settings)), emulator.url.replace("/1.0", "/emulator")
+    identifier = line.call(ALICE, "hello", timedelta(seconds=40))
     state = requests.get(control + "/state", timeout=9).json()
     assert state["phones"][0]["ringing"] == "hello"
-    assert api.automatic_call(identifier).hangup_cause is None
+    assert line.get(identifier).hangup_cause is None
     pressed = requests.post(control + "/keys", json={"phone": ALICE, "key": "1"}, timeout=9)
     assert pressed.status_code == 200
-    call = api.automatic_call(identifier)
+    call = line.get(identifier)
     assert (call.dtmf, call.hangup_cause) == ("1", "NormalClearing")
     assert call.answered_at is not None
-    assert api.automatic_calls() == [identifier]
+    assert line.identifiers() == [identifier]
     again = requests.post(control + "/keys", json={"phone": ALICE, "key": ""}, timeout=9)
     assert again.status_code == 400
     assert "does not ring" in again.text

@@ -297,6 +297,7 @@ def test_a_note_is_in_the_timeline_and_changes_nothing_else(
     pager.post(firing("A"))
     pager.turn()
     opened = the_incident(pager)
+    pager.hand.move(seconds=1)
     for text, problem in ((" \n\u200b", "is empty"), ("x" * 501, "501 characters; 500 is the maximum")):
         with pytest.raises(ValueError, match=problem):
             pager.actions.note(opened.id, "alice", Via.WEB, text)

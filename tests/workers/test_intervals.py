@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from notifier.alertmanager.time_intervals import Interval, first_after
 from notifier.config.loading import load
-from notifier.config.model import IntervalConfig
+from notifier.config.routes import IntervalConfig
 from notifier.emulator import Emulator
 from notifier.web.api.models import Incident
 from notifier.workers.actions import Via

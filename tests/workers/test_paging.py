@@ -19,8 +19,7 @@ from notifier.delivery.selection import MAX_RECIPIENTS, gather, mark_late
 from notifier.emulator import Emulator, Fault, FaultKind
 from notifier.emulator.models import Refusal, bad_request
 from notifier.ids import new_id
-from notifier.ovh.client import Outcome
-from notifier.ovh.models import Outgoing, Sent
+from notifier.ovh.models import Outcome, Outgoing, Sent
 from notifier.planning.plans import preview
 from notifier.rendering.reduction import plain
 from notifier.workers.backpressure import Backpressure
