@@ -71,8 +71,8 @@ class Runtime:
         """The line that makes phone calls: of the first account that has one."""
         return next(filter(None, map(line_of, self.apis.values())), None)
 
-    def style(self, receiver: Receiver, kind: Kind) -> Style:
-        """Return how *receiver* wants its messages of *kind* written."""
+    def style(self, receiver: Receiver, kind: Kind | None = None) -> Style:
+        """Return how *receiver* wants its messages written; those of *kind* to contacts, which may have links."""
         urls, url = self.configuration.sends_urls, self.configuration.linked_url
         code_key = self.configuration.code_key
         ending = Link.sample(url).ending if url is not None and kind in PAGING else ""

@@ -114,7 +114,8 @@ def _notify(url: str, title: str, text: str) -> bool:
     if plugin is None:
         raise SendingFailed("the URL cannot be used")
     is_mail = plugin.service_name == "E-Mail"
-    if plugin.title_maxlen <= 0 or (title == text.partition("\n")[0] and not is_mail):
+    is_repeated = text.startswith(title) and not text.startswith(title + ": ")
+    if plugin.title_maxlen <= 0 or (is_repeated and not is_mail):
         title = ""
     sender = apprise.Apprise()
     sender.add(plugin)

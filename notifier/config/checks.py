@@ -20,6 +20,7 @@ from notifier.config.model import Global, OverrideConfig
 from notifier.config.raw import RawFile, names_of, nearest
 from notifier.config.secrets import secret_keys
 from notifier.config.source import Path_, Position
+from notifier.config.types import mask_password
 from notifier.sms.phones import parse_mobile
 
 
@@ -52,9 +53,8 @@ def check_references(raw: RawFile, template_files: Mapping[str, Path]) -> None:
             raw.problem((*path, "template"), f'there is no template "{template}"{near}')
     _calls(raw)
     _heartbeats(raw, receivers)
-    if raw.value.get("links") is True and not raw.section("global").get("external_url"):
-        message = "needs the address of the pages: write external_url: https://pager.example.net under global"
-        raw.problem(("links",), message)
+    if raw.value.get("links") is True:
+        _links(raw)
     _unique(raw, "time_intervals")
     _route(raw, raw.value.get("route"), ("route",), receivers)
     for path, account in raw.sections(("ovh",)):
@@ -73,6 +73,19 @@ def _unique(raw: RawFile, *names: str) -> None:
         if own in seen:
             raw.problem((*path, "name"), f'"{own}" is already named in line {seen[own].line}; rename one')
         seen.setdefault(own, position)
+
+
+def _links(raw: RawFile) -> None:
+    """Report an address of the pages that no link can be made of."""
+    url = raw.section("global").get("external_url")
+    if not url:
+        message = "needs the address of the pages: write external_url: https://pager.example.net under global"
+        raw.problem(("links",), message)
+    elif isinstance(url, str) and not re.fullmatch(r"(?i:https?)://[\w.-]+(:\d+)?/?", url, re.ASCII):
+        message = (
+            f'"{mask_password(url)}" cannot be in a link: write the host alone, as https://pager.example.net'
+        )
+        raw.problem(("global", "external_url"), message)
 
 
 def _calls(raw: RawFile) -> None:

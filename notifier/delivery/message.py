@@ -111,11 +111,10 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Reduced:
-    """A message that is sent again with another text, since its content was refused."""
+    """A message that is sent again with another text, since its content was refused; None leaves the text as it is."""
 
     message_id: str
-    text: str
-    parts: int
+    text: str | None
     reduction: int
 
 

@@ -18,8 +18,8 @@ from notifier.delivery.message import Hold, Job, Message, NewMessage
 from notifier.delivery.snapshot import Held, Merged, Selection, Snapshot, Turns
 from notifier.delivery.throttle import CRITICAL, SHORTEST_WAIT, Throttled, resolutions_at, throttle
 from notifier.ids import new_id
-from notifier.incidents.lifecycle import PAGING, Kind
-from notifier.incidents.links import Link
+from notifier.incidents.lifecycle import Kind
+from notifier.incidents.links import Link, is_linked
 from notifier.rendering.compose import LATE_AFTER, say_late
 from notifier.rendering.phrases import notice
 from notifier.runtime import Runtime
@@ -68,9 +68,8 @@ def gather(due: Sequence[Message], most: int, now: datetime, linked_url: str | N
 
 
 def may_have_link(message: Message) -> bool:
-    """Return whether *message* may end with a link: a page for an incident to a contact, whose text is complete."""
-    is_page = message.kind in PAGING and message.incident_id is not None and bool(message.contact)
-    return is_page and not message.reduction
+    """Return whether *message* may end with a link, as far as its text leaves room: nothing of it was refused."""
+    return is_linked(message.kind, message.incident_id, message.contact) and not message.reduction
 
 
 def select(snapshot: Snapshot, runtime: Runtime, turns: Turns) -> Selection:
@@ -138,11 +137,12 @@ def mark_late(message: Message, runtime: Runtime, now: datetime) -> Message:
         return message
     receiver = runtime.configuration.receiver(message.receiver)
     max_parts = max(message.parts, receiver.max_parts if receiver is not None else 1)
-    url = runtime.configuration.linked_url
-    link = Link.sample(url).ending if url is not None and may_have_link(message) else ""
-    late = now - message.received_at
-    text = say_late(message.text, late, runtime.language(message.contact), max_parts, link)
-    return replace(message, text=text, parts=measure(text + link).parts)
+    text = say_late(message.text, now - message.received_at, runtime.language(message.contact), max_parts)
+    url, parts = runtime.configuration.linked_url, measure(text).parts
+    if url is not None and may_have_link(message):
+        linked = measure(text + Link.sample(url).ending).parts
+        parts = linked if linked <= message.parts else parts
+    return replace(message, text=text, parts=parts)
 
 
 def _rate_left(snapshot: Snapshot, names: Iterable[str], selection: Selection) -> dict[str, int]:

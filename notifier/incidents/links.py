@@ -9,6 +9,8 @@ import string
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from notifier.incidents.lifecycle import PAGING
+
 VALID_FOR = timedelta(hours=48)
 """How long a link is valid after it was sent."""
 REVOKED_AFTER = timedelta(days=1)
@@ -16,7 +18,8 @@ REVOKED_AFTER = timedelta(days=1)
 _LETTERS = string.ascii_letters + string.digits
 _LENGTH = 14
 """62 letters to the power of 14 make 83 random bits."""
-_AT_END = re.compile(rf"\nhttps?://\S+/i/[A-Za-z0-9]{{{_LENGTH}}}$")
+_TOKEN = re.compile(rf"/i/[A-Za-z0-9]{{{_LENGTH}}}(?![A-Za-z0-9])")
+_ENDING = re.compile(r"\n.*" + _TOKEN.pattern)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +55,19 @@ def token_hash(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-def without_link(text: str) -> str:
-    """Return *text* without the link at its end."""
-    return _AT_END.sub("", text)
+def is_linked(kind: str, incident: object, contact: str) -> bool:
+    """Return whether a message ends with a link: a page of *kind* for an *incident* (None without one) to a contact."""
+    return kind in PAGING and incident is not None and bool(contact)
+
+
+def is_sent_text(sent: str, text: str) -> bool:
+    """Return whether *sent* is *text*, as it is or with a link at its end."""
+    return sent == text or (sent.startswith(text) and _ENDING.fullmatch(sent, len(text)) is not None)
+
+
+def hide_tokens(text: str) -> str:
+    """Return *text* without the tokens of links, as for an error that repeats a message."""
+    return _TOKEN.sub("/i/[secret]", text)
 
 
 def ends_at(expires_at: datetime, resolved_at: datetime | None) -> datetime:

@@ -19,6 +19,8 @@ import requests
 import urllib3
 from ovh import exceptions as ovh
 
+from notifier.incidents.links import hide_tokens
+
 
 class Fate(StrEnum):
     """How far a failed call got."""
@@ -104,7 +106,8 @@ def from_response(response: requests.Response, *, preparing: bool = False) -> Fa
         content = None
     if isinstance(content, dict) and status >= 400:
         code = content.get("errorCode") or str(content.get("class", "")).rpartition("::")[2]
-        message = " ".join(str(content.get("message", "")).split())[:300] or f"HTTP status {status}"
+        message = hide_tokens(" ".join(str(content.get("message", "")).split()))[:300]
+        message = message or f"HTTP status {status}"
         return Failure(Fate.ANSWERED, message, status, str(code) or None, query_id, retry_after)
     if status >= 400:
         message = f"answered with {_kind(response)} in place of JSON"

@@ -37,9 +37,13 @@ def pages(
     now: datetime,
 ) -> tuple[OutgoingText, ...]:
     """Return the texts of *notification* for *recipients* of *receiver*."""
-    style = runtime.style(receiver, kind)
+    style, bare = runtime.style(receiver, kind), runtime.style(receiver)
     return tuple(
-        OutgoingText(recipient, compose(runtime.templates, notification, recipient, style, now), kind)
+        OutgoingText(
+            recipient,
+            compose(runtime.templates, notification, recipient, style if recipient.name else bare, now),
+            kind,
+        )
         for recipient in recipients
     )
 

@@ -90,7 +90,7 @@ def compose(
         return write_text(templates, message, recipient, style, now, label)
     try:
         written = templates.process.compose(style.template, (message, recipient, style, now, label))
-        return from_json(written, style.ending)
+        return from_json(written)
     except ProcessEnded as error:
         failure = templates.ended(style.template, recipient.language, error)
         return write_text(templates, message, recipient, style, now, label, failure)
@@ -119,6 +119,7 @@ def write_text(
         failure: how the template is known to fail; the built-in text is written then.
     """
     failures = [] if failure is None else [failure]
+    ending = style.ending
 
     def write(shown: int) -> str:
         text: str | TemplateFailure = ""
@@ -133,14 +134,15 @@ def write_text(
                 )
         if failures or isinstance(text, TemplateFailure):
             text = plain_text(message, shown, label)
-        text = encode(text.strip(), style.encoding)
+        text = encode(text.strip(), style.encoding, ending)
         text = text if style.urls else without_contacts(text)
         return text.strip() or encode(plain_text(message, shown, label), Encoding.GSM)
 
-    text, shown = fit(write, len(message.alerts), style.max_parts, style.ending)
+    if ending and measure(write(min(1, len(message.alerts))) + ending).parts > style.max_parts:
+        ending = ""  # a link must not replace what the page is about
+    text, shown = fit(write, len(message.alerts), style.max_parts, ending)
     more = len(message.alerts) - shown + message.unseen
-    size = measure(text + style.ending)
-    return Text(text, size, shown, more, failures[0] if failures else None, style.ending)
+    return Text(text, measure(text + ending), shown, more, failures[0] if failures else None, ending)
 
 
 def to_json(text: Text) -> dict[str, Any]:
@@ -150,26 +152,27 @@ def to_json(text: Text) -> dict[str, Any]:
         "shown": text.shown,
         "more": text.more,
         "failure": text.failure and astuple(text.failure),
+        "ending": text.ending,
     }
 
 
-def from_json(given: Mapping[str, Any], ending: str) -> Text:
-    """Return the text that `to_json` was given; *ending* follows it."""
+def from_json(given: Mapping[str, Any]) -> Text:
+    """Return the text that `to_json` was given."""
     failure = TemplateFailure(*given["failure"]) if given["failure"] else None
-    size = measure(given["text"] + ending)
-    return Text(given["text"], size, given["shown"], given["more"], failure, ending)
+    size = measure(given["text"] + given["ending"])
+    return Text(given["text"], size, given["shown"], given["more"], failure, given["ending"])
 
 
-def say_late(text: str, late: timedelta, language: str, max_parts: int, ending: str = "") -> str:
-    """Return *text* with a prefix that gives the delay, shortened to the words that fit before *ending*."""
-    return shorten(phrase("late", language, late=brief_duration(late)) + text, max_parts, ending)
+def say_late(text: str, late: timedelta, language: str, max_parts: int) -> str:
+    """Return *text* with a prefix that gives the delay, shortened to the words that fit."""
+    return shorten(phrase("late", language, late=brief_duration(late)) + text, max_parts)
 
 
 def fit(write: Callable[[int], str], count: int, max_parts: int, ending: str = "") -> tuple[str, int]:
     """Return the text with the most of *count* alerts that takes at most *max_parts*, and that number.
 
-    *ending* follows the text: room is left for it. When not even one alert fits, its text is shortened to the words
-    that do.
+    *ending* follows the text, and at least one alert must fit before it. When not even one alert fits without one, its
+    text is shortened to the words that do.
     """
     best: tuple[str, int] | None = None
 
@@ -195,7 +198,7 @@ def fit(write: Callable[[int], str], count: int, max_parts: int, ending: str = "
             high = middle
     if best is None:
         shown = min(1, count)
-        return shorten(write(shown), max_parts, ending), shown
+        return shorten(write(shown), max_parts), shown
     return best
 
 

@@ -21,13 +21,20 @@ CONTENT_PTTS = frozenset({28, 29})
 
 
 class Reduction(IntEnum):
-    """How much was left out of a text."""
+    """How much was left out of a text. The values are stored in databases."""
 
+    WITHOUT_LINK = -1
+    """The link at its end."""
     NONE = 0
     REDUCED = 1
     """Status, number, severity, alert name, place without dots, time."""
     MINIMAL = 2
     """Status, number and severity."""
+
+
+def next_reduction(reduction: int, *, has_link: bool) -> Reduction:
+    """Return how much to leave out of a text that was refused, with the link at its end if it had one."""
+    return Reduction.WITHOUT_LINK if has_link else Reduction(max(reduction, 0) + 1)
 
 
 _STATUS = {Kind.PAGE: "firing", Kind.UPDATE: "update", Kind.REMINDER: "reminder", Kind.RESOLVED: "resolved"}

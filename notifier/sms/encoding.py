@@ -139,29 +139,28 @@ def room(text: str) -> int:
     return size.parts * size.part_length - size.length
 
 
-def encode(text: str, encoding: Encoding) -> str:
+def encode(text: str, encoding: Encoding, ending: str = "") -> str:
     """Return *text* cleaned and as *encoding* wants it on the air.
 
-    `Encoding.AUTO` keeps the letters unless transliterating them saves parts.
+    `Encoding.AUTO` keeps the letters unless transliterating them saves parts, counted with the *ending* that follows.
     """
     text = clean(text)
     if encoding is Encoding.UNICODE:
         return text
     gsm = _SPACES.sub(" ", transliterate(text))
-    if encoding is Encoding.AUTO and measure(text).parts <= measure(gsm).parts:
+    if encoding is Encoding.AUTO and measure(text + ending).parts <= measure(gsm + ending).parts:
         return text
     return gsm
 
 
-def shorten(text: str, max_parts: int, ending: str = "") -> str:
+def shorten(text: str, max_parts: int) -> str:
     """Return *text* if it fits into *max_parts* parts, or else as many of its words as do, then ``...``.
 
-    *ending* follows the text: room is left for it. A word is cut only when it alone is longer than the whole message
-    may be.
+    A word is cut only when it alone is longer than the whole message may be.
     """
-    if measure(text + ending).parts <= max_parts:
+    if measure(text).parts <= max_parts:
         return text
-    return _cut(text, _longest_prefix(text, max_parts, ending))
+    return _cut(text, _longest_prefix(text, max_parts))
 
 
 def clip(text: str, length: int) -> str:
@@ -187,11 +186,11 @@ def _cut(text: str, limit: int) -> str:
     return text[:limit] + "..."
 
 
-def _longest_prefix(text: str, max_parts: int, ending: str) -> int:
+def _longest_prefix(text: str, max_parts: int) -> int:
     low, high = 0, min(len(text), MAX_PARTS * 160)
     while low < high:
         middle = (low + high + 1) // 2
-        if measure(text[:middle] + "..." + ending).parts <= max_parts:
+        if measure(text[:middle] + "...").parts <= max_parts:
             low = middle
         else:
             high = middle - 1

@@ -14,8 +14,8 @@ from sqlalchemy.exc import IntegrityError
 from notifier.delivery.fallback import FallbackState
 from notifier.delivery.message import FAILED, UNDER_WAY, Hold, MessageState
 from notifier.ids import first_id, new_id
-from notifier.incidents.lifecycle import PAGING, IncidentState, Kind
-from notifier.incidents.links import Link
+from notifier.incidents.lifecycle import IncidentState, Kind
+from notifier.incidents.links import Link, is_linked
 from notifier.store.database import Database
 from notifier.store.links import add_link
 from notifier.store.messages import chunks
@@ -67,8 +67,8 @@ class FallbackMessage:
 
     @property
     def may_have_link(self) -> bool:
-        """Whether it may end with a link: a page for an incident to a contact."""
-        return self.kind in PAGING and self.incident is not None and bool(self.contact)
+        """Whether it ends with a link."""
+        return is_linked(self.kind, self.incident, self.contact)
 
 
 @dataclass(frozen=True, slots=True)

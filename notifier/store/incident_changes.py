@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -21,7 +21,7 @@ from sqlalchemy import (
 from notifier.delivery.calls import CallState
 from notifier.delivery.message import FAILED, MessageState
 from notifier.ids import new_id
-from notifier.incidents.lifecycle import PAGING, IncidentState, Kind
+from notifier.incidents.lifecycle import PAGING, Event, IncidentState, Kind
 from notifier.store.incident_rows import MOST_ALERTS, UNRESOLVED, to_row
 from notifier.store.records import IncidentChange
 from notifier.store.schema import IS_WAITING, calls, events, incident_alerts, incidents, messages
@@ -73,22 +73,25 @@ def put_incident(connection: Connection, change: IncidentChange, now: datetime) 
     if change.withdraws_pages:
         connection.execute(_WITHDRAW, {"incident": change.incident.id, "now": now})
     if change.events:
-        connection.execute(
-            _ADD_EVENTS,
-            [
-                {
-                    "id": new_id(now),
-                    "incident_id": change.incident.id,
-                    "at": now,
-                    "kind": event.reason,
-                    "by": event.by,
-                    "via": event.via,
-                    "detail": event.detail,
-                }
-                for event in change.events
-            ],
-        )
+        add_events(connection, change.incident.id, change.events, now)
     return True
+
+
+def add_events(connection: Connection, incident_id: str, happened: Sequence[Event], now: datetime) -> None:
+    """Write what *happened* into the history of an incident."""
+    rows = [
+        {
+            "id": new_id(now),
+            "incident_id": incident_id,
+            "at": now,
+            "kind": event.reason,
+            "by": event.by,
+            "via": event.via,
+            "detail": event.detail,
+        }
+        for event in happened
+    ]
+    connection.execute(_ADD_EVENTS, rows)
 
 
 def _index_alerts(connection: Connection, change: IncidentChange) -> None:

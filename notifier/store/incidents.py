@@ -26,14 +26,16 @@ from notifier.incidents.lifecycle import (
     MOST_NUMBERS,
     SEVERITIES,
     USUAL,
+    Event,
     Incident,
     IncidentState,
+    Reason,
     ShownState,
     next_number,
 )
 from notifier.store.calls import add_calls
 from notifier.store.database import Database
-from notifier.store.incident_changes import put_incident
+from notifier.store.incident_changes import add_events, put_incident
 from notifier.store.incident_rows import COLUMNS, MOST_ALERTS, UNRESOLVED, to_incident
 from notifier.store.messages import ADD_MESSAGES, message_row
 from notifier.store.records import IncidentChange
@@ -45,6 +47,8 @@ from notifier.store.schema import (
     webhooks,
 )
 
+MOST_NOTES = 100
+"""How many notes an incident may have."""
 _URGENCY = case(SEVERITIES, value=func.lower(incidents.c.severity), else_=USUAL)
 _IS_SILENCED = (incidents.c.state == IncidentState.OPEN) & (incidents.c.silenced_by != "")
 _SHOWN_STATE = case((_IS_SILENCED, ShownState.SILENCED), else_=incidents.c.state)
@@ -290,6 +294,26 @@ class Incidents:
             return done
 
         return self._database.submit(operation, notifies=("sender", "escalator"))
+
+    def add_note(self, incident_id: str, note: Event, now: datetime) -> Future[int | None]:
+        """Write *note* into the history of an incident; return how many it has then, None if there is no such incident.
+
+        The incident itself is not changed, so that a note puts off nothing else. After `MOST_NOTES` none is written.
+        """
+
+        def operation(connection: Connection) -> int | None:
+            of_incident = select(incidents.c.id).where(incidents.c.id == incident_id)
+            if connection.execute(of_incident).first() is None:
+                return None
+            notes = select(func.count()).where(
+                events.c.incident_id == incident_id, events.c.kind == Reason.NOTED
+            )
+            count = int(connection.execute(notes).scalar_one())
+            if count < MOST_NOTES:
+                add_events(connection, incident_id, [note], now)
+            return count + 1
+
+        return self._database.submit(operation)
 
 
 def last_number(latest: Sequence[tuple[str, int]]) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 
 from notifier.delivery.message import MessageState, NewMessage, Reduced
+from notifier.sms.encoding import measure
 from notifier.store.schema import incidents, messages, notifications
 
 _MOST_VALUES = 500
@@ -81,11 +82,10 @@ def message_row(
 def reword(connection: Connection, texts: Iterable[Reduced], where: ColumnElement[bool]) -> None:
     """Give messages, as far as *where* holds of them, the *texts* that they are sent again with."""
     for one in texts:
-        connection.execute(
-            update(messages)
-            .where(messages.c.id == one.message_id, where)
-            .values(text=one.text, parts=one.parts, reduction=one.reduction)
-        )
+        values: dict[str, Any] = {"reduction": one.reduction}
+        if one.text is not None:
+            values |= {"text": one.text, "parts": measure(one.text).parts}
+        connection.execute(update(messages).where(messages.c.id == one.message_id, where).values(values))
 
 
 def chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -17,7 +17,7 @@ from notifier.permissions import Permission
 from notifier.web.authentication import ANYBODY, Authentication, Identity, verifier
 from notifier.web.origin import FOREIGN, STRANGE, is_foreign, is_from_a_page, is_ours
 from notifier.web.peers import peer_of
-from notifier.web.wrong_tokens import WrongTokens
+from notifier.web.wrong_tokens import MOST_WRONG, WrongTokens
 
 _MOST_VERIFIED = 32
 """How many passwords may wait to be verified; each takes a while."""
@@ -121,16 +121,11 @@ class AccessControl:
             return is_ours(scope, own)
         return bool(_authorization(scope)) and isinstance(await self.admit(scope, permission, own), Identity)
 
-    def admits_link(self, scope: Scope, hash_: str) -> bool:
-        """Return whether the link whose token has this hash is looked up: not after too many wrong ones."""
-        return self._wrong_tokens.admits(_address(scope), hash_)
-
-    def note_link(self, scope: Scope, hash_: str, *, is_right: bool) -> None:
-        """Note whether there is a link whose token has this hash; count and log it if there is none."""
-        self._wrong_tokens.note(_address(scope), hash_, is_right=is_right)
-        if not is_right:
-            self._metrics.authentication_failures.inc()
-            self._log_refused(scope, "unknown link", path="/i/")
+    def refuse_link(self, scope: Scope) -> bool:
+        """Count and log a request for an unknown link; return whether the peer has tried too many."""
+        self._metrics.authentication_failures.inc()
+        self._log_refused(scope, "unknown link", path="/i/")
+        return self._wrong_tokens.count(_address(scope)) > MOST_WRONG
 
     async def _identify(self, scope: Scope) -> Identity | Denial:
         authentication = self._authentication

@@ -1,53 +1,35 @@
-"""A limit on wrong tokens in links: whoever tries many is refused for a while."""
+"""A limit on unknown links: whoever tries many is refused for a while."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from notifier.clock import elapsed
 from notifier.web.peers import peer_of
 
 _MINUTE = 60.0
 MOST_WRONG = 30
-"""How many wrong tokens may come from one peer in a minute."""
+"""How many unknown links one peer may try in a minute."""
 _MOST_PEERS = 1000
-_MOST_RIGHT = 1000
 
 
 class WrongTokens:
-    """Counts the wrong tokens of each peer.
+    """Counts the unknown links that each peer tries.
 
-    A token that was right before is always admitted: behind a proxy all callers are one peer, and somebody who tries
-    tokens must not keep the others out.
+    A link that is known is never refused: behind a proxy all callers are one peer, and somebody who tries links must
+    not keep the others out. No limit is needed against guesses: a token has 83 random bits.
     """
 
     def __init__(self) -> None:
         """Begin without any."""
         self._wrong: dict[str, tuple[float, int]] = {}
-        """Since when the minute of a peer is, and how many wrong tokens came from it in that."""
-        self._right: dict[str, None] = {}
-        """The hashes of right tokens, the last one at the end."""
+        """Since when the minute of a peer is, and how many unknown links it tried in that."""
 
-    def admits(self, address: str, hash_: str) -> bool:
-        """Return whether the token with the hash *hash_* from *address* is looked up."""
-        since, count = self._wrong.get(peer_of(address), (elapsed(), 0))
-        return hash_ in self._right or count < MOST_WRONG or elapsed() - since >= _MINUTE
-
-    def note(self, address: str, hash_: str, *, is_right: bool) -> None:
-        """Note the outcome of a lookup."""
-        if is_right:
-            self._right.pop(hash_, None)
-            self._right[hash_] = None
-            _limit(self._right, _MOST_RIGHT)
-            return
+    def count(self, address: str) -> int:
+        """Count an unknown link from *address*; return how many came from its peer within a minute."""
         peer, now = peer_of(address), elapsed()
-        since, count = self._wrong.get(peer, (now, 0))
+        since, count = self._wrong.pop(peer, (now, 0))
         if now - since >= _MINUTE:
             since, count = now, 0
         self._wrong[peer] = since, count + 1
-        _limit(self._wrong, _MOST_PEERS)
-
-
-def _limit(known: dict[str, Any], most: int) -> None:
-    while len(known) > most:
-        del known[next(iter(known))]
+        if len(self._wrong) > _MOST_PEERS:
+            del self._wrong[next(iter(self._wrong))]
+        return count + 1

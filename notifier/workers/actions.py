@@ -26,6 +26,7 @@ from notifier.rendering.phrases import notice
 from notifier.sms.encoding import MAX_PARTS, Encoding, clean, encode, measure, without_contacts
 from notifier.sms.phones import mask
 from notifier.store.engine import StoreUnavailable
+from notifier.store.incidents import MOST_NOTES
 from notifier.store.records import IncidentChange
 from notifier.workers.context import Context
 
@@ -164,7 +165,7 @@ class Actions:
         """Write a note of *by* into the timeline of an incident, also of one that is resolved; nobody is notified.
 
         Raises:
-            ValueError: the note is empty or too long.
+            ValueError: the note is empty or too long, or there are too many.
             StoreUnavailable: it cannot be written down now.
         """
         written = " ".join(clean(text).split())
@@ -172,11 +173,14 @@ class Actions:
             raise ValueError("the note is empty")
         if len(written) > LONGEST_NOTE:
             raise ValueError(f"the note has {len(written)} characters; {LONGEST_NOTE} is the maximum")
-        event = Event(Reason.NOTED, by=by, via=via, detail=written)
-        outcome = self._change(
-            incident_id, self._clock(), lambda one: IncidentChange(one, events=(event,)), is_over_too=True
-        )
-        return self._report(outcome, "note written", by, via, lambda: None)
+        note = Event(Reason.NOTED, by=by, via=via, detail=written)
+        count = self._store.incidents.add_note(incident_id, note, self._clock()).result()
+        if count is None:
+            return ActionOutcome.UNKNOWN
+        if count > MOST_NOTES:
+            raise ValueError(f"the incident has {MOST_NOTES} notes, the maximum")
+        log.info("note written", incident=incident_id, by=by, via=via)
+        return ActionOutcome.DONE
 
     def send(self, to: str, text: str, by: str | None = None) -> NewMessage:
         """Have *text* of *by* sent to a contact, to who is on call in a schedule, or to a number; return the message.
@@ -214,12 +218,10 @@ class Actions:
         incident_id: str,
         now: datetime,
         propose: Callable[[Incident], IncidentChange | None],
-        holds: Callable[[Incident], bool] = lambda incident: True,
-        *,
-        is_over_too: bool = False,
+        holds: Callable[[Incident], bool],
     ) -> IncidentChange | ActionOutcome:
         """Write the change that *propose* returns for an incident; retry if it was changed meanwhile. Return the
-        change, or why there is none. Incidents that are resolved are changed only with *is_over_too*.
+        change, or why there is none.
 
         Raises:
             StoreUnavailable: others changed it each time.
@@ -228,7 +230,7 @@ class Actions:
             incident = self._store.incidents.get(incident_id)
             if incident is None:
                 return ActionOutcome.UNKNOWN
-            if incident.state is IncidentState.RESOLVED and not is_over_too:
+            if incident.state is IncidentState.RESOLVED:
                 return ActionOutcome.RESOLVED
             if not holds(incident):
                 return ActionOutcome.OVERTAKEN

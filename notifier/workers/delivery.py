@@ -20,9 +20,8 @@ from notifier.incidents.lifecycle import Incident
 from notifier.ovh.client import OvhClient
 from notifier.ovh.errors import CallFailed, Failure, Fate
 from notifier.ovh.models import Outcome, e164
-from notifier.rendering.reduction import Reduction, reduce
+from notifier.rendering.reduction import Reduction, next_reduction, reduce
 from notifier.runtime import Runtime
-from notifier.sms.encoding import measure
 from notifier.store.receipts import Followed
 from notifier.workers.accounts import Accounts
 from notifier.workers.context import Context
@@ -198,8 +197,14 @@ class Delivery:
             self._reject(job, failure, now)
             return
         incidents, error, query_id = self._context.store.incidents, str(failure), failure.query_id
+        has_link = job.link is not None
         texts = [
-            reduced(self._runtime, one, incidents.get(one.incident_id) if one.incident_id else None)
+            reduced(
+                self._runtime,
+                one,
+                incidents.get(one.incident_id) if one.incident_id else None,
+                has_link=has_link,
+            )
             for one in reducible
         ]
         ended = [
@@ -303,16 +308,23 @@ def endings(job: Job, outcome: Outcome) -> Sequence[Ending]:
     return found
 
 
-def reduced(runtime: Runtime, message: Message | Followed, incident: Incident | None) -> Reduced:
-    """Return the shorter text of *message*, which is about *incident*, for the next attempt."""
+def reduced(
+    runtime: Runtime, message: Message | Followed, incident: Incident | None, *, has_link: bool = False
+) -> Reduced:
+    """Return the shorter text of *message*, which is about *incident*, for the next attempt.
+
+    With *has_link*, the link at its end is left out first.
+    """
+    reduction = next_reduction(message.reduction, has_link=has_link)
+    if reduction is Reduction.WITHOUT_LINK:
+        return Reduced(message.id, None, reduction)
     configuration = runtime.configuration
     try:
         recipient = configuration.recipient(message.contact or message.phone)
     except ValueError:  # it is no contact any more
         recipient = configuration.recipient(message.phone)
-    reduction = Reduction(message.reduction + 1)
     code = runtime.reply_code(message.phone, message.received_at)
     text = reduce(
         message.text, message.kind, incident, reduction, recipient.language, recipient.time_zone, code
     )
-    return Reduced(message.id, text, measure(text).parts, reduction)
+    return Reduced(message.id, text, reduction)

@@ -9,7 +9,7 @@ import structlog
 
 from notifier.delivery import retry
 from notifier.delivery.message import Ending, Job, Message, MessageState
-from notifier.incidents.links import without_link
+from notifier.incidents.links import is_sent_text
 from notifier.ovh.client import OvhClient
 from notifier.ovh.errors import CallFailed, Failure
 from notifier.ovh.models import Outgoing, e164
@@ -172,7 +172,7 @@ def matching(job: Job, found: Sequence[Outgoing]) -> Sequence[Ending]:
     """Return which messages of *job* are among those *found* at OVHcloud: by tag, or failing that by text."""
     known: dict[str, Outgoing] = {}
     for sms in found:
-        if sms.tag == job.tag or (not sms.tag and without_link(sms.message or "") == job.text):
+        if sms.tag == job.tag or (not sms.tag and is_sent_text(sms.message or "", job.text)):
             known.setdefault(e164(sms.receiver), sms)
     return [
         Ending(message.id, MessageState.ACCEPTED, of.id, credits=of.credits)

@@ -12,9 +12,11 @@ import bcrypt
 import pytest
 import requests
 
-from notifier.emulator import Emulator
+from notifier.emulator import Emulator, Fault, FaultKind
 from notifier.logs import LogLevel, configure_logging
+from notifier.store.incidents import MOST_NOTES
 from notifier.web.wrong_tokens import MOST_WRONG, WrongTokens
+from notifier.workers.actions import LONGEST_NOTE
 from tests.support.clock import Hand
 from tests.support.files import Files
 from tests.support.processes import wait_for
@@ -92,7 +94,7 @@ def test_the_person_paged_sees_the_incident_acknowledges_notes_and_escalates_wit
     assert 'value="close"' not in shown
     assert "can act as alice on this incident until" in shown
     assert answer.headers["cache-control"] == "no-store"
-    assert answer.headers["referrer-policy"] == "no-referrer"
+    assert answer.headers["referrer-policy"] == "same-origin"
     assert answer.headers["x-robots-tag"] == "noindex"
 
     acknowledged = press(running, path, "ack", holder="", steps="1")
@@ -137,7 +139,7 @@ def test_a_link_ends_after_48_hours(running: Running, phones: Phones, hand: Hand
     assert see(running, path).status_code == 200
     hand.move(minutes=1)
     assert see(running, path).status_code == 410
-    assert "valid for 48 hours" in see(running, path).text
+    assert "48 hours after it was sent" in see(running, path).text
     assert press(running, path, "ack", holder="").status_code == 410
 
 
@@ -174,49 +176,71 @@ def test_a_reload_without_links_or_without_the_contact_ends_it(
     assert see(running, path).status_code == 410
 
 
-def test_who_tries_tokens_is_refused_and_whoever_had_a_right_one_is_not(
-    running: Running, phones: Phones
-) -> None:
+def test_who_tries_links_is_refused_and_keeps_nobody_out(running: Running, phones: Phones) -> None:
     written = io.StringIO()
     configure_logging(level=LogLevel.WARNING, stream=written)
-    known, fresh = page_alice(running, phones), page_alice(running, phones, "B")
-    assert see(running, known).status_code == 200
+    path = page_alice(running, phones)
     for number in range(MOST_WRONG):
         assert see(running, f"/i/{number:014}").status_code == 404
     refused = see(running, "/i/00000000000zzz")
     assert (refused.status_code, refused.headers["retry-after"]) == (429, "60")
-    assert see(running, fresh).status_code == 429
-    assert see(running, known).status_code == 200
-    assert press(running, known, "ack", holder="").status_code == 303
-    assert running.metric("notifier_authentication_failures_total") == MOST_WRONG
+    assert see(running, path).status_code == 200
+    assert press(running, path, "ack", holder="").status_code == 303
+    assert running.metric("notifier_authentication_failures_total") == MOST_WRONG + 1
     configure_logging(level=LogLevel.WARNING, stream=sys.__stderr__)
-    assert 'path=/i/ error="unknown link"' in written.getvalue()
+    assert written.getvalue().count('path=/i/ error="unknown link"') == 10
     assert "00000000000001" not in written.getvalue()
-    assert known.removeprefix("/i/") not in written.getvalue()
+    assert path.removeprefix("/i/") not in written.getvalue()
 
 
-def test_wrong_tokens_are_counted_by_network_and_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_links_are_counted_by_network_and_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr("notifier.web.wrong_tokens.elapsed", lambda: now[0])
     wrong = WrongTokens()
-    for number in range(MOST_WRONG):
-        assert wrong.admits("2001:db8::1", "other")
-        wrong.note(f"2001:db8::{number:x}", "w", is_right=False)
-    assert not wrong.admits("2001:db8::ffff", "other")
-    assert wrong.admits("192.0.2.1", "other")
+    assert [wrong.count(f"2001:db8::{number:x}") for number in range(3)] == [1, 2, 3]
+    assert wrong.count("192.0.2.1") == 1
     now[0] = 60.0
-    assert wrong.admits("2001:db8::1", "other")
-    wrong.note("2001:db8::1", "w", is_right=False)
-    assert wrong.admits("2001:db8::1", "other")
-    for number in range(1001):
-        wrong.note("192.0.2.1", f"right{number}", is_right=True)
-    for _ in range(MOST_WRONG):
-        wrong.note("192.0.2.1", "w", is_right=False)
-    admitted = [wrong.admits("192.0.2.1", f"right{number}") for number in range(1001)]
-    assert admitted == [False] + [True] * 1000  # the oldest is forgotten
+    assert wrong.count("2001:db8::1") == 1
     for number in range(1000):
-        wrong.note(f"198.51.{number // 250}.{number % 250}", "w", is_right=False)
-    assert wrong.admits("192.0.2.1", "other")
+        wrong.count(f"198.51.{number // 250}.{number % 250}")
+    assert wrong.count("2001:db8::1") == 1  # the oldest were forgotten
+
+
+def test_a_linked_page_tells_nothing_of_other_incidents_and_its_errors_lead_back_to_it(
+    running: Running, phones: Phones, emulator: Emulator
+) -> None:
+    path = page_alice(running, phones)
+    emulator.faults.add(
+        Fault(
+            kind=FaultKind.ERROR, status=403, error_code="INVALID_CREDENTIAL", message="of Corp", times=None
+        )
+    )
+    running.post(webhook(alert("B"), key="b"), auth=("ops", "right"))
+    wait_for(lambda: "of Corp" in running_page(running), "the page of who may read shows it")
+    assert "of Corp" not in see(running, path).text
+    empty = press(running, path, "note", text=" ")
+    assert empty.status_code == 400
+    assert f'<a href="{path}">Back</a>' in empty.text
+    assert "<nav" not in empty.text
+    unknown = see(running, "/i/unknown")
+    assert "<nav" not in unknown.text
+
+
+def running_page(running: Running) -> str:
+    return requests.get(running.url + "/", auth=("ops", "right"), timeout=30).text
+
+
+def test_the_longest_note_in_any_alphabet_is_taken_and_no_more_than_a_hundred_notes(
+    running: Running, phones: Phones
+) -> None:
+    path = page_alice(running, phones)
+    assert press(running, path, "note", text="あ" * LONGEST_NOTE).status_code == 303
+    for number in range(MOST_NOTES - 1):
+        assert press(running, path, "note", text=f"note {number}").status_code == 303
+    refused = press(running, path, "note", text="one more")
+    assert refused.status_code == 400
+    assert "the incident has 100 notes, the maximum" in refused.text
+    assert "one more" not in see(running, path).text
 
 
 @pytest.mark.parametrize("token", ["", "x" * 5000, "%00", "..%2F..", "é" * 14])

@@ -149,6 +149,10 @@ def test_there_may_be_several_accounts(tmp_path: Path) -> None:
          "11:51: receivers[0].escalate[0].call: needs a line that calls: write telephony: {billing_account: ..., line: ...} under ovh"),
         (changed("sender: ACME\n", "sender: ACME\n  telephony: {billing_account: a, line: '+33199001234'}\n"),
          "6:41: ovh.telephony.line: "),
+        *(
+            (GOOD + f"links: true\nglobal: {{external_url: '{url}'}}\n", "12:24: global.external_url: ")
+            for url in ("https://u:secret@host", "https://host/prefix", "https://host?x=1", "https://хост.example")
+        ),
         (GOOD + "links: true\n", "11:8: links: needs the address of the pages: write external_url: https://pager.example.net under global"),
         (GOOD + "alertmanager: {}\n", '11:15: alertmanager: the key "url" is missing; give url, or the urls of the members'),
         (GOOD + "alertmanager: {url: 'http://a', urls: ['http://b']}\n", "11:39: alertmanager.urls: url and urls exclude each other"),
@@ -339,7 +343,7 @@ def test_shipped_files_are_good_fit_the_schema_and_name_it(name: Any, tmp_path: 
         "OVH_APPLICATION_KEY": "k", "OVH_APPLICATION_SECRET": "s", "OVH_CONSUMER_KEY": "c",
         "NOTIFIER_DEMO_ADDRESS": "127.0.0.1:0", "NOTIFIER_DEMO_DATABASE": "sqlite:///n.db",
         "NOTIFIER_DEMO_ENDPOINT": "http://127.0.0.1:1/1.0", "NOTIFIER_DEMO_SECOND": "http://127.0.0.1:2/1.0",
-        "NOTIFIER_DEMO_KEY": "k",
+        "NOTIFIER_DEMO_KEY": "k", "NOTIFIER_DEMO_INBOX": "json://127.0.0.1:3/inbox",
         "NOTIFIER_DEMO_SECRET": "s", "NOTIFIER_DEMO_CONSUMER": "c",
     }  # fmt: skip
     assert load(file, variables).problems == []

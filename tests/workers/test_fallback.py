@@ -506,3 +506,15 @@ def test_a_service_that_takes_html_gets_the_text_escaped(monkeypatch: pytest.Mon
     second_channel.send(url, "x", "FIRING <db-1> load <5 & x", 20.0)
     assert "&lt;db-1&gt;" in posted[-1]
     assert "<db-1>" not in posted[-1]
+
+
+def test_a_title_that_the_text_repeats_is_not_sent(hook: Receiver) -> None:
+    for title, text, expected in (
+        ("FIRING A", "FIRING A", ""),
+        ("FIRING A", "FIRING A\nhttps://pager.example.net/i/x", ""),
+        ("hello\nworld", "hello\nworld", ""),
+        ("FIRING A", "FIRING A: down for 5 minutes", "FIRING A"),
+        ("Notifier", "hello", "Notifier"),
+    ):
+        second_channel.send(hook.url, title, text, 5.0)
+        assert hook.got[-1] == (expected, text)

@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from notifier.delivery.message import Job, Message
 from notifier.emulator import Emulator, Fault, FaultKind
-from notifier.incidents.links import VALID_FOR, Link, token_hash, without_link
+from notifier.incidents.links import VALID_FOR, Link, hide_tokens, is_sent_text, token_hash
 from notifier.ovh.models import Outgoing
 from notifier.sms.encoding import measure
 from notifier.store.schema import links, metadata
@@ -22,10 +22,11 @@ from tests.support.channels import receiver
 from tests.support.clock import Hand
 from tests.support.pager import Pager, due_in, texts
 from tests.support.postgres import both_engines
-from tests.support.team import firing, later, over, storm, team, told
+from tests.support.team import CAROL, CONTACTS, firing, later, over, storm, team, told
 
 URL = "https://pager.example.net"
 LINK = re.compile(rf"\n{URL}/i/([A-Za-z0-9]{{14}})$")
+LINKED = Link(URL, "abcdefgh012345").ending
 DOWN = Fault(kind=FaultKind.ERROR, status=503, times=None)
 
 
@@ -107,32 +108,99 @@ def test_a_link_takes_its_place_within_max_parts(make: Callable[..., Pager], emu
     assert "AnAlertWithALongName0" in text
 
 
-def test_a_late_page_keeps_its_link_within_its_parts(make: Callable[..., Pager], emulator: Emulator) -> None:
+def test_a_late_page_keeps_its_words_and_its_link_where_there_is_room(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
     emulator.faults.add(DOWN)
     pager = make(**linked(receivers=[{"name": "ops", "notify": ["alice"], "max_parts": 1}]))
-    pager.post(firing("AnAlertWithALongName" * 5))
+    for name in ("Short", "AnAlertWithALongName" * 4):
+        pager.post(firing(name, key=name))
     pager.run(300, step=10)
     emulator.faults.clear()
     pager.run(300, step=10)
-    (text,) = texts(emulator)
-    assert text.startswith("LATE ")
-    assert (measure(text).parts, LINK.search(text) is not None) == (1, True)
+    short, long = sorted(texts(emulator), key=len, reverse=True)
+    if "Short" not in short:
+        short, long = long, short
+    assert re.match(r"LATE \d+m: FIRING #\d critical Short db-1 since 12:13\n", short)
+    assert LINK.search(short)
+    assert re.match(r"LATE \d+m: FIRING #\d critical (AnAlertWithALongName){4} db-1 since 12:13$", long)
+    assert [measure(text).parts for text in (short, long)] == [1, 1]
     with pager.store.reading() as connection:
         assert len(connection.execute(select(links)).all()) > 1  # each attempt had one of its own
 
 
-def test_a_page_whose_content_is_refused_is_sent_again_without_its_link(
+@pytest.mark.parametrize("encoding", ["gsm", "unicode", "auto"])
+def test_a_link_never_replaces_what_the_page_is_about(
+    make: Callable[..., Pager], emulator: Emulator, encoding: str
+) -> None:
+    name = "DisquePleinBientôt"
+    ops = {"name": "ops", "notify": ["alice"], "max_parts": 1, "encoding": encoding}
+    pager = make(**linked(receivers=[ops]))
+    pager.post(firing(name))
+    pager.turn()
+    (text,) = texts(emulator)
+    assert ("DisquePleinBient" in text, "db-1" in text, measure(text).parts) == (True, True, 1)
+
+
+def test_auto_counts_the_link_when_it_chooses_the_alphabet(
     make: Callable[..., Pager], emulator: Emulator
 ) -> None:
-    emulator.faults.add(
-        Fault(kind=FaultKind.ERROR, status=400, times=1, message="cannot send contact information")
+    ops = {"name": "ops", "notify": ["alice"], "encoding": "auto"}
+    pager = make(**linked(receivers=[ops]))
+    pager.post(firing("DisqueBientôtPlein"))
+    pager.turn()
+    (text,) = texts(emulator)
+    assert "DisqueBientotPlein" in text
+    assert (measure(text).parts, LINK.search(text) is not None) == (1, True)
+
+
+def test_a_number_without_a_contact_has_no_link_and_no_room_is_kept_for_one(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
+    pager = make(
+        **linked(receivers=[{"name": "ops", "notify": [CAROL], "max_parts": 1}], contacts=CONTACTS[:2])
     )
+    pager.post(firing("AnAlertWithALongName" * 5))
+    pager.turn()
+    (text,) = texts(emulator)
+    assert "\n" not in text
+    assert [row["parts"] for row in pager.rows()] == [measure(text).parts] == [1]
+
+
+def test_a_page_with_a_link_that_is_refused_is_first_sent_without_it(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
+    told_ = "cannot send contact information"
+    emulator.faults.add(Fault(kind=FaultKind.ERROR, status=400, times=1, message=told_))
     pager = make(**linked())
     pager.post(firing("A"))
     pager.run(10)
-    (text,) = texts(emulator)
-    assert "\n" not in text
-    assert "A db-1" in text
+    assert texts(emulator) == ["FIRING #1 critical A db-1 since 12:13"]
+    emulator.faults.add(Fault(kind=FaultKind.ERROR, status=400, times=2, message=told_))
+    pager.post(firing("B", key="b"))
+    pager.run(10)
+    assert texts(emulator)[1:] == ["FIRING #2 critical B db-1 since 12:13"]  # reduced after that
+    assert [row["reduction"] for row in pager.rows()] == [-1, 1]
+
+
+def test_an_error_that_repeats_the_text_is_kept_without_the_token(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
+    assert hide_tokens(f"[message] Given data (A\n{URL}/i/abcdefgh012345) is not valid") == (
+        f"[message] Given data (A\n{URL}/i/[secret]) is not valid"
+    )
+    emulator.faults.add(
+        Fault(kind=FaultKind.ERROR, status=500, times=1, message=f"bad: {URL}/i/abcdefgh012345")
+    )
+    pager = make(**linked())
+    pager.post(firing("A"))
+    pager.run(30, step=5)
+    with pager.store.reading() as connection:
+        stored = "".join(
+            repr(row) for table in metadata.sorted_tables for row in connection.execute(select(table))
+        )
+    assert "/i/[secret]" in stored
+    assert "abcdefgh012345" not in stored
 
 
 def test_a_digest_has_no_link_and_pages_before_it_have(
@@ -190,7 +258,22 @@ def test_a_job_is_found_by_its_text_though_its_link_is_not_stored(hand: Hand) ->
         {"id": 7, "receiver": "+33639980001", "message": "FIRING A" + link.ending, "creationDatetime": hand()}
     )
     assert [ending.ovh_id for ending in matching(job, [listed])] == [7]
-    assert without_link("FIRING A" + link.ending + ".") != "FIRING A"
+
+
+@pytest.mark.parametrize(
+    ("sent", "expected"),
+    [
+        ("FIRING A", True),
+        ("FIRING A" + LINKED, True),
+        ("FIRING A" + Link("HTTPS://Pager.example.net/", "a" * 14).ending, True),
+        ("FIRING A and more", False),
+        ("FIRING A" + LINKED + "x", False),
+        ("FIRING A\nsecond line" + LINKED, False),
+        ("FIRING B" + LINKED, False),
+    ],
+)
+def test_whether_a_text_was_sent_as_it_is_or_with_a_link(sent: str, expected: bool) -> None:
+    assert is_sent_text(sent, "FIRING A") is expected
 
 
 def test_a_token_has_80_random_bits_and_a_link_only_letters_that_every_phone_takes_as_one() -> None:

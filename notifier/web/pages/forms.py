@@ -73,7 +73,8 @@ class Forms:
         self, request: Request, given: str, button: str, person: Person, values: Mapping[str, str]
     ) -> Response:
         """Return the answer to *button*, pressed by *person* for the incident of the number or id *given*."""
-        path = request.url.path
+        path, page = request.url.path, request.url.path.rpartition("/")[0]
+        back = page if person.via is Via.LINK else None
         act = {
             "ack": self._acknowledge,
             "close": self._close,
@@ -84,13 +85,14 @@ class Forms:
             incident = find_incident(self._context.store, given)
             done = act(incident, person, values)
         except Missing as missing:
-            return self._renderer.problem(path, 404, "Not found", str(missing))
+            return self._renderer.problem(path, 404, "Not found", str(missing), back)
         except ValueError as error:
-            return self._renderer.problem(path, 400, "Nothing was written", f"Go back: {error}.")
+            return self._renderer.problem(path, 400, "Nothing was written", f"Go back: {error}.", back)
         except StoreUnavailable as error:
             text = f"{error}. Nothing was done; try again, or reply to the SMS."
-            return self._renderer.problem(path, 503, "The database is unavailable", text)
-        page = f"/incidents/{incident.id}" if person.via is Via.WEB else path.rpartition("/")[0]
+            return self._renderer.problem(path, 503, "The database is unavailable", text, back)
+        if person.via is Via.WEB:
+            page = f"/incidents/{incident.id}"
         return RedirectResponse(f"{page}?{urlencode({'did': done})}", 303, HEADERS)
 
     def _acknowledge(self, incident: Incident, person: Person, values: Mapping[str, str]) -> str:

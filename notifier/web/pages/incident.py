@@ -38,13 +38,14 @@ class IncidentView(View):
 
     *is_cut* where only the newest messages are shown; *unlisted* is how many alerts are not listed; *user* is who is
     signed in, *me* who acted last in this browser; *confirmation* is about the action a moment ago. *address* is that
-    of the page, below which the buttons have theirs; *link_ends* is when the link ends by which it was opened.
+    of the page, below which the buttons have theirs; *link_ends* is when the link ends by which it was opened: then
+    nothing is shown of other incidents, as *delivery* might.
     """
 
     template: ClassVar[str] = "incident.html"
     one: ShownIncident
     viewer: Viewer
-    delivery: DeliveryStatus
+    delivery: DeliveryStatus | None
     entries: Sequence[Entry]
     is_cut: bool
     alerts: Sequence[ListedAlert]
@@ -124,7 +125,7 @@ class IncidentPage:
         return IncidentView(
             one=shown,
             viewer=viewer,
-            delivery=current_status(context, viewer.now),
+            delivery=current_status(context, viewer.now) if link_ends is None else None,
             entries=incident_timeline(history),
             is_cut=len(history.messages) == _MOST_MESSAGES,
             alerts=listed(alerts[:_MOST_ALERTS], viewer),

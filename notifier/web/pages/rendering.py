@@ -18,7 +18,7 @@ from notifier.web.pages.incident import IncidentView
 HEADERS = {
     "content-security-policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
-    "referrer-policy": "no-referrer",
+    "referrer-policy": "same-origin",  # with no-referrer, forms have "Origin: null" where there is no Fetch Metadata
 }
 _TEMPLATES = Path(__file__).parent / "templates"
 _LIVE = (HomeView, IncidentView)
@@ -32,6 +32,13 @@ class ProblemView(View):
     template: ClassVar[str] = "problem.html"
     title: str
     message: str
+    back: str | None = None
+    """Where to go on, for somebody who opened a link; others have the menu."""
+
+    @property
+    def has_menu(self) -> bool:
+        """Whether links to the other pages are shown."""
+        return self.back is None
 
 
 class Renderer:
@@ -52,9 +59,9 @@ class Renderer:
         """Return the page at *path* as an answer."""
         return Response(self._render("base.html", view, path), status, HEADERS, "text/html; charset=utf-8")
 
-    def problem(self, path: str, status: int, title: str, message: str) -> Response:
-        """Return the page for a *path* without a page, with the reason."""
-        return self.page(ProblemView(title, message), path, status)
+    def problem(self, path: str, status: int, title: str, message: str, back: str | None = None) -> Response:
+        """Return the page for a *path* without a page, with the reason, and a way *back*."""
+        return self.page(ProblemView(title, message, back), path, status)
 
     def fragment(self, view: View, path: str) -> str:
         """Return the content of the page at *path* alone."""

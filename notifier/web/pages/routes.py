@@ -34,7 +34,8 @@ from notifier.workers.backpressure import Backpressure
 
 _STATIC = Path(__file__).parent / "static"
 _FILES = {"style.css": "text/css", "live.js": "text/javascript", "icon.svg": "image/svg+xml"}
-_MAX_FORM = 4096
+_MAX_FORM = 8192
+"""Bytes: of a note in any alphabet, as a browser encodes it."""
 _UNAVAILABLE = "The database is unavailable"
 
 
@@ -179,27 +180,31 @@ class Pages:
     async def _opened(self, request: Request) -> StoredLink | Response:
         """Return the link of a request; if it cannot be used, the answer that says so."""
         hash_, runtime = token_hash(request.path_params["token"]), self._context.current.runtime
-        if not self._access.admits_link(request.scope, hash_):
-            text = "Too many unknown links were tried from your network. Try again in a minute, or sign in."
-            answer = self._renderer.problem("/i/", 429, "Try again later", text)
-            answer.headers["retry-after"] = "60"
-            return _private(answer)
+        loop = asyncio.get_running_loop()
         try:
-            link = await asyncio.get_running_loop().run_in_executor(
-                self._executor, self._context.store.links.get, hash_
-            )
+            link = await loop.run_in_executor(self._executor, self._context.store.links.get, hash_)
         except StoreUnavailable as error:
-            text = f"{error}. Try again, or reply to the SMS."
-            return _private(self._renderer.problem("/i/", 503, _UNAVAILABLE, text))
-        self._access.note_link(request.scope, hash_, is_right=link is not None)
+            return self._no_link(503, _UNAVAILABLE, f"{error}. Try again, or reply to the SMS.")
+        if link is None and self._access.refuse_link(request.scope):
+            answer = self._no_link(429, "Try again later", "Too many unknown links came from your network.")
+            answer.headers["retry-after"] = "60"
+            return answer
         if link is None:
-            text = "Open the link as it is in the page, to its last letter, or sign in to see all incidents."
-            return _private(self._renderer.problem("/i/", 404, "This link is unknown", text))
-        is_over = self._context.clock() >= ends_at(link.expires_at, link.resolved_at)
-        if is_over or not runtime.configuration.links or link.contact not in runtime.contacts:
-            text = "A link is valid for 48 hours, and a day after its incident. Sign in to see all incidents."
-            return _private(self._renderer.problem("/i/", 410, "This link has ended", text))
+            return self._no_link(
+                404, "This link is unknown", "Open it as it is in the page, to its last letter."
+            )
+        if self._context.clock() >= ends_at(link.expires_at, link.resolved_at):
+            why = "A link ends 48 hours after it was sent, or a day after its incident was resolved."
+            return self._no_link(410, "This link has ended", why)
+        if not runtime.configuration.links or link.contact not in runtime.contacts:
+            return self._no_link(410, "This link has ended", "The configuration allows it no more.")
         return link
+
+    def _no_link(self, status: int, title: str, why: str) -> Response:
+        answer = self._renderer.problem(
+            "/i/", status, title, f"{why} To see all incidents, go back and sign in.", "/"
+        )
+        return _private(answer)
 
     async def _static(self, request: Request) -> Response:
         name = request.path_params["name"]
