@@ -21,9 +21,9 @@ from math import ceil
 from pathlib import Path
 from typing import IO, Any
 
-MOST_SECONDS = 2
+MAX_SECONDS = 2
 """Seconds of computing for one request; the system counts whole ones."""
-MOST_MEMORY = 96 * 1024 * 1024
+MAX_MEMORY = 96 * 1024 * 1024
 """Bytes that requests may take beyond those that the process has at its start."""
 _LONGEST_WAIT = 30.0
 """Seconds that a request may take, also where the machine is too busy to compute."""
@@ -122,9 +122,9 @@ class LimitedProcess:
         if late.is_set():
             raise ProcessEnded(f"it takes longer than {_LONGEST_WAIT:.0f} seconds", is_exceeded=True)
         if code == -signal.SIGXCPU:
-            raise ProcessEnded(f"it takes more than {MOST_SECONDS} seconds of computing", is_exceeded=True)
+            raise ProcessEnded(f"it takes more than {MAX_SECONDS} seconds of computing", is_exceeded=True)
         if code == _OUT_OF_MEMORY:
-            raise ProcessEnded(f"it takes more than {MOST_MEMORY // _MiB} MiB", is_exceeded=True)
+            raise ProcessEnded(f"it takes more than {MAX_MEMORY // _MiB} MiB", is_exceeded=True)
         raise ProcessEnded(f"its process ended with the code {code}", is_exceeded=False)
 
     def _running(self) -> subprocess.Popen[bytes]:
@@ -180,8 +180,8 @@ def serve(begin: Callable[[Any], Callable[[Any], Any]]) -> None:
         request = pickle.loads(data)  # noqa: S301 (the service writes it)
         with contextlib.suppress(OSError):  # another system, without the sizes of processes
             taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-            _limit(resource.RLIMIT_AS, taken + MOST_MEMORY)
-        _limit(resource.RLIMIT_CPU, ceil(time.process_time()) + MOST_SECONDS)
+            _limit(resource.RLIMIT_AS, taken + MAX_MEMORY)
+        _limit(resource.RLIMIT_CPU, ceil(time.process_time()) + MAX_SECONDS)
         try:
             found = json.dumps(answer(request)).encode()
         except MemoryError:

@@ -14,7 +14,7 @@ from notifier.store.fallbacks import FallbackAttempt
 from notifier.store.incidents import HappenedEvent
 from notifier.store.ledger import Attempt, FailedAttempt, LedgerMessage, MessageDetails
 
-_MOST_FAILURES = 3
+_MAX_FAILURES = 3
 """The number of failed attempts that an incident's timeline shows of a message."""
 
 
@@ -227,10 +227,10 @@ def _outcomes(message: LedgerMessage, history: IncidentHistory) -> Iterable[Outc
             return
     sent = digest or message
     failures = history.failures.get(sent.id, ())
-    if len(failures) > _MOST_FAILURES:
-        before = len(failures) - _MOST_FAILURES
+    if len(failures) > _MAX_FAILURES:
+        before = len(failures) - _MAX_FAILURES
         yield Outcome("bad", f"{before} attempt{'' if before == 1 else 's'} failed before")
-    for one in failures[-_MOST_FAILURES:]:
+    for one in failures[-_MAX_FAILURES:]:
         error = history.hide(one.error)
         if one.is_accepted:
             yield Outcome("other", _lost_answer(error), one.at)
@@ -238,7 +238,7 @@ def _outcomes(message: LedgerMessage, history: IncidentHistory) -> Iterable[Outc
             is_settling = sent.state == MessageState.UNSETTLED and one is failures[-1]
             text = "no answer" if is_settling else "attempt failed"
             yield Outcome("bad", f"{text}: {error}", one.at)
-    for other in history.fallbacks.get(sent.id, ())[-_MOST_FAILURES:]:
+    for other in history.fallbacks.get(sent.id, ())[-_MAX_FAILURES:]:
         if other.error is None:
             yield Outcome("good", f"sent by {other.service}", other.at)
         else:

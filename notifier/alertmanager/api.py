@@ -27,7 +27,7 @@ _SILENCE_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
 _LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 """Names that Alertmanager's classic and new matchers read alike."""
 _LONGEST_FILTER = 2000
-MOST_FILTERS = 4
+MAX_FILTERS = 4
 """Beyond this number of groups, one call for all alerts is cheaper."""
 
 Instant = Annotated[datetime, AfterValidator(clamp)]
@@ -192,7 +192,7 @@ def _filters(groups: Collection[Mapping[str, str]]) -> list[dict[str, list[str]]
     quoted = [[f"{name}={_quoted(value)}" for name, value in sorted(labels.items())] for labels in groups]
     is_plain = all(_LABEL_NAME.fullmatch(name) for labels in groups for name in labels)
     is_short = all(filters and sum(map(len, filters)) <= _LONGEST_FILTER for filters in quoted)
-    if len(quoted) > MOST_FILTERS or not is_plain or not is_short:
+    if len(quoted) > MAX_FILTERS or not is_plain or not is_short:
         return [{}]
     return [{"filter": filters} for filters in quoted]
 

@@ -11,7 +11,7 @@ import requests
 
 from notifier.alertmanager.api import AlertmanagerApi
 
-_MOST_SILENCES = 10
+_MAX_SILENCES = 10
 _SPECIAL = re.compile(r"([\\.+*?()|\[\]{}^$])")
 """Characters with a meaning in Go's regular expressions (``regexp.QuoteMeta``)."""
 
@@ -34,7 +34,7 @@ def matchers_of(alerts: Sequence[Mapping[str, str]]) -> list[list[dict[str, Any]
     values = {name: sorted({labels.get(name, "") for labels in alerts}) for name in names}
     if sum(len(found) > 1 for found in values.values()) <= 1:
         return [[_matcher(name, *values[name]) for name in names]]
-    if len(alerts) > _MOST_SILENCES:
+    if len(alerts) > _MAX_SILENCES:
         raise SilenceRefused(f"its {len(alerts)} alerts differ in more than one label")
     return [[_matcher(name, value) for name, value in sorted(labels.items())] for labels in alerts]
 

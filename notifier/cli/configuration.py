@@ -231,7 +231,7 @@ def render(
     except WebhookError as error:
         fail(f"{payload}: {error}")
     plans = preview(runtime, webhook, receiver, utc_now())
-    pages = [(planned.part.receiver.name, page) for planned in plans for page in planned.pages]
+    pages = [(planned.routed.receiver.name, page) for planned in plans for page in planned.pages]
     if output is Output.JSON:
         print_json([_page_json(name, page) for name, page in pages])
     else:

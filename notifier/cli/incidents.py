@@ -58,7 +58,7 @@ def _incident_text(incident: dict[str, Any]) -> str:
     return f"#{incident['number']:<4} {opened:%Y-%m-%d %H:%M %Z}  {incident['receiver']}: {incident['title']} ({state})"
 
 
-_MOST_LISTED = 50
+_MAX_LISTED = 50
 
 
 @app.command(epilog="Example: notifier messages --state undelivered --state rejected --limit 20")
@@ -69,7 +69,7 @@ def messages(
     state: Annotated[
         list[str] | None, typer.Option(help="Only those in this state; may be repeated.")
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="The maximum number of messages.")] = _MOST_LISTED,
+    limit: Annotated[int, typer.Option(min=1, help="The maximum number of messages.")] = _MAX_LISTED,
     url: ServiceUrl = DEFAULT_URL,
     token_file: TokenFile = None,
     output: OutputFormat = Output.TEXT,

@@ -10,7 +10,7 @@ from itertools import chain, combinations
 from notifier.delivery import retry
 from notifier.delivery.message import Job
 
-_MOST_OTHERS = 8
+_MAX_OTHERS = 8
 _FIRST_TRIAL = timedelta(seconds=2)
 _LONGEST_TRIAL = timedelta(seconds=30)
 
@@ -132,7 +132,7 @@ def unsendable(usable: Collection[str], every: Iterable[str]) -> list[str]:
     That is every set of accounts with all the usable ones in it, of *every* account that there is. Such a message
     waits without standing before others.
     """
-    others = sorted(set(every) - set(usable))[:_MOST_OTHERS]
+    others = sorted(set(every) - set(usable))[:_MAX_OTHERS]
     sets = chain.from_iterable(combinations(others, size) for size in range(len(others) + 1))
     return [" ".join(sorted({*usable, *more})) for more in sets] if usable else []
 

@@ -14,11 +14,11 @@ from notifier.rendering.phrases import counted_phrase, phrase
 from notifier.runtime import Runtime
 from notifier.sms.encoding import Encoding, encode, measure, shorten
 
-_MOST_NOTICES = 2
+_MAX_NOTICES = 2
 """The maximum number of notices in a digest; it counts the others."""
-_MOST_ENDED = 3
+_MAX_ENDED = 3
 """How many kinds of resolved alerts a digest names at most."""
-_MOST_KINDS = 60
+_MAX_KINDS = 60
 """How many kinds of alerts a digest names at most; six parts hold no more."""
 
 
@@ -30,8 +30,8 @@ def compose_digest(merged: Sequence[Message], runtime: Runtime, now: datetime) -
     language, code = runtime.language(first.contact), runtime.reply_code(first.phone, now)
     alerts = digest_text([one.digest_entry for one in merged if one.digest_entry], language, max_parts, code)
     notices = list(dict.fromkeys(one.text for one in merged if not one.digest_entry))
-    if len(notices) > _MOST_NOTICES:
-        notices[_MOST_NOTICES:] = [f"+{len(notices) - _MOST_NOTICES}"]
+    if len(notices) > _MAX_NOTICES:
+        notices[_MAX_NOTICES:] = [f"+{len(notices) - _MAX_NOTICES}"]
     counted = shorten("; ".join(filter(None, (alerts, *notices))), max_parts)
     text = in_full([one.text for one in merged], measure(counted).parts) or counted
     return NewMessage(
@@ -59,12 +59,10 @@ def digest_text(digest_entries: Iterable[str | None], language: str, max_parts: 
             (firing if status == "firing" else over)[name, severity] += count
     kinds = _kinds(firing)
     ends = _kinds(over)
-    others = (
-        counted_phrase("more_kinds", language, len(ends) - _MOST_ENDED) if len(ends) > _MOST_ENDED else ""
-    )
-    listed = "; ".join(filter(None, (_listed(ends[:_MOST_ENDED]), others)))
+    others = counted_phrase("more_kinds", language, len(ends) - _MAX_ENDED) if len(ends) > _MAX_ENDED else ""
+    listed = "; ".join(filter(None, (_listed(ends[:_MAX_ENDED]), others)))
     resolved = counted_phrase("resolved_alerts", language, over.total()) + listed if over else ""
-    for shown in range(min(len(kinds), _MOST_KINDS), -1, -1):
+    for shown in range(min(len(kinds), _MAX_KINDS), -1, -1):
         more = counted_phrase("more_kinds", language, len(kinds) - shown) if shown < len(kinds) else ""
         head = (
             counted_phrase("more_alerts", language, firing.total()) + _listed(kinds[:shown]) if firing else ""

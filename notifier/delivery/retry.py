@@ -104,7 +104,7 @@ _PAUSES = {
     "CONFIGURATION": PauseReason.CREDENTIALS,
     "SERVICE_NAME": PauseReason.ACCOUNT,
 }
-_MOST_SPLITS = 10
+_MAX_SPLITS = 10
 """The number of attempts after which a sender counts as refused for all recipients."""
 _PASSING = frozenset({408, 409, 423, 425, 429})
 _PERHAPS_TAKEN = frozenset({504})
@@ -155,7 +155,7 @@ def _refused(failure: Failure, recipients: int, attempts: int) -> Decision:
     if failure.status == 403 and _RIGHTS.search(failure.message):
         return Pause(PauseReason.RIGHTS)
     if failure.status in (400, 403, 404) and _SENDER.search(failure.message):
-        is_for_one = recipients > 1 and attempts <= _MOST_SPLITS  # perhaps: for the country of its number
+        is_for_one = recipients > 1 and attempts <= _MAX_SPLITS  # perhaps: for the country of its number
         return Split() if is_for_one else Pause(PauseReason.SENDER)
     if failure.status in (402, 403, 404, 460):
         return Pause(PauseReason.ACCOUNT)

@@ -35,9 +35,9 @@ _EXEMPT_FROM_CREDITS = frozenset({Kind.ANSWER, Kind.NOTICE})
 _BEFORE_EXPIRY = timedelta(seconds=30)
 _CREDITS_LOOK = timedelta(minutes=1)
 """After this a message that `limits.credits` holds is looked at again."""
-_MOST_WRITTEN = 5
+_MAX_WRITTEN = 5
 """The number of texts by people that are sent one by one, not in a digest, which would shorten them."""
-_MOST_UNCHANGED = 5
+_MAX_UNCHANGED = 5
 """The number of messages to a number that are sent unchanged, when selecting them keeps failing."""
 
 
@@ -117,7 +117,7 @@ def select(snapshot: Snapshot, runtime: Runtime, turns: Turns) -> Selection:
 
 def select_unchanged(snapshot: Snapshot, account: str) -> Selection:
     """Return jobs by *account* for the first messages of *snapshot*, without limits or digests: the last resort."""
-    due = snapshot.due[:_MOST_UNCHANGED]
+    due = snapshot.due[:_MAX_UNCHANGED]
     expired = [message for message in due if message.expires_at <= snapshot.now]
     jobs = gather([message for message in due if message.expires_at > snapshot.now], len(due), snapshot.now)
     return Selection([replace(job, account=account) for job in jobs], expired)
@@ -316,7 +316,7 @@ def _throttle(
     if throttled.rest_at > now:
         selection.held.append(Held(rest, throttled.rest_at, Hold.DIGEST))
         return singles
-    written = [message for message in rest if message.kind == Kind.TEXT][:_MOST_WRITTEN]
+    written = [message for message in rest if message.kind == Kind.TEXT][:_MAX_WRITTEN]
     rest = [message for message in rest if message not in written]
     if len(rest) <= 1:
         return queue

@@ -17,7 +17,7 @@ CRITICAL = 0
 """The urgency of critical messages."""
 SHORTEST_WAIT = timedelta(minutes=1)
 
-_MOST_RESOLUTIONS = 2
+_MAX_RESOLUTIONS = 2
 """How many resolutions go one by one at most."""
 
 
@@ -100,7 +100,7 @@ def resolutions_at(
         is_anything_held: whether anything is held for the contact.
         now: the time.
     """
-    is_storm = count > _MOST_RESOLUTIONS or (is_anything_held and count > 0)
+    is_storm = count > _MAX_RESOLUTIONS or (is_anything_held and count > 0)
     if not is_storm:
         return None
     soonest = now if digest_at is None else digest_at + SHORTEST_WAIT

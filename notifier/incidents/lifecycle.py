@@ -364,13 +364,13 @@ def unsilenced(incident: Incident) -> Incident:
     return replace(incident, silenced_by="", silence_comment="", silenced_until=None, silence_seen_at=None)
 
 
-MOST_NUMBERS = 999
+MAX_NUMBERS = 999
 """Numbers go round after this one, since people type them; while more are open, they go higher."""
 
 
 def next_number(last: int, in_use: Collection[int]) -> int:
     """Return the number for a new incident: the one after *last*, but for those *in_use*."""
-    limit = MOST_NUMBERS
+    limit = MAX_NUMBERS
     while len(in_use) >= limit:
         limit = limit * 10 + 9
     number = last

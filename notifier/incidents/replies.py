@@ -11,7 +11,7 @@ from datetime import timedelta
 from notifier.alertmanager.durations import parse_duration
 
 _LONGEST = 160
-_MOST_NUMBERS, _HIGHEST = 10, 999_999
+_MAX_NUMBERS, _HIGHEST = 10, 999_999
 _ACK = frozenset(
     {"ack", "acked", "acknowledge", "acknowledged", "ok", "okay", "okey", "oki", "oke", "0k", "k"}
     | {"yes", "yep", "mine", "oui", "vu", "pris"}
@@ -21,7 +21,7 @@ _ALL = frozenset({"all", "tout", "tous", "toutes"})
 _NEXT = frozenset({"next", "nxt", "escalate", "suivant"})
 _CLOSE = frozenset({"close", "closed", "resolve", "resolved", "clore", "clos", "fermer"})
 _HELP = frozenset({"help", "aide", "aidez"})
-_MOST_WORDS_OF_HELP = 3
+_MAX_WORDS_OF_HELP = 3
 _WHO = frozenset({"who", "whos", "qui"})
 _MUTE = frozenset({"mute", "silence", "sourdine"})
 _POLITE = frozenset({"thanks", "thank", "thx", "please", "pls", "merci", "svp", "stp"})
@@ -124,7 +124,7 @@ def parse_reply(text: str) -> Command:
             numbers.append(int(token[:7]))
         elif token not in _POLITE:
             words.append(token if token in _KNOWN else re.sub(r"(.)\1+", r"\1", token))
-    if len(numbers) > _MOST_NUMBERS or any(number > _HIGHEST for number in numbers):
+    if len(numbers) > _MAX_NUMBERS or any(number > _HIGHEST for number in numbers):
         return Unclear()
     is_polite = not _POLITE.isdisjoint(given.split())
     return _command({_kind(word) for word in words}, tuple(dict.fromkeys(numbers)), len(words), is_polite)
@@ -133,7 +133,7 @@ def parse_reply(text: str) -> Command:
 def _asks_for_help(given: str) -> bool:
     words = re.findall(r"\w+", given)
     is_command = any(word in _KNOWN - _POLITE or not word.isalpha() for word in words)
-    is_short = len(words) <= _MOST_WORDS_OF_HELP
+    is_short = len(words) <= _MAX_WORDS_OF_HELP
     return given.strip(" .!") == "?" or (is_short and not is_command and not _HELP.isdisjoint(words))
 
 

@@ -68,7 +68,7 @@ def divide(runtime: Runtime, webhook: Webhook, posted_to: str | None, now: datet
     if posted_to is not None and configuration.receiver(posted_to) is None:
         posted_to = None  # it was there when the webhook was stored; the page must still reach somebody
     labels = [alert.labels for alert in webhook.alerts]
-    parts = []
+    divided = []
     beating = {p for p, one in enumerate(labels) if beats(configuration.heartbeats, one)}
     for name, every in runtime.routing.split(webhook.receiver, labels, only=posted_to).items():
         positions = [position for position in every if position not in beating]
@@ -86,7 +86,7 @@ def divide(runtime: Runtime, webhook: Webhook, posted_to: str | None, now: datet
             whole = notification or build_notification(webhook, positions, name, send_resolved=True)
             notification, firing = whole and replace(whole, status="firing"), frozenset({"truncated"})
         is_whole = not webhook.truncated_alerts
-        parts.append(
+        divided.append(
             ReceiverAlerts(
                 receiver,
                 group_key(webhook),
@@ -98,7 +98,7 @@ def divide(runtime: Runtime, webhook: Webhook, posted_to: str | None, now: datet
                 is_whole,
             )
         )
-    return parts
+    return divided
 
 
 def _muted(
@@ -121,12 +121,12 @@ def _muted(
     return every, min(filter(None, (routing.unmuted_at(one, now) for one in ways)), default=None)
 
 
-def described_mute(runtime: Runtime, part: ReceiverAlerts, now: datetime) -> str:
-    """Return how *part* is muted, for people: ``outside office-hours``; empty if it is not."""
-    return ", ".join(runtime.routing.describe(name, now) for name in part.muted_by)
+def described_mute(runtime: Runtime, routed: ReceiverAlerts, now: datetime) -> str:
+    """Return how *routed* is muted, for people: ``outside office-hours``; empty if it is not."""
+    return ", ".join(runtime.routing.describe(name, now) for name in routed.muted_by)
 
 
-def ended_in(webhook: Webhook, part: ReceiverAlerts) -> frozenset[str]:
-    """Return the keys of the alerts of *part* that are resolved."""
-    alerts = (webhook.alerts[position] for position in part.positions)
+def ended_in(webhook: Webhook, routed: ReceiverAlerts) -> frozenset[str]:
+    """Return the keys of the alerts of *routed* that are resolved."""
+    alerts = (webhook.alerts[position] for position in routed.positions)
     return frozenset(alert_key(alert) for alert in alerts if alert.status == "resolved")

@@ -1,6 +1,6 @@
 """The last resort: the page for a webhook, an incident or a heartbeat that cannot be processed.
 
-A fault of Notifier itself must not cost a page. After `MOST_ATTEMPTS` failures the people who should have been
+A fault of Notifier itself must not cost a page. After `MAX_ATTEMPTS` failures the people who should have been
 paged receive a built-in text. It is composed with as little of the rest of the program as possible: no template,
 no incident logic, no digest.
 """

@@ -24,7 +24,7 @@ from notifier.incidents.lifecycle import (
 from notifier.planning.division import ReceiverAlerts, alert_key, described_mute, divide
 from notifier.planning.moves import Move
 from notifier.planning.receivers import receiver_of, update_recipients
-from notifier.planning.texts import OutgoingText, pages
+from notifier.planning.texts import OutgoingText, outgoing_texts
 from notifier.rendering.compose import title
 from notifier.rendering.context import Notification, build_notification, notification_from_incident
 from notifier.rendering.filters import since
@@ -35,7 +35,7 @@ from notifier.runtime import Runtime
 class Plan:
     """The effect of the alerts of one receiver on its incident, and who is notified."""
 
-    part: ReceiverAlerts
+    routed: ReceiverAlerts
     change: Reason
     incident: Incident | None
     notification: Notification | None
@@ -48,78 +48,85 @@ class Plan:
 def plan(
     runtime: Runtime,
     webhook: Webhook,
-    part: ReceiverAlerts,
+    routed: ReceiverAlerts,
     incident: Incident | None,
     involved: Sequence[Recipient],
     number: int | None,
     now: datetime,
 ) -> Plan:
-    """Return the plan for *part* of *webhook*.
+    """Return the plan for *routed* of *webhook*.
 
-    *incident* is the open incident of *part*, if there is one, and *involved* were paged for it. A new incident gets
+    *incident* is the open incident of *routed*, if there is one, and *involved* were paged for it. A new incident gets
     *number*; if that is None, none is opened (for a preview).
     """
-    change = classify_webhook(incident, part.firing, is_whole=part.is_whole)
-    notification = part.notification
-    if part.muted_by:
-        return _muted_plan(described_mute(runtime, part, now), part, change, incident, number, now)
+    change = classify_webhook(incident, routed.firing, is_whole=routed.is_whole)
+    notification = routed.notification
+    if routed.muted_by:
+        return _muted_plan(described_mute(runtime, routed, now), routed, change, incident, number, now)
     if change is Reason.OPENED and notification is not None:
-        outcome = runtime.step(part.receiver, 0, 0, now)
+        outcome = runtime.step(routed.receiver, 0, 0, now)
         notification = replace(notification, number=number)
         if number is not None:
-            incident = escalated(_opened(part, notification, number, now), outcome)
-        first = part.receiver.notify
+            incident = escalated(_opened(routed, notification, number, now), outcome)
+        first = routed.receiver.notify
         gap = None if runtime.recipients(first, now) else f"nobody is on call in {', '.join(first)}"
-        written = pages(runtime, part.receiver, notification, outcome.recipients, Kind.PAGE, now)
-        return Plan(part, change, incident, notification, written, detail=gap)
+        written = outgoing_texts(runtime, routed.receiver, notification, outcome.recipients, Kind.PAGE, now)
+        return Plan(routed, change, incident, notification, written, detail=gap)
     if incident is None or change is Reason.NOTHING:
-        return Plan(part, Reason.NOTHING, None, notification)
+        return Plan(routed, Reason.NOTHING, None, notification)
     if notification is not None:
         notification = replace(notification, number=incident.number)
     match change:
         case Reason.RESOLVED:
-            recipients = involved if part.receiver.send_resolved else ()
+            recipients = involved if routed.receiver.send_resolved else ()
             return _notifying(
-                runtime, part, change, resolved(incident, now), notification, recipients, Kind.RESOLVED, now
+                runtime, routed, change, resolved(incident, now), notification, recipients, Kind.RESOLVED, now
             )
         case Reason.JOINED:
-            return _joining_plan(runtime, webhook, part, incident, involved, now)
+            return _joining_plan(runtime, webhook, routed, incident, involved, now)
         case Reason.REPEATED if incident.state is IncidentState.OPEN and incident.steps_taken:
-            recipients = update_recipients(runtime, part.receiver, incident, involved, now)
+            recipients = update_recipients(runtime, routed.receiver, incident, involved, now)
             return _notifying(
-                runtime, part, change, _joined(incident, part), notification, recipients, Kind.REMINDER, now
+                runtime,
+                routed,
+                change,
+                _joined(incident, routed),
+                notification,
+                recipients,
+                Kind.REMINDER,
+                now,
             )
         case Reason.REPLACED:
             # Nobody has acknowledged the alerts that fire now: the next step is due at once.
-            return Plan(part, change, replace(_joined(incident, part), due_at=now), notification)
-    return Plan(part, change, _joined(incident, part), notification)
+            return Plan(routed, change, replace(_joined(incident, routed), due_at=now), notification)
+    return Plan(routed, change, _joined(incident, routed), notification)
 
 
 def _joining_plan(
     runtime: Runtime,
     webhook: Webhook,
-    part: ReceiverAlerts,
+    routed: ReceiverAlerts,
     incident: Incident,
     involved: Sequence[Recipient],
     now: datetime,
 ) -> Plan:
-    """Return the plan for a part with alerts that are new to *incident*: those involved are notified."""
-    after = _joined(incident, part)
+    """Return the plan for alerts of which some are new to *incident*: those involved are notified."""
+    after = _joined(incident, routed)
     if not incident.steps_taken and incident.state is IncidentState.OPEN:
         # It was muted: now the first step is taken at once, for all alerts.
-        return Plan(part, Reason.JOINED, replace(after, due_at=now), part.notification)
-    keys = part.firing - incident.alerts
-    new = [position for position in part.positions if alert_key(webhook.alerts[position]) in keys]
-    recipients = update_recipients(runtime, part.receiver, incident, involved, now)
-    notification = build_notification(webhook, new, part.receiver.name) if involved else part.notification
+        return Plan(routed, Reason.JOINED, replace(after, due_at=now), routed.notification)
+    keys = routed.firing - incident.alerts
+    new = [position for position in routed.positions if alert_key(webhook.alerts[position]) in keys]
+    recipients = update_recipients(runtime, routed.receiver, incident, involved, now)
+    notification = build_notification(webhook, new, routed.receiver.name) if involved else routed.notification
     if notification is not None:
         notification = replace(notification, number=incident.number)
-    return _notifying(runtime, part, Reason.JOINED, after, notification, recipients, Kind.UPDATE, now)
+    return _notifying(runtime, routed, Reason.JOINED, after, notification, recipients, Kind.UPDATE, now)
 
 
 def _notifying(
     runtime: Runtime,
-    part: ReceiverAlerts,
+    routed: ReceiverAlerts,
     change: Reason,
     incident: Incident,
     notification: Notification | None,
@@ -129,82 +136,82 @@ def _notifying(
 ) -> Plan:
     """Return a plan that notifies *recipients* of *incident*, by messages of *kind*."""
     if notification is None:
-        return Plan(part, change, incident, None)
+        return Plan(routed, change, incident, None)
     if kind in PAGING:
         notification = replace(notification, reason=kind.value)
     return Plan(
-        part,
+        routed,
         change,
         incident,
         notification,
-        pages(runtime, part.receiver, notification, recipients, kind, now),
+        outgoing_texts(runtime, routed.receiver, notification, recipients, kind, now),
     )
 
 
 def _muted_plan(
     mute: str,
-    part: ReceiverAlerts,
+    routed: ReceiverAlerts,
     change: Reason,
     incident: Incident | None,
     number: int | None,
     now: datetime,
 ) -> Plan:
     """Return the plan for muted alerts: nobody is notified; a new incident is paged when the mute ends."""
-    if change is Reason.OPENED and part.notification is not None and number is not None:
+    if change is Reason.OPENED and routed.notification is not None and number is not None:
         opened = replace(
-            _opened(part, part.notification, number, now),
-            due_at=part.look_at(now),
+            _opened(routed, routed.notification, number, now),
+            due_at=routed.look_at(now),
             muted_by=mute,
-            muted_until=part.muted_until,
+            muted_until=routed.muted_until,
         )
-        return Plan(part, change, opened, part.notification)
+        return Plan(routed, change, opened, routed.notification)
     if change is Reason.RESOLVED and incident is not None:
-        return Plan(part, change, resolved(incident, now), part.notification)
+        return Plan(routed, change, resolved(incident, now), routed.notification)
     if incident is None:
-        return Plan(part, Reason.NOTHING, None, part.notification)
+        return Plan(routed, Reason.NOTHING, None, routed.notification)
     if change in (Reason.JOINED, Reason.REPLACED):
         # Once somebody was paged, the new alerts join only when the mute ends.
         if incident.steps_taken or incident.state is IncidentState.ACKNOWLEDGED:
             change = change if incident.unmute_at is None else Reason.REPEATED
-            incident = replace(incident, unmute_at=part.look_at(now))
+            incident = replace(incident, unmute_at=routed.look_at(now))
         else:
-            due_at = min(filter(None, (incident.due_at, part.look_at(now))))
-            incident = replace(_joined(incident, part), due_at=due_at)
-    return Plan(part, change, incident, part.notification)
+            due_at = min(filter(None, (incident.due_at, routed.look_at(now))))
+            incident = replace(_joined(incident, routed), due_at=due_at)
+    return Plan(routed, change, incident, routed.notification)
 
 
-def _joined(incident: Incident, part: ReceiverAlerts) -> Incident:
-    """Return *incident* with the alerts of *part*, its labels those that all of them share."""
+def _joined(incident: Incident, routed: ReceiverAlerts) -> Incident:
+    """Return *incident* with the alerts of *routed*, its labels those that all of them share."""
     labels = incident.labels
-    if part.notification is not None:
-        shared = {**part.notification.common_labels, **part.notification.group_labels}
+    if routed.notification is not None:
+        shared = {**routed.notification.common_labels, **routed.notification.group_labels}
         labels = {name: value for name, value in labels.items() if shared.get(name) == value}
-    alerts = incident.alerts | part.firing
-    severities = (incident.severity, part.notification.severity if part.notification is not None else "")
+    alerts = incident.alerts | routed.firing
+    severities = (incident.severity, routed.notification.severity if routed.notification is not None else "")
     severity = min(filter(None, severities), key=urgency, default="")
     return replace(
         incident,
         alerts=alerts,
-        firing=part.firing,
+        firing=routed.firing,
         labels=labels,
         severity=severity,
         unmute_at=None,
         gone_since=None,
-        muted_by="" if not part.muted_by else incident.muted_by,
+        muted_by="" if not routed.muted_by else incident.muted_by,
     )
 
 
-def _opened(part: ReceiverAlerts, notification: Notification, number: int, now: datetime) -> Incident:
+def _opened(routed: ReceiverAlerts, notification: Notification, number: int, now: datetime) -> Incident:
     return Incident(
         id=new_id(now),
         number=number,
-        receiver=part.receiver.name,
-        group_key=part.group_key,
+        receiver=routed.receiver.name,
+        group_key=routed.group_key,
         state=IncidentState.OPEN,
         title=title(notification),
         labels={**notification.common_labels, **notification.group_labels},
-        alerts=part.firing,
-        firing=part.firing,
+        alerts=routed.firing,
+        firing=routed.firing,
         webhook_id=None,
         opened_at=now,
         began_at=_began(notification, now),
@@ -221,17 +228,19 @@ def _began(notification: Notification, now: datetime) -> datetime | None:
 def preview(runtime: Runtime, webhook: Webhook, posted_to: str | None, now: datetime) -> list[Plan]:
     """Return the plans for *webhook* if no incident was open: pages for alerts that fire, or resolutions."""
     plans = []
-    for part in divide(runtime, webhook, posted_to, now):
-        planned = plan(runtime, webhook, replace(part, muted_by=()), None, (), None, now)
-        if planned.change is Reason.NOTHING and part.notification is not None:
-            recipients = runtime.recipients(part.receiver.notify, now)
-            written = pages(runtime, part.receiver, part.notification, recipients, Kind.RESOLVED, now)
+    for routed in divide(runtime, webhook, posted_to, now):
+        planned = plan(runtime, webhook, replace(routed, muted_by=()), None, (), None, now)
+        if planned.change is Reason.NOTHING and routed.notification is not None:
+            recipients = runtime.recipients(routed.receiver.notify, now)
+            written = outgoing_texts(
+                runtime, routed.receiver, routed.notification, recipients, Kind.RESOLVED, now
+            )
             planned = replace(planned, pages=written)
         plans.append(planned)
     return plans
 
 
-def plans_of_move(part: ReceiverAlerts, moving: Move, now: datetime) -> Iterator[Plan]:
+def plans_of_move(routed: ReceiverAlerts, moving: Move, now: datetime) -> Iterator[Plan]:
     """Yield the plans for the incidents that alerts have moved from; nobody is notified."""
     to = (
         f"its alerts moved to #{moving.incident.number}"
@@ -239,10 +248,10 @@ def plans_of_move(part: ReceiverAlerts, moving: Move, now: datetime) -> Iterator
         else "its alerts moved to another group"
     )
     for one in moving.over:
-        of_one = ReceiverAlerts(part.receiver, one.group_key, (), None, frozenset())
+        of_one = ReceiverAlerts(routed.receiver, one.group_key, (), None, frozenset())
         yield Plan(of_one, Reason.RESOLVED, resolved(one, now), None, detail=to, is_of_webhook=False)
     for one in moving.left:
-        of_one = ReceiverAlerts(part.receiver, one.group_key, (), None, one.firing)
+        of_one = ReceiverAlerts(routed.receiver, one.group_key, (), None, one.firing)
         detail = f"some of {to}"
         yield Plan(of_one, Reason.SHIFTED, one, None, detail=detail, is_of_webhook=False)
 
@@ -270,8 +279,15 @@ def plan_resolution(
         incident.title, incident.labels, incident.opened_at, receiver.name, incident.group_key, ended_at=now
     )
     notification = replace(notification, number=incident.number)
-    part = ReceiverAlerts(receiver, incident.group_key, (), notification, frozenset())
+    routed = ReceiverAlerts(receiver, incident.group_key, (), notification, frozenset())
     recipients = involved if receiver.send_resolved else ()
     return _notifying(
-        runtime, part, Reason.RESOLVED, resolved(incident, now), notification, recipients, Kind.RESOLVED, now
+        runtime,
+        routed,
+        Reason.RESOLVED,
+        resolved(incident, now),
+        notification,
+        recipients,
+        Kind.RESOLVED,
+        now,
     )

@@ -36,9 +36,9 @@ def successor(
         webhook.receiver
     ):
         return None
-    parts = divide(runtime, webhook, posted_to, now)
-    of_incident = [part for part in parts if part.firing & incident.alerts]
-    return next((part.receiver for part in (*of_incident, *parts)), None)
+    divided = divide(runtime, webhook, posted_to, now)
+    of_incident = [routed for routed in divided if routed.firing & incident.alerts]
+    return next((routed.receiver for routed in (*of_incident, *divided)), None)
 
 
 def recipients_of(runtime: Runtime, involved: Iterable[PagedRecipient]) -> tuple[Recipient, ...]:

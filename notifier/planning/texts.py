@@ -28,7 +28,7 @@ class OutgoingText:
     kind: Kind
 
 
-def pages(
+def outgoing_texts(
     runtime: Runtime,
     receiver: Receiver,
     notification: Notification,

@@ -16,7 +16,7 @@ from jinja2 import (
 
 from notifier.assets import TEMPLATES
 from notifier.config.source import Position, Problem
-from notifier.limited_process import MOST_MEMORY, ProcessEnded
+from notifier.limited_process import MAX_MEMORY, ProcessEnded
 from notifier.rendering.filters import make_environment
 from notifier.rendering.template_process import TemplateProcess
 
@@ -118,7 +118,7 @@ class Templates:
                 name, file_name, error, f'there is no template "{str(error.message)[:200]}" to include'
             )
         except MemoryError as error:
-            return self._failure(name, file_name, error, f"it takes more than {MOST_MEMORY // 1024**2} MiB")
+            return self._failure(name, file_name, error, f"it takes more than {MAX_MEMORY // 1024**2} MiB")
         except Exception as error:
             return self._failure(name, file_name, error, f"{type(error).__name__}: {str(error)[:200]}")
 

@@ -73,7 +73,7 @@ class CallStore:
         with self._database.reading() as connection:
             return connection.execute(statement).first() is not None
 
-    def take(self, now: datetime, lease: timedelta, limit: int) -> Future[list[DueCall]]:
+    def claim(self, now: datetime, lease: timedelta, limit: int) -> Future[list[DueCall]]:
         """Return calls that are due, the oldest first; those are not due again until *lease* has passed.
 
         A call to make counts as under way from now on: it is not made again if this process ends meanwhile.
@@ -87,7 +87,9 @@ class CallStore:
                 .with_for_update(skip_locked=True, of=calls)
             )
             rows = connection.execute(statement).all()
-            return [found for row in rows if (found := _taken(connection, row, now, now + lease)) is not None]
+            return [
+                found for row in rows if (found := _claimed(connection, row, now, now + lease)) is not None
+            ]
 
         return self._database.submit(operation)
 
@@ -157,8 +159,8 @@ class CallStore:
         return self._database.submit(operation)
 
 
-def _taken(connection: Connection, row: Any, now: datetime, due_at: datetime) -> DueCall | None:
-    """Take the call of *row*, which is not due again before *due_at*; None if its incident was deleted."""
+def _claimed(connection: Connection, row: Any, now: datetime, due_at: datetime) -> DueCall | None:
+    """Claim the call of *row*, which is not due again before *due_at*; None if its incident was deleted."""
     is_new = row.state == CallState.WAITING
     incident = connection.execute(select(*COLUMNS).where(incidents.c.id == row.incident_id)).first()
     values: dict[str, Any] = {"due_at": due_at}

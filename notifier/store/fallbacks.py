@@ -164,7 +164,7 @@ class FallbackStore:
 
         return self._database.submit(operation)
 
-    def take(
+    def claim(
         self,
         now: datetime,
         lease: timedelta,

@@ -22,7 +22,7 @@ from notifier.delivery.calls import CallState
 from notifier.delivery.message import FAILED, MessageState
 from notifier.ids import new_id
 from notifier.incidents.lifecycle import PAGING, Event, IncidentState, Kind
-from notifier.store.incident_rows import MOST_ALERTS, UNRESOLVED, to_row
+from notifier.store.incident_rows import MAX_ALERTS, UNRESOLVED, to_row
 from notifier.store.records import IncidentChange
 from notifier.store.schema import IS_WAITING, calls, events, incident_alerts, incidents, messages
 
@@ -100,7 +100,7 @@ def _index_alerts(connection: Connection, change: IncidentChange) -> None:
     is_over = incident.state is IncidentState.RESOLVED
     if not change.is_new and (is_over or change.events):
         connection.execute(_DELETE_ALERTS, {"incident": incident.id})
-    alerts = sorted(incident.firing)[:MOST_ALERTS]
+    alerts = sorted(incident.firing)[:MAX_ALERTS]
     if alerts and not is_over and (change.is_new or change.events):
         rows = [{"alert": alert, "incident_id": incident.id} for alert in alerts]
         connection.execute(_ADD_ALERTS, rows)

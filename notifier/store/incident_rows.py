@@ -15,7 +15,7 @@ COLUMNS = tuple(incidents.c)
 UNRESOLVED = incidents.c.state != sql_literal(IncidentState.RESOLVED)
 _SETS = ("alerts", "firing", "listed", "listed_by")
 """The columns that hold sets, as words."""
-MOST_ALERTS = 200
+MAX_ALERTS = 200
 """The number of its alerts by which an incident can be found."""
 
 

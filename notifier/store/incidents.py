@@ -23,7 +23,7 @@ from sqlalchemy.exc import IntegrityError
 from notifier.ids import same_moment
 from notifier.incidents.heartbeats import HEARTBEATS
 from notifier.incidents.lifecycle import (
-    MOST_NUMBERS,
+    MAX_NUMBERS,
     SEVERITIES,
     USUAL,
     Event,
@@ -36,7 +36,7 @@ from notifier.incidents.lifecycle import (
 from notifier.store.calls import add_calls
 from notifier.store.database import Database
 from notifier.store.incident_changes import add_events, put_incident
-from notifier.store.incident_rows import COLUMNS, MOST_ALERTS, UNRESOLVED, to_incident
+from notifier.store.incident_rows import COLUMNS, MAX_ALERTS, UNRESOLVED, to_incident
 from notifier.store.messages import ADD_MESSAGES, message_row
 from notifier.store.records import IncidentChange
 from notifier.store.schema import (
@@ -47,7 +47,7 @@ from notifier.store.schema import (
     webhooks,
 )
 
-MOST_NOTES = 100
+MAX_NOTES = 100
 """How many notes an incident may have."""
 _URGENCY = case(SEVERITIES, value=func.lower(incidents.c.severity), else_=USUAL)
 _IS_SILENCED = (incidents.c.state == IncidentState.OPEN) & (incidents.c.silenced_by != "")
@@ -129,7 +129,7 @@ class Incidents:
     def with_alerts(self, alerts: Collection[str]) -> list[Incident]:
         """Return the incidents that are not resolved in which some of *alerts* fire, the oldest first."""
         with self._database.reading() as connection:
-            rows = connection.execute(_OF_ALERTS, {"alerts": sorted(alerts)[:MOST_ALERTS]})
+            rows = connection.execute(_OF_ALERTS, {"alerts": sorted(alerts)[:MAX_ALERTS]})
             return [to_incident(row) for row in rows]
 
     def latest_opening(self) -> datetime | None:
@@ -187,7 +187,7 @@ class Incidents:
             row = connection.execute(statement).first()
             return None if row is None else to_incident(row)
 
-    def page(
+    def latest(
         self, limit: int, before: str | None = None, states: Collection[ShownState] | None = None
     ) -> list[Incident]:
         """Return up to *limit* incidents, newest first, from the one after the id *before* on."""
@@ -298,7 +298,7 @@ class Incidents:
     def add_note(self, incident_id: str, note: Event, now: datetime) -> Future[int | None]:
         """Write *note* into the history of an incident; return how many it has then, None if there is no such incident.
 
-        The incident itself is not changed, so that a note puts off nothing else. After `MOST_NOTES` none is written.
+        The incident itself is not changed, so that a note puts off nothing else. After `MAX_NOTES` none is written.
         """
 
         def operation(connection: Connection) -> int | None:
@@ -309,7 +309,7 @@ class Incidents:
                 events.c.incident_id == incident_id, events.c.kind == Reason.NOTED
             )
             count = int(connection.execute(notes).scalar_one())
-            if count < MOST_NOTES:
+            if count < MAX_NOTES:
                 add_events(connection, incident_id, [note], now)
             return count + 1
 
@@ -323,8 +323,8 @@ def last_number(latest: Sequence[tuple[str, int]]) -> int:
     """
     together = [number for id_, number in latest if same_moment(id_, latest[0][0])]
     highest, lowest = max(together, default=0), min(together, default=0)
-    if highest - lowest > MOST_NUMBERS // 2:  # they went round
-        return max(number for number in together if number <= MOST_NUMBERS // 2)
+    if highest - lowest > MAX_NUMBERS // 2:  # they went round
+        return max(number for number in together if number <= MAX_NUMBERS // 2)
     return highest
 
 

@@ -197,7 +197,7 @@ class Ledger:
         self._fallbacks = fallbacks
         self._calls = calls
 
-    def page(
+    def latest(
         self,
         limit: int,
         before: str | None = None,

@@ -12,7 +12,7 @@ from notifier.delivery.message import MessageState, NewMessage, Reduced
 from notifier.sms.encoding import measure
 from notifier.store.schema import incidents, messages, notifications
 
-_MOST_VALUES = 500
+_MAX_VALUES = 500
 """How many values a statement holds at most."""
 
 ADD_MESSAGES = insert(messages)
@@ -90,5 +90,5 @@ def reword(connection: Connection, texts: Iterable[Reduced], where: ColumnElemen
 
 def chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
     """Yield *ids* in pieces that a statement can hold."""
-    for start in range(0, len(ids), _MOST_VALUES):
-        yield ids[start : start + _MOST_VALUES]
+    for start in range(0, len(ids), _MAX_VALUES):
+        yield ids[start : start + _MAX_VALUES]

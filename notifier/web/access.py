@@ -17,20 +17,20 @@ from notifier.permissions import Permission
 from notifier.web.authentication import ANYBODY, Authentication, Identity, verifier
 from notifier.web.origin import FOREIGN, STRANGE, is_foreign, is_from_a_page, is_ours
 from notifier.web.peers import peer_of
-from notifier.web.wrong_tokens import MOST_WRONG, WrongTokens
+from notifier.web.wrong_tokens import MAX_WRONG, WrongTokens
 
-_MOST_VERIFIED = 32
+_MAX_VERIFIED = 32
 """How many passwords may wait to be verified; each takes a while."""
-_MOST_OF_A_PEER = 16
+_MAX_OF_A_PEER = 16
 """How many of them may come from one peer: behind a proxy, all callers are one."""
-_MOST_OF_A_NAME = 4
+_MAX_OF_A_NAME = 4
 """How many of them may come from one peer for one user, or for all unknown names together."""
 
 _MINUTE = 60.0
-_MOST_LOGGED = 10
+_MAX_LOGGED = 10
 """How many refusals of one peer are logged in a minute."""
-_MOST_LOGGED_IN_ALL = 100
-_MOST_PEERS = 1000
+_MAX_LOGGED_IN_ALL = 100
+_MAX_PEERS = 1000
 _LONGEST_PATH = 200
 
 log = structlog.get_logger(__name__)
@@ -125,7 +125,7 @@ class AccessControl:
         """Count and log a request for an unknown link; return whether the peer has tried too many."""
         self._metrics.authentication_failures.inc()
         self._log_refused(scope, "unknown link", path="/i/")
-        return self._wrong_tokens.count(_address(scope)) > MOST_WRONG
+        return self._wrong_tokens.count(_address(scope)) > MAX_WRONG
 
     async def _identify(self, scope: Scope) -> Identity | Denial:
         authentication = self._authentication
@@ -153,9 +153,9 @@ class AccessControl:
     def _has_place(self, peer: str, user: str) -> bool:
         of_peer = sum(count for (one, _), count in self._verifying.items() if one == peer)
         return (
-            self._verifying[peer, user] < _MOST_OF_A_NAME
-            and of_peer < _MOST_OF_A_PEER
-            and self._verifying.total() < _MOST_VERIFIED
+            self._verifying[peer, user] < _MAX_OF_A_NAME
+            and of_peer < _MAX_OF_A_PEER
+            and self._verifying.total() < _MAX_VERIFIED
         )
 
     def _log_refused(self, scope: Scope, why: str, path: str | None = None) -> None:
@@ -167,14 +167,14 @@ class AccessControl:
         since, count = self._refusals.get(peer, (now, 0))
         unlogged = None
         if now - since >= _MINUTE:
-            unlogged = count - _MOST_LOGGED if count > _MOST_LOGGED else None
+            unlogged = count - _MAX_LOGGED if count > _MAX_LOGGED else None
             since, count = now, 0
-        if len(self._refusals) >= _MOST_PEERS and peer not in self._refusals:
+        if len(self._refusals) >= _MAX_PEERS and peer not in self._refusals:
             del self._refusals[next(iter(self._refusals))]
         self._refusals[peer] = since, count + 1
         minute, in_all = self._refusals_in_all
         minute, in_all = (minute, in_all) if now - minute < _MINUTE else (now, 0)
-        if count < _MOST_LOGGED and in_all < _MOST_LOGGED_IN_ALL:
+        if count < _MAX_LOGGED and in_all < _MAX_LOGGED_IN_ALL:
             self._refusals_in_all = minute, in_all + 1
             path = path or scope["path"][:_LONGEST_PATH]
             log.warning("credentials refused", peer=address, path=path, error=why, unlogged_before=unlogged)

@@ -30,7 +30,7 @@ LAST_WAIT = 2.0
 MAX_HEADERS = 64 * 1024
 """The bytes that a request's line and headers may take."""
 _MOST = 2048
-_MOST_WITH_TLS = 128
+_MAX_WITH_TLS = 128
 """asyncio sets 256 KiB aside for each connection with TLS, from the handshake on."""
 _CROWD = 16
 """So many connections are more than one client needs; with fewer, the peer with most may be Alertmanager."""
@@ -48,7 +48,7 @@ def most_connections(*, tls: bool) -> int:
     With *tls* it is 128.
     """
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = _MOST_WITH_TLS if tls else _MOST
+    most = _MAX_WITH_TLS if tls else _MOST
     return most if soft == resource.RLIM_INFINITY else max(16, min(most, soft // 2))
 
 

@@ -6,9 +6,9 @@ from notifier.clock import elapsed
 from notifier.web.peers import peer_of
 
 _MINUTE = 60.0
-MOST_WRONG = 30
+MAX_WRONG = 30
 """How many unknown links one peer may try in a minute."""
-_MOST_PEERS = 1000
+_MAX_PEERS = 1000
 
 
 class WrongTokens:
@@ -30,6 +30,6 @@ class WrongTokens:
         if now - since >= _MINUTE:
             since, count = now, 0
         self._wrong[peer] = since, count + 1
-        if len(self._wrong) > _MOST_PEERS:
+        if len(self._wrong) > _MAX_PEERS:
             del self._wrong[next(iter(self._wrong))]
         return count + 1

@@ -26,7 +26,7 @@ from notifier.rendering.phrases import notice
 from notifier.sms.encoding import MAX_PARTS, Encoding, clean, encode, measure, without_contacts
 from notifier.sms.phones import mask
 from notifier.store.engine import StoreUnavailable
-from notifier.store.incidents import MOST_NOTES
+from notifier.store.incidents import MAX_NOTES
 from notifier.store.records import IncidentChange
 from notifier.workers.context import Context
 
@@ -177,8 +177,8 @@ class Actions:
         count = self._store.incidents.add_note(incident_id, note, self._clock()).result()
         if count is None:
             return ActionOutcome.UNKNOWN
-        if count > MOST_NOTES:
-            raise ValueError(f"the incident has {MOST_NOTES} notes, the maximum")
+        if count > MAX_NOTES:
+            raise ValueError(f"the incident has {MAX_NOTES} notes, the maximum")
         log.info("note written", incident=incident_id, by=by, via=via)
         return ActionOutcome.DONE
 

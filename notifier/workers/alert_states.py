@@ -35,13 +35,13 @@ _SECONDS = 5.0
 _GRACE = 1.0
 """How long other members have once one has answered."""
 _DETAIL_SECONDS = 2.0
-_MOST_SILENCES = 20
+_MAX_SILENCES = 20
 """The number of silences whose authors are asked for at a time."""
 _AFTER_FAILURE = 15.0
 """Seconds for which a member that gave no answer is not waited for again."""
 _REUSED_FOR = 2.0
 """Seconds for which an answer about all alerts serves: a storm is escalated in batches."""
-_MOST_KNOWN = 50_000
+_MAX_KNOWN = 50_000
 """The number of alerts whose fingerprints are kept."""
 _NOTICE_INTERVAL = timedelta(hours=1)
 """The shortest time between two notices that an incident was silenced: inhibitions may flap."""
@@ -188,7 +188,7 @@ class AlertStates:
         self, settings: AlertmanagerConfig, groups: Sequence[Mapping[str, str]], now: datetime
     ) -> list[api.MemberAnswer]:
         members, instant = settings.apis, self._monotonic()
-        is_about_all = len(groups) > api.MOST_FILTERS
+        is_about_all = len(groups) > api.MAX_FILTERS
         if is_about_all and instant - self._last[0] < _REUSED_FOR:
             return self._last[1]
         well = [one for one in members if self._ask_from.get(one.url, 0.0) <= instant]
@@ -225,7 +225,7 @@ class AlertStates:
             return _NO_ALERTS
         known = self._known.get(incident.webhook_id)
         if known is None:
-            if sum(len(one.fingerprints) for one in list(self._known.values())) >= _MOST_KNOWN:
+            if sum(len(one.fingerprints) for one in list(self._known.values())) >= _MAX_KNOWN:
                 self._known.clear()
             known = self._known[incident.webhook_id] = self._read(incident)
         return known
@@ -256,7 +256,7 @@ class AlertStates:
         suppressed = [one for _, one in sorted(both, key=lambda pair: not pair[0])]  # unknown ones come first
         ids = dict.fromkeys(id_ for one in suppressed for some in one.silences for id_ in some)
         member, end = answers[0].member, self._monotonic() + _DETAIL_SECONDS
-        found = api.silences(member, list(ids)[:_MOST_SILENCES], _DETAIL_SECONDS) if ids else {}
+        found = api.silences(member, list(ids)[:_MAX_SILENCES], _DETAIL_SECONDS) if ids else {}
         if ids and not found:  # steps shall not wait for them once more
             self._details_from = self._monotonic() + _AFTER_FAILURE
         sources = {source for one in suppressed if not one.silences for source in one.inhibited_by}

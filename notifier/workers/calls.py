@@ -51,7 +51,7 @@ class Caller(Worker):
             self.problem = None
         if not self._store.calls.is_any_due(now):
             return None
-        for one in self._store.calls.take(now, _LEASE, _BATCH).result():
+        for one in self._store.calls.claim(now, _LEASE, _BATCH).result():
             if line is None:
                 self._end(one, CallState.FAILED, "ovh.telephony is not configured any more")
             elif one.is_new:

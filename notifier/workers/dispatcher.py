@@ -28,7 +28,7 @@ from notifier.workers.delivery import ClaimedAt, Delivery
 from notifier.workers.job_threads import JobThreads, Work
 from notifier.workers.log_fields import message_fields, recipient_fields, subjects_fields
 from notifier.workers.outcomes import Outcomes
-from notifier.workers.set_aside import MOST_ATTEMPTS
+from notifier.workers.set_aside import MAX_ATTEMPTS
 from notifier.workers.settlement import Settlement
 from notifier.workers.worker import Worker
 
@@ -40,7 +40,7 @@ _OVERDUE_AFTER = timedelta(seconds=30)
 _AFTER_PARTIAL = 0.05
 """Seconds before selecting again after another replica locked rows."""
 _IDLE = 0.5
-_MOST_LOGGED = 20
+_MAX_LOGGED = 20
 """The number of held messages whose alerts a line of the log names."""
 
 
@@ -223,7 +223,7 @@ class Dispatcher(Worker):
         except Exception as error:
             attempts = self.set_aside.add(phone, error, now)
             log.error("messages cannot be selected", phone=mask(phone), attempts=attempts, exc_info=error)
-            if attempts < MOST_ATTEMPTS:
+            if attempts < MAX_ATTEMPTS:
                 return None
         else:
             self.set_aside.discard(phone)
@@ -316,7 +316,7 @@ class Dispatcher(Worker):
                 reason=hold.reason,
                 until=hold.until.isoformat(timespec="seconds"),
                 held=len(hold.messages),
-                **subjects_fields(hold.messages[:_MOST_LOGGED]),
+                **subjects_fields(hold.messages[:_MAX_LOGGED]),
                 **(recipient_fields(hold.messages[0]) if hold.reason is Hold.DIGEST else {}),
             )
         for account, until in selection.rate_limited_until.items():

@@ -38,7 +38,7 @@ from notifier.store.store import Store
 from notifier.workers.alert_states import AlertStates, Effect
 from notifier.workers.context import Context
 from notifier.workers.heartbeats import heartbeat_notification, silence_of, written_for
-from notifier.workers.set_aside import MOST_ATTEMPTS, isolate
+from notifier.workers.set_aside import MAX_ATTEMPTS, isolate
 from notifier.workers.template_failures import report_failures
 from notifier.workers.worker import Worker
 
@@ -179,7 +179,7 @@ class Escalator(Worker):
             attempts=attempts,
             exc_info=error,
         )
-        if attempts < MOST_ATTEMPTS:
+        if attempts < MAX_ATTEMPTS:
             return
 
         def page() -> bool:
@@ -217,16 +217,16 @@ class Escalator(Worker):
         last = last_alerts(runtime, self._store, incident, receiver, now)
         if last is None:
             return IncidentChange(unmuted)
-        webhook, part = last
-        if part.muted_by:
-            return IncidentChange(replace(incident, unmute_at=part.look_at(now)))
-        if classify_webhook(incident, part.firing, is_whole=part.is_whole) not in (
+        webhook, routed = last
+        if routed.muted_by:
+            return IncidentChange(replace(incident, unmute_at=routed.look_at(now)))
+        if classify_webhook(incident, routed.firing, is_whole=routed.is_whole) not in (
             Reason.JOINED,
             Reason.REPLACED,
         ):
             return IncidentChange(unmuted)
         involved = recipients_of(runtime, self._store.paged.involved(incident.id))
-        planned = plan(runtime, webhook, part, unmuted, involved, None, now)
+        planned = plan(runtime, webhook, routed, unmuted, involved, None, now)
         report_failures(self._metrics, planned.pages, incident=incident.number)
         after = planned.incident or unmuted
         messages: tuple[NewMessage, ...] = ()
@@ -239,10 +239,10 @@ class Escalator(Worker):
         incident, known = self._of_today(runtime, incident, now)
         receiver = known or receiver_of(runtime, incident)
         last = last_alerts(runtime, self._store, incident, receiver, now)
-        part = last[1] if last is not None else None
-        if part is not None and part.muted_by:
-            mute, until = described_mute(runtime, part, now), part.muted_until
-            look_at = part.look_at(now)
+        routed = last[1] if last is not None else None
+        if routed is not None and routed.muted_by:
+            mute, until = described_mute(runtime, routed, now), routed.muted_until
+            look_at = routed.look_at(now)
             muted = replace(unsilenced(incident), due_at=look_at, muted_by=mute, muted_until=until)
             return IncidentChange(replace(muted, is_step_requested=False))
         has_lapsed = incident.state is IncidentState.ACKNOWLEDGED
@@ -267,7 +267,7 @@ class Escalator(Worker):
         is_first_told = reason in (Reason.ESCALATED, Reason.UNSILENCED) and not self._store.paged.involved(
             incident.id
         )
-        build = self._builder(incident, part, "page" if is_first_told else _REASONS[reason], now)
+        build = self._builder(incident, routed, "page" if is_first_told else _REASONS[reason], now)
         notification = build("en")
         written = written_for(runtime, receiver, build, outcome.recipients, Kind.PAGE, now)
         report_failures(self._metrics, written, incident=incident.number)
@@ -284,11 +284,11 @@ class Escalator(Worker):
         )
 
     def _builder(
-        self, incident: Incident, part: ReceiverAlerts | None, reason: str, now: datetime
+        self, incident: Incident, routed: ReceiverAlerts | None, reason: str, now: datetime
     ) -> Callable[[str], Notification]:
         """Return a function that builds the notification for *incident* in a given language.
 
-        *part* holds its alerts in its last webhook.
+        *routed* holds its alerts in its last webhook.
         """
         number, name = incident.number, incident.group_key.removeprefix(HEARTBEATS)
         for heartbeat in self._current.runtime.configuration.heartbeats:
@@ -297,7 +297,7 @@ class Escalator(Worker):
                 return lambda language: replace(
                     heartbeat_notification(heartbeat, silence, now, language), number=number, reason=reason
                 )
-        notification = part.notification if part is not None else None
+        notification = routed.notification if routed is not None else None
         if notification is None or notification.status != "firing":
             notification = notification_from_incident(
                 incident.title, incident.labels, incident.opened_at, incident.receiver, incident.group_key
@@ -338,7 +338,7 @@ def last_alerts(
     body, posted_to = found
     try:
         webhook = parse_webhook(body)
-        parts = divide(runtime, webhook, posted_to, now)
+        divided = divide(runtime, webhook, posted_to, now)
     except WebhookError:
         return None
-    return next(((webhook, part) for part in parts if part.receiver.name == receiver.name), None)
+    return next(((webhook, routed) for routed in divided if routed.receiver.name == receiver.name), None)

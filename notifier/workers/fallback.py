@@ -26,8 +26,8 @@ Send = Callable[[str, str, str, float, Callable[[], None]], None]
 
 _BATCH = 200
 _CLOCK_STEP = timedelta(minutes=1)
-_MOST_AT_ONCE = 32
-_MOST_OF_ONE = 8
+_MAX_AT_ONCE = 32
+_MAX_OF_ONE = 8
 """The number of messages that are sent to one URL at the same time: one that hangs delays no other."""
 _SECONDS = 20.0
 """How long a service has for one message."""
@@ -77,13 +77,13 @@ class FallbackSender(Worker):
         if configuration.fallback.instead:
             self._withdraw_sms(now)  # also after a lost answer, once the SMS is back in the queue
         with self._lock:
-            free = _MOST_AT_ONCE - self._busy.total()
-            full = [target for target, count in self._busy.items() if count >= _MOST_OF_ONE]
-        limit = min(free, _MOST_OF_ONE)
+            free = _MAX_AT_ONCE - self._busy.total()
+            full = [target for target, count in self._busy.items() if count >= _MAX_OF_ONE]
+        limit = min(free, _MAX_OF_ONE)
         url = configuration.page_url
         due = []
         if limit > 0:
-            due = self._store.fallbacks.take(now, _LEASE, limit, without=full, linked_url=url).result()
+            due = self._store.fallbacks.claim(now, _LEASE, limit, without=full, linked_url=url).result()
         for one in due:
             self._start(one)
         return 0.0 if len(found) == _BATCH or (due and len(due) == limit) else None

@@ -28,7 +28,7 @@ from notifier.incidents.lifecycle import (
 )
 from notifier.planning import last_resort
 from notifier.planning.receivers import recipients_of
-from notifier.planning.texts import OutgoingText, new_messages, pages
+from notifier.planning.texts import OutgoingText, new_messages, outgoing_texts
 from notifier.rendering.compose import title
 from notifier.rendering.context import Notification, ShownAlert
 from notifier.rendering.phrases import phrase
@@ -37,7 +37,7 @@ from notifier.store.engine import StoreUnavailable
 from notifier.store.records import IncidentChange
 from notifier.store.store import Store
 from notifier.workers.context import Context
-from notifier.workers.set_aside import MOST_ATTEMPTS
+from notifier.workers.set_aside import MAX_ATTEMPTS
 from notifier.workers.template_failures import report_failures
 from notifier.workers.worker import Worker
 
@@ -109,7 +109,7 @@ def written_for(
     return tuple(
         page
         for one in recipients
-        for page in pages(runtime, receiver, build(one.language), (one,), kind, now)
+        for page in outgoing_texts(runtime, receiver, build(one.language), (one,), kind, now)
     )
 
 
@@ -161,7 +161,7 @@ class Heartbeats(Worker):
             except Exception as error:  # whatever is wrong with one heartbeat must not delay the others
                 attempts = self.set_aside.add(one.name, error, now)
                 log.exception("heartbeat failed, will try again", heartbeat=one.name, attempts=attempts)
-                if attempts >= MOST_ATTEMPTS and now - max(since, waited[one.name]) > one.timeout:
+                if attempts >= MAX_ATTEMPTS and now - max(since, waited[one.name]) > one.timeout:
                     self.resort(partial(self._page_unjudged, one, now), heartbeat=one.name)
         return None
 

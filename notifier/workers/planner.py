@@ -34,14 +34,14 @@ from notifier.rendering.compose import (
 )
 from notifier.store.records import IncidentChange, NewNotification, StoredWebhook
 from notifier.workers.context import Context
-from notifier.workers.set_aside import MOST_ATTEMPTS, isolate
+from notifier.workers.set_aside import MAX_ATTEMPTS, isolate
 from notifier.workers.template_failures import report_failures
 from notifier.workers.worker import Worker
 
 log = structlog.get_logger(__name__)
 
 _BATCH = 16
-_MOST_NAMED = 5
+_MAX_NAMED = 5
 """How many names of alerts a line of the log holds at most."""
 _BATCH_BYTES = 4 * 1024 * 1024
 _FEW_BYTES = 64 * 1024
@@ -53,7 +53,7 @@ class _Read:
 
     stored: StoredWebhook
     webhook: Webhook
-    parts: list[ReceiverAlerts]
+    divided: list[ReceiverAlerts]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,13 +123,13 @@ class Planner(Worker):
 
     def _set_aside(self, stored: StoredWebhook, webhook: Webhook | None, error: Exception) -> None:
         """Retry a failed webhook later, and the later webhooks of its group after it; page with a built-in text after
-        `MOST_ATTEMPTS` failures.
+        `MAX_ATTEMPTS` failures.
         """
         now = self._clock()
         attempts = self.set_aside.add(stored.id, error, now)
         self._groups[stored.id] = group_key(webhook) if webhook is not None else ""
         log.error("planning failed", **_about(stored, webhook), attempts=attempts, exc_info=error)
-        if attempts < MOST_ATTEMPTS:
+        if attempts < MAX_ATTEMPTS:
             return
 
         def page() -> bool:
@@ -160,22 +160,22 @@ class Planner(Worker):
                     if group in held:
                         self._behind[stored.id] = held[group]
                         continue
-                    parts = divide(runtime, webhook, stored.posted_to, now)
+                    divided = divide(runtime, webhook, stored.posted_to, now)
                 except Exception as error:  # whatever is wrong with one webhook must not delay the others
                     self._set_aside(stored, webhook, error)
                     continue
             touched.add(group)
-            batch.append(_Read(stored, webhook, parts))
+            batch.append(_Read(stored, webhook, divided))
         return batch
 
     def _incidents(self, batch: Iterable[_Read]) -> _Open:
         """Return the incidents that are open, those that alerts may move from, and numbers for new ones."""
-        parts = [(read, part) for read in batch for part in read.parts]
+        divided = [(read, routed) for read in batch for routed in read.divided]
         open_ = self._store.incidents.find({group_key(read.webhook) for read in batch})
-        unknown = [(read, part) for read, part in parts if part.key not in open_]
-        keys = {key for read, part in unknown for key in part.firing | ended_in(read.webhook, part)}
+        unknown = [(read, routed) for read, routed in divided if routed.key not in open_]
+        keys = {key for read, routed in unknown for key in routed.firing | ended_in(read.webhook, routed)}
         others = self._store.incidents.with_alerts(keys) if keys else []
-        new = [part.key for _, part in unknown if part.firing]
+        new = [routed.key for _, routed in unknown if routed.firing]
         numbers = dict(zip(new, self._store.incidents.numbers(len(new)) if new else (), strict=True))
         return _Open(open_, numbers, others)
 
@@ -187,25 +187,25 @@ class Planner(Worker):
             log.warning("unknown receiver, the first one is paged", **_about(stored, webhook))
         plans: list[Plan] = []
         moved: set[str] = set()
-        for part in read.parts:
-            incident = known.incidents.get(part.key)
+        for routed in read.divided:
+            incident = known.incidents.get(routed.key)
             if incident is None:
                 others = [one for one in known.others if one.id not in moved]
-                moving = move(part, ended_in(webhook, part), others)
+                moving = move(routed, ended_in(webhook, routed), others)
                 incident = moving.incident
-                plans += plans_of_move(part, moving, now)
+                plans += plans_of_move(routed, moving, now)
                 moved |= {one.id for one in (moving.incident, *moving.over, *moving.left) if one is not None}
             involved = self._involved(incident) if incident is not None else ()
-            planned = plan(runtime, webhook, part, incident, involved, known.numbers.get(part.key), now)
+            planned = plan(runtime, webhook, routed, incident, involved, known.numbers.get(routed.key), now)
             plans.append(planned)
             if not planned.pages:
                 log.info(
                     "nothing to send",
-                    **{**_about(stored, webhook), "receiver": part.key[0]},
+                    **{**_about(stored, webhook), "receiver": routed.key[0]},
                     incident=planned.incident and planned.incident.number,
                     change=planned.change,
                 )
-        for incident in self._strays(stored, webhook, read.parts, known.incidents):
+        for incident in self._strays(stored, webhook, read.divided, known.incidents):
             if incident.id not in moved:
                 plans.append(plan_without_alerts(runtime, webhook, incident, self._involved(incident), now))
         sent_texts: dict[tuple[object, ...], str] = {}
@@ -216,7 +216,7 @@ class Planner(Worker):
         self,
         stored: StoredWebhook,
         webhook: Webhook,
-        parts: Iterable[ReceiverAlerts],
+        divided: Iterable[ReceiverAlerts],
         open_: Mapping[Key, Incident],
     ) -> Iterator[Incident]:
         """Return the incidents of the same group that *webhook* has no alerts for any more.
@@ -225,7 +225,7 @@ class Planner(Worker):
         """
         if webhook.truncated_alerts:
             return
-        group, keys = group_key(webhook), {part.key for part in parts}
+        group, keys = group_key(webhook), {routed.key for routed in divided}
         for key, incident in open_.items():
             if key[1] != group or key in keys or group.startswith(HEARTBEATS):
                 continue
@@ -245,11 +245,11 @@ class Planner(Worker):
     def _stored_form(
         self, stored: StoredWebhook, planned: Plan, sent_texts: dict[tuple[object, ...], str], now: datetime
     ) -> NewNotification | None:
-        notification, part, runtime = planned.notification, planned.part, self._current.runtime
+        notification, routed, runtime = planned.notification, planned.routed, self._current.runtime
         if notification is None and planned.incident is None:
             return None
-        status = "firing" if part.firing else "resolved"
-        self._metrics.notifications.labels(part.receiver.name, status).inc()
+        status = "firing" if routed.firing else "resolved"
+        self._metrics.notifications.labels(routed.receiver.name, status).inc()
         report_failures(self._metrics, planned.pages, webhook=stored.id)
         written: tuple[NewMessage, ...] = ()
         incident = planned.incident
@@ -257,30 +257,30 @@ class Planner(Worker):
             incident = replace(incident, webhook_id=stored.id)
         if incident is not None and notification is not None:
             written = new_messages(
-                runtime, part.receiver, incident, notification, planned.pages, stored.received_at, now
+                runtime, routed.receiver, incident, notification, planned.pages, stored.received_at, now
             )
-            written = tuple(_sent_once(message, part, sent_texts) for message in written)
+            written = tuple(_sent_once(message, routed, sent_texts) for message in written)
         new = NewNotification(
             id=new_id(now),
             webhook_id=stored.id,
-            receiver=part.receiver.name,
+            receiver=routed.receiver.name,
             status=status,
-            group_key=part.group_key,
-            alerts=len(part.positions),
+            group_key=routed.group_key,
+            alerts=len(routed.positions),
             received_at=stored.received_at,
             messages=written,
             change=None if incident is None else _change_of(planned, incident),
-            muted_by=", ".join(part.muted_by) or None,
+            muted_by=", ".join(routed.muted_by) or None,
         )
-        if part.muted_by:
-            self._metrics.notifications_muted.labels(part.receiver.name).inc()
+        if routed.muted_by:
+            self._metrics.notifications_muted.labels(routed.receiver.name).inc()
         log.info(
             "notification planned",
             notification=new.id,
             webhook=stored.id,
-            receiver=part.receiver.name,
+            receiver=routed.receiver.name,
             status=status,
-            alerts=len(part.positions),
+            alerts=len(routed.positions),
             incident=incident and incident.number,
             alert=title(notification) if notification is not None else incident and incident.title,
             change=planned.change,
@@ -293,21 +293,21 @@ class Planner(Worker):
 
 def _change_of(planned: Plan, incident: Incident) -> IncidentChange:
     """Return the change of *incident* that was *planned*, with its event unless it only repeats."""
-    muted = "muted by " + ", ".join(planned.part.muted_by) if planned.part.muted_by else None
+    muted = "muted by " + ", ".join(planned.routed.muted_by) if planned.routed.muted_by else None
     is_news = planned.change is not Reason.REPEATED
     events = (Event(planned.change, detail=planned.detail or muted),) if is_news else ()
     return IncidentChange(incident, planned.change is Reason.OPENED, events)
 
 
 def _sent_once(
-    message: NewMessage, part: ReceiverAlerts, sent_texts: dict[tuple[object, ...], str]
+    message: NewMessage, routed: ReceiverAlerts, sent_texts: dict[tuple[object, ...], str]
 ) -> NewMessage:
     """Return *message*, merged into an earlier one with the same text to the same person about this webhook."""
-    receiver = part.receiver
+    receiver = routed.receiver
     words = (
         message.phone,
         message.kind,
-        part.positions,
+        routed.positions,
         receiver.template,
         receiver.max_parts,
         receiver.encoding,
@@ -322,5 +322,5 @@ def _about(stored: StoredWebhook, webhook: Webhook | None) -> dict[str, object]:
     return {
         "webhook": stored.id,
         "receiver": webhook and (stored.posted_to or webhook.receiver),
-        "alert": ", ".join(sorted(filter(None, names))[:_MOST_NAMED]) or None,
+        "alert": ", ".join(sorted(filter(None, names))[:_MAX_NAMED]) or None,
     }

@@ -20,7 +20,7 @@ from notifier.store.replies import REPLIES_SEEN, ReplyRead, Written
 from notifier.workers.actions import Actions, Via
 from notifier.workers.context import Context
 from notifier.workers.reply_actions import Meaning, ReplyActions
-from notifier.workers.set_aside import MOST_ATTEMPTS
+from notifier.workers.set_aside import MAX_ATTEMPTS
 from notifier.workers.worker import Worker
 
 log = structlog.get_logger(__name__)
@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 OVERLAP = timedelta(minutes=10)
 """How far before the last reading replies are asked for again: lists are late, and clocks differ."""
 HELP_EVERY = timedelta(hours=1)
-MOST_ANSWERS, ANSWERS_PER = 30, timedelta(minutes=10)
+MAX_ANSWERS, ANSWERS_PER = 30, timedelta(minutes=10)
 """More than a person asks for: a machine that answers each SMS with a command is not answered for ever."""
 
 _TURN = "turn/replies"
@@ -153,7 +153,7 @@ class ReplyPoller(Worker):
             except Exception as error:  # whatever is wrong with one reply must not delay the others
                 attempts = self.set_aside.add(item, error, self._clock())
                 log.exception("reply failed", reply=id_, attempts=attempts)
-                if attempts < MOST_ATTEMPTS or not self._give_up(account, id_):
+                if attempts < MAX_ATTEMPTS or not self._give_up(account, id_):
                     failed.append(error)
         if failed and len(failed) == len(new) and isinstance(failed[0], CallFailed):
             raise failed[0]
@@ -223,7 +223,7 @@ class ReplyPoller(Worker):
         if meaning.is_help:
             last = self._store.timestamps.get(_help_mark(person))
             return last is None or not timedelta() <= now - last < HELP_EVERY
-        return self._store.replies.answers_since(person.phone, now - ANSWERS_PER) < MOST_ANSWERS
+        return self._store.replies.answers_since(person.phone, now - ANSWERS_PER) < MAX_ANSWERS
 
 
 def _help_mark(person: Recipient) -> str:

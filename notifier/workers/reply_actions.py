@@ -28,7 +28,7 @@ from notifier.incidents.replies import (
     command_of,
     parse_reply,
 )
-from notifier.incidents.reply_codes import MOST_WRONG, WRONG_PER, without_code
+from notifier.incidents.reply_codes import MAX_WRONG, WRONG_PER, without_code
 from notifier.ovh.client import OvhClient
 from notifier.ovh.models import Incoming
 from notifier.planning.division import alert_key
@@ -42,9 +42,9 @@ from notifier.workers.reply_texts import confirmation, still_open
 
 log = structlog.get_logger(__name__)
 
-_MOST_AT_ONCE = 2
+_MAX_AT_ONCE = 2
 """How many answers one reply gets at most."""
-_MOST_MUTED = 10
+_MAX_MUTED = 10
 _SKEW = timedelta(seconds=1)
 """OVHcloud's times are whole seconds."""
 _LONGEST_MUTE = timedelta(days=1)
@@ -137,7 +137,7 @@ class ReplyActions:
         if isinstance(command, Who) or not settings.require_code:
             return None
         wrong = self._store.replies.count(person.phone, at - WRONG_PER, _NO_CODE)
-        if wrong >= MOST_WRONG:
+        if wrong >= MAX_WRONG:
             return Meaning("too many without the code", answers=[notice("code_locked", person.language)])
         return None if is_coded else Meaning(_NO_CODE, answers=[notice("code_missing", person.language)])
 
@@ -189,7 +189,7 @@ class ReplyActions:
             meaning.changes
         ):  # even if only some incidents changed: the same text again must count as a repetition
             meaning.outcome = "done"
-        meaning.answers = list(dict.fromkeys(meaning.answers))[:_MOST_AT_ONCE]
+        meaning.answers = list(dict.fromkeys(meaning.answers))[:_MAX_AT_ONCE]
         return meaning
 
     def _numbered(
@@ -310,7 +310,7 @@ class ReplyActions:
         if _is_of_another(incident, person):
             self._refuse(meaning, incident, person)
             return
-        if incident.id not in silences and len(silences) >= _MOST_MUTED:
+        if incident.id not in silences and len(silences) >= _MAX_MUTED:
             silences[incident.id] = SilenceRefused("too many at once; name it")
         if incident.group_key.startswith(HEARTBEATS):
             silences[incident.id] = SilenceRefused("a heartbeat cannot be silenced in Alertmanager")

@@ -9,7 +9,7 @@ from notifier.incidents.lifecycle import Incident, urgency
 from notifier.rendering.phrases import notice
 from notifier.sms.encoding import clip
 
-_MOST_NAMED = 12
+_MAX_NAMED = 12
 """The number of incidents whose numbers a text contains."""
 
 
@@ -19,8 +19,8 @@ def confirmation(taken: Sequence[Incident], left: Sequence[Incident], language: 
     if len(taken) == 1:
         text = notice("you_have", language, number=first.number, title=first.title)
     else:
-        numbers = " ".join(f"#{one.number}" for one in taken[:_MOST_NAMED])
-        more = " ..." if len(taken) > _MOST_NAMED else ""
+        numbers = " ".join(f"#{one.number}" for one in taken[:_MAX_NAMED])
+        more = " ..." if len(taken) > _MAX_NAMED else ""
         text = notice("you_have_all", language, count=len(taken), numbers=numbers + more)
     rest = still_open(left, language)
     return f"{clip(text, 160 - len(rest) - 1)} {rest}" if rest else text

@@ -16,7 +16,7 @@ from notifier.store.engine import StoreUnavailable
 
 T = TypeVar("T")
 
-MOST_ATTEMPTS = 3
+MAX_ATTEMPTS = 3
 """After this many failures an item is paged by built-in means; a reply is given up, a receipt tried on."""
 _FIRST_WAIT = timedelta(seconds=1)
 _LONGEST_WAIT = timedelta(minutes=5)

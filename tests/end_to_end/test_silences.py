@@ -230,7 +230,7 @@ def test_a_night_of_silences(files: Files, emulator: Emulator, cluster: Cluster,
     cluster.stop(1)
     before = len(told(emulator))
     pager.run(360, step=60)
-    newest = pager.store.incidents.page(1)[0]
+    newest = pager.store.incidents.latest(1)[0]
     assert newest.title.startswith("Queue")
     assert ("bob", "ESCALATED") in texts(after=before)
     assert pager.store.incidents.history(newest.id)[-1].detail == "bob; Alertmanager could not be asked"

@@ -33,7 +33,7 @@ pytestmark = [pytest.mark.xdist_group("attacks"), pytest.mark.timeout(120)]
 TOKEN = "the-token-of-alertmanager"
 HASH = bcrypt.hashpw(b"right", bcrypt.gensalt(10)).decode()
 SECONDS = 4.0
-MOST_MEMORY = 200  # MB
+MAX_MEMORY = 200  # MB
 
 
 @pytest.fixture(scope="module")
@@ -217,5 +217,5 @@ def test_under_attack_webhooks_are_stored_and_pages_go_out(
         ("attack", f"{name:<58} {len(posted):>8} {p99:>8.0f} {one.peak:>9.0f} {log_size:>7.0f}")
     )
     assert set(one.statuses) == {200}
-    assert one.peak < MOST_MEMORY
+    assert one.peak < MAX_MEMORY
     assert log_size < 1024

@@ -188,7 +188,7 @@ class Day:
                 (who, word) for who, text in told.elements() for word in re.findall(r"\bW\d\b|hello", text)
             )
         told.update(("second channel", text) for text in self.by_fallback)
-        found = sorted(self.pager.store.incidents.page(50), key=lambda one: (one.title, one.number))
+        found = sorted(self.pager.store.incidents.latest(50), key=lambda one: (one.title, one.number))
         return told, [(one.title, one.state.value, one.acknowledged_by) for one in found], self.left()
 
 
@@ -214,10 +214,10 @@ def escalated(day: Day) -> None:
     day.post(critical("A"), key="a")
     day.run(3)
     day.run(10, 20)
-    (incident,) = day.pager.store.incidents.page(5)
+    (incident,) = day.pager.store.incidents.latest(5)
 
     def is_acknowledged() -> bool:
-        return day.pager.store.incidents.page(5)[0].acknowledged_by == "bob"
+        return day.pager.store.incidents.latest(5)[0].acknowledged_by == "bob"
 
     day.insist(lambda: day.pager.actions.acknowledge(incident.id, "bob", Via.WEB), is_acknowledged)
     day.run(2)

@@ -195,7 +195,7 @@ def test_the_secret_of_the_feeds_reads_calendars_and_nothing_else(
 def test_while_too_many_passwords_wait_a_webhook_is_put_off_and_not_refused(
     files: Files, run: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("notifier.web.access._MOST_VERIFIED", 0)
+    monkeypatch.setattr("notifier.web.access._MAX_VERIFIED", 0)
     running = run(files.write(web=WEB))
     for auth in (("admin", PASSWORD), ("admin", "wrong"), ("nobody", "x")):
         answer = running.post(payload("firing-one"), auth=auth)
@@ -209,7 +209,7 @@ def test_while_too_many_passwords_wait_a_webhook_is_put_off_and_not_refused(
 def test_one_address_takes_few_of_the_places_in_which_passwords_wait(
     files: Files, run: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("notifier.web.access._MOST_OF_A_PEER", 0)
+    monkeypatch.setattr("notifier.web.access._MAX_OF_A_PEER", 0)
     running = run(files.write(web=WEB))
     assert ask(running, "POST", "/alert", auth=("admin", PASSWORD)) == 503
 
@@ -268,7 +268,7 @@ def test_a_right_password_is_known_after_a_reload_that_does_not_change_it(
     }
     files.write(web={**WEB, "users": changed})
     reload(running)
-    monkeypatch.setattr("notifier.web.access._MOST_VERIFIED", 0)
+    monkeypatch.setattr("notifier.web.access._MAX_VERIFIED", 0)
     assert ask(running, "GET", "/", auth=("viewer", PASSWORD)) == 200
     assert ask(running, "GET", "/", auth=("responder", PASSWORD)) == 503, "its hash is another"
 

@@ -14,8 +14,8 @@ import requests
 
 from notifier.emulator import Emulator, Fault, FaultKind
 from notifier.logs import LogLevel, configure_logging
-from notifier.store.incidents import MOST_NOTES
-from notifier.web.wrong_tokens import MOST_WRONG, WrongTokens
+from notifier.store.incidents import MAX_NOTES
+from notifier.web.wrong_tokens import MAX_WRONG, WrongTokens
 from notifier.workers.actions import LONGEST_NOTE
 from tests.support.clock import Hand
 from tests.support.files import Files
@@ -180,13 +180,13 @@ def test_who_tries_links_is_refused_and_keeps_nobody_out(running: Running, phone
     written = io.StringIO()
     configure_logging(level=LogLevel.WARNING, stream=written)
     path = page_alice(running, phones)
-    for number in range(MOST_WRONG):
+    for number in range(MAX_WRONG):
         assert see(running, f"/i/{number:014}").status_code == 404
     refused = see(running, "/i/00000000000zzz")
     assert (refused.status_code, refused.headers["retry-after"]) == (429, "60")
     assert see(running, path).status_code == 200
     assert press(running, path, "ack", holder="").status_code == 303
-    assert running.metric("notifier_authentication_failures_total") == MOST_WRONG + 1
+    assert running.metric("notifier_authentication_failures_total") == MAX_WRONG + 1
     configure_logging(level=LogLevel.WARNING, stream=sys.__stderr__)
     assert written.getvalue().count('path=/i/ error="unknown link"') == 10
     assert "00000000000001" not in written.getvalue()
@@ -235,7 +235,7 @@ def test_the_longest_note_in_any_alphabet_is_taken_and_no_more_than_a_hundred_no
 ) -> None:
     path = page_alice(running, phones)
     assert press(running, path, "note", text="あ" * LONGEST_NOTE).status_code == 303
-    for number in range(MOST_NOTES - 1):
+    for number in range(MAX_NOTES - 1):
         assert press(running, path, "note", text=f"note {number}").status_code == 303
     refused = press(running, path, "note", text="one more")
     assert refused.status_code == 400

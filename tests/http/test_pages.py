@@ -391,16 +391,16 @@ def test_delivery_that_is_down_has_a_reason_also_while_the_warnings_do_not_name_
 
 def the_id(pager: Pager, number: int) -> str:
     """Return the id of the incident of that number."""
-    return next(one.id for one in pager.store.incidents.page(50) if one.number == number)
+    return next(one.id for one in pager.store.incidents.latest(50) if one.number == number)
 
 
 def messages_of(pager: Pager, number: Any) -> Any:
     """Return what the page tells of an incident's messages, as (what, lines)."""
     ledger, (incident,) = (
         pager.store.ledger,
-        [one for one in pager.store.incidents.page(50) if one.number == number],
+        [one for one in pager.store.incidents.latest(50) if one.number == number],
     )
-    told = ledger.page(50, incident_id=incident.id)
+    told = ledger.latest(50, incident_id=incident.id)
     carriers = ledger.of([one.merged_into for one in told if one.merged_into])
     tries = ledger.failed_tries([*(one.id for one in told), *carriers])
     events = pager.store.incidents.history(incident.id)
@@ -434,7 +434,7 @@ def test_a_page_in_a_digest_shows_what_became_of_that(make: Callable[..., Pager]
         ((what, lines),) = messages_of(pager, number)
         assert what == "Page to alice"
         assert lines[0] == "sent in a digest with others"
-        (page,) = [one for one in pager.store.ledger.page(50) if one.incident_id == the_id(pager, number)]
+        (page,) = [one for one in pager.store.ledger.latest(50) if one.incident_id == the_id(pager, number)]
         happened = [line.what for line in message_timeline(pager.store.ledger.details(page.id))]
         assert happened[:6] == ["received", "routed", "rendered", "held", "incident opened", "merged"]
         assert sorted(happened[6:]) == ["accepted", "answered", "answered", "delivered", "tried", "tried"]
@@ -458,7 +458,7 @@ def test_an_answer_that_was_lost_is_no_failure_and_is_told_in_words(
     assert what == "Page to alice"
     assert lines[0] == ("no answer (network: connection reset by peer); OVHcloud had accepted it")
     assert lines[1] == "accepted by OVHcloud"
-    (message,) = pager.store.ledger.page(2)
+    (message,) = pager.store.ledger.latest(2)
     told = [f"{line.what} {line.detail}" for line in message_timeline(pager.store.ledger.details(message.id))]
     assert any("OVHcloud had accepted it" in line for line in told)
     assert not any("Error(" in line or "Connection aborted" in line for line in told + lines)
@@ -468,7 +468,7 @@ def test_a_search_looks_through_so_many_messages_and_goes_on_from_there(
     files: Files, run: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     running = run(files.write(contacts=[{"name": "alice", "phone": "+33639980001"}]))
-    monkeypatch.setattr("notifier.web.pages.messages.MOST_SEARCHED", 4)
+    monkeypatch.setattr("notifier.web.pages.messages.MAX_SEARCHED", 4)
     for number in range(10):
         running.post(webhook(alert(f"Alert{number}"), key=f"k{number}"))
         wait_for(lambda: f"Alert{number}" in shown(running, "/messages"), "it is listed")

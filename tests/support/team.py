@@ -47,7 +47,7 @@ def later(pager: Pager, body: Any, **by: Any) -> None:
 
 
 def the_incident(pager: Pager) -> Any:
-    (incident,) = pager.store.incidents.page(10)
+    (incident,) = pager.store.incidents.latest(10)
     return incident
 
 

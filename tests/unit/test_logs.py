@@ -107,7 +107,7 @@ def test_lines_of_a_message_name_webhook_incident_receiver_and_alert(
     pager.post(webhook(alert("Disk", instance="db-1")))
     pager.run(20)
     pager.follow()
-    (incident,) = pager.store.incidents.page(2)
+    (incident,) = pager.store.incidents.latest(2)
     lines = [json.loads(line) for line in written.getvalue().splitlines()]
     (planned,) = [one for one in lines if one["msg"] == "notification planned"]
     assert planned["webhook"] == incident.webhook_id

@@ -585,7 +585,7 @@ def test_replies_are_read_from_every_account(
     )
     pages(pager, 2)
     pager.turn()
-    numbers = [incident.number for incident in pager.store.incidents.page(10)]
+    numbers = [incident.number for incident in pager.store.incidents.latest(10)]
     hand.move(seconds=5)
     emulator.emulation.reply(ALICE, f"ack {numbers[0]}")
     other.emulation.reply(BOB, f"ack {numbers[1]}")

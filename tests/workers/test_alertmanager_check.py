@@ -377,7 +377,7 @@ def test_one_call_serves_many_incidents(make: Callable[..., Pager], pair: list[M
     before = pair[0].asked()
     pager.turn()
     assert pair[0].asked() == before + 1
-    assert all(one.listed for one in pager.store.incidents.page(50))
+    assert all(one.listed for one in pager.store.incidents.latest(50))
 
 
 def test_few_incidents_are_asked_about_by_the_labels_of_their_groups(
@@ -683,7 +683,7 @@ def test_a_member_that_hangs_delays_a_storm_once(
         while pager.escalator.work() is not None:
             pass
         assert pair[0].asked() - before <= 2
-        assert len([one for one in pager.store.incidents.page(99) if one.step == 2]) == 48
+        assert len([one for one in pager.store.incidents.latest(99) if one.step == 2]) == 48
 
 
 def test_what_hinders_asking_is_forgotten_when_nothing_is_open(

@@ -50,7 +50,7 @@ def paged(pager: Pager, seconds: int = 190) -> None:
 
 
 def events(pager: Pager) -> list[tuple[str, str | None, str | None]]:
-    (incident,) = pager.store.incidents.page(9)
+    (incident,) = pager.store.incidents.latest(9)
     return [(event.kind, event.by, event.via) for event in pager.store.incidents.history(incident.id)]
 
 
@@ -128,14 +128,14 @@ def test_nobody_is_called_for_what_is_over_and_a_call_that_rings_does_not_take_o
 ) -> None:
     pager = make(**calling())
     paged(pager, 185)
-    (incident,) = pager.store.incidents.page(9)
+    (incident,) = pager.store.incidents.latest(9)
     if how == "acknowledged":
         pager.actions.acknowledge(incident.id, "alice", Via.SMS)
     else:
         later(pager, over("A"), seconds=1)
     emulator.emulation.telephony.press(BOB, "1")
     pager.run(20, step=1)
-    (after,) = pager.store.incidents.page(9)
+    (after,) = pager.store.incidents.latest(9)
     assert (after.state, after.acknowledged_by) == (how, "alice" if how == "acknowledged" else None)
     assert pager.count('notifier_acknowledgements_total{via="call"}') == 0
 
@@ -146,7 +146,7 @@ def test_a_call_that_waits_while_somebody_acknowledges_is_not_made(
     emulator.faults.add(Fault(kind=FaultKind.ERROR, status=503, path=CALLS, times=1))
     pager = make(**calling())
     paged(pager, 183)
-    (incident,) = pager.store.incidents.page(9)
+    (incident,) = pager.store.incidents.latest(9)
     pager.actions.acknowledge(incident.id, "alice", Via.SMS)
     pager.run(60, step=1)
     assert emulator.emulation.telephony.calls == []
@@ -165,7 +165,7 @@ def test_who_was_called_a_moment_ago_is_not_called_for_the_next_incident(
     assert ("withdrawn", "called a moment ago for another incident") in states(pager)
     emulator.emulation.telephony.press(BOB, "1")
     pager.run(60, step=1)
-    assert sorted(one.state for one in pager.store.incidents.page(9)) == ["acknowledged", "open"]
+    assert sorted(one.state for one in pager.store.incidents.latest(9)) == ["acknowledged", "open"]
     assert "carol" not in [who for who, _ in told(emulator)]
     pager.run(600, step=10)
     assert "carol" in [who for who, _ in told(emulator)]
@@ -238,7 +238,7 @@ def test_a_call_is_not_made_twice_by_a_process_that_ended_meanwhile(
     pager.hand.move(seconds=2)
     while pager.escalator.work() is not None:
         pass
-    taken = pager.store.calls.take(pager.hand(), timedelta(minutes=1), 9).result(10)
+    taken = pager.store.calls.claim(pager.hand(), timedelta(minutes=1), 9).result(10)
     assert len(taken) == 1  # and the process is killed
     pager.restart()
     pager.run(59, step=1)

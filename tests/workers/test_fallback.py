@@ -61,7 +61,7 @@ def test_a_page_that_ovhcloud_does_not_accept_goes_through_the_second_channel_af
     emulator.faults.clear()
     pager.run(120, step=5)
     assert [one for one in texts(emulator) if one.startswith("LATE")] != []  # the SMS as well
-    (message,) = pager.store.ledger.page(9)
+    (message,) = pager.store.ledger.latest(9)
     details = pager.store.ledger.details(message.id)
     assert details is not None
     assert [(one.service, one.error) for one in details.fallbacks] == [("JSON", None)]
@@ -153,7 +153,7 @@ def test_a_service_that_fails_is_tried_again_until_it_takes_the_message(
     assert hook.got == []
     (problem,) = pager.workers.fallback.problems.values()
     assert "500" in problem
-    (message,) = pager.store.ledger.page(9)
+    (message,) = pager.store.ledger.latest(9)
     failed = len(pager.store.ledger.details(message.id).fallbacks)
     assert 3 <= failed <= 6
     hook.status = 200
@@ -433,7 +433,7 @@ def test_an_error_that_nobody_expects_is_recorded_and_given_up_after_an_hour(
     pager.workers.fallback._call = fails
     pager.post(firing("A"))
     pager.run(7200, step=60)
-    first = pager.store.ledger.page(9)[-1]
+    first = pager.store.ledger.latest(9)[-1]
     attempts = pager.store.ledger.details(first.id).fallbacks
     assert 10 < len(attempts) < 25
     assert attempts[0].error == "RuntimeError: can't start new thread"

@@ -42,7 +42,7 @@ def test_a_heartbeat_pages_nobody_and_is_remembered(make: Callable[..., Pager], 
     pager.hand.move(minutes=3)
     beat(pager)
     assert told(emulator) == []
-    assert pager.store.incidents.page(9) == []
+    assert pager.store.incidents.latest(9) == []
     seen = 'notifier_heartbeat_last_seen_timestamp_seconds{heartbeat="watchdog"}'
     assert pager.count(seen) == pager.hand().timestamp()
     with pager.store.reading() as connection:
@@ -334,7 +334,7 @@ def test_a_heartbeat_that_cannot_be_judged_delays_no_other_and_is_paged_when_it_
     pager.post(webhook(alert("Watchdog"), key="w"))
     pager.turn()
     pager.run(400, step=5)
-    assert {one.state.value for one in pager.store.incidents.page(5)} == {"resolved"}
+    assert {one.state.value for one in pager.store.incidents.latest(5)} == {"resolved"}
     assert pager.heartbeats.set_aside.items() == {}
 
 

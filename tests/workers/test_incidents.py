@@ -110,7 +110,7 @@ def test_an_incident_opens_once_while_anything_fires(make: Callable[..., Pager],
     closed = the_incident(pager)
     assert (closed.state, closed.resolved_at) == (IncidentState.RESOLVED, pager.hand())
     later(pager, firing("A"), minutes=5)
-    assert [i.number for i in pager.store.incidents.page(10)] == [2, 1]
+    assert [i.number for i in pager.store.incidents.latest(10)] == [2, 1]
     assert [who for who, _ in told(emulator)] == ["alice"] * 3
 
 
@@ -123,9 +123,9 @@ def test_groups_and_receivers_have_incidents_of_their_own(make: Callable[..., Pa
     pager.post(firing("B", key="2"))
     pager.post(firing("A", key="1", receiver="db"))
     pager.turn(3)
-    found = {(i.receiver, i.group_key) for i in pager.store.incidents.page(10)}
+    found = {(i.receiver, i.group_key) for i in pager.store.incidents.latest(10)}
     assert found == {("ops", "1"), ("ops", "2"), ("db", "1")}
-    assert sorted(i.number for i in pager.store.incidents.page(10)) == [1, 2, 3]
+    assert sorted(i.number for i in pager.store.incidents.latest(10)) == [1, 2, 3]
 
 
 @both_engines
@@ -434,10 +434,10 @@ def test_a_message_that_pages_for_two_incidents_is_sent_though_one_of_them_is_cl
     pager.post(ONE)
     pager.turn()
     assert sorted(pager.states()) == ["merged", "queued"]
-    (ops,) = [one for one in pager.store.incidents.page(9) if one.receiver == "ops"]
+    (ops,) = [one for one in pager.store.incidents.latest(9) if one.receiver == "ops"]
     pager.actions.close(ops.id, "alice", Via.API)
     pager.run(30)
-    assert {one.receiver: one.state for one in pager.store.incidents.page(9)} == {
+    assert {one.receiver: one.state for one in pager.store.incidents.latest(9)} == {
         "ops": "resolved",
         "db": "open",
     }
@@ -518,9 +518,9 @@ def test_retention_deletes_incidents_that_are_over_and_leaves_those_that_are_not
     before = pager.hand() - timedelta(days=90)
     while pager.store.retention.delete_before(before, 100).result(10):
         pass
-    assert [(i.title, i.state.value) for i in pager.store.incidents.page(9)] == [("B db-1", "open")]
+    assert [(i.title, i.state.value) for i in pager.store.incidents.latest(9)] == [("B db-1", "open")]
     kept = {row["incident_id"] for row in pager.rows()}
-    assert kept == {pager.store.incidents.page(9)[0].id}
+    assert kept == {pager.store.incidents.latest(9)[0].id}
     assert len(pager.rows()) == 2
     pager.post(over("B", key="2"))
     pager.turn()
@@ -596,7 +596,7 @@ def test_what_reaches_others_now_is_closed_without_a_word(
     pager.turn()
     pager.reload(**renamed("ops2"))
     later(pager, firing("A"), minutes=5)
-    assert {one.receiver: one.state for one in pager.store.incidents.page(9)} == {
+    assert {one.receiver: one.state for one in pager.store.incidents.latest(9)} == {
         "ops": "resolved",
         "ops2": "open",
     }
@@ -615,10 +615,10 @@ def test_what_another_address_told_of_is_no_concern_of_this_one(
     pager.post(firing("A"), posted_to="db")
     pager.turn()
     later(pager, over("A"), minutes=3)  # told of to neither
-    assert {one.state for one in pager.store.incidents.page(9) if one.receiver == "db"} == {"open"}
+    assert {one.state for one in pager.store.incidents.latest(9) if one.receiver == "db"} == {"open"}
     pager.post(over("A"), posted_to="ops")
     pager.turn()
-    assert {one.receiver: one.state for one in pager.store.incidents.page(9)} == {
+    assert {one.receiver: one.state for one in pager.store.incidents.latest(9)} == {
         "ops": "resolved",
         "db": "open",
     }
@@ -643,10 +643,10 @@ def test_a_webhook_that_cannot_be_planned_keeps_its_place_before_others_of_its_g
     pager.post(over("A"))
     pager.post(firing("B", key="other"))
     pager.turn()
-    assert [one.title for one in pager.store.incidents.page(9)] == ["B db-1"]
+    assert [one.title for one in pager.store.incidents.latest(9)] == ["B db-1"]
     pager.hand.move(seconds=1)
     pager.turn(3)
-    assert sorted((one.title, one.state.value) for one in pager.store.incidents.page(9)) == [
+    assert sorted((one.title, one.state.value) for one in pager.store.incidents.latest(9)) == [
         ("A db-1", "resolved"),
         ("B db-1", "open"),
     ]
@@ -730,7 +730,7 @@ def test_an_alert_that_fires_again_within_the_dedupe_window_is_paged_again(
     assert [text.split()[0] for _, text in told(emulator)] == ["FIRING", "RESOLVED", "FIRING"]
     pager.post(over("A"))
     pager.turn()
-    assert {one.state.value for one in pager.store.incidents.page(9)} == {"resolved"}, (
+    assert {one.state.value for one in pager.store.incidents.latest(9)} == {"resolved"}, (
         "or escalation would never end"
     )
 
@@ -753,7 +753,7 @@ def test_webhooks_without_a_group_key_do_not_share_an_incident(
     for body in (one, two, webhook(alert("B", instance="db-1", status="resolved"), key="")):
         pager.post(body)
         pager.turn()
-    assert {i.title: i.state.value for i in pager.store.incidents.page(9)} == {
+    assert {i.title: i.state.value for i in pager.store.incidents.latest(9)} == {
         "A db-1": "open",
         "B db-1": "resolved",
     }
@@ -761,7 +761,7 @@ def test_webhooks_without_a_group_key_do_not_share_an_incident(
     pager.post(webhook(alert("C"), **labels))
     pager.post(webhook(alert("C"), alert("D"), **labels))
     pager.turn(2)
-    assert len(pager.store.incidents.page(9)) == 3, "the labels of the group tell it"
+    assert len(pager.store.incidents.latest(9)) == 3, "the labels of the group tell it"
 
 
 def test_no_webhook_can_pass_for_the_incident_of_a_heartbeat(
@@ -786,7 +786,7 @@ def test_an_alert_that_arrives_under_another_group_key_takes_its_incident_along(
     pager.post(firing("A", key="old"))
     pager.turn()
     later(pager, firing("A", key="new"), minutes=1)
-    assert [(one.number, one.group_key, one.state) for one in pager.store.incidents.page(9)] == [
+    assert [(one.number, one.group_key, one.state) for one in pager.store.incidents.latest(9)] == [
         (1, "new", "open")
     ]
     later(pager, firing("A", "B", key="new"), minutes=1)
@@ -808,13 +808,13 @@ def test_a_group_that_is_divided_leaves_no_incident_behind(
     pager.turn()
     later(pager, firing("A", key="a"), seconds=10)
     later(pager, firing("B", key="b"), seconds=10)
-    assert {one.group_key: one.state.value for one in pager.store.incidents.page(9)} == {
+    assert {one.group_key: one.state.value for one in pager.store.incidents.latest(9)} == {
         "a": "open",
         "b": "open",
     }
     later(pager, over("A", key="a"), seconds=10)
     later(pager, over("B", key="b"), seconds=10)
-    assert {one.state.value for one in pager.store.incidents.page(9)} == {"resolved"}
+    assert {one.state.value for one in pager.store.incidents.latest(9)} == {"resolved"}
 
 
 def test_groups_that_are_united_go_on_as_the_one_that_nobody_has(
@@ -827,7 +827,7 @@ def test_groups_that_are_united_go_on_as_the_one_that_nobody_has(
     pager.post(firing("B", key="b"))
     pager.turn()
     later(pager, firing("A", "B", key="ab"), seconds=10)
-    found = {one.number: (one.group_key, one.state.value) for one in pager.store.incidents.page(9)}
+    found = {one.number: (one.group_key, one.state.value) for one in pager.store.incidents.latest(9)}
     assert found == {1: ("a", "resolved"), 2: ("ab", "open")}
     assert len(told(emulator)) == 2
 
@@ -1203,7 +1203,7 @@ def test_numbers_go_on_after_the_last_of_many_that_came_together(make: Callable[
     pager.post_all([over(f"A{number}", key=str(number)) for number in range(8)])
     pager.turn()
     later(pager, firing("B", key="b"), seconds=1)
-    assert [one.number for one in pager.store.incidents.page(9) if one.title == "B db-1"] == [9]
+    assert [one.number for one in pager.store.incidents.latest(9) if one.title == "B db-1"] == [9]
 
 
 def test_the_number_given_last() -> None:

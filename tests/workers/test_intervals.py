@@ -157,12 +157,12 @@ def test_what_is_muted_is_told_when_it_is_over_if_it_fires_still(
     pager.turn(2)
     assert [text.split()[3] for _, text in told(emulator)] == ["B"]
     assert pager.count('notifier_notifications_muted_total{receiver="ops"}') == 1
-    incident = next(i for i in pager.store.incidents.page(9) if i.title == "A db-1")
+    incident = next(i for i in pager.store.incidents.latest(9) if i.title == "A db-1")
     assert [(e.kind, e.detail) for e in pager.store.incidents.history(incident.id)] == [
         ("opened", "muted by noon")
     ]
     pager.actions.acknowledge(
-        next(i for i in pager.store.incidents.page(9) if i.title == "B").id, "alice", Via.API
+        next(i for i in pager.store.incidents.latest(9) if i.title == "B").id, "alice", Via.API
     )
     pager.run(39 * 60, step=60)
     assert len(told(emulator)) == 1

@@ -170,7 +170,7 @@ def test_a_storm_of_thousands_costs_no_more_than_twenty(
     assert sum(int(text.split()[0]) for _, text in told(emulator)[first:]) == count - first
     with pager.store.reading() as connection:
         assert len(connection.execute(webhooks.select()).all()) == count
-    assert len(pager.store.incidents.page(5000)) == count
+    assert len(pager.store.incidents.latest(5000)) == count
     assert sorted(set(pager.states())) == ["accepted", "merged"]
     assert pager.store.outbox.queue().messages["queued"] == 0
     assert pager.count('notifier_sms_merged_total{receiver="ops"}') == count - first
@@ -267,7 +267,7 @@ def test_a_notice_that_a_limit_held_is_not_marked_late(
     pager = make(**team(notify=["alice", "bob"]), limits={"per_contact": {"messages": 1, "per": "3m"}})
     storm(pager, ["A"])
     pager.turn(2)
-    pager.actions.acknowledge(pager.store.incidents.page(1)[0].id, "bob", Via.API)
+    pager.actions.acknowledge(pager.store.incidents.latest(1)[0].id, "bob", Via.API)
     pager.run(300, step=5)
     assert [text for who, text in told(emulator) if who == "alice"][1:] == ["bob has it: #1 A db-1"]
 
@@ -328,7 +328,7 @@ def test_the_reply_that_a_digest_names_takes_all_that_it_told_of(
     emulator.emulation.reply(ALICE, "all")
     pager.hand.move(seconds=2)
     pager.listen()
-    states = [incident.state.value for incident in pager.store.incidents.page(50)]
+    states = [incident.state.value for incident in pager.store.incidents.latest(50)]
     assert states.count("acknowledged") == 16
 
 
@@ -344,7 +344,7 @@ def test_ack_does_not_take_what_waits_unseen(
     emulator.emulation.reply(ALICE, "ack")
     pager.hand.move(seconds=2)
     pager.listen()
-    assert [one.title for one in pager.store.incidents.page(50) if one.state == "open"] == ["X db-1"]
+    assert [one.title for one in pager.store.incidents.latest(50) if one.state == "open"] == ["X db-1"]
 
 
 def test_what_waits_goes_before_it_expires(make: Callable[..., Pager], emulator: Emulator) -> None:
@@ -359,7 +359,7 @@ def test_what_people_did_is_told_in_a_digest_too(make: Callable[..., Pager], emu
     pager = make(**team(notify=["alice", "bob"]))
     storm(pager, [f"A{n}" for n in range(15)])
     pager.turn(5)
-    for incident in pager.store.incidents.page(50):
+    for incident in pager.store.incidents.latest(50):
         pager.actions.acknowledge(incident.id, "alice", Via.API)
     pager.run(300, step=5)
     assert "rejected" not in pager.states()
@@ -394,8 +394,8 @@ def test_a_digest_stands_for_what_was_said_once_for_several_receivers(
     assert len(told(emulator)) == 10  # each told once for both
     emulator.emulation.invalid_numbers.add(ALICE)
     pager.run(70, step=1)
-    escalated = {one.title for one in pager.store.incidents.page(50) if one.steps_taken == 2}
-    of_both = [one.receiver for one in pager.store.incidents.page(50) if one.title in escalated]
+    escalated = {one.title for one in pager.store.incidents.latest(50) if one.steps_taken == 2}
+    of_both = [one.receiver for one in pager.store.incidents.latest(50) if one.title in escalated]
     assert sorted(of_both) == ["db", "db", "ops", "ops"]
 
 
@@ -422,7 +422,7 @@ def test_ack_of_a_number_in_a_digest_takes_what_was_told_once_for_several_receiv
     emulator.emulation.reply(ALICE, f"ack {line.split('#')[1].split()[0]}")
     pager.hand.move(seconds=2)
     pager.listen()
-    taken = [one for one in pager.store.incidents.page(50) if one.state == "acknowledged"]
+    taken = [one for one in pager.store.incidents.latest(50) if one.state == "acknowledged"]
     assert sorted(one.receiver for one in taken) == ["db", "ops"]
     assert len({one.group_key for one in taken}) == 1
 

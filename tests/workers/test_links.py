@@ -53,7 +53,7 @@ def test_each_person_paged_has_a_link_of_their_own_of_which_the_database_has_the
     found = {who: LINK.search(text) for who, text in told(emulator)}
     first, second = (found[who][1] for who in ("alice", "bob"))
     assert first != second
-    (incident,) = pager.store.incidents.page(9)
+    (incident,) = pager.store.incidents.latest(9)
     for token, who in ((first, "alice"), (second, "bob")):
         link = pager.store.links.get(token_hash(token))
         assert link is not None
@@ -71,7 +71,7 @@ def test_pages_alone_have_links(make: Callable[..., Pager], emulator: Emulator) 
     pager = make(**linked(("5m", ["bob"])))
     pager.post(firing("A"))
     pager.run(310, step=10)
-    (incident,) = pager.store.incidents.page(9)
+    (incident,) = pager.store.incidents.latest(9)
     pager.actions.acknowledge(incident.id, "alice", Via.LINK)
     pager.actions.send("carol", "hello")
     later(pager, firing("A", "B"), minutes=1)

@@ -206,7 +206,7 @@ def test_a_night_on_call(
 
     # 07:00 Nothing is left: every incident is over, and no message waits.
     night.until("07:00", step=600)
-    assert [one.state.value for one in pager.store.incidents.page(20)] == ["resolved"] * 5
+    assert [one.state.value for one in pager.store.incidents.latest(20)] == ["resolved"] * 5
     assert set(pager.states()) <= {"delivered", "withdrawn", "merged", "expired", "accepted"}
     assert pager.store.outbox.queue().messages["queued"] == 0
     pages = [row for row in pager.rows() if row["kind"] == "page" and row["state"] == "delivered"]

@@ -113,7 +113,7 @@ def test_a_receiver_that_is_gone_since_still_pages_somebody(make: Callable[..., 
     pager = make()
     runtime, body = pager.current.runtime, parse_webhook(json.dumps(ONE).encode())
     (planned,) = preview(runtime, body, "gone", pager.hand())
-    assert planned.part.receiver.name == "ops"
+    assert planned.routed.receiver.name == "ops"
     assert planned.pages
 
 

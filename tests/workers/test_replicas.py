@@ -86,10 +86,10 @@ def test_webhooks_are_shared_out_but_those_of_a_group_keep_their_order(pair: Any
     assert len(theirs) == 1
     assert not set(ours) & set(theirs)
     second.turn(2)
-    assert [one.title for one in second.store.incidents.page(9)] == ["C db-1"]
+    assert [one.title for one in second.store.incidents.latest(9)] == ["C db-1"]
     first.turn(2)
     second.turn(2)
-    states = {one.title: one.state.value for one in second.store.incidents.page(9)}
+    states = {one.title: one.state.value for one in second.store.incidents.latest(9)}
     assert states == {"A db-1": "resolved", "B db-1": "open", "C db-1": "open"}
 
 
@@ -131,7 +131,7 @@ def test_two_that_open_incidents_at_once_take_two_numbers(
         thread.join()
     for pager in pagers:
         pager.turn(2)
-    assert sorted(one.number for one in pagers[0].store.incidents.page(20)) == list(range(1, 9))
+    assert sorted(one.number for one in pagers[0].store.incidents.latest(20)) == list(range(1, 9))
     assert len(texts(emulator)) == 8
 
 

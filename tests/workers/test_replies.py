@@ -22,11 +22,11 @@ from notifier.alertmanager.silences import SilenceRefused, make_silences, matche
 from notifier.clock import elapsed
 from notifier.emulator import Emulator, Fault, FaultKind
 from notifier.incidents.lifecycle import IncidentState
-from notifier.incidents.reply_codes import MOST_WRONG, hide_codes, reply_code
+from notifier.incidents.reply_codes import MAX_WRONG, hide_codes, reply_code
 from notifier.store.schema import replies
 from notifier.workers.actions import Via
 from notifier.workers.receipts import GIVE_UP, next_look
-from notifier.workers.replies import MOST_ANSWERS
+from notifier.workers.replies import MAX_ANSWERS
 from tests.support.alertmanager import members
 from tests.support.clock import Hand
 from tests.support.files import ALICE, BOB, Files
@@ -121,7 +121,7 @@ def test_ack_without_a_number_means_the_most_severe_that_are_open(
         later(pager, webhook(alert(name, severity=severity), key=name), seconds=30)
     later(pager, webhook(alert("D", severity="critical", status="resolved"), key="D"), seconds=30)
     reply(pager, emulator, ALICE, "ack")
-    assert {i.title: i.state.value for i in pager.store.incidents.page(9)} == {
+    assert {i.title: i.state.value for i in pager.store.incidents.latest(9)} == {
         "A": "acknowledged", "B": "open", "C": "acknowledged", "D": "resolved", "E": "open",
     }  # fmt: skip
     assert (
@@ -144,7 +144,7 @@ def test_all_acknowledges_everything_that_the_sender_was_paged_for(
     pager.run(90, step=5)
     assert any("all takes" in said for said in said_to(emulator, ALICE)), "most of it came in a digest"
     reply(pager, emulator, ALICE, text)
-    assert {one.state.value for one in pager.store.incidents.page(20)} == {"acknowledged"}
+    assert {one.state.value for one in pager.store.incidents.latest(20)} == {"acknowledged"}
     assert said_to(emulator, ALICE)[-1].startswith("You have 12: #")
 
 
@@ -179,7 +179,7 @@ def test_a_reply_that_the_network_delivers_twice_counts_once(
     pager.hand.move(seconds=10)
     pager.listen()
     assert outcomes(pager) == ["done", "repeated"]
-    assert {i.title: i.state.value for i in pager.store.incidents.page(9)} == {
+    assert {i.title: i.state.value for i in pager.store.incidents.latest(9)} == {
         "A db-1": "acknowledged",
         "W": "open",
     }
@@ -212,7 +212,7 @@ def test_the_same_words_about_a_page_that_came_in_between_count(
     emulator.emulation.reply(ALICE, "ack")
     pager.listen()
     assert outcomes(pager) == ["done", "done"]
-    assert {i.state.value for i in pager.store.incidents.page(9)} == {"acknowledged"}
+    assert {i.state.value for i in pager.store.incidents.latest(9)} == {"acknowledged"}
 
 
 def test_the_same_words_again_take_nothing_that_cannot_have_been_read(
@@ -223,7 +223,7 @@ def test_the_same_words_again_take_nothing_that_cannot_have_been_read(
     reply(pager, emulator, ALICE, "ok")
     later(pager, firing("B", key="b"), seconds=18)
     reply(pager, emulator, ALICE, "ok", seconds=1)
-    assert {i.title: i.state.value for i in pager.store.incidents.page(9)} == {
+    assert {i.title: i.state.value for i in pager.store.incidents.latest(9)} == {
         "A db-1": "acknowledged",
         "B db-1": "open",
     }
@@ -314,7 +314,10 @@ def test_ack_means_what_that_person_was_paged_for(
     pager.post(firing("B", key="2", receiver="db"))
     pager.turn()
     reply(pager, emulator, ALICE, "ok")
-    assert [(i.number, i.acknowledged_by) for i in pager.store.incidents.page(9)] == [(2, None), (1, "alice")]
+    assert [(i.number, i.acknowledged_by) for i in pager.store.incidents.latest(9)] == [
+        (2, None),
+        (1, "alice"),
+    ]
     reply(pager, emulator, CAROL, "ok")
     assert said_to(emulator, CAROL) == [], (
         "she was sent nothing that she could mean: it is for another installation"
@@ -334,7 +337,7 @@ def test_a_reply_older_than_the_page_does_not_acknowledge_it(
     pager.post(firing("B", key="2"))
     pager.turn(2)
     pager.listen()
-    assert [i.state.value for i in pager.store.incidents.page(9)] == ["open", "resolved"]
+    assert [i.state.value for i in pager.store.incidents.latest(9)] == ["open", "resolved"]
 
 
 def test_next_escalates_at_once(answering: Callable[..., Pager], emulator: Emulator) -> None:
@@ -407,7 +410,7 @@ def test_ten_replies_a_second_cost_few_answers(answering: Callable[..., Pager], 
     pager.listen()
     pager.turn(20)
     assert len(outcomes(pager)) == 250
-    assert sum(row["kind"] == "answer" for row in pager.rows()) == MOST_ANSWERS
+    assert sum(row["kind"] == "answer" for row in pager.rows()) == MAX_ANSWERS
 
 
 def test_one_reply_gets_few_answers(answering: Callable[..., Pager], emulator: Emulator) -> None:
@@ -510,7 +513,7 @@ def test_ack_takes_all_of_the_highest_severity_and_says_so(
         later(pager, firing(name, key=name), minutes=1)
     reply(pager, emulator, ALICE, "ack")
     assert said_to(emulator, ALICE)[-1] == "You have 2: #2 #1."
-    assert {one.state for one in pager.store.incidents.page(9)} == {"acknowledged"}
+    assert {one.state for one in pager.store.incidents.latest(9)} == {"acknowledged"}
 
 
 def test_a_polite_ok_takes_nothing_from_whoever_has_it(
@@ -665,7 +668,7 @@ def test_the_letters_of_one_are_not_those_of_another_and_cannot_be_guessed_for_l
     pager.turn()
     alices, bobs = (code_of(said_to(emulator, phone)[0]) for phone in (ALICE, BOB))
     assert alices != bobs
-    for number in range(MOST_WRONG):
+    for number in range(MAX_WRONG):
         reply(pager, emulator, ALICE, f"1 {bobs}" + "!" * number)
     reply(pager, emulator, ALICE, f"1 {alices}")
     assert outcomes(pager)[-1] == "too many without the code"
@@ -695,7 +698,7 @@ def test_ack_means_what_was_sent_before_though_it_was_settled_later(
     emulator.emulation.reply(ALICE, "ack")
     pager.run(60, step=5)
     pager.listen()
-    states = {one.title: one.state.value for one in pager.store.incidents.page(9)}
+    states = {one.title: one.state.value for one in pager.store.incidents.latest(9)}
     assert states == {"OLD db-1": "acknowledged", "NEW db-1": "acknowledged"}
 
 

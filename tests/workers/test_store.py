@@ -178,7 +178,7 @@ def test_a_database_of_an_earlier_revision_keeps_what_it_holds(path: Any, revisi
     try:
         (message,) = due_in(store, datetime(2026, 12, 24, tzinfo=UTC))
         assert message.text == "FIRING #1 critical InstanceDown db-1 since 22 Nov 12:13"
-        (incident,) = store.incidents.page(10)
+        (incident,) = store.incidents.latest(10)
         assert (incident.title, incident.number) == ("InstanceDown db-1", 1)
         details = store.ledger.details(message.id)
         assert (details.origin.group_key, len(details.attempts)) == ("a", 3)

@@ -75,7 +75,7 @@ def test_there_and_back_again(
     moved = Store(url)
     moved.start()
     try:
-        assert [one.state.value for one in moved.incidents.page(9)] == ["resolved", "acknowledged"]
+        assert [one.state.value for one in moved.incidents.latest(9)] == ["resolved", "acknowledged"]
         pager.store = moved
         assert len(pager.post(over("B", key="b"))) == 1  # it is recognised here
     finally:
@@ -157,7 +157,7 @@ def test_the_command_copies(
 def test_the_story_of_a_page_is_told(files: Files, run: Callable[..., Running], phones: Phones) -> None:
     running = run(files.write())
     running.post(webhook(alert("DiskFull", instance="db-1"), key="group"))
-    wait_for(lambda: any(one.ovh_id for one in running.service.store.ledger.page(1)), "it is written down")
+    wait_for(lambda: any(one.ovh_id for one in running.service.store.ledger.latest(1)), "it is written down")
     listed = CliRunner().invoke(app, ["messages", "--url", running.url, "--output", "json"])
     (one,) = json.loads(listed.stdout)
     assert (one["to"], one["state"], one["phone"]) == ("alice", "accepted", "+336••••0001")

@@ -57,14 +57,14 @@ class ApiRoutes:
 
     def incidents(self, _: Request, query: inputs.IncidentQuery) -> models.Incidents:
         """List incidents, newest first."""
-        found = self.store.incidents.page(query.limit + 1, query.cursor, query.states)
+        found = self.store.incidents.latest(query.limit + 1, query.cursor, query.states)
         items, following = _cut(found, query.limit)
         return models.Incidents(items=[models.Incident.of(one) for one in items], next=following)
 
     def incident(self, request: Request, _: inputs.NoInput) -> models.IncidentDetails:
         """Return one incident."""
         incident = self._named(request)
-        newest = self.store.ledger.page(inputs.MOST, incident_id=incident.id)
+        newest = self.store.ledger.latest(inputs.MOST, incident_id=incident.id)
         return models.IncidentDetails.with_history(
             incident,
             self.store.incidents.history(incident.id),
@@ -133,7 +133,7 @@ class ApiRoutes:
 
     def messages(self, _: Request, query: inputs.MessageQuery) -> models.Messages:
         """List messages, newest first."""
-        found = self.store.ledger.page(query.limit + 1, query.cursor, query.state, query.receiver)
+        found = self.store.ledger.latest(query.limit + 1, query.cursor, query.state, query.receiver)
         items, following = _cut(found, query.limit)
         return models.Messages(items=[self._shown(one) for one in items], next=following)
 

@@ -21,7 +21,7 @@ from notifier.sms.phones import mask
 from notifier.web.pages.context import PageContext, View
 from notifier.web.pages.moments import LocalMoment, counted
 
-_MOST_RELOADS = 5
+_MAX_RELOADS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ def configuration_view(context: PageContext, labels: str) -> ConfigurationView:
         text=context.redaction.hide(written),
         reloads=[
             ShownReload(viewer.moment(reload.at), reload.by, reload.problem)
-            for reload in context.store.reloads.latest(_MOST_RELOADS)
+            for reload in context.store.reloads.latest(_MAX_RELOADS)
         ],
     )
 
@@ -106,13 +106,14 @@ def preview_routes(runtime: Runtime, labels: str, now: datetime) -> list[Preview
         note = f"It is a sign of life of the heartbeat {', '.join(heartbeats)}, and pages nobody."
         return [PreviewedRoute("", note, ())]
     muted = {
-        part.receiver.name: described_mute(runtime, part, now) for part in divide(runtime, webhook, None, now)
+        routed.receiver.name: described_mute(runtime, routed, now)
+        for routed in divide(runtime, webhook, None, now)
     }
     return [
         PreviewedRoute(
-            planned.part.receiver.name,
+            planned.routed.receiver.name,
             f"Muted now {by}; alerts that still fire afterwards are paged then."
-            if (by := muted.get(planned.part.receiver.name))
+            if (by := muted.get(planned.routed.receiver.name))
             else None,
             [
                 PreviewedText(

@@ -16,9 +16,9 @@ from notifier.web.pages.delivery_status import DeliveryStatus, current_status, l
 from notifier.web.pages.moments import LocalMoment, Viewer
 from notifier.web.pages.shown_incidents import ShownIncident, load_shown
 
-_MOST_SHOWN = 50
+_MAX_SHOWN = 50
 """How many incidents are listed, unless all are asked for."""
-_MOST_INCIDENTS = 3000
+_MAX_INCIDENTS = 3000
 _SPENT_FOR = timedelta(minutes=1)
 """How long the sums of spent credits are cached; credits are read from OVHcloud as often."""
 _RATE_OVER = timedelta(days=7)
@@ -84,7 +84,7 @@ class HomePage:
         """Return the page; with *is_whole*, all incidents that are not resolved."""
         context, viewer = self._context, self._context.viewer()
         store = context.store
-        worst = store.incidents.worst(_MOST_INCIDENTS if is_whole else _MOST_SHOWN)
+        worst = store.incidents.worst(_MAX_INCIDENTS if is_whole else _MAX_SHOWN)
         counts, queue = store.incidents.counts(), store.outbox.queue()
         return HomeView(
             incidents=load_shown(store, context.current.runtime, worst, viewer),

@@ -27,9 +27,9 @@ from notifier.workers.escalator import last_alerts
 
 ME = "notifier-me"
 """The cookie with the name of the contact who acts."""
-_MOST_MESSAGES = 200
-_MOST_ALERTS = 50
-_MOST_STEPS = 8
+_MAX_MESSAGES = 200
+_MAX_ALERTS = 50
+_MAX_STEPS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ class IncidentPage:
     ) -> IncidentView:
         context, store, runtime = self._context, self._context.store, self._context.current.runtime
         viewer = context.viewer()
-        (shown,) = load_shown(store, runtime, [incident], viewer, most_steps=_MOST_STEPS)
+        (shown,) = load_shown(store, runtime, [incident], viewer, most_steps=_MAX_STEPS)
         history = self._history(incident)
         receiver = receiver_of(runtime, incident)
         last = last_alerts(runtime, store, incident, receiver, viewer.now)
@@ -127,9 +127,9 @@ class IncidentPage:
             viewer=viewer,
             delivery=current_status(context, viewer.now) if link_ends is None else None,
             entries=incident_timeline(history),
-            is_cut=len(history.messages) == _MOST_MESSAGES,
-            alerts=listed(alerts[:_MOST_ALERTS], viewer),
-            unlisted=max(0, len(alerts) - _MOST_ALERTS),
+            is_cut=len(history.messages) == _MAX_MESSAGES,
+            alerts=listed(alerts[:_MAX_ALERTS], viewer),
+            unlisted=max(0, len(alerts) - _MAX_ALERTS),
             can_escalate=incident.step < len(runtime.policy(receiver).steps),
             people=list(runtime.contacts),
             user=user,
@@ -144,7 +144,7 @@ class IncidentPage:
         store, runtime = self._context.store, self._context.current.runtime
         messages = [
             concealed(runtime, message)
-            for message in store.ledger.page(_MOST_MESSAGES, incident_id=incident.id)
+            for message in store.ledger.latest(_MAX_MESSAGES, incident_id=incident.id)
         ]
         digests = store.ledger.of([one.merged_into for one in messages if one.merged_into is not None])
         return IncidentHistory(

@@ -19,9 +19,9 @@ from notifier.web.pages.context import PageContext, View
 from notifier.web.pages.message_chart import CHART_DAYS, Chart, chart
 from notifier.web.pages.moments import LocalMoment, Viewer, counted
 
-MOST_SEARCHED = 20_000
+MAX_SEARCHED = 20_000
 """The number of messages that are searched for each page of results."""
-_MOST_MESSAGES = 50
+_MAX_MESSAGES = 50
 _CLOCKS = timedelta(hours=1)
 """An upper bound of the differences between the clocks of replicas."""
 
@@ -69,11 +69,11 @@ class MessagesPage:
         viewer, ledger = self._context.viewer(), self._context.store.ledger
         text, state, cursor = query.get("q", "")[:100].strip(), query.get("state", ""), query.get("cursor")
         states = (state,) if state in tuple(MessageState) else ()
-        down_to = ledger.after(MOST_SEARCHED, cursor) if text or states else None
-        found = ledger.page(_MOST_MESSAGES + 1, cursor, states, contains=text or None, down_to=down_to)
-        is_full, following = len(found) > _MOST_MESSAGES, None
+        down_to = ledger.after(MAX_SEARCHED, cursor) if text or states else None
+        found = ledger.latest(_MAX_MESSAGES + 1, cursor, states, contains=text or None, down_to=down_to)
+        is_full, following = len(found) > _MAX_MESSAGES, None
         if is_full or down_to is not None:
-            last = found[_MOST_MESSAGES - 1].id if is_full else down_to
+            last = found[_MAX_MESSAGES - 1].id if is_full else down_to
             values = {"q": text, "state": state, "cursor": last}
             following = "/messages?" + urlencode({name: value for name, value in values.items() if value})
         return MessagesView(
@@ -81,10 +81,10 @@ class MessagesPage:
             state=state if states else "",
             states=[one.value for one in MessageState],
             chart=chart(self.counts(viewer.now), viewer.zone, viewer.now.astimezone(viewer.zone).date()),
-            messages=[self._shown(message, viewer) for message in found[:_MOST_MESSAGES]],
+            messages=[self._shown(message, viewer) for message in found[:_MAX_MESSAGES]],
             following=following,
             is_more_to_search=following is not None and not is_full,
-            searched=MOST_SEARCHED,
+            searched=MAX_SEARCHED,
         )
 
     def counts(self, now: datetime) -> Mapping[tuple[datetime, str], int]:
