@@ -48,6 +48,7 @@ def advise(loading: Loading) -> list[Problem]:
         *_contacts(configuration),
         *_receivers(configuration),
         *_links(configuration),
+        *_calls(configuration),
         *([] if configuration.route is None else _routes(configuration.route, ("route",))),
     ]
     return [Problem(loading.position(path), path, message, is_warning=True) for path, message in found]
@@ -192,6 +193,15 @@ def _links(configuration: Configuration) -> Iterator[tuple[Path_, str]]:
     if parts.scheme == "http" and parts.hostname not in _THIS_MACHINE:
         message = "whoever reads the network can use the links in pages; serve the pages by https://"
         yield ("global", "external_url"), message
+
+
+def _calls(configuration: Configuration) -> Iterator[tuple[Path_, str]]:
+    names = {one.name for one in configuration.contacts} | {one.name for one in configuration.schedules}
+    for index, receiver in enumerate(configuration.receivers):
+        for number, step in enumerate(receiver.escalate):
+            if step.call and not names.intersection(step.notify):
+                path = ("receivers", index, "escalate", number, "call")
+                yield path, "calls nobody: numbers are not called; make a contact of each"
 
 
 def _account_path(configuration: Configuration, number: int) -> Path_:

@@ -76,7 +76,7 @@ class Health:
         for service, problem in self._workers.fallback.problems.items():
             warnings.append(self._hide(f"the fallback by {service} failed: {problem}"))
         if self._workers.calls.problem is not None:
-            warnings.append(self._hide(f"people cannot be called: {self._workers.calls.problem}"))
+            warnings.append(self._hide(f"a phone call failed: {self._workers.calls.problem}"))
         if (stuck := self._stuck()) is not None:
             warnings.append(stuck)
         warnings += self._own_warnings()
@@ -166,7 +166,7 @@ class Health:
         for service, problem in workers.fallback.problems.items():
             problems[f"fallback/{service}"] = f"the fallback by {service} failed: {problem}"
         if workers.calls.problem is not None:
-            problems["calls"] = f"people cannot be called: {workers.calls.problem}"
+            problems["calls"] = f"a phone call failed: {workers.calls.problem}"
         for reload in self._context.store.reloads.latest(1):
             if reload.problem is not None:
                 problems["reload"] = f"the configuration was not reloaded: {reload.problem}"

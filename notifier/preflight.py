@@ -226,7 +226,7 @@ def _rights(api: OvhClient) -> Finding:
     if api.settings.takes_replies:
         calls.append(("read replies", partial(api.incoming_ids, datetime.now(UTC))))
     if (line := line_of(api)) is not None:
-        calls.append(("make phone calls", line.identifiers))
+        calls += [("make phone calls", line.try_right_to_call), ("read phone calls", line.identifiers)]
     for what, call in calls:
         try:
             call()

@@ -90,7 +90,10 @@ def _links(raw: RawFile) -> None:
 
 def _calls(raw: RawFile) -> None:
     """Report steps that are to call people without a line to call them by."""
-    if any(account.get("telephony") for _, account in raw.sections(("ovh",))):
+    lines = [path for path, account in raw.sections(("ovh",)) if account.get("telephony")]
+    for path in lines[1:]:
+        raw.problem((*path, "telephony"), "another account has a line already; keep one")
+    if lines:
         return
     for path, receiver in raw.items("receivers"):
         steps = receiver.get("escalate")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, SecretStr, StrictBool
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, StrictBool
 
 from notifier.config.section import Section
 from notifier.config.types import FROM_FILE, Endpoint, PositiveDuration, SenderName, count
@@ -60,13 +61,25 @@ class Rate(Section):
     """Window for `messages`."""
 
 
+def _line(value: str) -> str:
+    """Return the number of a line as OVHcloud writes it.
+
+    Raises:
+        ValueError: it is none.
+    """
+    digits = re.sub(r"[ .()-]", "", value).replace("+", "00", 1)
+    if not re.fullmatch(r"00[1-9]\d{7,14}", digits):
+        raise ValueError(f'"{value}" is not a number with its country code; write 0033199001234')
+    return digits
+
+
 class TelephonySettings(Section):
     """A VoIP line at OVHcloud that makes phone calls. Experimental: it was never tried with a real account."""
 
     billing_account: str = Field(pattern="^[A-Za-z0-9_.-]+$")
     """Billing account of the line, such as ab12345-ovh-1."""
-    line: str = Field(pattern=r"^00\d{8,15}$")
-    """Number of the line, as OVHcloud writes it: 0033 and nine digits for France."""
+    line: Annotated[str, AfterValidator(_line)]
+    """Number of the line, with its country code: 0033199001234."""
 
 
 class Ovh(Section):

@@ -39,6 +39,8 @@ class Answer(StrEnum):
     """Answers, and hangs up without pressing a key."""
     REJECT = "reject"
     MAILBOX = "mailbox"
+    OUT_OF_ORDER = "out-of-order"
+    """The network of OVHcloud is out of order."""
 
 
 @dataclass(slots=True)
@@ -71,7 +73,7 @@ class PhoneCall:
             "callCreatedDatetime": at(self.began_at),
             "answerDatetime": at(self.answered_at),
             "hangupDatetime": at(self.ended_at),
-            "hangupCause": self.cause,
+            "hangupCause": self.cause or "UnknownOrCallUnfinished",
             "callDuration": int((self.ended_at or 0) - (self.answered_at or 0)) if is_talk else 0,
             "dtmf": self.dtmf or None,
         }
@@ -118,9 +120,11 @@ class Telephony:
                 self._press(made, "1")
             elif answer is Answer.HANG_UP:
                 made.answered_at = made.ended_at = now
-                made.cause = "NormalClearing"
+                made.cause = "NormalCallClearing"
+            elif answer is Answer.OUT_OF_ORDER:
+                made.ended_at, made.cause = now, "CodeSip503NetworkOutOfOrder"
             elif answer is Answer.REJECT:
-                made.ended_at, made.cause = now, "CallRejected"
+                made.ended_at, made.cause = now, "CodeSip603CallRejected"
         return made.identifier
 
     def get(self, identifier: str) -> dict[str, Any]:
@@ -147,11 +151,11 @@ class Telephony:
             if key:
                 self._press(ringing, key)
             else:
-                ringing.ended_at, ringing.cause = self.clock(), "CallRejected"
+                ringing.ended_at, ringing.cause = self.clock(), "CodeSip603CallRejected"
 
     def _press(self, call: PhoneCall, key: str) -> None:
         call.answered_at = call.ended_at = self.clock()
-        call.dtmf, call.cause = key, "NormalClearing"
+        call.dtmf, call.cause = key, "NormalCallClearing"
 
     def _current(self) -> list[PhoneCall]:
         """Return the calls as they are now: those that nobody answered have ended."""
@@ -163,7 +167,7 @@ class Telephony:
                 if self.answers.get(one.receiver) is Answer.MAILBOX and now >= one.began_at + _MAILBOX:
                     one.answered_at = one.began_at + _MAILBOX
                     if now >= one.answered_at + _MAILBOX:
-                        one.ended_at, one.cause = one.answered_at + _MAILBOX, "NormalClearing"
+                        one.ended_at, one.cause = one.answered_at + _MAILBOX, "NormalCallClearing"
                 elif now >= one.rings_until:
-                    one.ended_at, one.cause = one.rings_until, "NoAnswer"
+                    one.ended_at, one.cause = one.rings_until, "CodeSip480NoAnswerFromUser"
             return list(self.calls)

@@ -15,6 +15,8 @@ from pydantic import (
     ConfigDict,
     Field,
     SecretStr,
+    TypeAdapter,
+    ValidationError,
 )
 
 from notifier.clock import clamp
@@ -113,13 +115,29 @@ class SenderName(_Answer):
     status: str
 
 
+def _instant_or_none(value: Any) -> datetime | None:
+    """Return *value* as a time, None if it is none: it must not hide what else is known."""
+    try:
+        return TypeAdapter(Instant).validate_python(value)
+    except ValidationError:
+        return None
+
+
+def _text_or_none(value: Any) -> str | None:
+    return None if value is None else str(value)[:100]
+
+
+_MaybeInstant = Annotated[datetime | None, BeforeValidator(_instant_or_none)]
+_MaybeText = Annotated[str | None, BeforeValidator(_text_or_none)]
+
+
 class AutomaticCall(_Answer):
     """A phone call by ``automaticCall`` (``telephony.CallsGenerated`` in OVHcloud's schema)."""
 
-    answered_at: Instant | None = Field(default=None, alias="answerDatetime")
-    hung_up_at: Instant | None = Field(default=None, alias="hangupDatetime")
-    hangup_cause: str | None = Field(default=None, alias="hangupCause")
-    dtmf: str | None = None
+    answered_at: _MaybeInstant = Field(default=None, alias="answerDatetime")
+    hung_up_at: _MaybeInstant = Field(default=None, alias="hangupDatetime")
+    hangup_cause: _MaybeText = Field(default=None, alias="hangupCause")
+    dtmf: _MaybeText = None
     """The keys that were pressed, with commas between."""
 
 

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 
 from notifier.config.ovh import TelephonySettings
 from notifier.ovh.client import OvhClient
+from notifier.ovh.errors import CallFailed
 from notifier.ovh.models import AutomaticCall
 
 _ROUTE = "/telephony/{billingAccount}/line/{serviceName}/automaticCall"
@@ -48,6 +49,14 @@ class Line:
             lambda answer, _: str(TypeAdapter(int | str).validate_python(answer)),
             parameters,
         )
+
+    def try_right_to_call(self) -> None:
+        """Raise `CallFailed` where the credentials may not call: posts a call without a number, which calls nobody."""
+        try:
+            self.api.read("POST", _ROUTE, self._path, lambda answer, _: answer, {})
+        except CallFailed as error:
+            if error.failure.status != 400 or error.failure.code == "QUERY_TIME_OUT":
+                raise
 
     def get(self, identifier: str) -> AutomaticCall:
         """Return what has become known of a phone call."""

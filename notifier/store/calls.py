@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, exists, func, insert, or_, select, update
 
 from notifier.delivery.calls import OPEN_CALLS, PAUSE, CallState
 from notifier.delivery.message import NewMessage
@@ -19,17 +19,13 @@ from notifier.store.incident_rows import COLUMNS, to_incident
 from notifier.store.messages import chunks
 from notifier.store.schema import calls, incidents, messages, sql_literal
 
-_OF_DUE = select(
-    calls.c.message_id,
-    calls.c.state,
-    calls.c.attempts,
-    calls.c.identifier,
-    calls.c.called_at,
-    messages.c.contact,
-    messages.c.phone,
-    messages.c.incident_id,
-).join(messages, messages.c.id == calls.c.message_id)
+_GUARD = "calls"
+"""The lock under which calls are claimed: two replicas must not call one person for two incidents at once."""
+_FAR_AHEAD = timedelta(minutes=10)
+"""A call that is due later than this was written before the clock was set back."""
 _IS_OPEN = calls.c.state.in_([sql_literal(state) for state in OPEN_CALLS])
+_OTHER = calls.alias("other")
+_OTHER_MESSAGE = messages.alias("other_message")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +37,12 @@ class DueCall:
 
     message_id: str
     contact: str
-    phone: str
     attempts: int
     is_new: bool
     identifier: str | None
     called_at: datetime
+    is_of_last_step: bool
+    has_been_called: bool
     incident: Incident
 
 
@@ -67,48 +64,47 @@ class CallStore:
         """Read and write *database*."""
         self._database = database
 
-    def is_any_due(self, now: datetime) -> bool:
-        """Return whether there is a call to make or to look at."""
-        statement = select(calls.c.message_id).where(_IS_OPEN, _is_due(now)).limit(1)
+    def next_due(self) -> datetime | None:
+        """Return when the next call is to be made or looked at; None if there is none."""
         with self._database.reading() as connection:
-            return connection.execute(statement).first() is not None
+            return connection.execute(select(func.min(calls.c.due_at)).where(_IS_OPEN)).scalar()
 
-    def claim(self, now: datetime, lease: timedelta, limit: int) -> Future[list[DueCall]]:
-        """Return calls that are due, the oldest first; those are not due again until *lease* has passed.
+    def claim(self, now: datetime, lease: timedelta) -> Future[DueCall | None]:
+        """Return the call that has been due longest, or None. It is not due again before *lease* has passed.
 
         A call to make counts as under way from now on: it is not made again if this process ends meanwhile.
         """
 
-        def operation(connection: Connection) -> list[DueCall]:
-            statement = (
-                _OF_DUE.where(_IS_OPEN, _is_due(now))
-                .order_by(calls.c.message_id)
-                .limit(limit)
-                .with_for_update(skip_locked=True, of=calls)
+        def operation(connection: Connection) -> DueCall | None:
+            if _GUARD not in self._database.backend.lock(connection, [_GUARD]):
+                return None
+            row = connection.execute(_due(now)).first()
+            if row is None:
+                return None
+            is_new = row.state == CallState.WAITING
+            values: dict[str, Any] = {"due_at": now + lease}
+            incident = connection.execute(select(*COLUMNS).where(incidents.c.id == row.incident_id)).first()
+            if incident is None:
+                values |= {"state": CallState.WITHDRAWN, "detail": "its incident was deleted"}
+            elif is_new:
+                values |= {"state": CallState.CALLING, "called_at": now, "attempts": row.attempts + 1}
+            connection.execute(update(calls).where(calls.c.message_id == row.message_id).values(values))
+            if incident is None:
+                return None
+            found = to_incident(incident)
+            return DueCall(
+                row.message_id,
+                row.contact,
+                row.attempts + is_new,
+                is_new,
+                row.identifier,
+                now if is_new else row.called_at,
+                row.step == found.steps_taken and row.expires_at > now,
+                bool(row.has_been_called),
+                found,
             )
-            rows = connection.execute(statement).all()
-            return [
-                found for row in rows if (found := _claimed(connection, row, now, now + lease)) is not None
-            ]
 
         return self._database.submit(operation)
-
-    def has_called(self, phone: str, now: datetime, without: str) -> bool:
-        """Return whether *phone* was called within `PAUSE`, except for the message of the id *without*."""
-        statement = (
-            select(calls.c.message_id)
-            .join(messages, messages.c.id == calls.c.message_id)
-            .where(
-                messages.c.phone == phone,
-                calls.c.called_at > now - PAUSE,
-                calls.c.called_at <= now,
-                calls.c.identifier.is_not(None),
-                calls.c.message_id != without,
-            )
-            .limit(1)
-        )
-        with self._database.reading() as connection:
-            return connection.execute(statement).first() is not None
 
     def began(self, call: DueCall, identifier: str, due_at: datetime) -> Future[None]:
         """Write down that OVHcloud makes *call*, which is looked at again at *due_at*."""
@@ -120,19 +116,24 @@ class CallStore:
 
     def retry(self, call: DueCall, detail: str, due_at: datetime) -> Future[None]:
         """Have *call* made again at *due_at*: OVHcloud has surely not made it."""
-        return self._update(call, {"state": CallState.WAITING, "due_at": due_at, "detail": detail})
+        values = {"state": CallState.WAITING, "called_at": None, "due_at": due_at, "detail": detail}
+        return self._update(call, values)
 
-    def end(self, call: DueCall, state: CallState, detail: str, now: datetime) -> Future[None]:
-        """Write down how *call* ended. If nobody of its step answered, the next step is due now."""
+    def end(self, call: DueCall, state: CallState, detail: str, now: datetime) -> Future[bool]:
+        """Write down how *call* ended; return False if another replica did so before.
 
-        def operation(connection: Connection) -> None:
-            connection.execute(
-                update(calls)
-                .where(calls.c.message_id == call.message_id)
-                .values(state=state, detail=detail, finished_at=now)
-            )
+        If nobody of its step answered, the next step is due now.
+        """
+
+        def operation(connection: Connection) -> bool:
+            values: dict[str, Any] = {"state": state, "detail": detail, "finished_at": now}
+            if state is CallState.WITHDRAWN:
+                values["called_at"] = None
+            if connection.execute(update(calls).where(*_is_ours(call)).values(values)).rowcount != 1:
+                return False
             if state is CallState.UNANSWERED:
-                escalate_unanswered(connection, call.message_id, now)
+                escalate_unanswered(connection, call.message_id, call.incident.id, now)
+            return True
 
         return self._database.submit(operation, notifies=("escalator",))
 
@@ -154,38 +155,47 @@ class CallStore:
 
     def _update(self, call: DueCall, values: dict[str, Any]) -> Future[None]:
         def operation(connection: Connection) -> None:
-            connection.execute(update(calls).where(calls.c.message_id == call.message_id).values(values))
+            connection.execute(update(calls).where(*_is_ours(call)).values(values))
 
         return self._database.submit(operation)
 
 
-def _claimed(connection: Connection, row: Any, now: datetime, due_at: datetime) -> DueCall | None:
-    """Claim the call of *row*, which is not due again before *due_at*; None if its incident was deleted."""
-    is_new = row.state == CallState.WAITING
-    incident = connection.execute(select(*COLUMNS).where(incidents.c.id == row.incident_id)).first()
-    values: dict[str, Any] = {"due_at": due_at}
-    if incident is None:
-        values["state"] = CallState.WITHDRAWN
-    elif is_new:
-        values |= {"state": CallState.CALLING, "called_at": now, "attempts": row.attempts + 1}
-    connection.execute(update(calls).where(calls.c.message_id == row.message_id).values(values))
-    if incident is None:
-        return None
-    return DueCall(
-        row.message_id,
-        row.contact,
-        row.phone,
-        row.attempts + is_new,
-        is_new,
-        row.identifier,
-        now if is_new else row.called_at,
-        to_incident(incident),
+def _is_ours(call: DueCall) -> tuple[ColumnElement[bool], ...]:
+    """Return the condition that *call* is as it was claimed: no other replica has taken it over and ended it."""
+    return (
+        calls.c.message_id == call.message_id,
+        calls.c.state == CallState.CALLING,
+        calls.c.attempts == call.attempts,
     )
 
 
-def _is_due(now: datetime) -> Any:
-    """Return the condition that a call is due; also if the clock was set back since its time was written."""
-    return or_(calls.c.due_at <= now, calls.c.due_at > now + timedelta(minutes=10))
+def _due(now: datetime) -> Any:
+    """Return the query for the call that has been due longest."""
+    has_been_called = exists().where(
+        _OTHER.c.message_id == _OTHER_MESSAGE.c.id,
+        _OTHER_MESSAGE.c.contact == messages.c.contact,
+        _OTHER.c.message_id != calls.c.message_id,
+        _OTHER.c.called_at > now - PAUSE,
+        _OTHER.c.called_at <= now,
+    )
+    return (
+        select(
+            calls.c.message_id,
+            calls.c.state,
+            calls.c.attempts,
+            calls.c.identifier,
+            calls.c.called_at,
+            messages.c.contact,
+            messages.c.incident_id,
+            messages.c.step,
+            messages.c.expires_at,
+            has_been_called.label("has_been_called"),
+        )
+        .join(messages, messages.c.id == calls.c.message_id)
+        .where(_IS_OPEN, or_(calls.c.due_at <= now, calls.c.due_at > now + _FAR_AHEAD))
+        .order_by(calls.c.due_at)
+        .limit(1)
+    )
 
 
 def add_calls(connection: Connection, new: Iterable[NewMessage], now: datetime) -> None:

@@ -122,17 +122,24 @@ def escalate_now(connection: Connection, message_ids: Collection[str], now: date
     _page_update(connection, is_failed, now)
 
 
-def escalate_unanswered(connection: Connection, message_id: str, now: datetime) -> None:
-    """Make the next step due *now* if nobody answered any phone call of the step of a message."""
+def escalate_unanswered(connection: Connection, message_id: str, incident_id: str, now: datetime) -> None:
+    """Make the next step of an incident due *now* if everybody of a message's step was called, and nobody answered.
+
+    Who was not called, because a call was needless, does not count.
+    """
+    locked = select(incidents.c.id).where(incidents.c.id == incident_id).with_for_update()
+    connection.execute(locked)  # two replicas may end the last two calls of a step at once
     step = select(messages.c.step).where(messages.c.id == message_id).scalar_subquery()
-    incident = select(messages.c.incident_id).where(messages.c.id == message_id).scalar_subquery()
-    is_other = exists().where(
-        _OTHER.c.incident_id == incidents.c.id,
-        _OTHER.c.step == incidents.c.steps_taken,
-        calls.c.message_id == _OTHER.c.id,
-        calls.c.state != CallState.UNANSWERED,
+    unanswered = select(calls.c.message_id).where(
+        calls.c.state.in_((CallState.UNANSWERED, CallState.WITHDRAWN))
     )
-    is_last = (incidents.c.id == incident) & (incidents.c.steps_taken == step)
+    is_other = exists().where(
+        _OTHER.c.incident_id == incident_id,
+        _OTHER.c.kind == Kind.PAGE,
+        _OTHER.c.step == step,
+        _OTHER.c.id.not_in(unanswered),
+    )
+    is_last = (incidents.c.id == incident_id) & (incidents.c.steps_taken == step)
     _make_due(connection, now, is_last, _IS_OPEN, incidents.c.due_at > now, ~is_other)
 
 

@@ -240,12 +240,14 @@ def test_a_phone_that_is_called_rings_on_its_page_until_somebody_answers(emulato
     identifier = line.call(ALICE, "hello", timedelta(seconds=40))
     state = requests.get(control + "/state", timeout=9).json()
     assert state["phones"][0]["ringing"] == "hello"
-    assert line.get(identifier).hangup_cause is None
+    assert line.get(identifier).hangup_cause == "UnknownOrCallUnfinished"
     pressed = requests.post(control + "/keys", json={"phone": ALICE, "key": "1"}, timeout=9)
     assert pressed.status_code == 200
     call = line.get(identifier)
-    assert (call.dtmf, call.hangup_cause) == ("1", "NormalClearing")
+    assert (call.dtmf, call.hangup_cause) == ("1", "NormalCallClearing")
     assert call.answered_at is not None
+    assert line.identifiers() == [identifier]
+    line.try_right_to_call()
     assert line.identifiers() == [identifier]
     again = requests.post(control + "/keys", json={"phone": ALICE, "key": ""}, timeout=9)
     assert again.status_code == 400

@@ -52,6 +52,14 @@ RECEIVERS = [{"name": name, "notify": ["alice", "bob"]} for name in ("ops", "db"
             },
             "links: has no effect: an SMS may not contain a link while an account has sender_for_response",
         ),
+        (
+            {
+                "receivers": [{"name": "ops", "notify": ["alice"], "escalate": [
+                    {"after": "5m", "notify": ["+33639980009"], "call": True}]}],
+                "ovh": {"telephony": {"billing_account": "a", "line": "+33 1 99 00 12 34"}},
+            },
+            "receivers[0].escalate[0].call: calls nobody: numbers are not called; make a contact of each",
+        ),
         ({}, "contacts[1]: is notified by no receiver, neither directly nor through a schedule"),
         ({"schedules": [ROTA]}, "contacts[1]: is notified by no receiver, neither directly nor through a schedule"),
         *(

@@ -147,8 +147,8 @@ def test_there_may_be_several_accounts(tmp_path: Path) -> None:
         (changed('01"}', '01", fallback: [x]}'), "7:58: contacts[0].fallback[0]: is no URL: it must begin with the scheme"),
         (changed("[alice]\n", "[alice]\n    escalate: [{after: 3m, notify: [alice], call: true}]\n"),
          "11:51: receivers[0].escalate[0].call: needs a line that calls: write telephony: {billing_account: ..., line: ...} under ovh"),
-        (changed("sender: ACME\n", "sender: ACME\n  telephony: {billing_account: a, line: '+33199001234'}\n"),
-         "6:41: ovh.telephony.line: "),
+        (changed("sender: ACME\n", "sender: ACME\n  telephony: {billing_account: a, line: '199001234'}\n"),
+         '6:41: ovh.telephony.line: "199001234" is not a number with its country code; write 0033199001234'),
         *(
             (GOOD + f"links: true\nglobal: {{external_url: '{url}'}}\n", "12:24: global.external_url: ")
             for url in ("https://u:secret@host", "https://host/prefix", "https://host?x=1", "https://хост.example")

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from notifier.delivery.calls import LONGEST_CALL, CallState, ended, needless
+from notifier.delivery.calls import LONGEST_CALL, CallEnd, CallState, end_of, needless, not_made
 from notifier.emulator import Emulator, Fault, FaultKind
 from notifier.emulator.telephony import Answer
+from notifier.incidents.lifecycle import Incident, IncidentState
+from notifier.ovh.errors import Failure, Fate
 from notifier.ovh.models import AutomaticCall
+from notifier.ovh.telephony import Line
 from notifier.rendering.phrases import spoken
 from notifier.timeline import message_timeline
 from notifier.web.api.models import MessageDetails
@@ -81,10 +84,10 @@ def test_a_key_acknowledges(make: Callable[..., Pager], emulator: Emulator, engi
 @pytest.mark.parametrize(
     ("answer", "seconds", "detail"),
     [
-        (Answer.NONE, 40, "not answered (NoAnswer)"),
-        (Answer.REJECT, 0, "not answered (CallRejected)"),
-        (Answer.HANG_UP, 0, "answered, but no key pressed (NormalClearing)"),
-        (Answer.MAILBOX, 50, "answered, but no key pressed (NormalClearing)"),
+        (Answer.NONE, 40, "not answered (CodeSip480NoAnswerFromUser)"),
+        (Answer.REJECT, 0, "not answered (CodeSip603CallRejected)"),
+        (Answer.HANG_UP, 0, "answered, but no key pressed (NormalCallClearing)"),
+        (Answer.MAILBOX, 50, "answered, but no key pressed (NormalCallClearing)"),
     ],
 )
 def test_who_does_not_press_a_key_was_not_reached_and_the_next_step_comes_at_once(
@@ -143,7 +146,7 @@ def test_nobody_is_called_for_what_is_over_and_a_call_that_rings_does_not_take_o
 def test_a_call_that_waits_while_somebody_acknowledges_is_not_made(
     make: Callable[..., Pager], emulator: Emulator
 ) -> None:
-    emulator.faults.add(Fault(kind=FaultKind.ERROR, status=503, path=CALLS, times=1))
+    emulator.faults.add(Fault(kind=FaultKind.ERROR, status=429, path=CALLS, times=1))
     pager = make(**calling())
     paged(pager, 183)
     (incident,) = pager.store.incidents.latest(9)
@@ -160,9 +163,10 @@ def test_who_was_called_a_moment_ago_is_not_called_for_the_next_incident(
     pager = make(**calling())
     pager.post(firing("A", key="a"))
     pager.post(firing("B", key="b"))
-    pager.run(190, step=1)
+    pager.run(170, step=10)
+    pager.run(20, step=1)
     assert len(emulator.emulation.telephony.calls) == 1
-    assert ("withdrawn", "called a moment ago for another incident") in states(pager)
+    assert ("withdrawn", "called a moment ago") in states(pager)
     emulator.emulation.telephony.press(BOB, "1")
     pager.run(60, step=1)
     assert sorted(one.state for one in pager.store.incidents.latest(9)) == ["acknowledged", "open"]
@@ -201,13 +205,16 @@ def test_a_call_that_fails_is_reported_and_the_steps_go_on_in_time(
     assert [who for who, _ in told(emulator)] == ["alice", "bob"]  # not at once
     pager.run(600, step=10)
     assert [who for who, _ in told(emulator)] == ["alice", "bob", "carol"]
-    is_surely_not_made = "may have" not in detail
-    assert (pager.workers.calls.problem is not None) is is_surely_not_made
+    problem = pager.workers.calls.problem
+    assert problem is not None
+    assert detail in problem
+    pager.hand.move(hours=1)
+    assert pager.workers.calls.problem is None
     assert pager.count('notifier_calls_total{outcome="failed"}') == 1
 
 
 def test_a_transient_error_is_tried_again(make: Callable[..., Pager], emulator: Emulator) -> None:
-    emulator.faults.add(Fault(kind=FaultKind.ERROR, status=503, path=CALLS, times=2))
+    emulator.faults.add(Fault(kind=FaultKind.ERROR, status=429, path=CALLS, times=2))
     pager = make(**calling())
     emulator.emulation.telephony.answers[BOB] = Answer.KEY
     paged(pager, 210)
@@ -238,8 +245,8 @@ def test_a_call_is_not_made_twice_by_a_process_that_ended_meanwhile(
     pager.hand.move(seconds=2)
     while pager.escalator.work() is not None:
         pass
-    taken = pager.store.calls.claim(pager.hand(), timedelta(minutes=1), 9).result(10)
-    assert len(taken) == 1  # and the process is killed
+    claimed = pager.store.calls.claim(pager.hand(), timedelta(minutes=1)).result(10)
+    assert claimed is not None  # and the process is killed
     pager.restart()
     pager.run(59, step=1)
     assert states(pager) == [("calling", None)]
@@ -285,52 +292,199 @@ def test_timeline_and_api_tell_of_the_call(make: Callable[..., Pager], emulator:
     details = pager.store.ledger.details(message["id"])
     assert details is not None
     lines = [(line.what, line.detail) for line in message_timeline(details)]
-    assert ("called", "not answered (CallRejected)") in lines
+    assert ("called", "not answered (CodeSip603CallRejected)") in lines
     shown = MessageDetails.with_timeline(details, lambda text: text)
     assert shown.call is not None
-    assert (shown.call.state, shown.call.detail) == ("unanswered", "not answered (CallRejected)")
+    assert (shown.call.state, shown.call.detail) == ("unanswered", "not answered (CodeSip603CallRejected)")
+
+
+def test_who_was_called_for_an_earlier_step_is_called_again_only_later_and_does_not_hold_the_next_step_up(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
+    changes = calling()
+    changes["receivers"][0]["escalate"].insert(1, {"after": "5m", "notify": ["bob", "alice"], "call": True})
+    emulator.emulation.telephony.answers |= {BOB: Answer.REJECT, ALICE: Answer.REJECT}
+    pager = make(**changes)
+    paged(pager, 200)
+    assert [call.receiver for call in emulator.emulation.telephony.calls] == [BOB, ALICE]
+    assert "carol" in [who for who, _ in told(emulator)]
+
+
+def test_a_fault_of_the_network_leaves_the_steps_at_their_time(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
+    emulator.emulation.telephony.answers[BOB] = Answer.OUT_OF_ORDER
+    pager = make(**calling())
+    paged(pager, 240)
+    assert states(pager) == [("failed", "OVHcloud could not call: CodeSip503NetworkOutOfOrder")]
+    assert [who for who, _ in told(emulator)] == ["alice", "bob"]
+    assert pager.workers.calls.problem is not None
+
+
+def test_a_step_with_a_number_that_is_not_called_keeps_its_time(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
+    emulator.emulation.telephony.answers[BOB] = Answer.REJECT
+    changes = calling("bob", "+33639980009")
+    changes["receivers"][0]["escalate"][1]["notify"] = ["alice"]
+    pager = make(**changes)
+    paged(pager, 240)
+    assert states(pager) == [("unanswered", "not answered (CodeSip603CallRejected)")]
+    assert len(emulator.emulation.accepted) == 3
+
+
+def test_a_call_does_not_outlive_its_step(make: Callable[..., Pager], emulator: Emulator) -> None:
+    pager = make(**calling())
+    paged(pager, 179)
+    pager.hand.move(seconds=2)
+    while pager.escalator.work() is not None:
+        pass
+    pager.hand.move(hours=12)  # killed, and started again
+    pager.restart()
+    pager.run(30, step=5)
+    assert emulator.emulation.telephony.calls == []
+    assert states(pager) == [("withdrawn", "another step has been taken")]
+
+
+def test_a_contact_with_a_new_number_is_called_there(make: Callable[..., Pager], emulator: Emulator) -> None:
+    emulator.faults.add(Fault(kind=FaultKind.ERROR, status=429, path=CALLS, times=1))
+    pager = make(**calling())
+    paged(pager, 183)
+    moved = [{**one, "phone": "+33639980009"} if one["name"] == "bob" else one for one in CONTACTS]
+    pager.reload(**{**calling(), "contacts": moved})
+    pager.run(15, step=1)
+    assert [call.receiver for call in emulator.emulation.telephony.calls] == ["+33639980009"]
+
+
+def test_a_call_whose_answer_cannot_be_understood_keeps_no_other_from_being_read(
+    make: Callable[..., Pager], emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    emulator.emulation.telephony.answers[ALICE] = Answer.KEY
+    pager = make(**calling("bob", "alice"))
+    real = Line.get
+
+    def get(line: Line, identifier: str) -> AutomaticCall:
+        call = next(one for one in emulator.emulation.telephony.calls if one.identifier == identifier)
+        if call.receiver == BOB:
+            raise RecursionError("nested too deeply")
+        return real(line, identifier)
+
+    monkeypatch.setattr(Line, "get", get)
+    paged(pager, 190)
+    assert events(pager)[-1] == ("acknowledged", "alice", "call")
+    pager.run(200, step=5)
+    assert ("failed", "its outcome cannot be read: RecursionError: nested too deeply") in states(pager)
+
+
+def test_a_call_is_ended_once_by_whichever_replica_is_first(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
+    pager = make(**calling())
+    paged(pager, 185)
+    pager.hand.move(seconds=5)
+    claimed = pager.store.calls.claim(pager.hand(), timedelta(minutes=1)).result(10)
+    assert claimed is not None
+    ends = [
+        pager.store.calls.end(claimed, state, "", pager.hand()).result(10)
+        for state in (CallState.ACKNOWLEDGED, CallState.FAILED)
+    ]
+    assert ends == [True, False]
+    assert [state for state, _ in states(pager)] == ["acknowledged"]
+
+
+AT = "2026-11-22T12:20:00Z"
 
 
 @pytest.mark.parametrize(
-    ("answer", "expected"),
+    ("answer", "state", "detail"),
     [
-        ({}, None),
-        ({"answerDatetime": "2026-11-22T12:20:00Z"}, None),
-        ({"dtmf": ""}, None),
-        ({"dtmf": ","}, None),
-        ({"dtmf": "1,2"}, (CallState.ACKNOWLEDGED, "key 1 pressed")),
-        ({"dtmf": "#"}, (CallState.ACKNOWLEDGED, "key # pressed")),
-        ({"dtmf": "1", "hangupCause": "NormalClearing"}, (CallState.ACKNOWLEDGED, "key 1 pressed")),
-        ({"hangupCause": "UserBusy"}, (CallState.UNANSWERED, "not answered (UserBusy)")),
-        ({"hangupDatetime": "2026-11-22T12:20:00Z"}, (CallState.UNANSWERED, "not answered")),
+        ({}, None, ""),
+        ({"answerDatetime": AT}, None, ""),
+        ({"dtmf": ""}, None, ""),
+        ({"dtmf": ","}, None, ""),
+        ({"hangupCause": "UnknownOrCallUnfinished"}, None, ""),
+        ({"hangupCause": "UnknownOrCallUnfinished", "answerDatetime": AT}, None, ""),
+        ({"hangupDatetime": "nonsense"}, None, ""),
+        ({"dtmf": "1,2"}, CallState.ACKNOWLEDGED, "key 1 pressed"),
+        ({"dtmf": 5, "answerDatetime": ""}, CallState.ACKNOWLEDGED, "key 5 pressed"),
+        ({"dtmf": "#"}, CallState.ACKNOWLEDGED, "key # pressed"),
+        ({"dtmf": "1", "hangupCause": "NormalCallClearing"}, CallState.ACKNOWLEDGED, "key 1 pressed"),
+        ({"hangupCause": "CodeSip486UserBusy"}, CallState.UNANSWERED, "not answered (CodeSip486UserBusy)"),
+        ({"hangupDatetime": AT}, CallState.UNANSWERED, "not answered"),
         (
-            {"hangupCause": "NormalClearing", "answerDatetime": "2026-11-22T12:20:00Z"},
-            (CallState.UNANSWERED, "answered, but no key pressed (NormalClearing)"),
+            {"hangupCause": "UnknownOrCallUnfinished", "hangupDatetime": AT},
+            CallState.UNANSWERED,
+            "not answered",
         ),
+        (
+            {"hangupCause": "NormalCallClearing", "answerDatetime": AT},
+            CallState.UNANSWERED,
+            "answered, but no key pressed (NormalCallClearing)",
+        ),
+        ({"hangupCause": "GatewayDown"}, CallState.FAILED, "OVHcloud could not call: GatewayDown"),
+        ({"hangupCause": "NewCause"}, CallState.FAILED, "OVHcloud could not call: NewCause"),
     ],
 )
-def test_how_a_call_ended(hand: Hand, answer: Any, expected: Any) -> None:
+def test_how_a_call_ended(hand: Hand, answer: Any, state: CallState | None, detail: str) -> None:
     call = AutomaticCall.model_validate(answer)
-    assert ended(call, hand(), hand() + timedelta(seconds=5)) == expected
-    if expected is None:
-        over_ = (CallState.UNANSWERED, "OVHcloud has not reported its end")
-        assert ended(call, hand(), hand() + LONGEST_CALL) == over_
-        assert ended(call, hand(), hand() - timedelta(hours=1)) == over_  # the clock was set back
+    end = end_of(call, hand(), hand() + timedelta(seconds=5))
+    assert (end and (end.state, end.detail)) == (state and (state, detail))
+    if state is None:
+        over_ = CallEnd(CallState.UNANSWERED, "OVHcloud has not reported its end")
+        assert end_of(call, hand(), hand() + LONGEST_CALL) == over_
+        assert end_of(call, hand(), hand() - timedelta(hours=1)) is None  # the clock was set back
 
 
 @pytest.mark.parametrize(
-    ("how", "expected"),
+    ("failure", "attempts", "state", "detail"),
     [
-        ({}, None),
-        ({"incident_state": "resolved"}, "the incident is resolved"),
-        ({"is_silenced": True}, "the incident is silenced"),
-        ({"is_contact": False}, "the contact is not configured any more"),
-        ({"has_been_called": True}, "called a moment ago for another incident"),
+        (Failure(Fate.NOT_SENT, "no connection"), 1, None, ""),
+        (Failure(Fate.ANSWERED, "slow down", 429), 2, None, ""),
+        (Failure(Fate.ANSWERED, "bad token", 401, is_preparing=True), 1, None, ""),
+        (Failure(Fate.NOT_SENT, "no connection"), 3, CallState.FAILED, "no connection"),
+        (Failure(Fate.ANSWERED, "no such line", 404), 1, CallState.FAILED, "404: no such line"),
+        (Failure(Fate.ANSWERED, "oops", 504), 1, CallState.FAILED, "504: oops; OVHcloud may have called"),
+        (Failure(Fate.LOST, "no answer"), 1, CallState.FAILED, "no answer; OVHcloud may have called"),
     ],
 )
-def test_whether_a_call_is_needed(how: Any, expected: str | None) -> None:
-    usual = {"incident_state": "open", "is_silenced": False, "is_contact": True, "has_been_called": False}
-    assert needless(**{**usual, **how}) == expected
+def test_a_call_is_made_again_only_if_it_was_surely_not_made(
+    failure: Failure, attempts: int, state: CallState | None, detail: str
+) -> None:
+    end = not_made(failure, attempts)
+    assert (end and (end.state, end.detail, end.is_fault)) == (state and (state, detail, True))
+
+
+@pytest.mark.parametrize(
+    ("incident", "how", "expected"),
+    [
+        ({}, {}, None),
+        (
+            {"state": IncidentState.RESOLVED, "resolved_at": datetime(2026, 1, 1, tzinfo=UTC)},
+            {},
+            "the incident is resolved",
+        ),
+        (
+            {"state": IncidentState.ACKNOWLEDGED, "acknowledged_by": "alice"},
+            {},
+            "the incident is acknowledged",
+        ),
+        ({"silenced_by": "alice"}, {}, "the incident is silenced"),
+        ({}, {"is_of_last_step": False}, "another step has been taken"),
+        ({}, {"is_contact": False}, "the contact is not configured any more"),
+        ({}, {"has_been_called": True}, "called a moment ago"),
+    ],
+)
+def test_whether_a_call_is_needed(incident: Any, how: Any, expected: str | None) -> None:
+    values = {
+        "state": IncidentState.OPEN,
+        "labels": {},
+        "alerts": frozenset(),
+        "webhook_id": None,
+        **incident,
+    }
+    about = Incident("i", 7, "ops", "g", title="A", opened_at=datetime(2026, 1, 1, tzinfo=UTC), **values)
+    usual = {"is_of_last_step": True, "is_contact": True, "has_been_called": False}
+    assert needless(about, **{**usual, **how}) == expected
 
 
 def test_the_text_is_read_in_the_language_of_the_contact() -> None:

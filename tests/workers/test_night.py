@@ -179,7 +179,7 @@ def test_a_night_on_call(
     night.until("03:10", step=30)
     night.until("03:12", step=5)
     assert night.new() == ["bob ESCALATED", "carol ESCALATED"]
-    assert (len(calls), calls[-1].cause) == (2, "NoAnswer")
+    assert (len(calls), calls[-1].cause) == (2, "CodeSip480NoAnswerFromUser")
     night.reply(CAROL, "ack")
     night.until("03:20", step=20)
     assert night.state(4) == ("acknowledged", "carol")
