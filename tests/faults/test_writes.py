@@ -308,11 +308,11 @@ def taken_over(day: Day) -> None:
         hook.status = 500
         day.run(9, 10)
         hook.status = 200
-        day.run(10, 20)
+        day.run(5, 40)
         day.post(critical("B", "resolved"), key="b")
-        day.run(10, 20)
+        day.run(5, 40)
         day.emulator.faults.clear()
-        day.run(10, 20)
+        day.run(5, 40)
         day.by_fallback = {text for _, text in hook.got}
 
 
