@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import quote, urlencode
+from urllib.parse import parse_qs, quote, urlencode
 
-from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 from notifier.incidents.lifecycle import Incident, IncidentState
 from notifier.store.engine import StoreUnavailable
 from notifier.store.links import StoredLink
+from notifier.web.bodies import BodyTooLarge, read_body
 from notifier.web.pages.context import Missing, PageContext
 from notifier.web.pages.incident import ME, find_incident
 from notifier.web.pages.rendering import HEADERS, Renderer
 from notifier.workers.actions import ActionOutcome, Actions, Via
+
+_MAX_FORM = 8192
+"""Bytes: of the longest note in any alphabet, as a browser encodes it."""
 
 
 def _is_held_as_seen(incident: Incident, by: str, values: Mapping[str, str]) -> bool:
@@ -123,3 +127,15 @@ class Forms:
     def _note(self, incident: Incident, person: Person, values: Mapping[str, str]) -> str:
         self._actions.note(incident.id, person.name, person.via, values.get("text", ""))
         return "note"
+
+
+async def read_fields(request: Request) -> dict[str, str] | Response:
+    """Return the fields of a form; if it cannot be read, the answer that says so."""
+    try:
+        body = await read_body(request.scope, request.receive, _MAX_FORM)
+    except BodyTooLarge:
+        return PlainTextResponse("the form is too large\n", 413, HEADERS)
+    except ClientDisconnect:
+        return Response(status_code=400)  # nobody reads it
+    given = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True)
+    return {name: found[0] for name, found in given.items()}

@@ -34,6 +34,8 @@ class ProblemView(View):
     message: str
     back: str | None = None
     """Where to go on, for somebody who opened a link; others have the menu."""
+    way: str = "Back"
+    """The words for that."""
 
     @property
     def has_menu(self) -> bool:
@@ -59,9 +61,17 @@ class Renderer:
         """Return the page at *path* as an answer."""
         return Response(self._render("base.html", view, path), status, HEADERS, "text/html; charset=utf-8")
 
-    def problem(self, path: str, status: int, title: str, message: str, back: str | None = None) -> Response:
-        """Return the page for a *path* without a page, with the reason, and a way *back*."""
-        return self.page(ProblemView(title, message, back), path, status)
+    def problem(
+        self,
+        path: str,
+        status: int,
+        title: str,
+        message: str,
+        back: str | None = None,
+        way: str = "Back",
+    ) -> Response:
+        """Return the page for a *path* without a page, with the reason, and a *way* to the address *back*."""
+        return self.page(ProblemView(title, message, back, way), path, status)
 
     def fragment(self, view: View, path: str) -> str:
         """Return the content of the page at *path* alone."""

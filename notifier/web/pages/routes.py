@@ -8,23 +8,21 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import parse_qs
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from notifier.incidents.links import ends_at, token_hash
 from notifier.permissions import Permission
 from notifier.store.engine import StoreUnavailable
-from notifier.store.links import StoredLink
 from notifier.web.access import AccessControl, Denial
-from notifier.web.bodies import BodyTooLarge, read_body
-from notifier.web.origin import FOREIGN, has_nul, is_foreign, is_from_a_page
+from notifier.web.origin import FOREIGN, has_nul, is_from_a_page
 from notifier.web.pages.configuration import configuration_view
 from notifier.web.pages.context import Missing, PageContext, View
-from notifier.web.pages.forms import Forms
+from notifier.web.pages.forms import Forms, read_fields
 from notifier.web.pages.fragments import Fragments
 from notifier.web.pages.home import HomePage
 from notifier.web.pages.incident import IncidentPage
+from notifier.web.pages.links import LinkedPages
 from notifier.web.pages.live import Live
 from notifier.web.pages.messages import MessagesPage
 from notifier.web.pages.on_call import on_call_view
@@ -34,8 +32,6 @@ from notifier.workers.backpressure import Backpressure
 
 _STATIC = Path(__file__).parent / "static"
 _FILES = {"style.css": "text/css", "live.js": "text/javascript", "icon.svg": "image/svg+xml"}
-_MAX_FORM = 8192
-"""Bytes: of a note in any alphabet, as a browser encodes it."""
 _UNAVAILABLE = "The database is unavailable"
 
 
@@ -62,6 +58,7 @@ class Pages:
         self.incident = IncidentPage(context)
         self.messages = MessagesPage(context)
         self._forms = Forms(context, actions, self._renderer)
+        self._links = LinkedPages(context, access, self.incident, self._forms, self._renderer, self._executor)
         self._live = Live(self._refused, self._fragment, Fragments(self._executor))
 
     def routes(self) -> list[Route]:
@@ -73,11 +70,7 @@ class Pages:
                 Route(f"/incidents/{{id}}/{button}", self._form(button), methods=["POST"])
                 for button in ("ack", "close", "escalate", "note")
             ),
-            Route("/i/{token}", self._linked_page, methods=["GET"]),
-            *(
-                Route(f"/i/{{token}}/{button}", self._linked_form(button), methods=["POST"])
-                for button in ("ack", "escalate", "note")
-            ),
+            *self._links.routes(),
             Route("/oncall", self._page(lambda _: on_call_view(self._context)), methods=["GET"]),
             Route("/messages", self._page(lambda r: self.messages.view(r.query_params)), methods=["GET"]),
             Route("/config", self._page(self._configuration_view), methods=["GET"]),
@@ -142,69 +135,12 @@ class Pages:
                 return PlainTextResponse(FOREIGN + "\n", 403, HEADERS)
             if (refused := await self._refused(request, Permission.ACT)) is not None:
                 return refused
-            values = await _fields(request)
+            values = await read_fields(request)
             if isinstance(values, Response):
                 return values
             return await self._in_thread(lambda: self._forms.press(request, button, values))
 
         return answer
-
-    async def _linked_page(self, request: Request) -> Response:
-        link = await self._opened(request)
-        if isinstance(link, Response):
-            return link
-        done, path = request.query_params.get("did", ""), request.url.path
-
-        def view(_: Request) -> View:
-            return self.incident.linked_view(link, done, path)
-
-        return _private(await self._in_thread(lambda: self._rendered(request, view)))
-
-    def _linked_form(self, button: str) -> Callable[[Request], Awaitable[Response]]:
-        async def answer(request: Request) -> Response:
-            origin = self._context.current.runtime.configuration.origin
-            if not is_from_a_page(request.scope) or is_foreign(request.scope, origin):
-                return PlainTextResponse(FOREIGN + "\n", 403, HEADERS)
-            link = await self._opened(request)
-            if isinstance(link, Response):
-                return link
-            values = await _fields(request)
-            if isinstance(values, Response):
-                return values
-            return _private(
-                await self._in_thread(lambda: self._forms.press_linked(request, link, button, values))
-            )
-
-        return answer
-
-    async def _opened(self, request: Request) -> StoredLink | Response:
-        """Return the link of a request; if it cannot be used, the answer that says so."""
-        hash_, runtime = token_hash(request.path_params["token"]), self._context.current.runtime
-        loop = asyncio.get_running_loop()
-        try:
-            link = await loop.run_in_executor(self._executor, self._context.store.links.get, hash_)
-        except StoreUnavailable as error:
-            return self._no_link(503, _UNAVAILABLE, f"{error}. Try again, or reply to the SMS.")
-        if link is None and self._access.refuse_link(request.scope):
-            answer = self._no_link(429, "Try again later", "Too many unknown links came from your network.")
-            answer.headers["retry-after"] = "60"
-            return answer
-        if link is None:
-            return self._no_link(
-                404, "This link is unknown", "Open it as it is in the page, to its last letter."
-            )
-        if self._context.clock() >= ends_at(link.expires_at, link.resolved_at):
-            why = "A link ends 48 hours after it was sent, or a day after its incident was resolved."
-            return self._no_link(410, "This link has ended", why)
-        if not runtime.configuration.links or link.contact not in runtime.contacts:
-            return self._no_link(410, "This link has ended", "The configuration allows it no more.")
-        return link
-
-    def _no_link(self, status: int, title: str, why: str) -> Response:
-        answer = self._renderer.problem(
-            "/i/", status, title, f"{why} To see all incidents, go back and sign in.", "/"
-        )
-        return _private(answer)
 
     async def _static(self, request: Request) -> Response:
         name = request.path_params["name"]
@@ -242,21 +178,3 @@ class Pages:
             except Missing:
                 return None
             return self._renderer.fragment(view, path)
-
-
-async def _fields(request: Request) -> dict[str, str] | Response:
-    """Return the fields of a form; the answer if it cannot be read."""
-    try:
-        body = await read_body(request.scope, request.receive, _MAX_FORM)
-    except BodyTooLarge:
-        return PlainTextResponse("the form is too large\n", 413, HEADERS)
-    except ClientDisconnect:
-        return Response(status_code=400)  # nobody reads it
-    given = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True)
-    return {name: found[0] for name, found in given.items()}
-
-
-def _private(answer: Response) -> Response:
-    """Return *answer* so that no cache and no search engine keeps it: whoever has its address can act."""
-    answer.headers.update({"cache-control": "no-store", "x-robots-tag": "noindex"})
-    return answer
