@@ -69,27 +69,27 @@ class Nursery:
             self._process.stdin.write(json.dumps(wanted) + "\n")
             self._process.stdin.flush()
         pid = began.result(60)
-        return Child(pid, self._of(pid))
+        with self._lock:
+            return Child(pid, self._ended[pid])
 
     def close(self) -> None:
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait(60)
 
-    def _of(self, pid: int) -> Future[int]:
-        with self._lock:
-            return self._ended.setdefault(pid, Future())
-
     def _listen(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             told = json.loads(line)
-            if "code" in told:
-                self._of(told["pid"]).set_result(told["code"])
-            else:
-                with self._lock:
-                    began = self._asked.pop(0)
-                began.set_result(told["pid"])
+            with self._lock:
+                if "code" in told:
+                    self._ended[told["pid"]].set_result(told["code"])
+                    continue
+                began = self._asked.pop(0)
+                self._ended[told["pid"]] = (
+                    Future()
+                )  # the number may be that of a process which ended long ago
+            began.set_result(told["pid"])
 
 
 def _child(wanted: dict[str, object]) -> None:
