@@ -32,7 +32,7 @@ def nginx(directory: Any, server: Any, log: Any) -> Iterator[Any]:
     )
     (directory / "nginx.conf").write_text(
         f"daemon off; master_process off; pid {directory}/nginx.pid; error_log stderr;"
-        f"events {{}} http {{ access_log off; {places} {server} }}"
+        f"events {{}} http {{ access_log {directory}/access.log; {places} {server} }}"
     )
     with running([program("nginx"), "-p", directory, "-c", directory / "nginx.conf", "-e", "stderr"], log):
         yield
@@ -93,8 +93,15 @@ def test_the_examples_pass_what_must_pass(
             url + "/incidents/1/ack", form, headers={"Origin": "https://evil.example"}, timeout=10
         )
         assert strange.status_code == 403
+        for secret in ("/i/SECRET", "/i/SECRET/ack", "/ovh/receipt/SECRET", "/oncall/feeds/SECRET/x.ics"):
+            assert session.get(url + secret, timeout=10).status_code in (403, 404, 405)
         with session.get(url + "/live?path=/", stream=True, timeout=10) as stream:
             assert next(stream.iter_lines()).startswith(b"data:")
+    logged = (
+        (tmp_path / "access.log").read_text() if proxy is by_nginx else (tmp_path / "proxy.log").read_text()
+    )
+    assert proxy is not by_nginx or "/-/healthy" in logged
+    assert "SECRET" not in logged
 
 
 def test_nothing_is_smuggled_through_a_proxy_that_passes_upgrades_on(
