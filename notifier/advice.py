@@ -49,6 +49,7 @@ def advise(loading: Loading) -> list[Problem]:
         *_receivers(configuration),
         *_links(configuration),
         *_calls(configuration),
+        *_admins(configuration),
         *([] if configuration.route is None else _routes(configuration.route, ("route",))),
     ]
     return [Problem(loading.position(path), path, message, is_warning=True) for path, message in found]
@@ -202,6 +203,15 @@ def _calls(configuration: Configuration) -> Iterator[tuple[Path_, str]]:
             if step.call and not names.intersection(step.notify):
                 path = ("receivers", index, "escalate", number, "call")
                 yield path, "calls nobody: numbers are not called; make a contact of each"
+
+
+def _admins(configuration: Configuration) -> Iterator[tuple[Path_, str]]:
+    """Warn of administrators without a fallback where others have one: a notice by SMS alone may not arrive."""
+    has_fallbacks = any(one.fallback for one in configuration.contacts)
+    for index, contact in enumerate(configuration.contacts):
+        if has_fallbacks and contact.admin and not configuration.fallback_urls(contact.name):
+            message = "has no fallback: a notice that sending is paused cannot reach this administrator"
+            yield ("contacts", index, "admin"), message
 
 
 def _account_path(configuration: Configuration, number: int) -> Path_:

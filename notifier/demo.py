@@ -99,7 +99,7 @@ def _configuration(directory: Path) -> Path:
     file = assets.CONFIG / "demo.yml"
     if problem(f"json://127.0.0.1/{file.stem}") is None:
         return file
-    _say("The inbox stays empty: it takes pip install 'notifier[fallback]'.")
+    _say("The inbox stays empty: in the clone, run pip install '.[fallback]'.")
     values = yaml.safe_load(file.read_text(encoding="utf-8"))
     values.pop("fallback")
     for contact in values["contacts"]:

@@ -202,6 +202,8 @@ def _way_out(api: OvhClient, error: CallFailed) -> str:
     status, code = error.failure.status, error.failure.code or ""
     if status is None:
         return f"can {api.settings.endpoint} be reached from here, and is ovh.endpoint right?"
+    if status == 429 or status >= 500:
+        return "OVHcloud has a problem; try again later"
     if status == 404:
         return "is ovh.service_name that of an SMS account of this customer?"
     if "SIGNATURE" in code:
@@ -231,7 +233,9 @@ def _rights(api: OvhClient) -> Finding:
         try:
             call()
         except CallFailed as error:
-            return Finding("rights", False, f"cannot {what}: {error}; {_how_to_get_rights(api)}")
+            is_of_line = what.endswith("phone calls") and error.failure.status == 404
+            way_out = "is ovh.telephony right?" if is_of_line else _way_out(api, error)
+            return Finding("rights", False, f"cannot {what}: {error}; {way_out}")
     return Finding("rights", True, f"they suffice to {', '.join(what for what, _ in calls)}")
 
 

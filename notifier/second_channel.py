@@ -1,6 +1,6 @@
 """A second channel for messages: URLs of the library apprise (e-mail, ntfy, Matrix, Telegram and many more).
 
-apprise is an extra (``notifier[fallback]``) and is loaded when a URL is first used. URLs hold secrets: they are never
+apprise is an extra (``fallback``) and is loaded when a URL is first used. URLs hold secrets: they are never
 shown, only the name of their service is.
 """
 
@@ -16,7 +16,10 @@ from functools import cache
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
-_MISSING = "needs the library apprise; run in Notifier's environment: pip install 'notifier[fallback]'"
+_MISSING = (
+    "needs the library apprise; in the clone, with the pip of Notifier's environment, run: "
+    "pip install '.[fallback]'"
+)
 _SERVICES = "see https://appriseit.com/services/"
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]{0,19})://")
 _SHORTEST_SECRET = 4

@@ -68,13 +68,22 @@ def message_timeline(details: MessageDetails) -> list[Line]:
             lines.append(Line(attempt.answered_at, "answered", answer))
     for other in details.fallbacks:
         lines.append(Line(other.at, "fallback", f"{other.service}: {other.error or 'sent'}"))
-    if details.call is not None and details.call.called_at is not None:
-        lines.append(Line(details.call.called_at, "called", details.call.detail or details.call.state))
+    if details.call is not None:
+        lines += _call_lines(details.call)
     lines += _ending(sent)
     for event in details.events:
         how = _how(event, f"via {event.via}")
         lines.append(Line(event.at, f"incident {event.kind}", how.strip(" :")))
     return sorted(lines, key=lambda line: line.at)
+
+
+def _call_lines(call: Call) -> list[Line]:
+    lines = []
+    if call.called_at is not None:
+        lines.append(Line(call.called_at, "calling", ""))
+    if call.finished_at is not None:
+        lines.append(Line(call.finished_at, f"call {call.state}", call.detail or ""))
+    return lines
 
 
 def _origin(details: MessageDetails) -> list[Line]:

@@ -103,7 +103,7 @@ def check(
             say(f"{'ok' if finding.is_good else 'FAILED'}: {finding.subject}: {finding.message}")
         if loading.configuration is not None:
             summary = _summary(loading.configuration, config)
-            say(summary if is_good else f"{summary}; but nothing can be sent like this, see above")
+            say(summary if is_good else f"{summary}; but not everything works, see FAILED above")
     if not is_good:
         raise typer.Exit(1)
 

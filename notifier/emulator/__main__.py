@@ -33,11 +33,14 @@ def main() -> None:
     with emulator.running():
         sys.stdout.write(f"{emulator.url}\n")
         sys.stdout.flush()
+        phones = emulator.emulation.telephony
         keys, control = emulator.emulation.credentials, emulator.url.removesuffix("/1.0") + "/emulator"
         sys.stderr.write(
             f"For notifier.yml:\n\novh:\n  endpoint: {emulator.url}\n  application_key: {keys.application_key}\n"
             f"  application_secret: {keys.application_secret}\n  consumer_key: {keys.consumer_key}\n"
-            f"  sender: ACMEOPS\n\nTo have it fail: {control}/faults, see docs/ovhcloud.md\n"
+            f"  sender: ACMEOPS\n"
+            f'  # telephony: {{billing_account: {phones.billing_account}, line: "{phones.line}"}}\n\n'
+            f"To have it fail: {control}/faults, see docs/ovhcloud.md\n"
         )
         stopped.wait()
 

@@ -154,7 +154,8 @@ def _network_message(error: Exception) -> str:
             return f"network: {inner.strerror[:1].lower()}{inner.strerror[1:]}"
         if isinstance(inner, http.client.RemoteDisconnected):
             return "network: the connection was closed without an answer"
-    text = re.sub(r"^<?[\w.]*Connection[^>]*>?: ", "", str(cause))
+    # urllib3 begins with the connection, which it shows as Python does.
+    text = re.sub(r"^(<?[\w.]*Connection[^>]*>?|\w+\(host=[^)]*\)): ", "", str(cause))
     return f"network: {' '.join(text.split())[:200]}"
 
 

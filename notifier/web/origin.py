@@ -24,6 +24,12 @@ FOREIGN = (
 )
 
 
+NO_PAGE = (
+    "a form must come from a page of Notifier, which browsers show by the header Origin or Sec-Fetch-Site; "
+    "programs use the API"
+)
+
+
 def is_foreign(scope: Scope, own: str | None = None) -> bool:
     """Whether a browser sends the request for a page of another site (cross-site request forgery).
 

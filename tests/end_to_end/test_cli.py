@@ -252,7 +252,7 @@ def test_check_online_says_what_to_do(files: Files, ovh: Any, words: Any) -> Non
     result = notifier("check", "--config", files.write(ovh=ovh), "--online")
     assert result.exit_code == 1
     assert words in result.output
-    assert "but nothing can be sent like this" in result.output
+    assert "but not everything works, see FAILED above" in result.output
 
 
 # -- route and render --------------------------------------------------------------------------------------

@@ -87,5 +87,5 @@ def test_it_runs_without_the_second_channel_where_apprise_is_missing(
     monkeypatch.setattr(demo, "problem", lambda url: "needs the library apprise")
     assert in_a_thread(lambda: demo.run(0, once=True)) == [0]
     printed = capsys.readouterr().out
-    assert "The inbox stays empty: it takes pip install 'notifier[fallback]'." in printed
+    assert "The inbox stays empty: in the clone, run pip install '.[fallback]'." in printed
     assert "FIRING #1 critical InstanceDown db-1" in printed

@@ -60,6 +60,16 @@ RECEIVERS = [{"name": name, "notify": ["alice", "bob"]} for name in ("ops", "db"
             },
             "receivers[0].escalate[0].call: calls nobody: numbers are not called; make a contact of each",
         ),
+        (
+            {
+                **BOTH,
+                "contacts": [
+                    {"name": "alice", "phone": "+33639980001", "fallback": ["json://127.0.0.1/a"]},
+                    {"name": "bob", "phone": BOB, "admin": True},
+                ],
+            },
+            "contacts[1].admin: has no fallback: a notice that sending is paused cannot reach this administrator",
+        ),
         ({}, "contacts[1]: is notified by no receiver, neither directly nor through a schedule"),
         ({"schedules": [ROTA]}, "contacts[1]: is notified by no receiver, neither directly nor through a schedule"),
         *(

@@ -292,7 +292,8 @@ def test_timeline_and_api_tell_of_the_call(make: Callable[..., Pager], emulator:
     details = pager.store.ledger.details(message["id"])
     assert details is not None
     lines = [(line.what, line.detail) for line in message_timeline(details)]
-    assert ("called", "not answered (CodeSip603CallRejected)") in lines
+    assert ("calling", "") in lines
+    assert ("call unanswered", "not answered (CodeSip603CallRejected)") in lines
     shown = MessageDetails.with_timeline(details, lambda text: text)
     assert shown.call is not None
     assert (shown.call.state, shown.call.detail) == ("unanswered", "not answered (CodeSip603CallRejected)")

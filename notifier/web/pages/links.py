@@ -14,7 +14,7 @@ from notifier.incidents.links import ends_at, token_hash
 from notifier.store.engine import StoreUnavailable
 from notifier.store.links import StoredLink
 from notifier.web.access import AccessControl
-from notifier.web.origin import FOREIGN, is_foreign, is_from_a_page
+from notifier.web.origin import FOREIGN, NO_PAGE, is_foreign, is_from_a_page
 from notifier.web.pages.context import Missing, PageContext
 from notifier.web.pages.forms import Forms, read_fields
 from notifier.web.pages.incident import IncidentPage
@@ -56,7 +56,9 @@ class LinkedPages:
     def _button(self, button: str) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
             origin = self._context.current.runtime.configuration.origin
-            if not is_from_a_page(request.scope) or is_foreign(request.scope, origin):
+            if not is_from_a_page(request.scope):
+                return PlainTextResponse(NO_PAGE + "\n", 403, HEADERS)
+            if is_foreign(request.scope, origin):
                 return PlainTextResponse(FOREIGN + "\n", 403, HEADERS)
             values = await read_fields(request)
             if isinstance(values, Response):

@@ -15,7 +15,7 @@ from starlette.routing import Route
 from notifier.permissions import Permission
 from notifier.store.engine import StoreUnavailable
 from notifier.web.access import AccessControl, Denial
-from notifier.web.origin import FOREIGN, has_nul, is_from_a_page
+from notifier.web.origin import NO_PAGE, has_nul, is_from_a_page
 from notifier.web.pages.configuration import configuration_view
 from notifier.web.pages.context import Missing, PageContext, View
 from notifier.web.pages.forms import Forms, read_fields
@@ -132,7 +132,7 @@ class Pages:
     def _form(self, button: str) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
             if not is_from_a_page(request.scope):
-                return PlainTextResponse(FOREIGN + "\n", 403, HEADERS)
+                return PlainTextResponse(NO_PAGE + "\n", 403, HEADERS)
             if (refused := await self._refused(request, Permission.ACT)) is not None:
                 return refused
             values = await read_fields(request)
