@@ -189,6 +189,14 @@ class Outbox:
 
         return self._database.submit(operation, notifies=("sender",))
 
+    def withdraw(self, ids: Collection[str], now: datetime) -> Future[None]:
+        """Withdraw the messages of these *ids* that wait to be sent."""
+
+        def operation(connection: Connection) -> None:
+            _withdraw(connection, list(ids), now)
+
+        return self._database.submit(operation)
+
     def reset_due_times(self, now: datetime, latest: datetime) -> Future[None]:
         """Make due *now* whatever is due after *latest*: the clock was set back since that was written."""
 
@@ -283,7 +291,7 @@ def _withdraw(connection: Connection, ids: Sequence[str], now: datetime) -> None
     for some in chunks(ids):
         connection.execute(
             update(messages)
-            .where(messages.c.id.in_(some))
+            .where(IS_WAITING, messages.c.id.in_(some))
             .values(state=MessageState.WITHDRAWN, finished_at=now)
         )
 

@@ -49,6 +49,8 @@ class OperatorNotices(Worker):
         self._send = send
         self._send_by_fallback = send_by_fallback
         self._since: dict[str, datetime] = {}
+        self._sent: dict[str, list[str]] = {}
+        """The ids of the notices of each problem that lasts."""
 
     def work(self) -> float | None:
         """Look for problems that have lasted, and notify of those that are new."""
@@ -58,6 +60,10 @@ class OperatorNotices(Worker):
             return None
         problems = self._problems()
         self._since = {key: min(self._since.get(key, now), now) for key in problems}
+        for key in (
+            self._sent.keys() - problems.keys()
+        ):  # a notice that was held up by its own problem is old news
+            self._store.outbox.withdraw(self._sent.pop(key), now).result()
         for key, problem in problems.items():
             if now - self._since[key] < _SETTLED_AFTER:
                 continue
@@ -68,6 +74,7 @@ class OperatorNotices(Worker):
                 for one in admins
             ]
             self._store.outbox.add(messages, now).result()
+            self._sent[key] = [one.id for one in messages]
             log.warning("administrators notified", problem=problem, messages=[one.id for one in messages])
             self._send_by_fallback(messages)
             self._send()

@@ -63,6 +63,26 @@ def test_a_problem_that_lasts_is_told_once_a_day_by_sms_and_fallback(
     assert len(hook.got) == 2
 
 
+def test_a_notice_that_waits_is_withdrawn_when_its_problem_has_passed(
+    make: Callable[..., Pager], emulator: Emulator, hook: Receiver
+) -> None:
+    emulator.faults.add(Fault(kind=FaultKind.ERROR, status=429, times=None))
+    pager = make(**with_admin(hook))
+    problems = {"account/": "sending is paused", "calendar/a": "the calendar fails"}
+    worker = noticing(pager, problems)
+    for _ in range(6):
+        worker.work()
+        pager.turn()
+        pager.hand.move(seconds=15)
+    assert len(hook.got) == 2
+    del problems["account/"]
+    worker.work()
+    emulator.faults.clear()
+    pager.run(60, step=5)
+    assert [sms.message for sms in emulator.emulation.accepted] == ["Notifier : the calendar fails"]
+    assert sorted(pager.states()) == ["accepted", "withdrawn"]
+
+
 def test_a_problem_that_passes_within_a_minute_is_not_told(
     make: Callable[..., Pager], emulator: Emulator, hook: Receiver
 ) -> None:
