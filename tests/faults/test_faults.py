@@ -20,8 +20,10 @@ from typing import Any
 import pytest
 from sqlalchemy import URL
 
+from notifier.clock import utc_now
 from notifier.emulator import Emulation, Emulator, Fault, FaultKind
 from notifier.failpoints import VARIABLE
+from tests.support.alertmanager import members
 from tests.support.channels import mail_server, receiver
 from tests.support.files import ALICE, Files, account
 from tests.support.nursery import Nursery
@@ -178,6 +180,37 @@ def played(
 @pytest.mark.parametrize("line", LINES)
 def test_a_fault_loses_and_doubles_nothing(played: Any, line: Any, request: Any) -> None:
     told(played[line].result(270), request)
+
+
+def test_an_alertmanager_that_fails_loses_doubles_and_resolves_nothing(
+    tmp_path: Path, nursery: Nursery, blank: Path, request: Any
+) -> None:
+    """It knows none of the alerts, answers errors and nonsense, does not answer, and refuses connections."""
+    shutil.copy(blank, tmp_path / "notifier.db")
+    with new_emulator().running() as emulator, members(2, utc_now) as pair:
+        urls = [one.url for one in pair]
+        stage = Stage(
+            tmp_path, nursery, emulator, changes={"alertmanager": {"urls": urls, "check_interval": "1s"}}
+        )
+        stage.start()
+        stage.load.begin()
+        answers: list[Callable[[str], tuple[int, bytes] | None]] = [
+            lambda path: None,
+            lambda path: (500, b""),
+            lambda path: (200, b"[[[["),
+            lambda path: (time.sleep(6), (200, b"[]"))[1],
+        ]
+        for answer in answers if IS_FULL else answers[2:3]:
+            for one in pair:
+                one.answer = answer
+            time.sleep(6.0)  # the regular check comes every five seconds
+        for one in pair:
+            one.close()
+        time.sleep(0.7)
+        outcome = stage.settle("Alertmanager answers nonsense, hangs, and is down")
+        assert not any("RESOLVED" in sms.message for sms in emulator.emulation.accepted)
+        assert all(one.paths for one in pair)
+        told(outcome, request)
 
 
 AFTER = 2
