@@ -28,7 +28,6 @@ from notifier.store.schema import (
     sql_literal,
 )
 
-_INSTEAD = "sent through the second channel instead"
 _BACK = timedelta(days=4)
 """How old a message may be that failed: OVHcloud reports a failure after three days at the latest."""
 _FAILED_WITHIN = timedelta(hours=1)
@@ -248,17 +247,6 @@ class FallbackStore:
             for id_, contact, target in connection.execute(statement):
                 found.setdefault((id_, contact), set()).add(target)
         return [(id_, contact, frozenset(targets)) for (id_, contact), targets in found.items()]
-
-    def withdraw_sms(self, ids: Collection[str], now: datetime) -> Future[None]:
-        """Withdraw the messages of these *ids* that wait to be sent."""
-        withdrawn = {"state": MessageState.WITHDRAWN, "finished_at": now, "error": _INSTEAD}
-
-        def operation(connection: Connection) -> None:
-            for some in chunks(list(ids)):
-                wanted = and_(IS_WAITING, messages.c.id.in_(some))
-                connection.execute(update(messages).where(wanted).values(withdrawn))
-
-        return self._database.submit(operation)
 
     def failed(self, due: DueFallback, error: str, now: datetime, again_at: datetime | None) -> Future[None]:
         """Write down that an attempt failed; it is tried again at *again_at*, or given up if that is None."""

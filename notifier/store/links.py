@@ -14,7 +14,7 @@ from notifier.store.schema import incidents, links, messages
 
 @dataclass(frozen=True, slots=True)
 class StoredLink:
-    """A link: the incident that it opens and when that was resolved, the contact whom it was sent to, and its end."""
+    """A link: the incident that it opens, when that was resolved, the contact who received it, and when it expires."""
 
     incident_id: str
     resolved_at: datetime | None

@@ -189,11 +189,11 @@ class Outbox:
 
         return self._database.submit(operation, notifies=("sender",))
 
-    def withdraw(self, ids: Collection[str], now: datetime) -> Future[None]:
-        """Withdraw the messages of these *ids* that wait to be sent."""
+    def withdraw(self, ids: Collection[str], now: datetime, why: str | None = None) -> Future[None]:
+        """Withdraw the messages of these *ids* that wait to be sent; *why* becomes their error, unless it is None."""
 
         def operation(connection: Connection) -> None:
-            _withdraw(connection, list(ids), now)
+            _withdraw(connection, list(ids), now, why)
 
         return self._database.submit(operation)
 
@@ -287,13 +287,10 @@ def _as_read(connection: Connection, chosen: Sequence[Message]) -> set[str]:
     return found
 
 
-def _withdraw(connection: Connection, ids: Sequence[str], now: datetime) -> None:
+def _withdraw(connection: Connection, ids: Sequence[str], now: datetime, why: str | None = None) -> None:
+    withdrawn = {"state": MessageState.WITHDRAWN, "finished_at": now} | ({"error": why} if why else {})
     for some in chunks(ids):
-        connection.execute(
-            update(messages)
-            .where(IS_WAITING, messages.c.id.in_(some))
-            .values(state=MessageState.WITHDRAWN, finished_at=now)
-        )
+        connection.execute(update(messages).where(IS_WAITING, messages.c.id.in_(some)).values(withdrawn))
 
 
 def _hold(connection: Connection, ids: Sequence[str], until: datetime, reason: Hold, now: datetime) -> None:

@@ -35,6 +35,8 @@ _LEASE = timedelta(minutes=1)
 """When a message is tried again whose sending was cut off, as by a kill."""
 _GIVE_UP_AFTER = timedelta(hours=1)
 _LONGEST_TITLE = 100
+_INSTEAD = "sent through the second channel instead"
+"""Why an SMS was withdrawn."""
 
 
 class FallbackSender(Worker):
@@ -143,7 +145,7 @@ class FallbackSender(Worker):
             if not own or own & targets:
                 enough.append(id_)
         if enough:
-            self._store.fallbacks.withdraw_sms(enough, now).result()
+            self._store.outbox.withdraw(enough, now, _INSTEAD).result()
 
     def _start(self, due: DueFallback) -> None:
         url = self._urls(due.message.contact).get(due.target)
