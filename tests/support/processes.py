@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import random
 import shutil
@@ -16,16 +17,22 @@ from typing import Any
 import pytest
 import requests
 
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 10
+_PORTS = itertools.cycle(
+    random.SystemRandom().sample(range(10_000 + 1_000 * _WORKER, 11_000 + 1_000 * _WORKER), 1_000)
+)
+"""The ports of this process of pytest: none is given to two services, of which one would answer for the other."""
+
 
 def free_ports(count: Any) -> Any:
     """Return so many ports that nobody listens on, below those that the system gives to connections meanwhile."""
-    ports: set[int] = set()
+    ports: list[int] = []
     while len(ports) < count:
-        port = random.SystemRandom().randrange(10_000, 20_000)
+        port = next(_PORTS)
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
-            ports.add(port)
-    return list(ports)
+            ports.append(port)
+    return ports
 
 
 def memory(pid: Any = "self") -> Any:

@@ -175,7 +175,11 @@ class Stage:
 
     def settle(self, line: str, timeout: float = 90) -> Outcome:
         """Wait until every alert has been seen, and a little longer for those that come twice; end the services."""
-        self.load.finish()
+        try:
+            self.load.finish()
+        except AssertionError as error:
+            logs = [(self.directory / f"{port}.log").read_text()[-2000:] for port in self.ports]
+            raise AssertionError("\n".join([str(error), *logs])) from None
         posted = set(self.load.posted)
         deadline = time.monotonic() + timeout
         while posted - set(self.seen()) and time.monotonic() < deadline:
