@@ -134,22 +134,43 @@ def _ending(message: LedgerMessage) -> list[Line]:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What happened to a message, or its present state. *kind* (good, bad or other) chooses the colour."""
+    """What happened to a message, or its present state. *kind* (good, bad or other) chooses the colour.
+
+    *text* is one of a few, which pages translate; *detail* is for instance an error.
+    """
 
     kind: str
     text: str
     at: datetime | None = None
+    detail: str = ""
+
+    @property
+    def line(self) -> str:
+        """The text with its detail."""
+        return f"{self.text}: {self.detail}" if self.detail else self.text
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An entry of an incident's timeline: an event, or a message with its *text* and what happened to it."""
+    """An entry of an incident's timeline: an event, or a message to *recipient* with its *text* and its outcomes.
+
+    *what* and *means* are among a few texts, which pages translate.
+    """
 
     at: datetime
     kind: str
     what: str
-    text: str | None = None
+    by: str = ""
+    means: str = ""
+    detail: str = ""
+    recipient: str = ""
+    text: str = ""
     outcomes: tuple[Outcome, ...] = ()
+
+    @property
+    def is_message(self) -> bool:
+        """Whether it is a message."""
+        return bool(self.recipient)
 
 
 _VIA = {
@@ -213,15 +234,24 @@ def incident_timeline(history: IncidentHistory) -> list[Entry]:
     """Return what happened to an incident and the messages about it, in order."""
     entries = []
     for event in history.events:
-        what = _EVENTS.get(event.kind, event.kind)
-        how = _how(event, _VIA.get(event.via or "", event.via or ""))
-        entries.append(Entry(event.at, f"event {event.kind}", what + how))
-    for message in history.messages:
-        to = message.contact or history.mask(message.phone)
-        what = f"{_KINDS.get(message.kind, message.kind)} to {to}"
-        outcomes = (*_outcomes(message, history), *_call_outcome(history.calls.get(message.id), history.hide))
-        entries.append(Entry(message.created_at, "message", what, message.text, outcomes))
+        what, means = _EVENTS.get(event.kind, event.kind), _VIA.get(event.via or "", event.via or "")
+        entries.append(
+            Entry(event.at, event.kind, what, by=event.by or "", means=means, detail=event.detail or "")
+        )
+    entries += [_message_entry(message, history) for message in history.messages]
     return sorted(entries, key=lambda entry: entry.at)
+
+
+def _message_entry(message: LedgerMessage, history: IncidentHistory) -> Entry:
+    call = history.calls.get(message.id)
+    return Entry(
+        message.created_at,
+        "message",
+        _KINDS.get(message.kind, message.kind),
+        recipient=message.contact or history.mask(message.phone),
+        text=message.text,
+        outcomes=(*_outcomes(message, history), *_call_outcome(call, history.hide)),
+    )
 
 
 def _outcomes(message: LedgerMessage, history: IncidentHistory) -> Iterable[Outcome]:
@@ -238,20 +268,21 @@ def _outcomes(message: LedgerMessage, history: IncidentHistory) -> Iterable[Outc
     failures = history.failures.get(sent.id, ())
     if len(failures) > _MAX_FAILURES:
         before = len(failures) - _MAX_FAILURES
-        yield Outcome("bad", f"{before} attempt{'' if before == 1 else 's'} failed before")
+        yield Outcome("bad", "attempts failed before", detail=str(before))
     for one in failures[-_MAX_FAILURES:]:
         error = history.hide(one.error)
         if one.is_accepted:
-            yield Outcome("other", _lost_answer(error), one.at)
+            yield Outcome("other", "no answer; OVHcloud had accepted it", one.at, error)
         else:
             is_settling = sent.state == MessageState.UNSETTLED and one is failures[-1]
             text = "no answer" if is_settling else "attempt failed"
-            yield Outcome("bad", f"{text}: {error}", one.at)
+            yield Outcome("bad", text, one.at, error)
     for other in history.fallbacks.get(sent.id, ())[-_MAX_FAILURES:]:
         if other.error is None:
-            yield Outcome("good", f"sent by {other.service}", other.at)
+            yield Outcome("good", "sent by the second channel", other.at, other.service)
         else:
-            yield Outcome("bad", f"{other.service} failed: {history.hide(other.error)}", other.at)
+            error = f"{other.service}: {history.hide(other.error)}"
+            yield Outcome("bad", "the second channel failed", other.at, error)
     if sent.ovh_id is not None and sent.finished_at is not None:
         yield Outcome("other", "accepted by OVHcloud", sent.finished_at)
     yield from _present_state(sent, history.hide)
@@ -271,26 +302,25 @@ _CALLS: Mapping[str, tuple[str, str]] = {
 def _call_outcome(call: Call | None, hide: Callable[[str], str]) -> Iterable[Outcome]:
     if call is not None:
         kind, words = _CALLS.get(call.state, ("other", call.state))
-        detail = f": {hide(call.detail)}" if call.detail else ""
-        yield Outcome(kind, words + detail, call.finished_at or call.called_at)
+        yield Outcome(kind, words, call.finished_at or call.called_at, hide(call.detail or ""))
 
 
 def _present_state(sent: LedgerMessage, hide: Callable[[str], str]) -> Iterable[Outcome]:
-    reason = f": {hide(sent.error)}" if sent.error else ""
+    reason = hide(sent.error or "")
     if sent.delivered_at is not None:
         yield Outcome("good", "delivered", sent.delivered_at)
     elif sent.state in FAILED:
-        yield Outcome("bad", f"{sent.state}{reason}", sent.receipt_at or sent.finished_at)
+        yield Outcome("bad", sent.state, sent.receipt_at or sent.finished_at, reason)
     elif sent.state == MessageState.WITHDRAWN:
         yield Outcome("other", "withdrawn: not needed any more", sent.finished_at)
     elif sent.state == MessageState.HELD:
-        awaited = "credits" if sent.held_for == Hold.CREDITS else "a digest"
-        yield Outcome("other", f"held: waits for {awaited} ({_limit(sent)})")
+        awaited = "held: waits for credits" if sent.held_for == Hold.CREDITS else "held: waits for a digest"
+        yield Outcome("other", awaited, detail=_limit(sent))
     elif sent.state == MessageState.QUEUED:
-        yield Outcome("bad" if sent.error else "other", f"waits to be sent{reason}")
+        yield Outcome("bad" if sent.error else "other", "waits to be sent", detail=reason)
     elif sent.state == MessageState.SENDING:
         yield Outcome("other", "being sent")
     elif sent.state == MessageState.UNSETTLED:
-        yield Outcome("bad", f"asking OVHcloud whether it accepted it{reason}")
+        yield Outcome("bad", "asking OVHcloud whether it accepted it", detail=reason)
     elif sent.state == MessageState.ACCEPTED:
-        yield Outcome("bad" if sent.error else "other", f"no delivery receipt yet{reason}")
+        yield Outcome("bad" if sent.error else "other", "no delivery receipt yet", detail=reason)

@@ -171,6 +171,12 @@ class Incidents:
             row = connection.execute(_BY_ID, {"id": id_}).first()
             return None if row is None else to_incident(row)
 
+    def with_ids(self, ids: Collection[str]) -> list[Incident]:
+        """Return the incidents with these *ids*."""
+        statement = select(*COLUMNS).where(incidents.c.id.in_(sorted(ids)))
+        with self._database.reading() as connection:
+            return [to_incident(row) for row in connection.execute(statement)]
+
     def named(self, given: str) -> Incident | None:
         """Return the incident that *given* means: its id, or its number as the newest of that number has it."""
         found = None
@@ -200,11 +206,22 @@ class Incidents:
             return [to_incident(row) for row in connection.execute(statement)]
 
     def worst(self, limit: int | None = None) -> list[Incident]:
-        """Return up to *limit* incidents that are not over: open ones first, then the most severe, then the newest."""
+        """Return up to *limit* incidents that are not over: open ones first, then the most severe, then the oldest."""
         statement = (
             select(*COLUMNS)
             .where(UNRESOLVED)
-            .order_by(_SHOWN_STATE != ShownState.OPEN, _URGENCY, incidents.c.id.desc())
+            .order_by(_SHOWN_STATE != ShownState.OPEN, _URGENCY, incidents.c.id)
+            .limit(limit)
+        )
+        with self._database.reading() as connection:
+            return [to_incident(row) for row in connection.execute(statement)]
+
+    def resolved_since(self, at: datetime, limit: int) -> list[Incident]:
+        """Return up to *limit* incidents that were resolved since *at*, the last one first."""
+        statement = (
+            select(*COLUMNS)
+            .where(incidents.c.resolved_at >= at)
+            .order_by(incidents.c.resolved_at.desc())
             .limit(limit)
         )
         with self._database.reading() as connection:

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 
-from sqlalchemy import BigInteger, bindparam, func, or_, select, type_coerce
+from sqlalchemy import BigInteger, ColumnElement, bindparam, func, or_, select, type_coerce
 
 from notifier.delivery.message import UNDER_WAY, MessageState
 from notifier.incidents.lifecycle import PAGING, Incident
@@ -206,6 +206,7 @@ class Ledger:
         incident_id: str | None = None,
         contains: str | None = None,
         down_to: str | None = None,
+        contact: str | None = None,
     ) -> list[LedgerMessage]:
         """Return up to *limit* messages, newest first, from the one after the id *before* on, to *down_to* with it.
 
@@ -216,15 +217,9 @@ class Ledger:
             statement = statement.where(messages.c.id < before)
         if down_to is not None:
             statement = statement.where(messages.c.id >= down_to)
-        if states:
-            statement = statement.where(messages.c.state.in_(list(states)))
         if receiver is not None:
             statement = statement.where(messages.c.receiver == receiver)
-        if incident_id is not None:
-            statement = statement.where(messages.c.incident_id == incident_id)
-        if contains is not None:
-            is_in = func.lower(messages.c.text).contains(contains.lower(), autoescape=True)
-            statement = statement.where(or_(is_in, func.lower(messages.c.contact) == contains.lower()))
+        statement = statement.where(*_selection(states, incident_id, contains, contact))
         with self._database.reading() as connection:
             return [LedgerMessage(*row) for row in connection.execute(statement)]
 
@@ -236,15 +231,24 @@ class Ledger:
         with self._database.reading() as connection:
             return connection.execute(statement).scalar()
 
-    def by_quarter(self, first: str, end: str | None = None) -> dict[tuple[datetime, str], int]:
+    def by_quarter(
+        self,
+        first: str,
+        end: str | None = None,
+        states: Collection[str] = (),
+        incident_id: str | None = None,
+        contains: str | None = None,
+        contact: str | None = None,
+    ) -> dict[tuple[datetime, str], int]:
         """Return how many messages there are, by (quarter of an hour they were made in, state).
 
-        Counted are those from the id *first* up to, and without, *end*. In each time zone a day begins with a quarter.
+        Counted are those from the id *first* up to, and without, *end*, selected as `latest` does. In each time zone a
+        day begins with a quarter.
         """
         quarter = (type_coerce(messages.c.created_at, BigInteger) // _QUARTER).label("quarter")
         statement = (
             select(quarter, messages.c.state, func.count())
-            .where(messages.c.id >= first)
+            .where(messages.c.id >= first, *_selection(states, incident_id, contains, contact))
             .group_by(quarter, messages.c.state)
         )
         if end is not None:
@@ -381,3 +385,20 @@ class Ledger:
             tuple(self._fallbacks.attempts([carrier]).get(carrier, ())),
             self._calls.of([message.id]).get(message.id),
         )
+
+
+def _selection(
+    states: Collection[str], incident_id: str | None, contains: str | None, contact: str | None
+) -> list[ColumnElement[bool]]:
+    """Return the conditions that select messages; None and no states select all."""
+    conditions: list[ColumnElement[bool]] = []
+    if states:
+        conditions.append(messages.c.state.in_(list(states)))
+    if incident_id is not None:
+        conditions.append(messages.c.incident_id == incident_id)
+    if contains is not None:
+        is_in = func.lower(messages.c.text).contains(contains.lower(), autoescape=True)
+        conditions.append(or_(is_in, func.lower(messages.c.contact) == contains.lower()))
+    if contact is not None:
+        conditions.append(messages.c.contact == contact)
+    return conditions

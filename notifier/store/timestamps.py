@@ -12,6 +12,8 @@ from sqlalchemy.exc import IntegrityError
 from notifier.store.database import Database
 from notifier.store.schema import calendars, timestamps
 
+SOURCES = "source/"
+"""Prefix of the timestamps of when the last webhook of each Alertmanager came, by its external URL."""
 _MARK = select(timestamps.c.at).where(timestamps.c.name == bindparam("mark"))
 
 

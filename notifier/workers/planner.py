@@ -33,6 +33,7 @@ from notifier.rendering.compose import (
     title,
 )
 from notifier.store.records import IncidentChange, NewNotification, StoredWebhook
+from notifier.store.timestamps import SOURCES
 from notifier.workers.context import Context
 from notifier.workers.set_aside import MAX_ATTEMPTS, isolate
 from notifier.workers.template_failures import report_failures
@@ -45,6 +46,9 @@ _MAX_NAMED = 5
 """How many names of alerts a line of the log holds at most."""
 _BATCH_BYTES = 4 * 1024 * 1024
 _FEW_BYTES = 64 * 1024
+_MAX_SOURCES = 20
+"""How many Alertmanagers are remembered by name."""
+_LONGEST_URL = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,7 @@ class Planner(Worker):
         self._behind: dict[
             str, str
         ] = {}  # webhook id -> the set-aside webhook of its group that must be planned first
+        self._sources: set[str] = set()
 
     def work(self) -> float | None:
         """Plan the oldest webhooks."""
@@ -108,6 +113,7 @@ class Planner(Worker):
             with self._context.backpressure.limited_share():
                 planned.append((read.stored.id, self.plan(read, known, now)))
                 seen |= dict.fromkeys(self._beats(read.webhook), read.stored.received_at)
+                seen[self._source(read.webhook)] = read.stored.received_at
         with self._context.backpressure.limited_share():
             refused = self._store.webhooks.add_plans(planned, self._clock(), seen).result()
         self._send()
@@ -117,6 +123,13 @@ class Planner(Worker):
             else:
                 self.set_aside.discard(read.stored.id)
         return [id_ for id_, _ in planned if id_ not in refused]
+
+    def _source(self, webhook: Webhook) -> str:
+        """Return the name of the timestamp for the Alertmanager that sent *webhook*."""
+        url = webhook.external_url[:_LONGEST_URL]
+        if len(self._sources) < _MAX_SOURCES:
+            self._sources.add(url)
+        return SOURCES + (url if url in self._sources else "")
 
     def _fail(self, read: _Read, error: Exception) -> None:
         self._set_aside(read.stored, read.webhook, error)

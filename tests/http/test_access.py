@@ -44,7 +44,7 @@ ASKED = {
     ("GET", "/incidents/1"): Permission.READ,
     ("GET", "/oncall"): Permission.READ,
     ("GET", "/messages"): Permission.READ,
-    ("GET", "/config"): Permission.READ,
+    ("GET", "/settings"): Permission.READ,
     ("GET", "/live?path=/nowhere"): Permission.READ,
     ("GET", "/api/v1/incidents"): Permission.READ,
     ("GET", "/api/v1/incidents/1"): Permission.READ,
@@ -183,7 +183,7 @@ def test_the_secret_of_the_feeds_reads_calendars_and_nothing_else(
     assert (
         f"/oncall/feeds/{FEEDS}/alice.ics" in requests.get(running.url + "/oncall", timeout=10, **whole).text
     )
-    assert FEEDS not in requests.get(running.url + "/config", timeout=10, **whole).text
+    assert FEEDS not in requests.get(running.url + "/settings", timeout=10, **whole).text
     bearing = {"Authorization": f"Bearer {FEEDS}"}
     for method, path in ASKED:
         assert ask(running, method, path, headers=bearing) == 401, path
@@ -429,8 +429,8 @@ def test_sends_and_reloads_are_recorded_with_who_asked_for_them(
     assert sent["author"] == "responder"
     details = read(f"/api/v1/messages/{sent['id']}").json()["timeline"]
     assert ("requested", "by responder") in [(line["what"], line["detail"]) for line in details]
-    wait_for(lambda: read("/config").text.count("by for-admin") == 2, "the reloads are not recorded")
-    assert "unknown key" in read("/config").text
+    wait_for(lambda: read("/settings").text.count("by for-admin") == 2, "the reloads are not recorded")
+    assert "unknown key" in read("/settings").text
 
 
 @pytest.mark.parametrize("number", ["+37369000001", "+9607000001", "+33 6 39 98 77 66"])

@@ -113,7 +113,7 @@ def require_paging(served: Any) -> None:
         "/?all=1",
         "/oncall",
         "/messages",
-        "/config",
+        "/settings",
         "/api/v1/messages",
         "/api/v1/oncall",
         "/metrics",

@@ -3,40 +3,82 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 
-from notifier.incidents.lifecycle import Kind
+from notifier.incidents.lifecycle import Incident, Kind
 from notifier.timeline import IncidentHistory
 from notifier.web.pages.shown_incidents import ShownIncident
+from notifier.web.pages.words import Words
 
 _AT_ONCE = timedelta(seconds=2)
 """Notices of an action are stored within this time after it."""
 
 
-def confirmation(done: str, one: ShownIncident, me: str | None, history: IncidentHistory) -> str | None:
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """What a button did; without *is_done*, nothing."""
+
+    text: str
+    is_done: bool = True
+
+
+def confirmation(
+    done: str, one: ShownIncident, me: str | None, history: IncidentHistory, words: Words
+) -> Confirmation | None:
     """Return the confirmation for *me* of the action *done* a moment ago; None if it no longer applies."""
+    nothing = words("Nothing was done:")
     match done:
         case "ack" if one.holder is not None and one.holder == me:
-            return _yours(history, me)
+            return _yours(history, me, words)
         case "taken" if one.holder is not None and one.holder != me:
-            since = f" since {one.taken.short}" if one.taken else ""
-            return f"Nothing was done: {one.holder} has it{since}. Press again to take it over."
+            since = words(" since %(time)s", time=one.taken.short) if one.taken else ""
+            text = words("%(by)s has it%(since)s. Press again to take it over.", by=one.holder, since=since)
+            return Confirmation(f"{nothing} {text}", is_done=False)
         case "escalate":
-            return _passed_on(one, history)
+            return _passed_on(one, history, words)
         case "late" if one.state != "resolved":
-            return "Nothing was done: it was escalated meanwhile."
+            return Confirmation(f"{nothing} {words('it was escalated meanwhile.')}", is_done=False)
         case "exhausted" if one.state != "resolved":
-            return "Nothing was done: there is no further step."
+            return Confirmation(f"{nothing} {words('there is no further step.')}", is_done=False)
         case "close" if one.state == "resolved":
-            return "It is closed. If its alerts still fire, Alertmanager's next webhook pages again."
+            text = "It is closed. If its alerts still fire, Alertmanager's next webhook pages again."
+            return Confirmation(words(text))
         case "note":
-            return "The note is in the timeline."
+            return Confirmation(words("The note is in the timeline."))
         case "resolved" if one.state == "resolved":
-            return "It was resolved already."
+            return Confirmation(words("It was resolved already."), is_done=False)
     return None
 
 
-def _yours(history: IncidentHistory, me: str | None) -> str | None:
+def brief_confirmation(
+    done: str, number: str, incident: Incident | None, me: str, words: Words
+) -> Confirmation | None:
+    """Return the confirmation on the first page, where *number* is that of *incident*, or a count of them."""
+    if done == "all" and number.isdigit():
+        one, many = "You have acknowledged 1 incident.", "You have acknowledged %(num)s incidents."
+        return Confirmation(words.plural(one, many, int(number)), is_done=number != "0")
+    if incident is None:
+        return None
+    name = f"#{incident.number}"
+    match done:
+        case "ack" if incident.holder == me:
+            return Confirmation(words("You have %(name)s.", name=name))
+        case "taken" if incident.holder is not None:
+            text = words("Nothing was done: %(by)s has %(name)s.", by=incident.holder, name=name)
+            return Confirmation(text, is_done=False)
+        case "escalate":
+            return Confirmation(words("%(name)s is passed on.", name=name))
+        case "close":
+            return Confirmation(words("%(name)s is closed.", name=name))
+        case "late" | "exhausted":
+            return Confirmation(words("Nothing was done: see %(name)s.", name=name), is_done=False)
+        case "resolved":
+            return Confirmation(words("%(name)s was resolved already.", name=name), is_done=False)
+    return None
+
+
+def _yours(history: IncidentHistory, me: str | None, words: Words) -> Confirmation | None:
     actions = [event for event in history.events if event.kind in ("acknowledged", "reopened", "next")]
     if not actions or actions[-1].by != me or actions[-1].kind != "acknowledged":
         return None
@@ -46,22 +88,22 @@ def _yours(history: IncidentHistory, me: str | None) -> str | None:
         for message in history.messages
         if message.kind == Kind.NOTICE and timedelta() <= message.created_at - actions[-1].at < _AT_ONCE
     ]
-    words = ["You have it."]
+    texts = [words("You have it.")]
     if before is not None and before.by != me:
-        words.append(f"{before.by} had it before.")
+        texts.append(words("%(by)s had it before.", by=before.by))
     if notified:
-        words.append(f"{_and(notified)} will be notified.")
-    return " ".join(words)
+        texts.append(words("%(names)s will be notified.", names=_and(notified, words)))
+    return Confirmation(" ".join(texts))
 
 
-def _passed_on(one: ShownIncident, history: IncidentHistory) -> str | None:
+def _passed_on(one: ShownIncident, history: IncidentHistory, words: Words) -> Confirmation | None:
     actions = [event for event in history.events if event.kind in ("acknowledged", "next", "escalated")]
     if actions and actions[-1].kind == "escalated":
-        return f"Escalated: {actions[-1].detail}."
+        return Confirmation(words("Escalated: %(what)s.", what=actions[-1].detail))
     if actions and actions[-1].kind == "next" and one.coming is not None:
-        return f"Escalating to {one.coming.recipients}."
+        return Confirmation(words("Escalating to %(names)s.", names=one.coming.recipients))
     return None
 
 
-def _and(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+def _and(names: Sequence[str], words: Words) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {words('and')} {names[-1]}"

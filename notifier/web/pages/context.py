@@ -1,10 +1,13 @@
-"""What all pages use."""
+"""What all pages use: the sources of their content, and who reads them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
+from urllib.parse import unquote
+
+from starlette.requests import Request
 
 from notifier.clock import Clock
 from notifier.health import Readiness
@@ -12,7 +15,11 @@ from notifier.logs import Redaction
 from notifier.runtime import Current
 from notifier.store.store import Store
 from notifier.web.pages.moments import Viewer
+from notifier.web.pages.words import LANGUAGES, preferred
 from notifier.workers.account_monitor import AccountMonitor
+
+ME = "notifier-me"
+"""The cookie with the name of the contact who acts."""
 
 
 class Missing(Exception):
@@ -23,11 +30,25 @@ class View:
     """The content of a page: a dataclass, whose fields the template gets."""
 
     template: ClassVar[str]
+    is_live: ClassVar[bool] = False
+    """Whether the page is kept current."""
 
     @property
     def has_menu(self) -> bool:
         """Whether links to the other pages are shown: their readers can sign in."""
         return True
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Who reads a page. *user* is who is signed in, *name* who acts: the user, or the contact chosen in this browser.
+
+    *name* is empty while nobody is chosen.
+    """
+
+    user: str | None
+    name: str
+    language: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +62,24 @@ class PageContext:
     readiness: Callable[[], Readiness]
     redaction: Redaction
 
-    def viewer(self) -> Viewer:
-        """Return the time zone (``global.time_zone``) and the time for which pages are shown."""
-        return Viewer(self.current.runtime.configuration.global_.time_zone, self.clock())
+    def reader(self, request: Request) -> Reader:
+        """Return who makes *request*, and in the language of that contact, or else of the browser."""
+        user: str | None = request.state.caller.user
+        contacts = self.current.runtime.contacts
+        chosen = unquote(request.cookies.get(ME, ""))
+        name = user or (chosen if chosen in contacts else "")
+        if name in contacts:
+            return Reader(user, name, self.language_of(name))
+        return Reader(user, name, preferred(request.headers.get("accept-language", "")))
+
+    def language_of(self, contact: str) -> str:
+        """Return the language of *contact*, if the pages have it, else English."""
+        language = self.current.runtime.language(contact)
+        return language if language in LANGUAGES else "en"
+
+    def viewer(self, reader: Reader) -> Viewer:
+        """Return the time zone, language and time for *reader*: those of the contact, or `global.time_zone`."""
+        runtime = self.current.runtime
+        known = runtime.contacts.get(reader.name)
+        zone = known.time_zone if known is not None else runtime.configuration.global_.time_zone
+        return Viewer(zone, self.clock(), LANGUAGES[reader.language])

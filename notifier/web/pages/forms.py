@@ -13,8 +13,9 @@ from notifier.incidents.lifecycle import Incident, IncidentState
 from notifier.store.engine import StoreUnavailable
 from notifier.store.links import StoredLink
 from notifier.web.bodies import BodyTooLarge, read_body
-from notifier.web.pages.context import Missing, PageContext
-from notifier.web.pages.incident import ME, find_incident
+from notifier.web.pages.choice import ChoiceView
+from notifier.web.pages.context import ME, Missing, PageContext, Reader
+from notifier.web.pages.incident import find_incident
 from notifier.web.pages.rendering import HEADERS, Renderer
 from notifier.workers.actions import ActionOutcome, Actions, Via
 
@@ -45,36 +46,53 @@ class Forms:
         self._renderer = renderer
 
     def press(self, request: Request, button: str, values: Mapping[str, str]) -> Response:
-        """Return the answer to a form of the page of an incident: the page again, with a confirmation.
+        """Return the answer to a form of a page: the page again, with a confirmation.
 
         Args:
             request: of somebody who may act.
-            button: ack, close, escalate or note.
-            values: the fields of the form; *by* is who acts, unless the request is authenticated.
+            button: ack, close, escalate or note for one incident; all acknowledges several.
+            values: the fields of the form; *by* is who acts, unless the request is authenticated, or this browser
+                remembers it. While nobody is known, the answer asks who it is.
         """
-        user = request.state.caller.user
-        by, path = user or values.get("by", ""), request.url.path
-        if not by or by not in {*self._context.current.runtime.contacts, user}:
-            text = "Go back and choose who you are: the others are notified who has it."
-            return self._renderer.problem(path, 400, "Who are you?", text)
+        reader = self._context.reader(request)
+        by, path = reader.user or values.get("by", "") or reader.name, request.url.path
+        if not by or by not in {*self._context.current.runtime.contacts, reader.user}:
+            fields = tuple((name, value) for name, value in values.items() if name != "by")
+            people = tuple(self._context.current.runtime.contacts)
+            return self._renderer.page(ChoiceView(path, fields, people, ""), path, reader)
         person = Person(by, Via.WEB)
-        answer = self._answer(request, str(request.path_params["id"]), button, person, values)
-        external = self._context.current.runtime.configuration.global_.external_url or ""
-        is_secure = request.url.scheme == "https" or external.startswith("https:")
+        if button == "all":
+            answer = self._acknowledge_all(path, person, values, reader)
+        else:
+            given = str(request.path_params["id"])
+            answer = self._answer(request, given, button, person, values, reader)
         if isinstance(answer, RedirectResponse):
-            answer.set_cookie(
-                ME, quote(by), max_age=365 * 86400, secure=is_secure, httponly=True, samesite="strict"
-            )
+            self.remember(request, answer, by)
         return answer
 
+    def remember(self, request: Request, answer: Response, by: str) -> None:
+        """Have the browser remember, by *answer*, that *by* acts there."""
+        external = self._context.current.runtime.configuration.global_.external_url or ""
+        is_secure = request.url.scheme == "https" or external.startswith("https:")
+        answer.set_cookie(
+            ME, quote(by), max_age=365 * 86400, secure=is_secure, httponly=True, samesite="strict"
+        )
+
     def press_linked(
-        self, request: Request, link: StoredLink, button: str, values: Mapping[str, str]
+        self, request: Request, link: StoredLink, button: str, values: Mapping[str, str], reader: Reader
     ) -> Response:
         """Return the answer to a form of a page that was opened by *link*, as `press` does."""
-        return self._answer(request, link.incident_id, button, Person(link.contact, Via.LINK), values)
+        person = Person(link.contact, Via.LINK)
+        return self._answer(request, link.incident_id, button, person, values, reader)
 
     def _answer(
-        self, request: Request, given: str, button: str, person: Person, values: Mapping[str, str]
+        self,
+        request: Request,
+        given: str,
+        button: str,
+        person: Person,
+        values: Mapping[str, str],
+        reader: Reader,
     ) -> Response:
         """Return the answer to *button*, pressed by *person* for the incident of the number or id *given*."""
         path, page = request.url.path, request.url.path.rpartition("/")[0]
@@ -89,15 +107,36 @@ class Forms:
             incident = find_incident(self._context.store, given)
             done = act(incident, person, values)
         except Missing as missing:
-            return self._renderer.problem(path, 404, "Not found", str(missing), back)
+            return self._renderer.problem(path, 404, "Not found", str(missing), back, reader=reader)
         except ValueError as error:
-            return self._renderer.problem(path, 400, "Nothing was written", f"Go back: {error}.", back)
+            text = f"Go back: {error}."
+            return self._renderer.problem(path, 400, "Nothing was written", text, back, reader=reader)
         except StoreUnavailable as error:
-            text = f"{error}. Nothing was done; try again, or reply to the SMS."
-            return self._renderer.problem(path, 503, "The database is unavailable", text, back)
+            return self._unavailable(path, error, back, reader)
+        if person.via is Via.WEB and values.get("from") == "home":
+            return RedirectResponse(f"/?{urlencode({'did': done, 'number': incident.number})}", 303, HEADERS)
         if person.via is Via.WEB:
             page = f"/incidents/{incident.id}"
         return RedirectResponse(f"{page}?{urlencode({'did': done})}", 303, HEADERS)
+
+    def _unavailable(self, path: str, error: StoreUnavailable, back: str | None, reader: Reader) -> Response:
+        text = f"{error}. Nothing was done; try again, or reply to the SMS."
+        title = "The database is unavailable"
+        return self._renderer.problem(path, 503, title, text, back, reader=reader)
+
+    def _acknowledge_all(
+        self, path: str, person: Person, values: Mapping[str, str], reader: Reader
+    ) -> Response:
+        """Acknowledge the incidents of the numbers that the page listed, but for those that somebody has meanwhile."""
+        done = 0
+        try:
+            for number in values.get("numbers", "").split(","):
+                incident = self._context.store.incidents.named(number) if number else None
+                if incident is not None and incident.holder is None:
+                    done += self._acknowledge(incident, person, {"holder": ""}) == "ack"
+        except StoreUnavailable as error:
+            return self._unavailable(path, error, None, reader)
+        return RedirectResponse(f"/?{urlencode({'did': 'all', 'number': done})}", 303, HEADERS)
 
     def _acknowledge(self, incident: Incident, person: Person, values: Mapping[str, str]) -> str:
         outcome = self._actions.acknowledge(

@@ -1,4 +1,4 @@
-"""The first page: the incidents, who is on call, and the status of delivery."""
+"""The first page: the incidents that nobody has, those in hand, who is on call, and the status of delivery."""
 
 from __future__ import annotations
 
@@ -9,29 +9,26 @@ from typing import ClassVar
 
 from notifier.alertmanager.durations import format_duration
 from notifier.incidents.heartbeats import HEARTBEATS, SEEN
-from notifier.incidents.lifecycle import IncidentState
+from notifier.incidents.lifecycle import ShownState
 from notifier.store.ledger import Spent
-from notifier.web.pages.context import PageContext, View
-from notifier.web.pages.delivery_status import DeliveryStatus, current_status, lasts
+from notifier.store.timestamps import SOURCES
+from notifier.web.pages.confirmations import Confirmation, brief_confirmation
+from notifier.web.pages.context import PageContext, Reader, View
+from notifier.web.pages.delivery_status import lasts
 from notifier.web.pages.moments import LocalMoment, Viewer
+from notifier.web.pages.on_call import CurrentShift, current_shift
 from notifier.web.pages.shown_incidents import ShownIncident, load_shown
 
-_MAX_SHOWN = 50
+_MAX_SHOWN = 60
 """How many incidents are listed, unless all are asked for."""
+_MAX_RESOLVED = 20
+_RECENTLY = timedelta(hours=24)
+_FEW = 2
+"""More incidents of the same name than this are folded into one row."""
 _MAX_INCIDENTS = 3000
 _SPENT_FOR = timedelta(minutes=1)
 """How long the sums of spent credits are cached; credits are read from OVHcloud as often."""
 _RATE_OVER = timedelta(days=7)
-
-
-@dataclass(frozen=True, slots=True)
-class OnCall:
-    """Who is on call in a schedule, until when, and who is next."""
-
-    schedule: str
-    contact: str | None
-    until: LocalMoment
-    following: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,20 +52,53 @@ class ShownHeartbeat:
 
 
 @dataclass(frozen=True, slots=True)
+class Fold:
+    """Incidents of the same name and severity; a few stand alone, more of them are folded into one row."""
+
+    incidents: tuple[ShownIncident, ...]
+
+    @property
+    def is_folded(self) -> bool:
+        """Whether they are one row."""
+        return len(self.incidents) > _FEW
+
+    @property
+    def first(self) -> ShownIncident:
+        """The one that has fired for longest."""
+        return min(self.incidents, key=lambda one: one.since.iso)
+
+
+@dataclass(frozen=True, slots=True)
 class HomeView(View):
-    """The content of the first page: *open* incidents are not acknowledged, *more* are not listed."""
+    """The content of the first page: the incidents in groups; *more* are not listed."""
 
     template: ClassVar[str] = "home.html"
-    incidents: Sequence[ShownIncident]
-    open: int
+    is_live: ClassVar[bool] = True
+    unowned: int
+    """How many incidents nobody has, those included that are not listed."""
+    nobody: Sequence[Fold]
+    """Those that nobody has, the most severe first, then the oldest."""
+    in_hand: Sequence[ShownIncident]
+    quiet: Sequence[ShownIncident]
+    """Those that are silenced or muted."""
+    resolved: Sequence[ShownIncident]
+    """Those that were resolved within the last day, the newest first."""
     more: int
-    delivery: DeliveryStatus
-    schedules: Sequence[OnCall]
+    confirmation: Confirmation | None
+    me: str
+    schedules: Sequence[CurrentShift]
     accounts: Sequence[AccountCredits]
     waiting: int
     oldest: LocalMoment | None
     replicas: int
     heartbeats: Sequence[ShownHeartbeat]
+    sources: Sequence[tuple[str, LocalMoment]]
+    """The Alertmanagers, and when the last webhook of each came."""
+
+    @property
+    def numbers(self) -> Sequence[int]:
+        """The numbers of those that nobody has, for the button that acknowledges them all."""
+        return [one.number for fold in self.nobody for one in fold.incidents]
 
 
 class HomePage:
@@ -80,32 +110,37 @@ class HomePage:
         self._spent: tuple[datetime, Mapping[str, Spent]] | None = None
         """What each account has spent, and when it was added up."""
 
-    def view(self, *, is_whole: bool) -> HomeView:
-        """Return the page; with *is_whole*, all incidents that are not resolved."""
-        context, viewer = self._context, self._context.viewer()
-        store = context.store
+    def view(self, reader: Reader, *, is_whole: bool, done: str = "", number: str = "") -> HomeView:
+        """Return the page for *reader*; with *is_whole*, all incidents that are not resolved.
+
+        *done* is the action of a moment ago, on the incident of that *number*.
+        """
+        context, viewer = self._context, self._context.viewer(reader)
+        store, runtime = context.store, context.current.runtime
         worst = store.incidents.worst(_MAX_INCIDENTS if is_whole else _MAX_SHOWN)
         counts, queue = store.incidents.counts(), store.outbox.queue()
+        shown = load_shown(store, runtime, worst, viewer)
+        recent = store.incidents.resolved_since(viewer.now - _RECENTLY, _MAX_RESOLVED)
+        quiet = [one for one in shown if one.holder is None and one.is_quiet]
+        open_ = sum(count for (_, state), count in counts.items() if state == ShownState.OPEN)
+        acted_on = store.incidents.named(number) if done and number else None
         return HomeView(
-            incidents=load_shown(store, context.current.runtime, worst, viewer),
-            open=sum(count for (_, state), count in counts.items() if state == IncidentState.OPEN),
+            unowned=open_ - sum(one.state == ShownState.OPEN for one in quiet),
+            nobody=folded([one for one in shown if one.holder is None and not one.is_quiet]),
+            in_hand=[one for one in shown if one.holder is not None],
+            quiet=quiet,
+            resolved=load_shown(store, runtime, recent, viewer),
             more=sum(counts.values()) - len(worst),
-            delivery=current_status(context, viewer.now),
-            schedules=self._schedules(viewer),
+            confirmation=brief_confirmation(done, number, acted_on, reader.name, viewer.words),
+            me=reader.name,
+            schedules=[current_shift(schedule, viewer) for schedule in runtime.schedules.by_name.values()],
             accounts=self._accounts(viewer.now),
             waiting=sum(queue.messages.values()) + queue.unplanned,
             oldest=viewer.maybe(queue.oldest),
             replicas=store.replicas.count() if store.backend.is_shared else 1,
             heartbeats=self._heartbeats(viewer),
+            sources=self._sources(viewer),
         )
-
-    def _schedules(self, viewer: Viewer) -> list[OnCall]:
-        shown = []
-        for schedule in self._context.current.runtime.schedules.by_name.values():
-            shift = schedule.at(viewer.now)
-            following = schedule.on_call(shift.end)
-            shown.append(OnCall(schedule.name, shift.contact, viewer.moment(shift.end), following))
-        return shown
 
     def _accounts(self, now: datetime) -> list[AccountCredits]:
         monitor, spent, shown = self._context.account, self._spending(now), []
@@ -133,3 +168,15 @@ class HomePage:
             timeout = format_duration(heartbeat.timeout)
             shown.append(ShownHeartbeat(heartbeat.name, viewer.maybe(last), timeout, is_late))
         return shown
+
+    def _sources(self, viewer: Viewer) -> list[tuple[str, LocalMoment]]:
+        seen = self._context.store.timestamps.all(SOURCES)
+        return [(url or "Alertmanager", viewer.moment(at)) for url, at in sorted(seen.items())]
+
+
+def folded(incidents: Sequence[ShownIncident]) -> list[Fold]:
+    """Return *incidents* with those of the same name and severity together, in the order of the first of each."""
+    groups: dict[tuple[str, str], list[ShownIncident]] = {}
+    for one in incidents:
+        groups.setdefault((one.name, one.level), []).append(one)
+    return [Fold(tuple(group)) for group in groups.values()]

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import ClassVar
-from urllib.parse import unquote
-
-from starlette.requests import Request
 
 from notifier.incidents.lifecycle import Incident
 from notifier.incidents.links import ends_at
@@ -15,18 +13,17 @@ from notifier.planning.receivers import receiver_of
 from notifier.sms.phones import mask
 from notifier.store.links import StoredLink
 from notifier.store.store import Store
-from notifier.timeline import Entry, IncidentHistory, incident_timeline
+from notifier.timeline import IncidentHistory, incident_timeline
 from notifier.web.concealment import concealed
-from notifier.web.pages.confirmations import confirmation
-from notifier.web.pages.context import Missing, PageContext, View
-from notifier.web.pages.delivery_status import DeliveryStatus, current_status
-from notifier.web.pages.moments import LocalMoment, Viewer
-from notifier.web.pages.shown_incidents import ListedAlert, ShownIncident, listed, load_shown
+from notifier.web.pages.alerts import ListedAlert, Problem, listed, problem_of
+from notifier.web.pages.confirmations import Confirmation, confirmation
+from notifier.web.pages.context import Missing, PageContext, Reader, View
+from notifier.web.pages.moments import LocalMoment
+from notifier.web.pages.shown_incidents import ShownIncident, load_shown
+from notifier.web.pages.timeline_rows import Row, timeline_rows
 from notifier.workers.actions import LONGEST_NOTE
 from notifier.workers.escalator import last_alerts
 
-ME = "notifier-me"
-"""The cookie with the name of the contact who acts."""
 _MAX_MESSAGES = 200
 _MAX_ALERTS = 50
 _MAX_STEPS = 8
@@ -36,25 +33,23 @@ _MAX_STEPS = 8
 class IncidentView(View):
     """The content of the page of an incident.
 
-    *is_cut* where only the newest messages are shown; *unlisted* is how many alerts are not listed; *user* is who is
-    signed in, *me* who acted last in this browser; *confirmation* is about the action a moment ago. *address* is that
-    of the page, below which the buttons have theirs; *link_ends* is when the link ends by which it was opened: then
-    nothing is shown of other incidents, as *delivery* might.
+    *is_cut* where only the newest messages are shown; *unlisted* is how many alerts are not listed; *me* is who acts,
+    empty while that is unknown; *confirmation* is about the action a moment ago. *address* is that of the page, below
+    which the buttons have theirs; *link_ends* is when the link ends by which it was opened: then nothing is shown of
+    other incidents.
     """
 
     template: ClassVar[str] = "incident.html"
+    is_live: ClassVar[bool] = True
     one: ShownIncident
-    viewer: Viewer
-    delivery: DeliveryStatus | None
-    entries: Sequence[Entry]
+    problem: Problem | None
+    rows: Sequence[Row]
     is_cut: bool
     alerts: Sequence[ListedAlert]
     unlisted: int
     can_escalate: bool
-    people: Sequence[str]
-    user: str | None
     me: str
-    confirmation: str | None
+    confirmation: Confirmation | None
     longest_note: int
     address: str
     link_ends: LocalMoment | None = None
@@ -86,58 +81,49 @@ class IncidentPage:
         """Read what *context* offers."""
         self._context = context
 
-    def view(self, given: str, done: str, request: Request) -> IncidentView:
+    def view(self, given: str, done: str, reader: Reader) -> IncidentView:
         """Return the page of the incident of that number or id; *done* is the action on it a moment ago.
 
         Raises:
             Missing: there is no such incident.
         """
         incident = find_incident(self._context.store, given)
-        user, me = request.state.caller.user, unquote(request.cookies.get(ME, ""))
-        return self._view(incident, done, user, me, f"/incidents/{incident.id}")
+        return self._view(incident, done, reader, f"/incidents/{incident.id}")
 
-    def linked_view(self, link: StoredLink, done: str, address: str) -> IncidentView:
-        """Return the page, at *address*, of the incident that *link* opens.
+    def linked_view(self, link: StoredLink, done: str, address: str, reader: Reader) -> IncidentView:
+        """Return the page, at *address*, of the incident that *link* opens for *reader*, its contact.
 
         Raises:
             Missing: the incident was deleted.
         """
         incident = find_incident(self._context.store, link.incident_id)
-        ends = self._context.viewer().moment(ends_at(link.expires_at, incident.resolved_at))
-        return self._view(incident, done, link.contact, "", address, ends)
+        return self._view(incident, done, reader, address, ends_at(link.expires_at, incident.resolved_at))
 
     def _view(
-        self,
-        incident: Incident,
-        done: str,
-        user: str | None,
-        me: str,
-        address: str,
-        link_ends: LocalMoment | None = None,
+        self, incident: Incident, done: str, reader: Reader, address: str, link_ends: datetime | None = None
     ) -> IncidentView:
         context, store, runtime = self._context, self._context.store, self._context.current.runtime
-        viewer = context.viewer()
+        viewer = context.viewer(reader)
         (shown,) = load_shown(store, runtime, [incident], viewer, most_steps=_MAX_STEPS)
         history = self._history(incident)
         receiver = receiver_of(runtime, incident)
         last = last_alerts(runtime, store, incident, receiver, viewer.now)
-        alerts = last[1].notification.alerts if last is not None and last[1].notification is not None else ()
+        notification = last[1].notification if last is not None else None
+        alerts = notification.alerts if notification is not None else ()
+        problem = problem_of(notification) if notification is not None else None
         return IncidentView(
             one=shown,
-            viewer=viewer,
-            delivery=current_status(context, viewer.now) if link_ends is None else None,
-            entries=incident_timeline(history),
+            problem=problem,
+            rows=timeline_rows(incident_timeline(history), viewer),
             is_cut=len(history.messages) == _MAX_MESSAGES,
-            alerts=listed(alerts[:_MAX_ALERTS], viewer),
+            alerts=listed(alerts[:_MAX_ALERTS], problem.summary if problem is not None else "", viewer),
             unlisted=max(0, len(alerts) - _MAX_ALERTS),
             can_escalate=incident.step < len(runtime.policy(receiver).steps),
-            people=list(runtime.contacts),
-            user=user,
-            me=me,
-            confirmation=confirmation(done, shown, user or me or None, history),
+            me=reader.name,
+            confirmation=confirmation(done, shown, reader.name or None, history, viewer.words),
             longest_note=LONGEST_NOTE,
             address=address,
-            link_ends=link_ends,
+            link_ends=viewer.maybe(link_ends),
         )
 
     def _history(self, incident: Incident) -> IncidentHistory:

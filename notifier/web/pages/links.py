@@ -15,7 +15,7 @@ from notifier.store.engine import StoreUnavailable
 from notifier.store.links import StoredLink
 from notifier.web.access import AccessControl
 from notifier.web.origin import FOREIGN, NO_PAGE, is_foreign, is_from_a_page
-from notifier.web.pages.context import Missing, PageContext
+from notifier.web.pages.context import Missing, PageContext, Reader
 from notifier.web.pages.forms import Forms, read_fields
 from notifier.web.pages.incident import IncidentPage
 from notifier.web.pages.rendering import HEADERS, Renderer
@@ -64,7 +64,8 @@ class LinkedPages:
             if isinstance(values, Response):
                 return values
             return await self._answer(
-                request, lambda link: self._forms.press_linked(request, link, button, values)
+                request,
+                lambda link: self._forms.press_linked(request, link, button, values, self._reader(link)),
             )
 
         return answer
@@ -104,8 +105,12 @@ class LinkedPages:
         return of_link(link)
 
     def _shown(self, request: Request, link: StoredLink) -> Response:
-        path, done = request.url.path, request.query_params.get("did", "")
-        return self._renderer.page(self._incident.linked_view(link, done, path), path)
+        path, done, reader = request.url.path, request.query_params.get("did", ""), self._reader(link)
+        return self._renderer.page(self._incident.linked_view(link, done, path, reader), path, reader)
+
+    def _reader(self, link: StoredLink) -> Reader:
+        """Return who opens *link*: the contact whom it was sent to."""
+        return Reader(None, link.contact, self._context.language_of(link.contact))
 
     def _problem(self, status: int, title: str, why: str) -> Response:
         return self._renderer.problem("/i/", status, title, why, "/", "Sign in to see all incidents")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from notifier.web.pages.context import Reader
 from notifier.web.pages.fragments import REFRESH, Fragments
-from notifier.web.pages.incident import ME
 from notifier.web.pages.rendering import HEADERS
 
 _MAX_STREAMS = 64
@@ -40,17 +41,20 @@ class Live:
     def __init__(
         self,
         refused: Callable[[Request], Awaitable[Response | None]],
-        render: Callable[[str, Request], str | None],
+        reader: Callable[[Request], Reader],
+        render: Callable[[str, Reader], str | None],
         fragments: Fragments,
     ) -> None:
         """Prepare for streams.
 
         Args:
             refused: returns the refusal of a request; None if it is allowed.
-            render: returns the content of the page at a path for the reader of a request; None if there is none.
+            reader: returns who reads the page of a request.
+            render: returns the content of the page at a path for a reader; None if there is none.
             fragments: keeps the rendered pages.
         """
         self._refused = refused
+        self._reader = reader
         self._render = render
         self._fragments = fragments
         self._count = 0
@@ -76,12 +80,11 @@ class Live:
     async def _stream(self, request: Request) -> AsyncIterator[str]:
         last, silent = None, 0.0
         path = request.query_params.get("path", "/")
-        is_personal = path.startswith("/incidents/")  # it names who acknowledges
-        viewer = (request.state.caller.user, request.cookies.get(ME)) if is_personal else None
         while not self._ending.is_set() and not await request.is_disconnected():
             if await self._refused(request) is not None:  # its credentials are no longer good
                 return
-            text = await self._fragments.get((path, viewer), lambda: self._render(path, request))
+            reader = self._reader(request)
+            text = await self._fragments.get((path, reader), partial(self._render, path, reader))
             if text is None:
                 yield "event: gone\ndata: there is no such page any more\n\n"
                 return

@@ -44,7 +44,7 @@ def chart(counts: Mapping[tuple[datetime, str], int], zone: ZoneInfo, today: dat
     days = {today - (CHART_DAYS - 1 - number) * _DAY: number for number in range(CHART_DAYS)}
     totals: list[dict[str, int]] = [{"good": 0, "bad": 0, "other": 0} for _ in days]
     for (at, state), count in counts.items():
-        kind = "good" if state in _REACHED else "bad" if state in FAILED else "other"
+        kind = colour(state)
         number = days.get(at.astimezone(zone).date())
         if number is not None:
             totals[number][kind] += count
@@ -62,3 +62,8 @@ def chart(counts: Mapping[tuple[datetime, str], int], zone: ZoneInfo, today: dat
     sums = {kind: sum(kinds[kind] for kinds in totals) for kind in ("good", "bad", "other")}
     words = f"in {CHART_DAYS} days {sums['good']} accepted, {sums['bad']} failed, {sums['other']} others"
     return Chart(CHART_DAYS * 10, tuple(bars), f"{min(days):%d %b}", most, words)
+
+
+def colour(state: str) -> str:
+    """Return the colour of a message in *state*: good, bad or other."""
+    return "good" if state in _REACHED else "bad" if state in FAILED else "other"

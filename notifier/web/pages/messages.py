@@ -1,11 +1,12 @@
-"""The page of the messages: the newest, a search, and a chart."""
+"""The page of the messages: the newest by day, filters, and a chart of what they find."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import ClassVar
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from itertools import groupby
+from typing import Any, ClassVar
 from urllib.parse import urlencode
 
 from starlette.datastructures import QueryParams
@@ -15,9 +16,9 @@ from notifier.ids import first_id
 from notifier.sms.phones import mask
 from notifier.store.ledger import LedgerMessage
 from notifier.web.concealment import concealed
-from notifier.web.pages.context import PageContext, View
-from notifier.web.pages.message_chart import CHART_DAYS, Chart, chart
-from notifier.web.pages.moments import LocalMoment, Viewer, counted
+from notifier.web.pages.context import PageContext, Reader, View
+from notifier.web.pages.message_chart import CHART_DAYS, Chart, chart, colour
+from notifier.web.pages.moments import LocalMoment, Viewer
 
 MAX_SEARCHED = 20_000
 """The number of messages that are searched for each page of results."""
@@ -34,22 +35,57 @@ class ShownMessage:
     kind: str
     to: str
     state: str
-    cost: str
+    colour: str
+    parts: int
+    credits: float | None
+    attempts: int
     incident: str | None
+    number: int | None
+    """The number of the incident."""
     text: str
     error: str | None
 
 
 @dataclass(frozen=True, slots=True)
+class Filter:
+    """What the page is restricted to, as the form gives it; empty fields restrict nothing."""
+
+    q: str = ""
+    person: str = ""
+    state: str = ""
+    incident: str = ""
+    first: str = ""
+    last: str = ""
+
+    @classmethod
+    def of(cls, query: QueryParams) -> Filter:
+        """Return the filter of a *query*; what cannot be read restricts nothing."""
+        state, incident = query.get("state", ""), query.get("incident", "").strip().lstrip("#")
+        days = [query.get(name, "") if _is_day(query.get(name, "")) else "" for name in ("first", "last")]
+        return cls(
+            query.get("q", "")[:100].strip(),
+            query.get("person", "")[:100],
+            state if state in tuple(MessageState) else "",
+            incident if incident.isdecimal() else "",
+            *days,
+        )
+
+    @property
+    def is_set(self) -> bool:
+        """Whether it restricts anything."""
+        return self != Filter()
+
+
+@dataclass(frozen=True, slots=True)
 class MessagesView(View):
-    """The content of the page: *q* and *state* are the search, *following* the path of the next page."""
+    """The content of the page: *sought* is the filter, *days* the messages by day, *following* the next page."""
 
     template: ClassVar[str] = "messages.html"
-    q: str
-    state: str
+    sought: Filter
+    people: Sequence[str]
     states: Sequence[str]
     chart: Chart | None
-    messages: Sequence[ShownMessage]
+    days: Sequence[tuple[str, Sequence[ShownMessage]]]
     following: str | None
     is_more_to_search: bool
     searched: int
@@ -64,28 +100,50 @@ class MessagesPage:
         self._ended: Mapping[datetime, Mapping[tuple[datetime, str], int]] = {}
         """The numbers of messages of days whose messages do not change any more."""
 
-    def view(self, query: QueryParams) -> MessagesView:
-        """Return the page."""
-        viewer, ledger = self._context.viewer(), self._context.store.ledger
-        text, state, cursor = query.get("q", "")[:100].strip(), query.get("state", ""), query.get("cursor")
-        states = (state,) if state in tuple(MessageState) else ()
-        down_to = ledger.after(MAX_SEARCHED, cursor) if text or states else None
-        found = ledger.latest(_MAX_MESSAGES + 1, cursor, states, contains=text or None, down_to=down_to)
+    def view(self, query: QueryParams, reader: Reader) -> MessagesView:
+        """Return the page for *reader*."""
+        viewer, ledger, sought = self._context.viewer(reader), self._context.store.ledger, Filter.of(query)
+        selection = self._selection(sought)
+        cursor = query.get("cursor") or _id_of(sought.last, viewer, days=1)
+        searched_to = ledger.after(MAX_SEARCHED, cursor) if sought.is_set else None
+        down_to = max(filter(None, (searched_to, _id_of(sought.first, viewer))), default=None)
+        found = ledger.latest(_MAX_MESSAGES + 1, cursor, down_to=down_to, **selection)
         is_full, following = len(found) > _MAX_MESSAGES, None
-        if is_full or down_to is not None:
+        if is_full or (searched_to is not None and searched_to == down_to):
             last = found[_MAX_MESSAGES - 1].id if is_full else down_to
-            values = {"q": text, "state": state, "cursor": last}
+            values = {**asdict(sought), "cursor": last}
             following = "/messages?" + urlencode({name: value for name, value in values.items() if value})
         return MessagesView(
-            q=text,
-            state=state if states else "",
+            sought=sought,
+            people=list(self._context.current.runtime.contacts),
             states=[one.value for one in MessageState],
-            chart=chart(self.counts(viewer.now), viewer.zone, viewer.now.astimezone(viewer.zone).date()),
-            messages=[self._shown(message, viewer) for message in found[:_MAX_MESSAGES]],
+            chart=self._chart(sought, selection, viewer),
+            days=self._days(found[:_MAX_MESSAGES], viewer),
             following=following,
             is_more_to_search=following is not None and not is_full,
             searched=MAX_SEARCHED,
         )
+
+    def _selection(self, sought: Filter) -> dict[str, Any]:
+        """Return *sought* as the ledger takes it."""
+        number = sought.incident
+        incident = self._context.store.incidents.named(number) if number else None
+        return {
+            "states": (sought.state,) if sought.state else (),
+            "contains": sought.q or None,
+            "contact": sought.person or None,
+            "incident_id": None if not number else incident.id if incident is not None else "",
+        }
+
+    def _chart(self, sought: Filter, selection: Mapping[str, Any], viewer: Viewer) -> Chart | None:
+        """Return the chart of the messages that are *sought*: of the newest `MAX_SEARCHED`, if any filter is set."""
+        ledger, today = self._context.store.ledger, viewer.now.astimezone(viewer.zone).date()
+        if not sought.is_set:
+            return chart(self.counts(viewer.now), viewer.zone, today)
+        end = _id_of(sought.last, viewer, days=1)
+        oldest = first_id(viewer.now - timedelta(days=CHART_DAYS))
+        first = max(filter(None, (oldest, ledger.after(MAX_SEARCHED, end), _id_of(sought.first, viewer))))
+        return chart(ledger.by_quarter(first, end, **selection), viewer.zone, today)
 
     def counts(self, now: datetime) -> Mapping[tuple[datetime, str], int]:
         """Return the numbers of messages for the chart. A day whose messages no longer change is counted once."""
@@ -103,15 +161,40 @@ class MessagesPage:
             counts.update(of_day)
         return counts
 
-    def _shown(self, message: LedgerMessage, viewer: Viewer) -> ShownMessage:
-        parts = counted(message.parts, "part")
+    def _days(self, found: Sequence[LedgerMessage], viewer: Viewer) -> list[tuple[str, list[ShownMessage]]]:
+        """Return the messages *found* by day."""
+        ids = {one.incident_id for one in found if one.incident_id is not None}
+        numbers = {one.id: one.number for one in self._context.store.incidents.with_ids(ids)}
+        by_day = groupby(found, key=lambda message: viewer.day(message.created_at))
+        return [(day, [self._shown(message, numbers, viewer) for message in some]) for day, some in by_day]
+
+    def _shown(self, message: LedgerMessage, numbers: Mapping[str, int], viewer: Viewer) -> ShownMessage:
         return ShownMessage(
             at=viewer.moment(message.created_at),
             kind=message.kind,
             to=message.contact or mask(message.phone),
             state=message.state,
-            cost=parts if message.credits is None else f"{parts}, {counted(message.credits, 'credit')}",
+            colour=colour(message.state),
+            parts=message.parts,
+            credits=message.credits,
+            attempts=message.attempts,
             incident=message.incident_id,
+            number=numbers.get(message.incident_id or ""),
             text=concealed(self._context.current.runtime, message).text,
             error=message.error and self._context.redaction.hide(message.error),
         )
+
+
+def _is_day(text: str) -> bool:
+    try:
+        return 2000 <= date.fromisoformat(text).year < 3000
+    except ValueError:
+        return False
+
+
+def _id_of(day: str, viewer: Viewer, *, days: int = 0) -> str | None:
+    """Return the first id of a *day*, or of *days* after it, by the clocks of *viewer*; None without a day."""
+    if not day:
+        return None
+    start = datetime.combine(date.fromisoformat(day), time(), viewer.zone) + timedelta(days=days)
+    return first_id(start.astimezone(UTC))

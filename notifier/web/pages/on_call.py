@@ -1,30 +1,72 @@
-"""The page of the schedules."""
+"""The page of the schedules: who is on call now, and in the weeks to come."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from notifier.web.pages.context import PageContext, View
-from notifier.web.pages.shift_chart import ShownSchedule, drawn
+from notifier.oncall.schedules import Schedule
+from notifier.web.pages.context import PageContext, Reader, View
+from notifier.web.pages.moments import LocalMoment, Viewer
+from notifier.web.pages.shift_chart import WEEKS, ShownSchedule, drawn
+
+_FARTHEST = 52
+"""How many weeks one can look ahead and back."""
+
+
+@dataclass(frozen=True, slots=True)
+class CurrentShift:
+    """Who is on call now: *covers* is in whose place, by an override; *following* is who comes next."""
+
+    schedule: str
+    contact: str | None
+    until: LocalMoment
+    covers: str | None
+    following: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class OnCallView(View):
-    """Four weeks of every schedule; *feeds* is the path below which the calendars of *contacts* are."""
+    """Four weeks of every schedule, *week* weeks from now; *feeds* is the path of the calendars of *contacts*."""
 
     template: ClassVar[str] = "oncall.html"
+    current: Sequence[CurrentShift]
     schedules: Sequence[ShownSchedule]
     contacts: Sequence[str]
     feeds: str
+    week: int
+    earlier: int | None
+    later: int | None
 
 
-def on_call_view(context: PageContext) -> OnCallView:
-    """Return the page."""
-    runtime, now = context.current.runtime, context.clock()
+def on_call_view(context: PageContext, reader: Reader, week: str) -> OnCallView:
+    """Return the page for *reader*, beginning *week* weeks from now."""
+    runtime, viewer = context.current.runtime, context.viewer(reader)
+    skipped = max(-_FARTHEST, min(_FARTHEST, int(week))) if week.lstrip("-").isdecimal() else 0
     colours = {name: number for number, name in enumerate(runtime.contacts)}
-    schedules = [drawn(schedule, colours, now) for schedule in runtime.schedules.by_name.values()]
+    schedules = list(runtime.schedules.by_name.values())
     secret = runtime.configuration.web.feed_secret
-    feeds = "/oncall" if secret is None else f"/oncall/feeds/{secret.get_secret_value()}"
-    return OnCallView(schedules, list(runtime.contacts) if schedules else [], feeds)
+    return OnCallView(
+        current=[current_shift(schedule, viewer) for schedule in schedules],
+        schedules=[drawn(one, colours, viewer.now, skipped, viewer.words) for one in schedules],
+        contacts=list(runtime.contacts) if schedules else [],
+        feeds="/oncall" if secret is None else f"/oncall/feeds/{secret.get_secret_value()}",
+        week=skipped,
+        earlier=skipped - WEEKS if skipped > -_FARTHEST else None,
+        later=skipped + WEEKS if skipped < _FARTHEST else None,
+    )
+
+
+def current_shift(schedule: Schedule, viewer: Viewer) -> CurrentShift:
+    """Return who is on call in *schedule* now."""
+    shift = schedule.at(viewer.now)
+    usual = replace(schedule, overrides=()).on_call(viewer.now)
+    is_override = any(one.start <= viewer.now < one.end for one in schedule.overrides)
+    return CurrentShift(
+        schedule.name,
+        shift.contact,
+        viewer.moment(shift.end),
+        usual if is_override and usual != shift.contact else None,
+        schedule.on_call(shift.end),
+    )

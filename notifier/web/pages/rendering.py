@@ -10,19 +10,18 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import Response
 
 from notifier import __version__
-from notifier.runtime import Current
-from notifier.web.pages.context import View
-from notifier.web.pages.home import HomeView
-from notifier.web.pages.incident import IncidentView
+from notifier.web.pages.context import PageContext, Reader, View
+from notifier.web.pages.delivery_status import DeliveryStatus
+from notifier.web.pages.seams import with_seams
+from notifier.web.pages.words import LANGUAGES
 
 HEADERS = {
     "content-security-policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
-    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "manifest-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "referrer-policy": "same-origin",  # with no-referrer, forms have "Origin: null" where there is no Fetch Metadata
 }
 _TEMPLATES = Path(__file__).parent / "templates"
-_LIVE = (HomeView, IncidentView)
-"""The pages that are kept current."""
+_STRANGER = Reader(None, "", "en")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,20 +45,24 @@ class ProblemView(View):
 class Renderer:
     """Renders views."""
 
-    def __init__(self, current: Current) -> None:
-        """Show times in the zone of the configuration in force."""
-        self._current = current
-        self._environment = Environment(
-            loader=FileSystemLoader(_TEMPLATES),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
+    def __init__(self, context: PageContext) -> None:
+        """Show the times and languages of the configuration in *context*."""
+        self._context = context
+        self._environments = {language: _environment(language) for language in LANGUAGES}
 
-    def page(self, view: View, path: str, status: int = 200) -> Response:
-        """Return the page at *path* as an answer."""
-        return Response(self._render("base.html", view, path), status, HEADERS, "text/html; charset=utf-8")
+    def page(
+        self,
+        view: View,
+        path: str,
+        reader: Reader,
+        status: int = 200,
+        *,
+        query: str = "",
+        delivery: DeliveryStatus | None = None,
+    ) -> Response:
+        """Return the page at *path*, with the *query*, as an answer to *reader*; *delivery* is shown in its bar."""
+        text = self._render("base.html", view, path, query, reader, delivery)
+        return Response(text, status, {**HEADERS, "vary": "accept-language"}, "text/html; charset=utf-8")
 
     def problem(
         self,
@@ -69,22 +72,43 @@ class Renderer:
         message: str,
         back: str | None = None,
         way: str = "Back",
+        reader: Reader = _STRANGER,
     ) -> Response:
         """Return the page for a *path* without a page, with the reason, and a *way* to the address *back*."""
-        return self.page(ProblemView(title, message, back, way), path, status)
+        return self.page(ProblemView(title, message, back, way), path, reader, status)
 
-    def fragment(self, view: View, path: str) -> str:
-        """Return the content of the page at *path* alone."""
-        return self._render("bare.html", view, path)
+    def fragment(self, view: View, path: str, reader: Reader, delivery: DeliveryStatus | None) -> str:
+        """Return what a page that is kept current shows of *view*."""
+        return self._render("bare.html", view, path, "", reader, delivery)
 
-    def _render(self, base: str, view: View, path: str) -> str:
+    def _render(
+        self, base: str, view: View, path: str, query: str, reader: Reader, delivery: DeliveryStatus | None
+    ) -> str:
         general: dict[str, Any] = {
             "base": base,
             "here": path,
-            "is_live": isinstance(view, _LIVE) and view.has_menu,
+            "whole_path": f"{path}?{query}" if query else path,
+            "is_live": view.is_live and view.has_menu,
             "has_menu": view.has_menu,
+            "reader": reader,
+            "delivery": delivery,
             "version": __version__,
-            "zone": str(self._current.runtime.configuration.global_.time_zone),
+            "zone": str(self._context.viewer(reader).zone),
         }
         shown = {field.name: getattr(view, field.name) for field in fields(view)}  # type: ignore[arg-type]  # a dataclass
-        return self._environment.get_template(view.template).render({**general, **shown})
+        template = self._environments[reader.language].get_template(view.template)
+        return template.render({**general, **shown, "view": view})
+
+
+def _environment(language: str) -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    words = LANGUAGES[language]
+    environment.globals.update(_=words, plural=words.plural, language=language)
+    environment.filters["seams"] = with_seams
+    return environment

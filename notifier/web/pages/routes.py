@@ -9,15 +9,16 @@ from pathlib import Path
 from urllib.parse import parse_qs
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.responses import FileResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from notifier.permissions import Permission
 from notifier.store.engine import StoreUnavailable
 from notifier.web.access import AccessControl, Denial
 from notifier.web.origin import NO_PAGE, has_nul, is_from_a_page
-from notifier.web.pages.configuration import configuration_view
-from notifier.web.pages.context import Missing, PageContext, View
+from notifier.web.pages.choice import ChoiceView
+from notifier.web.pages.context import Missing, PageContext, Reader, View
+from notifier.web.pages.delivery_status import current_status
 from notifier.web.pages.forms import Forms, read_fields
 from notifier.web.pages.fragments import Fragments
 from notifier.web.pages.home import HomePage
@@ -27,11 +28,20 @@ from notifier.web.pages.live import Live
 from notifier.web.pages.messages import MessagesPage
 from notifier.web.pages.on_call import on_call_view
 from notifier.web.pages.rendering import HEADERS, ProblemView, Renderer
+from notifier.web.pages.settings import settings_view
 from notifier.workers.actions import Actions
 from notifier.workers.backpressure import Backpressure
 
 _STATIC = Path(__file__).parent / "static"
-_FILES = {"style.css": "text/css", "live.js": "text/javascript", "icon.svg": "image/svg+xml"}
+_TYPES = {
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".png": "image/png",
+    ".svg": "image/svg+xml",
+    ".txt": "text/plain",
+    ".webmanifest": "application/manifest+json",
+}
+_FILES = {file.name: _TYPES[file.suffix] for file in _STATIC.iterdir()}
 _UNAVAILABLE = "The database is unavailable"
 
 
@@ -53,16 +63,16 @@ class Pages:
         self._access = access
         self._backpressure = backpressure
         self._executor = ThreadPoolExecutor(2, thread_name_prefix="pages")
-        self._renderer = Renderer(context.current)
+        self._renderer = Renderer(context)
         self.home = HomePage(context)
         self.incident = IncidentPage(context)
         self.messages = MessagesPage(context)
         self._forms = Forms(context, actions, self._renderer)
         self._links = LinkedPages(context, access, self.incident, self._forms, self._renderer, self._executor)
-        self._live = Live(self._refused, self._fragment, Fragments(self._executor))
+        self._live = Live(self._refused, context.reader, self._fragment, Fragments(self._executor))
 
     def routes(self) -> list[Route]:
-        """Return the paths of the pages, and of their stylesheet, script and icon."""
+        """Return the paths of the pages, and of their stylesheet, scripts and icons."""
         return [
             Route("/", self._page(self._home_view), methods=["GET"]),
             Route("/incidents/{id}", self._page(self._incident_view), methods=["GET"]),
@@ -70,10 +80,13 @@ class Pages:
                 Route(f"/incidents/{{id}}/{button}", self._form(button), methods=["POST"])
                 for button in ("ack", "close", "escalate", "note")
             ),
+            Route("/incidents/acknowledge", self._form("all"), methods=["POST"]),
             *self._links.routes(),
-            Route("/oncall", self._page(lambda _: on_call_view(self._context)), methods=["GET"]),
-            Route("/messages", self._page(lambda r: self.messages.view(r.query_params)), methods=["GET"]),
-            Route("/config", self._page(self._configuration_view), methods=["GET"]),
+            Route("/oncall", self._page(self._on_call_view), methods=["GET"]),
+            Route("/messages", self._page(self._messages_view), methods=["GET"]),
+            Route("/settings", self._page(self._settings_view), methods=["GET"]),
+            Route("/who", self._page(self._choice_view), methods=["GET"]),
+            Route("/who", self._choose, methods=["POST"]),
             Route("/live", self._live.answer, methods=["GET"]),
             Route("/static/{name}", self._static, methods=["GET"]),
         ]
@@ -104,7 +117,7 @@ class Pages:
             text = "pages need a name and a password; add some under web.users"
         return PlainTextResponse(text + "\n", caller.status, {**caller.headers, **HEADERS})
 
-    def _page(self, view: Callable[[Request], View]) -> Callable[[Request], Awaitable[Response]]:
+    def _page(self, view: Callable[[Request, Reader], View]) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
             if (refused := await self._refused(request)) is not None:
                 return refused
@@ -119,15 +132,16 @@ class Pages:
     async def _in_thread(self, call: Callable[[], Response]) -> Response:
         return await asyncio.get_running_loop().run_in_executor(self._executor, call)
 
-    def _rendered(self, request: Request, view: Callable[[Request], View]) -> Response:
-        path = request.url.path
+    def _rendered(self, request: Request, view: Callable[[Request, Reader], View]) -> Response:
+        path, query, reader = request.url.path, request.url.query, self._context.reader(request)
         try:
-            return self._renderer.page(view(request), path)
+            shown, delivery = view(request, reader), current_status(self._context, self._context.clock())
+            return self._renderer.page(shown, path, reader, query=query, delivery=delivery)
         except Missing as missing:
-            return self._renderer.problem(path, 404, "Not found", str(missing))
+            return self._renderer.problem(path, 404, "Not found", str(missing), reader=reader)
         except StoreUnavailable as error:
             text = f"{error}. Webhooks are refused until it is back, so that Alertmanager keeps them."
-            return self._renderer.problem(path, 503, _UNAVAILABLE, text)
+            return self._renderer.problem(path, 503, _UNAVAILABLE, text, reader=reader)
 
     def _form(self, button: str) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
@@ -148,33 +162,60 @@ class Pages:
             return PlainTextResponse("Not Found", 404)
         return FileResponse(_STATIC / name, media_type=_FILES[name], headers={"cache-control": "no-cache"})
 
-    # what is asked of each page
+    async def _choose(self, request: Request) -> Response:
+        """Remember who acts in this browser."""
+        if not is_from_a_page(request.scope):
+            return PlainTextResponse(NO_PAGE + "\n", 403, HEADERS)
+        if (refused := await self._refused(request)) is not None:
+            return refused
+        values = await read_fields(request)
+        if isinstance(values, Response):
+            return values
+        answer = RedirectResponse("/", 303, HEADERS)
+        if values.get("by") in self._context.current.runtime.contacts:
+            self._forms.remember(request, answer, values["by"])
+        return answer
 
-    def _home_view(self, request: Request) -> View:
-        return self.home.view(is_whole="all" in request.query_params)
+    # the views of the pages
 
-    def _incident_view(self, request: Request) -> View:
+    def _home_view(self, request: Request, reader: Reader) -> View:
+        query = request.query_params
+        done, number = query.get("did", ""), query.get("number", "")
+        return self.home.view(reader, is_whole="all" in query, done=done, number=number)
+
+    def _incident_view(self, request: Request, reader: Reader) -> View:
         done = request.query_params.get("did", "")
-        return self.incident.view(str(request.path_params["id"]), done, request)
+        return self.incident.view(str(request.path_params["id"]), done, reader)
 
-    def _configuration_view(self, request: Request) -> View:
-        return configuration_view(self._context, request.query_params.get("labels", "")[:4000])
+    def _on_call_view(self, request: Request, reader: Reader) -> View:
+        return on_call_view(self._context, reader, request.query_params.get("week", ""))
 
-    def _fragment(self, path_and_query: str, request: Request) -> str | None:
+    def _messages_view(self, request: Request, reader: Reader) -> View:
+        return self.messages.view(request.query_params, reader)
+
+    def _settings_view(self, request: Request, reader: Reader) -> View:
+        return settings_view(self._context, reader, request.query_params.get("labels", "")[:4000])
+
+    def _choice_view(self, request: Request, reader: Reader) -> View:  # noqa: ARG002 (as the others)
+        return ChoiceView("/who", (), tuple(self._context.current.runtime.contacts), reader.name)
+
+    def _fragment(self, path_and_query: str, reader: Reader) -> str | None:
         """Return the content of the page of that path; None if there is none that is kept current."""
         path, _, query = path_and_query.partition("?")
-        given = parse_qs(query)
+        given = {name: values[0] for name, values in parse_qs(query, keep_blank_values=True).items()}
+        delivery = None
         with self._backpressure.limited_share():
             try:
                 if path == "/":
-                    view: View = self.home.view(is_whole="all" in given)
+                    done, number = given.get("did", ""), given.get("number", "")
+                    view: View = self.home.view(reader, is_whole="all" in given, done=done, number=number)
                 elif path.startswith("/incidents/") and "\0" not in path:
-                    number = path.removeprefix("/incidents/")
-                    view = self.incident.view(number, given.get("did", [""])[0], request)
+                    view = self.incident.view(path.removeprefix("/incidents/"), given.get("did", ""), reader)
                 else:
                     return None
+                delivery = current_status(self._context, self._context.clock())
             except StoreUnavailable as error:
                 view = ProblemView(_UNAVAILABLE, str(error))
             except Missing:
                 return None
-            return self._renderer.fragment(view, path)
+            return self._renderer.fragment(view, path, reader, delivery)

@@ -1,4 +1,4 @@
-"""Who is on call, drawn as bars in the local time of each schedule."""
+"""Who is on call, drawn as bars and listed by day, in the local time of each schedule."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from notifier.oncall.schedules import Schedule, Shift
+from notifier.web.pages.words import ENGLISH, Words
 
 WEEKS = 4
 """How many weeks of a schedule are drawn."""
 
-_WEEK_WIDTH = 350
+_WEEK_WIDTH = 700
 _COLOURS = 8
-_LETTER_WIDTH = 4
+_LETTER_WIDTH = 7
+_BEYOND = timedelta(days=35)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,27 @@ class Bar:
     colour: str
     name: str
     label: str
+    is_now: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DayPiece:
+    """A piece of a shift within a day: *time* is empty if it is the whole day. *kind* is as that of a bar."""
+
+    kind: str
+    colour: str
+    name: str
+    time: str
+    is_now: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """A day, for narrow screens."""
+
+    name: str
+    is_today: bool
+    pieces: tuple[DayPiece, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +66,9 @@ class Week:
     """A week of the chart; *now* is the position of the present."""
 
     name: str
-    days: tuple[DayMark, ...]
+    marks: tuple[DayMark, ...]
     bars: tuple[Bar, ...]
+    days: tuple[Day, ...]
     now: float | None
 
 
@@ -67,25 +91,29 @@ class ShownSchedule:
     shifts: tuple[ListedShift, ...]
 
 
-def drawn(schedule: Schedule, colours: Mapping[str, int], now: datetime) -> ShownSchedule:
-    """Return the next weeks of *schedule*, from the Monday of this one on, by the clocks of its zone."""
+def drawn(
+    schedule: Schedule, colours: Mapping[str, int], now: datetime, skipped: int = 0, words: Words = ENGLISH
+) -> ShownSchedule:
+    """Return four weeks of *schedule*, by the clocks of its zone: from this one on, or *skipped* weeks later."""
     zone = schedule.zone
     monday = now.astimezone(zone).date()
-    monday -= timedelta(days=monday.weekday())
+    monday += timedelta(weeks=skipped) - timedelta(days=monday.weekday())
     edges = [
         datetime(day.year, day.month, day.day, tzinfo=zone).astimezone(UTC)
         for day in (monday + timedelta(days=number) for number in range(7 * WEEKS + 1))
     ]
-    shifts = schedule.shifts(edges[0], edges[-1])
+    # Somewhat more than is drawn, so that the last shift ends where it does.
+    shifts = [shift for shift in schedule.shifts(edges[0], edges[-1] + _BEYOND) if shift.start < edges[-1]]
     pieces = [piece for shift in shifts for piece in _pieces(shift, schedule)]
-    weeks = tuple(_week(edges[7 * n : 7 * n + 8], pieces, zone, colours, now) for n in range(WEEKS))
+    drawing = _Drawing(zone, colours, now, words)
+    weeks = tuple(drawing.week(edges[7 * n : 7 * n + 8], pieces) for n in range(WEEKS))
     ahead = [shift for shift in shifts if shift.end > now]
     return ShownSchedule(
         schedule.name,
         str(zone),
         weeks,
         sum(shift.contact is None for shift in ahead),
-        tuple(ListedShift(_described(shift, zone), shift.contact is None) for shift in ahead),
+        tuple(ListedShift(drawing.described(shift), shift.contact is None) for shift in ahead),
     )
 
 
@@ -103,41 +131,81 @@ def _pieces(shift: Shift, schedule: Schedule) -> Iterable[tuple[Shift, str]]:
         yield Shift(shift.schedule, shift.contact, start, end), f"{kind} override" if is_override else kind
 
 
-def _week(
-    edges: Sequence[datetime],
-    pieces: Iterable[tuple[Shift, str]],
-    zone: ZoneInfo,
-    colours: Mapping[str, int],
-    now: datetime,
-) -> Week:
-    start, end = edges[0], edges[-1]
+@dataclass(frozen=True, slots=True)
+class _Drawing:
+    """How shifts are drawn: the clocks, the colours of contacts, the present, and the language."""
 
-    def place(instant: datetime) -> float:
-        """Return the x position of *instant*; all days have the same width, also those of 23 or 25 hours."""
-        day = max(
-            number for number, edge in enumerate(edges) if edge <= instant
-        )  # in UTC, so that a day may have 25 hours
-        if day == len(edges) - 1:
-            return float(_WEEK_WIDTH)
-        part = (instant - edges[day]) / (edges[day + 1] - edges[day])
-        return round((day + part) * _WEEK_WIDTH / 7, 2)
+    zone: ZoneInfo
+    colours: Mapping[str, int]
+    now: datetime
+    words: Words
 
-    bars = []
-    for piece, kind in pieces:
-        if piece.end <= start or piece.start >= end:
-            continue
-        x, last = place(max(piece.start, start)), place(min(piece.end, end))
-        name = piece.contact or "nobody"
-        number = colours.get(name, 0) % _COLOURS
-        label = _described(piece, zone) + (" (override)" if "override" in kind else "")
-        inscription = name if len(name) * _LETTER_WIDTH < last - x - 4 else ""
-        bars.append(Bar(x, round(last - x, 2), kind, f"c{number}", inscription, label))
-    days = tuple(DayMark(place(edge), f"{edge.astimezone(zone):%a %d}") for edge in edges[:-1])
-    return Week(
-        f"{start.astimezone(zone):%d %B}", days, tuple(bars), place(now) if start <= now < end else None
-    )
+    def week(self, edges: Sequence[datetime], pieces: Sequence[tuple[Shift, str]]) -> Week:
+        """Return the week whose days begin and end at *edges*."""
+        start, end = edges[0], edges[-1]
+        bars = []
+        for piece, kind in pieces:
+            if piece.end <= start or piece.start >= end:
+                continue
+            x, last = _place(max(piece.start, start), edges), _place(min(piece.end, end), edges)
+            name, colour = self._named(piece)
+            label = self.described(piece) + (f" ({self.words('override')})" if "override" in kind else "")
+            marked = f"{name} ({self.words('override')})" if "override" in kind else name
+            room = (last - x - 10) / _LETTER_WIDTH
+            inscription = next((text for text in (marked, name) if len(text) < room), "")
+            is_now = piece.start <= self.now < piece.end
+            bars.append(Bar(x, round(last - x, 2), kind, colour, inscription, label, is_now))
+        marks = tuple(DayMark(_place(edge, edges), self._day(edge, is_brief=True)) for edge in edges[:-1])
+        days = tuple(self._day_row(first, last, pieces) for first, last in pairwise(edges))
+        local = start.astimezone(self.zone)
+        name = f"{local.day} {self.words.month(local)}"
+        return Week(
+            name, marks, tuple(bars), days, _place(self.now, edges) if start <= self.now < end else None
+        )
+
+    def described(self, shift: Shift) -> str:
+        """Return *shift* in words."""
+        who = shift.contact or self.words("nobody")
+        return f"{who}, {self._moment(shift.start)} to {self._moment(shift.end)}"
+
+    def _day_row(self, start: datetime, end: datetime, pieces: Sequence[tuple[Shift, str]]) -> Day:
+        shown = []
+        for piece, kind in pieces:
+            first, last = max(piece.start, start), min(piece.end, end)
+            if first >= last:
+                continue
+            name, colour = self._named(piece)
+            from_, to = f"{first.astimezone(self.zone):%H:%M}", f"{last.astimezone(self.zone):%H:%M}"
+            if first == start and last == end:
+                time = ""
+            elif first == start:
+                time = self.words("until %(time)s", time=to)
+            elif last == end:
+                time = self.words("from %(time)s", time=from_)
+            else:
+                time = f"{from_} to {to}"
+            shown.append(DayPiece(kind, colour, name, time, first <= self.now < last))
+        return Day(self._day(start), start <= self.now < end, tuple(shown))
+
+    def _named(self, piece: Shift) -> tuple[str, str]:
+        name = piece.contact or self.words("nobody")
+        return name, f"c{self.colours.get(piece.contact or '', 0) % _COLOURS}"
+
+    def _day(self, instant: datetime, *, is_brief: bool = False) -> str:
+        local = instant.astimezone(self.zone)
+        month = "" if is_brief and local.day != 1 else f" {self.words.month(local)}"
+        return f"{self.words.weekday(local)[:3]} {local.day}{month}"
+
+    def _moment(self, instant: datetime) -> str:
+        return f"{self._day(instant)} {instant.astimezone(self.zone):%H:%M}"
 
 
-def _described(shift: Shift, zone: ZoneInfo) -> str:
-    start, end = shift.start.astimezone(zone), shift.end.astimezone(zone)
-    return f"{shift.contact or 'nobody'}, {start:%a %d %b %H:%M} to {end:%a %d %b %H:%M}"
+def _place(instant: datetime, edges: Sequence[datetime]) -> float:
+    """Return the x position of *instant*; all days have the same width, also those of 23 or 25 hours."""
+    day = max(
+        number for number, edge in enumerate(edges) if edge <= instant
+    )  # in UTC: a day may have 25 hours
+    if day == len(edges) - 1:
+        return float(_WEEK_WIDTH)
+    part = (instant - edges[day]) / (edges[day + 1] - edges[day])
+    return round((day + part) * _WEEK_WIDTH / 7, 2)

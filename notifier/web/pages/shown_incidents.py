@@ -1,4 +1,4 @@
-"""Incidents as pages show them: the alerts, their start, the people paged, the owner, and the next to be paged."""
+"""Incidents as pages show them: their start, the people paged, the owner, and the next to be paged."""
 
 from __future__ import annotations
 
@@ -7,17 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 
-from notifier.alertmanager.durations import brief_duration
-from notifier.clock import is_known
 from notifier.delivery.message import FAILED, MessageState
-from notifier.incidents.lifecycle import Incident, IncidentState
+from notifier.incidents.lifecycle import Incident, IncidentState, urgency
 from notifier.planning.receivers import receiver_of
-from notifier.rendering.context import ShownAlert
 from notifier.runtime import Runtime
 from notifier.sms.phones import mask
 from notifier.store.ledger import Paged
 from notifier.store.store import Store
-from notifier.web.pages.moments import LocalMoment, Viewer
+from notifier.web.pages.moments import LocalMoment, Viewer, spelled
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +54,14 @@ def reached(paged: Iterable[Paged], mask: Callable[[str], str]) -> tuple[Reach, 
     )
 
 
+_LEVELS = ("critical", "high", "warning", "info", "none")
+
+
+def level(severity: str) -> str:
+    """Return the colour of *severity*: critical, high, warning, info or none."""
+    return _LEVELS[urgency(severity)]
+
+
 @dataclass(frozen=True, slots=True)
 class Next:
     """An escalation step to come: when, and who is paged."""
@@ -73,6 +78,10 @@ class ShownIncident:
     number: int
     title: str
     severity: str
+    level: str
+    """The colour of its severity."""
+    name: str
+    """The name of its alerts, or else the first word of its title."""
     state: str
     receiver: str
     group_key: str
@@ -103,6 +112,11 @@ class ShownIncident:
         return self.ahead[0] if self.ahead else None
 
     @property
+    def is_quiet(self) -> bool:
+        """Whether nobody is paged for it now: it is silenced or muted."""
+        return self.state == "silenced" or bool(self.muted and not self.paged)
+
+    @property
     def is_unreached(self) -> bool:
         """Whether no page reached anybody."""
         return self.state == "open" and bool(self.paged) and all(one.kind == "bad" for one in self.paged)
@@ -123,11 +137,14 @@ def shown(
         incident.state is state for state in (IncidentState.OPEN, IncidentState.ACKNOWLEDGED)
     )
     since = incident.began_at or incident.opened_at
+    severity = incident.severity or incident.labels.get("severity", "")
     return ShownIncident(
         id=incident.id,
         number=incident.number,
         title=incident.title,
-        severity=incident.severity or incident.labels.get("severity", ""),
+        severity=severity,
+        level=level(severity),
+        name=incident.labels.get("alertname") or incident.title.partition(" ")[0],
         state=incident.shown_state.value,
         receiver=incident.receiver,
         group_key=incident.group_key,
@@ -140,7 +157,7 @@ def shown(
         taken=viewer.maybe(incident.acknowledged_at) if is_taken else None,
         lapses=viewer.maybe(incident.due_at) if is_taken else None,
         resolved=viewer.maybe(incident.resolved_at),
-        lasted=brief_duration(incident.resolved_at - since) if incident.resolved_at is not None else None,
+        lasted=None if incident.resolved_at is None else spelled(incident.resolved_at - since, viewer.words),
         paged=tuple(paged),
         ahead=tuple(Next(viewer.moment(at), recipients) for at, recipients in ahead),
         muted=incident.muted_by if is_open else "",
@@ -175,39 +192,3 @@ def steps_ahead(runtime: Runtime, incident: Incident) -> Iterator[tuple[datetime
         outcome = runtime.step(receiver, step, round_, at)
         yield at, ", ".join(one.name or mask(one.phone) for one in outcome.recipients) or "nobody"
         step, round_, at = outcome.step, outcome.round, outcome.due_at
-
-
-# -- its alerts ---------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class ListedAlert:
-    """An alert that fires, or did: *links* are those of its annotations that lead to a page."""
-
-    name: str
-    where: str
-    severity: str
-    since: LocalMoment | None
-    ended: LocalMoment | None
-    summary: str
-    links: tuple[tuple[str, str], ...]
-
-
-def listed(alerts: Iterable[ShownAlert], viewer: Viewer) -> list[ListedAlert]:
-    """Return *alerts* as a list of problems."""
-    return [
-        ListedAlert(
-            alert.name,
-            alert.target,
-            alert.severity,
-            viewer.moment(alert.starts_at) if is_known(alert.starts_at) else None,
-            viewer.maybe(alert.ends_at),
-            alert.annotations.get("summary") or alert.annotations.get("description") or "",
-            tuple(
-                (name.replace("_", " "), value)
-                for name, value in alert.annotations.items()
-                if value.startswith(("https://", "http://")) and " " not in value
-            ),
-        )
-        for alert in alerts
-    ]

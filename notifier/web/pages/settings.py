@@ -1,12 +1,12 @@
-"""The page of the configuration: the configuration in use, its reloads, and a test of routes."""
+"""The page of the settings: the configuration in use, its reloads, and a test of routes."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import yaml
 
@@ -18,7 +18,7 @@ from notifier.planning.plans import preview
 from notifier.routing import RECEIVER_LABEL
 from notifier.runtime import Runtime
 from notifier.sms.phones import mask
-from notifier.web.pages.context import PageContext, View
+from notifier.web.pages.context import PageContext, Reader, View
 from notifier.web.pages.moments import LocalMoment, counted
 
 _MAX_RELOADS = 5
@@ -52,37 +52,43 @@ class ShownReload:
 
 
 @dataclass(frozen=True, slots=True)
-class ConfigurationView(View):
-    """The content of the page: *problem* is the error in the *labels*, *text* the configuration as YAML."""
+class SettingsView(View):
+    """The content of the page: *problem* is the error in the *labels*, *sections* the configuration as YAML."""
 
-    template: ClassVar[str] = "config.html"
+    template: ClassVar[str] = "settings.html"
     labels: str
     problem: str | None
     routes: Sequence[PreviewedRoute]
-    text: str
+    sections: Sequence[tuple[str, str]]
     reloads: Sequence[ShownReload]
 
 
-def configuration_view(context: PageContext, labels: str) -> ConfigurationView:
-    """Return the page, with the routes of an alert with these *labels*."""
-    runtime, viewer = context.current.runtime, context.viewer()
+def settings_view(context: PageContext, reader: Reader, labels: str) -> SettingsView:
+    """Return the page for *reader*, with the routes of an alert with these *labels*."""
+    runtime, viewer = context.current.runtime, context.viewer(reader)
     routes, problem = [], None
     if labels.strip():
         try:
             routes = preview_routes(runtime, labels, context.clock())
         except (MatcherError, ValueError) as error:
             problem = f'{error}; write alertname="DiskFull" severity="critical"'
-    written = yaml.safe_dump(dict(runtime.written), sort_keys=False, allow_unicode=True, width=100)
-    return ConfigurationView(
+    return SettingsView(
         labels=labels,
         problem=problem,
         routes=routes,
-        text=context.redaction.hide(written),
+        sections=[
+            (str(name), context.redaction.hide(_as_yaml({name: value})))
+            for name, value in runtime.written.items()
+        ],
         reloads=[
             ShownReload(viewer.moment(reload.at), reload.by, reload.problem)
             for reload in context.store.reloads.latest(_MAX_RELOADS)
         ],
     )
+
+
+def _as_yaml(section: Mapping[str, Any]) -> str:
+    return yaml.safe_dump(dict(section), sort_keys=False, allow_unicode=True, width=100)
 
 
 def preview_routes(runtime: Runtime, labels: str, now: datetime) -> list[PreviewedRoute]:

@@ -1,0 +1,20 @@
+"""The page that asks who acts: by a button for each contact."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from notifier.web.pages.context import View
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceView(View):
+    """Asks who acts, and posts the *fields* of the form, with the answer, to *action*."""
+
+    template: ClassVar[str] = "choice.html"
+    action: str
+    fields: Sequence[tuple[str, str]]
+    people: Sequence[str]
+    me: str

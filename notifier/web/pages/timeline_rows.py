@@ -1,0 +1,84 @@
+"""The timeline of an incident's page: the newest first, messages of one kind to several people in one row."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from notifier.timeline import Entry, Outcome
+from notifier.web.pages.moments import LocalMoment, Viewer
+
+_AT_ONCE = timedelta(seconds=5)
+"""Messages that were made within this time are of one cause."""
+_MAX_NAMES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """A message of a row: its recipient, its text, and what happened to it."""
+
+    recipient: str
+    text: str
+    outcomes: tuple[tuple[Outcome, LocalMoment | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An event, or messages of one kind. *states* counts their present states by (colour, text)."""
+
+    at: LocalMoment
+    kind: str
+    what: str
+    by: str
+    means: str
+    detail: str
+    names: tuple[str, ...]
+    others: int
+    """How many more recipients there are than *names*."""
+    states: tuple[tuple[str, str, int], ...]
+    messages: tuple[Detail, ...]
+
+
+def timeline_rows(entries: Iterable[Entry], viewer: Viewer) -> list[Row]:
+    """Return *entries*, which are in order, as rows, the newest first."""
+    groups: list[list[Entry]] = []
+    for entry in entries:
+        last = groups[-1] if groups else None
+        if last is not None and _is_alike(last[0], entry):
+            last.append(entry)
+        else:
+            groups.append([entry])
+    return [_row(group, viewer) for group in reversed(groups)]
+
+
+def _is_alike(first: Entry, entry: Entry) -> bool:
+    is_of_messages = first.is_message and entry.is_message and first.what == entry.what
+    return is_of_messages and entry.at - first.at < _AT_ONCE
+
+
+def _row(group: Sequence[Entry], viewer: Viewer) -> Row:
+    first = group[0]
+    names = [entry.recipient for entry in group if entry.is_message]
+    last = Counter((entry.outcomes[-1].kind, entry.outcomes[-1].text) for entry in group if entry.outcomes)
+    return Row(
+        at=viewer.moment(first.at),
+        kind=first.kind,
+        what=first.what,
+        by=first.by,
+        means=first.means,
+        detail=first.detail,
+        names=tuple(names[:_MAX_NAMES]),
+        others=max(0, len(names) - _MAX_NAMES),
+        states=tuple((kind, text, count) for (kind, text), count in last.most_common()),
+        messages=tuple(
+            Detail(
+                entry.recipient,
+                entry.text,
+                tuple((outcome, viewer.maybe(outcome.at)) for outcome in entry.outcomes),
+            )
+            for entry in group
+            if entry.is_message
+        ),
+    )
