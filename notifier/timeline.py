@@ -173,14 +173,15 @@ class Entry:
         return bool(self.recipient)
 
 
-_VIA = {
+# The texts below, and those of `Outcome`, are also in `web/pages/french.py`.
+MEANS: Mapping[str, str] = {
     "sms": "by SMS",
     "api": "by the API",
     "web": "on this page",
     "link": "by the link in a page",
     "call": "by phone",
 }
-_EVENTS: Mapping[str, str] = {
+EVENTS: Mapping[str, str] = {
     Reason.OPENED: "Opened",
     Reason.JOINED: "More alerts joined",
     Reason.REPLACED: "All acknowledged alerts ended, and others fire",
@@ -198,7 +199,7 @@ _EVENTS: Mapping[str, str] = {
     Reason.UNSILENCED: "The silence ended",
     Reason.NOTED: "Note",
 }
-_KINDS: Mapping[str, str] = {
+KINDS: Mapping[str, str] = {
     Kind.PAGE: "Page",
     Kind.UPDATE: "Update",
     Kind.REMINDER: "Reminder",
@@ -234,7 +235,7 @@ def incident_timeline(history: IncidentHistory) -> list[Entry]:
     """Return what happened to an incident and the messages about it, in order."""
     entries = []
     for event in history.events:
-        what, means = _EVENTS.get(event.kind, event.kind), _VIA.get(event.via or "", event.via or "")
+        what, means = EVENTS.get(event.kind, event.kind), MEANS.get(event.via or "", event.via or "")
         entries.append(
             Entry(event.at, event.kind, what, by=event.by or "", means=means, detail=event.detail or "")
         )
@@ -247,7 +248,7 @@ def _message_entry(message: LedgerMessage, history: IncidentHistory) -> Entry:
     return Entry(
         message.created_at,
         "message",
-        _KINDS.get(message.kind, message.kind),
+        KINDS.get(message.kind, message.kind),
         recipient=message.contact or history.mask(message.phone),
         text=message.text,
         outcomes=(*_outcomes(message, history), *_call_outcome(call, history.hide)),
@@ -288,7 +289,7 @@ def _outcomes(message: LedgerMessage, history: IncidentHistory) -> Iterable[Outc
     yield from _present_state(sent, history.hide)
 
 
-_CALLS: Mapping[str, tuple[str, str]] = {
+CALLS: Mapping[str, tuple[str, str]] = {
     CallState.WAITING: ("other", "will be called"),
     CallState.CALLING: ("other", "being called"),
     CallState.ACKNOWLEDGED: ("good", "called"),
@@ -301,7 +302,7 @@ _CALLS: Mapping[str, tuple[str, str]] = {
 
 def _call_outcome(call: Call | None, hide: Callable[[str], str]) -> Iterable[Outcome]:
     if call is not None:
-        kind, words = _CALLS.get(call.state, ("other", call.state))
+        kind, words = CALLS.get(call.state, ("other", call.state))
         yield Outcome(kind, words, call.finished_at or call.called_at, hide(call.detail or ""))
 
 

@@ -37,6 +37,8 @@ from tests.support.service import Phones, Running
 from tests.support.team import team
 from tests.support.webhooks import alert, webhook
 
+ENGLISH = [{"name": "alice", "phone": "+33639980001"}, {"name": "bob", "phone": "+33639980002"}]
+
 
 def shown(running: Running, path: Any = "/") -> Any:
     """Return the HTML of a page."""
@@ -255,7 +257,10 @@ def test_what_was_done_is_said_as_far_as_it_holds(
 ) -> None:
     running = run(
         files.write(
-            receivers=[{"name": "ops", "notify": ["alice"], "escalate": [{"after": "1h", "notify": ["bob"]}]}]
+            contacts=ENGLISH,
+            receivers=[
+                {"name": "ops", "notify": ["alice"], "escalate": [{"after": "1h", "notify": ["bob"]}]}
+            ],
         )
     )
     paged(running, phones, 1)
@@ -331,7 +336,7 @@ def test_a_hole_is_told_where_it_had_another_paged(
 def test_of_two_who_press_at_once_one_has_it_and_the_other_is_told(
     files: Files, run: Callable[..., Running], phones: Phones
 ) -> None:
-    running = run(files.write(limits={"per_contact": None}))
+    running = run(files.write(contacts=ENGLISH, limits={"per_contact": None}))
     for number in range(1, 7):
         running.post(webhook(alert(f"A{number}"), key=f"k{number}"))
         # Not until as many messages were sent: others are told of the acknowledgement before.
@@ -413,7 +418,9 @@ def test_who_acts_from_the_list_stays_on_it(
     files: Files, run: Callable[..., Running], phones: Phones
 ) -> None:
     steps = [{"after": "1h", "notify": ["bob"]}]
-    running = run(files.write(receivers=[{"name": "ops", "notify": ["alice"], "escalate": steps}]))
+    running = run(
+        files.write(contacts=ENGLISH, receivers=[{"name": "ops", "notify": ["alice"], "escalate": steps}])
+    )
     paged(running, phones, 1)
     fields = {"from": "home", "holder": "", "steps": "1"}
     asked = press(running, "ack", by="", **fields)
@@ -684,3 +691,30 @@ def test_a_heartbeat_that_never_came_is_silent(
     assert "Heartbeat watchdog not seen yet" in read(running)
     wait_for(lambda: "Heartbeat watchdog late not seen yet" in read(running), "it is silent")
     assert running.metric('notifier_heartbeat_late{heartbeat="watchdog"}') == 1
+
+
+def test_a_page_is_in_the_language_and_the_zone_of_who_reads_it(
+    files: Files, run: Callable[..., Running], phones: Phones
+) -> None:
+    alice = {"name": "alice", "phone": "+33639980001", "language": "fr", "time_zone": "Asia/Tokyo"}
+    running = run(files.write(contacts=[alice, {"name": "bob", "phone": "+33639980002"}]))
+    paged(running, phones, 1)
+
+    def told(path: Any = "/", **headers: Any) -> Any:
+        answer = requests.get(running.url + path, headers=headers, timeout=30)
+        return words(answer.text), re.findall('<html lang="([a-z]+)"', answer.text)
+
+    text, language = told(Cookie="notifier-me=alice")
+    assert (language, "Personne ne l'a pris 1" in text, "heures de Asia/Tokyo" in text) == (
+        ["fr"],
+        True,
+        True,
+    )
+    assert "Qui est au courant" in told("/incidents/1", Cookie="notifier-me=alice")[0]
+    assert told(Cookie="notifier-me=bob", **{"Accept-Language": "fr"})[1] == ["en"]
+    assert told(**{"Accept-Language": "de, fr;q=0.5"})[1] == ["fr"]
+    assert told("/incidents/99", **{"Accept-Language": "fr"})[0].count("Introuvable") == 2
+    live = requests.get(
+        running.url + "/live", {"path": "/"}, headers={"Cookie": "notifier-me=alice"}, timeout=30, stream=True
+    )
+    assert "Personne ne l'a pris" in words(next(live.iter_content(None)).decode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,14 +11,19 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from notifier import timeline
 from notifier.alertmanager.webhook import Webhook
+from notifier.delivery.message import MessageState
+from notifier.incidents.lifecycle import Kind, ShownState
 from notifier.rendering.context import Notification, build_notification
 from notifier.timeline import Entry, Outcome
 from notifier.web.pages.alerts import listed, problem_of
+from notifier.web.pages.french import FRENCH
 from notifier.web.pages.moments import Viewer, spelled
 from notifier.web.pages.seams import with_seams
+from notifier.web.pages.shown_incidents import RANKS
 from notifier.web.pages.timeline_rows import timeline_rows
-from notifier.web.pages.words import preferred
+from notifier.web.pages.words import LANGUAGES, preferred
 from tests.support.webhooks import alert, webhook
 
 NOW = datetime(2026, 11, 30, 17, 0, tzinfo=UTC)
@@ -55,6 +61,7 @@ def test_durations_are_spelled_by_their_two_largest_units() -> None:
         timedelta(hours=50),
     ]
     assert [spelled(one) for one in durations] == ["less than a minute", "5 min", "3 h 5 min", "2 d 2 h"]
+    assert spelled(timedelta(days=3), LANGUAGES["fr"]) == "3 j"
 
 
 def notification(*alerts: Any, **fields: Any) -> Notification:
@@ -138,3 +145,40 @@ def test_the_scripts_of_others_are_named_with_their_licences() -> None:
     others = {file.name for file in static.glob("*.min.js")}
     assert len(others) == 3
     assert all(name in licences for name in others)
+
+
+PAGES = Path(__file__).parents[2] / "notifier" / "web" / "pages"
+_LITERALS = r'\(\s*((?:"(?:[^"\\]|\\.)*"(?:,\s*)?)+)'
+
+
+def test_every_text_of_the_pages_has_its_french() -> None:
+    texts: set[str] = set()
+    for file in (*PAGES.glob("templates/*.html"), *PAGES.glob("*.py")):
+        name = r"(?:\b_|\bplural)" if file.suffix == ".html" else r"\bwords(?:\.plural)?"
+        for call in re.findall(name + _LITERALS, file.read_text()):
+            texts |= set(re.findall(r'"((?:[^"\\]|\\.)*)"', call))
+    assert len(texts) > 150
+    kinds = [kind.value for kind in Kind]
+    states = [*(state.value for state in MessageState), *(state.value for state in ShownState)]
+    fixed = (timeline.EVENTS, timeline.MEANS, timeline.KINDS)
+    texts |= {text for mapping in fixed for text in mapping.values()} | {
+        text for _, text in timeline.CALLS.values()
+    }
+    source = Path(timeline.__file__).read_text()
+    outcomes = re.findall(r'Outcome\(\s*"[a-z]+"(?: if [^,]*)?,\s*"([^"]+)"', source)
+    outcomes += re.findall(r'(?:text|awaited) = "([^"]+)"[^\n]*else "([^"]+)"', source)
+    assert len(outcomes) > 10
+    flat = [text for found in outcomes for text in ([found] if isinstance(found, str) else found)]
+    missing = {
+        text
+        for text in (*texts, *flat, *(word for _, _, word in RANKS), *kinds, *states)
+        if text not in FRENCH
+    }
+    assert missing == set()
+
+
+def test_a_translation_keeps_the_values_of_its_text() -> None:
+    for english, french in FRENCH.items():
+        assert sorted(re.findall(r"%\(\w+\)s|{\w+}", french)) == sorted(
+            re.findall(r"%\(\w+\)s|{\w+}", english)
+        )

@@ -10,8 +10,10 @@ from notifier.alertmanager.durations import brief_duration
 from notifier.store.ledger import LedgerMessage, Spent
 from notifier.web.pages.context import PageContext
 from notifier.web.pages.moments import counted
+from notifier.web.pages.words import ENGLISH, Words
 
 _DAY = timedelta(days=1)
+_YEAR = 365
 LATE = timedelta(minutes=1)
 """A message that is under way for longer is late."""
 
@@ -66,7 +68,13 @@ def current_status(context: PageContext, now: datetime) -> DeliveryStatus:
     return delivery_status(ready.outage, ready.warnings, waiting, now, is_hindered=ready.is_hindered)
 
 
-def lasts(credits_left: float | None, spent: Spent | None, now: datetime, most: timedelta) -> str | None:
+def lasts(
+    credits_left: float | None,
+    spent: Spent | None,
+    now: datetime,
+    most: timedelta,
+    words: Words = ENGLISH,
+) -> str | None:
     """Return how long *credits_left* last at the rate of what was *spent* within *most*; None if it is unknown.
 
     Where the first was spent later than *most* ago, the rate is that since then, but of a day at least.
@@ -74,10 +82,7 @@ def lasts(credits_left: float | None, spent: Spent | None, now: datetime, most: 
     if credits_left is None or spent is None or spent.credits <= 0:
         return None
     over = min(most, max(_DAY, now - spent.since))
-    days = math.floor(credits_left / (spent.credits / (over / _DAY)))
-    span = "last day" if over == _DAY else f"last {math.ceil(over / _DAY)} days"
-    return (
-        f"more than a year at the rate of the {span}"
-        if days > 365
-        else f"about {days} days at the rate of the {span}"
-    )
+    left, days = math.floor(credits_left / (spent.credits / (over / _DAY))), math.ceil(over / _DAY)
+    span = "last day" if over == _DAY else "last %(days)s days"
+    amount = "more than a year" if left > _YEAR else "about %(left)s days"
+    return words(f"{amount} at the rate of the {span}", left=left, days=days)

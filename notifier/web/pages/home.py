@@ -134,7 +134,7 @@ class HomePage:
             confirmation=brief_confirmation(done, number, acted_on, reader.name, viewer.words),
             me=reader.name,
             schedules=[current_shift(schedule, viewer) for schedule in runtime.schedules.by_name.values()],
-            accounts=self._accounts(viewer.now),
+            accounts=self._accounts(viewer),
             waiting=sum(queue.messages.values()) + queue.unplanned,
             oldest=viewer.maybe(queue.oldest),
             replicas=store.replicas.count() if store.backend.is_shared else 1,
@@ -142,12 +142,13 @@ class HomePage:
             sources=self._sources(viewer),
         )
 
-    def _accounts(self, now: datetime) -> list[AccountCredits]:
-        monitor, spent, shown = self._context.account, self._spending(now), []
+    def _accounts(self, viewer: Viewer) -> list[AccountCredits]:
+        now, monitor, shown = viewer.now, self._context.account, []
+        spent = self._spending(now)
         empty = monitor.empty()
         for name, api in self._context.current.runtime.apis.items():
             left = monitor.credits.get(name)
-            last = lasts(left, spent.get(api.account_name), now, _RATE_OVER)
+            last = lasts(left, spent.get(api.account_name), now, _RATE_OVER, viewer.words)
             shown.append(AccountCredits(name, left, last, is_empty=name in empty))
         return shown
 

@@ -27,7 +27,7 @@ class Reach:
 
 
 _ON_ITS_WAY = (MessageState.QUEUED, MessageState.SENDING, MessageState.UNSETTLED)
-_RANKS: Sequence[tuple[Collection[str], str, str]] = (
+RANKS: Sequence[tuple[Collection[str], str, str]] = (
     ((MessageState.DELIVERED,), "good", "delivered"),
     ((MessageState.ACCEPTED,), "other", "sent"),
     (_ON_ITS_WAY, "other", "sending"),
@@ -35,6 +35,7 @@ _RANKS: Sequence[tuple[Collection[str], str, str]] = (
     (FAILED, "bad", "failed"),
     ((MessageState.WITHDRAWN,), "other", "withdrawn"),
 )
+"""How far a page got, the best first: its states, the colour, and the word."""
 _HELD_UP = ("bad", "not sent yet")
 
 
@@ -43,13 +44,13 @@ def reached(paged: Iterable[Paged], mask: Callable[[str], str]) -> tuple[Reach, 
     best: dict[str, tuple[int, str]] = {}
     for one in paged:
         rank = next(
-            (number for number, (states, _, _) in enumerate(_RANKS) if one.state in states), len(_RANKS) - 1
+            (number for number, (states, _, _) in enumerate(RANKS) if one.state in states), len(RANKS) - 1
         )
         who = one.contact or mask(one.phone)
-        if rank < best.get(who, (len(_RANKS), ""))[0]:
+        if rank < best.get(who, (len(RANKS), ""))[0]:
             best[who] = rank, one.error or ""
     return tuple(
-        Reach(who, *(_HELD_UP if error and _RANKS[rank][0] is _ON_ITS_WAY else _RANKS[rank][1:]))
+        Reach(who, *(_HELD_UP if error and RANKS[rank][0] is _ON_ITS_WAY else RANKS[rank][1:]))
         for who, (rank, error) in best.items()
     )
 
