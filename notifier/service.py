@@ -69,7 +69,9 @@ class Service:
         self._replicas = self.workers.replicas if self.store.backend.is_shared else None
         self._running = self.workers.all(is_shared=self.store.backend.is_shared)
         self._listener = self.store.listen(self._wake_worker)
-        self._access = AccessControl(self.configuration.web, self.metrics)
+        self._access = AccessControl(
+            self.configuration.web, self.configuration.session_key, self.metrics, clock
+        )
         self.webhook = WebhookEndpoint(
             self.current,
             self.workers.intake,
@@ -104,7 +106,7 @@ class Service:
             protects_metrics=lambda: self.configuration.web.metrics_require_credentials,
         )
         self._watch(clock)
-        self.reloader.subscribe(lambda new: self._access.admit_as(new.web))
+        self.reloader.subscribe(lambda new: self._access.admit_as(new.web, new.session_key))
         self.reloader.subscribe(self._wake_after_reload)
         self.connections = Connections(
             most_connections(tls=self.configuration.web.tls_server_config is not None)

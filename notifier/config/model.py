@@ -327,9 +327,19 @@ class Configuration(Section):
         """The secret that reply codes are made of; None if no account requires codes."""
         if not any(account.replies.require_code for account in self.accounts):
             return None
+        return b"reply codes" + self._secret
+
+    @property
+    def session_key(self) -> bytes:
+        """The secret that the sessions of people are signed with; the same on each replica."""
+        return b"sessions" + self._secret
+
+    @property
+    def _secret(self) -> bytes:
+        """The secret of the first account, of which others are derived."""
         first = self.accounts[0]
         secret = first.application_secret or first.client_secret
-        return b"reply codes" + (secret.get_secret_value().encode() if secret is not None else b"")
+        return secret.get_secret_value().encode() if secret is not None else b""
 
     @property
     def sends_urls(self) -> bool:

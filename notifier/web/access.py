@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import structlog
+from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
-from notifier.clock import elapsed
+from notifier.clock import Clock, elapsed
 from notifier.config.web import Web
 from notifier.metrics import Metrics
 from notifier.permissions import Permission
 from notifier.web.authentication import ANYBODY, Authentication, Identity, verifier
 from notifier.web.origin import FOREIGN, STRANGE, is_foreign, is_from_a_page, is_ours
 from notifier.web.peers import peer_of
+from notifier.web.sessions import COOKIE, new_session, user_of
 from notifier.web.wrong_tokens import MAX_WRONG, WrongTokens
 
 _MAX_VERIFIED = 32
@@ -65,9 +68,11 @@ def _authorization(scope: Scope) -> bytes:
 class AccessControl:
     """Asks each request for its credentials, as the configuration in force demands."""
 
-    def __init__(self, web: Web, metrics: Metrics) -> None:
-        """Begin with the credentials of *web*."""
+    def __init__(self, web: Web, session_key: bytes, metrics: Metrics, clock: Clock) -> None:
+        """Begin with the credentials of *web*, and sessions that are signed with *session_key*."""
         self._metrics = metrics
+        self._clock = clock
+        self._session_key = session_key
         self._verifier = verifier()
         self._verifying: Counter[tuple[str, str]] = Counter()
         """How many passwords wait to be verified, by peer and user."""
@@ -82,8 +87,9 @@ class AccessControl:
         """Return whether callers need credentials."""
         return self._authentication.is_required
 
-    def admit_as(self, web: Web) -> None:
-        """Demand the credentials of *web* from now on."""
+    def admit_as(self, web: Web, session_key: bytes) -> None:
+        """Demand the credentials of *web* from now on, and sessions that are signed with *session_key*."""
+        self._session_key = session_key
         self._authentication = Authentication.of(web, self._authentication)
 
     async def admit(self, scope: Scope, permission: Permission, own: str | None = None) -> Identity | Denial:
@@ -103,6 +109,19 @@ class AccessControl:
         self._log_refused(scope, f"{who} may not {permission}")
         return Denial(403, f"the {who} may not do this: it takes the permission {permission}")
 
+    async def sign_in(self, scope: Scope, name: str, password: str, own: str | None) -> str | Denial:
+        """Return the session of the user with that *name* and *password*, or why there is none; *own* as in `admit`."""
+        if is_foreign(scope, own):
+            return Denial(403, FOREIGN)
+        header = b"Basic " + base64.b64encode(f"{name}:{password}".encode())
+        identity = await self._identify({**scope, "headers": [(b"authorization", header)]})
+        if isinstance(identity, Denial):
+            return identity
+        if identity.user is None:
+            return Denial(403, "no credentials are needed here")
+        hash_ = self._authentication.users[identity.user].password_hash
+        return new_session(self._session_key, identity.user, hash_, self._clock())
+
     def _refusal(self, scope: Scope, permission: Permission, own: str | None) -> str | None:
         """Return why a request is refused whatever credentials it has; None if it is not."""
         if scope["method"] not in ("GET", "HEAD") and is_foreign(scope, own):
@@ -119,7 +138,8 @@ class AccessControl:
         """
         if not self._authentication.is_required:
             return is_ours(scope, own)
-        return bool(_authorization(scope)) and isinstance(await self.admit(scope, permission, own), Identity)
+        is_named = bool(_authorization(scope)) or self._signed_in(scope) is not None
+        return is_named and isinstance(await self.admit(scope, permission, own), Identity)
 
     def refuse_link(self, scope: Scope) -> bool:
         """Count and log a request for an unknown link; return whether the peer has tried too many."""
@@ -132,6 +152,8 @@ class AccessControl:
         if not authentication.is_required:
             return ANYBODY
         header = _authorization(scope)
+        if not header and (user := self._signed_in(scope)) is not None:
+            return authentication.identity(user)
         known = authentication.known(header)
         if known is True:
             place = (peer_of(_address(scope)), authentication.user_of(header))
@@ -149,6 +171,12 @@ class AccessControl:
         self._metrics.authentication_failures.inc()
         self._log_refused(scope, "wrong credentials")
         return _UNAUTHORIZED
+
+    def _signed_in(self, scope: Scope) -> str | None:
+        """Return the user whom the cookie of a request identifies."""
+        cookie = HTTPConnection(scope).cookies.get(COOKIE)
+        hashes = {name: user.password_hash for name, user in self._authentication.users.items()}
+        return None if cookie is None else user_of(cookie, self._session_key, hashes, self._clock())
 
     def _has_place(self, peer: str, user: str) -> bool:
         of_peer = sum(count for (one, _), count in self._verifying.items() if one == peer)

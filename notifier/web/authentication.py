@@ -106,7 +106,7 @@ class Authentication:
             return found
         if scheme.lower() == b"basic" and self.users:
             name = self._right.get(self._digest(value))
-            return True if name is None else self._identity(name)
+            return True if name is None else self.identity(name)
         return False
 
     def verify(self, header: bytes) -> Identity | bool:
@@ -126,14 +126,15 @@ class Authentication:
         # One for each user: bcrypt reads 72 bytes, so a long password is right with anything after it.
         self._right = {digest: one for digest, one in self._right.items() if one != name}
         self._right[self._digest(header.partition(b" ")[2])] = name
-        return self._identity(name)
+        return self.identity(name)
 
     def user_of(self, header: bytes) -> str:
         """Return the user whose name is in *header*, empty if there is no such user."""
         name, _ = _name_and_password(header)
         return name if name in self.users else ""
 
-    def _identity(self, name: str) -> Identity:
+    def identity(self, name: str) -> Identity:
+        """Return the user of that *name* as a caller."""
         return Identity(self.users[name].role.permissions, user=name)
 
     def _digest(self, value: bytes) -> bytes:

@@ -16,6 +16,7 @@ import bcrypt
 import pytest
 import requests
 
+from notifier.clock import utc_now
 from notifier.config.web import Web
 from notifier.logs import LogLevel, configure_logging
 from notifier.metrics import Metrics
@@ -297,7 +298,7 @@ def test_refusals_fill_no_disk(
 def test_refusals_of_many_peers_fill_no_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     written = io.StringIO()
     configure_logging(level=LogLevel.WARNING, stream=written)
-    access = AccessControl(Web(**WEB), Metrics())
+    access = AccessControl(Web(**WEB), b"key", Metrics(), utc_now)
 
     async def ask_all() -> None:
         for number in range(5000):

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import bcrypt
 import pytest
 import requests
 from playwright.sync_api import Browser, Dialog, Page, expect, sync_playwright
@@ -286,6 +287,38 @@ def test_a_page_says_that_it_is_stale_and_recovers_by_itself(tmp_path: Path, tab
         finally:
             page.goto("about:blank")
             watched.wrong.clear()  # the browser said that it could not connect
+            running.stop()
+
+
+def test_somebody_signs_in_with_the_keyboard_and_goes_on(tmp_path: Path, tab: Any, axe: Any) -> None:
+    hash_ = bcrypt.hashpw(b"right", bcrypt.gensalt(4)).decode()
+    with Emulator().running() as emulator:
+        users = {"alice": {"password_hash": hash_, "role": "responder"}}
+        running = start(Files(tmp_path, emulator).write(web={"users": users}))
+        try:
+            watched = tab(color_scheme="dark", bypass_csp=True)
+            page = watched.page
+            page.goto(running.url + "/messages")
+            expect(page.get_by_label("Name")).to_be_focused()
+            page.keyboard.type("alice")
+            page.keyboard.press("Tab")
+            page.keyboard.type("wrong")
+            page.keyboard.press("Enter")
+            expect(page.get_by_role("alert").first).to_have_text("The name or the password is wrong.")
+            page.evaluate(axe)
+            assert page.evaluate("axe.run()")["violations"] == []
+            page.screenshot(path=ARTEFACTS / "sign-in-360-dark.png")
+            page.get_by_label("Name").fill("alice")
+            page.get_by_label("Password").fill("right")
+            page.keyboard.press("Enter")
+            expect(page.get_by_text("Nothing was sent yet.")).to_be_visible()
+            assert page.url == running.url + "/messages"
+            page.get_by_role("link", name="alice").click()
+            page.get_by_role("button", name="Sign out").click()
+            expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
+            watched.wrong.clear()  # the browser says that it was 401
+        finally:
+            page.goto("about:blank")
             running.stop()
 
 

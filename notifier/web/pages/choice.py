@@ -1,4 +1,4 @@
-"""The page that asks who acts: by a button for each contact."""
+"""The page that asks who acts: by a button for each contact. Who is signed in can sign out there."""
 
 from __future__ import annotations
 
@@ -18,3 +18,5 @@ class ChoiceView(View):
     fields: Sequence[tuple[str, str]]
     people: Sequence[str]
     me: str
+    user: str | None = None
+    """Who is signed in, and so acts."""

@@ -72,6 +72,11 @@ class PageContext:
             return Reader(user, name, self.language_of(name))
         return Reader(user, name, preferred(request.headers.get("accept-language", "")))
 
+    def is_secure(self, request: Request) -> bool:
+        """Return whether *request* came by TLS, also if a proxy ended that."""
+        external = self.current.runtime.configuration.global_.external_url or ""
+        return request.url.scheme == "https" or external.startswith("https:")
+
     def language_of(self, contact: str) -> str:
         """Return the language of *contact*, if the pages have it, else English."""
         language = self.current.runtime.language(contact)

@@ -72,8 +72,7 @@ class Forms:
 
     def remember(self, request: Request, answer: Response, by: str) -> None:
         """Have the browser remember, by *answer*, that *by* acts there."""
-        external = self._context.current.runtime.configuration.global_.external_url or ""
-        is_secure = request.url.scheme == "https" or external.startswith("https:")
+        is_secure = self._context.is_secure(request)
         answer.set_cookie(
             ME, quote(by), max_age=365 * 86400, secure=is_secure, httponly=True, samesite="strict"
         )

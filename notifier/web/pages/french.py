@@ -19,7 +19,7 @@ FRENCH: dict[str, str] = {
     "Skip to the content": "Aller au contenu",
     "Not updated since {time} by this device's clock:": "Pas à jour depuis {time} à l'heure de cet appareil :",
     "Notifier cannot be reached. Trying again…": "Notifier est injoignable. Nouvel essai…",
-    "Notifier asks for the password again. Reload this page.": "Notifier redemande le mot de passe. Rechargez la page.",
+    "Sign in again: reload this page.": "Connectez-vous à nouveau : rechargez la page.",
     "Updated:": "Mis à jour :",
     "times in %(zone)s": "heures de %(zone)s",
     "The others see who has an incident. This browser remembers your answer.": "Les autres voient qui a pris un incident. Ce navigateur retient votre réponse.",
@@ -266,6 +266,14 @@ FRENCH: dict[str, str] = {
     "Secrets and phone numbers are hidden.": "Les secrets et les numéros de téléphone sont masqués.",
     "Reloads": "Rechargements",
     "No reload recorded yet.": "Aucun rechargement enregistré.",
+    # signing in
+    "Sign in": "Se connecter",
+    "Name": "Nom",
+    "Password": "Mot de passe",
+    "The name or the password is wrong.": "Le nom ou le mot de passe est faux.",
+    "Signed in as %(who)s": "Connecté comme %(who)s",
+    "What you do is recorded under this name.": "Vos actions sont enregistrées sous ce nom.",
+    "Sign out": "Se déconnecter",
     # problems
     "Back to the incidents": "Retour aux incidents",
     "Back": "Retour",

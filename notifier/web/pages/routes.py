@@ -29,6 +29,7 @@ from notifier.web.pages.messages import MessagesPage
 from notifier.web.pages.on_call import on_call_view
 from notifier.web.pages.rendering import HEADERS, ProblemView, Renderer
 from notifier.web.pages.settings import settings_view
+from notifier.web.pages.sign_in import SignIn, own_path
 from notifier.workers.actions import Actions
 from notifier.workers.backpressure import Backpressure
 
@@ -68,6 +69,7 @@ class Pages:
         self.incident = IncidentPage(context)
         self.messages = MessagesPage(context)
         self._forms = Forms(context, actions, self._renderer)
+        self._sign_in = SignIn(context, access, self._renderer)
         self._links = LinkedPages(context, access, self.incident, self._forms, self._renderer, self._executor)
         self._live = Live(self._refused, context.reader, self._fragment, Fragments(self._executor))
 
@@ -82,6 +84,7 @@ class Pages:
             ),
             Route("/incidents/acknowledge", self._form("all"), methods=["POST"]),
             *self._links.routes(),
+            *self._sign_in.routes(),
             Route("/oncall", self._page(self._on_call_view), methods=["GET"]),
             Route("/messages", self._page(self._messages_view), methods=["GET"]),
             Route("/settings", self._page(self._settings_view), methods=["GET"]),
@@ -112,9 +115,12 @@ class Pages:
         if not isinstance(caller, Denial):
             request.state.caller = caller
             return None
-        text = caller.text
-        if caller.status == 401 and not (configuration.web.users or configuration.web.basic_auth_users):
+        text, has_users = caller.text, configuration.web.users or configuration.web.basic_auth_users
+        if caller.status == 401 and not has_users:
             text = "pages need a name and a password; add some under web.users"
+        elif caller.status == 401 and "authorization" not in request.headers and request.url.path != "/live":
+            following = f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
+            return self._sign_in.page(request, 401, own_path(following if request.method == "GET" else "/"))
         return PlainTextResponse(text + "\n", caller.status, {**caller.headers, **HEADERS})
 
     def _page(self, view: Callable[[Request, Reader], View]) -> Callable[[Request], Awaitable[Response]]:
@@ -197,7 +203,8 @@ class Pages:
         return settings_view(self._context, reader, request.query_params.get("labels", "")[:4000])
 
     def _choice_view(self, request: Request, reader: Reader) -> View:  # noqa: ARG002 (as the others)
-        return ChoiceView("/who", (), tuple(self._context.current.runtime.contacts), reader.name)
+        people = tuple(self._context.current.runtime.contacts)
+        return ChoiceView("/who", (), people, reader.name, reader.user)
 
     def _fragment(self, path_and_query: str, reader: Reader) -> str | None:
         """Return the content of the page of that path; None if there is none that is kept current."""

@@ -1,0 +1,148 @@
+"""Signing in on a page, as a browser does, without one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import bcrypt
+import pytest
+import requests
+
+from tests.support.files import Files
+from tests.support.reading import words
+from tests.support.service import Phones, Running
+from tests.support.webhooks import alert, webhook
+
+PASSWORD = "right"
+FROM_A_PAGE = {"Sec-Fetch-Site": "same-origin"}
+
+
+def hashed(password: str) -> str:
+    return bcrypt.hashpw(password.encode(), bcrypt.gensalt(4)).decode()
+
+
+WEB = {
+    "users": {
+        "alice": {"password_hash": hashed(PASSWORD), "role": "responder"},
+        "viewer": {"password_hash": hashed(PASSWORD), "role": "viewer"},
+        "admin": {"password_hash": hashed(PASSWORD), "role": "admin"},
+    }
+}
+
+
+@pytest.fixture
+def running(files: Files, run: Callable[..., Running], phones: Phones) -> Running:
+    started = run(files.write(web=WEB))
+    assert started.post(webhook(alert(), key="a"), auth=("admin", PASSWORD)).status_code == 200
+    phones.wait(1)
+    return started
+
+
+def sign_in(running: Running, name: str = "alice", password: str = PASSWORD, **fields: Any) -> Any:
+    """Return a browser that has signed in, and the answer to the form."""
+    browser = requests.Session()
+    answer = browser.post(
+        running.url + "/login",
+        data={"name": name, "password": password, **fields},
+        headers=FROM_A_PAGE,
+        timeout=30,
+        allow_redirects=False,
+    )
+    return browser, answer
+
+
+def test_a_stranger_is_asked_on_a_page_and_goes_on_where_he_wanted_to(running: Running) -> None:
+    asked = requests.get(running.url + "/incidents/1?did=ack", timeout=30)
+    assert asked.status_code == 401
+    assert "Basic" not in asked.headers["www-authenticate"]  # the browser would ask by a prompt of its own
+    assert 'name="next" value="/incidents/1?did=ack"' in asked.text
+    assert "InstanceDown" not in asked.text
+    assert asked.headers["cache-control"] == "no-store"
+    browser, answer = sign_in(running, next="/incidents/1?did=ack")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/incidents/1?did=ack")
+    cookie = answer.headers["set-cookie"].lower()
+    assert all(word in cookie for word in ("httponly", "samesite=lax", "max-age=2592000", "path=/"))
+    assert "secure" not in cookie  # there is no TLS here
+    assert "InstanceDown" in browser.get(running.url + "/incidents/1", timeout=30).text
+    assert browser.get(running.url + "/api/v1/incidents", timeout=30).status_code == 200
+    assert browser.get(running.url + "/live?path=/", timeout=30, stream=True).status_code == 200
+
+
+def test_who_is_signed_in_acts_under_that_name(running: Running) -> None:
+    browser, _ = sign_in(running)
+    data = {"by": "bob", "holder": "", "steps": "1"}
+    answer = browser.post(running.url + "/incidents/1/ack", data=data, headers=FROM_A_PAGE, timeout=30)
+    assert "Acknowledged by alice on this page" in words(answer.text)
+    assert "Signed in as alice" in browser.get(running.url + "/who", timeout=30).text
+    out = browser.post(running.url + "/logout", headers=FROM_A_PAGE, timeout=30)
+    assert (out.url, out.status_code) == (running.url + "/login", 200)
+    assert browser.get(running.url + "/", timeout=30).status_code == 401
+
+
+def test_a_session_is_good_for_what_the_role_may(running: Running) -> None:
+    browser, _ = sign_in(running, "viewer")
+    assert browser.get(running.url + "/", timeout=30).status_code == 200
+    acted = browser.post(
+        running.url + "/incidents/1/ack", data={"by": "bob"}, headers=FROM_A_PAGE, timeout=30
+    )
+    assert acted.status_code == 403
+    assert browser.post(running.url + "/-/reload", timeout=30).status_code == 403
+
+
+def test_a_page_of_another_site_does_nothing_with_a_session(running: Running) -> None:
+    browser, _ = sign_in(running)
+    foreign = {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}
+    for path in (
+        "/incidents/1/ack",
+        "/incidents/acknowledge",
+        "/login",
+        "/logout",
+        "/who",
+        "/api/v1/incidents/1/ack",
+    ):
+        answer = browser.post(
+            running.url + path,
+            data={"name": "alice", "password": PASSWORD, "numbers": "1"},
+            headers=foreign,
+            timeout=30,
+            allow_redirects=False,
+        )
+        assert (answer.status_code, "set-cookie" in answer.headers) == (403, False), path
+    assert browser.get(running.url + "/api/v1/incidents/1", timeout=30).json()["state"] == "open"
+    for path in ("/login", "/logout", "/who"):
+        assert browser.post(running.url + path, timeout=30).status_code == 403, path  # no page at all
+
+
+def test_a_wrong_password_is_refused_and_counted(running: Running) -> None:
+    before = running.metric("notifier_authentication_failures_total")
+    for name, password in (("alice", "wrong"), ("nobody", PASSWORD), ("alice", ""), ("a:b", "c")):
+        browser, answer = sign_in(running, name, password, next="//evil.example")
+        assert (answer.status_code, len(browser.cookies)) == (401, 0)
+        assert "The name or the password is wrong." in answer.text
+        assert 'name="next" value="/"' in answer.text
+    assert running.metric("notifier_authentication_failures_total") == before + 4
+
+
+def test_a_session_ends_with_its_password(files: Files, running: Running) -> None:
+    browser, _ = sign_in(running)
+    admin = ("admin", PASSWORD)
+    users = {**WEB["users"], "alice": {"password_hash": hashed("new"), "role": "responder"}}
+    files.write(web={"users": users})
+    assert requests.post(running.url + "/-/reload", auth=admin, timeout=30).status_code == 200
+    assert browser.get(running.url + "/", timeout=30).status_code == 401
+    again, _ = sign_in(running, password="new")
+    assert again.get(running.url + "/", timeout=30).status_code == 200
+
+
+def test_programs_are_told_of_their_credentials_as_before(running: Running) -> None:
+    wrong = requests.get(running.url + "/", auth=("alice", "wrong"), timeout=30)
+    assert (wrong.status_code, "Basic" in wrong.headers["www-authenticate"]) == (401, True)
+    api = requests.get(running.url + "/api/v1/incidents", timeout=30)
+    assert (api.status_code, "Basic" in api.headers["www-authenticate"]) == (401, True)
+
+
+def test_the_cookie_is_for_tls_alone_where_people_use_that(files: Files, run: Callable[..., Running]) -> None:
+    running = run(files.write(web=WEB, **{"global": {"external_url": "https://pager.example.net"}}))
+    _, answer = sign_in(running)
+    assert "secure" in answer.headers["set-cookie"].lower()
