@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check lowest audit faults bench schema lock clean
+.PHONY: run test check lowest audit faults bench schema screenshots lock clean
 
 run: $(VENV)/installed
 	$(BIN)/notifier demo
@@ -37,6 +37,10 @@ bench: $(VENV)/ready
 schema: $(VENV)/ready
 	$(BIN)/python -m notifier.config.schema
 	$(BIN)/python -m notifier.config.reference
+
+# The pictures in docs/, of Chromium.
+screenshots: $(VENV)/ready
+	NOTIFIER_SCREENSHOTS=1 $(BIN)/python -m pytest tests/http/test_browser.py -k pictures
 
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE := uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-annotate --no-header

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 import structlog
@@ -29,6 +29,7 @@ from notifier.store.engine import StoreUnavailable
 from notifier.store.incidents import MAX_NOTES
 from notifier.store.records import IncidentChange
 from notifier.workers.context import Context
+from notifier.workers.silencing import LONGEST_SILENCE, silence_in_alertmanager
 
 log = structlog.get_logger(__name__)
 
@@ -160,6 +161,34 @@ class Actions:
         now, phone = self._clock(), self._phone_of(by)
         outcome = self._change(incident_id, now, lambda one: self.closing(one, by, via, now, phone), holds)
         return self._report(outcome, "incident closed", by, via, self._send)
+
+    def silence(
+        self,
+        incident_id: str,
+        by: str,
+        via: Via,
+        duration: timedelta,
+        holds: Callable[[Incident], bool] = lambda incident: True,
+    ) -> ActionOutcome:
+        """Silence an incident in Alertmanager and acknowledge it for *by*, if *holds* is true of it then. If its alerts
+        still fire when the silence ends, somebody is paged.
+
+        Raises:
+            SilenceRefused: Alertmanager makes no such silence.
+            StoreUnavailable: it cannot be written down now.
+        """
+        now, phone = self._clock(), self._phone_of(by)
+        duration = min(duration, LONGEST_SILENCE)
+        incident = self._store.incidents.get(incident_id)
+        if incident is None or incident.state is IncidentState.RESOLVED:
+            return ActionOutcome.UNKNOWN if incident is None else ActionOutcome.RESOLVED
+        if not holds(incident):
+            return ActionOutcome.OVERTAKEN
+        made = silence_in_alertmanager(self._current.runtime, self._store, incident, by, duration, now)
+        outcome = self._change(
+            incident_id, now, lambda one: self.silencing(one, by, via, phone, made, now, duration), holds
+        )
+        return self._report(outcome, "incident silenced", by, via, self._send)
 
     def note(self, incident_id: str, by: str, via: Via, text: str) -> ActionOutcome:
         """Write a note of *by* into the timeline of an incident, also of one that is resolved; nobody is notified.
@@ -315,6 +344,26 @@ class Actions:
             messages=self._notices("closed", incident, by, phone),
             withdraws_pages=True,
         )
+
+    def silencing(
+        self,
+        incident: Incident,
+        by: str,
+        via: Via,
+        phone: str | None,
+        made: str,
+        now: datetime,
+        duration: timedelta,
+    ) -> IncidentChange:
+        """Return the change that acknowledges *incident* for *by* while the silences *made* last."""
+        recipient = self._current.runtime.contacts.get(by)
+        zone = recipient.time_zone if recipient else self._current.runtime.configuration.global_.time_zone
+        until = f"{(now + duration).astimezone(zone):%d/%m/%Y %H:%M}"
+        event = Event(Reason.MUTED, by=by, via=via, detail=f"silence {made} until {until}")
+        change = self.acknowledgement(incident, by, via, phone, now)
+        # If its alerts still fire when the silence ends, somebody must be paged.
+        after = replace(change.incident, due_at=now + duration)
+        return replace(change, incident=after, events=(*change.events, event))
 
     def _notices(
         self, name: str, incident: Incident, by: str, phone: str | None, *, to_others: bool = True

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 
 import structlog
 
-from notifier.alertmanager.silences import SilenceRefused, make_silences
-from notifier.alertmanager.webhook import parse_webhook
-from notifier.config.alertmanager import AlertmanagerConfig
+from notifier.alertmanager.silences import SilenceRefused
 from notifier.config.model import Recipient
 from notifier.config.ovh import ReplyCommand, ReplySettings
-from notifier.incidents.heartbeats import HEARTBEATS
-from notifier.incidents.lifecycle import Event, Incident, IncidentState, Reason, urgency
+from notifier.incidents.lifecycle import Incident, IncidentState, urgency
 from notifier.incidents.replies import (
     Ack,
     Close,
@@ -31,7 +28,6 @@ from notifier.incidents.replies import (
 from notifier.incidents.reply_codes import MAX_WRONG, WRONG_PER, without_code
 from notifier.ovh.client import OvhClient
 from notifier.ovh.models import Incoming
-from notifier.planning.division import alert_key
 from notifier.planning.notices import shown_time
 from notifier.rendering.phrases import notice
 from notifier.store.records import IncidentChange
@@ -39,6 +35,7 @@ from notifier.store.replies import READING
 from notifier.workers.actions import Actions, Via
 from notifier.workers.context import Context
 from notifier.workers.reply_texts import confirmation, still_open
+from notifier.workers.silencing import LONGEST_SILENCE, silence_in_alertmanager
 
 log = structlog.get_logger(__name__)
 
@@ -47,7 +44,6 @@ _MAX_AT_ONCE = 2
 _MAX_MUTED = 10
 _SKEW = timedelta(seconds=1)
 """OVHcloud's times are whole seconds."""
-_LONGEST_MUTE = timedelta(days=1)
 _NO_CODE = "without the code"
 """The outcome of a reply that lacks the code it must hold."""
 
@@ -169,7 +165,7 @@ class ReplyActions:
                 return self._done(meant, partial(self._close, person=person, now=now))
             case Mute(duration, numbers) if alertmanager is not None:
                 meant = numbered(numbers) if numbers else self._latest(person, before)
-                mute = partial(self._mute, alertmanager, duration, silences, person=person, now=now)
+                mute = partial(self._mute, duration, silences, person=person, now=now)
                 return self._done(meant, mute)
             case Who():
                 return Meaning("who", answers=[self._on_call(person, now)])
@@ -297,7 +293,6 @@ class ReplyActions:
 
     def _mute(
         self,
-        alertmanager: AlertmanagerConfig,
         duration: timedelta,
         silences: dict[str, str | SilenceRefused],
         meaning: Meaning,
@@ -312,15 +307,11 @@ class ReplyActions:
             return
         if incident.id not in silences and len(silences) >= _MAX_MUTED:
             silences[incident.id] = SilenceRefused("too many at once; name it")
-        if incident.group_key.startswith(HEARTBEATS):
-            silences[incident.id] = SilenceRefused("a heartbeat cannot be silenced in Alertmanager")
-        duration = min(duration, _LONGEST_MUTE)
+        duration = min(duration, LONGEST_SILENCE)
         if incident.id not in silences:
-            comment = f"incident {incident.number} of Notifier: {incident.title}"
             try:
-                alerts = self._alerts_of(incident)
-                silences[incident.id] = make_silences(
-                    alertmanager.apis, alerts, duration, person.name, comment, now
+                silences[incident.id] = silence_in_alertmanager(
+                    self._current.runtime, self._store, incident, person.name, duration, now
                 )
             except SilenceRefused as refusal:
                 silences[incident.id] = refusal
@@ -332,27 +323,9 @@ class ReplyActions:
             meaning.answers.append(text)
             return
         until = f"{(now + duration).astimezone(person.time_zone):%d/%m/%Y %H:%M}"
-        event = Event(Reason.MUTED, by=person.name, via=Via.SMS, detail=f"silence {made} until {until}")
-        change = self._actions.acknowledgement(incident, person.name, Via.SMS, person.phone, now)
-        # If its alerts still fire when the silence ends, somebody must be paged.
-        after = replace(change.incident, due_at=now + duration)
-        meaning.changes.append(replace(change, incident=after, events=(*change.events, event)))
+        change = self._actions.silencing(incident, person.name, Via.SMS, person.phone, made, now, duration)
+        meaning.changes.append(change)
         meaning.answers.append(notice("muted", person.language, number=incident.number, time=until))
-
-    def _alerts_of(self, incident: Incident) -> list[dict[str, str]]:
-        """Return the labels, as Alertmanager sent them, of the alerts that fire in *incident*.
-
-        Raises:
-            SilenceRefused: not all of them are known.
-        """
-        last = self._store.incidents.webhook(incident)
-        if last is None:
-            raise SilenceRefused("its alerts are not kept any more")
-        webhook = parse_webhook(last[0])
-        found = [dict(alert.labels) for alert in webhook.alerts if alert_key(alert) in incident.firing]
-        if webhook.truncated_alerts or len(found) < len(incident.firing):
-            raise SilenceRefused("not all of its alerts are known, Alertmanager left some out")
-        return found
 
     def _on_call(self, person: Recipient, now: datetime) -> str:
         people = []

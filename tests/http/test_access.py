@@ -56,6 +56,8 @@ ASKED = {
     ("POST", "/incidents/1/ack"): Permission.ACT,
     ("POST", "/incidents/1/escalate"): Permission.ACT,
     ("POST", "/incidents/1/close"): Permission.ACT,
+    ("POST", "/settings/test"): Permission.SEND,
+    ("GET", "/who"): Permission.READ,
     ("POST", "/api/v1/send"): Permission.SEND,
     ("POST", "/-/reload"): Permission.ADMIN,
 }
@@ -64,7 +66,7 @@ ASKED = {
 
 def ask(running: Running, method: Any, path: Any, **how: Any) -> Any:
     """Make one request that its caller could make; return its status."""
-    if path.startswith("/incidents/") and method == "POST":
+    if path.startswith(("/incidents/", "/settings/")) and method == "POST":
         how["headers"] = {**how.get("headers", {}), "Origin": running.url}
         how["data"] = {"by": "alice"}
     elif path.startswith("/alert"):

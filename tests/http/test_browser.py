@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,7 @@ PAGES = {
     "messages": "/messages?state=delivered",
     "nothing": "/messages?q=nothing",
     "who": "/who",
+    "phone": "/settings?sent=1",
     "settings": '/settings?labels=alertname="DiskFull" severity="critical"',
     "missing": "/incidents/99",
     "link": "",
@@ -163,6 +165,8 @@ def test_a_page_fits_and_anybody_can_use_it(
         width, color_scheme=scheme, bypass_csp=True
     )  # the checker is a script that is put into the page
     page = watched.page
+    if name == "phone":
+        watched.context.add_cookies([{"name": "notifier-me", "value": "alice", "url": served.url}])
     page.goto(served.url + (PAGES[name] or served.link))
     ARTEFACTS.mkdir(exist_ok=True)
     page.screenshot(path=ARTEFACTS / f"{name}-{width}-{scheme}.png", full_page=True)
@@ -174,6 +178,74 @@ def test_a_page_fits_and_anybody_can_use_it(
     assert [(one["id"], one["nodes"][0]["html"]) for one in found["violations"]] == []
     if name == "missing":
         watched.wrong.clear()  # the browser says that it is 404
+
+
+SCREENSHOTS = (
+    ARTEFACTS if os.environ.get("NOTIFIER_SCREENSHOTS") is None else ARTEFACTS.parent / "docs" / "screenshots"
+)
+"""Where the pictures of the documents go: `make screenshots` replaces those in docs/."""
+
+
+def test_the_pictures_of_the_documents_show_a_night(tmp_path: Path, tab: Any) -> None:
+    """One incident that nobody has, several of one name, one in hand, one resolved; and who is on call."""
+    people = [
+        {"name": name, "phone": f"+3363998000{n}"} for n, name in enumerate(("alice", "bob", "carol"), 1)
+    ]
+    today = datetime.now(UTC).date()
+    cover = {"start": f"{today}T00:00", "end": f"{today + timedelta(days=1)}T09:00", "contact": "carol"}
+    rotation = {"start": "2026-01-05T09:00", "every": "1d", "contacts": ["alice", "bob", "carol"]}
+    rota = {"name": "platform", "rotations": [rotation], "overrides": [cover]}
+    steps = [{"after": "10m", "notify": ["platform"]}, {"after": "20m", "notify": ["alice", "bob", "carol"]}]
+    receiver = {"name": "ops", "notify": ["alice", "bob"], "escalate": steps}
+    with Emulator().running() as emulator:
+        file = Files(tmp_path, emulator).write(contacts=people, schedules=[rota], receivers=[receiver])
+        running, phones = start(file), Phones(emulator)
+        source = "http://alertmanager.example.net:9093"
+        began = (datetime.now(UTC) - timedelta(minutes=12)).isoformat()
+
+        def fire(name: str, instance: str, severity: str, status: str = "firing", **annotations: str) -> None:
+            one = alert(name, instance=f"{instance}.example.net:9100", severity=severity, status=status)
+            one |= {
+                "annotations": annotations,
+                "startsAt": began,
+                "generatorURL": "http://prometheus.example.net",
+            }
+            group: Any = {"groupLabels": {"alertname": name}, "externalURL": source}
+            running.post(webhook(one, key=name + instance, **group))
+
+        fire(
+            "PostgresReplicationBroken", "db-1", "critical", summary="Replication from db-1 to db-2 has stopped",
+            description="The standby is 12 minutes behind. Roll back the last deployment, or promote db-2.",
+            runbook_url="https://wiki.example.net/postgres", dashboard="https://grafana.example.net/d/1",
+        )  # fmt: skip
+        for number in range(4):
+            fire("InstanceDown", f"web-{number}", "warning", summary=f"web-{number} cannot be reached")
+        fire("DiskWillFill", "storage-12", "warning", summary="storage-12 will be full in 4 hours")
+        fire("CertificateExpires", "www", "info", summary="The certificate of www ends in 14 days")
+        phones.wait(14)
+        incidents = requests.get(running.url + "/api/v1/incidents", timeout=10).json()["items"]
+        numbers = {one["labels"]["alertname"]: one["number"] for one in incidents}
+        taken = f"{running.url}/api/v1/incidents/{numbers['DiskWillFill']}/ack"
+        assert requests.post(taken, json={"by": "bob"}, timeout=10).ok
+        fire("CertificateExpires", "www", "info", status="resolved")
+        try:
+            SCREENSHOTS.mkdir(exist_ok=True)
+            for width, scheme in ((360, "light"), (360, "dark"), (1280, "light")):
+                watched = tab(width, color_scheme=scheme, device_scale_factor=2 if width == 360 else 1)
+                watched.context.add_cookies([{"name": "notifier-me", "value": "alice", "url": running.url}])
+                page = watched.page
+                page.goto(running.url)
+                expect(page.get_by_text("Resolved in the last 24 hours")).to_be_visible(timeout=30_000)
+                expect(page.locator(".card.critical")).to_contain_text("alice delivered", timeout=30_000)
+                page.screenshot(path=SCREENSHOTS / f"incidents-{width}-{scheme}.png")
+                page.locator(".card.critical h3 a").click()
+                expect(page.get_by_label("Who knows")).to_contain_text("alice delivered")
+                page.screenshot(path=SCREENSHOTS / f"incident-{width}-{scheme}.png")
+                page.goto(f"{running.url}/oncall")
+                page.screenshot(path=SCREENSHOTS / f"oncall-{width}-{scheme}.png")
+                page.goto("about:blank")
+        finally:
+            running.stop()
 
 
 def test_a_link_is_used_with_the_thumb_and_without_a_script(served: Any, tab: Any) -> None:

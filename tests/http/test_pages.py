@@ -718,3 +718,61 @@ def test_a_page_is_in_the_language_and_the_zone_of_who_reads_it(
         running.url + "/live", {"path": "/"}, headers={"Cookie": "notifier-me=alice"}, timeout=30, stream=True
     )
     assert "Personne ne l'a pris" in words(next(live.iter_content(None)).decode())
+
+
+def test_an_incident_is_silenced_by_a_button_if_alertmanager_can_be_asked(
+    files: Files, run: Callable[..., Running], phones: Phones, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = run(files.write(contacts=ENGLISH, alertmanager={"url": "http://127.0.0.1:1"}))
+    paged(running, phones, 1)
+    fields = {"holder": "", "steps": "1"}
+    refused = press(running, "silence", **fields, **{"for": "2h"})
+    assert (
+        refused.status_code,
+        "Alertmanager has no silence: Alertmanager cannot be reached" in refused.text,
+    ) == (
+        502,
+        True,
+    )
+    assert press(running, "silence", **fields, **{"for": "x"}).status_code == 400
+    asked: list[Any] = []
+    monkeypatch.setattr(
+        "notifier.workers.silencing.make_silences", lambda *what: asked.append(what) or "id-1"
+    )
+    done = press(running, "silence", **fields, **{"for": "2h"})
+    assert "It is silenced in Alertmanager. If its alerts outlast that, somebody is paged." in done.text
+    assert re.search("Silenced by alice on this page: silence id-1 until", words(done.text))
+    ((_, alerts, duration, by, comment, _),) = asked
+    assert (alerts, duration, by) == ([{"alertname": "A"}], timedelta(hours=2), "alice")
+    assert comment == "incident 1 of Notifier: A"
+    stale = press(running, "silence", by="bob", **fields, **{"for": "2h"})
+    assert ("Nothing was done: alice has it" in stale.text, len(asked)) == (True, 1)
+
+
+def test_without_an_alertmanager_there_is_no_button_that_silences(
+    files: Files, run: Callable[..., Running], phones: Phones
+) -> None:
+    running = run(files.write(contacts=ENGLISH))
+    paged(running, phones, 1)
+    assert "/silence" not in shown(running, "/incidents/1") + shown(running)
+    refused = press(running, "silence", **{"for": "2h"})
+    assert (refused.status_code, "no Alertmanager is configured" in refused.text) == (502, True)
+
+
+def test_a_contact_tests_the_own_phone_and_subscribes_to_the_own_shifts(
+    files: Files, run: Callable[..., Running], phones: Phones
+) -> None:
+    running = run(files.write(contacts=ENGLISH, web={"feed_secret": "the-secret-of-the-feeds"}))
+    me = {"notifier-me": "alice"}
+    page = requests.get(running.url + "/settings", cookies=me, timeout=30).text
+    assert "Pages to alice go to +336••••0001." in words(page)
+    assert f"{running.url}/oncall/feeds/the-secret-of-the-feeds/alice.ics" in page
+    assert page.count("<svg") > page.count('class="icon"')  # the QR code
+    headers = {"Sec-Fetch-Site": "same-origin"}
+    sent = requests.post(running.url + "/settings/test", cookies=me, headers=headers, timeout=30)
+    assert "The test is on its way." in sent.text
+    (sms,) = phones.wait(1)
+    assert (sms.receiver, sms.message) == ("+33639980001", "Test of Notifier: this phone can be paged.")
+    stranger = requests.post(running.url + "/settings/test", headers=headers, timeout=30)
+    assert (stranger.status_code, len(phones.all())) == (400, 1)
+    assert "Who are you?" in read(running, "/settings")

@@ -771,7 +771,7 @@ def test_a_mute_pages_again_when_the_alerts_outlast_it_and_resolves_with_them(
         member.fire(*firing("A")["alerts"])
         pager.reload(**{**pager.changes, "alertmanager": {"url": member.url}})
         later(pager, firing("A"), seconds=1)
-        with patch("notifier.workers.reply_actions.make_silences", lambda *_: "id"):
+        with patch("notifier.workers.silencing.make_silences", lambda *_: "id"):
             reply(pager, emulator, ALICE, "mute 1 2h")
         member.silence(hours=2)
         before = len(told(emulator))
@@ -794,7 +794,7 @@ def test_other_commands_that_the_network_delivers_twice_count_once_as_well(
     for _ in range(2):
         emulator.emulation.reply(ALICE, words)
     pager.hand.move(seconds=10)
-    with patch("notifier.workers.reply_actions.make_silences", lambda *_: "id"):
+    with patch("notifier.workers.silencing.make_silences", lambda *_: "id"):
         pager.listen()
     assert outcomes(pager) == ["done", "repeated"]
 

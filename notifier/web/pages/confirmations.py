@@ -44,6 +44,10 @@ def confirmation(
         case "close" if one.state == "resolved":
             text = "It is closed. If its alerts still fire, Alertmanager's next webhook pages again."
             return Confirmation(words(text))
+        case "silence":
+            return Confirmation(
+                words("It is silenced in Alertmanager. If its alerts outlast that, somebody is paged.")
+            )
         case "note":
             return Confirmation(words("The note is in the timeline."))
         case "resolved" if one.state == "resolved":
@@ -71,6 +75,8 @@ def brief_confirmation(
             return Confirmation(words("%(name)s is passed on.", name=name))
         case "close":
             return Confirmation(words("%(name)s is closed.", name=name))
+        case "silence":
+            return Confirmation(words("%(name)s is silenced.", name=name))
         case "late" | "exhausted":
             return Confirmation(words("Nothing was done: see %(name)s.", name=name), is_done=False)
         case "resolved":

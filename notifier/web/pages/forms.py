@@ -1,4 +1,4 @@
-"""The buttons of an incident's page: acknowledge, close, escalate, note."""
+"""The buttons of incidents: acknowledge, escalate, silence, close, note."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from urllib.parse import parse_qs, quote, urlencode
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
+from notifier.alertmanager.durations import parse_duration
+from notifier.alertmanager.silences import SilenceRefused
 from notifier.incidents.lifecycle import Incident, IncidentState
 from notifier.store.engine import StoreUnavailable
 from notifier.store.links import StoredLink
@@ -50,7 +52,7 @@ class Forms:
 
         Args:
             request: of somebody who may act.
-            button: ack, close, escalate or note for one incident; all acknowledges several.
+            button: ack, close, escalate, silence or note for one incident; all acknowledges several.
             values: the fields of the form; *by* is who acts, unless the request is authenticated, or this browser
                 remembers it. While nobody is known, the answer asks who it is.
         """
@@ -77,6 +79,19 @@ class Forms:
             ME, quote(by), max_age=365 * 86400, secure=is_secure, httponly=True, samesite="strict"
         )
 
+    def send_test(self, request: Request) -> Response:
+        """Send a test to the contact who makes *request*; return the answer to the form."""
+        reader, path = self._context.reader(request), request.url.path
+        if reader.name not in self._context.current.runtime.contacts:
+            text = "Only a contact of the configuration has a phone."
+            return self._renderer.problem(path, 400, "Nothing was sent", text, reader=reader)
+        words = self._context.viewer(reader).words
+        try:
+            self._actions.send(reader.name, words("Test of Notifier: this phone can be paged."), reader.name)
+        except StoreUnavailable as error:
+            return self._unavailable(path, error, None, reader)
+        return RedirectResponse("/settings?sent=1", 303, HEADERS)
+
     def press_linked(
         self, request: Request, link: StoredLink, button: str, values: Mapping[str, str], reader: Reader
     ) -> Response:
@@ -101,12 +116,16 @@ class Forms:
             "close": self._close,
             "escalate": self._escalate,
             "note": self._note,
+            "silence": self._silence,
         }[button]
         try:
             incident = find_incident(self._context.store, given)
             done = act(incident, person, values)
         except Missing as missing:
             return self._renderer.problem(path, 404, "Not found", str(missing), back, reader=reader)
+        except SilenceRefused as refusal:
+            text = f"Alertmanager has no silence: {refusal}."
+            return self._renderer.problem(path, 502, "Nothing was silenced", text, back, reader=reader)
         except ValueError as error:
             text = f"Go back: {error}."
             return self._renderer.problem(path, 400, "Nothing was written", text, back, reader=reader)
@@ -161,6 +180,16 @@ class Forms:
             now = self._context.store.incidents.get(incident.id)
             return "late" if now is None or _is_held_as_seen(now, person.name, values) else "taken"
         return {ActionOutcome.DONE: "escalate", ActionOutcome.EXHAUSTED: "exhausted"}.get(outcome, "resolved")
+
+    def _silence(self, incident: Incident, person: Person, values: Mapping[str, str]) -> str:
+        outcome = self._actions.silence(
+            incident.id,
+            person.name,
+            person.via,
+            parse_duration(values.get("for", "")),
+            lambda now: _is_held_as_seen(now, person.name, values),
+        )
+        return {ActionOutcome.DONE: "silence", ActionOutcome.OVERTAKEN: "taken"}.get(outcome, "resolved")
 
     def _note(self, incident: Incident, person: Person, values: Mapping[str, str]) -> str:
         self._actions.note(incident.id, person.name, person.via, values.get("text", ""))

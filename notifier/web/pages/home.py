@@ -86,6 +86,8 @@ class HomeView(View):
     more: int
     confirmation: Confirmation | None
     me: str
+    can_silence: bool
+    """Whether an Alertmanager is configured, which makes silences."""
     schedules: Sequence[CurrentShift]
     accounts: Sequence[AccountCredits]
     waiting: int
@@ -133,6 +135,7 @@ class HomePage:
             more=sum(counts.values()) - len(worst),
             confirmation=brief_confirmation(done, number, acted_on, reader.name, viewer.words),
             me=reader.name,
+            can_silence=runtime.configuration.alertmanager is not None,
             schedules=[current_shift(schedule, viewer) for schedule in runtime.schedules.by_name.values()],
             accounts=self._accounts(viewer),
             waiting=sum(queue.messages.values()) + queue.unplanned,

@@ -48,6 +48,7 @@ class IncidentView(View):
     alerts: Sequence[ListedAlert]
     unlisted: int
     can_escalate: bool
+    can_silence: bool
     me: str
     confirmation: Confirmation | None
     longest_note: int
@@ -119,6 +120,7 @@ class IncidentPage:
             alerts=listed(alerts[:_MAX_ALERTS], problem.summary if problem is not None else "", viewer),
             unlisted=max(0, len(alerts) - _MAX_ALERTS),
             can_escalate=incident.step < len(runtime.policy(receiver).steps),
+            can_silence=runtime.configuration.alertmanager is not None and link_ends is None,
             me=reader.name,
             confirmation=confirmation(done, shown, reader.name or None, history, viewer.words),
             longest_note=LONGEST_NOTE,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from notifier.oncall.schedules import Schedule
+from notifier.runtime import Runtime
 from notifier.web.pages.context import PageContext, Reader, View
 from notifier.web.pages.moments import LocalMoment, Viewer
 from notifier.web.pages.shift_chart import WEEKS, ShownSchedule, drawn
@@ -46,12 +47,11 @@ def on_call_view(context: PageContext, reader: Reader, week: str) -> OnCallView:
     skipped = max(-_FARTHEST, min(_FARTHEST, int(week))) if week.lstrip("-").isdecimal() else 0
     colours = {name: number for number, name in enumerate(runtime.contacts)}
     schedules = list(runtime.schedules.by_name.values())
-    secret = runtime.configuration.web.feed_secret
     return OnCallView(
         current=[current_shift(schedule, viewer) for schedule in schedules],
         schedules=[drawn(one, colours, viewer.now, skipped, viewer.words) for one in schedules],
         contacts=list(runtime.contacts) if schedules else [],
-        feeds="/oncall" if secret is None else f"/oncall/feeds/{secret.get_secret_value()}",
+        feeds=feeds_path(runtime),
         week=skipped,
         earlier=skipped - WEEKS if skipped > -_FARTHEST else None,
         later=skipped + WEEKS if skipped < _FARTHEST else None,
@@ -70,3 +70,9 @@ def current_shift(schedule: Schedule, viewer: Viewer) -> CurrentShift:
         usual if is_override and usual != shift.contact else None,
         schedule.on_call(shift.end),
     )
+
+
+def feeds_path(runtime: Runtime) -> str:
+    """Return the path below which the calendars are, with the secret that reads them if there is one."""
+    secret = runtime.configuration.web.feed_secret
+    return "/oncall" if secret is None else f"/oncall/feeds/{secret.get_secret_value()}"

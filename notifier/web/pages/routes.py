@@ -80,7 +80,7 @@ class Pages:
             Route("/incidents/{id}", self._page(self._incident_view), methods=["GET"]),
             *(
                 Route(f"/incidents/{{id}}/{button}", self._form(button), methods=["POST"])
-                for button in ("ack", "close", "escalate", "note")
+                for button in ("ack", "close", "escalate", "silence", "note")
             ),
             Route("/incidents/acknowledge", self._form("all"), methods=["POST"]),
             *self._links.routes(),
@@ -88,6 +88,7 @@ class Pages:
             Route("/oncall", self._page(self._on_call_view), methods=["GET"]),
             Route("/messages", self._page(self._messages_view), methods=["GET"]),
             Route("/settings", self._page(self._settings_view), methods=["GET"]),
+            Route("/settings/test", self._send_test, methods=["POST"]),
             Route("/who", self._page(self._choice_view), methods=["GET"]),
             Route("/who", self._choose, methods=["POST"]),
             Route("/live", self._live.answer, methods=["GET"]),
@@ -151,11 +152,7 @@ class Pages:
 
     def _form(self, button: str) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
-            if not is_from_a_page(request.scope):
-                return PlainTextResponse(NO_PAGE + "\n", 403, HEADERS)
-            if (refused := await self._refused(request, Permission.ACT)) is not None:
-                return refused
-            values = await read_fields(request)
+            values = await self._fields(request, Permission.ACT)
             if isinstance(values, Response):
                 return values
             return await self._in_thread(lambda: self._forms.press(request, button, values))
@@ -168,13 +165,24 @@ class Pages:
             return PlainTextResponse("Not Found", 404)
         return FileResponse(_STATIC / name, media_type=_FILES[name], headers={"cache-control": "no-cache"})
 
-    async def _choose(self, request: Request) -> Response:
-        """Remember who acts in this browser."""
+    async def _fields(self, request: Request, permission: Permission) -> dict[str, str] | Response:
+        """Return the fields of a form that takes *permission*, or why it is refused."""
         if not is_from_a_page(request.scope):
             return PlainTextResponse(NO_PAGE + "\n", 403, HEADERS)
-        if (refused := await self._refused(request)) is not None:
+        if (refused := await self._refused(request, permission)) is not None:
             return refused
-        values = await read_fields(request)
+        return await read_fields(request)
+
+    async def _send_test(self, request: Request) -> Response:
+        """Send a test to the contact who reads the settings."""
+        values = await self._fields(request, Permission.SEND)
+        if isinstance(values, Response):
+            return values
+        return await self._in_thread(lambda: self._forms.send_test(request))
+
+    async def _choose(self, request: Request) -> Response:
+        """Remember who acts in this browser."""
+        values = await self._fields(request, Permission.READ)
         if isinstance(values, Response):
             return values
         answer = RedirectResponse("/", 303, HEADERS)
@@ -200,7 +208,13 @@ class Pages:
         return self.messages.view(request.query_params, reader)
 
     def _settings_view(self, request: Request, reader: Reader) -> View:
-        return settings_view(self._context, reader, request.query_params.get("labels", "")[:4000])
+        query, external = (
+            request.query_params,
+            self._context.current.runtime.configuration.global_.external_url,
+        )
+        base_url = external or str(request.base_url)
+        labels, sent = query.get("labels", "")[:4000], query.get("sent", "")
+        return settings_view(self._context, reader, labels, base_url, sent)
 
     def _choice_view(self, request: Request, reader: Reader) -> View:  # noqa: ARG002 (as the others)
         people = tuple(self._context.current.runtime.contacts)

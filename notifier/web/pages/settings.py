@@ -1,4 +1,4 @@
-"""The page of the settings: the configuration in use, its reloads, and a test of routes."""
+"""The page of the settings: a test of routes and of one's own phone, and the configuration in use with its reloads."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar
+from urllib.parse import quote
 
+import segno
 import yaml
+from markupsafe import Markup
 
 from notifier.alertmanager.matchers import MatcherError, parse_label
 from notifier.alertmanager.webhook import Webhook
@@ -20,6 +23,7 @@ from notifier.runtime import Runtime
 from notifier.sms.phones import mask
 from notifier.web.pages.context import PageContext, Reader, View
 from notifier.web.pages.moments import LocalMoment, counted
+from notifier.web.pages.on_call import feeds_path
 
 _MAX_RELOADS = 5
 
@@ -52,10 +56,26 @@ class ShownReload:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnPhone:
+    """The phone of who reads the page: its number, masked; who the messages come from; and the own calendar."""
+
+    number: str
+    senders: Sequence[str]
+    calendar: str
+    qr_code: Markup
+    """The address of the calendar, to be scanned."""
+
+
+@dataclass(frozen=True, slots=True)
 class SettingsView(View):
     """The content of the page: *problem* is the error in the *labels*, *sections* the configuration as YAML."""
 
     template: ClassVar[str] = "settings.html"
+    me: str
+    phone: OwnPhone | None
+    """None where the reader is no contact."""
+    sent: str
+    """The outcome of the test a moment ago: sent, or empty."""
     labels: str
     problem: str | None
     routes: Sequence[PreviewedRoute]
@@ -63,8 +83,13 @@ class SettingsView(View):
     reloads: Sequence[ShownReload]
 
 
-def settings_view(context: PageContext, reader: Reader, labels: str) -> SettingsView:
-    """Return the page for *reader*, with the routes of an alert with these *labels*."""
+def settings_view(
+    context: PageContext, reader: Reader, labels: str, base_url: str, sent: str = ""
+) -> SettingsView:
+    """Return the page for *reader*, with the routes of an alert with these *labels*.
+
+    *base_url* is the address by which the reader reaches the pages; *sent* is the outcome of a test a moment ago.
+    """
     runtime, viewer = context.current.runtime, context.viewer(reader)
     routes, problem = [], None
     if labels.strip():
@@ -73,6 +98,9 @@ def settings_view(context: PageContext, reader: Reader, labels: str) -> Settings
         except (MatcherError, ValueError) as error:
             problem = f'{error}; write alertname="DiskFull" severity="critical"'
     return SettingsView(
+        me=reader.name,
+        phone=_own_phone(context, reader, base_url),
+        sent=sent,
         labels=labels,
         problem=problem,
         routes=routes,
@@ -85,6 +113,22 @@ def settings_view(context: PageContext, reader: Reader, labels: str) -> Settings
             for reload in context.store.reloads.latest(_MAX_RELOADS)
         ],
     )
+
+
+def _own_phone(context: PageContext, reader: Reader, base_url: str) -> OwnPhone | None:
+    runtime = context.current.runtime
+    contact = runtime.contacts.get(reader.name)
+    if contact is None:
+        return None
+    accounts = runtime.configuration.accounts
+    senders = {account.sender or account.virtual_number or "" for account in accounts}
+    calendar = f"{base_url.rstrip('/')}{feeds_path(runtime)}/{quote(contact.name)}.ics"
+    return OwnPhone(mask(contact.phone), sorted(senders - {""}), calendar, qr_code(calendar))
+
+
+def qr_code(text: str) -> Markup:
+    """Return *text* as a QR code in SVG."""
+    return Markup(segno.make(text, error="m").svg_inline(scale=4, border=4, dark="#000", light="#fff"))  # noqa: S704 (no text of others: modules alone)
 
 
 def _as_yaml(section: Mapping[str, Any]) -> str:
