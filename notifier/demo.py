@@ -14,10 +14,12 @@ import urllib.request
 import webbrowser
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
 
 from notifier import assets
+from notifier.demo_history import write_history
 from notifier.emulator import Emulation, Emulator, Sms
 from notifier.logs import LogLevel, configure_logging
 from notifier.second_channel import problem
@@ -26,8 +28,10 @@ from notifier.service import Service
 _WIDTH = 44
 
 
-PHONES = {"alice": "+33639980001", "bob": "+33639980002"}
+PHONES = {"alice": "+33639980001", "bob": "+33639980002", "carol": "+33639980003"}
 """Whose phones are drawn: those of the contacts in ``config/demo.yml``."""
+_STORM = 30
+"""How many alerts a storm has."""
 
 
 def run(port: int, *, once: bool = False, browser: bool = False) -> int:
@@ -53,7 +57,13 @@ def run(port: int, *, once: bool = False, browser: bool = False) -> int:
             one.on_accepted = show
             one.emulation.delivery_delay = 1.0
         keys = emulator.emulation.credentials
+        today = datetime.now(zone := local_zone())
+        monday, covered = today.date() - timedelta(days=today.weekday()), today.date() + timedelta(days=2)
         os.environ |= {
+            "NOTIFIER_DEMO_ZONE": zone.key,
+            "NOTIFIER_DEMO_MONDAY": f"{monday}T00:00",
+            "NOTIFIER_DEMO_COVER_START": f"{covered}T09:00",
+            "NOTIFIER_DEMO_COVER_END": f"{covered + timedelta(days=1)}T09:00",
             "NOTIFIER_DEMO_ADDRESS": f"127.0.0.1:{free_port(port)}",
             "NOTIFIER_DEMO_DATABASE": f"sqlite:///{Path(directory, 'notifier.db')}",
             "NOTIFIER_DEMO_INBOX": emulator.inbox_url,
@@ -68,6 +78,7 @@ def run(port: int, *, once: bool = False, browser: bool = False) -> int:
 
         def tour(bound: int) -> None:
             url = f"http://127.0.0.1:{bound}"
+            write_history(service.store, PHONES, datetime.now(UTC))
             sample = Sample(url)
             emulator.pages, emulator.on_alert = url, sample.post
             drawn = f"http://127.0.0.1:{emulator.port}/phone"
@@ -116,19 +127,23 @@ class Sample:
         """Prepare to post to the service at *url*."""
         self._url = url
         self._fired: list[tuple[int, str]] = []
+        """The numbers of those that fire, and since when."""
 
     def post(self, status: str) -> None:
-        """Post it with *status*, firing or resolved, as Alertmanager would.
+        """Post it with *status*, as Alertmanager would: firing, resolved (all that fire), or storm (many that fire).
 
         Raises:
             OSError: the service cannot be reached, or refused it.
         """
-        if status == "firing":
+        if status == "resolved":
+            while self._fired:
+                self._post(*self._fired.pop(), status)
+        for _ in range({"firing": 1, "storm": _STORM}.get(status, 0)):
             last = self._fired[-1][0] if self._fired else 0
             self._fired.append((last + 1, (datetime.now(UTC) - timedelta(minutes=5)).isoformat()))
-        elif not self._fired:
-            return
-        number, began = self._fired[-1] if status == "firing" else self._fired.pop()
+            self._post(*self._fired[-1], "firing")
+
+    def _post(self, number: int, began: str, status: str) -> None:
         sample = json.loads((assets.CONFIG / "sample-alert.json").read_text(encoding="utf-8"))
         host = f"db-{number}.gra1.example.net:9100"
         sample |= {"status": status, "groupKey": f"{sample['groupKey']}/{number}"}
@@ -147,6 +162,21 @@ class Sample:
         request = urllib.request.Request(f"{self._url}/alert", json.dumps(sample).encode(), method="POST")  # noqa: S310
         with urllib.request.urlopen(request, timeout=10):  # noqa: S310 (our own address)
             pass
+
+
+def local_zone() -> ZoneInfo:
+    """Return the time zone of this machine, as far as its name is known; else UTC."""
+    link = Path("/etc/localtime")
+    names = [
+        os.environ.get("TZ", ""),
+        str(link.resolve()).partition("zoneinfo/")[2] if link.is_symlink() else "",
+    ]
+    for name in filter(None, names):
+        try:
+            return ZoneInfo(name.removeprefix(":"))
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            continue
+    return ZoneInfo("UTC")
 
 
 def phone(sms: Sms) -> str:

@@ -44,6 +44,11 @@ def _state(emulator: Emulator) -> dict[str, Any]:
     phones = [_phone(emulator, accounts, name, number) for name, number in emulator.owners.items()]
     return {
         "accounts": [{"name": one.service_name, "credits": one.credits} for one in accounts],
+        "armed": [
+            {"kind": fault.kind, "status": fault.status, "times": fault.times}
+            for one in emulator.accounts
+            for fault in one.faults.armed()
+        ],
         "faults": sum(one.faults.count() for one in emulator.accounts),
         "inbox": [
             {"id": number, "to": one.to, "title": one.title, "text": one.text, "at": one.at}

@@ -71,6 +71,11 @@ class Faults:
         with self._lock:
             return sum(fault.times or 1 for fault in self._faults)
 
+    def armed(self) -> list[Fault]:
+        """Return the faults to come, oldest first."""
+        with self._lock:
+            return [fault.model_copy() for fault in self._faults]
+
     def take(self, method: str, path: str) -> Fault | None:
         """Return the fault that befalls this request, if any."""
         with self._lock:

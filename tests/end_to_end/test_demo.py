@@ -5,16 +5,20 @@ import re
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+import requests
 
 from notifier import demo
+from notifier.demo_history import write_history
 from notifier.emulator import Sms
 from notifier.service import Service
 from tests.support.files import Files
-from tests.support.processes import program
+from tests.support.processes import program, wait_for
 from tests.support.service import Phones, Running
+from tests.support.webhooks import alert, webhook
 
 
 def test_the_phone_shows_text_sender_parts_and_credits() -> None:
@@ -89,3 +93,40 @@ def test_it_runs_without_the_second_channel_where_apprise_is_missing(
     printed = capsys.readouterr().out
     assert "The inbox stays empty: in the clone, run pip install '.[fallback]'." in printed
     assert "FIRING #1 critical InstanceDown db-1" in printed
+
+
+def test_the_clocks_of_the_demo_are_those_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", ":Asia/Tokyo")
+    assert demo.local_zone().key == "Asia/Tokyo"
+    monkeypatch.setenv("TZ", "no/such")
+    assert demo.local_zone().key != "no/such"
+
+
+def test_the_month_before_the_demo_is_listed_and_the_first_incident_is_number_one(
+    files: Files, run: Callable[..., Running], phones: Phones
+) -> None:
+    running = run(files.write(contacts=[{"name": "alice", "phone": "+33639980001"}]))
+    write_history(running.service.store, demo.PHONES, datetime.now(UTC))
+    messages = requests.get(running.url + "/api/v1/messages", {"limit": 200}, timeout=30).json()["items"]
+    assert len(messages) > 30
+    assert {one["state"] for one in messages} == {"delivered", "undelivered"}
+    days = {one["created_at"][:10] for one in messages}
+    assert len(days) > 15
+    running.post(webhook(alert("A"), key="a"))
+    assert "FIRING #1 A" in phones.wait(1)[0].message
+    page = requests.get(running.url + "/messages", timeout=30).text
+    assert page.count('<rect class="good"') > 15
+    assert "late" not in requests.get(running.url, timeout=30).text.partition("<main")[0]
+
+
+def test_a_storm_of_the_demo_fires_many_and_all_are_resolved(
+    files: Files, run: Callable[..., Running]
+) -> None:
+    running = run(files.write(limits={"per_contact": None}))
+    sample = demo.Sample(running.url)
+    sample.post("storm")
+    counts = 'notifier_incidents{receiver="ops",state="open"}'
+    wait_for(lambda: running.metric(counts) == 30, "the storm has 30 incidents")
+    sample.post("resolved")
+    wait_for(lambda: running.metric(counts) == 0, "all are resolved")
+    sample.post("resolved")  # nothing is left

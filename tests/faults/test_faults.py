@@ -203,13 +203,18 @@ def test_an_alertmanager_that_fails_loses_doubles_and_resolves_nothing(
         for answer in answers if IS_FULL else answers[2:3]:
             for one in pair:
                 one.answer = answer
-            time.sleep(6.0)  # the regular check comes every five seconds
+            before = [len(one.paths) for one in pair]
+            # The regular check comes every five seconds.
+            until(
+                lambda: all(len(one.paths) > count for one, count in zip(pair, before, strict=True)),
+                60,
+                "a member is not asked",
+            )
         for one in pair:
             one.close()
         time.sleep(0.7)
         outcome = stage.settle("Alertmanager answers nonsense, hangs, and is down")
         assert not any("RESOLVED" in sms.message for sms in emulator.emulation.accepted)
-        assert all(one.paths for one in pair)
         told(outcome, request)
 
 

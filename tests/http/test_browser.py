@@ -79,7 +79,9 @@ def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     with Emulator().running() as emulator:
         files = Files(tmp_path_factory.mktemp("pages"), emulator)
+        people = [{"name": name, "phone": f"+3363998000{n}"} for n, name in enumerate(("alice", "bob"), 1)]
         file = files.write(
+            contacts=people,
             schedules=ROTA,
             receivers=[
                 {"name": "ops", "notify": ["platform"], "escalate": [{"after": "10m", "notify": ["bob"]}]}
@@ -329,7 +331,8 @@ def test_a_page_says_that_it_is_stale_and_recovers_by_itself(tmp_path: Path, tab
     with Emulator().running() as emulator:
         files = Files(tmp_path, emulator)
         (port,) = free_ports(1)
-        file = files.write(web={"listen_address": f"127.0.0.1:{port}"})
+        people = [{"name": name, "phone": f"+3363998000{n}"} for n, name in enumerate(("alice", "bob"), 1)]
+        file = files.write(contacts=people, web={"listen_address": f"127.0.0.1:{port}"})
         running = start(file)
         watched = tab()
         page = watched.page
@@ -522,7 +525,7 @@ def test_the_demo_from_the_first_alert_to_the_acknowledgement(
         alice.get_by_role("button", name="Switch off").click()
         expect(alice.get_by_role("button", name="Switch on")).to_be_visible()
         expect(alice.get_by_label("Reply of alice")).to_be_disabled()
-        page.get_by_role("button", name="Resolve it").click()
+        page.get_by_role("button", name="Resolve all").click()
         expect(pages.get_by_label("Nobody has it")).not_to_contain_text("#5", timeout=20_000)
         for open_ in (page, pages):  # else they would say that they cannot connect any more
             open_.goto("about:blank")

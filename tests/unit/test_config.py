@@ -344,7 +344,9 @@ def test_shipped_files_are_good_fit_the_schema_and_name_it(name: Any, tmp_path: 
         "NOTIFIER_DEMO_ADDRESS": "127.0.0.1:0", "NOTIFIER_DEMO_DATABASE": "sqlite:///n.db",
         "NOTIFIER_DEMO_ENDPOINT": "http://127.0.0.1:1/1.0", "NOTIFIER_DEMO_SECOND": "http://127.0.0.1:2/1.0",
         "NOTIFIER_DEMO_KEY": "k", "NOTIFIER_DEMO_INBOX": "json://127.0.0.1:3/inbox",
-        "NOTIFIER_DEMO_SECRET": "s", "NOTIFIER_DEMO_CONSUMER": "c",
+        "NOTIFIER_DEMO_SECRET": "s", "NOTIFIER_DEMO_CONSUMER": "c", "NOTIFIER_DEMO_ZONE": "Europe/Paris",
+        "NOTIFIER_DEMO_MONDAY": "2026-11-30T00:00", "NOTIFIER_DEMO_COVER_START": "2026-12-02T09:00",
+        "NOTIFIER_DEMO_COVER_END": "2026-12-03T09:00",
     }  # fmt: skip
     assert load(file, variables).problems == []
 

@@ -2,6 +2,7 @@
 "use strict";
 (() => {
   const byId = (id) => document.getElementById(id);
+  const down = { kind: "error", status: 503, message: "Service unavailable", method: "*", path: "", times: null };
   let announcedAt = 0;
   const say = (text) => { byId("announced").textContent = text; announcedAt = Date.now(); };
   const send = async (path, body, method = "POST") => {
@@ -63,8 +64,14 @@
     const left = state.accounts.map((one) => one.name + ": " + one.credits + " credits left");
     const toFail = state.faults ? state.faults + (state.faults === 1 ? " call" : " calls") + " to fail" : "";
     byId("account").textContent = [...left, toFail].filter(Boolean).join(" \u00b7 ");
+    for (const button of document.querySelectorAll("[data-fault], #down")) {
+      const wanted = button.id === "down" ? down : JSON.parse(button.dataset.fault);
+      const isArmed = state.armed.some((one) => one.kind === wanted.kind && one.times === wanted.times && (wanted.status === undefined || one.status === wanted.status));
+      button.setAttribute("aria-pressed", String(isArmed));
+    }
+    byId("broke").setAttribute("aria-pressed", String(state.accounts.length > 0 && state.accounts[0].credits <= 0));
     byId("pages").href = state.pages || "/";
-    byId("fire").disabled = byId("resolve").disabled = !state.pages;
+    for (const id of ["fire", "storm", "resolve"]) byId(id).disabled = !state.pages;
     for (const letter of state.inbox) {
       const title = letter.title ? letter.title + "\n" : "";
       show(inbox, letter.id, title + letter.text, "to " + letter.to + " · " + clock(letter.at), false);
@@ -85,9 +92,9 @@
       }
     }
   };
-  const down = { kind: "error", status: 503, message: "Service unavailable", method: "*", path: "", times: null };
   byId("down").addEventListener("click", () => send("faults/everywhere", down));
   byId("fire").addEventListener("click", () => send("alerts", { status: "firing" }));
+  byId("storm").addEventListener("click", () => send("alerts", { status: "storm" }));
   byId("resolve").addEventListener("click", () => send("alerts", { status: "resolved" }));
   byId("clear").addEventListener("click", async () => {
     await send("faults", undefined, "DELETE");
