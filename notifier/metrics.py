@@ -51,6 +51,12 @@ class Metrics:
             return Gauge(f"notifier_{name}", text, labels, registry=registry)
 
         self.webhooks = counter("webhooks_total", "Webhooks answered, by status code.", "code")
+        self.webhook_duration = Histogram(
+            "notifier_webhook_duration_seconds",
+            "Time from the first byte of a webhook to its answer, while it was stored.",
+            buckets=_REQUEST,
+            registry=registry,
+        )
         self.webhooks_duplicate = counter(
             "webhooks_duplicate_total", "Webhooks that repeated one stored moments before."
         )
@@ -74,6 +80,10 @@ class Metrics:
             "Messages accepted by OVHcloud, rejected or expired; one sent again with a reduced text counts again.",
             "receiver",
             "outcome",
+        )
+        self.sms_accepted_timestamp = gauge(
+            "sms_last_accepted_timestamp_seconds",
+            "When OVHcloud last accepted a message of this process; 0 if it has accepted none.",
         )
         self.sms_delivery = counter(
             "sms_delivery_total",
@@ -152,8 +162,10 @@ class Metrics:
             "Questions to members of Alertmanager about open incidents.",
             "outcome",
         )
-        self.calendar_age = gauge(
-            "calendar_age_seconds", "Seconds since the calendar of a schedule was last read.", "schedule"
+        self.calendar_read = gauge(
+            "calendar_last_read_timestamp_seconds",
+            "When the calendar of a schedule was last read.",
+            "schedule",
         )
         self.heartbeat_last_seen = gauge(
             "heartbeat_last_seen_timestamp_seconds", "When a heartbeat was last seen.", "heartbeat"
@@ -192,6 +204,9 @@ class Metrics:
         )
         self.reload_successful = gauge(
             "config_last_reload_successful", "Whether the last attempt to load the configuration succeeded."
+        )
+        self.config_hash = gauge(
+            "config_hash", "Hash of the file of the configuration in use: the same on all replicas."
         )
         self.reload_success_timestamp = gauge(
             "config_last_reload_success_timestamp_seconds", "When the configuration was last loaded."
@@ -259,6 +274,23 @@ class Metrics:
         """Have each scrape show how many incidents are not resolved, by receiver and state."""
         text, labels, counts = "Incidents that are not resolved.", ("receiver", "state"), _last_known(count)
         self._at_scrape(lambda: [_family("incidents", text, labels, (counts() or {}).items())])
+
+    def watch_sources(self, sources: Callable[[], Mapping[str, datetime]]) -> None:
+        """Have each scrape show when the last webhook of each Alertmanager came."""
+        text, last = (
+            "When the last webhook of an Alertmanager came, by its external URL.",
+            _last_known(sources),
+        )
+        self._at_scrape(
+            lambda: [
+                _family(
+                    "webhook_last_received_timestamp_seconds",
+                    text,
+                    ("source",),
+                    (((url,), at.timestamp()) for url, at in (last() or {}).items()),
+                )
+            ]
+        )
 
     def _at_scrape(self, families: Callable[[], Iterable[Metric]]) -> None:
         self.registry.register(_Collector(families))
@@ -344,6 +376,12 @@ def _queue_families(queue: Queue | None, now: datetime) -> Iterator[Metric]:
         ("reason",),
         (((reason,), count) for reason, count in queue.held.items()),
     )
+    if queue.oldest is not None:
+        yield GaugeMetricFamily(
+            "notifier_queue_oldest_timestamp_seconds",
+            "When the webhook of the oldest page that is under way was received; no series without one.",
+            value=queue.oldest.timestamp(),
+        )
     age = (now - queue.oldest).total_seconds() if queue.oldest else 0.0
     yield GaugeMetricFamily(
         "notifier_queue_oldest_seconds",

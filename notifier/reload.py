@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +30,8 @@ from notifier.web.connections import Connections
 
 log = structlog.get_logger(__name__)
 
+_HASH_BYTES = 6
+"""As many as a floating point number holds exactly; Alertmanager's hash has as many."""
 _LONGEST_RECORDING = 5.0  # seconds
 
 
@@ -67,7 +71,7 @@ class Reloader:
         self._announce(loading, loading.configuration)
         calendars: dict[tuple[str, str], Calendar] = {}
         self.current = Current(prepare(loading, templates, metrics.observe_call, calendars), calendars)
-        self._show_success(loading.configuration)
+        self._show_success(loading, loading.configuration)
 
     def subscribe(self, subscriber: Callable[[Configuration], object]) -> None:
         """Have *subscriber* called with each configuration that a reload puts in force."""
@@ -122,7 +126,7 @@ class Reloader:
         connections.tls = tls
         self._show_restart(new)
         self._problem = None
-        self._show_success(new)
+        self._show_success(loading, new)
         log.info("configuration reloaded", file=str(self.file), by=by)
         for subscriber in self._subscribers:
             subscriber(new)
@@ -170,7 +174,9 @@ class Reloader:
             log.warning("a change takes effect at the next start", key=key)
         self._metrics.restart_required.set(bool(self._restart_keys))
 
-    def _show_success(self, configuration: Configuration) -> None:
+    def _show_success(self, loading: Loading, configuration: Configuration) -> None:
+        written = json.dumps(loading.written, sort_keys=True, default=str).encode()
+        self._metrics.config_hash.set(int.from_bytes(hashlib.sha256(written).digest()[:_HASH_BYTES]))
         self._metrics.reload_successful.set(True)
         self._metrics.reload_success_timestamp.set(self._clock().timestamp())
         self._metrics.expect_receivers(receiver.name for receiver in configuration.receivers)

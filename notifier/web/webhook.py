@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
 from notifier.alertmanager.webhook import WebhookError
+from notifier.clock import elapsed
 from notifier.metrics import Metrics
 from notifier.permissions import Permission
 from notifier.runtime import Current
@@ -76,6 +77,7 @@ class WebhookEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         self._backpressure.enter()
+        begun = elapsed()
         try:
             refusal = await self._take(scope, receive)
         except ClientDisconnect:
@@ -83,6 +85,7 @@ class WebhookEndpoint:
         finally:
             self._backpressure.leave()
         if refusal is None:
+            self._metrics.webhook_duration.observe(elapsed() - begun)
             await send(_STORED)
             await send(_EMPTY)
         else:

@@ -6,14 +6,13 @@ import json
 from collections.abc import Iterator
 from dataclasses import astuple
 from datetime import datetime, timedelta
-from functools import partial
 from hashlib import blake2b
 
 import structlog
 
 from notifier.oncall import calendars
 from notifier.oncall.calendars import CalendarError, CalendarUnreadable, Event
-from notifier.oncall.schedules import Calendar, Schedule
+from notifier.oncall.schedules import Schedule
 from notifier.store.engine import StoreUnavailable
 from notifier.workers.context import Context
 from notifier.workers.worker import Worker
@@ -83,7 +82,7 @@ class CalendarWatch(Worker):
                 self.problems[schedule.name] = f"cannot be read: {type(error).__name__}"
         names = {schedule.name for schedule in self._kept()}
         for name in self._names - names:
-            self._metrics.forget(self._metrics.calendar_age, schedule=name)
+            self._metrics.forget(self._metrics.calendar_read, schedule=name)
         self._names = names
         self.problems = {name: problem for name, problem in self.problems.items() if name in names}
         return _SOON.total_seconds() if self.problems else None
@@ -118,17 +117,12 @@ class CalendarWatch(Worker):
         written = json.dumps([astuple(event) for event in events], default=datetime.isoformat)
         self._store.timestamps.keep_calendar(_key(schedule), now, written).result()
 
-    def _age(self, calendar: Calendar) -> float:
-        return (self._clock() - calendar.fetched_at).total_seconds() if calendar.fetched_at else 0.0
-
     def _hold(self, schedule: Schedule, events: list[Event], fetched_at: datetime) -> list[str]:
         contacts = [contact.name for contact in self._current.runtime.configuration.contacts]
         assigned, unknown = calendars.match_contacts(events, contacts)
         if schedule.calendar is not None:
             schedule.calendar.set_events(assigned, fetched_at)
-            self._metrics.calendar_age.labels(schedule.name).set_function(
-                partial(self._age, schedule.calendar)
-            )
+            self._metrics.calendar_read.labels(schedule.name).set(fetched_at.timestamp())
         return unknown
 
 

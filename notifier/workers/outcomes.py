@@ -57,6 +57,7 @@ class Outcomes:
             if ending.state is MessageState.ACCEPTED:
                 latency = (now - message.received_at).total_seconds()
                 metrics.sms_parts.inc(message.parts)
+                metrics.sms_accepted_timestamp.set(now.timestamp())
                 metrics.page_latency.labels(message.receiver).observe(max(0.0, latency))
                 log.info("message accepted", **fields, ovh_id=ending.ovh_id, seconds=round(latency, 3))
             else:

@@ -60,7 +60,7 @@ def test_each_alert_has_a_runbook_and_each_runbook_an_alert() -> None:
     headings = re.findall(r"(?m)^## (\w+)$", text)
     assert sorted(headings) == sorted({rule["alert"] for rule in rules()})
     for rule in rules():
-        assert rule["annotations"]["runbook"] == f"docs/runbooks.md#{rule['alert'].lower()}"
+        assert rule["annotations"]["runbook_url"].endswith(f"/runbooks/#{rule['alert'].lower()}")
         body = text.partition(f"## {rule['alert']}\n")[2].partition("\n## ")[0]
         assert len(body.split()) > 15
 
@@ -122,8 +122,34 @@ def test_the_dashboard_shows_every_metric_of_note(exposed: Any) -> None:
     assert all(p["gridPos"]["x"] + p["gridPos"]["w"] <= 24 for p in panels())
 
 
+def test_the_first_row_of_the_dashboard_says_whether_pages_go_out() -> None:
+    first = [panel for panel in panels() if panel["gridPos"]["y"] == 0]
+    queries = " ".join(target["expr"] for panel in first for target in panel["targets"])
+    for name in ("up", "notifier_ready", "notifier_sending_paused", "notifier_ovh_credits_left",
+                 "notifier_webhook_last_received_timestamp_seconds", "notifier_sms_last_accepted_timestamp_seconds"):  # fmt: skip
+        assert f"{name}{{" in queries
+    assert all(panel["fieldConfig"]["defaults"]["thresholds"]["steps"] for panel in first)
+
+
 def test_alertmanagers_side_is_good() -> None:
     succeeds(program("amtool"), "check-config", CONFIG / "alertmanager.yml")
+
+
+@pytest.mark.parametrize(
+    ("labels", "receivers"),
+    [("alertname=NotifierDown", "pager-itself,ops"), ("alertname=Watchdog", "ops"), ("alertname=DiskFull", "ops")],
+)  # fmt: skip
+def test_alerts_about_notifier_do_not_go_through_notifier_alone(labels: str, receivers: str) -> None:
+    command = [
+        program("amtool"),
+        "config",
+        "routes",
+        "test",
+        f"--config.file={CONFIG / 'alertmanager.yml'}",
+        labels,
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == receivers
 
 
 def test_the_unit_is_good(tmp_path: Path) -> None:

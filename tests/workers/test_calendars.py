@@ -250,7 +250,8 @@ def test_the_last_good_copy_holds_and_its_age_is_told(make: Callable[..., Pager]
     assert watch.work() == 60.0
     assert on_call(pager) == "alice"
     assert "the server answers 500" in watch.problems["rota"]
-    assert pager.count('notifier_calendar_age_seconds{schedule="rota"}') == 1800
+    read_at = pager.count('notifier_calendar_last_read_timestamp_seconds{schedule="rota"}')
+    assert pager.hand().timestamp() - read_at == 1800
     pager.reopen()
     assert on_call(pager) is None
     again = watching(pager)
@@ -259,7 +260,8 @@ def test_the_last_good_copy_holds_and_its_age_is_told(make: Callable[..., Pager]
     server.answer = 200, ics(DAILY + "SUMMARY:bob")
     again.work()
     assert (on_call(pager), again.problems) == ("bob", {})
-    assert pager.count('notifier_calendar_age_seconds{schedule="rota"}') == 0
+    read_at = pager.count('notifier_calendar_last_read_timestamp_seconds{schedule="rota"}')
+    assert read_at == pager.hand().timestamp()
 
 
 def test_a_calendar_that_names_who_is_no_contact_any_more_is_a_hole(
