@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check lowest audit faults bench schema screenshots lock clean
+.PHONY: run test check lowest audit faults bench schema screenshots docs lock clean
 
 run: $(VENV)/installed
 	$(BIN)/notifier demo
@@ -16,6 +16,7 @@ check: $(VENV)/ready
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 	$(BIN)/python -m pytest -n 6 --dist loadgroup --cov --cov-report=term:skip-covered
 
 audit: $(VENV)/ready
@@ -37,6 +38,11 @@ bench: $(VENV)/ready
 schema: $(VENV)/ready
 	$(BIN)/python -m notifier.config.schema
 	$(BIN)/python -m notifier.config.reference
+	$(BIN)/python -m notifier.cli.reference
+
+# The documentation as a site, in site/.
+docs: $(VENV)/ready
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 # The pictures in docs/, of Chromium.
 screenshots: $(VENV)/ready
@@ -65,4 +71,4 @@ lock:
 	printf '%s\n' $(BUILDING) | $(COMPILE) --constraint constraints.txt --output-file requirements-build.txt -
 
 clean:
-	rm -rf $(VENV) .venv-lowest build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-lowest build dist site .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis

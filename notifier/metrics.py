@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
@@ -33,6 +34,16 @@ _REQUEST = (0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10)
 _DELIVERY = (1, 2.5, 5, 10, 20, 30, 60, 120, 300, 900, 3600, 21600, 86400)
 
 
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """A metric, for its reference."""
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    text: str
+
+
 class Metrics:
     """The metrics of one service, on a registry of their own."""
 
@@ -44,18 +55,26 @@ class Metrics:
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
 
+        self.definitions: list[Definition] = []
+        """The metrics that are defined so far."""
+
         def counter(name: str, text: str, *labels: str) -> Counter:
+            self._define(name, "counter", labels, text)
             return Counter(f"notifier_{name}", text, labels, registry=registry)
 
         def gauge(name: str, text: str, *labels: str) -> Gauge:
+            self._define(name, "gauge", labels, text)
             return Gauge(f"notifier_{name}", text, labels, registry=registry)
 
+        def histogram(name: str, text: str, buckets: Sequence[float], *labels: str) -> Histogram:
+            self._define(name, "histogram", labels, text)
+            return Histogram(f"notifier_{name}", text, labels, buckets=buckets, registry=registry)
+
         self.webhooks = counter("webhooks_total", "Webhooks answered, by status code.", "code")
-        self.webhook_duration = Histogram(
-            "notifier_webhook_duration_seconds",
+        self.webhook_duration = histogram(
+            "webhook_duration_seconds",
             "Time from the first byte of a webhook to its answer, while it was stored.",
-            buckets=_REQUEST,
-            registry=registry,
+            _REQUEST,
         )
         self.webhooks_duplicate = counter(
             "webhooks_duplicate_total", "Webhooks that repeated one stored moments before."
@@ -112,12 +131,8 @@ class Metrics:
             "route",
             "code",
         )
-        self.ovh_request_duration = Histogram(
-            "notifier_ovh_request_duration_seconds",
-            "Time that calls to OVHcloud took.",
-            ("method", "route"),
-            buckets=_REQUEST,
-            registry=registry,
+        self.ovh_request_duration = histogram(
+            "ovh_request_duration_seconds", "Time that calls to OVHcloud took.", _REQUEST, "method", "route"
         )
         self.ovh_credits_left = gauge("ovh_credits_left", "Credits left on the account.", "service_name")
         self.sending_paused = gauge(
@@ -126,19 +141,17 @@ class Metrics:
             "account",
             "reason",
         )
-        self.page_latency = Histogram(
-            "notifier_page_latency_seconds",
+        self.page_latency = histogram(
+            "page_latency_seconds",
             "Time from a webhook being received to its message being accepted by OVHcloud.",
-            ("receiver",),
-            buckets=_LATENCY,
-            registry=registry,
+            _LATENCY,
+            "receiver",
         )
-        self.delivery_latency = Histogram(
-            "notifier_delivery_latency_seconds",
+        self.delivery_latency = histogram(
+            "delivery_latency_seconds",
             "Time from a webhook being received to its message reaching the handset.",
-            ("receiver",),
-            buckets=_DELIVERY,
-            registry=registry,
+            _DELIVERY,
+            "receiver",
         )
         self.escalations = counter(
             "escalations_total", "Steps taken because nobody had acknowledged.", "receiver"
@@ -215,34 +228,38 @@ class Metrics:
             self.webhooks.labels(code)
         gauge("build_info", "The version that runs.", "version").labels(__version__).set(1)
 
+    def _define(self, name: str, kind: str, labels: Sequence[str], text: str) -> None:
+        self.definitions.append(Definition(f"notifier_{name}", kind, tuple(labels), text))
+
     def watch_queue(self, queue: Callable[[], Queue], now: Callable[[], datetime]) -> None:
         """Have each scrape show the queue."""
         last = _last_known(queue)  # its age grows while the store is unavailable
+        for name, (labels, text) in _QUEUE.items():
+            self._define(name, "gauge", labels, text)
         self._at_scrape(lambda: _queue_families(last(), now()))
 
     def watch_ready(self, is_ready: Callable[[], bool]) -> None:
         """Have each scrape show whether webhooks are taken, as ``/-/ready`` does."""
-        gauge = Gauge(
-            "notifier_ready", "1 while webhooks are taken and pages planned.", registry=self.registry
+        self._watch(
+            "ready", "1 while webhooks are taken and pages planned.", (), lambda: [((), float(is_ready()))]
         )
-        gauge.set_function(lambda: float(is_ready()))
 
     def expect_workers(self, items_set_aside: Mapping[str, Callable[[], int]]) -> None:
         """Let the series of the workers be there before anything happens.
 
         *items_set_aside* maps the name of each worker to a function that counts the items that it cannot process.
         """
-        gauge = Gauge(
-            "notifier_items_set_aside",
-            "Items that a worker could not process, and tries again.",
-            ["worker"],
-            registry=self.registry,
-        )
-        for name, count in items_set_aside.items():
+        for name in items_set_aside:
             self.worker_failures.labels(name)
             self.worker_last_success.labels(name)
             self.last_resort.labels(name)
-            gauge.labels(name).set_function(count)
+        text = "Items that a worker could not process, and tries again."
+        self._watch(
+            "items_set_aside",
+            text,
+            ("worker",),
+            lambda: [((name,), count()) for name, count in items_set_aside.items()],
+        )
 
     def forget(self, gauge: Gauge, **labels: str) -> None:
         """Remove the series of *gauge* with these labels, which are not configured any more."""
@@ -252,28 +269,23 @@ class Metrics:
 
     def watch_on_call(self, on_call: Callable[[], Iterable[tuple[str, str]]]) -> None:
         """Have each scrape show who is on call, as (schedule, contact)."""
-        text = "Who is on call; no series for a gap."
-        labels = ("schedule", "contact")
-        self._at_scrape(lambda: [_family("oncall_info", text, labels, ((who, 1) for who in on_call()))])
+        text, labels = "Who is on call; no series for a gap.", ("schedule", "contact")
+        self._watch("oncall_info", text, labels, lambda: [(who, 1.0) for who in on_call()])
 
     def watch_gaps(self, gaps: Callable[[], Mapping[str, datetime]]) -> None:
         """Show at each scrape when the next gap of each schedule begins."""
         text = "When nobody is on call next; no series where somebody is for the next two weeks."
-        self._at_scrape(
-            lambda: [
-                _family(
-                    "oncall_next_hole_timestamp_seconds",
-                    text,
-                    ("schedule",),
-                    (((name,), at.timestamp()) for name, at in gaps().items()),
-                )
-            ]
+        self._watch(
+            "oncall_next_hole_timestamp_seconds",
+            text,
+            ("schedule",),
+            lambda: [((name,), at.timestamp()) for name, at in gaps().items()],
         )
 
     def watch_incidents(self, count: Callable[[], Mapping[tuple[str, str], int]]) -> None:
         """Have each scrape show how many incidents are not resolved, by receiver and state."""
-        text, labels, counts = "Incidents that are not resolved.", ("receiver", "state"), _last_known(count)
-        self._at_scrape(lambda: [_family("incidents", text, labels, (counts() or {}).items())])
+        text, labels, last = "Incidents that are not resolved.", ("receiver", "state"), _last_known(count)
+        self._watch("incidents", text, labels, lambda: (last() or {}).items())  # noqa: PLW0108 (read at each scrape)
 
     def watch_sources(self, sources: Callable[[], Mapping[str, datetime]]) -> None:
         """Have each scrape show when the last webhook of each Alertmanager came."""
@@ -281,16 +293,23 @@ class Metrics:
             "When the last webhook of an Alertmanager came, by its external URL.",
             _last_known(sources),
         )
-        self._at_scrape(
-            lambda: [
-                _family(
-                    "webhook_last_received_timestamp_seconds",
-                    text,
-                    ("source",),
-                    (((url,), at.timestamp()) for url, at in (last() or {}).items()),
-                )
-            ]
+        self._watch(
+            "webhook_last_received_timestamp_seconds",
+            text,
+            ("source",),
+            lambda: [((url,), at.timestamp()) for url, at in (last() or {}).items()],
         )
+
+    def _watch(
+        self,
+        name: str,
+        text: str,
+        labels: Sequence[str],
+        values: Callable[[], Iterable[tuple[Sequence[str], float]]],
+    ) -> None:
+        """Have each scrape show the gauge *name* with the *values*, by labels."""
+        self._define(name, "gauge", labels, text)
+        self._at_scrape(lambda: [_family(name, text, labels, values())])
 
     def _at_scrape(self, families: Callable[[], Iterable[Metric]]) -> None:
         self.registry.register(_Collector(families))
@@ -360,31 +379,35 @@ def _family(
     return family
 
 
+_QUEUE: Mapping[str, tuple[tuple[str, ...], str]] = {
+    "queue_messages": (("state",), "Messages under way, by state; unplanned counts webhooks."),
+    "held_messages": (
+        ("reason",),
+        "Messages that a limit of Notifier's own holds: for a digest, or for credits.",
+    ),
+    "queue_oldest_timestamp_seconds": (
+        (),
+        "When the webhook of the oldest page that is under way was received; no series without one.",
+    ),
+    "queue_oldest_seconds": (
+        (),
+        "Age of the oldest page that is under way, since its webhook was received.",
+    ),
+}
+"""The metrics of the queue: their labels and texts."""
+
+
 def _queue_families(queue: Queue | None, now: datetime) -> Iterator[Metric]:
     if queue is None:
         return
-    states = {"unplanned": queue.unplanned, **queue.messages}
-    yield _family(
-        "queue_messages",
-        "Messages under way, by state; unplanned counts webhooks.",
-        ("state",),
-        (((state,), count) for state, count in states.items()),
-    )
-    yield _family(
-        "held_messages",
-        "Messages that a limit of Notifier's own holds: for a digest, or for credits.",
-        ("reason",),
-        (((reason,), count) for reason, count in queue.held.items()),
-    )
-    if queue.oldest is not None:
-        yield GaugeMetricFamily(
-            "notifier_queue_oldest_timestamp_seconds",
-            "When the webhook of the oldest page that is under way was received; no series without one.",
-            value=queue.oldest.timestamp(),
-        )
-    age = (now - queue.oldest).total_seconds() if queue.oldest else 0.0
-    yield GaugeMetricFamily(
-        "notifier_queue_oldest_seconds",
-        "Age of the oldest page that is under way, since its webhook was received.",
-        value=max(0.0, age),
-    )
+    oldest = queue.oldest
+    values: Mapping[str, Iterable[tuple[Sequence[str], float]]] = {
+        "queue_messages": [
+            ((state,), count) for state, count in {"unplanned": queue.unplanned, **queue.messages}.items()
+        ],
+        "held_messages": [((reason,), count) for reason, count in queue.held.items()],
+        "queue_oldest_timestamp_seconds": [((), oldest.timestamp())] if oldest else [],
+        "queue_oldest_seconds": [((), max(0.0, (now - oldest).total_seconds()) if oldest else 0.0)],
+    }
+    for name, (labels, text) in _QUEUE.items():
+        yield _family(name, text, labels, values[name])

@@ -20,6 +20,7 @@ import yaml
 from typer.testing import CliRunner
 
 from notifier.alertmanager.webhook import parse_webhook
+from notifier.cli import reference as cli_reference
 from notifier.cli.app import app
 from notifier.config import reference
 from notifier.config.loading import load
@@ -81,6 +82,42 @@ def test_the_rota_of_the_page_on_call_can_be_used(files: Files) -> None:
 
 def test_the_reference_is_current() -> None:
     assert reference.FILE.read_text(encoding="utf-8") == reference.text(), "run: make schema"
+
+
+@pytest.mark.parametrize("page", cli_reference.PAGES)
+def test_the_references_of_commands_api_and_metrics_are_current(page: Any) -> None:
+    assert (DOCS / page).read_text(encoding="utf-8") == cli_reference.PAGES[page](), "run: make schema"
+
+
+def test_the_site_builds_strictly_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", tmp_path / "site"]
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(
+        command, cwd=DOCS.parent, capture_output=True, text=True, env=environment, timeout=120
+    )
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    pages = list((tmp_path / "site").rglob("*.html"))
+    assert len(pages) > 25
+    loading = re.compile(
+        r"<(?:script|img|iframe)[^>]*\ssrc=\"?(?:https?:)?//|<link[^>]*rel=\"?(?:stylesheet|preconnect)[^>]*https?://"
+    )
+    assert [page.name for page in pages if loading.search(page.read_text(encoding="utf-8"))] == []
+    assert (tmp_path / "site" / "config" / "notifier.yml").is_file()  # people copy it
+    index = (tmp_path / "site" / "search" / "search_index.json").read_text(encoding="utf-8")
+    assert "settle_timeout" in index
+
+
+@pytest.mark.parametrize("page", ["watching.md", "coming-from.md", "key-rotation.md"])
+def test_the_configuration_of_how_to_pages_is_good(page: Any, files: Files) -> None:
+    for block in blocks(page, "yaml"):
+        values = yaml.safe_load(block)
+        for one in values.get("web", {}).get("tokens", ()):
+            secret = files.directory / one["name"]
+            secret.write_text(one["name"])
+            secret.chmod(0o600)
+            one["token_file"] = str(secret)
+        loading = load(files.write(**values))
+        assert [problem for problem in loading.problems if not problem.is_warning] == []
 
 
 def test_several_accounts_are_written_as_shown(files: Files, tmp_path: Path) -> None:
