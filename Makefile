@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check lowest audit faults bench schema screenshots docs lock clean
+.PHONY: run test check lowest audit faults bench schema screenshots docs release lock clean
 
 run: $(VENV)/installed
 	$(BIN)/notifier demo
@@ -39,10 +39,15 @@ schema: $(VENV)/ready
 	$(BIN)/python -m notifier.config.schema
 	$(BIN)/python -m notifier.config.reference
 	$(BIN)/python -m notifier.cli.reference
+	$(BIN)/python -m tests.support.prometheus_operator
 
 # The documentation as a site, in site/.
 docs: $(VENV)/ready
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+# Wheel, source distribution and SBOM of the committed tree, in dist/: built twice, compared, and tried outside the checkout.
+release: $(VENV)/ready
+	$(BIN)/python -m tests.support.release
 
 # The pictures in docs/, of Chromium.
 screenshots: $(VENV)/ready

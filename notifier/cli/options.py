@@ -55,7 +55,10 @@ def completer(of: Callable[[Configuration], Iterable[str]]) -> Callable[[typer.C
     return complete
 
 
-ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="The configuration file, notifier.yml.")]
+ConfigFile = Annotated[
+    Path,
+    typer.Option("--config", "-c", envvar="NOTIFIER_CONFIG", help="The configuration file, notifier.yml."),
+]
 OutputFormat = Annotated[Output, typer.Option("--output", "-o", help="The output format: text or json.")]
 
 AccountName = Annotated[

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import click
 import typer
 
 from notifier.cli.app import app
@@ -53,7 +52,7 @@ def _leaves(command: Any, words: tuple[str, ...]) -> list[tuple[tuple[str, ...],
 
 
 def _command(words: tuple[str, ...], command: Any) -> str:
-    context = click.Context(command, info_name=words[-1])
+    context = typer.Context(command, info_name=words[-1])
     help_ = "\n".join(line.rstrip() for line in (command.help or "").replace("\b", "").strip().splitlines())
     rows = []
     for parameter in command.params:

@@ -1,18 +1,27 @@
-"""``serve`` and ``demo``."""
+"""``serve``, ``healthy`` and ``demo``."""
 
 from __future__ import annotations
 
+import socket
 import sys
+import warnings
 from typing import Annotated
+from urllib.parse import urlsplit
 
+import requests
 import typer
+from urllib3.exceptions import InsecureRequestWarning
 
 from notifier.cli.options import ConfigFile, app, fail
-from notifier.config.loading import ConfigurationError
+from notifier.config.loading import ConfigurationError, load
+from notifier.config.web import listen_url
 from notifier.logs import LogFormat, LogLevel, configure_logging
 from notifier.server import AddressUnavailable
 from notifier.service import Service
 from notifier.store.engine import StoreRefused, StoreUnavailable
+
+_PATIENCE = 4.0
+"""Seconds."""
 
 
 @app.command(epilog="Example: notifier serve --config /etc/notifier/notifier.yml --log-format json")
@@ -32,6 +41,27 @@ def serve(
         fail(f"the database cannot be used: {error}")
     except AddressUnavailable as error:
         fail(str(error))
+
+
+@app.command(epilog="Example: notifier healthy --config /etc/notifier/notifier.yml")
+def healthy(config: ConfigFile) -> None:
+    """Exit with 0 if the service of this configuration answers on this machine: the health check of a container."""
+    loading = load(config)
+    if loading.configuration is None:
+        fail("the configuration has errors; notifier check lists them")
+    web = loading.configuration.web
+    url = f"{listen_url(web)}/-/healthy"
+    try:
+        if web.tls_server_config is not None and web.tls_server_config.client_ca_file is not None:
+            with socket.create_connection((urlsplit(url).hostname or "", web.port), _PATIENCE):
+                return  # it asks for a certificate, which a health check does not have
+        with requests.Session() as session:
+            session.trust_env = False  # no proxy leads to this machine
+            session.verify = False  # whatever name its certificate has
+            warnings.simplefilter("ignore", InsecureRequestWarning)
+            session.get(url, timeout=_PATIENCE, allow_redirects=False).raise_for_status()
+    except (OSError, requests.RequestException) as error:
+        fail(f"{url} does not answer: {error}")
 
 
 @app.command(epilog="Example: notifier demo --port 8080")

@@ -14,11 +14,24 @@ def main() -> None:
     """Listen until interrupted; the first line on standard output is the URL for ``ovh.endpoint``."""
     parser = argparse.ArgumentParser(prog="python -m notifier.emulator", description=__doc__)
     parser.add_argument("--port", type=int, default=0)
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="the address to listen on, such as 0.0.0.0 in a container"
+    )
+    parser.add_argument(
+        "--phone",
+        action="append",
+        default=[],
+        metavar="NAME=NUMBER",
+        help="draw this phone on the page /phone, on which one can reply; may be repeated",
+    )
+    parser.add_argument("--pages", help="the URL of the pages of Notifier, for a link beside the phones")
     parser.add_argument("--latency", type=float, default=0.0, help="seconds before each answer")
     parser.add_argument("--credits", type=float, default=1000.0)
     parser.add_argument("--quiet", action="store_true", help="print no messages")
     arguments = parser.parse_args()
-    emulator = Emulator(Emulation(credits=arguments.credits), port=arguments.port, latency=arguments.latency)
+    emulation = Emulation(credits=arguments.credits)
+    emulator = Emulator(emulation, host=arguments.host, port=arguments.port, latency=arguments.latency)
+    emulator.owners, emulator.pages = dict(one.split("=", 1) for one in arguments.phone), arguments.pages
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())

@@ -55,6 +55,7 @@ def _state(emulator: Emulator) -> dict[str, Any]:
             for number, one in enumerate(emulator.inbox)
         ],
         "pages": emulator.pages,
+        "can_fire": emulator.on_alert is not None,
         "phones": phones,
     }
 

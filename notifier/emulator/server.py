@@ -47,8 +47,15 @@ class Emulator:
     *latency* is how long it takes over each answer, in seconds. *requests* counts the requests, by (method, path).
     """
 
-    def __init__(self, emulation: Emulation | None = None, *, port: int = 0, latency: float = 0.0) -> None:
-        """Prepare to listen on *port*; 0 lets the system choose."""
+    def __init__(
+        self,
+        emulation: Emulation | None = None,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        latency: float = 0.0,
+    ) -> None:
+        """Prepare to listen on *port* of *host*; 0 lets the system choose."""
         self.emulation = emulation or Emulation()
         self.faults = Faults()
         self.latency = latency
@@ -65,7 +72,7 @@ class Emulator:
         self.on_alert: Callable[[str], None] | None = None
         """Has a sample alert posted, with the status given."""
         self.released = threading.Event()
-        self._server = _Server(("127.0.0.1", port), self)
+        self._server = _Server((host, port), self)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
 
     @property

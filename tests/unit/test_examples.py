@@ -12,12 +12,15 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
 
-from notifier import systemd
+from notifier import __version__, systemd
 from notifier.assets import CONFIG
+from notifier.config.loading import load
+from tests.support import prometheus_operator
 from tests.support.files import Files
 from tests.support.processes import free_ports, program
 from tests.support.service import Phones, Running
@@ -169,6 +172,10 @@ def test_the_image_is_good() -> None:
         for name in copied.split():
             assert (ROOT / name).exists(), name
     assert re.search(r"(?m)^USER (?!root)", text)
+    labels = dict(re.findall(r'org\.opencontainers\.image\.(\w+)="([^"]*)"', text))
+    assert labels["version"] == __version__
+    assert {"title", "description", "revision", "licenses"} <= labels.keys()
+    assert f"notifier:{__version__}" in text
 
 
 def test_what_the_image_does_works(tmp_path: Path, files: Files) -> None:
@@ -188,17 +195,19 @@ def test_what_the_image_does_works(tmp_path: Path, files: Files) -> None:
                 shutil.copy(ROOT / name, place)
     for line in re.findall(r"(?m)^RUN (.+)$", build):
         command = line.replace("/opt/notifier", str(installed_at)).replace(
-            "pip --python", f"{sys.executable} -m pip --python"
+            "/wheels", str(tmp_path / "wheels")
         )
+        command = command.replace("pip --python", f"{sys.executable} -m pip --python")
         succeeds("bash", "-c", command, cwd=source)
     (port,) = free_ports(1)
     file = files.write(web={"listen_address": f"127.0.0.1:{port}"})
     entry, arguments = (
         json.loads(re.search(rf"(?m)^{name} (.+)$", final)[1]) for name in ("ENTRYPOINT", "CMD")
     )
-    probe = json.loads(re.search(r"(?ms)^HEALTHCHECK.*?CMD (.+?)$", final)[1].replace("9876", str(port)))
-    given = {"PATH": f"{installed_at}/bin", "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [installed_at / "bin" / entry[0], *[str(file) if "/etc" in one else one for one in arguments]]
+    probe = json.loads(re.search(r"(?ms)^HEALTHCHECK.*?CMD (.+?)$", final)[1])
+    assert "NOTIFIER_CONFIG=/etc/notifier/notifier.yml" in final
+    given = {"PATH": f"{installed_at}/bin", "PYTHONDONTWRITEBYTECODE": "1", "NOTIFIER_CONFIG": str(file)}
+    command = [installed_at / "bin" / entry[0], *arguments]
     with subprocess.Popen(command, cwd=tmp_path, env=given, stderr=subprocess.PIPE, text=True) as running:
         try:
             assert any("notifier started" in line for line in running.stderr)
@@ -214,10 +223,70 @@ def test_the_manifests_are_good() -> None:
     file = CONFIG / "kubernetes" / "notifier.yml"
     succeeds(installed("kubernetes-validate"), "--strict", file)
     kinds = {one["kind"]: one for one in yaml.safe_load_all(file.read_text())}
-    assert kinds["Deployment"]["spec"]["replicas"] == 2
-    container = kinds["Deployment"]["spec"]["template"]["spec"]["containers"][0]
-    assert container["readinessProbe"]["httpGet"]["path"] == "/-/ready"
-    assert container["livenessProbe"]["httpGet"]["path"] == "/-/healthy"
+    (container,) = kinds["Deployment"]["spec"]["template"]["spec"]["containers"]
+    assert {"startupProbe", "livenessProbe", "readinessProbe"} <= container.keys()
+    assert container["image"] == f"notifier:{__version__}"
+    assert kinds["NetworkPolicy"]["spec"]["policyTypes"] == ["Ingress"]
+
+
+def test_the_operator_of_prometheus_gets_the_same_rules_and_scrapes_the_service() -> None:
+    monitor, made = yaml.safe_load_all((CONFIG / "kubernetes" / "monitoring.yml").read_text())
+    assert made["spec"]["groups"] == yaml.safe_load(RULES.read_text())["groups"]
+    assert prometheus_operator.FILE.read_text() == prometheus_operator.text(), "run: make schema"
+    service = next(
+        one
+        for one in yaml.safe_load_all((CONFIG / "kubernetes" / "notifier.yml").read_text())
+        if one["kind"] == "Service"
+    )
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    (endpoint,) = monitor["spec"]["endpoints"]
+    assert endpoint["port"] in {port["name"] for port in service["spec"]["ports"]}
+
+
+def test_the_compose_file_brings_files_that_are_good(tmp_path: Path) -> None:
+    """Each file that it mounts is there, and good by the program that reads it."""
+    place = CONFIG / "compose"
+    compose = yaml.safe_load((place / "compose.yml").read_text())
+    services = compose["services"]
+    assert set(services) == {"notifier", "emulator", "alertmanager", "prometheus", "grafana"}
+    for name, service in services.items():
+        assert "image" in service or "build" in service, name
+        for mounted in service.get("volumes", ()):
+            source = mounted.partition(":")[0]
+            if source.startswith("."):
+                assert (place / source).resolve().exists(), source
+        for other in service.get("depends_on", ()):
+            assert other in services
+    succeeds(program("amtool"), "check-config", place / "alertmanager.yml")
+    succeeds(program("promtool"), "check", "config", "--syntax-only", place / "prometheus.yml")
+    scraped = yaml.safe_load((place / "prometheus.yml").read_text())
+    targets = {
+        target
+        for job in scraped["scrape_configs"]
+        for one in job["static_configs"]
+        for target in one["targets"]
+    }
+    assert {target.partition(":")[0] for target in targets} <= set(services)
+    values = yaml.safe_load((place / "notifier.yml").read_text())
+    hosts = {urlsplit(url).hostname for url in (values["ovh"]["endpoint"], *values["alertmanager"]["urls"])}
+    assert hosts <= set(services)
+    loading = load(place / "notifier.yml", services["notifier"]["environment"])
+    assert [problem for problem in loading.problems if not problem.is_warning] == []
+    datasource = yaml.safe_load((place / "grafana" / "datasource.yml").read_text())["datasources"][0]
+    assert urlsplit(datasource["url"]).hostname in services
+
+
+def test_a_health_check_follows_the_configuration(files: Files, run: Callable[..., Running]) -> None:
+    def healthy(file: Path) -> int:
+        command = [sys.executable, "-m", "notifier", "healthy", "--config", str(file)]
+        return subprocess.run(command, capture_output=True, timeout=60).returncode
+
+    running = run(files.write())
+    port = int(running.url.rpartition(":")[2])
+    assert healthy(files.write(web={"listen_address": f"127.0.0.1:{port}"})) == 0
+    (free,) = free_ports(1)
+    assert healthy(files.write(web={"listen_address": f"127.0.0.1:{free}"})) == 1
+    assert healthy(files.write(receivers=[])) == 1
 
 
 def test_the_configuration_in_the_manifests_is_good(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@
     }
     byId("broke").setAttribute("aria-pressed", String(state.accounts.length > 0 && state.accounts[0].credits <= 0));
     byId("pages").href = state.pages || "/";
-    for (const id of ["fire", "storm", "resolve"]) byId(id).disabled = !state.pages;
+    for (const id of ["fire", "storm", "resolve"]) byId(id).disabled = !state.can_fire;
     for (const letter of state.inbox) {
       const title = letter.title ? letter.title + "\n" : "";
       show(inbox, letter.id, title + letter.text, "to " + letter.to + " · " + clock(letter.at), false);
