@@ -16,7 +16,7 @@ check: $(VENV)/ready
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 	$(BIN)/python -m pytest -n 6 --dist loadgroup --cov --cov-report=term:skip-covered
 
 audit: $(VENV)/ready
@@ -43,7 +43,7 @@ schema: $(VENV)/ready
 
 # The documentation as a site, in site/.
 docs: $(VENV)/ready
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 # Wheel, source distribution and SBOM of the committed tree, in dist/: built twice, compared, and tried outside the checkout.
 release: $(VENV)/ready

@@ -15,7 +15,8 @@ _PAGES = {"README.md": "index.md"}
 
 def on_files(files: Files, config: Any) -> Files:
     """Add the files that people copy, and those beside the README, under their own paths."""
-    names = {*(ROOT / "config").rglob("*"), ROOT / "Dockerfile", ROOT / "SECURITY.md", ROOT / "LICENSE"}
+    folders = [*(ROOT / "config").rglob("*"), *(ROOT / "templates").glob("*")]
+    names = {*folders, *(ROOT / name for name in ("Dockerfile", "SECURITY.md", "LICENSE"))}
     for path in sorted(path for path in names if path.is_file()):
         name = path.relative_to(ROOT).as_posix()
         files.append(

@@ -305,7 +305,7 @@ def _check_users(raw: RawFile, web: dict[str, Any]) -> None:
 
 
 def _check_guarded(raw: RawFile, web: dict[str, Any]) -> None:
-    if not any(web.get(key) for key in ("bearer_token", "tokens", "basic_auth_users", "users")):
+    if not any(web.get(key) for key in ("bearer_token", "tokens", "basic_auth_users", "users", "proxy_auth")):
         raw.problem(
             ("web", "listen_address"),
             "anyone who reaches this address could page you; add under web: tokens: "

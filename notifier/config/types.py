@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import ipaddress
 import os
 import re
 from datetime import timedelta
@@ -105,6 +106,24 @@ def _listen_address(value: Any) -> Any:
     if not colon or not port.isdecimal() or int(port) > 65535 or (":" in host and not bracketed):
         raise ValueError(f'"{value}" is not an address; write 127.0.0.1:9876, :9876 or [::1]:9876')
     return value
+
+
+def _network(value: Any) -> Any:
+    if isinstance(value, ipaddress.IPv4Network | ipaddress.IPv6Network):
+        return value
+    try:
+        return ipaddress.ip_network(written_text(value))
+    except ValueError:
+        raise ValueError(
+            f'"{value}" is not a network; write 10.0.0.0/8, or 127.0.0.1/32 for one address'
+        ) from None
+
+
+def _header_name(value: Any) -> Any:
+    name = written_text(value)
+    if not re.fullmatch(r"[A-Za-z0-9-]{1,64}", name) or name.lower() in ("authorization", "cookie", "host"):
+        raise ValueError(f'"{value}" is not a header that can name a user; write X-Forwarded-User')
+    return name
 
 
 def _storage_url(value: Any) -> Any:
@@ -230,6 +249,8 @@ Matchers = Annotated[
     WithJsonSchema({"type": "array", "items": TEXT_SCHEMA}),
 ]
 ListenAddress = Annotated[str, BeforeValidator(_listen_address)]
+Network = Annotated[ipaddress.IPv4Network | ipaddress.IPv6Network, BeforeValidator(_network)]
+HeaderName = Annotated[str, BeforeValidator(_header_name)]
 StorageUrl = Annotated[str, BeforeValidator(_storage_url)]
 Endpoint = Annotated[str, BeforeValidator(_endpoint)]
 HttpUrl = Annotated[str, BeforeValidator(_http_url)]

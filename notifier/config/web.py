@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, SecretStr, StrictBool
 
 from notifier.config.section import Section
-from notifier.config.types import FROM_FILE, BcryptHash, ListenAddress, Name, Size
+from notifier.config.types import FROM_FILE, BcryptHash, HeaderName, ListenAddress, Name, Network, Size
 from notifier.permissions import Permission, Role
 
 
@@ -64,6 +64,20 @@ class User(Section):
     """Role: viewer (read), responder (read, act, send), admin (everything)."""
 
 
+class ProxyAuth(Section):
+    """A proxy that signs people in (single sign-on), and names them in a header.
+
+    It must remove the header from what clients send.
+    """
+
+    header: HeaderName = "X-Forwarded-User"
+    """Header that holds the name of the user."""
+    from_: Annotated[tuple[Network, ...], Field(alias="from", min_length=1)]
+    """Addresses of the proxy, such as 127.0.0.1/32. From others, the header is ignored."""
+    role: Role = Role.RESPONDER
+    """Role of these users: viewer, responder or admin. Those who are in users have their role there."""
+
+
 class Web(Section):
     """The HTTP server, and who may call it."""
 
@@ -79,6 +93,7 @@ class Web(Section):
     """Users with all permissions: names and bcrypt hashes, as in the web configuration file of Prometheus."""
     users: dict[str, User] = Field(default_factory=dict)
     """Users with roles, by name."""
+    proxy_auth: ProxyAuth | None = None
     tls_server_config: TlsServerConfig | None = None
     feed_secret: Annotated[UrlSecret | None, FROM_FILE] = None
     """Secret in the URLs of calendar feeds, /oncall/feeds/SECRET/NAME.ics: at least 16 letters, digits, - and _."""

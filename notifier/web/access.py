@@ -138,7 +138,7 @@ class AccessControl:
         """
         if not self._authentication.is_required:
             return is_ours(scope, own)
-        is_named = bool(_authorization(scope)) or self._signed_in(scope) is not None
+        is_named = bool(_authorization(scope)) or self._without_password(scope) is not None
         return is_named and isinstance(await self.admit(scope, permission, own), Identity)
 
     def refuse_link(self, scope: Scope) -> bool:
@@ -152,8 +152,8 @@ class AccessControl:
         if not authentication.is_required:
             return ANYBODY
         header = _authorization(scope)
-        if not header and (user := self._signed_in(scope)) is not None:
-            return authentication.identity(user)
+        if not header and (known_user := self._without_password(scope)) is not None:
+            return known_user
         known = authentication.known(header)
         if known is True:
             place = (peer_of(_address(scope)), authentication.user_of(header))
@@ -172,11 +172,16 @@ class AccessControl:
         self._log_refused(scope, "wrong credentials")
         return _UNAUTHORIZED
 
-    def _signed_in(self, scope: Scope) -> str | None:
-        """Return the user whom the cookie of a request identifies."""
+    def _without_password(self, scope: Scope) -> Identity | None:
+        """Return the user whom the cookie of a request identifies, or the proxy that it comes by."""
+        authentication = self._authentication
         cookie = HTTPConnection(scope).cookies.get(COOKIE)
-        hashes = {name: user.password_hash for name, user in self._authentication.users.items()}
-        return None if cookie is None else user_of(cookie, self._session_key, hashes, self._clock())
+        if cookie is not None:
+            hashes = {name: user.password_hash for name, user in authentication.users.items()}
+            user = user_of(cookie, self._session_key, hashes, self._clock())
+            if user is not None:
+                return authentication.identity(user)
+        return authentication.named_by_proxy(_address(scope), scope["headers"])
 
     def _has_place(self, peer: str, user: str) -> bool:
         of_peer = sum(count for (one, _), count in self._verifying.items() if one == peer)

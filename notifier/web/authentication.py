@@ -9,7 +9,9 @@ import secrets
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 
+from notifier.config.types import LONGEST_NAME
 from notifier.config.web import Web
 from notifier.permissions import Permission, Role
 
@@ -47,6 +49,35 @@ class User:
     role: Role
 
 
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """A proxy that signs people in: the header in which it names them, where it calls from, and what they may do."""
+
+    header: bytes
+    networks: tuple[IPv4Network | IPv6Network, ...]
+    role: Role
+
+    def user_of(self, peer: str, headers: Sequence[tuple[bytes, bytes]]) -> str | None:
+        """Return the user whom *headers* of a request from *peer* name; None if it is no proxy, or names none.
+
+        A header that comes twice names nobody: one of them may be the client's.
+        """
+        given = [value for name, value in headers if name == self.header]
+        if len(given) != 1 or not self._is_trusted(peer):
+            return None
+        user = given[0].decode("utf-8", "replace").strip()
+        return user if user.isprintable() and 0 < len(user) <= LONGEST_NAME else None
+
+    def _is_trusted(self, peer: str) -> bool:
+        try:
+            address = ip_address(peer.partition("%")[0])
+        except ValueError:
+            return False
+        if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
+        return any(address in network for network in self.networks)
+
+
 @dataclass(slots=True)
 class Authentication:
     """Checks the ``Authorization`` header.
@@ -56,6 +87,7 @@ class Authentication:
 
     tokens: Sequence[tuple[bytes, Identity]]
     users: Mapping[str, User]
+    proxy: Proxy | None = None
     _key: bytes = field(default_factory=lambda: secrets.token_bytes(32))
     _right: dict[bytes, str] = field(default_factory=dict)
     """The digests of right passwords, and whose they are."""
@@ -76,7 +108,9 @@ class Authentication:
             tokens.append((web.bearer_token.get_secret_value().encode(), whole))
         users = {name: User(hash_.encode(), Role.ADMIN) for name, hash_ in web.basic_auth_users.items()}
         users |= {name: User(one.password_hash.encode(), one.role) for name, one in web.users.items()}
-        made = cls(tokens, users)
+        given = web.proxy_auth
+        proxy = None if given is None else Proxy(given.header.lower().encode(), given.from_, given.role)
+        made = cls(tokens, users, proxy)
         if before is not None:
             made._key = before._key
             made._right = {
@@ -89,7 +123,7 @@ class Authentication:
     @property
     def is_required(self) -> bool:
         """Whether callers need credentials."""
-        return bool(self.tokens or self.users)
+        return bool(self.tokens or self.users or self.proxy)
 
     def known(self, header: bytes) -> Identity | bool:
         """Return the caller that *header* identifies; False if it is wrong, True if `verify` must check the password.
@@ -132,6 +166,14 @@ class Authentication:
         """Return the user whose name is in *header*, empty if there is no such user."""
         name, _ = _name_and_password(header)
         return name if name in self.users else ""
+
+    def named_by_proxy(self, peer: str, headers: Sequence[tuple[bytes, bytes]]) -> Identity | None:
+        """Return the user whom a proxy names in *headers* of a request from *peer*."""
+        user = None if self.proxy is None else self.proxy.user_of(peer, headers)
+        if self.proxy is None or user is None:
+            return None
+        role = self.users[user].role if user in self.users else self.proxy.role
+        return Identity(role.permissions, user=user)
 
     def identity(self, name: str) -> Identity:
         """Return the user of that *name* as a caller."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ import bcrypt
 import pytest
 import requests
 
+from notifier.config.loading import load
 from tests.support.files import Files
 from tests.support.reading import words
 from tests.support.service import Phones, Running
@@ -146,3 +148,78 @@ def test_the_cookie_is_for_tls_alone_where_people_use_that(files: Files, run: Ca
     running = run(files.write(web=WEB, **{"global": {"external_url": "https://pager.example.net"}}))
     _, answer = sign_in(running)
     assert "secure" in answer.headers["set-cookie"].lower()
+
+
+# -- by a proxy ---------------------------------------------------------------------------------------------
+
+
+def by_proxy(running: Running, *names: str, path: str = "/", header: str = "X-Forwarded-User") -> int:
+    """Ask as a proxy does, with the header once for each name; return the status."""
+    host, port = running.url.removeprefix("http://").split(":")
+    connection = http.client.HTTPConnection(host, int(port), timeout=30)
+    connection.putrequest("GET", path)
+    for name in names:
+        connection.putheader(header, name)
+    connection.endheaders()
+    status = connection.getresponse().status
+    connection.close()
+    return status
+
+
+def test_a_proxy_names_the_user_from_its_own_address_alone(
+    files: Files, run: Callable[..., Running], phones: Phones
+) -> None:
+    proxied = {"proxy_auth": {"from": ["127.0.0.1/32", "::1/128"]}, **WEB}
+    running = run(files.write(web=proxied))
+    admin = ("admin", PASSWORD)
+    assert running.post(webhook(alert(), key="a"), auth=admin).status_code == 200
+    phones.wait(1)
+    assert by_proxy(running, "bob") == 200
+    assert by_proxy(running) == by_proxy(running, "") == 401
+    assert by_proxy(running, "bob", "admin") == 401, "one of them may be the client's"
+    assert by_proxy(running, "x" * 300) == by_proxy(running, "a\tb") == 401
+    assert by_proxy(running, "bob", header="X-User") == 401
+    headers = {**FROM_A_PAGE, "X-Forwarded-User": "bob"}
+    data = {"holder": "", "steps": "1", "by": "alice"}
+    taken = requests.post(running.url + "/incidents/1/ack", data=data, headers=headers, timeout=30)
+    assert taken.status_code == 200
+    assert (
+        requests.get(running.url + "/api/v1/incidents/1", auth=admin, timeout=30).json()["acknowledged_by"]
+        == "bob"
+    )
+    foreign = {"X-Forwarded-User": "bob", "Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"}
+    assert (
+        requests.post(running.url + "/incidents/1/close", data=data, headers=foreign, timeout=30).status_code
+        == 403
+    )
+    assert (
+        requests.post(running.url + "/-/reload", headers={"X-Forwarded-User": "bob"}, timeout=30).status_code
+        == 403
+    )
+    viewer = {**FROM_A_PAGE, "X-Forwarded-User": "viewer"}  # web.users has a role for this name
+    assert (
+        requests.post(running.url + "/incidents/1/close", data=data, headers=viewer, timeout=30).status_code
+        == 403
+    )
+
+    files.write(web={**proxied, "proxy_auth": {"from": ["192.0.2.0/24"]}})
+    assert requests.post(running.url + "/-/reload", auth=admin, timeout=30).status_code == 200
+    assert by_proxy(running, "bob") == 401, "the proxy calls from another address"
+
+
+def test_without_passwords_the_page_names_the_proxy(files: Files, run: Callable[..., Running]) -> None:
+    running = run(files.write(web={"proxy_auth": {"from": ["192.0.2.1/32"]}}))
+    answer = requests.get(running.url + "/", headers={"X-Forwarded-User": "bob"}, timeout=30)
+    assert (answer.status_code, "sign in through the proxy" in answer.text) == (401, True)
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [({"from": ["127.0.0.1/8"]}, "is not a network"), ({"from": ["x"]}, "is not a network"), ({"from": []}, "from"),
+     ({}, "from"), ({"from": ["10.0.0.0/8"], "header": "Cookie"}, "is not a header"),
+     ({"from": ["10.0.0.0/8"], "header": "a b"}, "is not a header")],
+)  # fmt: skip
+def test_a_proxy_that_is_written_wrongly_is_an_error(files: Files, given: Any, problem: str) -> None:
+    loading = load(files.write(web={"proxy_auth": given}))
+    assert loading.configuration is None
+    assert problem in str(loading.errors[0])

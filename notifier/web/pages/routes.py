@@ -117,7 +117,11 @@ class Pages:
             request.state.caller = caller
             return None
         text, has_users = caller.text, configuration.web.users or configuration.web.basic_auth_users
-        if caller.status == 401 and not has_users:
+        if caller.status == 401 and not has_users and configuration.web.proxy_auth is not None:
+            text = (
+                "sign in through the proxy; this address is not in web.proxy_auth.from, or no user is named"
+            )
+        elif caller.status == 401 and not has_users:
             text = "pages need a name and a password; add some under web.users"
         elif caller.status == 401 and "authorization" not in request.headers and request.url.path != "/live":
             following = f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
