@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check lowest audit faults bench schema screenshots docs release lock clean
+.PHONY: run test check lowest versions audit faults bench schema screenshots docs release lock clean
 
 run: $(VENV)/installed
 	$(BIN)/notifier demo
@@ -28,6 +28,16 @@ lowest:
 	$(PYTHON) -m tests.support.lowest > .venv-lowest/requirements.txt
 	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check --requirement .venv-lowest/requirements.txt --editable '.[dev]'
 	.venv-lowest/bin/python -m pytest -n 6 --dist loadgroup
+
+# The suite but for the faults and the browser, with every other version of Python that is installed and has wheels.
+versions: constraints.txt
+	@for version in 3.12 3.13 3.14; do \
+	  command -v python$$version >/dev/null || { echo "python$$version is not installed"; continue; }; \
+	  python$$version -m venv .venv-$$version && \
+	  .venv-$$version/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement constraints.txt && \
+	  .venv-$$version/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . && \
+	  .venv-$$version/bin/python -m pytest -n 6 --dist loadgroup --ignore tests/faults --ignore tests/http/test_browser.py || exit 1; \
+	done
 
 faults: $(VENV)/ready
 	NOTIFIER_FAULTS=full $(BIN)/python -m pytest -n 2 --dist loadgroup --timeout 900 tests/faults
@@ -76,4 +86,4 @@ lock:
 	printf '%s\n' $(BUILDING) | $(COMPILE) --constraint constraints.txt --output-file requirements-build.txt -
 
 clean:
-	rm -rf $(VENV) .venv-lowest build dist site .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-lowest .venv-3.* build dist site .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis

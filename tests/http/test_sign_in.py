@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -80,6 +81,24 @@ def test_who_is_signed_in_acts_under_that_name(running: Running) -> None:
     out = browser.post(running.url + "/logout", headers=FROM_A_PAGE, timeout=30)
     assert (out.url, out.status_code) == (running.url + "/login", 200)
     assert browser.get(running.url + "/", timeout=30).status_code == 401
+
+
+def test_a_login_that_a_team_shares_says_who_acts(running: Running) -> None:
+    browser, _ = sign_in(running, "admin")  # no contact
+    data = {"holder": "", "steps": "1"}
+    url = running.url + "/incidents/1/ack"
+    asked = browser.post(url, data=data, headers=FROM_A_PAGE, timeout=30)
+    assert re.findall('name="by" value="([^"]+)"', asked.text) == ["alice", "bob", "admin"]
+    forged = browser.post(url, data={**data, "by": "mallory"}, headers=FROM_A_PAGE, timeout=30)
+    assert "<h1>Who are you?</h1>" in forged.text
+    browser.post(url, data={**data, "by": "bob"}, headers=FROM_A_PAGE, timeout=30)
+    admin = ("admin", PASSWORD)
+    incident = requests.get(running.url + "/api/v1/incidents/1", auth=admin, timeout=30).json()
+    assert incident["acknowledged_by"] == "bob"
+    passed = browser.post(
+        running.url + "/incidents/1/note", data={"text": "on it"}, headers=FROM_A_PAGE, timeout=30
+    )
+    assert "bob" in words(passed.text)  # the browser remembers
 
 
 def test_a_session_is_good_for_what_the_role_may(running: Running) -> None:

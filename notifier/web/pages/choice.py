@@ -19,4 +19,4 @@ class ChoiceView(View):
     people: Sequence[str]
     me: str
     user: str | None = None
-    """Who is signed in, and so acts."""
+    """Who is signed in."""

@@ -41,9 +41,10 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """Who reads a page. *user* is who is signed in, *name* who acts: the user, or the contact chosen in this browser.
+    """Who reads a page. *user* is who is signed in, *name* who acts.
 
-    *name* is empty while nobody is chosen.
+    A user who is a contact acts as that one. Others, such as a login that a team shares, choose a contact, or act as
+    the user; *name* is empty until this browser knows.
     """
 
     user: str | None
@@ -67,10 +68,19 @@ class PageContext:
         user: str | None = request.state.caller.user
         contacts = self.current.runtime.contacts
         chosen = unquote(request.cookies.get(ME, ""))
-        name = user or (chosen if chosen in contacts else "")
+        name = chosen if chosen in self.people(user) else ""
+        if user is not None and user in contacts:
+            name = user
         if name in contacts:
             return Reader(user, name, self.language_of(name))
         return Reader(user, name, preferred(request.headers.get("accept-language", "")))
+
+    def people(self, user: str | None) -> tuple[str, ...]:
+        """Return the names under which *user*, or whoever is not signed in, may act."""
+        contacts = tuple(self.current.runtime.contacts)
+        if user in contacts:
+            return (str(user),)
+        return (*contacts, user) if user else contacts
 
     def is_secure(self, request: Request) -> bool:
         """Return whether *request* came by TLS, also if a proxy ended that."""

@@ -53,15 +53,15 @@ class Forms:
         Args:
             request: of somebody who may act.
             button: ack, close, escalate, silence or note for one incident; all acknowledges several.
-            values: the fields of the form; *by* is who acts, unless the request is authenticated, or this browser
-                remembers it. While nobody is known, the answer asks who it is.
+            values: the fields of the form; *by* is who acts, unless that is known: a contact who is signed in, or who
+                was chosen in this browser before. While nobody is known, the answer asks who it is.
         """
         reader = self._context.reader(request)
-        by, path = reader.user or values.get("by", "") or reader.name, request.url.path
-        if not by or by not in {*self._context.current.runtime.contacts, reader.user}:
+        people, path = self._context.people(reader.user), request.url.path
+        by = people[0] if len(people) == 1 and reader.user else values.get("by", "") or reader.name
+        if by not in people:
             fields = tuple((name, value) for name, value in values.items() if name != "by")
-            people = tuple(self._context.current.runtime.contacts)
-            return self._renderer.page(ChoiceView(path, fields, people, ""), path, reader)
+            return self._renderer.page(ChoiceView(path, fields, people, "", reader.user), path, reader)
         person = Person(by, Via.WEB)
         if button == "all":
             answer = self._acknowledge_all(path, person, values, reader)

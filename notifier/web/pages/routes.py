@@ -190,7 +190,7 @@ class Pages:
         if isinstance(values, Response):
             return values
         answer = RedirectResponse("/", 303, HEADERS)
-        if values.get("by") in self._context.current.runtime.contacts:
+        if values.get("by") in self._context.people(request.state.caller.user):
             self._forms.remember(request, answer, values["by"])
         return answer
 
@@ -221,8 +221,7 @@ class Pages:
         return settings_view(self._context, reader, labels, base_url, sent)
 
     def _choice_view(self, request: Request, reader: Reader) -> View:  # noqa: ARG002 (as the others)
-        people = tuple(self._context.current.runtime.contacts)
-        return ChoiceView("/who", (), people, reader.name, reader.user)
+        return ChoiceView("/who", (), self._context.people(reader.user), reader.name, reader.user)
 
     def _fragment(self, path_and_query: str, reader: Reader) -> str | None:
         """Return the content of the page of that path; None if there is none that is kept current."""
