@@ -73,7 +73,7 @@ class Metrics:
         self.webhooks = counter("webhooks_total", "Webhooks answered, by status code.", "code")
         self.webhook_duration = histogram(
             "webhook_duration_seconds",
-            "Time from the first byte of a webhook to its answer, while it was stored.",
+            "Time that it took to read and store a webhook, of those answered 200.",
             _REQUEST,
         )
         self.webhooks_duplicate = counter(
@@ -219,7 +219,7 @@ class Metrics:
             "config_last_reload_successful", "Whether the last attempt to load the configuration succeeded."
         )
         self.config_hash = gauge(
-            "config_hash", "Hash of the file of the configuration in use: the same on all replicas."
+            "config_hash", "Hash of the configuration in use, without its secrets: the same on all replicas."
         )
         self.reload_success_timestamp = gauge(
             "config_last_reload_success_timestamp_seconds", "When the configuration was last loaded."

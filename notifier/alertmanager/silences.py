@@ -81,6 +81,11 @@ def make_silences(
     raise SilenceRefused("Alertmanager cannot be reached")
 
 
+def end_silences(members: Sequence[AlertmanagerApi], made: str) -> bool:
+    """End the silences with these ids, as `make_silences` returns them; return whether all were ended."""
+    return all(any(_expire(member, silence) for member in members) for silence in made.split())
+
+
 class _Unreachable(Exception):
     """A member cannot be reached, and has made no silence."""
 

@@ -59,7 +59,9 @@ def healthy(config: ConfigFile) -> None:
             session.trust_env = False  # no proxy leads to this machine
             session.verify = False  # whatever name its certificate has
             warnings.simplefilter("ignore", InsecureRequestWarning)
-            session.get(url, timeout=_PATIENCE, allow_redirects=False).raise_for_status()
+            answer = session.get(url, timeout=_PATIENCE, allow_redirects=False)
+            if answer.status_code != 200:
+                fail(f"{url} answers {answer.status_code}")
     except (OSError, requests.RequestException) as error:
         fail(f"{url} does not answer: {error}")
 

@@ -221,6 +221,7 @@ def check_sections(raw: RawFile) -> None:
     web = raw.section("web")
     address = web.get("listen_address", "127.0.0.1:9876")
     _check_users(raw, web)
+    _check_proxy(raw, web, raw.section("global"))
     if isinstance(address, str) and not _is_loopback(address.rpartition(":")[0].strip("[]")):
         _check_guarded(raw, web)
 
@@ -302,6 +303,12 @@ def _check_users(raw: RawFile, web: dict[str, Any]) -> None:
     if isinstance(users, dict) and isinstance(others, dict):
         for name in users.keys() & others.keys():
             raw.refuse_key(("web", "users", name), f'"{name}" is in basic_auth_users, too; leave it in one')
+
+
+def _check_proxy(raw: RawFile, web: dict[str, Any], general: dict[str, Any]) -> None:
+    if web.get("proxy_auth") and not general.get("external_url"):
+        text = "set global.external_url: the proxy is believed only under the name by which people reach Notifier"
+        raw.problem(("web", "proxy_auth"), text)
 
 
 def _check_guarded(raw: RawFile, web: dict[str, Any]) -> None:

@@ -112,16 +112,29 @@ def _network(value: Any) -> Any:
     if isinstance(value, ipaddress.IPv4Network | ipaddress.IPv6Network):
         return value
     try:
-        return ipaddress.ip_network(written_text(value))
+        network = ipaddress.ip_network(written_text(value))
     except ValueError:
         raise ValueError(
             f'"{value}" is not a network; write 10.0.0.0/8, or 127.0.0.1/32 for one address'
         ) from None
+    if network.prefixlen == 0:
+        raise ValueError(f'"{value}" is every address; write those of the proxy, such as 127.0.0.1/32')
+    return network
+
+
+_HEADERS_OF_CLIENTS = frozenset(
+    {
+        "accept", "accept-encoding", "accept-language", "authorization", "connection", "content-length", "content-type",
+        "cookie", "host", "origin", "referer", "sec-fetch-site", "user-agent", "x-forwarded-for", "x-forwarded-host",
+        "x-forwarded-proto",
+    }
+)  # fmt: skip
+"""Headers that every browser or proxy sends, and that cannot name a user."""
 
 
 def _header_name(value: Any) -> Any:
     name = written_text(value)
-    if not re.fullmatch(r"[A-Za-z0-9-]{1,64}", name) or name.lower() in ("authorization", "cookie", "host"):
+    if not re.fullmatch(r"[A-Za-z0-9-]{1,64}", name) or name.lower() in _HEADERS_OF_CLIENTS:
         raise ValueError(f'"{value}" is not a header that can name a user; write X-Forwarded-User')
     return name
 

@@ -193,7 +193,7 @@ class Reason(StrEnum):
     """Somebody passed the incident on to the next step."""
     CLOSED = "closed"
     MUTED = "muted"
-    """Somebody silenced it by a reply."""
+    """Somebody silenced it by a reply or a button."""
     SILENCED = "silenced"
     """All of its firing alerts are silenced or inhibited in Alertmanager."""
     UNSILENCED = "unsilenced"

@@ -50,6 +50,7 @@ from notifier.store.schema import (
 MAX_NOTES = 100
 """How many notes an incident may have."""
 _URGENCY = case(SEVERITIES, value=func.lower(incidents.c.severity), else_=USUAL)
+_SINCE = func.coalesce(incidents.c.began_at, incidents.c.opened_at)
 _IS_SILENCED = (incidents.c.state == IncidentState.OPEN) & (incidents.c.silenced_by != "")
 _SHOWN_STATE = case((_IS_SILENCED, ShownState.SILENCED), else_=incidents.c.state)
 _TIMES = (
@@ -180,6 +181,8 @@ class Incidents:
     def named(self, given: str) -> Incident | None:
         """Return the incident that *given* means: its id, or its number as the newest of that number has it."""
         found = None
+        if "\0" in given:  # PostgreSQL cannot search for it
+            return None
         if given.isascii() and given.isdecimal() and len(given) < 8:
             found = self.numbered(int(given))
         return found or self.get(given)
@@ -205,16 +208,21 @@ class Incidents:
         with self._database.reading() as connection:
             return [to_incident(row) for row in connection.execute(statement)]
 
-    def worst(self, limit: int | None = None) -> list[Incident]:
-        """Return up to *limit* incidents that are not over: open ones first, then the most severe, then the oldest."""
+    def worst(self, states: Collection[ShownState], limit: int) -> list[Incident]:
+        """Return up to *limit* incidents in *states*: the most severe first, then those that fire for longest."""
         statement = (
             select(*COLUMNS)
-            .where(UNRESOLVED)
-            .order_by(_SHOWN_STATE != ShownState.OPEN, _URGENCY, incidents.c.id)
+            .where(UNRESOLVED, _SHOWN_STATE.in_(list(states)))
+            .order_by(_URGENCY, _SINCE, incidents.c.id)
             .limit(limit)
         )
         with self._database.reading() as connection:
             return [to_incident(row) for row in connection.execute(statement)]
+
+    def unresolved(self) -> list[Incident]:
+        """Return all incidents that are not resolved."""
+        with self._database.reading() as connection:
+            return [to_incident(row) for row in connection.execute(select(*COLUMNS).where(UNRESOLVED))]
 
     def resolved_since(self, at: datetime, limit: int) -> list[Incident]:
         """Return up to *limit* incidents that were resolved since *at*, the last one first."""

@@ -19,7 +19,7 @@ from notifier.permissions import Permission
 from notifier.web.authentication import ANYBODY, Authentication, Identity, verifier
 from notifier.web.origin import FOREIGN, STRANGE, is_foreign, is_from_a_page, is_ours
 from notifier.web.peers import peer_of
-from notifier.web.sessions import COOKIE, new_session, user_of
+from notifier.web.sessions import COOKIES, new_session, user_of
 from notifier.web.wrong_tokens import MAX_WRONG, WrongTokens
 
 _MAX_VERIFIED = 32
@@ -102,7 +102,7 @@ class AccessControl:
         """
         if (refusal := self._refusal(scope, permission, own)) is not None:
             return Denial(403, refusal)
-        identity = await self._identify(scope)
+        identity = await self._identify(scope, own)
         if isinstance(identity, Denial) or identity.has(permission):
             return identity
         who = f'user "{identity.user}"' if identity.user is not None else f'token "{identity.token}"'
@@ -114,12 +114,16 @@ class AccessControl:
         if is_foreign(scope, own):
             return Denial(403, FOREIGN)
         header = b"Basic " + base64.b64encode(f"{name}:{password}".encode())
-        identity = await self._identify({**scope, "headers": [(b"authorization", header)]})
+        before = self._authentication
+        identity = await self._identify({**scope, "headers": [(b"authorization", header)]}, own)
         if isinstance(identity, Denial):
             return identity
         if identity.user is None:
             return Denial(403, "no credentials are needed here")
-        hash_ = self._authentication.users[identity.user].password_hash
+        hash_ = before.users[identity.user].password_hash  # the one that was verified
+        now = self._authentication.users.get(identity.user)
+        if now is None or now.password_hash != hash_:  # a reload has changed it meanwhile
+            return _UNAUTHORIZED
         return new_session(self._session_key, identity.user, hash_, self._clock())
 
     def _refusal(self, scope: Scope, permission: Permission, own: str | None) -> str | None:
@@ -138,7 +142,7 @@ class AccessControl:
         """
         if not self._authentication.is_required:
             return is_ours(scope, own)
-        is_named = bool(_authorization(scope)) or self._without_password(scope) is not None
+        is_named = bool(_authorization(scope)) or self._without_password(scope, own) is not None
         return is_named and isinstance(await self.admit(scope, permission, own), Identity)
 
     def refuse_link(self, scope: Scope) -> bool:
@@ -147,12 +151,13 @@ class AccessControl:
         self._log_refused(scope, "unknown link", path="/i/")
         return self._wrong_tokens.count(_address(scope)) > MAX_WRONG
 
-    async def _identify(self, scope: Scope) -> Identity | Denial:
+    async def _identify(self, scope: Scope, own: str | None) -> Identity | Denial:
         authentication = self._authentication
         if not authentication.is_required:
             return ANYBODY
         header = _authorization(scope)
-        if not header and (known_user := self._without_password(scope)) is not None:
+        is_for_us = not header or authentication.is_proxy(_address(scope))
+        if is_for_us and (known_user := self._without_password(scope, own)) is not None:
             return known_user
         known = authentication.known(header)
         if known is True:
@@ -172,16 +177,20 @@ class AccessControl:
         self._log_refused(scope, "wrong credentials")
         return _UNAUTHORIZED
 
-    def _without_password(self, scope: Scope) -> Identity | None:
-        """Return the user whom the cookie of a request identifies, or the proxy that it comes by."""
+    def _without_password(self, scope: Scope, own: str | None) -> Identity | None:
+        """Return the user that a proxy names, or that the cookie of a request identifies.
+
+        A proxy is believed under our own name alone: a page whose name was moved here can set any header.
+        """
         authentication = self._authentication
-        cookie = HTTPConnection(scope).cookies.get(COOKIE)
-        if cookie is not None:
-            hashes = {name: user.password_hash for name, user in authentication.users.items()}
-            user = user_of(cookie, self._session_key, hashes, self._clock())
-            if user is not None:
-                return authentication.identity(user)
-        return authentication.named_by_proxy(_address(scope), scope["headers"])
+        named = authentication.named_by_proxy(_address(scope), scope["headers"])
+        if named is not None:
+            return named if is_ours(scope, own) else None
+        cookies, user = HTTPConnection(scope).cookies, None
+        hashes = {name: user.password_hash for name, user in authentication.users.items()}
+        for cookie in filter(None, map(cookies.get, COOKIES)):
+            user = user or user_of(cookie, self._session_key, hashes, self._clock())
+        return None if user is None else authentication.identity(user)
 
     def _has_place(self, peer: str, user: str) -> bool:
         of_peer = sum(count for (one, _), count in self._verifying.items() if one == peer)

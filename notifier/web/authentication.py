@@ -58,17 +58,21 @@ class Proxy:
     role: Role
 
     def user_of(self, peer: str, headers: Sequence[tuple[bytes, bytes]]) -> str | None:
-        """Return the user whom *headers* of a request from *peer* name; None if it is no proxy, or names none.
+        """Return the user that the *headers* of a request from *peer* name; None if *peer* is no proxy.
 
-        A header that comes twice names nobody: one of them may be the client's.
+        None also without a name, or with two: one of them may be the client's.
         """
         given = [value for name, value in headers if name == self.header]
-        if len(given) != 1 or not self._is_trusted(peer):
+        if len(given) != 1 or not self.is_trusted(peer):
             return None
-        user = given[0].decode("utf-8", "replace").strip()
+        try:
+            user = given[0].decode().strip()
+        except UnicodeDecodeError:
+            return None
         return user if user.isprintable() and 0 < len(user) <= LONGEST_NAME else None
 
-    def _is_trusted(self, peer: str) -> bool:
+    def is_trusted(self, peer: str) -> bool:
+        """Return whether *peer* is the proxy."""
         try:
             address = ip_address(peer.partition("%")[0])
         except ValueError:
@@ -166,6 +170,10 @@ class Authentication:
         """Return the user whose name is in *header*, empty if there is no such user."""
         name, _ = _name_and_password(header)
         return name if name in self.users else ""
+
+    def is_proxy(self, peer: str) -> bool:
+        """Return whether *peer* is a proxy that signs people in: what it sends as ``Authorization`` is not for us."""
+        return self.proxy is not None and self.proxy.is_trusted(peer)
 
     def named_by_proxy(self, peer: str, headers: Sequence[tuple[bytes, bytes]]) -> Identity | None:
         """Return the user whom a proxy names in *headers* of a request from *peer*."""

@@ -9,7 +9,8 @@ import hmac
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
-COOKIE = "notifier-session"
+COOKIES = ("__Host-notifier-session", "notifier-session")
+"""The names of the cookie, with TLS and without: a neighbouring site cannot set the first."""
 VALID_FOR = timedelta(days=30)
 
 

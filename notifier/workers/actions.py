@@ -29,7 +29,7 @@ from notifier.store.engine import StoreUnavailable
 from notifier.store.incidents import MAX_NOTES
 from notifier.store.records import IncidentChange
 from notifier.workers.context import Context
-from notifier.workers.silencing import LONGEST_SILENCE, silence_in_alertmanager
+from notifier.workers.silencing import LONGEST_SILENCE, end_silences_in_alertmanager, silence_in_alertmanager
 
 log = structlog.get_logger(__name__)
 
@@ -185,9 +185,14 @@ class Actions:
         if not holds(incident):
             return ActionOutcome.OVERTAKEN
         made = silence_in_alertmanager(self._current.runtime, self._store, incident, by, duration, now)
-        outcome = self._change(
-            incident_id, now, lambda one: self.silencing(one, by, via, phone, made, now, duration), holds
-        )
+        outcome: IncidentChange | ActionOutcome = ActionOutcome.UNKNOWN
+        try:
+            outcome = self._change(
+                incident_id, now, lambda one: self.silencing(one, by, via, phone, made, now, duration), holds
+            )
+        finally:
+            if isinstance(outcome, ActionOutcome):  # somebody was faster, or it cannot be written down
+                end_silences_in_alertmanager(self._current.runtime, made)
         return self._report(outcome, "incident silenced", by, via, self._send)
 
     def note(self, incident_id: str, by: str, via: Via, text: str) -> ActionOutcome:

@@ -44,7 +44,9 @@ class AlertmanagerCheck(Worker):
             return None
         if not self._store.timestamps.take_turn(TURN, now, settings.check_interval).result():
             return None
-        found = [one for one in self._store.incidents.worst() if not one.group_key.startswith(HEARTBEATS)]
+        found = [
+            one for one in self._store.incidents.unresolved() if not one.group_key.startswith(HEARTBEATS)
+        ]
         self._states.keep(found)
         self._follow(found)
         return None

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from notifier.alertmanager.silences import SilenceRefused, make_silences
+import structlog
+
+from notifier.alertmanager.silences import SilenceRefused, end_silences, make_silences
 from notifier.alertmanager.webhook import parse_webhook
 from notifier.incidents.heartbeats import HEARTBEATS
 from notifier.incidents.lifecycle import Incident
 from notifier.planning.division import alert_key
 from notifier.runtime import Runtime
 from notifier.store.store import Store
+
+log = structlog.get_logger(__name__)
 
 LONGEST_SILENCE = timedelta(days=1)
 
@@ -32,6 +36,13 @@ def silence_in_alertmanager(
         raise SilenceRefused("a heartbeat cannot be silenced in Alertmanager")
     comment = f"incident {incident.number} of Notifier: {incident.title}"
     return make_silences(alertmanager.apis, _alerts_of(store, incident), duration, by, comment, now)
+
+
+def end_silences_in_alertmanager(runtime: Runtime, made: str) -> None:
+    """End the silences with the ids *made*, because nothing else was done."""
+    alertmanager = runtime.configuration.alertmanager
+    if alertmanager is None or not end_silences(alertmanager.apis, made):
+        log.warning("silence cannot be ended", silences=made)
 
 
 def _alerts_of(store: Store, incident: Incident) -> list[dict[str, str]]:

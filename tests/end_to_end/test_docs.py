@@ -7,7 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,7 +32,7 @@ from notifier.rendering.context import build_notification
 from notifier.rendering.templates import Templates
 from tests.support.files import Files
 from tests.support.processes import free_ports, program, running, wait_for
-from tests.support.service import Phones
+from tests.support.service import Phones, Running
 from tests.support.webhooks import payload
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -120,6 +120,45 @@ def test_the_configuration_of_how_to_pages_is_good(page: Any, files: Files) -> N
             one["token_file"] = str(secret)
         loading = load(files.write(**values))
         assert [problem for problem in loading.problems if not problem.is_warning] == []
+
+
+def test_the_proxy_of_single_sign_on_is_written_as_nginx_takes_it(tmp_path: Path) -> None:
+    (server,) = blocks("single-sign-on.md", "nginx")
+    key, certificate = tmp_path / "k.pem", tmp_path / "c.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+               "-subj", "/CN=pager.example.net", "-keyout", key, "-out", certificate]  # fmt: skip
+    subprocess.run([str(word) for word in command], check=True, capture_output=True, timeout=60)
+    server = server.replace("/etc/nginx/tls/pager.pem", str(certificate)).replace(
+        "/etc/nginx/tls/pager.key", str(key)
+    )
+    file = tmp_path / "nginx.conf"
+    file.write_text(f"pid {tmp_path}/pid;\nerror_log {tmp_path}/log;\nevents {{}}\nhttp {{\n{server}\n}}\n")
+    done = subprocess.run(
+        [program("nginx"), "-t", "-c", str(file)], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_commands_of_backups_and_timelines_run(
+    files: Files, run: Callable[..., Running], phones: Phones, tmp_path: Path
+) -> None:
+    service = run(file := files.write())
+    service.post(payload("firing-one"))
+    phones.wait(1)
+    notifier = Path(sys.executable).with_name("notifier")
+    (backup,) = blocks("backup.md", "sh")
+    (timeline,) = blocks("timeline.md", "sh")
+    for line in (*backup.splitlines(), *timeline.splitlines()):
+        words = shlex.split(line)
+        where = ["--config", str(file)] if "--config" in words else ["--url", service.url]
+        command = [
+            str(notifier),
+            *words[1 : words.index("--config") if "--config" in words else None],
+            *where,
+        ]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, (line, done.stderr)
+    assert (tmp_path / "copy.db").stat().st_mode & 0o777 == 0o600
 
 
 def test_several_accounts_are_written_as_shown(files: Files, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import bcrypt
 import pytest
 import requests
 
@@ -72,8 +73,13 @@ def test_the_examples_pass_what_must_pass(
     make_certificate(tmp_path)
     (port,) = free_ports(1)
     token = "a-token-of-some-length"
+    hash_ = bcrypt.hashpw(b"right", bcrypt.gensalt(4)).decode()
+    users = {"ops": {"password_hash": hash_, "role": "responder"}}
     service = run(
-        files.write(web={"bearer_token": token}, **{"global": {"external_url": f"https://127.0.0.1:{port}"}})
+        files.write(
+            web={"bearer_token": token, "users": users},
+            **{"global": {"external_url": f"https://127.0.0.1:{port}"}},
+        )
     )
     with proxy(tmp_path, service.url.removeprefix("http://"), port) as url, requests.Session() as session:
         session.trust_env, session.verify = False, str(tmp_path / "c.pem")
@@ -85,8 +91,13 @@ def test_the_examples_pass_what_must_pass(
         assert session.post(url + "/alert", ONE_BIG_WEBHOOK, timeout=30).status_code == 200
         named = session.post(url + "/alert/ops%2Fdb", payload("firing-one"), timeout=10)
         assert (named.status_code, named.text) == (404, 'there is no receiver "ops/db"\n')
+        del session.headers["Authorization"]  # forms are for people
         own = {"Origin": url}
         form = {"by": "alice"}
+        signed_in = session.post(
+            url + "/login", {"name": "ops", "password": "right"}, headers=own, timeout=30
+        )
+        assert signed_in.status_code == 200, signed_in.text
         acknowledged = session.post(url + "/incidents/1/ack", form, headers=own, timeout=10)
         assert acknowledged.status_code == 200, acknowledged.text
         strange = session.post(

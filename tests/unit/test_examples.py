@@ -248,6 +248,8 @@ def test_the_compose_file_brings_files_that_are_good(tmp_path: Path) -> None:
     place = CONFIG / "compose"
     compose = yaml.safe_load((place / "compose.yml").read_text())
     services = compose["services"]
+    images = {service["image"] for service in services.values() if service["image"].startswith("notifier:")}
+    assert images == {f"notifier:{__version__}"}
     assert set(services) == {"notifier", "emulator", "alertmanager", "prometheus", "grafana"}
     for name, service in services.items():
         assert "image" in service or "build" in service, name

@@ -108,10 +108,16 @@ def test_a_description_alone_is_the_summary() -> None:
 
 def test_alerts_are_sorted_as_people_count() -> None:
     found = notification(
-        *(alert("Down", instance=f"db-{n}") for n in (10, 9, 1)),
+        *(alert("Down", instance=f"db-{n}") for n in (10, 9, "²", 1)),
         alert("Down", status="resolved", instance="db-0"),
     )
-    assert [one.where for one in listed(found.alerts, "", VIEWER)] == ["db-1", "db-9", "db-10", "db-0"]
+    assert [one.where for one in listed(found.alerts, "", VIEWER)] == [
+        "db-1",
+        "db-9",
+        "db-10",
+        "db-²",
+        "db-0",
+    ]
 
 
 def test_messages_of_one_cause_are_one_row_and_the_newest_comes_first() -> None:

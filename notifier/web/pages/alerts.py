@@ -38,7 +38,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class ListedAlert:
-    """An alert that fires, or did; *summary* is empty where it is that of the incident."""
+    """An alert of the incident, firing or resolved; *summary* is empty where it is that of the incident."""
 
     name: str
     where: str
@@ -56,7 +56,6 @@ def problem_of(notification: Notification) -> Problem:
     annotations = {**first.annotations, **notification.common_annotations}
     summary, description = annotations.get("summary", ""), annotations.get("description", "")
     message = annotations.get("message", "")
-    shown = {*_TEXTS, *(name for name, value in annotations.items() if _is_url(value))}
     links = [
         *_named(annotations, "Runbook", _RUNBOOKS),
         *(_link("Graph", first.generator_url)),
@@ -64,10 +63,16 @@ def problem_of(notification: Notification) -> Problem:
         *_named(annotations, "Dashboard", _DASHBOARDS),
         *_others(annotations),
     ]
+    used = {"summary" if summary else "message" if message else "description", "description"}
+    notes = [
+        (name, value)
+        for name, value in sorted(annotations.items())
+        if name not in used and not _is_url(value)
+    ]
     return Problem(
         summary or message or description,
         description if summary or message else "",
-        tuple((name, value) for name, value in sorted(annotations.items()) if name not in shown),
+        tuple(notes),
         tuple(links),
     )
 
@@ -95,9 +100,11 @@ def listed(alerts: Sequence[ShownAlert], summary: str, viewer: Viewer) -> list[L
 
 
 def _natural(text: str) -> list[tuple[int, str]]:
-    """Return the key by which ``db-2`` comes before ``db-10``."""
+    """Return the key by which ``db-2`` comes before ``db-10``: digits by their count, then by themselves."""
+    pieces = re.split("([0-9]+)", text.lower())  # digits are at the odd positions
     return [
-        (int(piece), "") if piece.isdigit() else (-1, piece) for piece in re.split(r"([0-9]+)", text.lower())
+        (len(piece.lstrip("0")), piece.lstrip("0")) if number % 2 else (0, piece)
+        for number, piece in enumerate(pieces)
     ]
 
 

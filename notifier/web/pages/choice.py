@@ -20,3 +20,5 @@ class ChoiceView(View):
     me: str
     user: str | None = None
     """Who is signed in."""
+    can_sign_out: bool = False
+    """Whether a session ends with a button: not where a proxy or a program's credentials name the user."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from notifier.incidents.lifecycle import Incident, Kind
+from notifier.incidents.lifecycle import Incident, IncidentState, Kind
 from notifier.timeline import IncidentHistory
 from notifier.web.pages.shown_incidents import ShownIncident
 from notifier.web.pages.words import Words
@@ -44,24 +44,30 @@ def confirmation(
         case "close" if one.state == "resolved":
             text = "It is closed. If its alerts still fire, Alertmanager's next webhook pages again."
             return Confirmation(words(text))
-        case "silence":
+        case "silence" if _is_last(history, me, "muted"):
             return Confirmation(
                 words("It is silenced in Alertmanager. If its alerts outlast that, somebody is paged.")
             )
-        case "note":
+        case "note" if _is_last(history, me, "noted"):
             return Confirmation(words("The note is in the timeline."))
         case "resolved" if one.state == "resolved":
             return Confirmation(words("It was resolved already."), is_done=False)
     return None
 
 
+def _is_last(history: IncidentHistory, me: str | None, kind: str) -> bool:
+    """Return whether the last thing that *me* did is of this *kind*: an address that somebody sent proves nothing."""
+    own = [event.kind for event in history.events if event.by == me and me is not None]
+    return bool(own) and own[-1] == kind
+
+
 def brief_confirmation(
-    done: str, number: str, incident: Incident | None, me: str, words: Words
+    done: str, incident: Incident | None, me: str, held: int, words: Words
 ) -> Confirmation | None:
-    """Return the confirmation on the first page, where *number* is that of *incident*, or a count of them."""
-    if done == "all" and number.isdigit():
-        one, many = "You have acknowledged 1 incident.", "You have acknowledged %(num)s incidents."
-        return Confirmation(words.plural(one, many, int(number)), is_done=number != "0")
+    """Return the confirmation on the first page for *me*, who has *held* incidents, of an action on *incident*."""
+    if done == "all":
+        one, many = "You have 1 incident.", "You have %(num)s incidents."
+        return Confirmation(words.plural(one, many, held), is_done=held > 0) if me else None
     if incident is None:
         return None
     name = f"#{incident.number}"
@@ -71,15 +77,15 @@ def brief_confirmation(
         case "taken" if incident.holder is not None:
             text = words("Nothing was done: %(by)s has %(name)s.", by=incident.holder, name=name)
             return Confirmation(text, is_done=False)
-        case "escalate":
+        case "escalate" if incident.state is IncidentState.OPEN and incident.steps_taken > 1:
             return Confirmation(words("%(name)s is passed on.", name=name))
-        case "close":
+        case "close" if incident.state is IncidentState.RESOLVED:
             return Confirmation(words("%(name)s is closed.", name=name))
-        case "silence":
+        case "silence" if incident.holder == me:
             return Confirmation(words("%(name)s is silenced.", name=name))
         case "late" | "exhausted":
             return Confirmation(words("Nothing was done: see %(name)s.", name=name), is_done=False)
-        case "resolved":
+        case "resolved" if incident.state is IncidentState.RESOLVED:
             return Confirmation(words("%(name)s was resolved already.", name=name), is_done=False)
     return None
 

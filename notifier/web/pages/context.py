@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 from urllib.parse import unquote
 
@@ -12,6 +12,7 @@ from starlette.requests import Request
 from notifier.clock import Clock
 from notifier.health import Readiness
 from notifier.logs import Redaction
+from notifier.permissions import Permission
 from notifier.runtime import Current
 from notifier.store.store import Store
 from notifier.web.pages.moments import Viewer
@@ -50,6 +51,12 @@ class Reader:
     user: str | None
     name: str
     language: str
+    may_act: bool = True
+
+
+def stranger(request: Request) -> Reader:
+    """Return the reader of a page for whoever makes *request*, in the language of the browser."""
+    return Reader(None, "", preferred(request.headers.get("accept-language", "")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +71,17 @@ class PageContext:
     redaction: Redaction
 
     def reader(self, request: Request) -> Reader:
-        """Return who makes *request*, and in the language of that contact, or else of the browser."""
+        """Return the reader for *request*, with the language of the contact, or else of the browser."""
         user: str | None = request.state.caller.user
         contacts = self.current.runtime.contacts
+        may_act = request.state.caller.has(Permission.ACT)
         chosen = unquote(request.cookies.get(ME, ""))
         name = chosen if chosen in self.people(user) else ""
         if user is not None and user in contacts:
             name = user
         if name in contacts:
-            return Reader(user, name, self.language_of(name))
-        return Reader(user, name, preferred(request.headers.get("accept-language", "")))
+            return Reader(user, name, self.language_of(name), may_act)
+        return replace(stranger(request), user=user, name=name, may_act=may_act)
 
     def people(self, user: str | None) -> tuple[str, ...]:
         """Return the names under which *user*, or whoever is not signed in, may act."""
@@ -85,7 +93,8 @@ class PageContext:
     def is_secure(self, request: Request) -> bool:
         """Return whether *request* came by TLS, also if a proxy ended that."""
         external = self.current.runtime.configuration.global_.external_url or ""
-        return request.url.scheme == "https" or external.startswith("https:")
+        origin = request.headers.get("origin", "")
+        return "https" in {one.partition(":")[0] for one in (str(request.url), external, origin)}
 
     def language_of(self, contact: str) -> str:
         """Return the language of *contact*, if the pages have it, else English."""

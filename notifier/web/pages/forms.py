@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qs, quote, urlencode
@@ -21,8 +22,11 @@ from notifier.web.pages.incident import find_incident
 from notifier.web.pages.rendering import HEADERS, Renderer
 from notifier.workers.actions import ActionOutcome, Actions, Via
 
-_MAX_FORM = 8192
-"""Bytes: of the longest note in any alphabet, as a browser encodes it."""
+_MAX_AT_ONCE = 3000
+_MAX_FORM = 32 * 1024
+"""Bytes: of the longest note in any alphabet, or of the numbers of all incidents that are listed, as a browser encodes
+them.
+"""
 
 
 def _is_held_as_seen(incident: Incident, by: str, values: Mapping[str, str]) -> bool:
@@ -125,7 +129,8 @@ class Forms:
             return self._renderer.problem(path, 404, "Not found", str(missing), back, reader=reader)
         except SilenceRefused as refusal:
             text = f"Alertmanager has no silence: {refusal}."
-            return self._renderer.problem(path, 502, "Nothing was silenced", text, back, reader=reader)
+            page = back or f"/incidents/{incident.id}"
+            return self._renderer.problem(path, 502, "Nothing was silenced", text, page, reader=reader)
         except ValueError as error:
             text = f"Go back: {error}."
             return self._renderer.problem(path, 400, "Nothing was written", text, back, reader=reader)
@@ -148,12 +153,13 @@ class Forms:
         """Acknowledge the incidents of the numbers that the page listed, but for those that somebody has meanwhile."""
         done = 0
         try:
-            for number in values.get("numbers", "").split(","):
-                incident = self._context.store.incidents.named(number) if number else None
+            for number in dict.fromkeys(re.findall("[0-9]{1,6}", values.get("numbers", ""))[:_MAX_AT_ONCE]):
+                incident = self._context.store.incidents.named(number)
                 if incident is not None and incident.holder is None:
                     done += self._acknowledge(incident, person, {"holder": ""}) == "ack"
         except StoreUnavailable as error:
-            return self._unavailable(path, error, None, reader)
+            if not done:
+                return self._unavailable(path, error, None, reader)
         return RedirectResponse(f"/?{urlencode({'did': 'all', 'number': done})}", 303, HEADERS)
 
     def _acknowledge(self, incident: Incident, person: Person, values: Mapping[str, str]) -> str:

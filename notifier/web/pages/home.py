@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -78,6 +79,8 @@ class HomeView(View):
     """How many incidents nobody has, those included that are not listed."""
     nobody: Sequence[Fold]
     """Those that nobody has, the most severe first, then the oldest."""
+    held: int
+    """How many incidents somebody has, those included that are not listed."""
     in_hand: Sequence[ShownIncident]
     quiet: Sequence[ShownIncident]
     """Those that are silenced or muted."""
@@ -119,21 +122,33 @@ class HomePage:
         """
         context, viewer = self._context, self._context.viewer(reader)
         store, runtime = context.store, context.current.runtime
-        worst = store.incidents.worst(_MAX_INCIDENTS if is_whole else _MAX_SHOWN)
+        most = _MAX_INCIDENTS if is_whole else _MAX_SHOWN
+        found = [
+            store.incidents.worst(states, most)
+            for states in ((ShownState.OPEN,), (ShownState.ACKNOWLEDGED,), (ShownState.SILENCED,))
+        ]
         counts, queue = store.incidents.counts(), store.outbox.queue()
-        shown = load_shown(store, runtime, worst, viewer)
+        totals = Counter[str]()
+        for (_, state), count in counts.items():
+            totals[state] += count
+        later: set[str] = set()  # one that was taken between two of the reads is in two groups
+        for group in reversed(found):
+            group[:] = [one for one in group if one.id not in later]
+            later.update(one.id for one in group)
+        shown = [load_shown(store, runtime, group, viewer) for group in found]
+        muted = [one for one in shown[0] if one.is_quiet]
         recent = store.incidents.resolved_since(viewer.now - _RECENTLY, _MAX_RESOLVED)
-        quiet = [one for one in shown if one.holder is None and one.is_quiet]
-        open_ = sum(count for (_, state), count in counts.items() if state == ShownState.OPEN)
+        mine = sum(one.holder == reader.name for one in shown[1])
         acted_on = store.incidents.named(number) if done and number else None
         return HomeView(
-            unowned=open_ - sum(one.state == ShownState.OPEN for one in quiet),
-            nobody=folded([one for one in shown if one.holder is None and not one.is_quiet]),
-            in_hand=[one for one in shown if one.holder is not None],
-            quiet=quiet,
+            unowned=totals[ShownState.OPEN] - len(muted),
+            nobody=folded([one for one in shown[0] if not one.is_quiet]),
+            held=totals[ShownState.ACKNOWLEDGED],
+            in_hand=shown[1],
+            quiet=[*muted, *shown[2]],
             resolved=load_shown(store, runtime, recent, viewer),
-            more=sum(counts.values()) - len(worst),
-            confirmation=brief_confirmation(done, number, acted_on, reader.name, viewer.words),
+            more=totals.total() - sum(map(len, found)),
+            confirmation=brief_confirmation(done, acted_on, reader.name, mine, viewer.words),
             me=reader.name,
             can_silence=runtime.configuration.alertmanager is not None,
             schedules=[current_shift(schedule, viewer) for schedule in runtime.schedules.by_name.values()],

@@ -15,7 +15,7 @@ from notifier.store.engine import StoreUnavailable
 from notifier.store.links import StoredLink
 from notifier.web.access import AccessControl
 from notifier.web.origin import FOREIGN, NO_PAGE, is_foreign, is_from_a_page
-from notifier.web.pages.context import Missing, PageContext, Reader
+from notifier.web.pages.context import Missing, PageContext, Reader, stranger
 from notifier.web.pages.forms import Forms, read_fields
 from notifier.web.pages.incident import IncidentPage
 from notifier.web.pages.rendering import HEADERS, Renderer
@@ -79,29 +79,35 @@ class LinkedPages:
             if link is None:
                 answer = self._unknown(request)
             else:
-                answer = await loop.run_in_executor(self._executor, self._known, link, of_link)
+                answer = await loop.run_in_executor(self._executor, self._known, request, link, of_link)
         except StoreUnavailable as error:
             text = f"{error}. Try again, or reply to the SMS."
-            answer = self._problem(503, "The database is unavailable", text)
+            answer = self._problem(request, 503, "The database is unavailable", text)
         except Missing as missing:
-            answer = self._problem(404, "Not found", str(missing))
+            answer = self._problem(request, 404, "Not found", str(missing))
         answer.headers.update({"cache-control": "no-store", "x-robots-tag": "noindex"})
         return answer
 
     def _unknown(self, request: Request) -> Response:
         if self._access.refuse_link(request.scope):
-            answer = self._problem(429, "Try again later", "Too many unknown links came from your network.")
+            answer = self._problem(
+                request, 429, "Try again later", "Too many unknown links came from your network."
+            )
             answer.headers["retry-after"] = "60"
             return answer
-        return self._problem(404, "This link is unknown", "Open it as it is in the page, to its last letter.")
+        return self._problem(
+            request, 404, "This link is unknown", "Open it as it is in the page, to its last letter."
+        )
 
-    def _known(self, link: StoredLink, of_link: Callable[[StoredLink], Response]) -> Response:
+    def _known(
+        self, request: Request, link: StoredLink, of_link: Callable[[StoredLink], Response]
+    ) -> Response:
         runtime = self._context.current.runtime
         if self._context.clock() >= ends_at(link.expires_at, link.resolved_at):
             why = "A link ends 48 hours after it was sent, or a day after its incident was resolved."
-            return self._problem(410, "This link has ended", why)
+            return self._problem(request, 410, "This link has ended", why)
         if not runtime.configuration.links or link.contact not in runtime.contacts:
-            return self._problem(410, "This link has ended", "The configuration allows it no more.")
+            return self._problem(request, 410, "This link has ended", "The configuration allows it no more.")
         return of_link(link)
 
     def _shown(self, request: Request, link: StoredLink) -> Response:
@@ -112,5 +118,6 @@ class LinkedPages:
         """Return who opens *link*: the contact whom it was sent to."""
         return Reader(None, link.contact, self._context.language_of(link.contact))
 
-    def _problem(self, status: int, title: str, why: str) -> Response:
-        return self._renderer.problem("/i/", status, title, why, "/", "Sign in to see all incidents")
+    def _problem(self, request: Request, status: int, title: str, why: str) -> Response:
+        way = "Sign in to see all incidents"
+        return self._renderer.problem("/i/", status, title, why, "/", way, reader=stranger(request))

@@ -8,12 +8,14 @@ from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from notifier.delivery.message import FAILED, MessageState
+from notifier.web.pages.words import ENGLISH, Words
 
 CHART_DAYS = 30
 """How many days the chart is of."""
 
 _DAY = timedelta(days=1)
 _BAR_HEIGHT = 50
+_KINDS = {"good": "accepted", "bad": "failed", "other": "others"}
 _REACHED = (MessageState.ACCEPTED, MessageState.DELIVERED)
 
 
@@ -39,12 +41,14 @@ class Chart:
     summary: str
 
 
-def chart(counts: Mapping[tuple[datetime, str], int], zone: ZoneInfo, today: date) -> Chart | None:
+def chart(
+    counts: Mapping[tuple[datetime, str], int], zone: ZoneInfo, today: date, words: Words = ENGLISH
+) -> Chart | None:
     """Return the chart of *counts*, by (instant, state), up to *today* in *zone*; None if there are none."""
     days = {today - (CHART_DAYS - 1 - number) * _DAY: number for number in range(CHART_DAYS)}
     totals: list[dict[str, int]] = [{"good": 0, "bad": 0, "other": 0} for _ in days]
     for (at, state), count in counts.items():
-        kind = colour(state)
+        kind = "good" if state in _REACHED else colour(state)
         number = days.get(at.astimezone(zone).date())
         if number is not None:
             totals[number][kind] += count
@@ -58,12 +62,18 @@ def chart(counts: Mapping[tuple[datetime, str], int], zone: ZoneInfo, today: dat
             if count:
                 height = round(max(1.0, _BAR_HEIGHT * count / most), 2)
                 top = round(top - height, 2)
-                bars.append(Column(number * 10, top, height, kind, f"{day:%d %b}: {count} {kind}"))
+                label = f"{_day(day, words)}: {count} {words(_KINDS[kind])}"
+                bars.append(Column(number * 10, top, height, kind, label))
     sums = {kind: sum(kinds[kind] for kinds in totals) for kind in ("good", "bad", "other")}
-    words = f"in {CHART_DAYS} days {sums['good']} accepted, {sums['bad']} failed, {sums['other']} others"
-    return Chart(CHART_DAYS * 10, tuple(bars), f"{min(days):%d %b}", most, words)
+    text = "in %(days)s days %(good)s accepted, %(bad)s failed, %(other)s others"
+    summary = words(text, days=CHART_DAYS, **sums)
+    return Chart(CHART_DAYS * 10, tuple(bars), _day(min(days), words), most, summary)
+
+
+def _day(day: date, words: Words) -> str:
+    return f"{day.day} {words.month(day)}"
 
 
 def colour(state: str) -> str:
-    """Return the colour of a message in *state*: good, bad or other."""
-    return "good" if state in _REACHED else "bad" if state in FAILED else "other"
+    """Return the colour of a message in *state*: good, bad or other. An accepted one may not have arrived."""
+    return "good" if state == MessageState.DELIVERED else "bad" if state in FAILED else "other"

@@ -139,11 +139,11 @@ class MessagesPage:
         """Return the chart of the messages that are *sought*: of the newest `MAX_SEARCHED`, if any filter is set."""
         ledger, today = self._context.store.ledger, viewer.now.astimezone(viewer.zone).date()
         if not sought.is_set:
-            return chart(self.counts(viewer.now), viewer.zone, today)
+            return chart(self.counts(viewer.now), viewer.zone, today, viewer.words)
         end = _id_of(sought.last, viewer, days=1)
         oldest = first_id(viewer.now - timedelta(days=CHART_DAYS))
         first = max(filter(None, (oldest, ledger.after(MAX_SEARCHED, end), _id_of(sought.first, viewer))))
-        return chart(ledger.by_quarter(first, end, **selection), viewer.zone, today)
+        return chart(ledger.by_quarter(first, end, **selection), viewer.zone, today, viewer.words)
 
     def counts(self, now: datetime) -> Mapping[tuple[datetime, str], int]:
         """Return the numbers of messages for the chart. A day whose messages no longer change is counted once."""

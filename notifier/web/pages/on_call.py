@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -44,7 +45,7 @@ class OnCallView(View):
 def on_call_view(context: PageContext, reader: Reader, week: str) -> OnCallView:
     """Return the page for *reader*, beginning *week* weeks from now."""
     runtime, viewer = context.current.runtime, context.viewer(reader)
-    skipped = max(-_FARTHEST, min(_FARTHEST, int(week))) if week.lstrip("-").isdecimal() else 0
+    skipped = max(-_FARTHEST, min(_FARTHEST, int(week))) if re.fullmatch("-?[0-9]{1,3}", week) else 0
     colours = {name: number for number, name in enumerate(runtime.contacts)}
     schedules = list(runtime.schedules.by_name.values())
     return OnCallView(

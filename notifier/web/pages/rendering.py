@@ -20,6 +20,7 @@ HEADERS = {
     "manifest-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "referrer-policy": "same-origin",  # with no-referrer, forms have "Origin: null" where there is no Fetch Metadata
 }
+_VARY = {"vary": "accept-language, authorization, cookie"}
 _TEMPLATES = Path(__file__).parent / "templates"
 _STRANGER = Reader(None, "", "en")
 
@@ -62,7 +63,7 @@ class Renderer:
     ) -> Response:
         """Return the page at *path*, with the *query*, as an answer to *reader*; *delivery* is shown in its bar."""
         text = self._render("base.html", view, path, query, reader, delivery)
-        return Response(text, status, {**HEADERS, "vary": "accept-language"}, "text/html; charset=utf-8")
+        return Response(text, status, {**HEADERS, **_VARY}, "text/html; charset=utf-8")
 
     def problem(
         self,
@@ -84,6 +85,7 @@ class Renderer:
     def _render(
         self, base: str, view: View, path: str, query: str, reader: Reader, delivery: DeliveryStatus | None
     ) -> str:
+        viewer = self._context.viewer(reader)
         general: dict[str, Any] = {
             "base": base,
             "here": path,
@@ -93,7 +95,8 @@ class Renderer:
             "reader": reader,
             "delivery": delivery,
             "version": __version__,
-            "zone": str(self._context.viewer(reader).zone),
+            "zone": str(viewer.zone),
+            "now": viewer.moment(viewer.now).exact,
         }
         shown = {field.name: getattr(view, field.name) for field in fields(view)}  # type: ignore[arg-type]  # a dataclass
         template = self._environments[reader.language].get_template(view.template)

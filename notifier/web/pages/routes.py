@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, RedirectResponse, Response
@@ -17,7 +17,7 @@ from notifier.store.engine import StoreUnavailable
 from notifier.web.access import AccessControl, Denial
 from notifier.web.origin import NO_PAGE, has_nul, is_from_a_page
 from notifier.web.pages.choice import ChoiceView
-from notifier.web.pages.context import Missing, PageContext, Reader, View
+from notifier.web.pages.context import Missing, PageContext, Reader, View, stranger
 from notifier.web.pages.delivery_status import current_status
 from notifier.web.pages.forms import Forms, read_fields
 from notifier.web.pages.fragments import Fragments
@@ -30,6 +30,7 @@ from notifier.web.pages.on_call import on_call_view
 from notifier.web.pages.rendering import HEADERS, ProblemView, Renderer
 from notifier.web.pages.settings import settings_view
 from notifier.web.pages.sign_in import SignIn, own_path
+from notifier.web.sessions import COOKIES
 from notifier.workers.actions import Actions
 from notifier.workers.backpressure import Backpressure
 
@@ -43,6 +44,7 @@ _TYPES = {
     ".webmanifest": "application/manifest+json",
 }
 _FILES = {file.name: _TYPES[file.suffix] for file in _STATIC.iterdir()}
+_BUTTONS = ("ack", "close", "escalate", "silence", "note")
 _UNAVAILABLE = "The database is unavailable"
 
 
@@ -64,6 +66,8 @@ class Pages:
         self._access = access
         self._backpressure = backpressure
         self._executor = ThreadPoolExecutor(2, thread_name_prefix="pages")
+        self._acting = ThreadPoolExecutor(2, thread_name_prefix="buttons")
+        """Threads of their own: a silence waits for Alertmanager."""
         self._renderer = Renderer(context)
         self.home = HomePage(context)
         self.incident = IncidentPage(context)
@@ -78,9 +82,15 @@ class Pages:
         return [
             Route("/", self._page(self._home_view), methods=["GET"]),
             Route("/incidents/{id}", self._page(self._incident_view), methods=["GET"]),
+            # A browser that was restored asks for the address of a form.
+            Route("/incidents/acknowledge", _led_to("/"), methods=["GET"]),
+            *(
+                Route(f"/incidents/{{id}}/{button}", _led_to("../{id}"), methods=["GET"])
+                for button in _BUTTONS
+            ),
             *(
                 Route(f"/incidents/{{id}}/{button}", self._form(button), methods=["POST"])
-                for button in ("ack", "close", "escalate", "silence", "note")
+                for button in _BUTTONS
             ),
             Route("/incidents/acknowledge", self._form("all"), methods=["POST"]),
             *self._links.routes(),
@@ -106,6 +116,7 @@ class Pages:
     def stop(self) -> None:
         """Stop the threads that render; no page can be rendered any more."""
         self._executor.shutdown(wait=False)
+        self._acting.shutdown(wait=False)
 
     # answers
 
@@ -125,7 +136,19 @@ class Pages:
             text = "pages need a name and a password; add some under web.users"
         elif caller.status == 401 and "authorization" not in request.headers and request.url.path != "/live":
             following = f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
-            return self._sign_in.page(request, 401, own_path(following if request.method == "GET" else "/"))
+            if request.method == "GET":
+                return self._sign_in.page(request, 401, own_path(following))
+            page = own_path(request.url.path.rpartition("/")[0] or "/")
+            return self._sign_in.page(request, 401, page, "You were signed out. Nothing was done.")
+        if request.url.path == "/live":  # with Basic, the browser of an open page would ask by a prompt
+            headers = (
+                {**caller.headers, "www-authenticate": 'Bearer realm="notifier"'} if caller.headers else {}
+            )
+            return PlainTextResponse(text + "\n", caller.status, {**headers, **HEADERS})
+        if caller.status == 403 and is_from_a_page(request.scope) and request.url.path != "/live":
+            return self._renderer.problem(
+                request.url.path, 403, "Not allowed", text, reader=stranger(request)
+            )
         return PlainTextResponse(text + "\n", caller.status, {**caller.headers, **HEADERS})
 
     def _page(self, view: Callable[[Request, Reader], View]) -> Callable[[Request], Awaitable[Response]]:
@@ -133,8 +156,9 @@ class Pages:
             if (refused := await self._refused(request)) is not None:
                 return refused
             if has_nul(request):
+                text = "The address contains a NUL character."
                 return self._renderer.problem(
-                    request.url.path, 400, "Not found", "The address contains a NUL character."
+                    request.url.path, 400, "Not found", text, reader=stranger(request)
                 )
             return await self._in_thread(lambda: self._rendered(request, view))
 
@@ -142,6 +166,9 @@ class Pages:
 
     async def _in_thread(self, call: Callable[[], Response]) -> Response:
         return await asyncio.get_running_loop().run_in_executor(self._executor, call)
+
+    async def _act(self, call: Callable[[], Response]) -> Response:
+        return await asyncio.get_running_loop().run_in_executor(self._acting, call)
 
     def _rendered(self, request: Request, view: Callable[[Request, Reader], View]) -> Response:
         path, query, reader = request.url.path, request.url.query, self._context.reader(request)
@@ -159,7 +186,7 @@ class Pages:
             values = await self._fields(request, Permission.ACT)
             if isinstance(values, Response):
                 return values
-            return await self._in_thread(lambda: self._forms.press(request, button, values))
+            return await self._act(lambda: self._forms.press(request, button, values))
 
         return answer
 
@@ -175,6 +202,8 @@ class Pages:
             return PlainTextResponse(NO_PAGE + "\n", 403, HEADERS)
         if (refused := await self._refused(request, permission)) is not None:
             return refused
+        if request.state.caller.token is not None:
+            return PlainTextResponse("forms are for people; programs use the API\n", 403, HEADERS)
         return await read_fields(request)
 
     async def _send_test(self, request: Request) -> Response:
@@ -182,7 +211,7 @@ class Pages:
         values = await self._fields(request, Permission.SEND)
         if isinstance(values, Response):
             return values
-        return await self._in_thread(lambda: self._forms.send_test(request))
+        return await self._act(lambda: self._forms.send_test(request))
 
     async def _choose(self, request: Request) -> Response:
         """Remember who acts in this browser."""
@@ -220,8 +249,12 @@ class Pages:
         labels, sent = query.get("labels", "")[:4000], query.get("sent", "")
         return settings_view(self._context, reader, labels, base_url, sent)
 
-    def _choice_view(self, request: Request, reader: Reader) -> View:  # noqa: ARG002 (as the others)
-        return ChoiceView("/who", (), self._context.people(reader.user), reader.name, reader.user)
+    def _choice_view(self, request: Request, reader: Reader) -> View:
+        people, can_sign_out = (
+            self._context.people(reader.user),
+            any(name in request.cookies for name in COOKIES),
+        )
+        return ChoiceView("/who", (), people, reader.name, reader.user, can_sign_out=can_sign_out)
 
     def _fragment(self, path_and_query: str, reader: Reader) -> str | None:
         """Return the content of the page of that path; None if there is none that is kept current."""
@@ -243,3 +276,13 @@ class Pages:
             except Missing:
                 return None
             return self._renderer.fragment(view, path, reader, delivery)
+
+
+def _led_to(page: str) -> Callable[[Request], Awaitable[Response]]:
+    """Return an endpoint that leads to *page*, relative to its own path, in which ``{id}`` is that of the path."""
+
+    async def answer(request: Request) -> Response:
+        target = page.replace("{id}", quote(str(request.path_params.get("id", "")), safe=""))
+        return RedirectResponse(target, 303, HEADERS)
+
+    return answer

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, ClassVar
 from urllib.parse import quote
 
@@ -21,11 +21,14 @@ from notifier.planning.plans import preview
 from notifier.routing import RECEIVER_LABEL
 from notifier.runtime import Runtime
 from notifier.sms.phones import mask
+from notifier.web.authentication import Authentication
 from notifier.web.pages.context import PageContext, Reader, View
-from notifier.web.pages.moments import LocalMoment, counted
+from notifier.web.pages.moments import LocalMoment, Viewer
 from notifier.web.pages.on_call import feeds_path
 
 _MAX_RELOADS = 5
+_MAX_QR = 1000
+"""Bytes; a phone cannot scan more from a screen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +60,12 @@ class ShownReload:
 
 @dataclass(frozen=True, slots=True)
 class OwnPhone:
-    """The phone of who reads the page: its number, masked; who the messages come from; and the own calendar."""
+    """The reader's phone: its number, masked, the senders of messages, and the address of the reader's calendar."""
 
     number: str
     senders: Sequence[str]
     calendar: str
+    """Empty where a calendar takes a password, which phones cannot give."""
     qr_code: Markup
     """The address of the calendar, to be scanned."""
 
@@ -94,7 +98,7 @@ def settings_view(
     routes, problem = [], None
     if labels.strip():
         try:
-            routes = preview_routes(runtime, labels, context.clock())
+            routes = preview_routes(runtime, labels, viewer)
         except (MatcherError, ValueError) as error:
             problem = f'{error}; write alertname="DiskFull" severity="critical"'
     return SettingsView(
@@ -122,12 +126,17 @@ def _own_phone(context: PageContext, reader: Reader, base_url: str) -> OwnPhone 
         return None
     accounts = runtime.configuration.accounts
     senders = {account.sender or account.virtual_number or "" for account in accounts}
-    calendar = f"{base_url.rstrip('/')}{feeds_path(runtime)}/{quote(contact.name)}.ics"
-    return OwnPhone(mask(contact.phone), sorted(senders - {""}), calendar, qr_code(calendar))
+    web = runtime.configuration.web
+    is_open = web.feed_secret is not None or not Authentication.of(web).is_required
+    calendar = f"{base_url.rstrip('/')}{feeds_path(runtime)}/{quote(contact.name)}.ics" if is_open else ""
+    return OwnPhone(mask(contact.phone), sorted(senders - {""}), calendar, qr_code(calendar or base_url))
 
 
+@functools.lru_cache(maxsize=64)
 def qr_code(text: str) -> Markup:
-    """Return *text* as a QR code in SVG."""
+    """Return *text* as a QR code in SVG; nothing if it is too long for one."""
+    if len(text.encode()) > _MAX_QR:
+        return Markup()
     return Markup(segno.make(text, error="m").svg_inline(scale=4, border=4, dark="#000", light="#fff"))  # noqa: S704 (no text of others: modules alone)
 
 
@@ -135,12 +144,13 @@ def _as_yaml(section: Mapping[str, Any]) -> str:
     return yaml.safe_dump(dict(section), sort_keys=False, allow_unicode=True, width=100)
 
 
-def preview_routes(runtime: Runtime, labels: str, now: datetime) -> list[PreviewedRoute]:
-    """Return the routes of an alert with these *labels* (``name="value" …``), with the texts.
+def preview_routes(runtime: Runtime, labels: str, viewer: Viewer) -> list[PreviewedRoute]:
+    """Return the routes of an alert with these *labels* (``name="value" …``) now, with the texts, for *viewer*.
 
     Raises:
         MatcherError, ValueError: they are not labels.
     """
+    now, words = viewer.now, viewer.words
     parsed = dict(parse_label(word) for word in shlex.split(labels))
     webhook = Webhook.model_validate(
         {
@@ -153,7 +163,8 @@ def preview_routes(runtime: Runtime, labels: str, now: datetime) -> list[Preview
         }
     )
     if heartbeats := beats(runtime.configuration.heartbeats, parsed):
-        note = f"It is a sign of life of the heartbeat {', '.join(heartbeats)}, and pages nobody."
+        text = "It is a sign of life of the heartbeat %(name)s, and pages nobody."
+        note = words(text, name=", ".join(heartbeats))
         return [PreviewedRoute("", note, ())]
     muted = {
         routed.receiver.name: described_mute(runtime, routed, now)
@@ -162,14 +173,19 @@ def preview_routes(runtime: Runtime, labels: str, now: datetime) -> list[Preview
     return [
         PreviewedRoute(
             planned.routed.receiver.name,
-            f"Muted now {by}; alerts that still fire afterwards are paged then."
+            words("Muted now %(how)s; alerts that still fire afterwards are paged then.", how=by)
             if (by := muted.get(planned.routed.receiver.name))
             else None,
             [
                 PreviewedText(
                     page.recipient.name or mask(page.recipient.phone),
                     page.text.text + page.text.ending,
-                    f"{counted(page.text.size.parts, 'part')}, {counted(page.text.size.length, 'character')}",
+                    ", ".join(
+                        (
+                            words.plural("%(num)s part", "%(num)s parts", page.text.size.parts),
+                            words.plural("%(num)s character", "%(num)s characters", page.text.size.length),
+                        )
+                    ),
                 )
                 for page in planned.pages
             ],

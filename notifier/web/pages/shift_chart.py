@@ -166,7 +166,10 @@ class _Drawing:
     def described(self, shift: Shift) -> str:
         """Return *shift* in words."""
         who = shift.contact or self.words("nobody")
-        return f"{who}, {self._moment(shift.start)} to {self._moment(shift.end)}"
+        span = self.words(
+            "%(start)s to %(end)s", start=self._moment(shift.start), end=self._moment(shift.end)
+        )
+        return f"{who}, {span}"
 
     def _day_row(self, start: datetime, end: datetime, pieces: Sequence[tuple[Shift, str]]) -> Day:
         shown = []
@@ -183,7 +186,7 @@ class _Drawing:
             elif last == end:
                 time = self.words("from %(time)s", time=from_)
             else:
-                time = f"{from_} to {to}"
+                time = self.words("%(start)s to %(end)s", start=from_, end=to)
             shown.append(DayPiece(kind, colour, name, time, first <= self.now < last))
         return Day(self._day(start), start <= self.now < end, tuple(shown))
 

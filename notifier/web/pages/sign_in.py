@@ -12,11 +12,10 @@ from starlette.routing import Route
 
 from notifier.web.access import AccessControl, Denial
 from notifier.web.origin import FOREIGN, NO_PAGE, is_foreign, is_from_a_page
-from notifier.web.pages.context import PageContext, Reader, View
+from notifier.web.pages.context import ME, PageContext, View, stranger
 from notifier.web.pages.forms import read_fields
 from notifier.web.pages.rendering import HEADERS, Renderer
-from notifier.web.pages.words import preferred
-from notifier.web.sessions import COOKIE, VALID_FOR
+from notifier.web.sessions import COOKIES, VALID_FOR
 
 _OWN_PATH = re.compile(r"/(?![/\\])[^\\\s\x00-\x1f]*")
 """A path of ours: with two slashes, it would be the address of another site."""
@@ -54,9 +53,9 @@ class SignIn:
         ]
 
     def page(self, request: Request, status: int, following: str, problem: str | None = None) -> Response:
-        """Return the page as an answer to *request*."""
-        reader = Reader(None, "", preferred(request.headers.get("accept-language", "")))
-        answer = self._renderer.page(SignInView(following, problem), "/login", reader, status)
+        """Return the page as an answer to *request*, with the *problem* that led there."""
+        view = SignInView(following, problem)
+        answer = self._renderer.page(view, "/login", stranger(request), status)
         answer.headers["cache-control"] = "no-store"
         if status == 401:
             answer.headers["www-authenticate"] = (
@@ -81,11 +80,12 @@ class SignIn:
             problem = "The name or the password is wrong." if is_wrong else session.text
             return self.page(request, session.status, following, problem)
         answer = RedirectResponse(following, 303, HEADERS)
+        is_secure = self._context.is_secure(request)
         answer.set_cookie(
-            COOKIE,
+            COOKIES[0] if is_secure else COOKIES[1],
             session,
             max_age=int(VALID_FOR.total_seconds()),
-            secure=self._context.is_secure(request),
+            secure=is_secure,
             httponly=True,
             samesite="lax",  # strict would ask again whoever follows a link in a chat
         )
@@ -97,10 +97,12 @@ class SignIn:
         if is_foreign(request.scope, self._context.current.runtime.configuration.origin):
             return PlainTextResponse(FOREIGN + "\n", 403, HEADERS)
         answer = RedirectResponse("/login", 303, HEADERS)
-        answer.delete_cookie(COOKIE)
+        for name in (*COOKIES, ME):
+            answer.delete_cookie(name, secure=name.startswith("__Host-"), httponly=True)
         return answer
 
 
 def own_path(path: str) -> str:
     """Return *path* if it is one of ours, else that of the first page."""
-    return path if _OWN_PATH.fullmatch(path) else "/"
+    is_own = _OWN_PATH.fullmatch(path) and not path.startswith(("/login", "/logout"))
+    return path if is_own else "/"

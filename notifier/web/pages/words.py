@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import date
 
 from notifier.web.pages.french import FRENCH, FRENCH_MONTHS, FRENCH_WEEKDAYS
 
@@ -31,13 +31,15 @@ class Words:
     def plural(self, one: str, many: str, number: float, **values: object) -> str:
         """Return *one* or *many* in this language, by *number*, which also replaces ``%(num)s``."""
         is_one = number < 2 if self.language == "fr" else number == 1
-        return self(one if is_one else many, num=f"{number:g}", **values)
+        return self(
+            one if is_one else many, num=str(int(number)) if number == int(number) else str(number), **values
+        )
 
-    def month(self, day: datetime) -> str:
+    def month(self, day: date) -> str:
         """Return the month of *day*, short."""
         return self._months[day.month - 1]
 
-    def weekday(self, day: datetime) -> str:
+    def weekday(self, day: date) -> str:
         """Return the day of the week of *day*."""
         return self._weekdays[day.weekday()]
 

@@ -6,7 +6,8 @@
   if (!url) return;
   const stale = document.getElementById("stale"), announced = document.getElementById("announced");
   const SILENCE = 35000;  // milliseconds; a sign of life comes every 15 s
-  let source = null, silence = null, heardAt = new Date(), updates = 0, isOver = false;
+  let source = null, silence = null, heardAt = new Date(), updates = 0;
+  let told = "", isOver = false, isPending = false, isExpected = false;
 
   // What somebody has opened or typed stays, whatever the server sends.
   Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, element) =>
@@ -40,37 +41,47 @@
       asking.abort();
     }
   };
-  // htmx connects again after an error of a stream that is closed.
-  const fail = () => {
+  // htmx connects again half a second after an error of a stream that is closed; one such attempt is enough.
+  const reconnect = () => {
     source.close();
-    source.dispatchEvent(new Event("error"));
+    if (!isPending) source.dispatchEvent(new Event("error"));
+  };
+  const fail = () => {
+    isExpected = false;
+    reconnect();
   };
   htmx.createEventSource = (address) => {
-    source = new EventSource(address);
-    source.addEventListener("open", hear);
-    source.addEventListener("alive", hear);
-    source.addEventListener("message", hear);
-    source.addEventListener("gone", (event) => {
+    if (source) source.close();
+    isPending = isExpected = false;
+    const made = source = new EventSource(address);
+    clearTimeout(silence);
+    if (document.hidden) made.close();
+    else silence = setTimeout(fail, SILENCE);
+    for (const name of ["open", "alive", "message"]) made.addEventListener(name, hear);
+    made.addEventListener("gone", (event) => {
       isOver = true;
       clearTimeout(silence);
       warn("away", event.data + ".");
     });
-    source.addEventListener("error", () => { if (!document.hidden && !isOver) explain(); });
-    clearTimeout(silence);
-    silence = setTimeout(fail, SILENCE);
-    if (document.hidden) source.close();
-    return source;
+    made.addEventListener("error", () => {
+      isPending = made.readyState === EventSource.CLOSED;
+      if (!document.hidden && !isOver && !isExpected) explain();
+    });
+    return made;
   };
   page.addEventListener("htmx:sseMessage", () => {
     updates += 1;
-    const heading = page.querySelector("h1");
-    if (updates > 1 && heading) announced.textContent = announced.dataset.updated + " " + heading.textContent.trim();
+    const lead = page.querySelector(".lead");
+    const text = lead ? lead.textContent.replace(/\s+/g, " ").trim() : document.title;
+    if (updates > 1 && text !== told) announced.textContent = announced.dataset.updated + " " + text;
+    told = text;
   });
-  // A browser has few connections to one place.
+  // A browser has few connections to one place. Nobody has lost anything when a tab is looked at again.
   document.addEventListener("visibilitychange", () => {
     if (isOver || !source) return;
     clearTimeout(silence);
+    isExpected = true;
     if (document.hidden) source.close();
-    else fail();
+    else reconnect();
   });
 })();
