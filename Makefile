@@ -48,7 +48,7 @@ bench: $(VENV)/ready
 schema: $(VENV)/ready
 	$(BIN)/python -m notifier.config.schema
 	$(BIN)/python -m notifier.config.reference
-	$(BIN)/python -m notifier.cli.reference
+	$(BIN)/python -m tests.support.references
 	$(BIN)/python -m tests.support.prometheus_operator
 
 # The documentation as a site, in site/.

@@ -78,7 +78,7 @@ def run(port: int, *, once: bool = False, browser: bool = False) -> int:
 
         def tour(bound: int) -> None:
             url = f"http://127.0.0.1:{bound}"
-            write_history(service.store, PHONES, datetime.now(UTC))
+            write_history(service.store, PHONES, datetime.now(UTC), zone)
             sample = Sample(url)
             emulator.pages, emulator.on_alert = url, sample.post
             drawn = f"http://127.0.0.1:{emulator.port}/phone"

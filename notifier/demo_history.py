@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, insert
 
@@ -27,8 +28,10 @@ _ALERTS = (
 )
 
 
-def write_history(store: Store, people: dict[str, str], now: datetime) -> None:
-    """Write a month of incidents before *now* into an empty *store*; *people* maps the contacts to their numbers.
+def write_history(store: Store, people: dict[str, str], now: datetime, zone: ZoneInfo) -> None:
+    """Write a month of incidents before *now*, by the clocks of *zone*, into an empty *store*.
+
+    *people* maps the contacts to their numbers.
 
     The last of them has the highest number, so that the first one of the demo is number 1.
     """
@@ -41,19 +44,25 @@ def write_history(store: Store, people: dict[str, str], now: datetime) -> None:
 
     def operation(connection: Connection) -> None:
         for number, at in enumerate(begun, MAX_NUMBERS - len(begun) + 1):
-            _write_incident(connection, dice, people, number, at)
+            _write_incident(connection, dice, people, number, at, zone)
 
     store.submit(operation).result()
 
 
 def _write_incident(
-    connection: Connection, dice: random.Random, people: dict[str, str], number: int, at: datetime
+    connection: Connection,
+    dice: random.Random,
+    people: dict[str, str],
+    number: int,
+    at: datetime,
+    zone: ZoneInfo,
 ) -> None:
     """Write an incident that began at *at*: who was paged, who took it, and when it was over."""
     name, severity, where = dice.choice(_ALERTS)
     title = f"{name} {where}-{dice.randrange(1, 9)}"
     answered, lasted = timedelta(minutes=dice.randrange(1, 25)), timedelta(minutes=dice.randrange(30, 240))
     is_missed = answered > timedelta(minutes=18)
+    began = at - timedelta(minutes=5)
     paged = list(people)[: 2 if is_missed else 1]
     incident = Incident(
         id=new_id(at),
@@ -66,7 +75,7 @@ def _write_incident(
         alerts=frozenset(),
         webhook_id=None,
         opened_at=at,
-        began_at=at - timedelta(minutes=5),
+        began_at=began,
         severity=severity,
         steps_taken=len(paged),
         resolved_at=at + lasted,
@@ -75,7 +84,7 @@ def _write_incident(
     add_events(connection, incident.id, [Event(Reason.OPENED)], at)
     for step, contact in enumerate(paged):
         sent = at + timedelta(minutes=10 * step)
-        text = f"FIRING #{number} {severity} {title} since {at:%H:%M}"
+        text = f"FIRING #{number} {severity} {title} since {began.astimezone(zone):%H:%M}"
         _write_message(
             connection, incident, contact, people[contact], text, sent, is_missed=is_missed and not step
         )

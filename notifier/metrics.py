@@ -19,10 +19,11 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from notifier import __version__
+from notifier.metric_families import QUEUE, family, queue_families
 from notifier.ovh.session import Call
 from notifier.store.engine import StoreUnavailable
 from notifier.store.records import Queue
@@ -234,9 +235,9 @@ class Metrics:
     def watch_queue(self, queue: Callable[[], Queue], now: Callable[[], datetime]) -> None:
         """Have each scrape show the queue."""
         last = _last_known(queue)  # its age grows while the store is unavailable
-        for name, (labels, text) in _QUEUE.items():
+        for name, (labels, text) in QUEUE.items():
             self._define(name, "gauge", labels, text)
-        self._at_scrape(lambda: _queue_families(last(), now()))
+        self._at_scrape(lambda: queue_families(last(), now()))
 
     def watch_ready(self, is_ready: Callable[[], bool]) -> None:
         """Have each scrape show whether webhooks are taken, as ``/-/ready`` does."""
@@ -309,7 +310,7 @@ class Metrics:
     ) -> None:
         """Have each scrape show the gauge *name* with the *values*, by labels."""
         self._define(name, "gauge", labels, text)
-        self._at_scrape(lambda: [_family(name, text, labels, values())])
+        self._at_scrape(lambda: [family(name, text, labels, values())])
 
     def _at_scrape(self, families: Callable[[], Iterable[Metric]]) -> None:
         self.registry.register(_Collector(families))
@@ -368,46 +369,3 @@ def _last_known(read: Callable[[], T]) -> Callable[[], T | None]:
         return last[0] if last else None
 
     return value
-
-
-def _family(
-    name: str, text: str, labels: Sequence[str], values: Iterable[tuple[Sequence[str], float]]
-) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(f"notifier_{name}", text, labels=labels)
-    for labelled, number in values:
-        family.add_metric(labelled, number)
-    return family
-
-
-_QUEUE: Mapping[str, tuple[tuple[str, ...], str]] = {
-    "queue_messages": (("state",), "Messages under way, by state; unplanned counts webhooks."),
-    "held_messages": (
-        ("reason",),
-        "Messages that a limit of Notifier's own holds: for a digest, or for credits.",
-    ),
-    "queue_oldest_timestamp_seconds": (
-        (),
-        "When the webhook of the oldest page that is under way was received; no series without one.",
-    ),
-    "queue_oldest_seconds": (
-        (),
-        "Age of the oldest page that is under way, since its webhook was received.",
-    ),
-}
-"""The metrics of the queue: their labels and texts."""
-
-
-def _queue_families(queue: Queue | None, now: datetime) -> Iterator[Metric]:
-    if queue is None:
-        return
-    oldest = queue.oldest
-    values: Mapping[str, Iterable[tuple[Sequence[str], float]]] = {
-        "queue_messages": [
-            ((state,), count) for state, count in {"unplanned": queue.unplanned, **queue.messages}.items()
-        ],
-        "held_messages": [((reason,), count) for reason, count in queue.held.items()],
-        "queue_oldest_timestamp_seconds": [((), oldest.timestamp())] if oldest else [],
-        "queue_oldest_seconds": [((), max(0.0, (now - oldest).total_seconds()) if oldest else 0.0)],
-    }
-    for name, (labels, text) in _QUEUE.items():
-        yield _family(name, text, labels, values[name])

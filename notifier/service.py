@@ -25,7 +25,6 @@ from notifier.reload import Reloader
 from notifier.server import Server, listen, spare_the_collector, switching_often, tls_context
 from notifier.store.engine import StoreUnavailable
 from notifier.store.store import Store
-from notifier.store.timestamps import SOURCES
 from notifier.web.access import AccessControl
 from notifier.web.answers import Answers
 from notifier.web.api.operations import Endpoints
@@ -134,7 +133,7 @@ class Service:
         self.metrics.watch_on_call(lambda: self.current.runtime.schedules.now(clock()))
         self.metrics.watch_gaps(lambda: self.current.runtime.schedules.gaps(clock()))
         self.metrics.watch_incidents(self.store.incidents.counts)
-        self.metrics.watch_sources(lambda: self.store.timestamps.all(SOURCES))
+        self.metrics.watch_sources(lambda: self.store.timestamps.sources(clock()))
         self.metrics.watch_ready(lambda: self.health.not_ready() is None)
         self.metrics.expect_workers({worker.name: worker.set_aside.__len__ for worker in self._running})
 

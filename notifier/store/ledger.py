@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 
-from sqlalchemy import BigInteger, ColumnElement, bindparam, func, or_, select, type_coerce
+from sqlalchemy import BigInteger, bindparam, func, or_, select, type_coerce
 
 from notifier.delivery.message import UNDER_WAY, MessageState
 from notifier.incidents.lifecycle import PAGING, Incident
@@ -14,7 +14,7 @@ from notifier.store.calls import Call, CallStore
 from notifier.store.database import Database
 from notifier.store.fallbacks import FallbackAttempt, FallbackStore
 from notifier.store.incidents import HappenedEvent, Incidents
-from notifier.store.messages import chunks
+from notifier.store.messages import chunks, selected
 from notifier.store.schema import (
     attempts,
     from_microseconds,
@@ -219,7 +219,7 @@ class Ledger:
             statement = statement.where(messages.c.id >= down_to)
         if receiver is not None:
             statement = statement.where(messages.c.receiver == receiver)
-        statement = statement.where(*_selection(states, incident_id, contains, contact))
+        statement = statement.where(*selected(states, incident_id, contains, contact))
         with self._database.reading() as connection:
             return [LedgerMessage(*row) for row in connection.execute(statement)]
 
@@ -248,7 +248,7 @@ class Ledger:
         quarter = (type_coerce(messages.c.created_at, BigInteger) // _QUARTER).label("quarter")
         statement = (
             select(quarter, messages.c.state, func.count())
-            .where(messages.c.id >= first, *_selection(states, incident_id, contains, contact))
+            .where(messages.c.id >= first, *selected(states, incident_id, contains, contact))
             .group_by(quarter, messages.c.state)
         )
         if end is not None:
@@ -385,20 +385,3 @@ class Ledger:
             tuple(self._fallbacks.attempts([carrier]).get(carrier, ())),
             self._calls.of([message.id]).get(message.id),
         )
-
-
-def _selection(
-    states: Collection[str], incident_id: str | None, contains: str | None, contact: str | None
-) -> list[ColumnElement[bool]]:
-    """Return the conditions that select messages; None and no states select all."""
-    conditions: list[ColumnElement[bool]] = []
-    if states:
-        conditions.append(messages.c.state.in_(list(states)))
-    if incident_id is not None:
-        conditions.append(messages.c.incident_id == incident_id)
-    if contains is not None:
-        is_in = func.lower(messages.c.text).contains(contains.lower(), autoescape=True)
-        conditions.append(or_(is_in, func.lower(messages.c.contact) == contains.lower()))
-    if contact is not None:
-        conditions.append(messages.c.contact == contact)
-    return conditions

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, func, insert, or_, select, update
 
 from notifier.delivery.message import MessageState, NewMessage, Reduced
 from notifier.sms.encoding import measure
@@ -92,3 +92,20 @@ def chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
     """Yield *ids* in pieces that a statement can hold."""
     for start in range(0, len(ids), _MAX_VALUES):
         yield ids[start : start + _MAX_VALUES]
+
+
+def selected(
+    states: Collection[str], incident_id: str | None, contains: str | None, contact: str | None
+) -> list[ColumnElement[bool]]:
+    """Return the conditions that select messages; None and no states select all."""
+    conditions: list[ColumnElement[bool]] = []
+    if states:
+        conditions.append(messages.c.state.in_(list(states)))
+    if incident_id is not None:
+        conditions.append(messages.c.incident_id == incident_id)
+    if contains is not None:
+        is_in = func.lower(messages.c.text).contains(contains.lower(), autoescape=True)
+        conditions.append(or_(is_in, func.lower(messages.c.contact) == contains.lower()))
+    if contact is not None:
+        conditions.append(messages.c.contact == contact)
+    return conditions

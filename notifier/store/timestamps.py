@@ -14,6 +14,7 @@ from notifier.store.schema import calendars, timestamps
 
 SOURCES = "source/"
 """Prefix of the timestamps of when the last webhook of each Alertmanager came, by its external URL."""
+_WEEK = timedelta(days=7)
 _MARK = select(timestamps.c.at).where(timestamps.c.name == bindparam("mark"))
 
 
@@ -36,6 +37,10 @@ class Timestamps:
         )
         with self._database.reading() as connection:
             return {name.removeprefix(prefix): at for name, at in connection.execute(statement)}
+
+    def sources(self, now: datetime) -> dict[str, datetime]:
+        """Return when the last webhook of each Alertmanager came, of those that posted within a week before *now*."""
+        return {url: at for url, at in self.all(SOURCES).items() if now - at < _WEEK}
 
     def set(self, times: Mapping[str, datetime]) -> Future[None]:
         """Remember *times*."""

@@ -106,7 +106,7 @@ def test_the_month_before_the_demo_is_listed_and_the_first_incident_is_number_on
     files: Files, run: Callable[..., Running], phones: Phones
 ) -> None:
     running = run(files.write(contacts=[{"name": "alice", "phone": "+33639980001"}]))
-    write_history(running.service.store, demo.PHONES, datetime.now(UTC))
+    write_history(running.service.store, demo.PHONES, datetime.now(UTC), demo.local_zone())
     messages = requests.get(running.url + "/api/v1/messages", {"limit": 200}, timeout=30).json()["items"]
     assert len(messages) > 30
     assert {one["state"] for one in messages} == {"delivered", "undelivered"}

@@ -20,7 +20,6 @@ import yaml
 from typer.testing import CliRunner
 
 from notifier.alertmanager.webhook import parse_webhook
-from notifier.cli import reference as cli_reference
 from notifier.cli.app import app
 from notifier.config import reference
 from notifier.config.loading import load
@@ -30,6 +29,7 @@ from notifier.oncall.schedules import Schedules
 from notifier.rendering.compose import Style, compose
 from notifier.rendering.context import build_notification
 from notifier.rendering.templates import Templates
+from tests.support import references
 from tests.support.files import Files
 from tests.support.processes import free_ports, program, running, wait_for
 from tests.support.service import Phones, Running
@@ -84,9 +84,9 @@ def test_the_reference_is_current() -> None:
     assert reference.FILE.read_text(encoding="utf-8") == reference.text(), "run: make schema"
 
 
-@pytest.mark.parametrize("page", cli_reference.PAGES)
+@pytest.mark.parametrize("page", references.PAGES)
 def test_the_references_of_commands_api_and_metrics_are_current(page: Any) -> None:
-    assert (DOCS / page).read_text(encoding="utf-8") == cli_reference.PAGES[page](), "run: make schema"
+    assert (DOCS / page).read_text(encoding="utf-8") == references.PAGES[page](), "run: make schema"
 
 
 def test_the_site_builds_strictly_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ from notifier.alertmanager.durations import format_duration
 from notifier.incidents.heartbeats import HEARTBEATS, SEEN
 from notifier.incidents.lifecycle import ShownState
 from notifier.store.ledger import Spent
-from notifier.store.timestamps import SOURCES
 from notifier.web.pages.confirmations import Confirmation, brief_confirmation
 from notifier.web.pages.context import PageContext, Reader, View
 from notifier.web.pages.delivery_status import lasts
@@ -189,7 +188,7 @@ class HomePage:
         return shown
 
     def _sources(self, viewer: Viewer) -> list[tuple[str, LocalMoment]]:
-        seen = self._context.store.timestamps.all(SOURCES)
+        seen = self._context.store.timestamps.sources(viewer.now)
         return [(url or "Alertmanager", viewer.moment(at)) for url, at in sorted(seen.items())]
 
 

@@ -1,4 +1,4 @@
-"""``python -m notifier.cli.reference``: writes the references of the commands, the API and the metrics."""
+"""``python -m tests.support.references``: writes the references of the commands, the API and the metrics."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
         for code, answer in operation["responses"].items()
     ]
     lines += ["\n| status | | answer |\n|---|---|---|", *answers, ""]
-    return "\n".join(line for line in lines if line is not None)
+    return "\n".join(lines)
 
 
 def _schema(answer: dict[str, Any]) -> dict[str, Any]:
