@@ -102,6 +102,7 @@ class Service:
                 *Feeds(self.current, endpoints, clock).routes(),
             ],
             pages=self.pages.routes(),
+            missing=self.pages.missing,
             origin=lambda: self.configuration.origin,
             protects_metrics=lambda: self.configuration.web.metrics_require_credentials,
         )

@@ -252,15 +252,18 @@ def _named(alerts: Iterable[ShownAlert]) -> str:
     )
 
 
-def title(message: Notification) -> str:
-    """Return a short title of *message*: names and places of its alerts, and how many more there are."""
+def title(message: Notification, most: int = _TITLE) -> str:
+    """Return a title of *message*: names and places of its alerts, and how many more there are.
+
+    It has *most* characters at most.
+    """
     found = ""
     for shown in range(1, min(len(message.alerts), _TITLE_ALERTS) + 1):
         more = len(message.alerts) - shown + message.unseen
         named, rest = _named(message.alerts[:shown]), f" +{more}" if more else ""
-        if found and len(named + rest) > _TITLE:
+        if found and len(named + rest) > most:
             break
-        found = clip(named, _TITLE - len(rest)) + rest
+        found = clip(named, most - len(rest)) + rest
     return found or "alerts"
 
 

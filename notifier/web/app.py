@@ -30,13 +30,14 @@ def build(
     api: Sequence[Route],
     callbacks: Callbacks,
     pages: Sequence[Route],
+    missing: Callable[[Request, Exception], Awaitable[Response]],
     origin: Callable[[], str | None],
     protects_metrics: Callable[[], bool],
 ) -> Starlette:
     """Return the application.
 
     *reload* reloads the configuration for the user or token of that name, and returns the problem, if any.
-    *protects_metrics* returns whether `/metrics` requires credentials.
+    *missing* answers where there is no path. *protects_metrics* returns whether `/metrics` requires credentials.
     """
 
     async def healthy(request: Request) -> Response:  # noqa: ARG001
@@ -84,6 +85,7 @@ def build(
             *api,
             *pages,
         ],
+        exception_handlers={404: missing, 405: missing},
     )
     app.router.redirect_slashes = False  # it would redirect to any Host, before credentials are asked for
     return app

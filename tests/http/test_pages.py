@@ -767,6 +767,34 @@ def test_a_silence_is_ended_if_somebody_was_faster(
     assert ("Nothing was done: bob has it" in late.text, ended) == (True, ["id-1 id-2"])
 
 
+def test_what_is_not_there_is_a_page_for_people_and_a_text_for_programs(
+    files: Files, run: Callable[..., Running]
+) -> None:
+    running = run(files.write())
+    for path in ("/nonsense", "/static/nonsense"):
+        person = requests.get(
+            running.url + path, headers={"Accept": "text/html", "Accept-Language": "fr"}, timeout=30
+        )
+        program = requests.get(running.url + path, headers={"Accept": "*/*"}, timeout=30)
+        assert (person.status_code, program.status_code, program.text) == (404, 404, "Not Found")
+    assert (
+        "<h1>Introuvable</h1>"
+        in requests.get(
+            running.url + "/nonsense", headers={"Accept": "text/html", "Accept-Language": "fr"}, timeout=30
+        ).text
+    )
+
+
+def test_a_long_title_is_whole_on_its_own_page(
+    files: Files, run: Callable[..., Running], phones: Phones
+) -> None:
+    running = run(files.write())
+    name = "PersistentVolumeClaimOfTheDatabaseWillFillUpWithinFour"
+    paged(running, phones, 1, name, instance="storage-12.gra1.example.net:9100")
+    assert "..." in read(running).partition(name[:40])[2][:60]
+    assert f"{name} storage-12" in read(running, "/incidents/1")
+
+
 def test_an_address_that_somebody_sent_confirms_nothing(
     files: Files, run: Callable[..., Running], phones: Phones
 ) -> None:

@@ -312,6 +312,8 @@ FRENCH: dict[str, str] = {
     "Back": "Retour",
     "Not allowed": "Non autorisé",
     "Not found": "Introuvable",
+    "Not Found": "Introuvable",
+    "Method Not Allowed": "Impossible ainsi",
     "Nothing was written": "Rien n'a été écrit",
     "The database is unavailable": "La base de données est indisponible",
     "Try again later": "Réessayez plus tard",

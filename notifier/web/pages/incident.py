@@ -10,6 +10,8 @@ from typing import ClassVar
 from notifier.incidents.lifecycle import Incident
 from notifier.incidents.links import ends_at
 from notifier.planning.receivers import receiver_of
+from notifier.rendering.compose import title
+from notifier.rendering.context import Notification
 from notifier.sms.phones import mask
 from notifier.store.links import StoredLink
 from notifier.store.store import Store
@@ -27,6 +29,7 @@ from notifier.workers.escalator import last_alerts
 _MAX_MESSAGES = 200
 _MAX_ALERTS = 50
 _MAX_STEPS = 8
+_LONGEST_TITLE = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,8 @@ class IncidentView(View):
     template: ClassVar[str] = "incident.html"
     is_live: ClassVar[bool] = True
     one: ShownIncident
+    title: str
+    """The title at full length."""
     problem: Problem | None
     rows: Sequence[Row]
     is_cut: bool
@@ -114,6 +119,7 @@ class IncidentPage:
         problem = problem_of(notification) if notification is not None else None
         return IncidentView(
             one=shown,
+            title=_whole_title(incident, notification),
             problem=problem,
             rows=timeline_rows(incident_timeline(history), viewer),
             is_cut=len(history.messages) == _MAX_MESSAGES,
@@ -145,3 +151,12 @@ class IncidentPage:
             mask=mask,
             hide=self._context.redaction.hide,
         )
+
+
+def _whole_title(incident: Incident, notification: Notification | None) -> str:
+    """Return the title of *incident* at full length, as far as its alerts still are those of *notification*."""
+    start = incident.title.removesuffix("...")
+    if notification is None or start == incident.title:
+        return incident.title
+    whole = title(notification, _LONGEST_TITLE)
+    return whole if whole.startswith(start) else incident.title

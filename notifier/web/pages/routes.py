@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import parse_qs, quote
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
@@ -108,6 +109,16 @@ class Pages:
     def start(self) -> None:
         """Count the messages of the chart before anybody asks: of a million messages, that takes a while."""
         self._executor.submit(self.messages.counts, self._context.clock())
+
+    async def missing(self, request: Request, error: Exception) -> Response:
+        """Return the answer where there is no path, or not for this method: a page for people, text for programs."""
+        status, text = (
+            (error.status_code, error.detail) if isinstance(error, HTTPException) else (404, "Not Found")
+        )
+        headers = error.headers if isinstance(error, HTTPException) else None
+        if "text/html" not in request.headers.get("accept", ""):
+            return PlainTextResponse(text, status, headers)
+        return self._renderer.problem(request.url.path, status, text, "", reader=stranger(request))
 
     def end_streams(self) -> None:
         """End the streams of open pages."""
