@@ -56,9 +56,13 @@ def confirmation(
 
 
 def _is_last(history: IncidentHistory, me: str | None, kind: str) -> bool:
-    """Return whether the last thing that *me* did is of this *kind*: an address that somebody sent proves nothing."""
-    own = [event.kind for event in history.events if event.by == me and me is not None]
-    return bool(own) and own[-1] == kind
+    """Return whether the last thing that *me* did is of this *kind*: an address that somebody sent proves nothing.
+
+    What was written at once has one time, and no order.
+    """
+    own = [event for event in history.events if event.by == me and me is not None]
+    last = max((event.at for event in own), default=None)
+    return any(event.kind == kind and event.at == last for event in own)
 
 
 def brief_confirmation(
