@@ -145,6 +145,20 @@ def test_messages_of_one_cause_are_one_row_and_the_newest_comes_first() -> None:
     assert len(rows[2].messages) == 6
 
 
+def test_a_row_says_at_once_why_a_page_was_late() -> None:
+    outcomes = (
+        Outcome("bad", "attempts failed before", detail="4"),
+        Outcome("bad", "attempt failed", NOW, "503"),
+        Outcome("bad", "attempt failed", NOW, "503"),
+        Outcome("other", "accepted by OVHcloud", NOW + timedelta(minutes=6)),
+        Outcome("good", "delivered", NOW + timedelta(minutes=6, seconds=4)),
+    )
+    late = Entry(NOW, "message", "Page", recipient="alice", text="x", outcomes=outcomes)
+    soon = replace(late, outcomes=(Outcome("good", "delivered", NOW + timedelta(seconds=59)),))
+    assert [(row.took, row.failures) for row in timeline_rows([late], VIEWER)] == [("6 min", 6)]
+    assert [(row.took, row.failures) for row in timeline_rows([soon], VIEWER)] == [("", 0)]
+
+
 def test_the_scripts_of_others_are_named_with_their_licences() -> None:
     static = Path(__file__).parents[2] / "notifier" / "web" / "pages" / "static"
     licences = (static / "LICENSES.txt").read_text()

@@ -176,6 +176,8 @@ FRENCH: dict[str, str] = {
     "attempts failed before": "essais ont échoué avant",
     "no answer; OVHcloud had accepted it": "pas de réponse ; OVHcloud l'avait accepté",
     "no answer": "pas de réponse",
+    "%(num)s failed attempt": "%(num)s essai échoué",
+    "%(num)s failed attempts": "%(num)s essais échoués",
     "attempt failed": "essai échoué",
     "sent by the second channel": "envoyé par le second canal",
     "the second channel failed": "le second canal a échoué",

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from notifier.timeline import Entry, Outcome
-from notifier.web.pages.moments import LocalMoment, Viewer
+from notifier.web.pages.moments import LocalMoment, Viewer, spelled
 
 _AT_ONCE = timedelta(seconds=5)
 """Messages that were made within this time are of one cause."""
 _MAX_NAMES = 4
+_NOTABLE = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,10 @@ class Row:
     """How many more recipients there are than *names*."""
     states: tuple[tuple[str, str, int], ...]
     messages: tuple[Detail, ...]
+    took: str
+    """How long the last delivery took; empty if that is less than a minute."""
+    failures: int
+    """How many attempts to send the messages failed."""
 
 
 def timeline_rows(entries: Iterable[Entry], viewer: Viewer) -> list[Row]:
@@ -81,4 +86,25 @@ def _row(group: Sequence[Entry], viewer: Viewer) -> Row:
             for entry in group
             if entry.is_message
         ),
+        took=_took(group, viewer),
+        failures=sum(_failures(entry) for entry in group),
     )
+
+
+def _took(group: Sequence[Entry], viewer: Viewer) -> str:
+    """Return how long it took until the last message of *group* was delivered, if that is a minute or more."""
+    delays = [
+        outcome.at - entry.at
+        for entry in group
+        for outcome in entry.outcomes
+        if outcome.text == "delivered" and outcome.at is not None
+    ]
+    longest = max(delays, default=timedelta())
+    return spelled(longest, viewer.words) if longest >= _NOTABLE else ""
+
+
+def _failures(entry: Entry) -> int:
+    """Return how many attempts to send the message of *entry* failed."""
+    texts = [outcome.text for outcome in entry.outcomes]
+    earlier = [int(outcome.detail) for outcome in entry.outcomes if outcome.text == "attempts failed before"]
+    return texts.count("attempt failed") + sum(earlier)
