@@ -176,7 +176,7 @@ class Authentication:
         return self.proxy is not None and self.proxy.is_trusted(peer)
 
     def named_by_proxy(self, peer: str, headers: Sequence[tuple[bytes, bytes]]) -> Identity | None:
-        """Return the user whom a proxy names in *headers* of a request from *peer*."""
+        """Return the user that a proxy names in the *headers* of a request from *peer*."""
         user = None if self.proxy is None else self.proxy.user_of(peer, headers)
         if self.proxy is None or user is None:
             return None

@@ -25,7 +25,7 @@ def new_session(key: bytes, user: str, password_hash: bytes, now: datetime) -> s
 
 
 def user_of(cookie: str, key: bytes, password_hashes: Mapping[str, bytes], now: datetime) -> str | None:
-    """Return the user whom the value of a *cookie* identifies; None if it is expired or was not made with *key*."""
+    """Return the user that the value of a *cookie* identifies; None if it is expired or was not made with *key*."""
     name, _, rest = cookie.partition(".")
     written, _, signature = rest.partition(".")
     try:

@@ -160,7 +160,7 @@ class Forms:
         except StoreUnavailable as error:
             if not done:
                 return self._unavailable(path, error, None, reader)
-        return RedirectResponse(f"/?{urlencode({'did': 'all', 'number': done})}", 303, HEADERS)
+        return RedirectResponse("/?did=all", 303, HEADERS)
 
     def _acknowledge(self, incident: Incident, person: Person, values: Mapping[str, str]) -> str:
         outcome = self._actions.acknowledge(

@@ -115,7 +115,7 @@ class LinkedPages:
         return self._renderer.page(self._incident.linked_view(link, done, path, reader), path, reader)
 
     def _reader(self, link: StoredLink) -> Reader:
-        """Return who opens *link*: the contact whom it was sent to."""
+        """Return the reader of *link*: the contact that received it."""
         return Reader(None, link.contact, self._context.language_of(link.contact))
 
     def _problem(self, request: Request, status: int, title: str, why: str) -> Response:

@@ -156,7 +156,7 @@ class Pages:
                 {**caller.headers, "www-authenticate": 'Bearer realm="notifier"'} if caller.headers else {}
             )
             return PlainTextResponse(text + "\n", caller.status, {**headers, **HEADERS})
-        if caller.status == 403 and is_from_a_page(request.scope) and request.url.path != "/live":
+        if caller.status == 403 and is_from_a_page(request.scope):
             return self._renderer.problem(
                 request.url.path, 403, "Not allowed", text, reader=stranger(request)
             )

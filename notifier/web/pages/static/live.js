@@ -7,7 +7,7 @@
   const stale = document.getElementById("stale"), announced = document.getElementById("announced");
   const SILENCE = 35000;  // milliseconds; a sign of life comes every 15 s
   let source = null, silence = null, heardAt = new Date(), updates = 0;
-  let told = "", isOver = false, isPending = false, isExpected = false;
+  let announcedText = "", isOver = false, isPending = false, isExpected = false;
 
   // What somebody has opened or typed stays, whatever the server sends.
   Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, element) =>
@@ -73,8 +73,8 @@
     updates += 1;
     const lead = page.querySelector(".lead");
     const text = lead ? lead.textContent.replace(/\s+/g, " ").trim() : document.title;
-    if (updates > 1 && text !== told) announced.textContent = announced.dataset.updated + " " + text;
-    told = text;
+    if (updates > 1 && text !== announcedText) announced.textContent = announced.dataset.updated + " " + text;
+    announcedText = text;
   });
   // A browser has few connections to one place. Nobody has lost anything when a tab is looked at again.
   document.addEventListener("visibilitychange", () => {
