@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
+# Python keeps what it compiled: each test process, and each service that a test starts, would compile all of it anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: run test check lowest versions audit faults bench schema screenshots docs release lock clean
 
 run: $(VENV)/installed
