@@ -140,7 +140,7 @@ def test_the_service_names_what_hinders_it(
         ],
     }
     emulator.emulation.credits = 42.0
-    running = run(files.write(**with_admin(hook), schedules=[gap]))
+    running = run(files.write(**with_admin(hook), schedules=[gap], ovh={"timeout": "10s"}))
     health = running.service.health
     wait_for(lambda: "credits/" in health.for_operators(), "credits are known")
     found = health.for_operators()
