@@ -307,6 +307,14 @@ class Ledger:
             row = connection.execute(statement).first()
             return None if row is None else LedgerMessage(*row)
 
+    def is_any_accepted(self, since: datetime) -> bool:
+        """Return whether OVHcloud has accepted a message since then."""
+        statement = (
+            select(messages.c.id).where(messages.c.sent_at > since, messages.c.ovh_id.is_not(None)).limit(1)
+        )
+        with self._database.reading() as connection:
+            return connection.execute(statement).first() is not None
+
     def paged(self, incident_ids: Collection[str]) -> dict[str, list[Paged]]:
         """Return who was paged for each of the incidents, in order, and the states of the messages."""
         found: dict[str, list[Paged]] = {}

@@ -22,10 +22,13 @@ from notifier.oncall.schedules import Schedules
 from notifier.store.ledger import Spent
 from notifier.timeline import IncidentHistory, incident_timeline, message_timeline
 from notifier.web.origin import STRANGE, is_ours
-from notifier.web.pages.delivery_status import delivery_status, lasts
+from notifier.web.pages.confirmations import Confirmation, brief_confirmation
+from notifier.web.pages.delivery_status import LATE, DeliveryStatus, Problem, delivery_status, lasts
 from notifier.web.pages.message_chart import chart
 from notifier.web.pages.moments import Viewer
 from notifier.web.pages.shift_chart import drawn
+from notifier.web.pages.words import LANGUAGES
+from notifier.workers.actions import Via
 from notifier.workers.backpressure import Backpressure
 from tests.support.clock import Hand
 from tests.support.files import Files
@@ -438,6 +441,20 @@ def test_who_acts_from_the_list_stays_on_it(
     assert "Resolved in the last 24 hours 1" in read(running)
 
 
+def test_an_escalation_is_confirmed_also_before_its_step_is_taken(make: Callable[..., Pager]) -> None:
+    pager = make(
+        receivers=[{"name": "ops", "notify": ["alice"], "escalate": [{"after": "1h", "notify": ["bob"]}]}]
+    )
+    pager.post(webhook(alert("A")))
+    pager.turn()
+    seen = pager.store.incidents.named("1")
+    viewer = Viewer(ZoneInfo("UTC"), pager.hand())
+    assert brief_confirmation("escalate", seen, "alice", 0, viewer) is None, "an address proves nothing"
+    pager.actions.escalate(seen.id, "alice", Via.WEB)
+    told = brief_confirmation("escalate", pager.store.incidents.named("1"), "alice", 0, viewer)
+    assert told == Confirmation("#1 is passed on.")
+
+
 def test_whether_pages_go_out_is_told_at_once(
     files: Files, run: Callable[..., Running], phones: Phones, emulator: Emulator
 ) -> None:
@@ -445,7 +462,7 @@ def test_whether_pages_go_out_is_told_at_once(
     assert "Delivery: working" in read(running)
     emulator.faults.add(Fault(kind=FaultKind.ERROR, status=503, times=None))
     running.post(webhook(alert("A"), key="a"))
-    wait_for(lambda: "Delivery is late:" in shown(running), "that they are late")
+    wait_for(lambda: "Delivery is degraded: A message has waited for" in read(running), "that they are late")
     assert "503" in shown(running, "/incidents/1")
     wait_for(lambda: "attempt failed: 503" in read(running, "/incidents/1"), "what was tried is told")
     emulator.faults.clear()
@@ -459,7 +476,31 @@ def test_whether_pages_go_out_is_told_at_once(
 
 def test_delivery_that_is_down_has_a_reason_also_while_the_warnings_do_not_name_one_yet(hand: Hand) -> None:
     status = delivery_status(None, (), None, hand(), is_hindered=True)
-    assert (status.word, status.reasons) == ("down", ("no account can send",))
+    assert (status.word, status.problems) == ("down", (Problem("No account can send."),))
+
+
+def test_delivery_is_down_when_a_message_waits_for_long_and_no_other_goes_out(
+    make: Callable[..., Pager], emulator: Emulator, hand: Hand
+) -> None:
+    pager = make()
+    emulator.faults.add(Fault(kind=FaultKind.ERROR, status=503, times=None))
+    pager.post(webhook(alert("A")))
+    pager.run(301, 20)
+    waiting = pager.store.ledger.waiting_longest(hand(), LATE)
+
+    def status(language: str = "en", *, is_accepting: bool) -> DeliveryStatus:
+        words = LANGUAGES[language]
+        return delivery_status(None, (), waiting, hand(), words, is_hindered=False, is_accepting=is_accepting)
+
+    assert not pager.store.ledger.is_any_accepted(waiting.created_at)
+    assert status(is_accepting=False).word == "down"
+    assert status(is_accepting=True).word == "degraded"
+    (problem,) = status("fr", is_accepting=False).problems
+    assert problem.text == f"Un message attend depuis 5 min. {waiting.attempts} tentatives ont échoué."
+    assert "503" in problem.detail
+    emulator.faults.clear()
+    pager.run(60, 20)
+    assert pager.store.ledger.is_any_accepted(waiting.created_at)
 
 
 def the_id(pager: Pager, number: int) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from notifier.incidents.lifecycle import Incident, IncidentState, Kind
 from notifier.timeline import IncidentHistory
+from notifier.web.pages.moments import Viewer
 from notifier.web.pages.shown_incidents import ShownIncident
 from notifier.web.pages.words import Words
 
@@ -66,9 +67,10 @@ def _is_last(history: IncidentHistory, me: str | None, kind: str) -> bool:
 
 
 def brief_confirmation(
-    done: str, incident: Incident | None, me: str, held: int, words: Words
+    done: str, incident: Incident | None, me: str, held: int, viewer: Viewer
 ) -> Confirmation | None:
     """Return the confirmation on the first page for *me*, who has *held* incidents, of an action on *incident*."""
+    words = viewer.words
     if done == "all":
         one, many = "You have 1 incident.", "You have %(num)s incidents."
         return Confirmation(words.plural(one, many, held), is_done=held > 0) if me else None
@@ -81,7 +83,7 @@ def brief_confirmation(
         case "taken" if incident.holder is not None:
             text = words("Nothing was done: %(by)s has %(name)s.", by=incident.holder, name=name)
             return Confirmation(text, is_done=False)
-        case "escalate" if incident.state is IncidentState.OPEN and incident.steps_taken > 1:
+        case "escalate" if incident.state is IncidentState.OPEN and _is_passed_on(incident, viewer.now):
             return Confirmation(words("%(name)s is passed on.", name=name))
         case "close" if incident.state is IncidentState.RESOLVED:
             return Confirmation(words("%(name)s is closed.", name=name))
@@ -92,6 +94,11 @@ def brief_confirmation(
         case "resolved" if incident.state is IncidentState.RESOLVED:
             return Confirmation(words("%(name)s was resolved already.", name=name), is_done=False)
     return None
+
+
+def _is_passed_on(incident: Incident, now: datetime) -> bool:
+    """Return whether a further step was taken, or is taken in a moment."""
+    return incident.steps_taken > 1 or (incident.due_at is not None and incident.due_at <= now)
 
 
 def _yours(history: IncidentHistory, me: str | None, words: Words) -> Confirmation | None:

@@ -6,25 +6,34 @@ import math
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from notifier.alertmanager.durations import brief_duration
 from notifier.store.ledger import LedgerMessage, Spent
 from notifier.web.pages.context import PageContext
-from notifier.web.pages.moments import counted
+from notifier.web.pages.moments import Viewer, spelled
 from notifier.web.pages.words import ENGLISH, Words
 
 _DAY = timedelta(days=1)
 _YEAR = 365
 LATE = timedelta(minutes=1)
 """A message that is under way for longer is late."""
+DOWN = timedelta(minutes=5)
+"""Delivery is down if a message is under way for longer, and none was accepted since."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A problem of delivery in a sentence; *detail* is what OVHcloud or the database said, in its own words."""
+
+    text: str
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryStatus:
-    """The status of delivery: *kind* is good, warn or bad, *word* its word, *reasons* are the problems."""
+    """The status of delivery: *kind* is good, warn or bad, *word* its word; the worst of *problems* comes first."""
 
     kind: str
     word: str
-    reasons: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
 
 
 def delivery_status(
@@ -32,8 +41,10 @@ def delivery_status(
     warnings: tuple[str, ...],
     waiting: LedgerMessage | None,
     now: datetime,
+    words: Words = ENGLISH,
     *,
     is_hindered: bool,
+    is_accepting: bool = True,
 ) -> DeliveryStatus:
     """Return the status of delivery.
 
@@ -42,30 +53,45 @@ def delivery_status(
         warnings: the known problems of sending.
         waiting: the message that has been under way for longest, or has failed already.
         now: the time.
+        words: the language.
         is_hindered: whether no account can send.
+        is_accepting: whether a message was accepted since *waiting* was made.
     """
+    known = tuple(map(Problem, warnings))
     if outage is not None:
-        return DeliveryStatus("bad", "down", (f"webhooks are refused: {outage}", *warnings))
+        refused = words("Webhooks are refused, so that Alertmanager keeps and repeats them.")
+        return DeliveryStatus("bad", "down", (Problem(refused, outage), *known))
     if is_hindered:
-        # An account may be paused after the warnings were read: they do not name it yet.
-        return DeliveryStatus("bad", "down", warnings or ("no account can send",))
+        return DeliveryStatus("bad", "down", (Problem(words("No account can send.")), *known))
     if waiting is not None:
-        age = brief_duration(max(timedelta(seconds=1), now - waiting.created_at))
-        tries = f", after {counted(waiting.attempts, 'attempt')}" if waiting.attempts else ""
-        error = f": {waiting.error}" if waiting.error else ""
-        return DeliveryStatus("bad", "late", (f"a message has waited for {age}{tries}{error}", *warnings))
-    return DeliveryStatus("warn", "degraded", warnings) if warnings else DeliveryStatus("good", "working")
+        age = now - waiting.created_at
+        text = words("A message has waited for %(time)s.", time=spelled(age, words))
+        if waiting.attempts:
+            one, many = "%(num)s attempt has failed.", "%(num)s attempts have failed."
+            text += " " + words.plural(one, many, waiting.attempts)
+        word = "down" if age > DOWN and not is_accepting else "degraded"
+        return DeliveryStatus("bad", word, (Problem(text, waiting.error or ""), *known))
+    return DeliveryStatus("warn", "degraded", known) if known else DeliveryStatus("good", "working")
 
 
-def current_status(context: PageContext, now: datetime) -> DeliveryStatus:
-    """Return the status of delivery at *now*."""
-    ready = context.readiness()
-    waiting = None
+def current_status(context: PageContext, viewer: Viewer) -> DeliveryStatus:
+    """Return the status of delivery for *viewer*."""
+    ready, ledger = context.readiness(), context.store.ledger
+    waiting, is_accepting = None, True
     if ready.outage is None:
-        waiting = context.store.ledger.waiting_longest(now, LATE)
-        if waiting is not None and waiting.error is not None:
-            waiting = replace(waiting, error=context.redaction.hide(waiting.error))
-    return delivery_status(ready.outage, ready.warnings, waiting, now, is_hindered=ready.is_hindered)
+        waiting = ledger.waiting_longest(viewer.now, LATE)
+        if waiting is not None:
+            is_accepting = ledger.is_any_accepted(waiting.created_at)
+            waiting = replace(waiting, error=context.redaction.hide(waiting.error or ""))
+    return delivery_status(
+        ready.outage,
+        ready.warnings,
+        waiting,
+        viewer.now,
+        viewer.words,
+        is_hindered=ready.is_hindered,
+        is_accepting=is_accepting,
+    )
 
 
 def lasts(

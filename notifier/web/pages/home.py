@@ -147,7 +147,7 @@ class HomePage:
             quiet=[*muted, *shown[2]],
             resolved=load_shown(store, runtime, recent, viewer),
             more=totals.total() - sum(map(len, found)),
-            confirmation=brief_confirmation(done, acted_on, reader.name, mine, viewer.words),
+            confirmation=brief_confirmation(done, acted_on, reader.name, mine, viewer),
             me=reader.name,
             can_silence=runtime.configuration.alertmanager is not None,
             schedules=[current_shift(schedule, viewer) for schedule in runtime.schedules.by_name.values()],

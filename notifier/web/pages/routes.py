@@ -184,7 +184,10 @@ class Pages:
     def _rendered(self, request: Request, view: Callable[[Request, Reader], View]) -> Response:
         path, query, reader = request.url.path, request.url.query, self._context.reader(request)
         try:
-            shown, delivery = view(request, reader), current_status(self._context, self._context.clock())
+            shown, delivery = (
+                view(request, reader),
+                current_status(self._context, self._context.viewer(reader)),
+            )
             return self._renderer.page(shown, path, reader, query=query, delivery=delivery)
         except Missing as missing:
             return self._renderer.problem(path, 404, "Not found", str(missing), reader=reader)
@@ -281,7 +284,7 @@ class Pages:
                     view = self.incident.view(path.removeprefix("/incidents/"), given.get("did", ""), reader)
                 else:
                     return None
-                delivery = current_status(self._context, self._context.clock())
+                delivery = current_status(self._context, self._context.viewer(reader))
             except StoreUnavailable as error:
                 view = ProblemView(_UNAVAILABLE, str(error))
             except Missing:
