@@ -27,6 +27,7 @@ from notifier.emulator.account import Emulation
 from notifier.emulator.control import control, parse_mapping
 from notifier.emulator.faults import Fault, FaultKind, Faults
 from notifier.emulator.models import Letter, Refusal, Sms, not_found
+from notifier.web.origin import is_foreign
 
 _SITE = Path(__file__).parent / "site"
 _FILES = {
@@ -34,7 +35,6 @@ _FILES = {
     "/phone/phone.css": ("phone.css", "text/css"),
     "/phone/phone.js": ("phone.js", "text/javascript"),
 }
-_OWN = ("same-origin", "none")
 _GUARD = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
     "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -191,7 +191,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             if path in _FILES:
                 self._file(*_FILES[path])
-            elif path.startswith("/emulator/") and self.headers.get("Sec-Fetch-Site", "none") not in _OWN:
+            elif path.startswith("/emulator/") and self._is_foreign():
                 raise Refusal(403, "Client::Forbidden", "A page of another site may not do that")
             elif path.startswith("/emulator/"):
                 self._answer(
@@ -207,6 +207,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     do_GET = do_POST = do_PUT = do_DELETE = _handle  # noqa: N815 (names of the standard library's)
+
+    def _is_foreign(self) -> bool:
+        headers = [(name.lower().encode(), value.encode()) for name, value in self.headers.items()]
+        return is_foreign({"headers": headers})
 
     def _file(self, name: str, kind: str) -> None:
         self._write(200, kind, (_SITE / name).read_bytes(), _GUARD)

@@ -223,6 +223,15 @@ def test_it_runs_by_itself_and_is_told_over_http_how_to_fail() -> None:
         assert process.wait(20) == 0
 
 
+@pytest.mark.parametrize("headers", [{"Sec-Fetch-Site": "cross-site"}, {"Origin": "http://evil.example"}])
+def test_a_page_of_another_site_may_not_reply(emulator: Emulator, headers: Any) -> None:
+    control = f"{emulator.url.removesuffix('/1.0')}/emulator"
+    reply = {"phone": ALICE, "text": "ack"}
+    assert requests.post(control + "/replies", json=reply, headers=headers, timeout=9).status_code == 403
+    own = {"Origin": emulator.url.removesuffix("/1.0")}
+    assert requests.post(control + "/replies", json=reply, headers=own, timeout=9).status_code == 200
+
+
 def test_a_phone_that_is_called_rings_on_its_page_until_somebody_answers(emulator: Emulator) -> None:
     emulator.owners = {"alice": ALICE}
     keys = emulator.emulation.credentials
