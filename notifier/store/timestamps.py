@@ -101,6 +101,16 @@ def set_timestamp(connection: Connection, name: str, at: datetime) -> None:
     _put(connection, timestamps, "name", name, {"at": at})
 
 
+def advance_timestamp(connection: Connection, name: str, at: datetime, now: datetime) -> None:
+    """Remember *at* as *name*, unless a later time is remembered: what is read late may be older.
+
+    A time beyond *now* was written before the clock was set back, and is replaced.
+    """
+    last = get_timestamp(connection, name)
+    if last is None or not at <= last <= now:
+        set_timestamp(connection, name, at)
+
+
 def _put(connection: Connection, table: Table, key: str, name: str, values: Mapping[str, object]) -> None:
     change = update(table).where(table.c[key] == name).values(dict(values))
     if connection.execute(change).rowcount:

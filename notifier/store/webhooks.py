@@ -17,7 +17,7 @@ from notifier.store.incident_changes import put_incident
 from notifier.store.messages import ADD_MESSAGES, message_row
 from notifier.store.records import IncidentChange, NewNotification, NewWebhook, StoredWebhook
 from notifier.store.schema import from_microseconds, notifications, to_microseconds, webhooks
-from notifier.store.timestamps import set_timestamp
+from notifier.store.timestamps import advance_timestamp
 
 _WAITING = (
     select(
@@ -134,7 +134,7 @@ class WebhookStore:
         now: datetime,
         marks: Mapping[str, datetime] = MappingProxyType({}),
     ) -> Future[list[str]]:
-        """Store the plans of the webhooks of the given ids, and the times *marks*.
+        """Store the plans of the webhooks of the given ids, and the times *marks*, unless later ones are stored.
 
         Returns the ids of those that were planned already, or that change an incident which has been
         changed since it was read; nothing of them is stored.
@@ -153,7 +153,7 @@ class WebhookStore:
                         message_row(m, plan.receiver, plan.received_at, now, plan.id) for m in plan.messages
                     ]
             for name, at in marks.items():
-                set_timestamp(connection, name, at)
+                advance_timestamp(connection, name, at, now)
             if notes:
                 connection.execute(_ADD_NOTIFICATIONS, notes)
             if texts:

@@ -776,3 +776,20 @@ def test_a_database_that_is_made_again_while_it_is_in_use_is_for_its_owner_alone
     assert path.exists()
     for file in path.parent.glob("notifier.db*"):
         assert file.stat().st_mode & 0o077 == 0, file
+
+
+def test_a_webhook_that_is_planned_late_does_not_move_the_time_of_its_sender_back(
+    store: Any, hand: Hand
+) -> None:
+    timestamps, start = store.timestamps, hand()
+
+    def plan(**passed: float) -> Any:
+        marks = {"source/a": start + timedelta(**passed)}
+        store.webhooks.add_plans([], hand(), marks).result()
+        return timestamps.all("source/")
+
+    hand.move(minutes=10)
+    assert plan(minutes=9) == {"a": start + timedelta(minutes=9)}
+    assert plan(minutes=2) == {"a": start + timedelta(minutes=9)}
+    hand.move(minutes=-5)  # the clock was ahead: nobody can have posted later than now
+    assert plan(minutes=4) == {"a": start + timedelta(minutes=4)}
