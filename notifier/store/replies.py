@@ -130,6 +130,16 @@ class ReplyStore:
         with self._database.reading() as connection:
             return int(connection.execute(statement).scalar_one())
 
+    def last_of_contacts(self, since: datetime, until: datetime) -> dict[str, datetime]:
+        """Return when each contact sent the last reply between *since* and *until*, by name."""
+        statement = (
+            select(replies.c.contact, func.max(replies.c.at))
+            .where(replies.c.at.between(since, until), replies.c.contact.is_not(None))
+            .group_by(replies.c.contact)
+        )
+        with self._database.reading() as connection:
+            return dict(connection.execute(statement).tuples().all())
+
     def answers_since(self, phone: str, since: datetime) -> int:
         """Return how many answers *phone* was sent since then."""
         statement = select(func.count()).where(

@@ -185,7 +185,8 @@ def test_the_secret_of_the_feeds_reads_calendars_and_nothing_else(
     assert requests.get(f"{base}/{FEEDS}/nobody.ics", timeout=10).status_code == 404
     whole = bearer(Permission.READ)
     assert (
-        f"/oncall/feeds/{FEEDS}/alice.ics" in requests.get(running.url + "/oncall", timeout=10, **whole).text
+        f"/oncall/feeds/{FEEDS}/alice.ics"
+        in requests.get(running.url + "/oncall?calendar=alice", timeout=10, **whole).text
     )
     assert FEEDS not in requests.get(running.url + "/settings", timeout=10, **whole).text
     bearing = {"Authorization": f"Bearer {FEEDS}"}

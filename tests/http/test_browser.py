@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shutil
@@ -145,7 +146,8 @@ PAGES = {
     "now": "/",
     "incident": "/incidents/1",
     "hostile": "/incidents/2",
-    "oncall": "/oncall",
+    "oncall": "/oncall?calendar=alice",
+    "shift": "/oncall#shift-1-2",
     "messages": "/messages?state=delivered",
     "nothing": "/messages?q=nothing",
     "who": "/who",
@@ -156,28 +158,28 @@ PAGES = {
 }
 
 
-@pytest.mark.parametrize(
-    ("name", "width", "scheme"),
-    [(name, width, scheme) for name in PAGES for width in WIDTHS for scheme in ("light", "dark")],
-)
-def test_a_page_fits_and_anybody_can_use_it(
-    served: Any, tab: Any, axe: Any, name: Any, width: Any, scheme: Any
-) -> None:
-    watched = tab(
-        width, color_scheme=scheme, bypass_csp=True
-    )  # the checker is a script that is put into the page
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_fits_and_anybody_can_use_it(served: Any, tab: Any, axe: Any, name: Any) -> None:
+    watched = tab(bypass_csp=True)  # the checker is a script that is put into the page
     page = watched.page
     if name == "phone":
         watched.context.add_cookies([{"name": "notifier-me", "value": "alice", "url": served.url}])
     page.goto(served.url + (PAGES[name] or served.link))
-    ARTEFACTS.mkdir(exist_ok=True)
-    page.screenshot(path=ARTEFACTS / f"{name}-{width}-{scheme}.png", full_page=True)
-    for folded in page.locator("main details").all():
-        folded.evaluate("(one) => { one.open = true; }")
-    assert page.evaluate("document.documentElement.scrollWidth") <= width, "nothing lies beside the screen"
     page.evaluate(axe)
-    found = page.evaluate("axe.run()")
-    assert [(one["id"], one["nodes"][0]["html"]) for one in found["violations"]] == []
+    ARTEFACTS.mkdir(exist_ok=True)
+    for width, scheme in itertools.product(WIDTHS, ("light", "dark")):
+        page.set_viewport_size({"width": width, "height": 800})
+        page.emulate_media(color_scheme=scheme)
+        page.screenshot(path=ARTEFACTS / f"{name}-{width}-{scheme}.png", full_page=True)
+        unfold = "([all, open]) => { for (const one of all) one.open = open; }"
+        folded = page.locator("main details:not([open])").element_handles()
+        page.evaluate(unfold, [folded, True])
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, (
+            "nothing lies beside the screen"
+        )
+        found = page.evaluate("axe.run()")
+        assert [(one["id"], one["nodes"][0]["html"]) for one in found["violations"]] == [], (width, scheme)
+        page.evaluate(unfold, [folded, False])
     if name == "missing":
         watched.wrong.clear()  # the browser says that it is 404
 
@@ -461,6 +463,34 @@ def test_it_is_escalated_without_javascript(served: Any, tab: Any) -> None:
     page.get_by_role("button", name="alice").click()
     expect(page.locator("#done")).to_contain_text(re.compile("Escalat(ing to|ed:) bob"))
     expect(page.locator(".timeline")).to_contain_text("Passed on by alice on this page")
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_tap_on_a_shift_tells_who_and_when(served: Any, tab: Any, width: Any) -> None:
+    page = tab(width, java_script_enabled=False).page
+    page.goto(served.url + "/oncall")
+    page.locator("a.current[href^='#shift-1']:visible").click()
+    told = page.locator(".sheet:target")
+    expect(told).to_contain_text(re.compile(r"platform: (alice|bob)\w{3} \d+ \w{3} 09:00 to .* 09:00 · 1 d"))
+    told.get_by_role("link", name="OK").click()
+    expect(told).to_have_count(0)
+
+
+def test_closing_asks_first(served: Any, tab: Any) -> None:
+    served.post(webhook(alert("FanBroken", instance="sw-9"), key="fan"))
+    rings(served, "FanBroken")
+    watched = tab(java_script_enabled=False)
+    watched.context.add_cookies([{"name": "notifier-me", "value": "alice", "url": served.url}])
+    page = watched.page
+    page.goto(served.url)
+    page.get_by_role("link", name="FanBroken").click()
+    page.locator("#more > summary").click()
+    sure = page.get_by_role("button", name=re.compile(r"Close #\d+"))
+    expect(sure).to_be_hidden()
+    page.get_by_text("Close", exact=False).first.click()
+    expect(page.locator(".sure")).to_contain_text("Nobody is paged for it any more.")
+    sure.click()
+    expect(page.locator("#done")).to_contain_text("It is closed.")
 
 
 def test_where_labels_go_is_told(served: Any, tab: Any) -> None:

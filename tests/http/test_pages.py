@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
+import bcrypt
 import pytest
 import requests
 
@@ -417,6 +418,40 @@ def test_incidents_of_one_name_are_one_row_and_all_are_acknowledged_at_once(
     assert held == [(1, "bob"), (2, "alice"), (3, "alice"), (4, "alice"), (5, "alice")]
 
 
+def test_a_long_list_begins_with_the_severities_and_leads_to_each(
+    files: Files, run: Callable[..., Running], phones: Phones
+) -> None:
+    running = run(files.write(contacts=ENGLISH))
+    fired = {"A": "info", "B": "warning", "C": "warning", "D": "critical", "E": "info"}
+    for name, severity in fired.items():
+        running.post(webhook(alert(name, severity=severity), key=name))
+    phones.wait(5)
+    assert "critical 1 warning 2 info 2" in read(running)
+    for target in re.findall(r'<a href="#([^"]+)"><span class="chip', shown(running)):
+        assert f'id="{target}"' in shown(running)
+
+
+def test_who_is_on_call_is_the_first_to_choose_from(files: Files, run: Callable[..., Running]) -> None:
+    rota = {"name": "rota", "rotations": [{"start": "2026-01-05T09:00", "every": "1w", "contacts": ["bob"]}]}
+    running = run(files.write(contacts=ENGLISH, schedules=[rota]))
+    assert re.findall(r'name="by" value="(\w+)"', shown(running, "/who")) == ["bob", "alice"]
+
+
+def test_one_user_does_not_take_every_stream(files: Files, run: Callable[..., Running]) -> None:
+    hashed = bcrypt.hashpw(b"secret-of-ops", bcrypt.gensalt(4)).decode()
+    running = run(files.write(web={"basic_auth_users": {"ops": hashed, "dev": hashed}}))
+
+    def opened(user: str) -> requests.Response:
+        login = (user, "secret-of-ops")
+        return requests.get(running.url + "/live", {"path": "/"}, auth=login, timeout=30, stream=True)
+
+    held = [opened("ops") for _ in range(30)]
+    assert [one.status_code for one in held].count(200) == 24
+    assert opened("dev").status_code == 200
+    for one in held:
+        one.close()
+
+
 def test_who_acts_from_the_list_stays_on_it(
     files: Files, run: Callable[..., Running], phones: Phones
 ) -> None:
@@ -654,7 +689,7 @@ def test_an_override_to_nobody_is_marked_as_one(files: Files) -> None:
     assert [(bar.kind, bar.label.partition(",")[0]) for bar in week.bars] == [
         ("shift", "alice"),  # until Monday at nine
         ("shift", "alice"),
-        ("gap override", "nobody"),
+        ("gap override", "nobody (override)"),
         ("shift", "alice"),
     ]
 

@@ -177,6 +177,7 @@ def test_every_text_of_the_pages_has_its_french() -> None:
         name = r"(?:\b_|\bplural)" if file.suffix == ".html" else r"\bwords(?:\.plural)?"
         for call in re.findall(name + _LITERALS, file.read_text()):
             texts |= set(re.findall(r'"((?:[^"\\]|\\.)*)"', call))
+        texts |= set(re.findall(r'\bbefore\("([^"]+)"', file.read_text()))
     assert len(texts) > 150
     kinds = [kind.value for kind in Kind]
     states = [*(state.value for state in MessageState), *(state.value for state in ShownState)]
@@ -202,3 +203,14 @@ def test_a_translation_keeps_the_values_of_its_text() -> None:
         assert sorted(re.findall(r"%\(\w+\)s|{\w+}", french)) == sorted(
             re.findall(r"%\(\w+\)s|{\w+}", english)
         )
+
+
+def test_a_day_has_its_article_in_french() -> None:
+    today, other = VIEWER.moment(NOW), VIEWER.moment(NOW + timedelta(days=2))
+    for language, expected in (
+        ("en", ["until", "until", "since"]),
+        ("fr", ["jusqu'à", "jusqu'au", "depuis le"]),
+    ):
+        words = LANGUAGES[language]
+        asked = (("until", today), ("until", other), ("since", other))
+        assert [words.before(text, is_today=one.is_today) for text, one in asked] == expected

@@ -86,6 +86,11 @@ def test_a_reply_acknowledges(answering: Callable[..., Pager], emulator: Emulato
         "alice",
         "sms",
     )
+    replied = pager.store.replies.last_of_contacts(incident.opened_at, pager.hand())
+    assert replied == {"alice": pager.hand() - timedelta(seconds=1)}
+    assert pager.store.replies.last_of_contacts(pager.hand(), pager.hand()) == {}, (
+        "the page tells those since"
+    )
     pager.run(900, step=30)
     assert told(emulator)[1:] == [("alice", "You have #1 A db-1.")], "no command is carried out silently"
     assert pager.count('notifier_acknowledgements_total{via="sms"}') == 1

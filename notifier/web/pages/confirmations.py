@@ -33,7 +33,11 @@ def confirmation(
         case "ack" if one.holder is not None and one.holder == me:
             return _yours(history, me, words)
         case "taken" if one.holder is not None and one.holder != me:
-            since = words(" since %(time)s", time=one.taken.short) if one.taken else ""
+            since = (
+                f" {words.before('since', is_today=one.taken.is_today)} {one.taken.short}"
+                if one.taken
+                else ""
+            )
             text = words("%(by)s has it%(since)s. Press again to take it over.", by=one.holder, since=since)
             return Confirmation(f"{nothing} {text}", is_done=False)
         case "escalate":

@@ -90,6 +90,12 @@ class PageContext:
             return (str(user),)
         return (*contacts, user) if user else contacts
 
+    def choices(self, user: str | None) -> tuple[str, ...]:
+        """Return the same names, those who are on call first."""
+        now, schedules = self.clock(), self.current.runtime.schedules.by_name.values()
+        on_call = {schedule.on_call(now) for schedule in schedules}
+        return tuple(sorted(self.people(user), key=lambda name: name not in on_call))
+
     def is_secure(self, request: Request) -> bool:
         """Return whether *request* came by TLS, also if a proxy ended that."""
         external = self.current.runtime.configuration.global_.external_url or ""

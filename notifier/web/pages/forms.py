@@ -65,7 +65,8 @@ class Forms:
         by = people[0] if len(people) == 1 and reader.user else values.get("by", "") or reader.name
         if by not in people:
             fields = tuple((name, value) for name, value in values.items() if name != "by")
-            return self._renderer.page(ChoiceView(path, fields, people, "", reader.user), path, reader)
+            choices = self._context.choices(reader.user)
+            return self._renderer.page(ChoiceView(path, fields, choices, "", reader.user), path, reader)
         person = Person(by, Via.WEB)
         if button == "all":
             answer = self._acknowledge_all(path, person, values, reader)

@@ -32,6 +32,9 @@ FRENCH: dict[str, str] = {
     # incidents
     "%(num)s incident that nobody has": "%(num)s incident que personne n'a pris",
     "%(num)s incidents that nobody has": "%(num)s incidents que personne n'a pris",
+    "without severity": "sans gravité",
+    "Close #%(number)s": "Fermer #%(number)s",
+    "Nobody is paged for it any more. If its alerts still fire, Alertmanager's next webhook pages again.": "Plus personne n'est appelé pour lui. Si ses alertes persistent, le prochain webhook d'Alertmanager appelle à nouveau.",
     "Nobody has it": "Personne ne l'a pris",
     "Acknowledge all %(num)s": "Prendre les %(num)s",
     "Acknowledge these %(num)s": "Prendre ces %(num)s",
@@ -91,6 +94,7 @@ FRENCH: dict[str, str] = {
     "%(name)s is silenced.": "%(name)s est en silence.",
     "Who knows": "Qui est au courant",
     "No page was delivered": "Aucune alerte n'est arrivée",
+    "replied": "a répondu",
     "has it": "l'a pris",
     "%(who)s has it": "%(who)s l'a pris",
     "nobody has been paged yet": "personne n'a encore été alerté",
@@ -119,7 +123,7 @@ FRENCH: dict[str, str] = {
     "receiver": "destinataire",
     "group key": "clé du groupe",
     "opened at": "ouvert à",
-    "You opened this page by the link in a page to %(who)s. Whoever has the link can act as %(who)s on this incident until": "Vous avez ouvert cette page par le lien envoyé à %(who)s. Quiconque a ce lien peut agir au nom de %(who)s sur cet incident jusqu'à",
+    "You opened this page by the link in a page to %(who)s. Whoever has the link can act as %(who)s on this incident": "Vous avez ouvert cette page par le lien envoyé à %(who)s. Quiconque a ce lien peut agir au nom de %(who)s sur cet incident",
     "Sign in to see all incidents": "Se connecter pour voir tous les incidents",
     # the states of incidents and messages
     "open": "ouvert",
@@ -201,7 +205,6 @@ FRENCH: dict[str, str] = {
     "no delivery receipt yet": "pas encore d'accusé de réception",
     # what a button did
     "Nothing was done:": "Rien n'a été fait :",
-    " since %(time)s": " depuis %(time)s",
     "%(by)s has it%(since)s. Press again to take it over.": "%(by)s l'a pris%(since)s. Appuyez à nouveau pour le reprendre.",
     "it was escalated meanwhile.": "il a été escaladé entre-temps.",
     "there is no further step.": "il n'y a pas d'étape suivante.",
@@ -243,7 +246,7 @@ FRENCH: dict[str, str] = {
     "Week of %(day)s": "Semaine du %(day)s",
     "override": "remplacement",
     "gap": "trou",
-    "All shifts, as a list": "Toutes les périodes, en liste",
+    "OK": "OK",
     "There are no schedules: each receiver names its contacts. Add schedules to the configuration to see here who is on call.": "Il n'y a pas de planning : chaque destinataire nomme ses contacts. Ajoutez des plannings à la configuration pour voir ici qui est d'astreinte.",
     "Calendars of contacts": "Calendriers des contacts",
     "Subscribe on your phone to all shifts of one contact:": "Abonnez votre téléphone à toutes les périodes d'un contact :",
@@ -290,7 +293,7 @@ FRENCH: dict[str, str] = {
     "Give this contact a loud tone of its own, and allow it to ring while the phone does not disturb (iPhone: Emergency Bypass; Android: a favourite or priority contact).": "Donnez à ce contact une sonnerie forte, et laissez-le sonner quand le téléphone est en mode silencieux (iPhone : contournement d'urgence ; Android : contact favori ou prioritaire).",
     "Send yourself a test with the phone on silent.": "Envoyez-vous un essai, le téléphone en silencieux.",
     "My shifts in the calendar of my phone": "Mes astreintes dans le calendrier de mon téléphone",
-    "Scan the code with the phone, or subscribe to this address. Whoever has it can read your shifts.": "Scannez le code avec le téléphone, ou abonnez-vous à cette adresse. Qui la connaît peut lire vos astreintes.",
+    "Scan the code with the phone, or subscribe to this address. Whoever has it can read these shifts.": "Scannez le code avec le téléphone, ou abonnez-vous à cette adresse. Qui la connaît peut lire vos astreintes.",
     "A phone subscribes without a password: set web.feed_secret in the configuration.": "Un téléphone s'abonne sans mot de passe : ajoutez web.feed_secret à la configuration.",
     "QR code of the address": "Code QR de l'adresse",
     "Where would these labels go, and what would the SMS say?": "Où iraient ces étiquettes, et que dirait le SMS ?",
@@ -335,3 +338,9 @@ FRENCH_MONTHS = (
     "janv.", "févr.", "mars", "avr.", "mai", "juin", "juil.", "août", "sept.", "oct.", "nov.", "déc.",
 )  # fmt: skip
 FRENCH_WEEKDAYS = ("lundi", "mardi", "mercredi", "jeudi", "vendredi", "samedi", "dimanche")
+FRENCH_BEFORE_DAYS = {
+    "until": "jusqu'au",
+    "since": "depuis le",
+    "firing since": "actif depuis le",
+}
+"""What stands before a day: with the article that a time of today does not have."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import ClassVar
+from urllib.parse import quote
 
 from notifier.alertmanager.durations import format_duration
 from notifier.incidents.heartbeats import HEARTBEATS, SEEN
@@ -25,6 +26,8 @@ _MAX_RESOLVED = 20
 _RECENTLY = timedelta(hours=24)
 _FEW = 2
 """More incidents of the same name than this are folded into one row."""
+_A_SCREEN = 4
+"""How many rows a phone shows at once."""
 _MAX_INCIDENTS = 3000
 _SPENT_FOR = timedelta(minutes=1)
 """How long the sums of spent credits are cached; credits are read from OVHcloud as often."""
@@ -63,9 +66,25 @@ class Fold:
         return len(self.incidents) > _FEW
 
     @property
+    def id(self) -> str:
+        """The id of its row in the page."""
+        first = self.first
+        return f"fold-{first.level}-{quote(first.name)}" if self.is_folded else f"incident-{first.id}"
+
+    @property
     def first(self) -> ShownIncident:
         """The one that has fired for longest."""
         return min(self.incidents, key=lambda one: one.since.iso)
+
+
+@dataclass(frozen=True, slots=True)
+class SeverityCount:
+    """How many of the listed incidents have a severity, and the id of the first one in the list."""
+
+    severity: str
+    level: str
+    count: int
+    first: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +117,19 @@ class HomeView(View):
     heartbeats: Sequence[ShownHeartbeat]
     sources: Sequence[tuple[str, LocalMoment]]
     """The Alertmanagers, and when the last webhook of each came."""
+
+    @property
+    def severities(self) -> Sequence[SeverityCount]:
+        """The severities of those that nobody has, where the list is longer than a screen."""
+        if len(self.nobody) <= _A_SCREEN:
+            return ()
+        listed = [(fold, one) for fold in self.nobody for one in fold.incidents]
+        counts = Counter((one.level, one.severity) for _, one in listed)
+        firsts = {(one.level, one.severity): fold.id for fold, one in reversed(listed)}
+        return [
+            SeverityCount(severity, level, count, firsts[level, severity])
+            for (level, severity), count in counts.items()
+        ]
 
     @property
     def numbers(self) -> Sequence[int]:

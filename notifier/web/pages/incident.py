@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
@@ -50,6 +50,8 @@ class IncidentView(View):
     problem: Problem | None
     rows: Sequence[Row]
     is_cut: bool
+    replied: Mapping[str, LocalMoment]
+    """When each contact last replied by SMS since it opened."""
     alerts: Sequence[ListedAlert]
     unlisted: int
     can_escalate: bool
@@ -123,6 +125,12 @@ class IncidentPage:
             problem=problem,
             rows=timeline_rows(incident_timeline(history), viewer),
             is_cut=len(history.messages) == _MAX_MESSAGES,
+            replied={
+                name: viewer.moment(at)
+                for name, at in store.replies.last_of_contacts(
+                    incident.opened_at, incident.resolved_at or viewer.now
+                ).items()
+            },
             alerts=listed(alerts[:_MAX_ALERTS], problem.summary if problem is not None else "", viewer),
             unlisted=max(0, len(alerts) - _MAX_ALERTS),
             can_escalate=incident.step < len(runtime.policy(receiver).steps),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 
@@ -15,6 +16,8 @@ from notifier.web.pages.fragments import REFRESH, Fragments
 from notifier.web.pages.rendering import HEADERS
 
 _MAX_STREAMS = 64
+_MAX_OF_ONE = 24
+"""How many of them one user may hold who signed in, so that the others have some."""
 _KEEP_ALIVE = 15.0
 """Seconds without a change after which an event shows that the stream is alive."""
 
@@ -57,7 +60,8 @@ class Live:
         self._reader = reader
         self._render = render
         self._fragments = fragments
-        self._count = 0
+        self._counts = Counter[str | None]()
+        """How many streams are open, by user; None is nobody who signed in."""
         self._ending = asyncio.Event()
 
     def end(self) -> None:
@@ -68,14 +72,17 @@ class Live:
         """Return the content of the page at the parameter ``path``, whenever it has changed."""
         if (refused := await self._refused(request)) is not None:
             return refused
-        if self._count >= _MAX_STREAMS:
+        user = self._reader(request).user
+        is_full = user is not None and self._counts[user] >= _MAX_OF_ONE
+        if is_full or self._counts.total() >= _MAX_STREAMS:
             text = "too many pages are open; this one is not updated by itself\n"
             return PlainTextResponse(text, 503)
-        self._count += 1
-        return _Stream(self._stream(request), {**HEADERS, "x-accel-buffering": "no"}, self._count_out)
+        self._counts[user] += 1
+        headers = {**HEADERS, "x-accel-buffering": "no"}
+        return _Stream(self._stream(request), headers, partial(self._count_out, user))
 
-    def _count_out(self) -> None:
-        self._count -= 1
+    def _count_out(self, user: str | None) -> None:
+        self._counts[user] -= 1
 
     async def _stream(self, request: Request) -> AsyncIterator[str]:
         last, silent = None, 0.0

@@ -20,6 +20,7 @@ class LocalMoment:
     away: str
     """``5 min``, or ``less than a minute``."""
     is_past: bool
+    is_today: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,8 @@ class Viewer:
         if local.year != today.year:
             day += f" {local.year}"
         weekday, clock = self.words.weekday(local), f"{local:%H:%M:%S}"
-        prefix = "" if local.date() == today.date() else f"{day} "
+        is_today = local.date() == today.date()
+        prefix = "" if is_today else f"{day} "
         return LocalMoment(
             iso=f"{instant:%Y-%m-%dT%H:%M:%SZ}",
             whole=f"{weekday} {day} {clock} {local:%Z}",
@@ -45,6 +47,7 @@ class Viewer:
             exact=f"{prefix}{clock}",
             away=spelled(abs(self.now - instant), self.words),
             is_past=instant <= self.now,
+            is_today=is_today,
         )
 
     def maybe(self, instant: datetime | None) -> LocalMoment | None:

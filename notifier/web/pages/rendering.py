@@ -112,6 +112,6 @@ def _environment(language: str) -> Environment:
         lstrip_blocks=True,
     )
     words = LANGUAGES[language]
-    environment.globals.update(_=words, plural=words.plural, language=language)
+    environment.globals.update(_=words, plural=words.plural, before_time=words.before, language=language)
     environment.filters["seams"] = with_seams
     return environment

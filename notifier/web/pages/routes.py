@@ -249,23 +249,24 @@ class Pages:
         return self.incident.view(str(request.path_params["id"]), done, reader)
 
     def _on_call_view(self, request: Request, reader: Reader) -> View:
-        return on_call_view(self._context, reader, request.query_params.get("week", ""))
+        query = request.query_params
+        base_url = self._base_url(request)
+        return on_call_view(self._context, reader, query.get("week", ""), query.get("calendar", ""), base_url)
 
     def _messages_view(self, request: Request, reader: Reader) -> View:
         return self.messages.view(request.query_params, reader)
 
     def _settings_view(self, request: Request, reader: Reader) -> View:
-        query, external = (
-            request.query_params,
-            self._context.current.runtime.configuration.global_.external_url,
-        )
-        base_url = external or str(request.base_url)
+        query = request.query_params
         labels, sent = query.get("labels", "")[:4000], query.get("sent", "")
-        return settings_view(self._context, reader, labels, base_url, sent)
+        return settings_view(self._context, reader, labels, self._base_url(request), sent)
+
+    def _base_url(self, request: Request) -> str:
+        return self._context.current.runtime.configuration.global_.external_url or str(request.base_url)
 
     def _choice_view(self, request: Request, reader: Reader) -> View:
         people, can_sign_out = (
-            self._context.people(reader.user),
+            self._context.choices(reader.user),
             any(name in request.cookies for name in COOKIES),
         )
         return ChoiceView("/who", (), people, reader.name, reader.user, can_sign_out=can_sign_out)

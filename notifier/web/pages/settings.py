@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
-from urllib.parse import quote
 
-import segno
 import yaml
-from markupsafe import Markup
 
 from notifier.alertmanager.matchers import MatcherError, parse_label
 from notifier.alertmanager.webhook import Webhook
@@ -21,14 +17,11 @@ from notifier.planning.plans import preview
 from notifier.routing import RECEIVER_LABEL
 from notifier.runtime import Runtime
 from notifier.sms.phones import mask
-from notifier.web.authentication import Authentication
 from notifier.web.pages.context import PageContext, Reader, View
 from notifier.web.pages.moments import LocalMoment, Viewer
-from notifier.web.pages.on_call import feeds_path
+from notifier.web.pages.on_call import Calendar, calendar_of
 
 _MAX_RELOADS = 5
-_MAX_QR = 1000
-"""Bytes; a phone cannot scan more from a screen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +53,11 @@ class ShownReload:
 
 @dataclass(frozen=True, slots=True)
 class OwnPhone:
-    """The reader's phone: its number, masked, the senders of messages, and the address of the reader's calendar."""
+    """The reader's phone: its number, masked, the senders of messages, and the calendar of the reader's shifts."""
 
     number: str
     senders: Sequence[str]
-    calendar: str
-    """Empty where a calendar takes a password, which phones cannot give."""
-    qr_code: Markup
-    """The address of the calendar, to be scanned."""
+    calendar: Calendar
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,18 +116,7 @@ def _own_phone(context: PageContext, reader: Reader, base_url: str) -> OwnPhone 
         return None
     accounts = runtime.configuration.accounts
     senders = {account.sender or account.virtual_number or "" for account in accounts}
-    web = runtime.configuration.web
-    is_open = web.feed_secret is not None or not Authentication.of(web).is_required
-    calendar = f"{base_url.rstrip('/')}{feeds_path(runtime)}/{quote(contact.name)}.ics" if is_open else ""
-    return OwnPhone(mask(contact.phone), sorted(senders - {""}), calendar, qr_code(calendar or base_url))
-
-
-@functools.lru_cache(maxsize=64)
-def qr_code(text: str) -> Markup:
-    """Return *text* as a QR code in SVG; nothing if it is too long for one."""
-    if len(text.encode()) > _MAX_QR:
-        return Markup()
-    return Markup(segno.make(text, error="m").svg_inline(scale=4, border=4, dark="#000", light="#fff"))  # noqa: S704 (no text of others: modules alone)
+    return OwnPhone(mask(contact.phone), sorted(senders - {""}), calendar_of(runtime, contact.name, base_url))
 
 
 def _as_yaml(section: Mapping[str, Any]) -> str:

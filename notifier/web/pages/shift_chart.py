@@ -9,6 +9,7 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from notifier.oncall.schedules import Schedule, Shift
+from notifier.web.pages.moments import spelled
 from notifier.web.pages.words import ENGLISH, Words
 
 WEEKS = 4
@@ -16,14 +17,15 @@ WEEKS = 4
 
 _WEEK_WIDTH = 700
 _COLOURS = 8
-_LETTER_WIDTH = 7
+_LETTER_WIDTH = 8.5
 _BEYOND = timedelta(days=35)
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A piece of a shift within a week. *kind* is shift or gap, followed by ``override`` if it is one."""
+    """A piece of a shift within a week, of that *number* in the schedule; *kind* is as that of the piece."""
 
+    number: int
     x: float
     width: float
     kind: str
@@ -35,8 +37,9 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class DayPiece:
-    """A piece of a shift within a day: *time* is empty if it is the whole day. *kind* is as that of a bar."""
+    """A piece of a shift within a day, of that *number* in the schedule; *time* is empty if it is the whole day."""
 
+    number: int
     kind: str
     colour: str
     name: str
@@ -73,22 +76,27 @@ class Week:
 
 
 @dataclass(frozen=True, slots=True)
-class ListedShift:
-    """A shift in words."""
+class Piece:
+    """A piece of a shift in words: who, from when to when, and how long.
 
-    text: str
-    is_gap: bool
+    *kind* is shift or gap, followed by ``override`` if it is one.
+    """
+
+    kind: str
+    who: str
+    span: str
+    lasted: str
 
 
 @dataclass(frozen=True, slots=True)
 class ShownSchedule:
-    """A schedule in the chart."""
+    """A schedule in the chart, and the pieces that are drawn."""
 
     name: str
     zone: str
     weeks: tuple[Week, ...]
     gaps: int
-    shifts: tuple[ListedShift, ...]
+    pieces: tuple[Piece, ...]
 
 
 def drawn(
@@ -107,13 +115,12 @@ def drawn(
     pieces = [piece for shift in shifts for piece in _pieces(shift, schedule)]
     drawing = _Drawing(zone, colours, now, words)
     weeks = tuple(drawing.week(edges[7 * n : 7 * n + 8], pieces) for n in range(WEEKS))
-    ahead = [shift for shift in shifts if shift.end > now]
     return ShownSchedule(
         schedule.name,
         str(zone),
         weeks,
-        sum(shift.contact is None for shift in ahead),
-        tuple(ListedShift(drawing.described(shift), shift.contact is None) for shift in ahead),
+        sum(shift.contact is None for shift in shifts if shift.end > now),
+        tuple(drawing.in_words(piece, kind) for piece, kind in pieces),
     )
 
 
@@ -144,17 +151,19 @@ class _Drawing:
         """Return the week whose days begin and end at *edges*."""
         start, end = edges[0], edges[-1]
         bars = []
-        for piece, kind in pieces:
+        for number, (piece, kind) in enumerate(pieces):
             if piece.end <= start or piece.start >= end:
                 continue
             x, last = _place(max(piece.start, start), edges), _place(min(piece.end, end), edges)
             name, colour = self._named(piece)
-            label = self.described(piece) + (f" ({self.words('override')})" if "override" in kind else "")
             marked = f"{name} ({self.words('override')})" if "override" in kind else name
-            room = (last - x - 10) / _LETTER_WIDTH
-            inscription = next((text for text in (marked, name) if len(text) < room), "")
+            label = f"{marked}, {self._span(piece)}"
+            room = int((last - x - 10) / _LETTER_WIDTH)
+            brief = self.words("gap") if piece.contact is None else f"{name[: max(0, room - 1)]}…"
+            fitting = (text for text in (marked, name, brief) if len(text) <= room and text != "…")
+            inscription = next(fitting, "")
             is_now = piece.start <= self.now < piece.end
-            bars.append(Bar(x, round(last - x, 2), kind, colour, inscription, label, is_now))
+            bars.append(Bar(number, x, round(last - x, 2), kind, colour, inscription, label, is_now))
         marks = tuple(DayMark(_place(edge, edges), self._day(edge, is_brief=True)) for edge in edges[:-1])
         days = tuple(self._day_row(first, last, pieces) for first, last in pairwise(edges))
         local = start.astimezone(self.zone)
@@ -163,17 +172,19 @@ class _Drawing:
             name, marks, tuple(bars), days, _place(self.now, edges) if start <= self.now < end else None
         )
 
-    def described(self, shift: Shift) -> str:
-        """Return *shift* in words."""
-        who = shift.contact or self.words("nobody")
-        span = self.words(
-            "%(start)s to %(end)s", start=self._moment(shift.start), end=self._moment(shift.end)
+    def in_words(self, piece: Shift, kind: str) -> Piece:
+        """Return *piece* in words."""
+        name, _ = self._named(piece)
+        return Piece(kind, name, self._span(piece), spelled(piece.end - piece.start, self.words))
+
+    def _span(self, piece: Shift) -> str:
+        return self.words(
+            "%(start)s to %(end)s", start=self._moment(piece.start), end=self._moment(piece.end)
         )
-        return f"{who}, {span}"
 
     def _day_row(self, start: datetime, end: datetime, pieces: Sequence[tuple[Shift, str]]) -> Day:
         shown = []
-        for piece, kind in pieces:
+        for number, (piece, kind) in enumerate(pieces):
             first, last = max(piece.start, start), min(piece.end, end)
             if first >= last:
                 continue
@@ -187,7 +198,7 @@ class _Drawing:
                 time = self.words("from %(time)s", time=from_)
             else:
                 time = self.words("%(start)s to %(end)s", start=from_, end=to)
-            shown.append(DayPiece(kind, colour, name, time, first <= self.now < last))
+            shown.append(DayPiece(number, kind, colour, name, time, first <= self.now < last))
         return Day(self._day(start), start <= self.now < end, tuple(shown))
 
     def _named(self, piece: Shift) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import date
 
-from notifier.web.pages.french import FRENCH, FRENCH_MONTHS, FRENCH_WEEKDAYS
+from notifier.web.pages.french import FRENCH, FRENCH_BEFORE_DAYS, FRENCH_MONTHS, FRENCH_WEEKDAYS
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
@@ -15,11 +15,17 @@ class Words:
     """Translates the texts of the pages. A text without a translation stays English."""
 
     def __init__(
-        self, language: str, texts: Mapping[str, str], months: tuple[str, ...], weekdays: tuple[str, ...]
+        self,
+        language: str,
+        texts: Mapping[str, str],
+        before_days: Mapping[str, str],
+        months: tuple[str, ...],
+        weekdays: tuple[str, ...],
     ) -> None:
-        """Translate by *texts*, from English."""
+        """Translate by *texts*, from English; by *before_days* what stands before a day, with its article."""
         self.language = language
         self._texts = texts
+        self._before_days = before_days
         self._months = months
         self._weekdays = weekdays
 
@@ -27,6 +33,10 @@ class Words:
         """Return *text* in this language, with *values* in the place of ``%(name)s``."""
         translated = self._texts.get(text, text)
         return translated % values if values else translated
+
+    def before(self, text: str, *, is_today: bool) -> str:
+        """Return *text* in this language as it stands before a time: in French, a day has an article."""
+        return self(text) if is_today else self._before_days.get(text, self(text))
 
     def plural(self, one: str, many: str, number: float, **values: object) -> str:
         """Return *one* or *many* in this language, by *number*, which also replaces ``%(num)s``."""
@@ -44,10 +54,10 @@ class Words:
         return self._weekdays[day.weekday()]
 
 
-ENGLISH = Words("en", {}, _MONTHS, _WEEKDAYS)
+ENGLISH = Words("en", {}, {}, _MONTHS, _WEEKDAYS)
 LANGUAGES: Mapping[str, Words] = {
     "en": ENGLISH,
-    "fr": Words("fr", FRENCH, FRENCH_MONTHS, FRENCH_WEEKDAYS),
+    "fr": Words("fr", FRENCH, FRENCH_BEFORE_DAYS, FRENCH_MONTHS, FRENCH_WEEKDAYS),
 }
 
 
