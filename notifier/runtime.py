@@ -12,7 +12,7 @@ from typing import Any
 
 from notifier.config.loading import Loading
 from notifier.config.model import Configuration, Receiver, Recipient
-from notifier.incidents.lifecycle import PAGING, Kind, Policy, Step, StepOutcome, next_step
+from notifier.incidents.lifecycle import PAGING, Kind, Policy, Severities, Step, StepOutcome, next_step
 from notifier.incidents.links import Link
 from notifier.incidents.reply_codes import reply_code
 from notifier.oncall.schedules import Calendar, Schedules
@@ -44,6 +44,11 @@ class Runtime:
     def language(self, contact: str) -> str:
         """Return the language of the contact of that name; English if none is configured."""
         return self.contacts[contact].language if contact in self.contacts else "en"
+
+    @property
+    def severities(self) -> Severities:
+        """How urgent each severity is."""
+        return Severities.of(self.configuration.global_.severities)
 
     @property
     def api(self) -> OvhClient:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
@@ -56,6 +56,7 @@ def _dedupe_window(value: timedelta) -> timedelta:
     return value
 
 
+SeverityLevel = Literal["critical", "high", "warning", "info", "none"]
 DedupeWindow = Annotated[Duration, AfterValidator(_dedupe_window)]
 
 
@@ -74,6 +75,10 @@ class Global(Section):
     """How long Notifier tries to send a page before it gives up."""
     shutdown_timeout: PositiveDuration = timedelta(seconds=30)
     """How long a shutdown waits for calls that are under way."""
+    severities: dict[Annotated[str, Field(min_length=1)], SeverityLevel] = {}  # noqa: RUF012 (pydantic copies it)
+    """What other values of the label severity mean, such as {sev1: critical, sev4: info}: critical, high, warning, info
+    or none. It decides the order, the colour, and what goes out first in a storm. Otherwise they count as warning.
+    """
 
 
 class Storage(Section):

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from notifier.delivery.message import Message, NewMessage
 from notifier.ids import new_id
-from notifier.incidents.lifecycle import Kind, urgency
+from notifier.incidents.lifecycle import USUAL_SEVERITIES, Kind, Severities
 from notifier.rendering.phrases import counted_phrase, phrase
 from notifier.runtime import Runtime
 from notifier.sms.encoding import Encoding, encode, measure, shorten
@@ -28,7 +28,8 @@ def compose_digest(merged: Sequence[Message], runtime: Runtime, now: datetime) -
     receiver = runtime.configuration.receiver(first.receiver)
     max_parts = receiver.max_parts if receiver is not None else 2
     language, code = runtime.language(first.contact), runtime.reply_code(first.phone, now)
-    alerts = digest_text([one.digest_entry for one in merged if one.digest_entry], language, max_parts, code)
+    entries = [one.digest_entry for one in merged if one.digest_entry]
+    alerts = digest_text(entries, language, max_parts, code, runtime.severities)
     notices = list(dict.fromkeys(one.text for one in merged if not one.digest_entry))
     if len(notices) > _MAX_NOTICES:
         notices[_MAX_NOTICES:] = [f"+{len(notices) - _MAX_NOTICES}"]
@@ -46,7 +47,13 @@ def compose_digest(merged: Sequence[Message], runtime: Runtime, now: datetime) -
     )
 
 
-def digest_text(digest_entries: Iterable[str | None], language: str, max_parts: int, code: str = "") -> str:
+def digest_text(
+    digest_entries: Iterable[str | None],
+    language: str,
+    max_parts: int,
+    code: str = "",
+    severities: Severities = USUAL_SEVERITIES,
+) -> str:
     """Return one text for the messages of these *digest_entries*: the number of alerts by name, most severe first.
 
     *code* is the recipient's reply code, if there is one.
@@ -57,8 +64,8 @@ def digest_text(digest_entries: Iterable[str | None], language: str, max_parts: 
         status, counts = json.loads(digest_entry) if digest_entry else ("firing", [])
         for name, severity, count in counts:
             (firing if status == "firing" else over)[name, severity] += count
-    kinds = _kinds(firing)
-    ends = _kinds(over)
+    kinds = _kinds(firing, severities)
+    ends = _kinds(over, severities)
     others = counted_phrase("more_kinds", language, len(ends) - _MAX_ENDED) if len(ends) > _MAX_ENDED else ""
     listed = "; ".join(filter(None, (_listed(ends[:_MAX_ENDED]), others)))
     resolved = counted_phrase("resolved_alerts", language, over.total()) + listed if over else ""
@@ -83,9 +90,9 @@ def in_full(texts: Sequence[str], most: int) -> str | None:
     return text if measure(text).parts <= most and len(set(texts)) == len(texts) else None
 
 
-def _kinds(counts: Counter[tuple[str, str]]) -> list[tuple[str, str, int]]:
+def _kinds(counts: Counter[tuple[str, str]], severities: Severities) -> list[tuple[str, str, int]]:
     found = [(name, severity, count) for (name, severity), count in counts.items()]
-    return sorted(found, key=lambda kind: (urgency(kind[1]), -kind[2], kind[0]))
+    return sorted(found, key=lambda kind: (severities.urgency(kind[1]), -kind[2], kind[0]))
 
 
 def _listed(kinds: Sequence[tuple[str, str, int]]) -> str:

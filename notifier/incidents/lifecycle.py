@@ -14,9 +14,11 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-SEVERITIES = {
-    name: rank
-    for rank, names in enumerate(
+LEVELS = ("critical", "high", "warning", "info", "none")
+"""What a severity may mean, the most severe first. The position is its urgency."""
+_USUAL = {
+    name: urgency
+    for urgency, names in enumerate(
         (
             ("critical", "page", "emergency", "fatal", "disaster", "p1"),
             ("high", "error", "major", "p2"),
@@ -27,14 +29,32 @@ SEVERITIES = {
     )
     for name in names
 }
-"""Rank of each usual value of the label `severity`: 0 is the most severe."""
-USUAL = 2
-"""Rank of other values: that of a warning."""
+"""The urgency of each usual value of the label `severity`."""
 
 
-def urgency(severity: str) -> int:
-    """Return the rank of *severity*: 0 is the most severe; an unknown value counts as a warning."""
-    return SEVERITIES.get(severity.lower(), USUAL)
+@dataclass(frozen=True, slots=True)
+class Severities:
+    """How urgent each value of the label `severity` is: 0 is the most severe. Values are in lower case."""
+
+    urgencies: Mapping[str, int]
+    unknown: int = LEVELS.index("warning")
+    """The urgency of other values."""
+
+    @classmethod
+    def of(cls, others: Mapping[str, str]) -> Severities:
+        """Return the usual ones, and *others*: values of the label by the level that they mean."""
+        return cls(_USUAL | {value.lower(): LEVELS.index(level) for value, level in others.items()})
+
+    def urgency(self, severity: str) -> int:
+        """Return the urgency of *severity*."""
+        return self.urgencies.get(severity.lower(), self.unknown)
+
+    def level(self, severity: str) -> str:
+        """Return which of `LEVELS` *severity* means."""
+        return LEVELS[self.urgency(severity)]
+
+
+USUAL_SEVERITIES = Severities.of({})
 
 
 class IncidentState(StrEnum):

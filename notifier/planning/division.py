@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from hashlib import blake2b
 
 from notifier.alertmanager.webhook import Alert, Webhook, fingerprint, group_key
@@ -79,11 +80,12 @@ def divide(runtime: Runtime, webhook: Webhook, posted_to: str | None, now: datet
             raise LookupError(name)
         telling = [p for p in positions if webhook.alerts[p].status == "firing"] or positions
         muted_by, until = ((), None) if posted_to else _muted(runtime, webhook, telling, name, now)
-        notification = build_notification(webhook, positions, name, send_resolved=receiver.send_resolved)
+        build = partial(build_notification, webhook, positions, name, severities=runtime.severities)
+        notification = build(send_resolved=receiver.send_resolved)
         alerts = [webhook.alerts[position] for position in positions]
         firing = frozenset(alert_key(alert) for alert in alerts if alert.status == "firing")
         if not firing and webhook.status == "firing" and webhook.truncated_alerts:  # what fires was cut off
-            whole = notification or build_notification(webhook, positions, name, send_resolved=True)
+            whole = notification or build(send_resolved=True)
             notification, firing = whole and replace(whole, status="firing"), frozenset({"truncated"})
         is_whole = not webhook.truncated_alerts
         divided.append(

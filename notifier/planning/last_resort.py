@@ -21,7 +21,7 @@ from notifier.config.model import HeartbeatConfig, Receiver, Recipient
 from notifier.delivery.message import NewMessage
 from notifier.ids import new_id
 from notifier.incidents.heartbeats import HEARTBEATS
-from notifier.incidents.lifecycle import Event, Incident, IncidentState, Kind, Reason, urgency
+from notifier.incidents.lifecycle import Event, Incident, IncidentState, Kind, Reason
 from notifier.rendering.compose import plain_text
 from notifier.rendering.context import build_notification
 from notifier.runtime import Runtime
@@ -201,7 +201,7 @@ def _messages(
             kind=kind,
             incident_id=incident.id if incident is not None else None,
             step=incident.steps_taken if incident is not None and kind is Kind.PAGE else None,
-            urgency=urgency(incident.severity if incident is not None else "critical"),
+            urgency=runtime.severities.urgency(incident.severity if incident is not None else "critical"),
         )
         for recipient in recipients
     )

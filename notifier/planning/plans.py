@@ -19,7 +19,6 @@ from notifier.incidents.lifecycle import (
     classify_webhook,
     escalated,
     resolved,
-    urgency,
 )
 from notifier.planning.division import ReceiverAlerts, alert_key, described_mute, divide
 from notifier.planning.moves import Move
@@ -62,7 +61,9 @@ def plan(
     change = classify_webhook(incident, routed.firing, is_whole=routed.is_whole)
     notification = routed.notification
     if routed.muted_by:
-        return _muted_plan(described_mute(runtime, routed, now), routed, change, incident, number, now)
+        return _muted_plan(
+            runtime, described_mute(runtime, routed, now), routed, change, incident, number, now
+        )
     if change is Reason.OPENED and notification is not None:
         outcome = runtime.step(routed.receiver, 0, 0, now)
         notification = replace(notification, number=number)
@@ -90,7 +91,7 @@ def plan(
                 runtime,
                 routed,
                 change,
-                _joined(incident, routed),
+                _joined(runtime, incident, routed),
                 notification,
                 recipients,
                 Kind.REMINDER,
@@ -98,8 +99,8 @@ def plan(
             )
         case Reason.REPLACED:
             # Nobody has acknowledged the alerts that fire now: the next step is due at once.
-            return Plan(routed, change, replace(_joined(incident, routed), due_at=now), notification)
-    return Plan(routed, change, _joined(incident, routed), notification)
+            return Plan(routed, change, replace(_joined(runtime, incident, routed), due_at=now), notification)
+    return Plan(routed, change, _joined(runtime, incident, routed), notification)
 
 
 def _joining_plan(
@@ -111,14 +112,17 @@ def _joining_plan(
     now: datetime,
 ) -> Plan:
     """Return the plan for alerts of which some are new to *incident*: those involved are notified."""
-    after = _joined(incident, routed)
+    after = _joined(runtime, incident, routed)
     if not incident.steps_taken and incident.state is IncidentState.OPEN:
         # It was muted: now the first step is taken at once, for all alerts.
         return Plan(routed, Reason.JOINED, replace(after, due_at=now), routed.notification)
     keys = routed.firing - incident.alerts
     new = [position for position in routed.positions if alert_key(webhook.alerts[position]) in keys]
     recipients = update_recipients(runtime, routed.receiver, incident, involved, now)
-    notification = build_notification(webhook, new, routed.receiver.name) if involved else routed.notification
+    name, severities = routed.receiver.name, runtime.severities
+    notification = routed.notification
+    if involved:
+        notification = build_notification(webhook, new, name, severities=severities)
     if notification is not None:
         notification = replace(notification, number=incident.number)
     return _notifying(runtime, routed, Reason.JOINED, after, notification, recipients, Kind.UPDATE, now)
@@ -149,6 +153,7 @@ def _notifying(
 
 
 def _muted_plan(
+    runtime: Runtime,
     mute: str,
     routed: ReceiverAlerts,
     change: Reason,
@@ -176,11 +181,11 @@ def _muted_plan(
             incident = replace(incident, unmute_at=routed.look_at(now))
         else:
             due_at = min(filter(None, (incident.due_at, routed.look_at(now))))
-            incident = replace(_joined(incident, routed), due_at=due_at)
+            incident = replace(_joined(runtime, incident, routed), due_at=due_at)
     return Plan(routed, change, incident, routed.notification)
 
 
-def _joined(incident: Incident, routed: ReceiverAlerts) -> Incident:
+def _joined(runtime: Runtime, incident: Incident, routed: ReceiverAlerts) -> Incident:
     """Return *incident* with the alerts of *routed*, its labels those that all of them share."""
     labels = incident.labels
     if routed.notification is not None:
@@ -188,7 +193,7 @@ def _joined(incident: Incident, routed: ReceiverAlerts) -> Incident:
         labels = {name: value for name, value in labels.items() if shared.get(name) == value}
     alerts = incident.alerts | routed.firing
     severities = (incident.severity, routed.notification.severity if routed.notification is not None else "")
-    severity = min(filter(None, severities), key=urgency, default="")
+    severity = min(filter(None, severities), key=runtime.severities.urgency, default="")
     return replace(
         incident,
         alerts=alerts,

@@ -12,7 +12,6 @@ from notifier.ids import new_id
 from notifier.incidents.lifecycle import (
     Incident,
     Kind,
-    urgency,
 )
 from notifier.rendering.compose import Text, compose, digest_entry
 from notifier.rendering.context import Notification
@@ -64,7 +63,7 @@ def new_messages(
     With *is_called*, the contacts among the recipients are also called.
     """
     expires_at = received_at + runtime.configuration.expire_after(receiver)
-    short, rank = digest_entry(notification), urgency(notification.severity)
+    short, rank = digest_entry(notification), runtime.severities.urgency(notification.severity)
     return tuple(
         NewMessage(
             id=new_id(now),

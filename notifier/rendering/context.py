@@ -9,7 +9,7 @@ from typing import Any
 
 from notifier.alertmanager.webhook import Alert, Status, Webhook
 from notifier.clock import is_known
-from notifier.incidents.lifecycle import urgency
+from notifier.incidents.lifecycle import USUAL_SEVERITIES, Severities
 from notifier.rendering.hosts import short_host
 from notifier.sms.encoding import (
     clean,
@@ -128,11 +128,6 @@ def _shown(alert: Alert) -> ShownAlert:
     )
 
 
-def _urgency(alert: Alert) -> tuple[bool, int, datetime]:
-    rank = urgency(alert.labels.get("severity", ""))
-    return alert.status == "resolved", rank, alert.starts_at
-
-
 def _common(
     alerts: Sequence[Alert], given: Mapping[str, str], key: Callable[[Alert], Mapping[str, str]]
 ) -> Any:
@@ -144,19 +139,29 @@ def _common(
 
 
 def build_notification(
-    webhook: Webhook, positions: Iterable[int], receiver: str, *, send_resolved: bool = True
+    webhook: Webhook,
+    positions: Iterable[int],
+    receiver: str,
+    *,
+    send_resolved: bool = True,
+    severities: Severities = USUAL_SEVERITIES,
 ) -> Notification | None:
     """Return the notification of *receiver* about the alerts at *positions* in *webhook*; None if there is none.
 
-    Without *send_resolved*, alerts that are resolved are left out.
+    Without *send_resolved*, alerts that are resolved are left out. The most urgent by *severities* come first.
     """
+
+    def order(alert: Alert) -> tuple[bool, int, datetime]:
+        urgency = severities.urgency(alert.labels.get("severity", ""))
+        return alert.status == "resolved", urgency, alert.starts_at
+
     chosen = [webhook.alerts[position] for position in positions]
     whole = len(chosen) == len(webhook.alerts)
     if not send_resolved:
         chosen = [alert for alert in chosen if alert.status == "firing"]
     if not chosen:
         return None
-    chosen.sort(key=_urgency)
+    chosen.sort(key=order)
     if len(chosen) == len(webhook.alerts):
         labels, annotations = webhook.common_labels, webhook.common_annotations
     else:

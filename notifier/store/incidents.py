@@ -24,12 +24,11 @@ from notifier.ids import same_moment
 from notifier.incidents.heartbeats import HEARTBEATS
 from notifier.incidents.lifecycle import (
     MAX_NUMBERS,
-    SEVERITIES,
-    USUAL,
     Event,
     Incident,
     IncidentState,
     Reason,
+    Severities,
     ShownState,
     next_number,
 )
@@ -49,7 +48,6 @@ from notifier.store.schema import (
 
 MAX_NOTES = 100
 """How many notes an incident may have."""
-_URGENCY = case(SEVERITIES, value=func.lower(incidents.c.severity), else_=USUAL)
 _SINCE = func.coalesce(incidents.c.began_at, incidents.c.opened_at)
 _IS_SILENCED = (incidents.c.state == IncidentState.OPEN) & (incidents.c.silenced_by != "")
 _SHOWN_STATE = case((_IS_SILENCED, ShownState.SILENCED), else_=incidents.c.state)
@@ -208,12 +206,14 @@ class Incidents:
         with self._database.reading() as connection:
             return [to_incident(row) for row in connection.execute(statement)]
 
-    def worst(self, states: Collection[ShownState], limit: int) -> list[Incident]:
-        """Return up to *limit* incidents in *states*: the most severe first, then those that fire for longest."""
+    def worst(self, states: Collection[ShownState], limit: int, severities: Severities) -> list[Incident]:
+        """Return up to *limit* incidents in *states*: the most urgent first, then those that fire for longest."""
+        value = func.lower(incidents.c.severity)
+        urgency = case(dict(severities.urgencies), value=value, else_=severities.unknown)
         statement = (
             select(*COLUMNS)
             .where(UNRESOLVED, _SHOWN_STATE.in_(list(states)))
-            .order_by(_URGENCY, _SINCE, incidents.c.id)
+            .order_by(urgency, _SINCE, incidents.c.id)
             .limit(limit)
         )
         with self._database.reading() as connection:

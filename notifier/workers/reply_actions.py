@@ -12,7 +12,7 @@ import structlog
 from notifier.alertmanager.silences import SilenceRefused
 from notifier.config.model import Recipient
 from notifier.config.ovh import ReplyCommand, ReplySettings
-from notifier.incidents.lifecycle import Incident, IncidentState, urgency
+from notifier.incidents.lifecycle import Incident, IncidentState
 from notifier.incidents.replies import (
     Ack,
     Close,
@@ -115,7 +115,7 @@ class ReplyActions:
         if is_repeated:
             # Networks deliver a message twice now and then.
             left = self._store.paged.open_of(person, at + _SKEW) if isinstance(command, Ack) else []
-            rest = still_open(left, person.language)
+            rest = still_open(left, person.language, self._current.runtime.severities)
             return Meaning("repeated", answers=[f"{notice('repeated', person.language)} {rest}".strip()])
         return self._meaning(command, person, at, now, settings, silences)
 
@@ -247,6 +247,7 @@ class ReplyActions:
         elif open_ and every:
             meant = _Meant(tuple(open_))
         elif open_:
+            urgency = self._current.runtime.severities.urgency
             highest = min(urgency(one.severity) for one in open_)
             meant = _Meant(tuple(one for one in open_ if urgency(one.severity) == highest))
         else:
@@ -257,7 +258,9 @@ class ReplyActions:
         if taken:
             ids = {one.id for one in taken}
             left = [one for one in open_ if one.id not in ids]
-            meaning.answers.insert(0, confirmation(taken, left, person.language))
+            meaning.answers.insert(
+                0, confirmation(taken, left, person.language, self._current.runtime.severities)
+            )
         return meaning
 
     def _acknowledge(

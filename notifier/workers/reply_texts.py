@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from notifier.incidents.lifecycle import Incident, urgency
+from notifier.incidents.lifecycle import Incident, Severities
 from notifier.rendering.phrases import notice
 from notifier.sms.encoding import clip
 
@@ -13,7 +13,9 @@ _MAX_NAMED = 12
 """The number of incidents whose numbers a text contains."""
 
 
-def confirmation(taken: Sequence[Incident], left: Sequence[Incident], language: str) -> str:
+def confirmation(
+    taken: Sequence[Incident], left: Sequence[Incident], language: str, severities: Severities
+) -> str:
     """Return the text that confirms an acknowledgement of *taken*, and counts the incidents that are *left* open."""
     first = taken[0]
     if len(taken) == 1:
@@ -22,15 +24,15 @@ def confirmation(taken: Sequence[Incident], left: Sequence[Incident], language: 
         numbers = " ".join(f"#{one.number}" for one in taken[:_MAX_NAMED])
         more = " ..." if len(taken) > _MAX_NAMED else ""
         text = notice("you_have_all", language, count=len(taken), numbers=numbers + more)
-    rest = still_open(left, language)
+    rest = still_open(left, language, severities)
     return f"{clip(text, 160 - len(rest) - 1)} {rest}" if rest else text
 
 
-def still_open(left: Sequence[Incident], language: str) -> str:
+def still_open(left: Sequence[Incident], language: str, severities: Severities) -> str:
     """Return the text that counts the incidents that are *left* open, by severity; empty if there is none."""
     if not left:
         return ""
-    severities = Counter(one.severity or "alert" for one in left)
-    ordered = sorted(severities.items(), key=lambda one: urgency(one[0]))
+    found = Counter(one.severity or "alert" for one in left)
+    ordered = sorted(found.items(), key=lambda one: severities.urgency(one[0]))
     counts = ", ".join(f"{count} {severity}" for severity, count in ordered)
     return notice("still_open", language, counts=counts)

@@ -14,7 +14,7 @@ import pytest
 from notifier import timeline
 from notifier.alertmanager.webhook import Webhook
 from notifier.delivery.message import MessageState
-from notifier.incidents.lifecycle import Kind, ShownState
+from notifier.incidents.lifecycle import USUAL_SEVERITIES, Kind, ShownState
 from notifier.rendering.context import Notification, build_notification
 from notifier.timeline import Entry, Outcome
 from notifier.web.pages.alerts import listed, problem_of
@@ -111,7 +111,7 @@ def test_alerts_are_sorted_as_people_count() -> None:
         *(alert("Down", instance=f"db-{n}") for n in (10, 9, "²", 1)),
         alert("Down", status="resolved", instance="db-0"),
     )
-    assert [one.where for one in listed(found.alerts, "", VIEWER)] == [
+    assert [one.where for one in listed(found.alerts, "", VIEWER, USUAL_SEVERITIES)] == [
         "db-1",
         "db-9",
         "db-10",

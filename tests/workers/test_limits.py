@@ -16,13 +16,14 @@ from notifier.config.model import PerContact
 from notifier.delivery.digest import digest_text, in_full
 from notifier.delivery.throttle import SHORTEST_WAIT, burst, throttle
 from notifier.emulator import Emulator, Fault, FaultKind
+from notifier.incidents.lifecycle import ShownState
 from notifier.planning.plans import plan
 from notifier.sms.encoding import measure
 from notifier.store.schema import messages, webhooks
 from notifier.workers.actions import Via
 from tests.support.clock import Hand
 from tests.support.files import ALICE, Files
-from tests.support.pager import Pager
+from tests.support.pager import Pager, texts
 from tests.support.postgres import both_engines
 from tests.support.team import CONTACTS, over, storm, team, told
 from tests.support.webhooks import alert, webhook
@@ -565,3 +566,33 @@ def test_a_digest_counts_what_is_paged_in_a_built_in_text(
         int(found[1] or 1) for text in texts if (found := re.search(r"critical Broken( \d+)?[;,]", text))
     ]
     assert alone + sum(counted) == 3
+
+
+def test_a_severity_of_ones_own_is_as_urgent_as_the_configuration_says(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
+    own = {"severities": {"SEV1": "critical", "sev5": "info"}}
+    pager = make(**team(), **{"global": own}, limits={"per_contact": {"messages": 4, "per": "10m"}})
+    named = {"Low": "sev5", "Middle": "sev3", "High": "sev1", "Usual": "critical"}
+    pager.post(webhook(*(alert(name, severity=of, instance="db-1") for name, of in named.items()), key="one"))
+    pager.turn()
+    (first,) = texts(emulator)
+    assert first.index("High") < first.index("Low")
+    (incident,) = pager.store.incidents.latest(9)
+    assert incident.severity == "sev1"
+    assert [row["urgency"] for row in pager.rows()] == [0]
+    pager.post_all([webhook(alert(name, severity=of), key=name) for name, of in named.items()])
+    pager.turn()
+    severities = pager.current.runtime.severities
+    worst = pager.store.incidents.worst((ShownState.OPEN,), 9, severities)
+    assert [severities.urgency(one.severity) for one in worst] == [0, 0, 0, 2, 3]
+    assert [one.severity for one in worst[3:]] == ["sev3", "sev5"]
+    assert [severities.level(of) for of in ("Sev1", "sev5", "sev3", "")] == [
+        "critical",
+        "info",
+        "warning",
+        "warning",
+    ]
+    pager.run(300, 30)
+    later = "".join(texts(emulator)[1:3])
+    assert ("sev1" in later, "sev5" in later) == (True, False), "the least urgent waits for the digest"

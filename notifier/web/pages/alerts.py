@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from notifier.clock import is_known
+from notifier.incidents.lifecycle import Severities
 from notifier.rendering.context import Notification, ShownAlert
 from notifier.web.pages.moments import LocalMoment, Viewer
-from notifier.web.pages.shown_incidents import level
 
 _RUNBOOKS = ("runbook_url", "runbook")
 _DASHBOARDS = ("dashboard_url", "dashboard", "__dashboard_url__")
@@ -77,7 +77,9 @@ def problem_of(notification: Notification) -> Problem:
     )
 
 
-def listed(alerts: Sequence[ShownAlert], summary: str, viewer: Viewer) -> list[ListedAlert]:
+def listed(
+    alerts: Sequence[ShownAlert], summary: str, viewer: Viewer, severities: Severities
+) -> list[ListedAlert]:
     """Return *alerts* sorted by name and place, numbers by their value; *summary* is that of the incident."""
     shown = []
     for alert in sorted(
@@ -89,7 +91,7 @@ def listed(alerts: Sequence[ShownAlert], summary: str, viewer: Viewer) -> list[L
                 alert.name,
                 alert.target,
                 alert.severity,
-                level(alert.severity),
+                severities.level(alert.severity),
                 viewer.moment(alert.starts_at) if is_known(alert.starts_at) else None,
                 viewer.maybe(alert.ends_at),
                 "" if text == summary else text,

@@ -155,7 +155,7 @@ class HomePage:
         store, runtime = context.store, context.current.runtime
         most = _MAX_INCIDENTS if is_whole else _MAX_SHOWN
         found = [
-            store.incidents.worst(states, most)
+            store.incidents.worst(states, most, runtime.severities)
             for states in ((ShownState.OPEN,), (ShownState.ACKNOWLEDGED,), (ShownState.SILENCED,))
         ]
         counts, queue = store.incidents.counts(), store.outbox.queue()

@@ -131,7 +131,12 @@ class IncidentPage:
                     incident.opened_at, incident.resolved_at or viewer.now
                 ).items()
             },
-            alerts=listed(alerts[:_MAX_ALERTS], problem.summary if problem is not None else "", viewer),
+            alerts=listed(
+                alerts[:_MAX_ALERTS],
+                problem.summary if problem is not None else "",
+                viewer,
+                runtime.severities,
+            ),
             unlisted=max(0, len(alerts) - _MAX_ALERTS),
             can_escalate=incident.step < len(runtime.policy(receiver).steps),
             can_silence=runtime.configuration.alertmanager is not None and link_ends is None,

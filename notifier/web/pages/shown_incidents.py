@@ -8,7 +8,7 @@ from datetime import datetime
 from itertools import islice
 
 from notifier.delivery.message import FAILED, MessageState
-from notifier.incidents.lifecycle import Incident, IncidentState, urgency
+from notifier.incidents.lifecycle import Incident, IncidentState, Severities
 from notifier.planning.receivers import receiver_of
 from notifier.runtime import Runtime
 from notifier.sms.phones import mask
@@ -53,14 +53,6 @@ def reached(paged: Iterable[Paged], mask: Callable[[str], str]) -> tuple[Reach, 
         Reach(who, *(_HELD_UP if error and RANKS[rank][0] is _ON_ITS_WAY else RANKS[rank][1:]))
         for who, (rank, error) in best.items()
     )
-
-
-_LEVELS = ("critical", "high", "warning", "info", "none")
-
-
-def level(severity: str) -> str:
-    """Return the colour of *severity*: critical, high, warning, info or none."""
-    return _LEVELS[urgency(severity)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +116,11 @@ class ShownIncident:
 
 
 def shown(
-    incident: Incident, viewer: Viewer, paged: Sequence[Reach], ahead: Iterable[tuple[datetime, str]]
+    incident: Incident,
+    viewer: Viewer,
+    paged: Sequence[Reach],
+    ahead: Iterable[tuple[datetime, str]],
+    severities: Severities,
 ) -> ShownIncident:
     """Return *incident* as *viewer* sees it.
 
@@ -133,6 +129,7 @@ def shown(
         viewer: whose clocks times are shown by.
         paged: who was paged.
         ahead: when the next steps are due, and who they page.
+        severities: what each severity means.
     """
     is_open, is_taken = (
         incident.state is state for state in (IncidentState.OPEN, IncidentState.ACKNOWLEDGED)
@@ -144,7 +141,7 @@ def shown(
         number=incident.number,
         title=incident.title,
         severity=severity,
-        level=level(severity),
+        level=severities.level(severity),
         name=incident.labels.get("alertname") or incident.title.partition(" ")[0],
         state=incident.shown_state.value,
         receiver=incident.receiver,
@@ -180,6 +177,7 @@ def load_shown(
             viewer,
             reached(paged.get(incident.id, ()), mask),
             islice(steps_ahead(runtime, incident), most_steps),
+            runtime.severities,
         )
         for incident in found
     ]
