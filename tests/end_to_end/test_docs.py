@@ -161,6 +161,49 @@ def test_the_commands_of_backups_and_timelines_run(
     assert (tmp_path / "copy.db").stat().st_mode & 0o777 == 0o600
 
 
+def test_the_commands_that_change_the_consumer_key_run(
+    files: Files, run: Callable[..., Running], phones: Phones, emulator: Emulator
+) -> None:
+    (files.directory / "ck").write_text("emulator-consumer\n")
+    (files.directory / "ck").chmod(0o600)
+    service = run(file := files.write(ovh={"consumer_key": ..., "consumer_key_file": "ck"}))
+    emulator.emulation.credentials = replace(emulator.emulation.credentials, consumer_key="another-key")
+    notifier = str(Path(sys.executable).with_name("notifier"))
+    commands = "".join(blocks("key-rotation.md", "sh")).splitlines()
+    for line in filter(str.strip, commands):
+        words = [str(file) if word == "notifier.yml" else word for word in shlex.split(line)]
+        if words == ["systemctl", "reload", "notifier"]:
+            assert service.post(b"", "/-/reload").status_code == 200
+            continue
+        done = subprocess.run([notifier, *words[1:]], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, (line, done.stdout, done.stderr)
+    assert (files.directory / "ck").read_text() == "another-key\n"
+    service.post(payload("firing-one"))
+    phones.wait(1)
+
+
+def test_the_tokens_overlap_as_shown(files: Files, run: Callable[..., Running]) -> None:
+    """Both tokens post while Alertmanager is changed; after the old one was removed, only the new one does."""
+    (example,) = blocks("key-rotation.md", "yaml")
+    operator = {"name": "operator", "token_file": "operator", "may": ["admin"]}
+    *tokens, _ = all_tokens = [*yaml.safe_load(example)["web"]["tokens"], operator]
+    for one in all_tokens:
+        one["token_file"] = Path(one["token_file"]).name
+        (files.directory / one["token_file"]).write_text(f"the-secret-of-{one['name']}\n")
+        (files.directory / one["token_file"]).chmod(0o600)
+    service = run(files.write(web={"tokens": all_tokens}))
+    admin = {"Authorization": "Bearer the-secret-of-operator"}
+
+    def answers() -> list[int]:
+        bearing = [{"Authorization": f"Bearer the-secret-of-{one['name']}"} for one in tokens]
+        return [service.post(payload("firing-one"), headers=one).status_code for one in bearing]
+
+    assert answers() == [200, 200]
+    files.write(web={"tokens": all_tokens[1:]})
+    assert service.post(b"", "/-/reload", headers=admin).status_code == 200
+    assert answers() == [401, 200]
+
+
 def test_several_accounts_are_written_as_shown(files: Files, tmp_path: Path) -> None:
     (example,) = re.findall(r"```yaml\n(.*?)```", (DOCS / "ovhcloud.md").read_text(), re.DOTALL)
     shown = yaml.safe_load(example)["ovh"]
