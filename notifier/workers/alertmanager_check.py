@@ -30,6 +30,8 @@ class AlertmanagerCheck(Worker):
         """
         super().__init__(context, idle=5.0)
         self._states = states
+        self._may_be_silenced = True
+        """Whether incidents may be silenced: until none is, after Alertmanager was removed from the configuration."""
         self._send = send
         self._escalate = escalate
 
@@ -37,8 +39,13 @@ class AlertmanagerCheck(Worker):
         """Ask about all incidents, if it is time; without Alertmanager, none stays silenced."""
         settings, now = self._current.runtime.configuration.alertmanager, self._clock()
         if settings is None:
-            self._follow(self._store.incidents.silenced())
+            # Another replica may have silenced one by the configuration of before.
+            if self._may_be_silenced or self._store.backend.is_shared:
+                found = self._store.incidents.silenced()
+                self._follow(found)
+                self._may_be_silenced = bool(found)
             return None
+        self._may_be_silenced = True
         if not self._store.incidents.any_open():
             self._states.forget()
             return None

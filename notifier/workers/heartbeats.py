@@ -131,6 +131,8 @@ class Heartbeats(Worker):
         now = self._clock()
         configured = self._current.runtime.configuration.heartbeats
         self._stay_alive(now, configured)
+        if not configured and self._known == ():
+            return None  # those of before were forgotten
         seen, waited = self._store.timestamps.all(SEEN), self._store.timestamps.all(WAITED_FOR)
         if configured != self._known:
             self._forget_others(configured, waited, now)
