@@ -15,8 +15,7 @@ CHART_DAYS = 30
 
 _DAY = timedelta(days=1)
 _BAR_HEIGHT = 50
-_KINDS = {"good": "accepted", "bad": "failed", "other": "others"}
-_REACHED = (MessageState.ACCEPTED, MessageState.DELIVERED)
+_KINDS = {"good": "delivered", "bad": "failed", "other": "others"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +47,7 @@ def chart(
     days = {today - (CHART_DAYS - 1 - number) * _DAY: number for number in range(CHART_DAYS)}
     totals: list[dict[str, int]] = [{"good": 0, "bad": 0, "other": 0} for _ in days]
     for (at, state), count in counts.items():
-        kind = "good" if state in _REACHED else colour(state)
+        kind = colour(state)
         number = days.get(at.astimezone(zone).date())
         if number is not None:
             totals[number][kind] += count
@@ -65,7 +64,7 @@ def chart(
                 label = f"{_day(day, words)}: {count} {words(_KINDS[kind])}"
                 bars.append(Column(number * 10, top, height, kind, label))
     sums = {kind: sum(kinds[kind] for kinds in totals) for kind in ("good", "bad", "other")}
-    text = "in %(days)s days %(good)s accepted, %(bad)s failed, %(other)s others"
+    text = "in %(days)s days %(good)s delivered, %(bad)s failed, %(other)s others"
     summary = words(text, days=CHART_DAYS, **sums)
     return Chart(CHART_DAYS * 10, tuple(bars), _day(min(days), words), most, summary)
 
