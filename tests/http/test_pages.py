@@ -26,7 +26,8 @@ from notifier.web.origin import STRANGE, is_ours
 from notifier.web.pages.confirmations import Confirmation, brief_confirmation
 from notifier.web.pages.delivery_status import LATE, DeliveryStatus, Problem, delivery_status, lasts
 from notifier.web.pages.message_chart import chart
-from notifier.web.pages.moments import Viewer
+from notifier.web.pages.messages import shown_message
+from notifier.web.pages.moments import Viewer, spelled
 from notifier.web.pages.shift_chart import drawn
 from notifier.web.pages.words import LANGUAGES
 from notifier.workers.actions import Via
@@ -473,6 +474,7 @@ def test_who_acts_from_the_list_stays_on_it(
     assert "#1 is passed on." in press(running, "escalate", **{**fields, "holder": "alice"}).text
     assert "#1 is closed." in press(running, "close", **{**fields, "holder": "alice"}).text
     assert "#1 was resolved already." in press(running, "close", **fields).text
+    assert "closed · by alice" in read(running, "/incidents/1"), "its alert fires"
     assert "Resolved in the last 24 hours 1" in read(running)
 
 
@@ -500,6 +502,7 @@ def test_whether_pages_go_out_is_told_at_once(
     wait_for(lambda: "Delivery is degraded: A message has waited for" in read(running), "that they are late")
     assert "503" in shown(running, "/incidents/1")
     wait_for(lambda: "attempt failed: 503" in read(running, "/incidents/1"), "what was tried is told")
+    assert "attempt failed: 503" in read(running, "/messages")
     emulator.faults.clear()
     emulator.emulation.credits = 0
     wait_for(lambda: "Delivery is down:" in shown(running), "that they do not")
@@ -693,6 +696,33 @@ def test_an_override_to_nobody_is_marked_as_one(files: Files) -> None:
         ("gap override", "nobody (override)"),
         ("shift", "alice"),
     ]
+
+
+def test_a_message_that_came_late_says_so(
+    make: Callable[..., Pager], emulator: Emulator, hand: Hand, by_hand: None
+) -> None:
+    pager = make()
+    pager.post(webhook(alert("A")))
+    emulator.faults.add(Fault(kind=FaultKind.ERROR, status=503))
+    pager.turn()
+    pager.run(180, 20)
+    pager.follow()
+    (message,) = pager.store.ledger.latest(9)
+    failed = pager.store.ledger.failed_tries([message.id])[message.id]
+    assert message.state == "delivered"
+    told = shown_message(message, None, failed, Viewer(ZoneInfo("UTC"), hand()), hide=str)
+    assert told.took == spelled(message.delivered_at - message.created_at)
+    assert [why.partition(" ")[0] for _, why in told.failures] == ["503"]
+
+
+def test_a_page_that_is_not_there_is_in_the_readers_language(
+    files: Files, run: Callable[..., Running]
+) -> None:
+    running = run(files.write())
+    for path, told in (("/incidents/999", "Cet incident n'existe pas."), ("/nothing", "Introuvable")):
+        cookies, accept = {"notifier-me": "bob"}, {"Accept": "text/html"}
+        answer = requests.get(running.url + path, cookies=cookies, headers=accept, timeout=10)
+        assert (answer.status_code, told in words(answer.text)) == (404, True)
 
 
 def test_messages_are_counted_on_the_day_they_were_made_on_by_the_clocks_of_the_place() -> None:

@@ -83,6 +83,13 @@ class PageContext:
             return Reader(user, name, self.language_of(name), may_act)
         return replace(stranger(request), user=user, name=name, may_act=may_act)
 
+    def outsider(self, request: Request) -> Reader:
+        """Return the reader of a page that anybody may see, in the language of who acts in this browser."""
+        chosen = unquote(request.cookies.get(ME, ""))
+        reader = stranger(request)
+        known = chosen in self.current.runtime.contacts
+        return replace(reader, language=self.language_of(chosen)) if known else reader
+
     def people(self, user: str | None) -> tuple[str, ...]:
         """Return the names under which *user*, or whoever is not signed in, may act."""
         contacts = tuple(self.current.runtime.contacts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import groupby
@@ -14,17 +14,21 @@ from starlette.datastructures import QueryParams
 from notifier.delivery.message import MessageState
 from notifier.ids import first_id
 from notifier.sms.phones import mask
-from notifier.store.ledger import LedgerMessage
+from notifier.store.ledger import FailedAttempt, LedgerMessage
 from notifier.web.concealment import concealed
 from notifier.web.pages.context import PageContext, Reader, View
 from notifier.web.pages.message_chart import CHART_DAYS, Chart, chart, colour
-from notifier.web.pages.moments import LocalMoment, Viewer
+from notifier.web.pages.moments import LocalMoment, Viewer, spelled
 
 MAX_SEARCHED = 20_000
 """The number of messages that are searched for each page of results."""
 _MAX_MESSAGES = 50
 _CLOCKS = timedelta(hours=1)
 """An upper bound of the differences between the clocks of replicas."""
+
+
+_LONG = timedelta(minutes=1)
+"""A message that takes longer to arrive is late."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,10 @@ class ShownMessage:
     """The number of the incident."""
     text: str
     error: str | None
+    took: str | None
+    """How long it took to arrive, if that was long."""
+    failures: Sequence[tuple[LocalMoment, str]]
+    """When each failed attempt was made, and why it failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,24 +173,51 @@ class MessagesPage:
         """Return the messages *found* by day."""
         ids = {one.incident_id for one in found if one.incident_id is not None}
         numbers = {one.id: one.number for one in self._context.store.incidents.with_ids(ids)}
-        by_day = groupby(found, key=lambda message: viewer.day(message.created_at))
-        return [(day, [self._shown(message, numbers, viewer) for message in some]) for day, some in by_day]
+        failed = self._context.store.ledger.failed_tries([one.id for one in found])
+        runtime, hide = self._context.current.runtime, self._context.redaction.hide
 
-    def _shown(self, message: LedgerMessage, numbers: Mapping[str, int], viewer: Viewer) -> ShownMessage:
-        return ShownMessage(
-            at=viewer.moment(message.created_at),
-            kind=message.kind,
-            to=message.contact or mask(message.phone),
-            state=message.state,
-            colour=colour(message.state),
-            parts=message.parts,
-            credits=message.credits,
-            attempts=message.attempts,
-            incident=message.incident_id,
-            number=numbers.get(message.incident_id or ""),
-            text=concealed(self._context.current.runtime, message).text,
-            error=message.error and self._context.redaction.hide(message.error),
-        )
+        def shown(one: LedgerMessage) -> ShownMessage:
+            number, tried = numbers.get(one.incident_id or ""), failed.get(one.id, ())
+            return shown_message(concealed(runtime, one), number, tried, viewer, hide)
+
+        by_day = groupby(found, key=lambda message: viewer.day(message.created_at))
+        return [(day, [shown(one) for one in some]) for day, some in by_day]
+
+
+def shown_message(
+    message: LedgerMessage,
+    number: int | None,
+    failed: Sequence[FailedAttempt],
+    viewer: Viewer,
+    hide: Callable[[str], str],
+) -> ShownMessage:
+    """Return *message* as *viewer* sees it.
+
+    Args:
+        message: the message, its secrets concealed.
+        number: the number of its incident.
+        failed: the attempts to send it that failed.
+        viewer: whose clocks times are shown by.
+        hide: removes secrets from an error.
+    """
+    arrived = message.delivered_at
+    took = arrived - message.created_at if arrived is not None else timedelta()
+    return ShownMessage(
+        at=viewer.moment(message.created_at),
+        kind=message.kind,
+        to=message.contact or mask(message.phone),
+        state=message.state,
+        colour=colour(message.state),
+        parts=message.parts,
+        credits=message.credits,
+        attempts=message.attempts,
+        incident=message.incident_id,
+        number=number,
+        text=message.text,
+        error=message.error and hide(message.error),
+        took=spelled(took, viewer.words) if took >= _LONG else None,
+        failures=[(viewer.moment(one.at), hide(one.error)) for one in failed],
+    )
 
 
 def _is_day(text: str) -> bool:

@@ -118,7 +118,8 @@ class Pages:
         headers = error.headers if isinstance(error, HTTPException) else None
         if "text/html" not in request.headers.get("accept", ""):
             return PlainTextResponse(text, status, headers)
-        return self._renderer.problem(request.url.path, status, text, "", reader=stranger(request))
+        reader = self._context.outsider(request)
+        return self._renderer.problem(request.url.path, status, text, "", reader=reader)
 
     def end_streams(self) -> None:
         """End the streams of open pages."""

@@ -45,6 +45,8 @@ class DayPiece:
     name: str
     time: str
     is_now: bool
+    is_first: bool
+    """Whether it is the first row of the piece."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +166,9 @@ class _Drawing:
             inscription = next(fitting, "")
             is_now = piece.start <= self.now < piece.end
             bars.append(Bar(number, x, round(last - x, 2), kind, colour, inscription, label, is_now))
-        marks = tuple(DayMark(_place(edge, edges), self._day(edge, is_brief=True)) for edge in edges[:-1])
+        marks = tuple(
+            DayMark(_place(edge, edges), self._day(edge, is_brief=edge != start)) for edge in edges[:-1]
+        )
         days = tuple(self._day_row(first, last, pieces) for first, last in pairwise(edges))
         local = start.astimezone(self.zone)
         name = f"{local.day} {self.words.month(local)}"
@@ -198,7 +202,9 @@ class _Drawing:
                 time = self.words("from %(time)s", time=from_)
             else:
                 time = self.words("%(start)s to %(end)s", start=from_, end=to)
-            shown.append(DayPiece(number, kind, colour, name, time, first <= self.now < last))
+            shown.append(
+                DayPiece(number, kind, colour, name, time, first <= self.now < last, first == piece.start)
+            )
         return Day(self._day(start), start <= self.now < end, tuple(shown))
 
     def _named(self, piece: Shift) -> tuple[str, str]:

@@ -31,9 +31,9 @@ RANKS: Sequence[tuple[Collection[str], str, str]] = (
     ((MessageState.DELIVERED,), "good", "delivered"),
     ((MessageState.ACCEPTED,), "other", "sent"),
     (_ON_ITS_WAY, "other", "sending"),
-    ((MessageState.HELD,), "bad", "held by a limit"),
+    ((MessageState.HELD,), "warn", "held by a limit"),
     (FAILED, "bad", "failed"),
-    ((MessageState.WITHDRAWN,), "other", "withdrawn"),
+    ((MessageState.WITHDRAWN,), "other", "page withdrawn"),
 )
 """How far a page got, the best first: its states, the colour, and the word."""
 _HELD_UP = ("bad", "not sent yet")
