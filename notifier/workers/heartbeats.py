@@ -216,8 +216,11 @@ class Heartbeats(Worker):
             return
         if is_silent and incident is None:
             self._page(one, receiver, since, now)
-        elif incident is not None and since > min(incident.opened_at, self._set_back_at or now):
-            self._resolve(one, receiver, incident, now)
+        elif incident is not None:
+            # One that was opened before the clock was set back seems to be of the future.
+            is_ahead = incident.opened_at > now
+            if since > ((self._set_back_at or now) if is_ahead else incident.opened_at):
+                self._resolve(one, receiver, incident, now)
 
     def _page(self, one: HeartbeatConfig, receiver: Receiver, since: datetime, now: datetime) -> None:
         runtime = self._current.runtime

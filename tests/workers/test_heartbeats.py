@@ -352,3 +352,22 @@ def test_repetitions_of_a_heartbeat_within_the_dedupe_window_are_signs_of_life(
     wait_for(
         lambda: running.post(body).ok and running.metric(seen) > before, "a repetition is no sign of life"
     )
+
+
+@both_engines
+def test_after_the_clock_was_set_back_a_silence_is_paged_once(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
+    pager = make(**beating())
+
+    def beats(times: int) -> None:
+        for _ in range(times):
+            beat(pager)
+            pager.hand.move(seconds=30)
+
+    beats(20)
+    pager.hand.move(minutes=-10)
+    pager.turn()
+    beats(40)
+    pager.run(900, 20)
+    assert len(emulator.emulation.accepted) == len(pager.store.incidents.latest(9)) == 1
