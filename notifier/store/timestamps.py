@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from concurrent.futures import Future
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, Table, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Table, bindparam, delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from notifier.store.database import Database
@@ -14,6 +14,8 @@ from notifier.store.schema import calendars, timestamps
 
 SOURCES = "source/"
 """Prefix of the timestamps of when the last webhook of each Alertmanager came, by its external URL."""
+CLOCKS = timedelta(minutes=1)
+"""How much the clocks of replicas may differ."""
 _WEEK = timedelta(days=7)
 _MARK = select(timestamps.c.at).where(timestamps.c.name == bindparam("mark"))
 
@@ -102,12 +104,13 @@ def set_timestamp(connection: Connection, name: str, at: datetime) -> None:
 
 
 def advance_timestamp(connection: Connection, name: str, at: datetime, now: datetime) -> None:
-    """Remember *at* as *name*, unless a later time is remembered: what is read late may be older.
+    """Remember *at* as *name*, unless a later time is stored: webhooks may be planned late.
 
-    A time beyond *now* was written before the clock was set back, and is replaced.
+    A stored time that lies ahead of *now* by more than clocks may differ is from before the clock was set back.
     """
-    last = get_timestamp(connection, name)
-    if last is None or not at <= last <= now:
+    is_older = or_(timestamps.c.at < at, timestamps.c.at > now + CLOCKS)
+    change = update(timestamps).where(timestamps.c.name == name, is_older).values(at=at)
+    if not connection.execute(change).rowcount and get_timestamp(connection, name) is None:
         set_timestamp(connection, name, at)
 
 

@@ -791,5 +791,9 @@ def test_a_webhook_that_is_planned_late_does_not_move_the_time_of_its_sender_bac
     hand.move(minutes=10)
     assert plan(minutes=9) == {"a": start + timedelta(minutes=9)}
     assert plan(minutes=2) == {"a": start + timedelta(minutes=9)}
+    assert plan(minutes=10, seconds=2) == {"a": start + timedelta(minutes=10, seconds=2)}, (
+        "of another replica"
+    )
+    assert plan(minutes=3) == {"a": start + timedelta(minutes=10, seconds=2)}
     hand.move(minutes=-5)  # the clock was ahead: nobody can have posted later than now
     assert plan(minutes=4) == {"a": start + timedelta(minutes=4)}
