@@ -10,9 +10,12 @@ import os
 import socket
 import time
 
+_PATIENCE = 1.0
+"""Seconds to wait for a systemd that does not read: webhooks are not answered meanwhile."""
+
 
 def notify(*lines: str) -> None:
-    """Send systemd *lines* such as ``READY=1``; do nothing without systemd."""
+    """Send systemd *lines* such as ``READY=1``; do nothing without systemd, or if it does not read them."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
@@ -22,6 +25,7 @@ def notify(*lines: str) -> None:
         contextlib.suppress(OSError),
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as to,
     ):
+        to.settimeout(_PATIENCE)
         to.sendto("\n".join(lines).encode(), address)
 
 

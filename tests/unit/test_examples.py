@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from notifier.assets import CONFIG
 from notifier.config.loading import load
 from tests.support import prometheus_operator
 from tests.support.files import Files
-from tests.support.processes import free_ports, program
+from tests.support.processes import free_ports, program, wait_for
 from tests.support.service import Phones, Running
 from tests.support.webhooks import alert, payload, webhook
 
@@ -314,21 +316,42 @@ def test_systemd_is_told(
     place = str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
         listening.bind(place)
-        listening.settimeout(20)
+        told: list[str] = []
+
+        def listen() -> None:
+            while "STOPPING=1" not in told:
+                told.append(listening.recv(1000).decode())
+
+        reader = threading.Thread(target=listen, daemon=True)
+        reader.start()
         monkeypatch.setenv("NOTIFY_SOCKET", place)
         monkeypatch.setenv("WATCHDOG_USEC", "100000")
         running = run(files.write())
-        told = [listening.recv(1000).decode() for _ in range(4)]
+        wait_for(lambda: "WATCHDOG=1" in told, "it shows that it lives")
         assert any(one.startswith("READY=1\nSTATUS=listens on port ") for one in told)
-        assert "WATCHDOG=1" in told
         running.post(b"", "/-/reload")
-        seen: list[Any] = []
-        while not any(one.startswith("RELOADING=1\nMONOTONIC_USEC=") for one in seen):
-            seen.append(listening.recv(1000).decode())
+        wait_for(lambda: "READY=1" in told, "the reload has ended")
+        assert any(one.startswith("RELOADING=1\nMONOTONIC_USEC=") for one in told)
         running.stop()
-        while "STOPPING=1" not in seen:
-            seen.append(listening.recv(1000).decode())
-        assert "READY=1" in seen
+        reader.join(20)
+        assert "STOPPING=1" in told
+
+
+def test_a_systemd_that_does_not_read_hinders_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    place = str(tmp_path / "notify")
+    monkeypatch.setenv("NOTIFY_SOCKET", place)
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other,
+    ):
+        listening.bind(place)
+        other.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                other.sendto(b"WATCHDOG=1", place)
+        systemd.notify("WATCHDOG=1")
 
 
 def test_without_systemd_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
