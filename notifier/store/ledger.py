@@ -288,17 +288,22 @@ class Ledger:
             }
 
     def waiting_longest(self, now: datetime, late: timedelta) -> LedgerMessage | None:
-        """Return the oldest message under way that has an error, or was due more than *late* ago.
+        """Return the oldest message under way that failed, was due more than *late* ago, or was tried and is as old.
 
         Messages that a limit holds are not late.
         """
+        before = now - late
         statement = (
             select(*_COLUMNS)
             .where(
                 messages.c.state.in_(
                     [sql_literal(state) for state in UNDER_WAY if state is not MessageState.HELD]
                 ),
-                or_(messages.c.error.is_not(None), messages.c.due_at < now - late),
+                or_(
+                    messages.c.error.is_not(None),
+                    messages.c.due_at < before,
+                    (messages.c.attempts > 0) & (messages.c.created_at < before),
+                ),
             )
             .order_by(messages.c.received_at)
             .limit(1)

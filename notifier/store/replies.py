@@ -138,7 +138,7 @@ class ReplyStore:
             .group_by(replies.c.contact)
         )
         with self._database.reading() as connection:
-            return dict(connection.execute(statement).tuples().all())
+            return {contact: at for contact, at in connection.execute(statement)}  # noqa: C416 (typed rows)
 
     def answers_since(self, phone: str, since: datetime) -> int:
         """Return how many answers *phone* was sent since then."""

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
@@ -19,12 +20,20 @@ import requests
 
 from notifier.config.loading import load
 from notifier.emulator import Emulator, Fault, FaultKind
+from notifier.health import Readiness
 from notifier.oncall.schedules import Schedules
 from notifier.store.ledger import Spent
 from notifier.timeline import IncidentHistory, incident_timeline, message_timeline
 from notifier.web.origin import STRANGE, is_ours
 from notifier.web.pages.confirmations import Confirmation, brief_confirmation
-from notifier.web.pages.delivery_status import LATE, DeliveryStatus, Problem, delivery_status, lasts
+from notifier.web.pages.delivery_status import (
+    LATE,
+    DeliveryStatus,
+    Problem,
+    current_status,
+    delivery_status,
+    lasts,
+)
 from notifier.web.pages.message_chart import chart
 from notifier.web.pages.messages import shown_message
 from notifier.web.pages.moments import Viewer, spelled
@@ -536,8 +545,16 @@ def test_delivery_is_down_when_a_message_waits_for_long_and_no_other_goes_out(
     (problem,) = status("fr", is_accepting=False).problems
     assert problem.text == f"Un message attend depuis 5 min. {waiting.attempts} tentatives ont échoué."
     assert "503" in problem.detail
+    context = SimpleNamespace(
+        store=pager.store, readiness=lambda: Readiness(None), redaction=SimpleNamespace(hide=str)
+    )
+    zone, words_seen = ZoneInfo("UTC"), set()
+    for _ in range(60):
+        words_seen.add(current_status(context, Viewer(zone, hand())).word)
+        pager.run(10, 10)
+    assert words_seen == {"down"}, "also between two attempts"
     emulator.faults.clear()
-    pager.run(60, 20)
+    pager.run(600, 20)
     assert pager.store.ledger.is_any_accepted(waiting.created_at)
 
 

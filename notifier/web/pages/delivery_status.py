@@ -16,7 +16,7 @@ _YEAR = 365
 LATE = timedelta(minutes=1)
 """A message that is under way for longer is late."""
 DOWN = timedelta(minutes=5)
-"""Delivery is down if a message is under way for longer, and none was accepted since."""
+"""Delivery is down if a message is under way for longer, and none was accepted within this time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def delivery_status(
         now: the time.
         words: the language.
         is_hindered: whether no account can send.
-        is_accepting: whether a message was accepted since *waiting* was made.
+        is_accepting: whether a message was accepted lately.
     """
     known = tuple(map(Problem, warnings))
     if outage is not None:
@@ -81,7 +81,7 @@ def current_status(context: PageContext, viewer: Viewer) -> DeliveryStatus:
     if ready.outage is None:
         waiting = ledger.waiting_longest(viewer.now, LATE)
         if waiting is not None:
-            is_accepting = ledger.is_any_accepted(waiting.created_at)
+            is_accepting = ledger.is_any_accepted(viewer.now - DOWN)
             waiting = replace(waiting, error=context.redaction.hide(waiting.error or ""))
     return delivery_status(
         ready.outage,
