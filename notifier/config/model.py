@@ -57,6 +57,24 @@ def _dedupe_window(value: timedelta) -> timedelta:
 
 
 SeverityLevel = Literal["critical", "high", "warning", "info", "none"]
+
+
+def _severities(value: dict[str, SeverityLevel]) -> dict[str, SeverityLevel]:
+    """Return *value* with its keys in lower case."""
+    found: dict[str, SeverityLevel] = {}
+    for severity, level in value.items():
+        name = severity.lower()
+        if not name.strip() or name != name.strip() or not name.isprintable():
+            raise ValueError(f"{severity!r} is no value of the label severity; write a word such as sev1")
+        if name == "critical":
+            raise ValueError("critical means critical; leave it out")
+        if name in found:
+            raise ValueError(f'"{severity}" is there twice; capitals make no difference')
+        found[name] = level
+    return found
+
+
+Severities = Annotated[dict[str, SeverityLevel], AfterValidator(_severities)]
 DedupeWindow = Annotated[Duration, AfterValidator(_dedupe_window)]
 
 
@@ -75,9 +93,10 @@ class Global(Section):
     """How long Notifier tries to send a page before it gives up."""
     shutdown_timeout: PositiveDuration = timedelta(seconds=30)
     """How long a shutdown waits for calls that are under way."""
-    severities: dict[Annotated[str, Field(min_length=1)], SeverityLevel] = {}  # noqa: RUF012 (pydantic copies it)
+    severities: Severities = {}  # noqa: RUF012 (pydantic copies it)
     """What other values of the label severity mean, such as {sev1: critical, sev4: info}: critical, high, warning, info
-    or none. It decides the order, the colour, and what goes out first in a storm. Otherwise they count as warning.
+    or none. Otherwise they count as warning. It decides the order, the colour, which incidents a reply without a number
+    acknowledges, and which messages a storm and limits.credits hold. Messages that wait keep what they had.
     """
 
 

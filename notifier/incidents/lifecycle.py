@@ -42,8 +42,8 @@ class Severities:
 
     @classmethod
     def of(cls, others: Mapping[str, str]) -> Severities:
-        """Return the usual ones, and *others*: values of the label by the level that they mean."""
-        return cls(_USUAL | {value.lower(): LEVELS.index(level) for value, level in others.items()})
+        """Return the usual severities and *others*, a map from the value of the label to its level."""
+        return cls(_USUAL | {value: LEVELS.index(level) for value, level in others.items()})
 
     def urgency(self, severity: str) -> int:
         """Return the urgency of *severity*."""

@@ -545,7 +545,7 @@ def test_delivery_is_down_when_a_message_waits_for_long_and_no_other_goes_out(
     (problem,) = status("fr", is_accepting=False).problems
     assert problem.text == f"Un message attend depuis 5 min. {waiting.attempts} tentatives ont échoué."
     assert "503" in problem.detail
-    context = SimpleNamespace(
+    context: Any = SimpleNamespace(
         store=pager.store, readiness=lambda: Readiness(None), redaction=SimpleNamespace(hide=str)
     )
     zone, words_seen = ZoneInfo("UTC"), set()

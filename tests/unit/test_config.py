@@ -414,3 +414,26 @@ def test_a_bcrypt_cost_that_takes_seconds_is_refused(files: Files) -> None:
     dear = "$2b$15$" + "a" * 53
     (problem,) = load(files.write(web={"users": {"ops": {"password_hash": dear, "role": "viewer"}}})).errors
     assert "has cost 15: each login would take seconds; make one with cost 10 to 14" in problem.message
+
+
+@pytest.mark.parametrize(
+    ("severities", "complaint"),
+    [
+        ({"critical": "info"}, "critical means critical; leave it out"),
+        ({"SEV1": "high", "sev1": "info"}, '"sev1" is there twice; capitals make no difference'),
+        ({" ": "high"}, "' ' is no value of the label severity"),
+        ({"a\0b": "high"}, "is no value of the label severity"),
+        ({"sev1": "urgent"}, "should be 'critical', 'high', 'warning', 'info' or 'none'"),
+    ],
+)
+def test_severities_that_mean_nothing_are_refused(tmp_path: Path, severities: Any, complaint: Any) -> None:
+    file = tmp_path / "notifier.yml"
+    file.write_text(json.dumps({**yaml.safe_load(GOOD), "global": {"severities": severities}}))
+    problems = [problem.message for problem in load(file).problems]
+    assert any(complaint in message for message in problems), problems
+
+
+def test_severities_are_read_whatever_their_capitals(tmp_path: Path) -> None:
+    file = tmp_path / "notifier.yml"
+    file.write_text(json.dumps({**yaml.safe_load(GOOD), "global": {"severities": {"SEV1": "critical"}}}))
+    assert load(file).configuration.global_.severities == {"sev1": "critical"}
