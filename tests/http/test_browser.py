@@ -471,9 +471,31 @@ def test_a_tap_on_a_shift_tells_who_and_when(served: Any, tab: Any, width: Any) 
     page.goto(served.url + "/oncall")
     page.locator("a.current[href^='#shift-1']:visible").click()
     told = page.locator(".sheet:target")
-    expect(told).to_contain_text(re.compile(r"platform: (alice|bob)\w{3} \d+ \w{3} 09:00 to .* 09:00 · 1 d"))
+    expect(told).to_contain_text(
+        re.compile(r"platform: (alice|bob)from \w{3} \d+ \w{3} 09:00 to .* 09:00 · 1 d")
+    )
     told.get_by_role("link", name="OK").click()
     expect(told).to_have_count(0)
+
+
+def test_the_sheet_of_a_long_name_can_be_closed_on_a_phone(tab: Any, tmp_path: Path) -> None:
+    name = "christophe.delacroix-montgomery@engineering.example.net"
+    rota = {"name": "rota", "rotations": [{"start": "2026-01-05T09:00", "every": "1d", "contacts": [name]}]}
+    with Emulator().running() as emulator:
+        people = [{"name": name, "phone": "+33639980001"}]
+        receivers = [{"name": "ops", "notify": ["rota"]}]
+        running = start(
+            Files(tmp_path, emulator).write(contacts=people, schedules=[rota], receivers=receivers)
+        )
+        try:
+            page = tab(360).page
+            page.goto(running.url + "/oncall#shift-1-0")
+            wide = "[...document.querySelectorAll('main *')].filter((one) => one.getBoundingClientRect().right > 361)"
+            assert page.evaluate(f"{wide}.map((one) => one.outerHTML.slice(0, 90))") == []
+            box = page.locator(".sheet:target").get_by_role("link", name="OK").bounding_box()
+            assert box["x"] + box["width"] <= 360
+        finally:
+            running.stop()
 
 
 def test_closing_asks_first(served: Any, tab: Any) -> None:

@@ -742,6 +742,39 @@ def test_a_page_that_is_not_there_is_in_the_readers_language(
         assert (answer.status_code, told in words(answer.text)) == (404, True)
 
 
+def test_a_shift_is_told_at_full_length_where_the_chart_cuts_it(files: Files) -> None:
+    schedule = {
+        "name": "p",
+        "rotations": [{"start": "2026-01-07T09:00", "every": "12w", "contacts": ["alice", "bob"]}],
+    }
+    rota = Schedules.of(load(files.write(schedules=[schedule])).configuration, {})["p"]
+    told = drawn(rota, {}, datetime(2026, 12, 1, tzinfo=UTC))
+    assert [(one.who, one.span, one.lasted) for one in told.pieces] == [
+        ("bob", "from Wed 16 Sep 09:00 to Wed 9 Dec 09:00", "84 d"),
+        ("alice", "from Wed 9 Dec 09:00 to Wed 3 Mar 09:00", "84 d"),
+    ]
+    french = drawn(rota, {}, datetime(2026, 12, 1, tzinfo=UTC), 0, LANGUAGES["fr"])
+    assert french.pieces[0].span == "du mer 16 sept. 09:00 au mer 9 déc. 09:00"
+
+
+def test_a_calendar_that_takes_a_password_has_no_address_for_phones(
+    files: Files, run: Callable[..., Running]
+) -> None:
+    hashed = bcrypt.hashpw(b"secret-of-ops", bcrypt.gensalt(4)).decode()
+    rota = {"name": "rota", "rotations": [{"start": "2026-01-05T09:00", "every": "1w", "contacts": ["bob"]}]}
+    running = run(files.write(schedules=[rota], contacts=ENGLISH, web={"basic_auth_users": {"ops": hashed}}))
+
+    def page(path: str) -> str:
+        return requests.get(running.url + path, auth=("ops", "secret-of-ops"), timeout=10).text
+
+    found = page("/oncall?calendar=alice&week=4")
+    assert 'href="/oncall/alice.ics"' in found
+    assert 'class="qr"' not in found
+    assert "set web.feed_secret" in found
+    assert 'href="/oncall?week=4&amp;calendar=bob#calendars"' in found
+    assert "There is no contact nobody." in words(page("/oncall?calendar=nobody"))
+
+
 def test_messages_are_counted_on_the_day_they_were_made_on_by_the_clocks_of_the_place() -> None:
     paris, today = ZoneInfo("Europe/Paris"), date(2026, 11, 10)
     at = {

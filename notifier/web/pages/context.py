@@ -98,7 +98,7 @@ class PageContext:
         return (*contacts, user) if user else contacts
 
     def choices(self, user: str | None) -> tuple[str, ...]:
-        """Return the same names, those who are on call first."""
+        """Return the names under which *user* may act, those who are on call first."""
         now, schedules = self.clock(), self.current.runtime.schedules.by_name.values()
         on_call = {schedule.on_call(now) for schedule in schedules}
         return tuple(sorted(self.people(user), key=lambda name: name not in on_call))

@@ -120,12 +120,12 @@ class HomeView(View):
 
     @property
     def severities(self) -> Sequence[SeverityCount]:
-        """The severities of those that nobody has, where the list is longer than a screen."""
+        """The severities of those that are listed and that nobody has, where the list is longer than a screen."""
         if len(self.nobody) <= _A_SCREEN:
             return ()
         listed = [(fold, one) for fold in self.nobody for one in fold.incidents]
-        counts = Counter((one.level, one.severity) for _, one in listed)
-        firsts = {(one.level, one.severity): fold.id for fold, one in reversed(listed)}
+        counts = Counter((one.level, one.severity.lower()) for _, one in listed)
+        firsts = {(one.level, one.severity.lower()): fold.id for fold, one in reversed(listed)}
         return [
             SeverityCount(severity, level, count, firsts[level, severity])
             for (level, severity), count in counts.items()

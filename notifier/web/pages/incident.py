@@ -54,7 +54,7 @@ class IncidentView(View):
     closed_by: str | None
     """Who closed it, though its alerts may still fire."""
     replied: Mapping[str, LocalMoment]
-    """When each contact last replied by SMS since it opened."""
+    """When each contact last replied by SMS since it opened, to whichever page."""
     alerts: Sequence[ListedAlert]
     unlisted: int
     can_escalate: bool
@@ -130,7 +130,7 @@ class IncidentPage:
             replied={
                 name: viewer.moment(at)
                 for name, at in store.replies.last_of_contacts(
-                    incident.opened_at, incident.resolved_at or viewer.now
+                    incident.opened_at.replace(microsecond=0), incident.resolved_at or viewer.now
                 ).items()
             },
             alerts=listed(

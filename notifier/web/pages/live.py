@@ -17,7 +17,7 @@ from notifier.web.pages.rendering import HEADERS
 
 _MAX_STREAMS = 64
 _MAX_OF_ONE = 24
-"""How many of them one user may hold who signed in, so that the others have some."""
+"""The maximum number of streams of one signed-in user."""
 _KEEP_ALIVE = 15.0
 """Seconds without a change after which an event shows that the stream is alive."""
 
@@ -75,7 +75,7 @@ class Live:
         user = self._reader(request).user
         is_full = user is not None and self._counts[user] >= _MAX_OF_ONE
         if is_full or self._counts.total() >= _MAX_STREAMS:
-            text = "too many pages are open; this one is not updated by itself\n"
+            text = "too many pages are open, so this one does not update itself: close others, or reload it\n"
             return PlainTextResponse(text, 503)
         self._counts[user] += 1
         headers = {**HEADERS, "x-accel-buffering": "no"}
@@ -83,6 +83,7 @@ class Live:
 
     def _count_out(self, user: str | None) -> None:
         self._counts[user] -= 1
+        self._counts += Counter()  # forgets who has none
 
     async def _stream(self, request: Request) -> AsyncIterator[str]:
         last, silent = None, 0.0

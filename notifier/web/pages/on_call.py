@@ -38,7 +38,7 @@ class CurrentShift:
 
 @dataclass(frozen=True, slots=True)
 class Calendar:
-    """The calendar of a contact: its address, empty if no phone can read it, and that as a QR code."""
+    """The calendar of a contact: its address and the QR code of it. Both are empty if reading it takes a password."""
 
     name: str
     address: str
@@ -57,6 +57,8 @@ class OnCallView(View):
     schedules: Sequence[ShownSchedule]
     contacts: Sequence[str]
     calendar: Calendar
+    asked: str
+    """Whose calendar was asked for."""
     feeds: str
     week: int
     earlier: int | None
@@ -74,6 +76,7 @@ def on_call_view(context: PageContext, reader: Reader, week: str, contact: str, 
         schedules=[drawn(one, colours, viewer.now, skipped, viewer.words) for one in schedules],
         contacts=list(runtime.contacts) if schedules else [],
         calendar=calendar_of(runtime, contact or reader.name, base_url),
+        asked=contact,
         feeds=feeds_path(runtime),
         week=skipped,
         earlier=skipped - WEEKS if skipped > -_FARTHEST else None,

@@ -18,7 +18,6 @@ WEEKS = 4
 _WEEK_WIDTH = 700
 _COLOURS = 8
 _LETTER_WIDTH = 8.5
-_BEYOND = timedelta(days=35)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +111,11 @@ def drawn(
         datetime(day.year, day.month, day.day, tzinfo=zone).astimezone(UTC)
         for day in (monday + timedelta(days=number) for number in range(7 * WEEKS + 1))
     ]
-    # Somewhat more than is drawn, so that the last shift ends where it does.
-    shifts = [shift for shift in schedule.shifts(edges[0], edges[-1] + _BEYOND) if shift.start < edges[-1]]
+    shifts = schedule.shifts(edges[0], edges[-1])
+    shifts[0] = schedule.at(edges[0])  # the first and the last one at full length
+    shifts[-1] = schedule.at(shifts[-1].start)
     pieces = [piece for shift in shifts for piece in _pieces(shift, schedule)]
-    drawing = _Drawing(zone, colours, now, words)
+    drawing = _Drawing(zone, colours, now, words, edges[0])
     weeks = tuple(drawing.week(edges[7 * n : 7 * n + 8], pieces) for n in range(WEEKS))
     return ShownSchedule(
         schedule.name,
@@ -142,12 +142,13 @@ def _pieces(shift: Shift, schedule: Schedule) -> Iterable[tuple[Shift, str]]:
 
 @dataclass(frozen=True, slots=True)
 class _Drawing:
-    """How shifts are drawn: the clocks, the colours of contacts, the present, and the language."""
+    """How shifts are drawn: the clocks, the colours of contacts, the present, the language, and from when on."""
 
     zone: ZoneInfo
     colours: Mapping[str, int]
     now: datetime
     words: Words
+    start: datetime
 
     def week(self, edges: Sequence[datetime], pieces: Sequence[tuple[Shift, str]]) -> Week:
         """Return the week whose days begin and end at *edges*."""
@@ -182,9 +183,8 @@ class _Drawing:
         return Piece(kind, name, self._span(piece), spelled(piece.end - piece.start, self.words))
 
     def _span(self, piece: Shift) -> str:
-        return self.words(
-            "%(start)s to %(end)s", start=self._moment(piece.start), end=self._moment(piece.end)
-        )
+        start, end = self._moment(piece.start), self._moment(piece.end)
+        return self.words("from %(start)s to %(end)s", start=start, end=end)
 
     def _day_row(self, start: datetime, end: datetime, pieces: Sequence[tuple[Shift, str]]) -> Day:
         shown = []
@@ -203,7 +203,15 @@ class _Drawing:
             else:
                 time = self.words("%(start)s to %(end)s", start=from_, end=to)
             shown.append(
-                DayPiece(number, kind, colour, name, time, first <= self.now < last, first == piece.start)
+                DayPiece(
+                    number,
+                    kind,
+                    colour,
+                    name,
+                    time,
+                    first <= self.now < last,
+                    first == max(piece.start, self.start),
+                )
             )
         return Day(self._day(start), start <= self.now < end, tuple(shown))
 
