@@ -501,6 +501,17 @@ def test_an_escalation_is_confirmed_also_before_its_step_is_taken(make: Callable
     assert told == Confirmation("#1 is passed on.")
 
 
+def test_who_has_texted_since_is_told(
+    files: Files, run: Callable[..., Running], phones: Phones, emulator: Emulator
+) -> None:
+    ovh = {"sender": ..., "sender_for_response": True, "replies": {"poll_interval": "1s"}}
+    running = run(files.write(contacts=ENGLISH, ovh=ovh))
+    paged(running, phones, 1)
+    assert "last SMS from this phone" not in read(running, "/incidents/1")
+    emulator.emulation.reply(ENGLISH[0]["phone"], "who")
+    wait_for(lambda: "last SMS from this phone:" in read(running, "/incidents/1"), "the reply is told")
+
+
 def test_whether_pages_go_out_is_told_at_once(
     files: Files, run: Callable[..., Running], phones: Phones, emulator: Emulator
 ) -> None:

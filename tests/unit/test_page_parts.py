@@ -18,7 +18,7 @@ from notifier.incidents.lifecycle import USUAL_SEVERITIES, Kind, ShownState
 from notifier.rendering.context import Notification, build_notification
 from notifier.timeline import Entry, Outcome
 from notifier.web.pages.alerts import listed, problem_of
-from notifier.web.pages.french import FRENCH
+from notifier.web.pages.french import FRENCH, FRENCH_BEFORE_DAYS
 from notifier.web.pages.moments import Viewer, spelled
 from notifier.web.pages.seams import with_seams
 from notifier.web.pages.shown_incidents import RANKS
@@ -177,7 +177,9 @@ def test_every_text_of_the_pages_has_its_french() -> None:
         name = r"(?:\b_|\bplural)" if file.suffix == ".html" else r"\bwords(?:\.plural)?"
         for call in re.findall(name + _LITERALS, file.read_text()):
             texts |= set(re.findall(r'"((?:[^"\\]|\\.)*)"', call))
-        texts |= set(re.findall(r'\bbefore\("([^"]+)"', file.read_text()))
+        before = set(re.findall(r"""\bbefore\(["']([^"']+)["']""", file.read_text()))
+        assert before <= set(FRENCH_BEFORE_DAYS)
+        texts |= before
     assert len(texts) > 150
     kinds = [kind.value for kind in Kind]
     states = [*(state.value for state in MessageState), *(state.value for state in ShownState)]

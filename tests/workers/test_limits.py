@@ -596,3 +596,39 @@ def test_a_severity_of_ones_own_is_as_urgent_as_the_configuration_says(
     pager.run(300, 30)
     later = "".join(texts(emulator)[1:3])
     assert ("sev1" in later, "sev5" in later) == (True, False), "the least urgent waits for the digest"
+
+
+def test_a_digest_names_the_most_urgent_first_by_the_configuration(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
+    pager = make(
+        **team(),
+        **{"global": {"severities": {"sev5": "info"}}},
+        limits={"per_contact": {"messages": 4, "per": "10m"}},
+    )
+    fired = [
+        ("Early", "sev5"),
+        *((f"Middle{n}", "sev3") for n in range(4)),
+        ("Low", "sev5"),
+        ("Less", "sev5"),
+    ]
+    pager.post_all([webhook(alert(name, severity=of, instance="db-1"), key=name) for name, of in fired])
+    pager.run(900, 30)
+    digest = next(text for text in texts(emulator) if "sev3" in text and "sev5" in text)
+    assert digest.index("sev3") < digest.index("sev5")
+
+
+def test_an_incident_takes_the_severity_of_what_joins_it_by_the_configuration(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
+    pager = make(**team(), **{"global": {"severities": {"sev5": "info"}}})
+    alerts = [alert("Low", severity="sev5"), alert("Less", severity="sev5"), alert("Middle", severity="sev3")]
+    pager.post(webhook(alerts[0]))
+    pager.turn()
+    pager.hand.move(minutes=5)
+    pager.post(webhook(*alerts))
+    pager.turn()
+    (incident,) = pager.store.incidents.latest(9)
+    assert incident.severity == "sev3"
+    update = texts(emulator)[-1]
+    assert update.index("Middle") < update.index("Less"), "the update names the most urgent first"

@@ -1122,3 +1122,18 @@ def test_a_receipt_that_keeps_failing_delays_no_other(
     pager.hand.move(seconds=30)
     pager.follow()
     assert pager.states() == ["delivered", "delivered"]
+
+
+def test_a_bare_acknowledgement_takes_the_most_urgent_by_the_configuration(
+    answering: Callable[..., Pager], emulator: Emulator
+) -> None:
+    pager = answering(**team(), **{"global": {"severities": {"sev1": "critical"}}})
+    pager.post_all(
+        [webhook(alert(name, severity=of), key=name) for name, of in (("A", "sev1"), ("B", "sev3"))]
+    )
+    pager.turn()
+    reply(pager, emulator, ALICE, "ack")
+    assert {one.title: one.acknowledged_by for one in pager.store.incidents.latest(9)} == {
+        "A": "alice",
+        "B": None,
+    }
