@@ -278,6 +278,17 @@ class Incidents:
         with self._database.reading() as connection:
             return connection.execute(select(incidents.c.id).where(UNRESOLVED).limit(1)).first() is not None
 
+    def closed_by(self, ids: Collection[str]) -> dict[str, str]:
+        """Return who closed those of the resolved incidents *ids* whose alerts had not ended."""
+        statement = (
+            select(events.c.incident_id, events.c.kind, events.c.by)
+            .where(events.c.incident_id.in_(list(ids)), events.c.kind.in_((Reason.CLOSED, Reason.RESOLVED)))
+            .order_by(events.c.id)
+        )
+        with self._database.reading() as connection:
+            ends = {id_: (kind, by) for id_, kind, by in connection.execute(statement)}
+        return {id_: by for id_, (kind, by) in ends.items() if kind == Reason.CLOSED}
+
     def history(self, incident_id: str) -> Sequence[HappenedEvent]:
         """Return what happened to an incident, in order."""
         statement = (

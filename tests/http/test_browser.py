@@ -470,12 +470,14 @@ def test_a_tap_on_a_shift_tells_who_and_when(served: Any, tab: Any, width: Any) 
     page = tab(width, java_script_enabled=False).page
     page.goto(served.url + "/oncall")
     page.locator("a.current[href^='#shift-1']:visible").click()
+    before = page.evaluate("scrollY")
     told = page.locator(".sheet:target")
     expect(told).to_contain_text(
         re.compile(r"platform: (alice|bob)from \w{3} \d+ \w{3} 09:00 to .* 09:00 · 1 d")
     )
     told.get_by_role("link", name="OK").click()
     expect(told).to_have_count(0)
+    assert page.evaluate("scrollY") == before, "the page stays where it was"
 
 
 def test_the_sheet_of_a_long_name_can_be_closed_on_a_phone(tab: Any, tmp_path: Path) -> None:

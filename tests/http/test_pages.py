@@ -484,6 +484,7 @@ def test_who_acts_from_the_list_stays_on_it(
     assert "#1 is closed." in press(running, "close", **{**fields, "holder": "alice"}).text
     assert "#1 was resolved already." in press(running, "close", **fields).text
     assert "closed · by alice" in read(running, "/incidents/1"), "its alert fires"
+    assert "closed by alice less than a minute ago" in read(running)
     assert "Resolved in the last 24 hours 1" in read(running)
 
 
@@ -739,7 +740,7 @@ def test_a_message_that_came_late_says_so(
     failed = pager.store.ledger.failed_tries([message.id])[message.id]
     assert message.state == "delivered"
     told = shown_message(message, None, failed, Viewer(ZoneInfo("UTC"), hand()), hide=str)
-    assert told.took == spelled(message.delivered_at - message.created_at)
+    assert told.took == spelled(message.delivered_at - message.created_at + timedelta(seconds=30))
     assert [why.partition(" ")[0] for _, why in told.failures] == ["503"]
 
 

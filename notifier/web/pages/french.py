@@ -41,7 +41,7 @@ FRENCH: dict[str, str] = {
     "Acknowledge all %(num)s": "Prendre les %(num)s",
     "Acknowledge these %(num)s": "Prendre ces %(num)s",
     "firing for": "actif depuis",
-    "Somebody has every incident, or it is silenced.": "Tous les incidents sont pris ou en silence.",
+    "Somebody has every open incident, or it is silenced.": "Tous les incidents ouverts sont pris ou en silence.",
     "No alert is firing.": "Aucune alerte active.",
     "Not listed:": "Non affichés :",
     "%(num)s more": "%(num)s de plus",

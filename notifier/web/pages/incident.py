@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
 
-from notifier.incidents.lifecycle import Incident, IncidentState, Reason
+from notifier.incidents.lifecycle import Incident
 from notifier.incidents.links import ends_at
 from notifier.planning.receivers import receiver_of
 from notifier.rendering.compose import title
@@ -51,8 +51,6 @@ class IncidentView(View):
     problem: Problem | None
     rows: Sequence[Row]
     is_cut: bool
-    closed_by: str | None
-    """Who closed it, though its alerts may still fire."""
     replied: Mapping[str, LocalMoment]
     """When each contact last replied by SMS since it opened, to whichever page."""
     alerts: Sequence[ListedAlert]
@@ -126,7 +124,6 @@ class IncidentPage:
             problem=problem,
             rows=timeline_rows(incident_timeline(history), viewer),
             is_cut=len(history.messages) == _MAX_MESSAGES,
-            closed_by=_closed_by(incident, history),
             replied={
                 name: viewer.moment(at)
                 for name, at in store.replies.last_of_contacts(
@@ -166,13 +163,6 @@ class IncidentPage:
             mask=mask,
             hide=self._context.redaction.hide,
         )
-
-
-def _closed_by(incident: Incident, history: IncidentHistory) -> str | None:
-    """Return who closed *incident*; None if it is not resolved, or its alerts ended."""
-    ends = [one for one in history.events if one.kind in (Reason.CLOSED, Reason.RESOLVED)]
-    is_over = incident.state is IncidentState.RESOLVED
-    return ends[-1].by if is_over and ends and ends[-1].kind == Reason.CLOSED else None
 
 
 def _whole_title(incident: Incident, notification: Notification | None) -> str:

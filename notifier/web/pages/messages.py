@@ -215,7 +215,7 @@ def shown_message(
         number=number,
         text=message.text,
         error=message.error and hide(message.error),
-        took=spelled(took, viewer.words) if took >= _LONG else None,
+        took=spelled(took + timedelta(seconds=30), viewer.words) if took >= _LONG else None,
         failures=[(viewer.moment(one.at), hide(one.error)) for one in failed],
     )
 

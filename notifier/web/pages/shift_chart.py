@@ -44,8 +44,6 @@ class DayPiece:
     name: str
     time: str
     is_now: bool
-    is_first: bool
-    """Whether it is the first row of the piece."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +113,7 @@ def drawn(
     shifts[0] = schedule.at(edges[0])  # the first and the last one at full length
     shifts[-1] = schedule.at(shifts[-1].start)
     pieces = [piece for shift in shifts for piece in _pieces(shift, schedule)]
-    drawing = _Drawing(zone, colours, now, words, edges[0])
+    drawing = _Drawing(zone, colours, now, words)
     weeks = tuple(drawing.week(edges[7 * n : 7 * n + 8], pieces) for n in range(WEEKS))
     return ShownSchedule(
         schedule.name,
@@ -142,13 +140,12 @@ def _pieces(shift: Shift, schedule: Schedule) -> Iterable[tuple[Shift, str]]:
 
 @dataclass(frozen=True, slots=True)
 class _Drawing:
-    """How shifts are drawn: the clocks, the colours of contacts, the present, the language, and from when on."""
+    """How shifts are drawn: the clocks, the colours of contacts, the present, and the language."""
 
     zone: ZoneInfo
     colours: Mapping[str, int]
     now: datetime
     words: Words
-    start: datetime
 
     def week(self, edges: Sequence[datetime], pieces: Sequence[tuple[Shift, str]]) -> Week:
         """Return the week whose days begin and end at *edges*."""
@@ -202,17 +199,7 @@ class _Drawing:
                 time = self.words("from %(time)s", time=from_)
             else:
                 time = self.words("%(start)s to %(end)s", start=from_, end=to)
-            shown.append(
-                DayPiece(
-                    number,
-                    kind,
-                    colour,
-                    name,
-                    time,
-                    first <= self.now < last,
-                    first == max(piece.start, self.start),
-                )
-            )
+            shown.append(DayPiece(number, kind, colour, name, time, first <= self.now < last))
         return Day(self._day(start), start <= self.now < end, tuple(shown))
 
     def _named(self, piece: Shift) -> tuple[str, str]:

@@ -98,6 +98,8 @@ class ShownIncident:
     """Who silenced its alerts in Alertmanager, empty if they are not silenced."""
     silence_comment: str
     silenced_until: LocalMoment | None
+    closed_by: str | None = None
+    """Who closed it, though its alerts may still fire."""
 
     @property
     def coming(self) -> Next | None:
@@ -121,6 +123,7 @@ def shown(
     paged: Sequence[Reach],
     ahead: Iterable[tuple[datetime, str]],
     severities: Severities,
+    closed_by: str | None = None,
 ) -> ShownIncident:
     """Return *incident* as *viewer* sees it.
 
@@ -130,6 +133,7 @@ def shown(
         paged: who was paged.
         ahead: when the next steps are due, and who they page.
         severities: what each severity means.
+        closed_by: who closed it.
     """
     is_open, is_taken = (
         incident.state is state for state in (IncidentState.OPEN, IncidentState.ACKNOWLEDGED)
@@ -163,6 +167,7 @@ def shown(
         silenced_by=incident.silenced_by,
         silence_comment=incident.silence_comment,
         silenced_until=viewer.maybe(incident.silenced_until),
+        closed_by=closed_by,
     )
 
 
@@ -171,6 +176,7 @@ def load_shown(
 ) -> list[ShownIncident]:
     """Return *found* as *viewer* sees them, each with at most *most_steps* of the steps to come."""
     paged = store.ledger.paged([incident.id for incident in found])
+    closed = store.incidents.closed_by([one.id for one in found if one.state is IncidentState.RESOLVED])
     return [
         shown(
             incident,
@@ -178,6 +184,7 @@ def load_shown(
             reached(paged.get(incident.id, ()), mask),
             islice(steps_ahead(runtime, incident), most_steps),
             runtime.severities,
+            closed.get(incident.id),
         )
         for incident in found
     ]
