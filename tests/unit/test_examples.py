@@ -322,16 +322,19 @@ def test_systemd_is_told(
             while "STOPPING=1" not in told:
                 told.append(listening.recv(1000).decode())
 
+        def wait_until_told(start: str) -> None:
+            wait_for(lambda: any(one.startswith(start) for one in list(told)), start)
+
         reader = threading.Thread(target=listen, daemon=True)
         reader.start()
         monkeypatch.setenv("NOTIFY_SOCKET", place)
         monkeypatch.setenv("WATCHDOG_USEC", "100000")
         running = run(files.write())
-        wait_for(lambda: "WATCHDOG=1" in told, "it shows that it lives")
-        assert any(one.startswith("READY=1\nSTATUS=listens on port ") for one in told)
+        wait_until_told("WATCHDOG=1")
+        wait_until_told("READY=1\nSTATUS=listens on port ")
         running.post(b"", "/-/reload")
+        wait_until_told("RELOADING=1\nMONOTONIC_USEC=")
         wait_for(lambda: "READY=1" in told, "the reload has ended")
-        assert any(one.startswith("RELOADING=1\nMONOTONIC_USEC=") for one in told)
         running.stop()
         reader.join(20)
         assert "STOPPING=1" in told
