@@ -441,6 +441,23 @@ def test_a_long_list_begins_with_the_severities_and_leads_to_each(
         assert f'id="{target}"' in shown(running)
 
 
+def test_an_incident_that_ends_while_the_page_is_made_is_on_it_once(
+    files: Files, run: Callable[..., Running], phones: Phones, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = run(files.write(contacts=ENGLISH))
+    paged(running, phones, 1)
+    store = running.service.store
+    (incident,) = store.incidents.latest(1)
+    resolved_since = store.incidents.resolved_since
+
+    def close_before(*given: Any) -> Any:
+        running.service.workers.actions.close(incident.id, "alice", Via.WEB)
+        return resolved_since(*given)
+
+    monkeypatch.setattr(store.incidents, "resolved_since", close_before)
+    assert shown(running).count(f'id="incident-{incident.id}"') == 1
+
+
 def test_who_is_on_call_is_the_first_to_choose_from(files: Files, run: Callable[..., Running]) -> None:
     rota = {"name": "rota", "rotations": [{"start": "2026-01-05T09:00", "every": "1w", "contacts": ["bob"]}]}
     running = run(files.write(contacts=ENGLISH, schedules=[rota]))

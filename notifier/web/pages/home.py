@@ -162,13 +162,14 @@ class HomePage:
         totals = Counter[str]()
         for (_, state), count in counts.items():
             totals[state] += count
-        later: set[str] = set()  # one that was taken between two of the reads is in two groups
+        recent = store.incidents.resolved_since(viewer.now - _RECENTLY, _MAX_RESOLVED)
+        # One that was taken or resolved between two of the reads is in two groups.
+        later = {one.id for one in recent}
         for group in reversed(found):
             group[:] = [one for one in group if one.id not in later]
             later.update(one.id for one in group)
         shown = [load_shown(store, runtime, group, viewer) for group in found]
         muted = [one for one in shown[0] if one.is_quiet]
-        recent = store.incidents.resolved_since(viewer.now - _RECENTLY, _MAX_RESOLVED)
         mine = sum(one.holder == reader.name for one in shown[1])
         acted_on = store.incidents.named(number) if done and number else None
         return HomeView(
