@@ -81,7 +81,7 @@ def _write_incident(
         resolved_at=at + lasted,
     )
     connection.execute(insert(incidents), to_row(incident))
-    add_events(connection, incident.id, [Event(Reason.OPENED)], at)
+    add_events(connection, [(incident.id, Event(Reason.OPENED))], at)
     for step, contact in enumerate(paged):
         sent = at + timedelta(minutes=10 * step)
         text = f"FIRING #{number} {severity} {title} since {began.astimezone(zone):%H:%M}"
@@ -89,8 +89,9 @@ def _write_incident(
             connection, incident, contact, people[contact], text, sent, is_missed=is_missed and not step
         )
     by = paged[-1]
-    add_events(connection, incident.id, [Event(Reason.ACKNOWLEDGED, by=by, via="sms")], at + answered)
-    add_events(connection, incident.id, [Event(Reason.RESOLVED)], at + lasted)
+    answer = Event(Reason.ACKNOWLEDGED, by=by, via="sms")
+    add_events(connection, [(incident.id, answer)], at + answered)
+    add_events(connection, [(incident.id, Event(Reason.RESOLVED))], at + lasted)
 
 
 def _write_message(

@@ -17,6 +17,7 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.exc import IntegrityError
 
 from notifier.delivery.calls import CallState
 from notifier.delivery.message import FAILED, MessageState
@@ -50,35 +51,63 @@ _ADD_ALERTS = insert(incident_alerts)
 _DELETE_ALERTS = delete(incident_alerts).where(incident_alerts.c.incident_id == bindparam("incident"))
 
 
-def put_incident(connection: Connection, change: IncidentChange, now: datetime) -> bool:
-    """Write the incident and events of *change*; return False, and write nothing, if it has been changed since it was
-    read.
+def put_incidents(connection: Connection, changes: Sequence[IncidentChange], now: datetime) -> bool:
+    """Write the incidents and events of *changes*, all or none; return whether they were written.
+
+    They are not if one of the incidents has been changed since it was read, or if somebody else has opened the same
+    or taken the same number.
     """
-    row = to_row(change.incident)
-    if change.is_new:
-        taken = or_(
-            incidents.c.number == row["number"],
-            (incidents.c.receiver == row["receiver"]) & (incidents.c.group_key == row["group_key"]),
-        )
-        if connection.execute(select(incidents.c.id).where(UNRESOLVED, taken).limit(1)).first():
+    try:
+        with connection.begin_nested() as attempt:
+            if _write(connection, changes, now):
+                return True
+            attempt.rollback()
+    except IntegrityError:  # of the indexes of incidents that are not resolved
+        pass
+    return False
+
+
+def _write(connection: Connection, changes: Sequence[IncidentChange], now: datetime) -> bool:
+    for change in changes:  # before the new ones: an incident that ends gives its number and group away
+        if not change.is_new and not _change(connection, change):
             return False
-        connection.execute(_ADD, row)
-    else:
-        row |= {"incident": row.pop("id"), "read": row["version"], "version": row["version"] + 1}
-        for name in _FIXED[1:]:
-            del row[name]
-        if connection.execute(_CHANGE, row).rowcount != 1:
-            return False
-    _index_alerts(connection, change)
-    if change.withdraws_pages:
-        connection.execute(_WITHDRAW, {"incident": change.incident.id, "now": now})
-    if change.events:
-        add_events(connection, change.incident.id, change.events, now)
+        if change.withdraws_pages:
+            connection.execute(_WITHDRAW, {"incident": change.incident.id, "now": now})
+    new = [to_row(change.incident) for change in changes if change.is_new]
+    if new:
+        connection.execute(_ADD, new)
+    alerts = [row for change in changes for row in _alert_rows(change)]
+    if alerts:
+        connection.execute(_ADD_ALERTS, alerts)
+    add_events(
+        connection, [(change.incident.id, event) for change in changes for event in change.events], now
+    )
     return True
 
 
-def add_events(connection: Connection, incident_id: str, happened: Sequence[Event], now: datetime) -> None:
-    """Write what *happened* into the history of an incident."""
+def _change(connection: Connection, change: IncidentChange) -> bool:
+    """Write the incident of *change*; return False if it has been changed since it was read."""
+    row = to_row(change.incident)
+    row |= {"incident": row.pop("id"), "read": row["version"], "version": row["version"] + 1}
+    for name in _FIXED[1:]:
+        del row[name]
+    if connection.execute(_CHANGE, row).rowcount != 1:
+        return False
+    if change.events or change.incident.state is IncidentState.RESOLVED:
+        connection.execute(_DELETE_ALERTS, {"incident": change.incident.id})
+    return True
+
+
+def _alert_rows(change: IncidentChange) -> list[dict[str, str]]:
+    """Return the rows of the index from firing alerts to the incident of *change* that are to be added."""
+    incident = change.incident
+    if incident.state is IncidentState.RESOLVED or not (change.is_new or change.events):
+        return []
+    return [{"alert": alert, "incident_id": incident.id} for alert in sorted(incident.firing)[:MAX_ALERTS]]
+
+
+def add_events(connection: Connection, happened: Sequence[tuple[str, Event]], now: datetime) -> None:
+    """Write events that *happened* into the histories of incidents, each with the id of its incident."""
     rows = [
         {
             "id": new_id(now),
@@ -89,21 +118,10 @@ def add_events(connection: Connection, incident_id: str, happened: Sequence[Even
             "via": event.via,
             "detail": event.detail,
         }
-        for event in happened
+        for incident_id, event in happened
     ]
-    connection.execute(_ADD_EVENTS, rows)
-
-
-def _index_alerts(connection: Connection, change: IncidentChange) -> None:
-    """Update the index from firing alerts to the incident."""
-    incident = change.incident
-    is_over = incident.state is IncidentState.RESOLVED
-    if not change.is_new and (is_over or change.events):
-        connection.execute(_DELETE_ALERTS, {"incident": incident.id})
-    alerts = sorted(incident.firing)[:MAX_ALERTS]
-    if alerts and not is_over and (change.is_new or change.events):
-        rows = [{"alert": alert, "incident_id": incident.id} for alert in alerts]
-        connection.execute(_ADD_ALERTS, rows)
+    if rows:
+        connection.execute(_ADD_EVENTS, rows)
 
 
 def escalate_now(connection: Connection, message_ids: Collection[str], now: datetime) -> None:

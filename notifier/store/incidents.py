@@ -18,7 +18,6 @@ from sqlalchemy import (
     type_coerce,
     update,
 )
-from sqlalchemy.exc import IntegrityError
 
 from notifier.ids import same_moment
 from notifier.incidents.heartbeats import HEARTBEATS
@@ -34,7 +33,7 @@ from notifier.incidents.lifecycle import (
 )
 from notifier.store.calls import add_calls
 from notifier.store.database import Database
-from notifier.store.incident_changes import add_events, put_incident
+from notifier.store.incident_changes import add_events, put_incidents
 from notifier.store.incident_rows import COLUMNS, MAX_ALERTS, UNRESOLVED, to_incident
 from notifier.store.messages import ADD_MESSAGES, message_row
 from notifier.store.records import IncidentChange
@@ -316,11 +315,7 @@ class Incidents:
         def operation(connection: Connection) -> list[bool]:
             done = []
             for change in changes:
-                try:
-                    with connection.begin_nested():
-                        is_done = put_incident(connection, change, now)
-                except IntegrityError:  # another replica opened the same, or took the same number
-                    is_done = False
+                is_done = put_incidents(connection, [change], now)
                 if is_done and change.messages:
                     receiver = change.incident.receiver
                     rows = [message_row(message, receiver, now, now, None) for message in change.messages]
@@ -346,7 +341,7 @@ class Incidents:
             )
             count = int(connection.execute(notes).scalar_one())
             if count < MAX_NOTES:
-                add_events(connection, incident_id, [note], now)
+                add_events(connection, [(incident_id, note)], now)
             return count + 1
 
         return self._database.submit(operation)

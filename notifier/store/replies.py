@@ -22,7 +22,7 @@ from notifier.config.model import Recipient
 from notifier.delivery.message import NewMessage
 from notifier.incidents.lifecycle import Kind
 from notifier.store.database import Database
-from notifier.store.incident_changes import put_incident
+from notifier.store.incident_changes import put_incidents
 from notifier.store.messages import ADD_MESSAGES, message_row
 from notifier.store.records import IncidentChange
 from notifier.store.schema import jobs, messages, replies
@@ -164,7 +164,7 @@ class ReplyStore:
         def operation(connection: Connection) -> Written:
             if not _add(connection, reply):
                 return Written.BEFORE
-            if not _put(connection, changes, now):
+            if not put_incidents(connection, changes, now):
                 connection.execute(
                     delete(replies).where(replies.c.account == reply.account, replies.c.id == reply.id)
                 )
@@ -201,15 +201,3 @@ def _add(connection: Connection, reply: ReplyRead) -> bool:
     except IntegrityError:
         return False
     return True
-
-
-def _put(connection: Connection, changes: Sequence[IncidentChange], now: datetime) -> bool:
-    """Write all *changes*, or none if an incident was changed meanwhile; return whether they were written."""
-    try:
-        with connection.begin_nested() as attempt:
-            if all(put_incident(connection, change, now) for change in changes):
-                return True
-            attempt.rollback()
-    except IntegrityError:
-        pass
-    return False

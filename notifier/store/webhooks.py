@@ -9,13 +9,12 @@ from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, exists, func, insert, or_, select, update
-from sqlalchemy.exc import IntegrityError
 
 from notifier.store.database import Database
 from notifier.store.engine import Repetitions
-from notifier.store.incident_changes import put_incident
+from notifier.store.incident_changes import put_incidents
 from notifier.store.messages import ADD_MESSAGES, message_row
-from notifier.store.records import IncidentChange, NewNotification, NewWebhook, StoredWebhook
+from notifier.store.records import NewNotification, NewWebhook, StoredWebhook
 from notifier.store.schema import from_microseconds, notifications, to_microseconds, webhooks
 from notifier.store.timestamps import advance_timestamp
 
@@ -62,7 +61,7 @@ _TAKE_UNPLANNED = (
 )
 _PLAN = (
     update(webhooks)
-    .where(webhooks.c.id == bindparam("webhook"), webhooks.c.planned_at.is_(None))
+    .where(webhooks.c.id.in_(bindparam("webhooks", expanding=True)), webhooks.c.planned_at.is_(None))
     .values(planned_at=bindparam("now"))
 )
 _ADD_NOTIFICATIONS = insert(notifications)
@@ -141,40 +140,14 @@ class WebhookStore:
         """
 
         def operation(connection: Connection) -> list[str]:
-            refused, notes, texts = [], [], []
-            for webhook_id, plans in planned:
-                changes = [plan.change for plan in plans if plan.change is not None]
-                if not self._plan(connection, webhook_id, changes, now):
-                    refused.append(webhook_id)
-                    continue
-                for plan in plans:
-                    notes.append(_notification_row(plan, now))
-                    texts += [
-                        message_row(m, plan.receiver, plan.received_at, now, plan.id) for m in plan.messages
-                    ]
+            refused: list[str] = []
+            if not _add(connection, planned, now):  # one is at fault: the others are stored all the same
+                refused = [plans[0] for plans in planned if not _add(connection, [plans], now)]
             for name, at in marks.items():
                 advance_timestamp(connection, name, at, now)
-            if notes:
-                connection.execute(_ADD_NOTIFICATIONS, notes)
-            if texts:
-                connection.execute(ADD_MESSAGES, texts)
             return refused
 
         return self._database.submit(operation, notifies=("sender",))
-
-    def _plan(
-        self, connection: Connection, webhook_id: str, changes: Sequence[IncidentChange], now: datetime
-    ) -> bool:
-        """Write that a webhook is planned, and the changes of incidents; return whether all of it could be written."""
-        try:
-            with connection.begin_nested() as attempt:
-                taken = connection.execute(_PLAN, {"webhook": webhook_id, "now": now}).rowcount == 1
-                if taken and all(put_incident(connection, change, now) for change in changes):
-                    return True
-                attempt.rollback()
-        except IntegrityError:  # another replica opened the same, or took the same number
-            pass
-        return False
 
     def oldest_unplanned(self) -> datetime | None:
         """Return when the oldest webhook came that is not planned; None when all are."""
@@ -182,6 +155,30 @@ class WebhookStore:
         with self._database.reading() as connection:
             since = connection.execute(statement).scalar()
         return None if since is None else from_microseconds(since)
+
+
+def _add(
+    connection: Connection, planned: Sequence[tuple[str, Sequence[NewNotification]]], now: datetime
+) -> bool:
+    """Write the plans of webhooks, all or none; return whether they were written."""
+    plans = [plan for _, plans_of_webhook in planned for plan in plans_of_webhook]
+    changes = [plan.change for plan in plans if plan.change is not None]
+    with connection.begin_nested() as attempt:
+        given = {"webhooks": [webhook_id for webhook_id, _ in planned], "now": now}
+        is_first = connection.execute(_PLAN, given).rowcount == len(planned)
+        if not is_first or not put_incidents(connection, changes, now):
+            attempt.rollback()
+            return False
+        if plans:
+            connection.execute(_ADD_NOTIFICATIONS, [_notification_row(plan, now) for plan in plans])
+        texts = [
+            message_row(message, plan.receiver, plan.received_at, now, plan.id)
+            for plan in plans
+            for message in plan.messages
+        ]
+        if texts:
+            connection.execute(ADD_MESSAGES, texts)
+        return True
 
 
 def _webhook_row(new: NewWebhook) -> dict[str, Any]:

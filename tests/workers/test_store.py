@@ -13,6 +13,7 @@ import threading
 import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from pathlib import Path
@@ -32,12 +33,12 @@ from notifier.config.ovh import Rate
 from notifier.delivery.message import Ending, Job, MessageState, NewMessage
 from notifier.delivery.snapshot import Limits, Snapshot
 from notifier.ids import first_id, new_id
-from notifier.incidents.lifecycle import IncidentState
+from notifier.incidents.lifecycle import Event, Incident, IncidentState, Reason
 from notifier.store import migrations
 from notifier.store.dedupe import Dedupe
 from notifier.store.engine import HEAD, StoreRefused, StoreUnavailable, migrate, revision
-from notifier.store.records import NewNotification, NewWebhook
-from notifier.store.schema import JobState, jobs, messages, metadata
+from notifier.store.records import IncidentChange, NewNotification, NewWebhook
+from notifier.store.schema import JobState, events, incident_alerts, jobs, messages, metadata, notifications
 from notifier.store.sqlite import SQLite, open_engine
 from notifier.store.store import Store
 from tests.support.clock import Hand
@@ -440,6 +441,58 @@ def test_a_webhook_is_planned_once(store: Any, hand: Hand) -> None:
     assert store.webhooks.add_plans([(webhook.id, [again])], hand()).result(10) == [webhook.id]
     assert len(rows(store, messages)) == 1
     assert store.webhooks.unplanned(10, 1000) == []
+
+
+def opened(now: Any, group: str, number: int) -> Incident:
+    alert = frozenset({f"alert-of-{group}"})
+    return Incident(
+        new_id(now), number, "ops", group, IncidentState.OPEN, "DiskFull", {}, alert, None, now, firing=alert
+    )  # fmt: skip
+
+
+def plan_of(store: Any, now: Any, change: IncidentChange) -> tuple[str, list[NewNotification]]:
+    """Return the plan of a new webhook that leads to *change* and a page."""
+    webhook = new(now, new_id(now).encode())
+    add(store, webhook)
+    page = NewMessage(new_id(now), "", ALICE, "hello", 1, now + timedelta(hours=1))
+    group = change.incident.group_key
+    return webhook.id, [
+        NewNotification(new_id(now), webhook.id, "ops", "firing", group, 1, now, (page,), change)
+    ]
+
+
+def opening(store: Any, now: Any, group: str, number: int) -> tuple[str, list[NewNotification]]:
+    change = IncidentChange(opened(now, group, number), is_new=True, events=(Event(Reason.OPENED),))
+    return plan_of(store, now, change)
+
+
+def test_a_plan_that_is_refused_costs_no_other(store: Any, hand: Hand) -> None:
+    first = opening(store, hand(), "a", 1)
+    same_group, same_number = opening(store, hand(), "a", 2), opening(store, hand(), "b", 1)
+    last = opening(store, hand(), "c", 3)
+    together = [first, same_group, same_number, last]
+    assert store.webhooks.add_plans(together, hand()).result(10) == [same_group[0], same_number[0]]
+    found = store.incidents.find(["a", "b", "c"])
+    assert {key: incident.number for key, incident in found.items()} == {("ops", "a"): 1, ("ops", "c"): 3}
+    assert {row["webhook_id"] for row in rows(store, notifications)} == {first[0], last[0]}
+    assert len(rows(store, messages)) == len(rows(store, events)) == len(rows(store, incident_alerts)) == 2
+    unplanned = {webhook.id for webhook in store.webhooks.unplanned(10, 1000)}
+    assert unplanned == {same_group[0], same_number[0]}
+
+
+def test_an_incident_that_ends_gives_its_group_and_number_to_a_new_one_at_once(
+    store: Any, hand: Hand
+) -> None:
+    first = opening(store, hand(), "a", 1)
+    assert store.webhooks.add_plans([first], hand()).result(10) == []
+    [incident] = store.incidents.find(["a"]).values()
+    over = replace(incident, state=IncidentState.RESOLVED, resolved_at=hand(), firing=frozenset())
+    new_one = opening(store, hand(), "a", 1)
+    ended = plan_of(store, hand(), IncidentChange(over, events=(Event(Reason.RESOLVED),)))
+    assert store.webhooks.add_plans([new_one, ended], hand()).result(10) == []
+    [now_open] = store.incidents.find(["a"]).values()
+    assert now_open.id == new_one[1][0].change.incident.id
+    assert [row["incident_id"] for row in rows(store, incident_alerts)] == [now_open.id]
 
 
 def test_claiming_takes_each_message_once(store: Any, hand: Hand) -> None:
