@@ -79,15 +79,15 @@ class Health:
             warnings.append(self._hide(f"a phone call failed: {self._workers.calls.problem}"))
         if (stuck := self._stuck()) is not None:
             warnings.append(stuck)
-        warnings += self._own_warnings()
+        warnings += [*self._of_workers(), *self._held(), *self._of_configuration()]
         return Readiness(self.not_ready(), tuple(warnings), self._is_hindered())
 
     def _silence(self) -> str:
         problems = self._workers.alert_states.problems
         return self._hide("".join(f"; {url}: {reason}" for url, reason in problems.items()))
 
-    def _own_warnings(self) -> list[str]:
-        """Return the problems of Notifier itself: workers, limits, the configuration."""
+    def _of_workers(self) -> list[str]:
+        """Return the problems of the workers."""
         warnings, now = [], elapsed()
         for worker in self._running:
             if (problem := worker.failure(now)) is not None:
@@ -99,14 +99,20 @@ class Health:
         if self._workers.dispatcher.overdue:
             count = _counted(self._workers.dispatcher.overdue, "job has", "jobs have")
             warnings.append(f"{count} been sending for longer than a call can take")
-        held = self._workers.dispatcher.held
-        if held.get(Hold.CREDITS):
+        return warnings
+
+    def _held(self) -> Iterator[str]:
+        """Return which limits hold messages now."""
+        try:
+            held = self._context.store.outbox.held()
+        except StoreUnavailable:  # which is reported as such
+            return
+        if held[Hold.CREDITS]:
             count = _counted(held[Hold.CREDITS], "message waits", "messages wait")
-            warnings.append(f"limits.credits is used up: {count} for credits")
-        if held.get(Hold.DIGEST):
+            yield f"limits.credits is used up: {count} for credits"
+        if held[Hold.DIGEST]:
             count = _counted(held[Hold.DIGEST], "message", "messages")
-            warnings.append(f"limits.per_contact holds {count} for digests")
-        return [*warnings, *self._of_configuration()]
+            yield f"limits.per_contact holds {count} for digests"
 
     def refusal(self) -> str | None:
         """Return why pages would not be planned or sent, though webhooks can be stored; None when all is well."""

@@ -13,7 +13,7 @@ from notifier.store.database import Database
 from notifier.store.incident_changes import escalate_now
 from notifier.store.links import add_link
 from notifier.store.messages import OF_INCIDENTS, WITH_INCIDENT, reword
-from notifier.store.records import Claims
+from notifier.store.records import Claim
 from notifier.store.replicas import free_orphans
 from notifier.store.schema import IS_WAITING, JobState, attempts, jobs, messages, sql_literal
 
@@ -97,6 +97,7 @@ _UNSETTLED = (
     .limit(bindparam("most"))
 )
 _IS_SENDING = (jobs.c.state != sql_literal(JobState.DONE)) & (jobs.c.state == JobState.SENDING)
+_CLAIMED = select(jobs.c.tag, jobs.c.owner, jobs.c.attempted_at).where(_IS_SENDING)
 CLAIM_LOST = "was not started: the database did not answer"
 """Why a job was returned to the queue whose claim was committed without this process learning of it."""
 
@@ -114,14 +115,11 @@ class JobStore:
             lambda connection: [job for job in claimed if self.claim_in(connection, job)]
         )
 
-    def claims(self, overdue_since: datetime) -> Claims:
-        """Return the jobs that this process has claimed, and how many of any process were claimed before then."""
-        own = select(jobs.c.tag).where(_IS_SENDING, jobs.c.owner == self._database.replica)
-        overdue = select(func.count()).where(_IS_SENDING, jobs.c.attempted_at < overdue_since)
+    def claims(self) -> list[Claim]:
+        """Return the jobs that are being sent, by any process."""
+        own = self._database.replica
         with self._database.reading() as connection:
-            return Claims(
-                frozenset(connection.execute(own).scalars()), int(connection.execute(overdue).scalar_one())
-            )
+            return [Claim(tag, owner == own, at) for tag, owner, at in connection.execute(_CLAIMED)]
 
     def release_claims(self, in_hand: Callable[[], Collection[str]], now: datetime) -> Future[list[str]]:
         """Return to the queue the jobs that this process has claimed and does not have in hand; return their tags.

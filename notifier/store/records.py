@@ -64,11 +64,12 @@ class NewNotification:
     muted_by: str | None = None
 
 
-class Claims(NamedTuple):
-    """The tags of the jobs that a process has claimed, and how many jobs of all processes are overdue."""
+class Claim(NamedTuple):
+    """A job that is being sent: its tag, whether this process sends it, and since when."""
 
-    own: frozenset[str]
-    overdue: int
+    tag: str
+    is_own: bool
+    since: datetime
 
 
 class Due(NamedTuple):

@@ -7,7 +7,7 @@ lost, or the process was killed) is looked up at OVHcloud by its tag before anyt
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 
 import structlog
@@ -66,8 +66,6 @@ class Dispatcher(Worker):
         outcomes = Outcomes(context, lambda: self.is_stopping)
         self.delivery = Delivery(context, self.accounts, self.threads, outcomes, chance)
         self.settlement = Settlement(context, self.accounts, self.threads, outcomes, chance, seconds)
-        self.held: Mapping[str, int] = {}
-        """How many messages a limit holds, by reason."""
         self.overdue = 0
         """How many jobs have been sending for longer than a call can take."""
         self._last_account: str | None = None
@@ -154,15 +152,16 @@ class Dispatcher(Worker):
         if checked_at is not None and timedelta() <= now - checked_at < _CHECK_CLAIMS_EVERY:
             return
         store, in_hand = self._store, self.threads.tags
-        timeout = max(account.timeout for account in runtime.configuration.accounts)
-        claims = store.jobs.claims(now - timeout - _OVERDUE_AFTER)
-        if claims.own - in_hand() and (lost := store.jobs.release_claims(in_hand, now).result()):
+        claims = store.jobs.claims()
+        own = {claim.tag for claim in claims if claim.is_own}
+        if own - in_hand() and (lost := store.jobs.release_claims(in_hand, now).result()):
             log.warning("claims without an answer from the database returned to the queue", jobs=lost)
-        if claims.overdue and not self.overdue:
-            log.error("jobs have been sending for longer than a call can take", jobs=claims.overdue)
-        self.overdue = claims.overdue
-        self.held = store.outbox.held()
-        self._metrics.jobs_overdue.set(claims.overdue)
+        timeout = max(account.timeout for account in runtime.configuration.accounts)
+        overdue = sum(claim.since < now - timeout - _OVERDUE_AFTER for claim in claims)
+        if overdue and not self.overdue:
+            log.error("jobs have been sending for longer than a call can take", jobs=overdue)
+        self.overdue = overdue
+        self._metrics.jobs_overdue.set(overdue)
         self._claims_checked_at = now
 
     def _until(self, due: Due, now: datetime, runtime: Runtime) -> float | None:
