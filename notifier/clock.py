@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 Clock = Callable[[], datetime]
 """Returns the present time, aware."""
@@ -20,6 +20,8 @@ def elapsed() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
+CLOCK_STEP = timedelta(minutes=1)
+"""A time further ahead than this is from before the clock was set back: the clocks of replicas differ by less."""
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST = datetime(2200, 1, 1, tzinfo=UTC)
 """The times that are kept. Every time zone can show them, and every engine can store them."""

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
+from notifier.clock import CLOCK_STEP
 from notifier.delivery.fallback import FallbackState
 from notifier.delivery.message import FAILED, UNDER_WAY, Hold, MessageState
 from notifier.ids import first_id, new_id
@@ -32,8 +33,6 @@ _BACK = timedelta(days=4)
 """How old a message may be that failed: OVHcloud reports a failure after three days at the latest."""
 _FAILED_WITHIN = timedelta(hours=1)
 """How long ago a message may have failed: what failed before there was a second channel is old news."""
-_CLOCK_STEP = timedelta(minutes=1)
-"""A message from further in the future was made before a clock was set back."""
 _IS_FAILED = messages.c.state.in_([sql_literal(state) for state in FAILED])
 _IS_UNDER_WAY = messages.c.state.in_([sql_literal(state) for state in UNDER_WAY])
 _HELD_FOR_A_DIGEST = and_(messages.c.state == MessageState.HELD, messages.c.held_for == Hold.DIGEST)
@@ -120,7 +119,7 @@ class FallbackStore:
         channel; None for everybody.
         """
         has_none = ~select(fallbacks.c.id).where(fallbacks.c.message_id == messages.c.id).exists()
-        is_old = or_(messages.c.created_at <= late, messages.c.created_at > now + _CLOCK_STEP)
+        is_old = or_(messages.c.created_at <= late, messages.c.created_at > now + CLOCK_STEP)
         is_late = and_(_IS_UNDER_WAY, is_old, ~_HELD_FOR_A_DIGEST)
         failed_at = func.coalesce(messages.c.receipt_at, messages.c.finished_at)
         has_failed = and_(

@@ -9,13 +9,12 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, Table, bindparam, delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
+from notifier.clock import CLOCK_STEP
 from notifier.store.database import Database
 from notifier.store.schema import calendars, timestamps
 
 SOURCES = "source/"
 """Prefix of the timestamps of when the last webhook of each Alertmanager came, by its external URL."""
-CLOCKS = timedelta(minutes=1)
-"""How much the clocks of replicas may differ."""
 _WEEK = timedelta(days=7)
 _MARK = select(timestamps.c.at).where(timestamps.c.name == bindparam("mark"))
 
@@ -106,9 +105,9 @@ def set_timestamp(connection: Connection, name: str, at: datetime) -> None:
 def advance_timestamp(connection: Connection, name: str, at: datetime, now: datetime) -> None:
     """Remember *at* as *name*, unless a later time is stored: webhooks may be planned late.
 
-    A stored time that lies ahead of *now* by more than clocks may differ is from before the clock was set back.
+    A stored time that is ahead of *now* by more than `CLOCK_STEP` is replaced.
     """
-    is_older = or_(timestamps.c.at < at, timestamps.c.at > now + CLOCKS)
+    is_older = or_(timestamps.c.at < at, timestamps.c.at > now + CLOCK_STEP)
     change = update(timestamps).where(timestamps.c.name == name, is_older).values(at=at)
     if not connection.execute(change).rowcount and get_timestamp(connection, name) is None:
         set_timestamp(connection, name, at)

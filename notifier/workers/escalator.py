@@ -10,6 +10,7 @@ from functools import partial
 import structlog
 
 from notifier.alertmanager.webhook import Webhook, WebhookError, parse_webhook
+from notifier.clock import CLOCK_STEP
 from notifier.config.model import Receiver
 from notifier.delivery.message import NewMessage
 from notifier.incidents.heartbeats import HEARTBEATS
@@ -51,8 +52,6 @@ this long after them.
 """
 _ASK_AGAIN = timedelta(minutes=1)
 """When a silenced incident is asked about again, of which people are to be notified."""
-_CLOCK_STEP = timedelta(minutes=1)
-"""A clock that is set back by less puts steps off by less than anybody minds."""
 _CLOCKS_DIFFER = timedelta(minutes=10)
 """By more than clocks of replicas may differ: with a correct clock, nobody opens an incident that far ahead."""
 _Decide = Callable[[Runtime, Incident, datetime], IncidentChange]
@@ -150,7 +149,7 @@ class Escalator(Worker):
         if self._last is None:  # what others opened by clocks that differ a little is well
             ahead, least = self._store.incidents.latest_opening(), _CLOCKS_DIFFER
         else:
-            ahead, least = self._last, _CLOCK_STEP
+            ahead, least = self._last, CLOCK_STEP
         if ahead is not None and ahead - now > least:
             log.warning("the clock was set back, next steps come earlier", by=str(ahead - now))
             self._store.incidents.bring_forward(now, ahead).result()

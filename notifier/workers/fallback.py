@@ -11,7 +11,7 @@ from hashlib import blake2b
 import structlog
 
 from notifier import second_channel
-from notifier.clock import elapsed
+from notifier.clock import CLOCK_STEP, elapsed
 from notifier.delivery.fallback import LONGEST_RETRY, FallbackState, is_needed, retry_after
 from notifier.delivery.message import NewMessage
 from notifier.store.engine import StoreUnavailable
@@ -25,7 +25,6 @@ Send = Callable[[str, str, str, float, Callable[[], None]], None]
 """Sends a title and a text to a URL within some seconds, and calls a function when the call has really ended."""
 
 _BATCH = 200
-_CLOCK_STEP = timedelta(minutes=1)
 _MAX_AT_ONCE = 32
 _MAX_OF_ONE = 8
 """The number of messages that are sent to one URL at the same time: one that hangs delays no other."""
@@ -68,7 +67,7 @@ class FallbackSender(Worker):
         if not own and not everybody:
             return None
         now = self._clock()
-        if self._last is None or now < self._last - _CLOCK_STEP:
+        if self._last is None or now < self._last - CLOCK_STEP:
             self._store.fallbacks.reset_due_times(now, now + LONGEST_RETRY).result()
         self._last = now
         late = now if self._is_paused() else now - configuration.fallback.after

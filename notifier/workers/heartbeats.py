@@ -14,6 +14,7 @@ from functools import partial
 import structlog
 
 from notifier.alertmanager.durations import brief_duration
+from notifier.clock import CLOCK_STEP
 from notifier.config.model import HeartbeatConfig, Receiver, Recipient
 from notifier.ids import new_id
 from notifier.incidents.heartbeats import HEARTBEATS, SEEN, Silence
@@ -141,8 +142,8 @@ class Heartbeats(Worker):
         if new := {one.name: now for one in configured if one.name not in waited}:
             self._store.timestamps.set({WAITED_FOR + name: at for name, at in new.items()}).result()
             waited |= new
-        ahead = {SEEN + name: now for name, at in seen.items() if at > now + GAP}
-        ahead |= {WAITED_FOR + name: now for name, at in waited.items() if at > now + GAP}
+        ahead = {SEEN + name: now for name, at in seen.items() if at > now + CLOCK_STEP}
+        ahead |= {WAITED_FOR + name: now for name, at in waited.items() if at > now + CLOCK_STEP}
         if ahead:  # the clock was set back: what is to come cannot have been seen
             self._store.timestamps.set(ahead).result()
             self._set_back_at = now

@@ -17,6 +17,7 @@ from notifier.sms.phones import mask
 from notifier.store.ledger import FailedAttempt, LedgerMessage
 from notifier.web.concealment import concealed
 from notifier.web.pages.context import PageContext, Reader, View
+from notifier.web.pages.delivery_status import LATE
 from notifier.web.pages.message_chart import CHART_DAYS, Chart, chart, colour
 from notifier.web.pages.moments import LocalMoment, Viewer, spelled
 
@@ -25,10 +26,6 @@ MAX_SEARCHED = 20_000
 _MAX_MESSAGES = 50
 _CLOCKS = timedelta(hours=1)
 """An upper bound of the differences between the clocks of replicas."""
-
-
-_LONG = timedelta(minutes=1)
-"""A message that takes longer to arrive is late."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +212,7 @@ def shown_message(
         number=number,
         text=message.text,
         error=message.error and hide(message.error),
-        took=spelled(took + timedelta(seconds=30), viewer.words) if took >= _LONG else None,
+        took=spelled(took + timedelta(seconds=30), viewer.words) if took >= LATE else None,
         failures=[(viewer.moment(one.at), hide(one.error)) for one in failed],
     )
 
