@@ -12,9 +12,10 @@ from typing import Any
 
 from notifier.config.loading import Loading
 from notifier.config.model import Configuration, Receiver, Recipient
-from notifier.incidents.lifecycle import PAGING, Kind, Policy, Severities, Step, StepOutcome, next_step
+from notifier.incidents.lifecycle import PAGING, Kind, Policy, Step, StepOutcome, next_step
 from notifier.incidents.links import Link
 from notifier.incidents.reply_codes import reply_code
+from notifier.incidents.severities import Severities
 from notifier.oncall.schedules import Calendar, Schedules
 from notifier.ovh.client import OvhClient
 from notifier.ovh.session import Observer

@@ -9,7 +9,8 @@ from datetime import datetime
 
 from notifier.delivery.message import Message, NewMessage
 from notifier.ids import new_id
-from notifier.incidents.lifecycle import USUAL_SEVERITIES, Kind, Severities
+from notifier.incidents.lifecycle import Kind
+from notifier.incidents.severities import USUAL_SEVERITIES, Severities
 from notifier.rendering.phrases import counted_phrase, phrase
 from notifier.runtime import Runtime
 from notifier.sms.encoding import Encoding, encode, measure, shorten

@@ -9,7 +9,7 @@ from typing import Any
 
 from notifier.alertmanager.webhook import Alert, Status, Webhook
 from notifier.clock import is_known
-from notifier.incidents.lifecycle import USUAL_SEVERITIES, Severities
+from notifier.incidents.severities import USUAL_SEVERITIES, Severities
 from notifier.rendering.hosts import short_host
 from notifier.sms.encoding import (
     clean,

@@ -27,10 +27,10 @@ from notifier.incidents.lifecycle import (
     Incident,
     IncidentState,
     Reason,
-    Severities,
     ShownState,
     next_number,
 )
+from notifier.incidents.severities import Severities
 from notifier.store.calls import add_calls
 from notifier.store.database import Database
 from notifier.store.incident_changes import add_events, put_incidents

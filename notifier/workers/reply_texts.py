@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from notifier.incidents.lifecycle import Incident, Severities
+from notifier.incidents.lifecycle import Incident
+from notifier.incidents.severities import Severities
 from notifier.rendering.phrases import notice
 from notifier.sms.encoding import clip
 

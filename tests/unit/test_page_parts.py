@@ -14,7 +14,8 @@ import pytest
 from notifier import timeline
 from notifier.alertmanager.webhook import Webhook
 from notifier.delivery.message import MessageState
-from notifier.incidents.lifecycle import USUAL_SEVERITIES, Kind, ShownState
+from notifier.incidents.lifecycle import Kind, ShownState
+from notifier.incidents.severities import USUAL_SEVERITIES
 from notifier.rendering.context import Notification, build_notification
 from notifier.timeline import Entry, Outcome
 from notifier.web.pages.alerts import listed, problem_of

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from notifier.clock import is_known
-from notifier.incidents.lifecycle import Severities
+from notifier.incidents.severities import Severities
 from notifier.rendering.context import Notification, ShownAlert
 from notifier.web.pages.moments import LocalMoment, Viewer
 

@@ -8,7 +8,8 @@ from datetime import datetime
 from itertools import islice
 
 from notifier.delivery.message import FAILED, MessageState
-from notifier.incidents.lifecycle import Incident, IncidentState, Severities
+from notifier.incidents.lifecycle import Incident, IncidentState
+from notifier.incidents.severities import Severities
 from notifier.planning.receivers import receiver_of
 from notifier.runtime import Runtime
 from notifier.sms.phones import mask
