@@ -26,6 +26,7 @@ _FAR_AHEAD = timedelta(minutes=10)
 _IS_OPEN = calls.c.state.in_([sql_literal(state) for state in OPEN_CALLS])
 _OTHER = calls.alias("other")
 _OTHER_MESSAGE = messages.alias("other_message")
+_NEXT_DUE = select(func.min(calls.c.due_at)).where(_IS_OPEN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ class CallStore:
     def next_due(self) -> datetime | None:
         """Return when the next call is to be made or looked at; None if there is none."""
         with self._database.reading() as connection:
-            return connection.execute(select(func.min(calls.c.due_at)).where(_IS_OPEN)).scalar()
+            return connection.execute(_NEXT_DUE).scalar()
 
     def claim(self, now: datetime, lease: timedelta) -> Future[DueCall | None]:
         """Return the call that has been due longest, or None. It is not due again before *lease* has passed.

@@ -156,6 +156,8 @@ class AlertStates:
             StoreUnavailable: they cannot be written now.
         """
         changes = [effect.change for effect in effects if effect.change is not None]
+        if not changes:
+            return
         for change, is_done in zip(changes, self._store.incidents.change(changes, now).result(), strict=True):
             for event in change.events if is_done else ():
                 log.info(

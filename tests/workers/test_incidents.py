@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import event
 
 from notifier.emulator import Emulator, Fault, FaultKind
 from notifier.incidents.lifecycle import (
@@ -126,6 +127,19 @@ def test_groups_and_receivers_have_incidents_of_their_own(make: Callable[..., Pa
     found = {(i.receiver, i.group_key) for i in pager.store.incidents.latest(10)}
     assert found == {("ops", "1"), ("ops", "2"), ("db", "1")}
     assert sorted(i.number for i in pager.store.incidents.latest(10)) == [1, 2, 3]
+
+
+def test_while_nothing_happens_nothing_is_written(make: Callable[..., Pager]) -> None:
+    pager = make(**team(("10m", ["bob"])))
+    pager.post(firing("A"))
+    pager.run(60)
+    commits: list[object] = []
+    event.listen(pager.store.backend.engine, "commit", commits.append)
+    pager.run(5)
+    assert commits == []
+    pager.post(firing("B"))
+    pager.run(5)
+    assert commits != []
 
 
 @both_engines
