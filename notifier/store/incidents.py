@@ -10,7 +10,9 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Column,
     Connection,
+    Select,
     bindparam,
     case,
     func,
@@ -68,26 +70,23 @@ _OF_GROUPS = select(*COLUMNS).where(
 _BY_ID = select(*COLUMNS).where(incidents.c.id == bindparam("id"))
 _NUMBERS = select(incidents.c.number).where(UNRESOLVED)
 _LATEST = select(incidents.c.id, incidents.c.number).order_by(incidents.c.id.desc()).limit(200)
-_DUE = (
-    select(*COLUMNS)
-    .where(
-        incidents.c.due_at.is_not(None),
-        incidents.c.due_at <= bindparam("now"),
-        incidents.c.id.not_in(bindparam("without", expanding=True)),
+
+
+def _due_at(column: Column[datetime]) -> Select[Any]:
+    """Return the query for incidents whose *column* has come, the oldest first."""
+    return (
+        select(*COLUMNS)
+        .where(
+            column.is_not(None),
+            column <= bindparam("now"),
+            incidents.c.id.not_in(bindparam("without", expanding=True)),
+        )
+        .order_by(column)
+        .limit(bindparam("most"))
     )
-    .order_by(incidents.c.due_at)
-    .limit(bindparam("most"))
-)
-_HEARD = (
-    select(*COLUMNS)
-    .where(
-        incidents.c.unmute_at.is_not(None),
-        incidents.c.unmute_at <= bindparam("now"),
-        incidents.c.id.not_in(bindparam("without", expanding=True)),
-    )
-    .order_by(incidents.c.unmute_at)
-    .limit(bindparam("most"))
-)
+
+
+_DUE, _UNMUTING = _due_at(incidents.c.due_at), _due_at(incidents.c.unmute_at)
 _OF_ALERTS = (
     select(*COLUMNS)
     .distinct()
@@ -248,7 +247,7 @@ class Incidents:
         Those whose ids are in *without* are left out.
         """
         with self._database.reading() as connection:
-            return [to_incident(row) for row in connection.execute(_HEARD, _given(now, limit, without))]
+            return [to_incident(row) for row in connection.execute(_UNMUTING, _given(now, limit, without))]
 
     def counts(self) -> dict[tuple[str, str], int]:
         """Return how many incidents are not resolved, by receiver and state."""
