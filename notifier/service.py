@@ -35,6 +35,7 @@ from notifier.web.connections import MAX_HEADERS, Connections, limited, most_con
 from notifier.web.feeds import Feeds
 from notifier.web.pages.context import PageContext
 from notifier.web.pages.routes import Pages
+from notifier.web.probes import Probes
 from notifier.web.webhook import WebhookEndpoint
 from notifier.workers.backpressure import Backpressure
 from notifier.workers.context import Context
@@ -90,22 +91,15 @@ class Service:
             redaction,
         )
         self.pages = Pages(context_of_pages, actions, self._access, self.backpressure)
-        self.app = build(
-            webhook=self.webhook,
-            access=self._access,
-            metrics=self.metrics,
-            readiness=self.health.readiness,
-            reload=self.reload,
-            callbacks=Callbacks(self.current, self.workers.receipts.hint, self.workers.replies.hint),
-            api=[
-                *ApiRoutes(self.store, self.current, actions, endpoints, clock, redaction.hide).routes(),
-                *Feeds(self.current, endpoints, clock).routes(),
-            ],
-            pages=self.pages.routes(),
-            missing=self.pages.missing,
-            origin=lambda: self.configuration.origin,
-            protects_metrics=lambda: self.configuration.web.metrics_require_credentials,
-        )
+        readiness, hints = self.health.readiness, (self.workers.receipts.hint, self.workers.replies.hint)
+        routes = [
+            *Probes(self.current, self._access, self.metrics, readiness, self.reload).routes(),
+            *Callbacks(self.current, *hints).routes(),
+            *ApiRoutes(self.store, self.current, actions, endpoints, clock, redaction.hide).routes(),
+            *Feeds(self.current, endpoints, clock).routes(),
+            *self.pages.routes(),
+        ]
+        self.app = build(self.webhook, routes, self.pages.missing)
         self._watch(clock)
         self.reloader.subscribe(lambda new: self._access.admit_as(new.web, new.session_key))
         self.reloader.subscribe(self._wake_after_reload)
