@@ -56,23 +56,8 @@ def run(port: int, *, once: bool = False, browser: bool = False) -> int:
         for one in (emulator, second):
             one.on_accepted = show
             one.emulation.delivery_delay = 1.0
-        keys = emulator.emulation.credentials
-        today = datetime.now(zone := local_zone())
-        monday, covered = today.date() - timedelta(days=today.weekday()), today.date() + timedelta(days=2)
-        os.environ |= {
-            "NOTIFIER_DEMO_ZONE": zone.key,
-            "NOTIFIER_DEMO_MONDAY": f"{monday}T00:00",
-            "NOTIFIER_DEMO_COVER_START": f"{covered}T09:00",
-            "NOTIFIER_DEMO_COVER_END": f"{covered + timedelta(days=1)}T09:00",
-            "NOTIFIER_DEMO_ADDRESS": f"127.0.0.1:{free_port(port)}",
-            "NOTIFIER_DEMO_DATABASE": f"sqlite:///{Path(directory, 'notifier.db')}",
-            "NOTIFIER_DEMO_INBOX": emulator.inbox_url,
-            "NOTIFIER_DEMO_ENDPOINT": emulator.url,
-            "NOTIFIER_DEMO_SECOND": second.url,
-            "NOTIFIER_DEMO_KEY": keys.application_key,
-            "NOTIFIER_DEMO_SECRET": keys.application_secret,
-            "NOTIFIER_DEMO_CONSUMER": keys.consumer_key,
-        }
+        zone = local_zone()
+        os.environ |= _environment(Path(directory), emulator, second, free_port(port), zone)
         service = Service(_configuration(Path(directory)))
         failed: list[str] = []
 
@@ -103,6 +88,28 @@ def run(port: int, *, once: bool = False, browser: bool = False) -> int:
     for message in failed:
         sys.stderr.write(f"notifier: {message}\n")
     return 1 if failed else 0
+
+
+def _environment(
+    directory: Path, emulator: Emulator, second: Emulator, port: int, zone: ZoneInfo
+) -> dict[str, str]:
+    """Return the variables that the configuration of the demo refers to."""
+    keys, today = emulator.emulation.credentials, datetime.now(zone)
+    monday, covered = today.date() - timedelta(days=today.weekday()), today.date() + timedelta(days=2)
+    return {
+        "NOTIFIER_DEMO_ZONE": zone.key,
+        "NOTIFIER_DEMO_MONDAY": f"{monday}T00:00",
+        "NOTIFIER_DEMO_COVER_START": f"{covered}T09:00",
+        "NOTIFIER_DEMO_COVER_END": f"{covered + timedelta(days=1)}T09:00",
+        "NOTIFIER_DEMO_ADDRESS": f"127.0.0.1:{port}",
+        "NOTIFIER_DEMO_DATABASE": f"sqlite:///{directory / 'notifier.db'}",
+        "NOTIFIER_DEMO_INBOX": emulator.inbox_url,
+        "NOTIFIER_DEMO_ENDPOINT": emulator.url,
+        "NOTIFIER_DEMO_SECOND": second.url,
+        "NOTIFIER_DEMO_KEY": keys.application_key,
+        "NOTIFIER_DEMO_SECRET": keys.application_secret,
+        "NOTIFIER_DEMO_CONSUMER": keys.consumer_key,
+    }
 
 
 def _configuration(directory: Path) -> Path:

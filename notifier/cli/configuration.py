@@ -78,12 +78,7 @@ def check(
         problems += look_over(loading, templates, schedules, now)
         problems += advise(loading)
         if alertmanager is not None:
-            try:
-                problems += unknown_receivers(loading.configuration, alertmanager)
-            except OSError as error:
-                fail(f"{alertmanager} cannot be read: {error.strerror}")
-            except ValueError as error:
-                fail(f"{alertmanager}: {error}")
+            problems += _receivers_missing(loading.configuration, alertmanager)
         if ask_online:
             findings = _ask_online(loading.configuration, to)
     problems.sort(key=lambda problem: (problem.file or "", problem.position))
@@ -106,6 +101,16 @@ def check(
             say(summary if is_good else f"{summary}; but not everything works, see FAILED above")
     if not is_good:
         raise typer.Exit(1)
+
+
+def _receivers_missing(configuration: Configuration, alertmanager: Path) -> list[Problem]:
+    """Return a warning for each receiver in the file of *alertmanager* that Notifier does not have."""
+    try:
+        return unknown_receivers(configuration, alertmanager)
+    except OSError as error:
+        fail(f"{alertmanager} cannot be read: {error.strerror}")
+    except ValueError as error:
+        fail(f"{alertmanager}: {error}")
 
 
 def _ask_online(configuration: Configuration, to: str | None) -> list[Finding]:

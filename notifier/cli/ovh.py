@@ -8,6 +8,7 @@ import stat
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,6 +32,7 @@ from notifier.config.loading import ConfigurationError, ovh_for_login
 from notifier.config.ovh import Ovh
 from notifier.ovh.client import OvhClient
 from notifier.ovh.errors import CallFailed
+from notifier.ovh.models import ConsumerKey
 from notifier.ovh.rights import policy
 
 _VALIDATE_FOR = timedelta(minutes=10)
@@ -105,12 +107,7 @@ def ovh_login(
     The file needs the application's key and secret under ovh; the rest of the file may be incomplete. If
     ovh.consumer_key_file is set, the key is written to that file.
     """
-    try:
-        networks = [str(ipaddress.ip_network(one)) for one in allow_ip or ()]
-    except ValueError as error:
-        raise typer.BadParameter(
-            f"{error}; write an address or a network, such as 192.0.2.0/24", param_hint="--allow-ip"
-        ) from None
+    networks = _networks(allow_ip or ())
     try:
         settings, key_file = ovh_for_login(config, account)
     except ConfigurationError as error:
@@ -133,29 +130,39 @@ def ovh_login(
         settings.model_copy(update={"consumer_key": key.secret}), quiet=output is Output.JSON
     ):
         fail("the key was not validated within 10 minutes; run it again")
-    saved = ""
     # One that is not validated yet does not take the place of one that may be.
-    if key_file is not None and (wait or not key_file.exists()):
-        try:
-            _replace(key_file, key.consumer_key + "\n")
-            saved = str(key_file)
-        except OSError as error:
-            sys.stderr.write(f"notifier: {key_file} cannot be written: {error.strerror}\n")
+    is_saved = key_file is not None and (wait or not key_file.exists()) and _save(key_file, key)
     if output is Output.JSON:
-        print_json(
-            {"consumer_key": key.consumer_key, "validation_url": key.validation_url, "saved": saved or None}
-        )
-    elif saved:
+        saved = str(key_file) if is_saved else None
+        print_json({"consumer_key": key.consumer_key, "validation_url": key.validation_url, "saved": saved})
+    elif is_saved:
         say(
-            f"The consumer key is in {saved}. Reload a running service: systemctl reload notifier, or SIGHUP."
+            f"The consumer key is in {key_file}. "
+            "Reload a running service: systemctl reload notifier, or SIGHUP."
         )
     else:
-        into = (
-            str(key_file)
-            if key_file is not None
-            else f"{config}, under ovh, or where that has it from:\n  consumer_key"
-        )
+        into = key_file or f"{config}, under ovh, or where that has it from:\n  consumer_key"
         say(f"Put it into {into}: {key.consumer_key}")
+
+
+def _networks(given: Sequence[str]) -> list[str]:
+    """Return the addresses and networks *given* to ``--allow-ip``."""
+    try:
+        return [str(ipaddress.ip_network(one)) for one in given]
+    except ValueError as error:
+        raise typer.BadParameter(
+            f"{error}; write an address or a network, such as 192.0.2.0/24", param_hint="--allow-ip"
+        ) from None
+
+
+def _save(file: Path, key: ConsumerKey) -> bool:
+    """Write *key* to *file*; return whether that could be done, and say why if not."""
+    try:
+        _replace(file, key.consumer_key + "\n")
+    except OSError as error:
+        sys.stderr.write(f"notifier: {file} cannot be written: {error.strerror}\n")
+        return False
+    return True
 
 
 def _replace(file: Path, text: str) -> None:
