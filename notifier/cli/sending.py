@@ -28,7 +28,7 @@ from notifier.config.model import Configuration
 from notifier.ids import new_id
 from notifier.ovh.client import OvhClient
 from notifier.ovh.errors import CallFailed, Fate
-from notifier.ovh.models import Outgoing
+from notifier.ovh.models import Outgoing, Sent
 from notifier.preflight import send_test
 from notifier.sms.encoding import measure
 from notifier.workers.actions import sendable
@@ -76,14 +76,7 @@ def send(
     except ValueError as error:
         fail(str(error))
     api, tag, size = OvhClient(settings), new_id(utc_now()), measure(message)
-    try:
-        sent = api.send(message, [recipient.phone], tag).sent
-    except CallFailed as error:
-        if error.failure.fate is Fate.LOST and not error.failure.is_preparing:
-            fail(f"it may have been sent, OVHcloud's answer was lost: {error} (its tag is {tag})")
-        fail(f"not sent: {error}")
-    if not sent.ids:
-        fail(f"not sent: OVHcloud holds {recipient.phone} for invalid")
+    sent = _accepted(api, message, recipient.phone, tag)
     result: dict[str, Any] = {
         "id": sent.ids[0],
         "tag": tag,
@@ -106,6 +99,19 @@ def send(
         print_json(result)
     if wait and result["delivery_receipt"] != 1:
         raise typer.Exit(1)
+
+
+def _accepted(api: OvhClient, text: str, phone: str, tag: str) -> Sent:
+    """Return OVHcloud's answer to a job that was accepted; end the command if it was not."""
+    try:
+        sent = api.send(text, [phone], tag).sent
+    except CallFailed as error:
+        if error.failure.fate is Fate.LOST and not error.failure.is_preparing:
+            fail(f"it may have been sent, OVHcloud's answer was lost: {error} (its tag is {tag})")
+        fail(f"not sent: {error}")
+    if not sent.ids:
+        fail(f"not sent: OVHcloud holds {phone} for invalid")
+    return sent
 
 
 def _send_by_fallback(configuration: Configuration, to: str, text: str, output: Output) -> None:

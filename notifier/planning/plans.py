@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 
 from notifier.alertmanager.webhook import Webhook
 from notifier.clock import is_known
@@ -77,26 +78,17 @@ def plan(
         return Plan(routed, Reason.NOTHING, None, notification)
     if notification is not None:
         notification = replace(notification, number=incident.number)
+    notifying = partial(_notifying, runtime, routed, change)
     match change:
         case Reason.RESOLVED:
             recipients = involved if routed.receiver.send_resolved else ()
-            return _notifying(
-                runtime, routed, change, resolved(incident, now), notification, recipients, Kind.RESOLVED, now
-            )
+            return notifying(resolved(incident, now), notification, recipients, Kind.RESOLVED, now)
         case Reason.JOINED:
             return _joining_plan(runtime, webhook, routed, incident, involved, now)
         case Reason.REPEATED if incident.state is IncidentState.OPEN and incident.steps_taken:
             recipients = update_recipients(runtime, routed.receiver, incident, involved, now)
-            return _notifying(
-                runtime,
-                routed,
-                change,
-                _joined(runtime, incident, routed),
-                notification,
-                recipients,
-                Kind.REMINDER,
-                now,
-            )
+            joined = _joined(runtime, incident, routed)
+            return notifying(joined, notification, recipients, Kind.REMINDER, now)
         case Reason.REPLACED:
             # Nobody has acknowledged the alerts that fire now: the next step is due at once.
             return Plan(routed, change, replace(_joined(runtime, incident, routed), due_at=now), notification)
