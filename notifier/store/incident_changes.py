@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from itertools import groupby
 from typing import Any
 
 from sqlalchemy import (
@@ -22,7 +23,7 @@ from sqlalchemy.exc import IntegrityError
 from notifier.delivery.calls import CallState
 from notifier.delivery.message import FAILED, MessageState
 from notifier.ids import new_id
-from notifier.incidents.lifecycle import PAGING, Event, IncidentState, Kind
+from notifier.incidents.lifecycle import PAGING, Event, Incident, IncidentState, Kind
 from notifier.store.incident_rows import MAX_ALERTS, UNRESOLVED, to_row
 from notifier.store.records import IncidentChange
 from notifier.store.schema import IS_WAITING, calls, events, incident_alerts, incidents, messages
@@ -68,24 +69,23 @@ def put_incidents(connection: Connection, changes: Sequence[IncidentChange], now
 
 
 def _write(connection: Connection, changes: Sequence[IncidentChange], now: datetime) -> bool:
-    for change in changes:  # before the new ones: an incident that ends gives its number and group away
-        if not change.is_new and not _change(connection, change):
+    for is_new, some in groupby(changes, key=lambda change: change.is_new):
+        if is_new:
+            _open(connection, list(some))
+        elif not all(_change(connection, change, now) for change in some):
             return False
-        if change.withdraws_pages:
-            connection.execute(_WITHDRAW, {"incident": change.incident.id, "now": now})
-    new = [to_row(change.incident) for change in changes if change.is_new]
-    if new:
-        connection.execute(_ADD, new)
-    alerts = [row for change in changes for row in _alert_rows(change)]
-    if alerts:
-        connection.execute(_ADD_ALERTS, alerts)
     add_events(
         connection, [(change.incident.id, event) for change in changes for event in change.events], now
     )
     return True
 
 
-def _change(connection: Connection, change: IncidentChange) -> bool:
+def _open(connection: Connection, changes: Sequence[IncidentChange]) -> None:
+    connection.execute(_ADD, [to_row(change.incident) for change in changes])
+    _add_alerts(connection, [change.incident for change in changes])
+
+
+def _change(connection: Connection, change: IncidentChange, now: datetime) -> bool:
     """Write the incident of *change*; return False if it has been changed since it was read."""
     row = to_row(change.incident)
     row |= {"incident": row.pop("id"), "read": row["version"], "version": row["version"] + 1}
@@ -95,15 +95,22 @@ def _change(connection: Connection, change: IncidentChange) -> bool:
         return False
     if change.events or change.incident.state is IncidentState.RESOLVED:
         connection.execute(_DELETE_ALERTS, {"incident": change.incident.id})
+        _add_alerts(connection, [change.incident])
+    if change.withdraws_pages:
+        connection.execute(_WITHDRAW, {"incident": change.incident.id, "now": now})
     return True
 
 
-def _alert_rows(change: IncidentChange) -> list[dict[str, str]]:
-    """Return the rows of the index from firing alerts to the incident of *change* that are to be added."""
-    incident = change.incident
-    if incident.state is IncidentState.RESOLVED or not (change.is_new or change.events):
-        return []
-    return [{"alert": alert, "incident_id": incident.id} for alert in sorted(incident.firing)[:MAX_ALERTS]]
+def _add_alerts(connection: Connection, changed: Sequence[Incident]) -> None:
+    """Add the firing alerts of incidents to the index by which they are found."""
+    rows = [
+        {"alert": alert, "incident_id": incident.id}
+        for incident in changed
+        if incident.state is not IncidentState.RESOLVED
+        for alert in sorted(incident.firing)[:MAX_ALERTS]
+    ]
+    if rows:
+        connection.execute(_ADD_ALERTS, rows)
 
 
 def add_events(connection: Connection, happened: Sequence[tuple[str, Event]], now: datetime) -> None:

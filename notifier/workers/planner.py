@@ -6,6 +6,7 @@ plan is written, the plan is made again.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -42,6 +43,8 @@ from notifier.workers.worker import Worker
 log = structlog.get_logger(__name__)
 
 _BATCH = 16
+_MAX_REFUSALS = 20
+"""A plan that is refused more often than this meets something else than changes of its incident."""
 _MAX_NAMED = 5
 """How many names of alerts a line of the log holds at most."""
 _BATCH_BYTES = 4 * 1024 * 1024
@@ -84,6 +87,7 @@ class Planner(Worker):
             str, str
         ] = {}  # webhook id -> the set-aside webhook of its group that must be planned first
         self._sources: set[str] = set()
+        self._refusals: Counter[str] = Counter()  # how often the plan of each webhook was refused
 
     def work(self) -> float | None:
         """Plan the oldest webhooks."""
@@ -119,10 +123,19 @@ class Planner(Worker):
         self._send()
         for read in batch:
             if read.stored.id in refused:
-                log.info("incident was changed meanwhile, planning again", webhook=read.stored.id)
+                self._refuse(read)
             else:
+                self._refusals.pop(read.stored.id, None)
                 self.set_aside.discard(read.stored.id)
         return [id_ for id_, _ in planned if id_ not in refused]
+
+    def _refuse(self, read: _Read) -> None:
+        """Have a webhook planned again whose plan was refused; set it aside if that happens again and again."""
+        self._refusals[read.stored.id] += 1
+        if self._refusals[read.stored.id] < _MAX_REFUSALS:
+            log.info("incident was changed meanwhile, planning again", webhook=read.stored.id)
+        else:
+            self._fail(read, RuntimeError("the database refuses its plan again and again"))
 
     def _source(self, webhook: Webhook) -> str:
         """Return the name of the timestamp for the Alertmanager that sent *webhook*."""
@@ -151,6 +164,7 @@ class Planner(Worker):
             return bool(pages)
 
         if self.resort(page, webhook=stored.id):
+            self._refusals.pop(stored.id, None)
             self.set_aside.discard(stored.id)
             self._send()
 

@@ -183,6 +183,21 @@ def test_a_webhook_that_can_never_be_planned_is_paged_with_a_built_in_text(
     assert pager.count('notifier_last_resort_pages_total{worker="planner"}') == 1, "a resolution pages nobody"
 
 
+def test_a_plan_that_the_database_refuses_again_and_again_is_paged_with_a_built_in_text(
+    make: Callable[..., Pager], emulator: Emulator
+) -> None:
+    pager = make()
+    fault = "BEFORE INSERT ON events WHEN new.kind = 'opened' BEGIN SELECT RAISE(ABORT, 'damaged'); END"
+    pager.store.submit(lambda connection: connection.exec_driver_sql(f"CREATE TRIGGER f {fault}")).result(10)
+    pager.post(ONE)
+    for _ in range(5):
+        pager.turn()
+        pager.hand.move(seconds=2)
+    assert texts(emulator) == ["FIRING critical InstanceDown db-1"]
+    assert pager.store.webhooks.unplanned(10, 1000) == []
+    assert pager.count('notifier_last_resort_pages_total{worker="planner"}') == 1
+
+
 def test_a_message_that_cannot_be_selected_delays_no_other_and_is_sent_in_the_end(
     make: Callable[..., Pager], emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

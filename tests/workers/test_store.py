@@ -489,10 +489,27 @@ def test_an_incident_that_ends_gives_its_group_and_number_to_a_new_one_at_once(
     over = replace(incident, state=IncidentState.RESOLVED, resolved_at=hand(), firing=frozenset())
     new_one = opening(store, hand(), "a", 1)
     ended = plan_of(store, hand(), IncidentChange(over, events=(Event(Reason.RESOLVED),)))
-    assert store.webhooks.add_plans([new_one, ended], hand()).result(10) == []
+    assert store.webhooks.add_plans([ended, new_one], hand()).result(10) == []
     [now_open] = store.incidents.find(["a"]).values()
     assert now_open.id == new_one[1][0].change.incident.id
     assert [row["incident_id"] for row in rows(store, incident_alerts)] == [now_open.id]
+
+
+def test_an_incident_may_be_opened_and_changed_in_one_plan(store: Any, hand: Hand) -> None:
+    new_incident = opened(hand(), "a", 1)
+    joined = replace(new_incident, firing=frozenset({"alert-1", "alert-2"}))
+    changes = [
+        IncidentChange(new_incident, is_new=True, events=(Event(Reason.OPENED),)),
+        IncidentChange(joined, events=(Event(Reason.JOINED),)),
+        IncidentChange(replace(joined, version=1, title="Joined"), events=(Event(Reason.JOINED),)),
+    ]
+    webhook_id, notes = plan_of(store, hand(), changes[0])
+    more = [replace(notes[0], id=new_id(hand()), messages=(), change=change) for change in changes[1:]]
+    assert store.webhooks.add_plans([(webhook_id, [*notes, *more])], hand()).result(10) == []
+    [incident] = store.incidents.find(["a"]).values()
+    assert (incident.title, incident.version) == ("Joined", 2)
+    assert {row["alert"] for row in rows(store, incident_alerts)} == {"alert-1", "alert-2"}
+    assert len(store.incidents.history(incident.id)) == 3
 
 
 def test_claiming_takes_each_message_once(store: Any, hand: Hand) -> None:
