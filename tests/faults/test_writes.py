@@ -279,7 +279,7 @@ def rare(day: Day) -> None:
     day.run(8, 4)
     day.post(critical("C"), key="c")
     day.tried(day.pager.planner.work)
-    day.writes.lost_next = "Store.hand_out"
+    day.writes.lost_next = "Outbox.apply"
     day.pager.receipts.hint()
     day.run(8, 4)
     store = day.pager.store
