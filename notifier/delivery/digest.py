@@ -67,15 +67,21 @@ def digest_text(
             (firing if status == "firing" else over)[name, severity] += count
     kinds = _kinds(firing, severities)
     ends = _kinds(over, severities)
-    others = counted_phrase("more_kinds", language, len(ends) - _MAX_ENDED) if len(ends) > _MAX_ENDED else ""
+    others = counted_phrase("digest_more", language, len(ends) - _MAX_ENDED) if len(ends) > _MAX_ENDED else ""
     listed = "; ".join(filter(None, (_listed(ends[:_MAX_ENDED]), others)))
-    resolved = counted_phrase("resolved_alerts", language, over.total()) + listed if over else ""
+    resolved = counted_phrase("digest_resolved", language, over.total()) + listed if over else ""
     for shown in range(min(len(kinds), _MAX_KINDS), -1, -1):
-        more = counted_phrase("more_kinds", language, len(kinds) - shown) if shown < len(kinds) else ""
+        more = counted_phrase("digest_more", language, len(kinds) - shown) if shown < len(kinds) else ""
         head = (
-            counted_phrase("more_alerts", language, firing.total()) + _listed(kinds[:shown]) if firing else ""
+            counted_phrase("digest_firing", language, firing.total()) + _listed(kinds[:shown])
+            if firing
+            else ""
         )
-        hint = phrase("takes_all", language, code=f" {code}" if code else "") if firing.total() > 1 else ""
+        hint = (
+            phrase("digest_takes_all", language, code=f" {code}" if code else "")
+            if firing.total() > 1
+            else ""
+        )
         text = encode("; ".join(filter(None, (head, more, resolved, hint))), Encoding.GSM)
         if measure(text).parts <= max_parts:
             return text

@@ -492,5 +492,5 @@ def test_every_fixed_text_exists_in_each_language_with_the_same_values() -> None
     assert {name: values(text) for name, text in french.items()} == {
         name: values(text) for name, text in english.items()
     }
-    assert counted_phrase("more_alerts", "fr", 3) == "3 autres alertes : "
-    assert counted_phrase("more_alerts", "de", 1) == "1 more alert: "
+    assert counted_phrase("digest_firing", "fr", 3) == "3 autres alertes : "
+    assert counted_phrase("digest_firing", "de", 1) == "1 more alert: "

@@ -14,7 +14,6 @@ from notifier.incidents import lifecycle
 from notifier.incidents.lifecycle import Kind, ShownState
 from notifier.oncall import schedules
 from notifier.sms.phones import mask
-from notifier.store.calls import Call
 from notifier.store.fallbacks import FallbackAttempt
 from notifier.store.incidents import HappenedEvent
 from notifier.store.ledger import Attempt as StoredAttempt
@@ -57,6 +56,11 @@ def _copied(model: type[M], source: object, **others: object) -> M:
     """Return a *model* with the attributes of *source* of the same names, except for the *others*."""
     same = {name: getattr(source, name) for name in model.model_fields if name not in others}
     return model(**same, **others)
+
+
+def _hidden(model: type[M], source: StoredAttempt | FallbackAttempt, hide: Callable[[str], str]) -> M:
+    """Return *source* as a *model*; *hide* masks numbers and secrets in its error."""
+    return _copied(model, source, error=source.error and hide(source.error))
 
 
 class Error(BaseModel):
@@ -112,11 +116,6 @@ class Event(BaseModel):
     via: str | None
     detail: str | None
 
-    @classmethod
-    def of(cls, event: HappenedEvent) -> Event:
-        """Return *event* as the API shows it."""
-        return _copied(cls, event)
-
 
 class Message(BaseModel):
     """An SMS to one number, from when it is written down until its delivery receipt."""
@@ -145,7 +144,9 @@ class Message(BaseModel):
     due_at: Time = Field(
         description="When it is to be sent; later than created_at after a failed attempt, or while it is held."
     )
-    sent_at: Time | None = Field(description="When the last attempt began.")
+    sent_at: Time | None = Field(
+        description="When the last attempt began; the earlier ones are in `tries` of the message."
+    )
     accepted_at: Time | None = Field(description="When OVHcloud accepted it.")
     delivered_at: Time | None
 
@@ -175,7 +176,7 @@ class IncidentDetails(Incident):
     ) -> IncidentDetails:
         """Return *incident* with what happened to it."""
         own = Incident.of(incident)
-        return cls(**dict(own), events=[Event.of(event) for event in events], messages=messages)
+        return cls(**dict(own), events=[_copied(Event, event) for event in events], messages=messages)
 
 
 class Attempt(BaseModel):
@@ -190,11 +191,6 @@ class Attempt(BaseModel):
     query_id: str | None = Field(description="OVHcloud's id of the call, for its support.")
     account: _TextOrNull
 
-    @classmethod
-    def of(cls, attempt: StoredAttempt, hide: Callable[[str], str]) -> Attempt:
-        """Return *attempt* as the API shows it; *hide* masks numbers and secrets in its error."""
-        return _copied(cls, attempt, error=attempt.error and hide(attempt.error))
-
 
 class Fallback(BaseModel):
     """An attempt to send a message through a second channel."""
@@ -202,11 +198,6 @@ class Fallback(BaseModel):
     at: Time
     service: str = Field(description="The service, as E-Mail or ntfy.")
     error: str | None = Field(description="Why it failed; null if it was sent.")
-
-    @classmethod
-    def of(cls, attempt: FallbackAttempt, hide: Callable[[str], str]) -> Fallback:
-        """Return *attempt* as the API shows it; *hide* masks numbers and secrets in its error."""
-        return _copied(cls, attempt, error=attempt.error and hide(attempt.error))
 
 
 class PhoneCall(BaseModel):
@@ -216,11 +207,6 @@ class PhoneCall(BaseModel):
     called_at: Time | None
     finished_at: Time | None
     detail: str | None = Field(description="How it ended, or why it failed.")
-
-    @classmethod
-    def of(cls, call: Call, hide: Callable[[str], str]) -> PhoneCall:
-        """Return *call* as the API shows it; *hide* masks numbers and secrets in its detail."""
-        return _copied(cls, call, detail=call.detail and hide(call.detail))
 
 
 class TimelineLine(BaseModel):
@@ -244,12 +230,13 @@ class MessageDetails(Message):
     @classmethod
     def with_timeline(cls, details: Details, hide: Callable[[str], str]) -> MessageDetails:
         """Return *details* as the API shows them; *hide* masks numbers and secrets in errors."""
+        call = details.call
         return cls(
             **dict(Message.of(details.message, hide)),
             webhook=details.origin and details.origin.webhook_id,
-            tries=[Attempt.of(attempt, hide) for attempt in details.attempts],
-            fallbacks=[Fallback.of(attempt, hide) for attempt in details.fallbacks],
-            call=details.call and PhoneCall.of(details.call, hide),
+            tries=[_hidden(Attempt, one, hide) for one in details.attempts],
+            fallbacks=[_hidden(Fallback, one, hide) for one in details.fallbacks],
+            call=call and _copied(PhoneCall, call, detail=call.detail and hide(call.detail)),
             merged=[Message.of(message, hide) for message in details.merged],
             timeline=[
                 TimelineLine(at=line.at, what=line.what, detail=hide(line.detail))
