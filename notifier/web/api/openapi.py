@@ -57,26 +57,27 @@ def _errors(statuses: Iterable[int]) -> Json:
 
 
 def _of_operation(operation: Operation) -> Json:
+    takes, returns = operation.models
     parameters = [_parameter("id", "Its id; for an incident also its number.")] * ("{id}" in operation.path)
     described: Json = {
         "summary": operation.summary,
         "security": _GUARDED,
         "responses": {
-            "200": _answer("as asked", _reference(operation.returns)),
+            "200": _answer("as asked", _reference(returns)),
             **_errors((*operation.errors, 401, 503)),
         },
     }
     if operation.method == "GET":
-        schema = operation.takes.model_json_schema(ref_template=_REFERENCE + "{model}")
+        schema = takes.model_json_schema(ref_template=_REFERENCE + "{model}")
         for name, value in schema.get("properties", {}).items():
             if value.get("default", 0) is None:
                 value.pop("default")
             parameters.append({"name": name, "in": "query", "schema": _without_null(value)})
     else:
-        is_required = any(field.is_required() for field in operation.takes.model_fields.values())
+        is_required = any(field.is_required() for field in takes.model_fields.values())
         described["requestBody"] = {
             "required": is_required,
-            "content": {"application/json": {"schema": _reference(operation.takes)}},
+            "content": {"application/json": {"schema": _reference(takes)}},
         }
     return {**described, "parameters": parameters}
 
@@ -92,9 +93,10 @@ def _schemas(operations: Sequence[Operation]) -> Json:
     """Return the JSON schemas of the models of *operations*, by name."""
     modes: list[tuple[type[BaseModel], Literal["validation", "serialization"]]] = [(Error, "serialization")]
     for operation in operations:
-        modes.append((operation.returns, "serialization"))
+        takes, returns = operation.models
+        modes.append((returns, "serialization"))
         if operation.method == "POST":
-            modes.append((operation.takes, "validation"))
+            modes.append((takes, "validation"))
     _, defined = models_json_schema(modes, ref_template=_REFERENCE + "{model}")
     schemas: Json = defined["$defs"]
     return schemas

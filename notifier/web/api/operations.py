@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_type_hints
 
 from pydantic import BaseModel
 from starlette.requests import ClientDisconnect, Request
@@ -36,26 +36,32 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """A path and method of the API.
+    """A path and method of the API; its handler, which runs on a thread of its own, says the rest.
 
     Attributes:
         path: as Starlette writes it.
-        summary: a short description, for the OpenAPI document.
-        handler: runs on a thread of its own.
-        takes: the model of the query (GET) or of the JSON body (POST).
-        returns: the model of the answer.
-        permission: the permission that the caller needs.
+        handler: its docstring is the summary, its last parameter the query (GET) or the JSON body (POST).
         errors: the error statuses besides 401 and 503.
+        method: GET or POST.
+        permission: the permission that the caller needs.
     """
 
     path: str
-    summary: str
     handler: Handler
-    takes: type[BaseModel]
-    returns: type[BaseModel]
     errors: tuple[int, ...]
     method: str = "GET"
     permission: Permission = Permission.READ
+
+    @property
+    def summary(self) -> str:
+        """A short description, for the OpenAPI document."""
+        return (self.handler.__doc__ or "").partition(".")[0]
+
+    @property
+    def models(self) -> tuple[type[BaseModel], type[BaseModel]]:
+        """The models of the input and of the answer."""
+        *_, takes, returns = get_type_hints(self.handler).values()
+        return takes, returns
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +73,9 @@ class Endpoints:
 
     def route(self, operation: Operation, handlers: object) -> Route:
         """Return the route of *operation*, whose handler is a method of *handlers*."""
+        takes, _ = operation.models
 
         def call(request: Request, body: bytes) -> Response:
-            takes = operation.takes
             is_query = operation.method == "GET"
             given = parse_query(takes, request.query_params) if is_query else parse_body(takes, body)
             answer = operation.handler(handlers, request, given)

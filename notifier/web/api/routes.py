@@ -62,7 +62,7 @@ class ApiRoutes:
         return models.Incidents(items=[models.Incident.of(one) for one in items], next=following)
 
     def incident(self, request: Request, _: inputs.NoInput) -> models.IncidentDetails:
-        """Return one incident."""
+        """Return an incident with its events and messages."""
         incident = self._named(request)
         newest = self.store.ledger.latest(inputs.MOST, incident_id=incident.id)
         return models.IncidentDetails.with_history(
@@ -72,7 +72,7 @@ class ApiRoutes:
         )
 
     def acknowledge(self, request: Request, given: inputs.AcknowledgeInput) -> models.Incident:
-        """Acknowledge an incident for a contact or the authenticated user."""
+        """Acknowledge an incident."""
         incident = self._unresolved(request)
         by, author = self._author(request, given.by)
         outcome = self.actions.acknowledge(
@@ -81,7 +81,7 @@ class ApiRoutes:
         return self._acted(incident, outcome)
 
     def close(self, request: Request, given: inputs.CloseInput) -> models.Incident:
-        """Close an incident for a contact or the authenticated user."""
+        """Close an incident that Alertmanager does not resolve."""
         incident = self._unresolved(request)
         by, author = self._author(request, given.by)
         return self._acted(incident, self.actions.close(incident.id, author or by, Via.API))
@@ -138,7 +138,7 @@ class ApiRoutes:
         return models.Messages(items=[self._shown(one) for one in items], next=following)
 
     def message(self, request: Request, _: inputs.NoInput) -> models.MessageDetails:
-        """Return one message."""
+        """Return a message with its timeline."""
         given = str(request.path_params["id"])
         details = self.store.ledger.details(given)
         if details is None:
@@ -151,7 +151,7 @@ class ApiRoutes:
         return models.Message.of(concealed(self.current.runtime, message), self.hide)
 
     def send(self, request: Request, given: inputs.SendInput) -> models.Message:
-        """Send a text to a contact, a schedule or a number."""
+        """Send a text; the answer comes once it is stored."""
         try:
             sent = self.actions.send(given.to, given.text, request.state.caller.name)
         except Unreachable as error:
@@ -166,7 +166,7 @@ class ApiRoutes:
     # who is on call
 
     def on_call(self, _: Request, query: inputs.OnCallQuery) -> models.Shifts:
-        """Return who is on call now, or at ``at``; with ``until``, every shift up to then."""
+        """Return who is on call. That is now, or at ``at``; with ``until``, every shift up to then."""
         schedules = self.current.runtime.schedules.by_name
         if query.schedule is not None and query.schedule not in schedules:
             raise Refused(404, f'there is no schedule "{query.schedule[:100]}"')
@@ -195,75 +195,14 @@ def _instant(name: str, given: str | None, schedule: Schedule) -> datetime | Non
         raise Refused(400, f"{name}: {error}") from None
 
 
+_ACT = (400, 403, 404, 409, 413)
 OPERATIONS = (
-    Operation(
-        "/api/v1/incidents",
-        "List incidents, newest first",
-        ApiRoutes.incidents,
-        takes=inputs.IncidentQuery,
-        returns=models.Incidents,
-        errors=(400,),
-    ),
-    Operation(
-        "/api/v1/incidents/{id}",
-        "Return an incident with its events and messages",
-        ApiRoutes.incident,
-        takes=inputs.NoInput,
-        returns=models.IncidentDetails,
-        errors=(400, 404),
-    ),
-    Operation(
-        "/api/v1/incidents/{id}/ack",
-        "Acknowledge an incident",
-        ApiRoutes.acknowledge,
-        takes=inputs.AcknowledgeInput,
-        returns=models.Incident,
-        errors=(400, 403, 404, 409, 413),
-        method="POST",
-        permission=Permission.ACT,
-    ),
-    Operation(
-        "/api/v1/incidents/{id}/close",
-        "Close an incident that Alertmanager does not resolve",
-        ApiRoutes.close,
-        takes=inputs.CloseInput,
-        returns=models.Incident,
-        errors=(400, 403, 404, 409, 413),
-        method="POST",
-        permission=Permission.ACT,
-    ),
-    Operation(
-        "/api/v1/messages",
-        "List messages, newest first",
-        ApiRoutes.messages,
-        takes=inputs.MessageQuery,
-        returns=models.Messages,
-        errors=(400,),
-    ),
-    Operation(
-        "/api/v1/messages/{id}",
-        "Return a message with its timeline",
-        ApiRoutes.message,
-        takes=inputs.NoInput,
-        returns=models.MessageDetails,
-        errors=(400, 404),
-    ),
-    Operation(
-        "/api/v1/oncall",
-        "Return who is on call",
-        ApiRoutes.on_call,
-        takes=inputs.OnCallQuery,
-        returns=models.Shifts,
-        errors=(400, 404),
-    ),
-    Operation(
-        "/api/v1/send",
-        "Send a text; the answer comes once it is stored",
-        ApiRoutes.send,
-        takes=inputs.SendInput,
-        returns=models.Message,
-        errors=(400, 403, 404, 409, 413),
-        method="POST",
-        permission=Permission.SEND,
-    ),
+    Operation("/api/v1/incidents", ApiRoutes.incidents, (400,)),
+    Operation("/api/v1/incidents/{id}", ApiRoutes.incident, (400, 404)),
+    Operation("/api/v1/incidents/{id}/ack", ApiRoutes.acknowledge, _ACT, "POST", Permission.ACT),
+    Operation("/api/v1/incidents/{id}/close", ApiRoutes.close, _ACT, "POST", Permission.ACT),
+    Operation("/api/v1/messages", ApiRoutes.messages, (400,)),
+    Operation("/api/v1/messages/{id}", ApiRoutes.message, (400, 404)),
+    Operation("/api/v1/oncall", ApiRoutes.on_call, (400, 404)),
+    Operation("/api/v1/send", ApiRoutes.send, _ACT, "POST", Permission.SEND),
 )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
+from notifier.alertmanager.matchers import quoted
 from notifier.clock import is_known
 from notifier.incidents.severities import Severities
 from notifier.rendering.context import Notification, ShownAlert
@@ -136,11 +137,7 @@ def _alertmanager(notification: Notification) -> str:
     if not notification.external_url:
         return ""
     matchers = ",".join(
-        f'{name}="{_escaped(value)}"' for name, value in sorted(notification.group_labels.items())
+        f"{name}={quoted(value)}" for name, value in sorted(notification.group_labels.items())
     )
     base = f"{notification.external_url.rstrip('/')}/#/alerts"
     return f"{base}?filter={quote('{' + matchers + '}', safe='')}" if matchers else base
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", "\\\\").replace('"', '\\"')

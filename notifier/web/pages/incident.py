@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import ClassVar
 
 from notifier.incidents.lifecycle import Incident
@@ -88,27 +87,18 @@ class IncidentPage:
         """Read what *context* offers."""
         self._context = context
 
-    def view(self, given: str, done: str, reader: Reader) -> IncidentView:
+    def view(
+        self, given: str, done: str, reader: Reader, link: StoredLink | None = None, address: str = ""
+    ) -> IncidentView:
         """Return the page of the incident of that number or id; *done* is the action on it a moment ago.
+
+        With *link*, it is the page at *address* for the contact who opened the incident by it.
 
         Raises:
             Missing: there is no such incident.
         """
         incident = find_incident(self._context.store, given)
-        return self._view(incident, done, reader, f"/incidents/{incident.id}")
-
-    def linked_view(self, link: StoredLink, done: str, address: str, reader: Reader) -> IncidentView:
-        """Return the page, at *address*, of the incident that *link* opens for *reader*, its contact.
-
-        Raises:
-            Missing: the incident was deleted.
-        """
-        incident = find_incident(self._context.store, link.incident_id)
-        return self._view(incident, done, reader, address, ends_at(link.expires_at, incident.resolved_at))
-
-    def _view(
-        self, incident: Incident, done: str, reader: Reader, address: str, link_ends: datetime | None = None
-    ) -> IncidentView:
+        link_ends = None if link is None else ends_at(link.expires_at, incident.resolved_at)
         context, store, runtime = self._context, self._context.store, self._context.current.runtime
         viewer = context.viewer(reader)
         (shown,) = load_shown(store, runtime, [incident], viewer, most_steps=_MAX_STEPS)
@@ -142,7 +132,7 @@ class IncidentPage:
             me=reader.name,
             confirmation=confirmation(done, shown, reader.name or None, history, viewer.words),
             longest_note=LONGEST_NOTE,
-            address=address,
+            address=address or f"/incidents/{incident.id}",
             link_ends=viewer.maybe(link_ends),
         )
 

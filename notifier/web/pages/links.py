@@ -112,7 +112,8 @@ class LinkedPages:
 
     def _shown(self, request: Request, link: StoredLink) -> Response:
         path, done, reader = request.url.path, request.query_params.get("did", ""), self._reader(link)
-        return self._renderer.page(self._incident.linked_view(link, done, path, reader), path, reader)
+        view = self._incident.view(link.incident_id, done, reader, link, path)
+        return self._renderer.page(view, path, reader)
 
     def _reader(self, link: StoredLink) -> Reader:
         """Return the reader of *link*: the contact that received it."""

@@ -1,4 +1,4 @@
-"""Times and numbers as people read them."""
+"""Times as people read them."""
 
 from __future__ import annotations
 
@@ -73,8 +73,3 @@ def spelled(duration: timedelta, words: Words = ENGLISH) -> str:
         return f"{hours} h {minutes % 60} min" if minutes % 60 else f"{hours} h"
     day = words("d")
     return f"{days} {day} {hours % 24} h" if hours % 24 else f"{days} {day}"
-
-
-def counted(number: float, noun: str) -> str:
-    """Return *number* with its *noun*: ``1 part``, ``2.5 credits``."""
-    return f"{number:g} {noun}{'' if number == 1 else 's'}"

@@ -17,6 +17,7 @@ from notifier.planning.plans import preview
 from notifier.routing import RECEIVER_LABEL
 from notifier.runtime import Runtime
 from notifier.sms.phones import mask
+from notifier.store.reloads import Reload
 from notifier.web.pages.context import PageContext, Reader, View
 from notifier.web.pages.moments import LocalMoment, Viewer
 from notifier.web.pages.on_call import Calendar, calendar_of
@@ -43,15 +44,6 @@ class PreviewedRoute:
 
 
 @dataclass(frozen=True, slots=True)
-class ShownReload:
-    """A reload; *problem* is the reason of a failure."""
-
-    at: LocalMoment
-    by: str | None
-    problem: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class OwnPhone:
     """The reader's phone: its number, masked, the senders of messages, and the calendar of the reader's shifts."""
 
@@ -74,7 +66,7 @@ class SettingsView(View):
     problem: str | None
     routes: Sequence[PreviewedRoute]
     sections: Sequence[tuple[str, str]]
-    reloads: Sequence[ShownReload]
+    reloads: Sequence[tuple[LocalMoment, Reload]]
 
 
 def settings_view(
@@ -102,10 +94,7 @@ def settings_view(
             (str(name), context.redaction.hide(_as_yaml({name: value})))
             for name, value in runtime.written.items()
         ],
-        reloads=[
-            ShownReload(viewer.moment(reload.at), reload.by, reload.problem)
-            for reload in context.store.reloads.latest(_MAX_RELOADS)
-        ],
+        reloads=[(viewer.moment(one.at), one) for one in context.store.reloads.latest(_MAX_RELOADS)],
     )
 
 
