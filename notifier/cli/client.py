@@ -10,24 +10,21 @@ from urllib.parse import quote
 
 import requests
 
+from notifier.cli.options import fail
+
 DEFAULT_URL = "http://127.0.0.1:9876"
 _TIMEOUT = (5.0, 30.0)
 _PAGE = 200
 
 
-class ServiceError(Exception):
-    """The service cannot be reached or refuses; the text gives the reason and what to do."""
-
-
 class Client:
-    """A running service, at a URL that may contain a user and a password."""
+    """A running service, at a URL that may contain a user and a password.
+
+    If it cannot be reached or refuses, the command ends with the reason and what to do.
+    """
 
     def __init__(self, url: str, token_file: Path | None = None) -> None:
-        """Prepare to ask the service at *url*, with the token in *token_file* if there is one.
-
-        Raises:
-            ServiceError: the file cannot be read.
-        """
+        """Prepare to ask the service at *url*, with the token in *token_file* if there is one."""
         self._url = url.rstrip("/")
         self._shown = re.sub(r"(?<=//)[^/@]*@", "", self._url)
         self._has_credentials = token_file is not None or self._shown != self._url
@@ -36,43 +33,26 @@ class Client:
             try:
                 token = token_file.read_text(encoding="utf-8").strip()
             except (OSError, UnicodeDecodeError) as error:
-                raise ServiceError(f"{token_file} cannot be read: {error}") from None
+                fail(f"{token_file} cannot be read: {error}")
             self._session.headers["Authorization"] = f"Bearer {token}"
 
-    def incidents(self, states: tuple[str, ...]) -> Iterator[dict[str, Any]]:
-        """Yield the incidents in any of *states* (all if there are none), newest first."""
-        return self._all("/api/v1/incidents", states)
-
-    def messages(self, states: tuple[str, ...]) -> Iterator[dict[str, Any]]:
-        """Yield the messages in any of *states* (all if there are none), newest first."""
-        return self._all("/api/v1/messages", states)
-
-    def message(self, id_: str) -> dict[str, Any]:
-        """Return one message, with its timeline."""
-        return self._ask("GET", f"/api/v1/messages/{quote(id_, safe='')}")
-
-    def _all(self, path: str, states: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    def items(self, of: str, states: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+        """Yield the items *of* a list, incidents or messages, in any of *states* (all without), newest first."""
         cursor: str | None = None
         while True:
             query = {"state": states, "limit": _PAGE, **({"cursor": cursor} if cursor else {})}
-            answer = self._ask("GET", path, params=query)
+            answer = self._ask("GET", f"/api/v1/{of}", params=query)
             yield from answer["items"]
             cursor = answer["next"]
             if cursor is None:
                 return
 
-    def acknowledge(self, incident: str, by: str | None, *, take: bool = False) -> dict[str, Any]:
-        """Acknowledge an incident, by its number or id, for *by* or the authenticated user; return it.
+    def message(self, id_: str) -> dict[str, Any]:
+        """Return one message, with its timeline."""
+        return self._ask("GET", f"/api/v1/messages/{quote(id_, safe='')}")
 
-        With *take*, it is taken over from the person who has it.
-        """
-        return self._act(incident, "ack", by, **({"take": True} if take else {}))
-
-    def close(self, incident: str, by: str | None) -> dict[str, Any]:
-        """Close an incident, by its number or id, for *by* or the authenticated user; return it."""
-        return self._act(incident, "close", by)
-
-    def _act(self, incident: str, action: str, by: str | None, **values: Any) -> dict[str, Any]:
+    def act(self, incident: str, action: str, by: str | None, **values: Any) -> dict[str, Any]:
+        """Do *action* on an incident, by its number or id, for *by* or the authenticated user; return it."""
         body = values if by is None else {"by": by, **values}
         return self._ask("POST", f"/api/v1/incidents/{quote(incident, safe='')}/{action}", json=body)
 
@@ -81,14 +61,14 @@ class Client:
             answer = self._session.request(method, self._url + path, timeout=_TIMEOUT, **how)
         except requests.RequestException as error:
             if isinstance(error, requests.exceptions.InvalidSchema | requests.exceptions.MissingSchema):
-                raise ServiceError(f"{self._shown} is no URL; write http://{self._shown}") from None
+                fail(f"{self._shown} is no URL; write http://{self._shown}")
             reason = type(error).__name__
-            raise ServiceError(
+            fail(
                 f"{self._shown} cannot be reached ({reason}); does notifier serve run, and is --url where it listens?"
-            ) from None
+            )
         if answer.status_code == 401:
             given = "refuses the credentials given" if self._has_credentials else "wants credentials"
-            raise ServiceError(
+            fail(
                 f"{self._shown} {given}; give a token of web.tokens by --token-file, or --url http://USER:PASSWORD@…"
             )
         try:
@@ -96,9 +76,7 @@ class Client:
         except ValueError:
             value = None
         if not isinstance(value, Mapping) or (not answer.ok and "error" not in value):
-            raise ServiceError(
-                f"{self._shown}{path} answers {answer.status_code}, and not as a notifier does"
-            )
+            fail(f"{self._shown}{path} answers {answer.status_code}, and not as a notifier does")
         if not answer.ok:
-            raise ServiceError(str(value["error"]))
+            fail(str(value["error"]))
         return dict(value)

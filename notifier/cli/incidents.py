@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from notifier.cli.client import DEFAULT_URL, Client, ServiceError
-from notifier.cli.options import Output, OutputFormat, app, fail, print_json, say
+from notifier.cli.client import DEFAULT_URL, Client
+from notifier.cli.options import Output, OutputFormat, app, print_json, say
 
 ServiceUrl = Annotated[
     str,
@@ -36,10 +36,7 @@ def incidents(
 ) -> None:
     """Print the incidents of a running service that are not resolved, newest first."""
     states = () if every else ("open", "silenced", "acknowledged")
-    try:
-        found = list(Client(url, token_file).incidents(states))
-    except ServiceError as error:
-        fail(str(error))
+    found = list(Client(url, token_file).items("incidents", states))
     if output is Output.JSON:
         print_json(found)
     elif not found:
@@ -75,15 +72,12 @@ def messages(
     output: OutputFormat = Output.TEXT,
 ) -> None:
     """Print the messages of a running service, newest first, or the timeline of one."""
-    try:
-        client = Client(url, token_file)
-        if message is not None:
-            details = client.message(message)
-            print_json(details) if output is Output.JSON else _print_message(details)
-            return
-        found = list(itertools.islice(client.messages(tuple(state or ())), limit))
-    except ServiceError as error:
-        fail(str(error))
+    client = Client(url, token_file)
+    if message is not None:
+        details = client.message(message)
+        print_json(details) if output is Output.JSON else _print_message(details)
+        return
+    found = list(itertools.islice(client.items("messages", tuple(state or ())), limit))
     if output is Output.JSON:
         print_json(found)
         return
@@ -115,10 +109,7 @@ def ack(
     output: OutputFormat = Output.TEXT,
 ) -> None:
     """Acknowledge an incident of a running service: escalation stops, and the others who were paged are notified."""
-    try:
-        acknowledged = Client(url, token_file).acknowledge(incident, by, take=take)
-    except ServiceError as error:
-        fail(str(error))
+    acknowledged = Client(url, token_file).act(incident, "ack", by, take=take)
     if output is Output.JSON:
         print_json(acknowledged)
     else:
@@ -134,10 +125,7 @@ def close(
     output: OutputFormat = Output.TEXT,
 ) -> None:
     """Close an incident of a running service that Alertmanager does not resolve, for example after a silence."""
-    try:
-        closed = Client(url, token_file).close(incident, by)
-    except ServiceError as error:
-        fail(str(error))
+    closed = Client(url, token_file).act(incident, "close", by)
     if output is Output.JSON:
         print_json(closed)
     else:

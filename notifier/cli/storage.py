@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
@@ -16,9 +16,6 @@ from notifier.store.database import open_backend
 from notifier.store.engine import StoreRefused, StoreUnavailable
 from notifier.store.sqlite import backup
 from notifier.store.transfer import transfer
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 
 @storage_app.command(
@@ -38,6 +35,7 @@ def storage_copy(
         places = [Storage(url=url).place(Path.cwd()) for url in (source, target)]
     except ValidationError as error:
         fail(str(error.errors()[0]["msg"]).removeprefix("Value error, "))
+    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     try:
@@ -45,7 +43,7 @@ def storage_copy(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            console=_console_for_progress(),
+            console=Console(stderr=True),
         ) as bars:
             tasks: dict[tuple[str, str], Any] = {}
 
@@ -85,9 +83,3 @@ def storage_backup(
     except StoreUnavailable as error:
         fail(f"no backup was made: {error}")
     say(f"{file} holds {place} as of now, {file.stat().st_size} bytes")
-
-
-def _console_for_progress() -> Console:
-    from rich.console import Console
-
-    return Console(stderr=True)
