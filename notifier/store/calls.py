@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -140,13 +140,7 @@ class CallStore:
 
     def of(self, message_ids: Collection[str]) -> dict[str, Call]:
         """Return the calls for the messages of these ids."""
-        columns = (
-            calls.c.message_id,
-            calls.c.state,
-            calls.c.called_at,
-            calls.c.finished_at,
-            calls.c.detail,
-        )
+        columns = [calls.c[field.name] for field in fields(Call)]
         found: dict[str, Call] = {}
         with self._database.reading() as connection:
             for some in chunks(list(message_ids)):

@@ -135,7 +135,7 @@ class JobStore:
             held = in_hand()
             lost = [tag for tag in own if tag not in held]
             for tag in lost:
-                self._release(connection, tag, now, CLAIM_LOST, None, answered_at=now)
+                self._release(connection, tag, now, CLAIM_LOST)
             return lost
 
         return self._database.submit(operation, notifies=("sender",))
@@ -151,7 +151,7 @@ class JobStore:
             known = select(jobs.c.tag, jobs.c.state).where(jobs.c.tag.in_([half.tag for half in halves]))
             if states := {row.tag: row.state for row in connection.execute(known)}:
                 return [half for half in halves if states.get(half.tag) == JobState.SENDING]
-            self._release(connection, job.tag, now, error, None, answered_at=now)
+            self._release(connection, job.tag, now, error)
             return [half for half in halves if self.claim_in(connection, half)]
 
         return self._database.submit(operation)
@@ -165,8 +165,6 @@ class JobStore:
                 "text": job.text,
                 "attempted_at": job.attempted_at,
                 "due_at": job.attempted_at,
-                "settle_attempts": 0,
-                "listing_grace": 0,
                 "owner": self._database.replica,
                 "account": job.account,
             },
@@ -178,15 +176,8 @@ class JobStore:
             if job.link is not None:
                 add_link(connection, job.link, ids[0], job.attempted_at)
             return True
-        now = job.attempted_at
-        self._release(
-            connection,
-            job.tag,
-            now,
-            "not started: some of its messages no longer waited to be sent",
-            None,
-            answered_at=now,
-        )
+        why = "not started: some of its messages no longer waited to be sent"
+        self._release(connection, job.tag, job.attempted_at, why)
         return False
 
     def finish(
@@ -210,7 +201,7 @@ class JobStore:
                 accounts = " ".join(sorted({*message.refusing, job.account}))
                 given = {"message": message.id, "job": job.tag, "accounts": accounts}
                 connection.execute(_REFUSE, given)
-            self._release(connection, job.tag, now, error, query_id, answered_at=now, account=job.account)
+            self._release(connection, job.tag, now, error, query_id, account=job.account)
 
         return self._database.submit(operation)
 
@@ -248,7 +239,7 @@ class JobStore:
         """Write down that *job* was not taken; its messages go back to the queue, due at *due_at*."""
 
         def operation(connection: Connection) -> None:
-            self._release(connection, job.tag, due_at, error, query_id, answered_at=now)
+            self._release(connection, job.tag, now, error, query_id, due_at=due_at)
 
         return self._database.submit(operation)
 
@@ -269,7 +260,7 @@ class JobStore:
         def operation(connection: Connection) -> None:
             self.end_in(connection, endings, now, job.tag)
             reword(connection, texts, messages.c.tag == job.tag)
-            self._release(connection, job.tag, now, error, query_id, answered_at=now, account=job.account)
+            self._release(connection, job.tag, now, error, query_id, account=job.account)
 
         return self._database.submit(operation)
 
@@ -277,18 +268,17 @@ class JobStore:
     def _release(
         connection: Connection,
         tag: str,
-        due_at: datetime,
+        now: datetime,
         error: str | None,
-        query_id: str | None,
+        query_id: str | None = None,
         *,
-        answered_at: datetime,
+        due_at: datetime | None = None,
         account: str | None = None,
     ) -> None:
-        connection.execute(_RELEASE, {"job": tag, "due": due_at, "why": error})
-        connection.execute(
-            _CLOSE_JOB,
-            {"job": tag, "why": error, "query": query_id, "answered": answered_at, "by": account},
-        )
+        """Return the messages of a job to the queue, due now or at *due_at*, and close the job."""
+        connection.execute(_RELEASE, {"job": tag, "due": due_at or now, "why": error})
+        given = {"job": tag, "why": error, "query": query_id, "answered": now, "by": account}
+        connection.execute(_CLOSE_JOB, given)
 
     # settling
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, insert, or_, select, update
 
-from notifier.delivery.message import MessageState, NewMessage, Reduced
+from notifier.delivery.message import Message, MessageState, NewMessage, Reduced
 from notifier.sms.encoding import measure
 from notifier.store.schema import incidents, messages, notifications
 
@@ -16,26 +17,8 @@ _MAX_VALUES = 500
 """How many values a statement holds at most."""
 
 ADD_MESSAGES = insert(messages)
-MESSAGE = (
-    messages.c.id,
-    messages.c.notification_id,
-    messages.c.receiver,
-    messages.c.contact,
-    messages.c.phone,
-    messages.c.text,
-    messages.c.parts,
-    messages.c.received_at,
-    messages.c.expires_at,
-    messages.c.attempts,
-    messages.c.incident_id,
-    messages.c.kind,
-    messages.c.urgency,
-    messages.c.digest_entry,
-    messages.c.refused_by,
-    messages.c.reduction,
-)
 WITH_INCIDENT = (
-    *MESSAGE,
+    *(messages.c[field.name] for field in fields(Message) if field.name in messages.c),
     incidents.c.state.label("incident_state"),
     incidents.c.number.label("incident_number"),
     incidents.c.title.label("alert"),
@@ -54,28 +37,15 @@ def message_row(
     message: NewMessage, receiver: str, received_at: datetime, now: datetime, notification_id: str | None
 ) -> dict[str, Any]:
     """Return the row of a message for *receiver*; it is due now, unless another message has the same content."""
-    merged = message.merged_into is not None
-    return {
-        "id": message.id,
+    row = asdict(message)
+    del row["is_called"]
+    return row | {
         "notification_id": notification_id,
         "receiver": receiver,
-        "contact": message.contact,
-        "phone": message.phone,
-        "text": message.text,
-        "parts": message.parts,
-        "state": MessageState.MERGED if merged else MessageState.QUEUED,
+        "state": MessageState.QUEUED if message.merged_into is None else MessageState.MERGED,
         "received_at": received_at,
         "created_at": now,
         "due_at": now,
-        "expires_at": message.expires_at,
-        "attempts": 0,
-        "kind": message.kind,
-        "incident_id": message.incident_id,
-        "step": message.step,
-        "urgency": message.urgency,
-        "digest_entry": message.digest_entry,
-        "merged_into": message.merged_into,
-        "author": message.author,
     }
 
 

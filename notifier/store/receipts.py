@@ -38,19 +38,11 @@ _FOLLOWED = (
     messages.c.kind,
     messages.c.incident_id,
     messages.c.reduction,
-    select(incidents.c.number)
-    .where(incidents.c.id == messages.c.incident_id)
-    .scalar_subquery()
-    .label("incident_number"),
-    select(incidents.c.title)
-    .where(incidents.c.id == messages.c.incident_id)
-    .scalar_subquery()
-    .label("alert"),
-    select(incidents.c.webhook_id)
-    .where(incidents.c.id == messages.c.incident_id)
-    .scalar_subquery()
-    .label("webhook_id"),
-    select(jobs.c.account).where(jobs.c.tag == messages.c.tag).scalar_subquery().label("account"),
+    *(
+        select(column).where(incidents.c.id == messages.c.incident_id).scalar_subquery()
+        for column in (incidents.c.number, incidents.c.title, incidents.c.webhook_id)
+    ),
+    select(jobs.c.account).where(jobs.c.tag == messages.c.tag).scalar_subquery(),
 )
 
 

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, insert, select
 
 from notifier.ids import new_id
 from notifier.store.database import Database
@@ -48,9 +48,3 @@ class Reloads:
         with self._database.reading() as connection:
             rows = connection.execute(select(*columns).order_by(reloads.c.id.desc()).limit(limit)).all()
         return [Reload(row.at, row.by, row.problem) for row in rows]
-
-
-def delete_reloads(connection: Connection, first_kept: str, limit: int) -> int:
-    """Delete up to *limit* reloads whose ids are before *first_kept*; return how many."""
-    old = select(reloads.c.id).where(reloads.c.id < first_kept).limit(limit)
-    return connection.execute(delete(reloads).where(reloads.c.id.in_(old))).rowcount

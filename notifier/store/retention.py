@@ -5,14 +5,13 @@ from __future__ import annotations
 from concurrent.futures import Future
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, delete, exists, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Table, delete, exists, or_, select, tuple_
 
 from notifier.delivery.message import UNDER_WAY
 from notifier.ids import first_id
 from notifier.incidents.lifecycle import IncidentState
 from notifier.store.database import Database
 from notifier.store.messages import chunks
-from notifier.store.reloads import delete_reloads
 from notifier.store.schema import (
     JobState,
     attempts,
@@ -21,6 +20,7 @@ from notifier.store.schema import (
     last_webhooks,
     messages,
     notifications,
+    reloads,
     replies,
     sql_literal,
     to_microseconds,
@@ -47,10 +47,13 @@ class RetentionStore:
             return (
                 of_webhooks
                 + of_messages
-                + _delete_incidents_and_replies(connection, cutoff, limit)
+                + _delete(connection, incidents, incidents.c.resolved_at < cutoff, limit)
+                + _delete(connection, replies, replies.c.at < cutoff, limit)
                 + _delete_jobs(connection, tags | more_tags, cutoff, limit)
-                + delete_reloads(connection, first_id(cutoff), limit)
-                + _delete_scopes(connection, cutoff, limit)
+                + _delete(connection, reloads, reloads.c.id < first_id(cutoff), limit)
+                + _delete(
+                    connection, last_webhooks, last_webhooks.c.received_at < to_microseconds(cutoff), limit
+                )
             )
 
         return self._database.submit(operation)
@@ -106,12 +109,11 @@ def _delete_messages(connection: Connection, cutoff: datetime, limit: int) -> tu
     return connection.execute(delete(messages).where(messages.c.id.in_(ids))).rowcount, tags
 
 
-def _delete_incidents_and_replies(connection: Connection, cutoff: datetime, limit: int) -> int:
-    resolved = select(incidents.c.id).where(incidents.c.resolved_at < cutoff).limit(limit)
-    gone = connection.execute(delete(incidents).where(incidents.c.id.in_(resolved))).rowcount
-    key = tuple_(replies.c.account, replies.c.id)
-    read = select(replies.c.account, replies.c.id).where(replies.c.at < cutoff).limit(limit)
-    return gone + connection.execute(delete(replies).where(key.in_(read))).rowcount
+def _delete(connection: Connection, table: Table, is_old: ColumnElement[bool], limit: int) -> int:
+    """Delete up to *limit* rows of *table* for which *is_old* holds; return how many."""
+    key = table.primary_key.columns
+    old = select(*key).where(is_old).limit(limit)
+    return connection.execute(delete(table).where(tuple_(*key).in_(old))).rowcount
 
 
 def _delete_jobs(connection: Connection, tags: set[str], cutoff: datetime, limit: int) -> int:
@@ -127,15 +129,6 @@ def _delete_jobs(connection: Connection, tags: set[str], cutoff: datetime, limit
             )
         ).rowcount
     return gone
-
-
-def _delete_scopes(connection: Connection, cutoff: datetime, limit: int) -> int:
-    old = (
-        select(last_webhooks.c.scope)
-        .where(last_webhooks.c.received_at < to_microseconds(cutoff))
-        .limit(limit)
-    )
-    return connection.execute(delete(last_webhooks).where(last_webhooks.c.scope.in_(old))).rowcount
 
 
 def _tags_of(connection: Connection, of: ColumnElement[bool]) -> set[str]:
