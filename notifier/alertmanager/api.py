@@ -19,6 +19,7 @@ from typing import Annotated, Any
 import requests
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from notifier.alertmanager.matchers import quoted
 from notifier.clock import clamp
 from notifier.http_client import call, limit
 
@@ -189,17 +190,12 @@ def _ask_member(
 
 def _filters(groups: Collection[Mapping[str, str]]) -> list[dict[str, list[str]]]:
     """Return the parameters of the calls that return the alerts of *groups*: one call for each, or one for all."""
-    quoted = [[f"{name}={_quoted(value)}" for name, value in sorted(labels.items())] for labels in groups]
+    written = [[f"{name}={quoted(value)}" for name, value in sorted(labels.items())] for labels in groups]
     is_plain = all(_LABEL_NAME.fullmatch(name) for labels in groups for name in labels)
-    is_short = all(filters and sum(map(len, filters)) <= _LONGEST_FILTER for filters in quoted)
-    if len(quoted) > MAX_FILTERS or not is_plain or not is_short:
+    is_short = all(filters and sum(map(len, filters)) <= _LONGEST_FILTER for filters in written)
+    if len(written) > MAX_FILTERS or not is_plain or not is_short:
         return [{}]
-    return [{"filter": filters} for filters in quoted]
-
-
-def _quoted(value: str) -> str:
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return f'"{escaped}"'
+    return [{"filter": filters} for filters in written]
 
 
 def silences(member: AlertmanagerApi, ids: Collection[str], seconds: float) -> dict[str, Silence]:

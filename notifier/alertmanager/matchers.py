@@ -74,9 +74,8 @@ class Matcher:
 
     def __str__(self) -> str:
         """Write the matcher in the form that both parsers read."""
-        name = _go_quote(self.name) if any(map(_is_reserved, self.name)) else self.name
-        value = self.value.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
-        return f'{name}{self.type}"{value}"'
+        name = quoted(self.name) if any(map(_is_reserved, self.name)) else self.name
+        return f"{name}{self.type}{quoted(self.value)}"
 
 
 def _reason(error: re2.error) -> str:
@@ -251,7 +250,8 @@ def _unquote(token: _Token) -> str:
         raise MatcherError(f"column {token.column + 1}: the escapes are no UTF-8") from None
 
 
-def _go_quote(text: str) -> str:
+def quoted(text: str) -> str:
+    """Return *text* in double quotes, as Go reads it."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
 
 

@@ -113,10 +113,8 @@ def _heartbeats(raw: RawFile, receivers: list[str]) -> None:
             {"dedupe_window": raw.section("global").get("dedupe_window", window)}
         ).dedupe_window
     for path, heartbeat in raw.items("heartbeats"):
-        receiver, timeout = heartbeat.get("receiver"), heartbeat.get("timeout")
-        if isinstance(receiver, str) and receiver not in receivers:
-            near = nearest(receiver, receivers) or "; add it under receivers"
-            raw.problem((*path, "receiver"), f'there is no receiver "{receiver}"{near}')
+        timeout = heartbeat.get("timeout")
+        _named(raw, (*path, "receiver"), heartbeat.get("receiver"), "receiver", receivers)
         with contextlib.suppress(ValueError):
             if isinstance(timeout, str) and timedelta() < parse_duration(timeout) <= window:
                 message = (
@@ -136,19 +134,20 @@ def _schedule(raw: RawFile, path: Path_, schedule: dict[str, Any], contacts: lis
     for number, rotation in enumerate(rotations if isinstance(rotations, list) else []):
         named = rotation.get("contacts") if isinstance(rotation, dict) else None
         for place, name in enumerate(named if isinstance(named, list) else []):
-            _contact(raw, (*path, "rotations", number, "contacts", place), name, contacts)
+            _named(raw, (*path, "rotations", number, "contacts", place), name, "contact", contacts)
     overrides = schedule.get("overrides")
     for number, override in enumerate(overrides if isinstance(overrides, list) else []):
         if isinstance(override, dict):
             here = (*path, "overrides", number)
-            _contact(raw, (*here, "contact"), override.get("contact"), contacts)
+            _named(raw, (*here, "contact"), override.get("contact"), "contact", contacts)
             _order(raw, here, override)
 
 
-def _contact(raw: RawFile, path: Path_, name: Any, contacts: list[str]) -> None:
-    if isinstance(name, str) and name not in contacts:
-        near = nearest(name, contacts) or "; add it under contacts"
-        raw.problem(path, f'there is no contact "{name}"{near}')
+def _named(raw: RawFile, path: Path_, name: Any, kind: str, known: list[str]) -> None:
+    """Report a *name* at *path* that is not among the *known* ones of its *kind*."""
+    if isinstance(name, str) and name not in known:
+        near = nearest(name, known) or f"; add it under {kind.replace(' ', '_')}s"
+        raw.problem(path, f'there is no {kind} "{name}"{near}')
 
 
 def _order(raw: RawFile, path: Path_, override: dict[str, Any]) -> None:
@@ -195,13 +194,8 @@ def _route(raw: RawFile, route: Any, path: Path_, receivers: list[str]) -> None:
     for key in ("mute_time_intervals", "active_time_intervals"):
         named = route.get(key)
         for number, name in enumerate(named if isinstance(named, list) else []):
-            if isinstance(name, str) and name not in known:
-                near = nearest(name, known) or "; add it under time_intervals"
-                raw.problem((*path, key, number), f'there is no time interval "{name}"{near}')
-    receiver = route.get("receiver")
-    if isinstance(receiver, str) and receiver not in receivers:
-        near = nearest(receiver, receivers) or "; add it under receivers"
-        raw.problem((*path, "receiver"), f'there is no receiver "{receiver}"{near}')
+            _named(raw, (*path, key, number), name, "time interval", known)
+    _named(raw, (*path, "receiver"), route.get("receiver"), "receiver", receivers)
     children = route.get("routes")
     for number, child in enumerate(children if isinstance(children, list) else []):
         _route(raw, child, (*path, "routes", number), receivers)

@@ -12,9 +12,8 @@ from zoneinfo import ZoneInfo
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
 from notifier.alertmanager import time_intervals as intervals
-from notifier.alertmanager.durations import PATTERN, format_duration
 from notifier.config.source import kind_of
-from notifier.config.types import TEXT_SCHEMA, positive_duration, written_text
+from notifier.config.types import TEXT_SCHEMA, WrittenDuration, positive_duration, written_text
 
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
@@ -135,12 +134,7 @@ LocalTime = Annotated[
     WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
 
-ShiftLength = Annotated[
-    timedelta,
-    BeforeValidator(_shift_length),
-    PlainSerializer(format_duration, when_used="json"),
-    WithJsonSchema({"type": "string", "pattern": PATTERN}),
-]
+ShiftLength = Annotated[WrittenDuration, BeforeValidator(_shift_length)]
 
 Days = Annotated[tuple[int, ...], BeforeValidator(_days), WithJsonSchema(_TEXTS)]
 

@@ -231,18 +231,13 @@ def count(value: Any) -> Any:
 
 
 TEXT_SCHEMA = {"type": "string"}
-Duration = Annotated[
+WrittenDuration = Annotated[
     timedelta,
-    BeforeValidator(_duration),
     PlainSerializer(format_duration, when_used="json"),
     WithJsonSchema({"type": "string", "pattern": PATTERN}),
 ]
-PositiveDuration = Annotated[
-    timedelta,
-    BeforeValidator(positive_duration),
-    PlainSerializer(format_duration, when_used="json"),
-    WithJsonSchema({"type": "string", "pattern": PATTERN}),
-]
+Duration = Annotated[WrittenDuration, BeforeValidator(_duration)]
+PositiveDuration = Annotated[WrittenDuration, BeforeValidator(positive_duration)]
 Size = Annotated[
     int,
     BeforeValidator(_size),
