@@ -12,17 +12,21 @@ from notifier.alertmanager.durations import parse_duration
 
 _LONGEST = 160
 _MAX_NUMBERS, _HIGHEST = 10, 999_999
-_ACK = frozenset(
-    {"ack", "acked", "acknowledge", "acknowledged", "ok", "okay", "okey", "oki", "oke", "0k", "k"}
-    | {"yes", "yep", "mine", "oui", "vu", "pris"}
-)
-_TAKE = frozenset({"take", "prends", "reprends"})
-_ALL = frozenset({"all", "tout", "tous", "toutes"})
-_NEXT = frozenset({"next", "nxt", "escalate", "suivant"})
-_CLOSE = frozenset({"close", "closed", "resolve", "resolved", "clore", "clos", "fermer"})
+_KINDS = {
+    "ack": (
+        *("ack", "acked", "acknowledge", "acknowledged", "ok", "okay", "okey", "oki", "oke", "0k", "k"),
+        *("yes", "yep", "mine", "oui", "vu", "pris"),
+    ),
+    "take": ("take", "prends", "reprends"),
+    "all": ("all", "tout", "tous", "toutes"),
+    "next": ("next", "nxt", "escalate", "suivant"),
+    "close": ("close", "closed", "resolve", "resolved", "clore", "clos", "fermer"),
+    "who": ("who", "whos", "qui"),
+}
+_KIND = {word: kind for kind, words in _KINDS.items() for word in words}
+"""What each word asks for."""
 _HELP = frozenset({"help", "aide", "aidez"})
 _MAX_WORDS_OF_HELP = 3
-_WHO = frozenset({"who", "whos", "qui"})
 _MUTE = frozenset({"mute", "silence", "sourdine"})
 _POLITE = frozenset({"thanks", "thank", "thx", "please", "pls", "merci", "svp", "stp"})
 _PHRASES = {"thank you": "thanks", "i m on it": "ok", "got it": "ok", "on it": "ok", "je m en occupe": "ok"}
@@ -33,7 +37,7 @@ _DURATION = re.compile(r"(?:\d+\s*(?:mins?|hrs?|min|ms|[smhdw])\s*)+$")
 _UNITS = (("mins", "m"), ("min", "m"), ("hrs", "h"), ("hr", "h"))
 
 
-_KNOWN = _ACK | _TAKE | _ALL | _NEXT | _CLOSE | _WHO | _POLITE
+_KNOWN = _KIND.keys() | _POLITE
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +116,7 @@ def parse_reply(text: str) -> Command:
     given = " ".join(re.sub(r"[^\w\s]|_", " ", given).split())
     for phrase, word in _PHRASES.items():
         given = re.sub(rf"\b{phrase}\b", word, given)
-    if given in _WHO:
+    if _KIND.get(given) == "who":
         return Who()
     if is_unclear:
         return Unclear()
@@ -127,7 +131,9 @@ def parse_reply(text: str) -> Command:
     if len(numbers) > _MAX_NUMBERS or any(number > _HIGHEST for number in numbers):
         return Unclear()
     is_polite = not _POLITE.isdisjoint(given.split())
-    return _command({_kind(word) for word in words}, tuple(dict.fromkeys(numbers)), len(words), is_polite)
+    return _command(
+        {_KIND.get(word, "unknown") for word in words}, tuple(dict.fromkeys(numbers)), len(words), is_polite
+    )
 
 
 def _asks_for_help(given: str) -> bool:
@@ -156,20 +162,6 @@ def _command(kinds: Collection[str], numbers: tuple[int, ...], words: int, is_po
         case "who" if not numbers:
             return Who()
     return Unclear()
-
-
-def _kind(word: str) -> str:
-    if word in _ACK:
-        return "ack"
-    if word in _TAKE:
-        return "take"
-    if word in _NEXT:
-        return "next"
-    if word in _ALL:
-        return "all"
-    if word in _CLOSE:
-        return "close"
-    return "who" if word in _WHO else "unknown"
 
 
 def _mute(given: str) -> Mute | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from bisect import bisect_right
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -187,14 +188,8 @@ def _cut(text: str, limit: int) -> str:
 
 
 def _longest_prefix(text: str, max_parts: int) -> int:
-    low, high = 0, min(len(text), MAX_PARTS * 160)
-    while low < high:
-        middle = (low + high + 1) // 2
-        if measure(text[:middle] + "...").parts <= max_parts:
-            low = middle
-        else:
-            high = middle - 1
-    return low
+    lengths = range(min(len(text), MAX_PARTS * 160) + 1)
+    return bisect_right(lengths, max_parts, key=lambda at: measure(text[:at] + "...").parts) - 1
 
 
 def without_contacts(text: str) -> str:
