@@ -65,7 +65,8 @@ def message_timeline(details: MessageDetails) -> list[Line]:
             answer = _answer(attempt, sent)
             if attempt.query_id and attempt.query_id not in answer:
                 answer += f" (query {attempt.query_id})"
-            lines.append(Line(attempt.answered_at, "answered", answer))
+            what = "looked up" if attempt.is_looked_up else "answered"
+            lines.append(Line(attempt.answered_at, what, answer))
     for other in details.fallbacks:
         lines.append(Line(other.at, "fallback", f"{other.service}: {other.error or 'sent'}"))
     if details.call is not None:
@@ -113,7 +114,9 @@ def _answer(attempt: Attempt, message: LedgerMessage) -> str:
     is_accepted = message.ovh_id is not None and message.tag == attempt.tag
     if attempt.error is None:
         return "accepted"
-    return _lost_answer(attempt.error) if is_accepted else attempt.error
+    if is_accepted:
+        return _lost_answer(attempt.error)
+    return f"no answer ({attempt.error}); not found at OVHcloud" if attempt.is_looked_up else attempt.error
 
 
 def _ending(message: LedgerMessage) -> list[Line]:

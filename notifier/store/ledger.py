@@ -76,6 +76,8 @@ class Attempt:
     error: str | None
     query_id: str | None
     account: str
+    is_looked_up: bool
+    """Whether its answer was lost: OVHcloud was asked whether it had accepted it, until *answered_at*."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,17 +154,12 @@ _COLUMNS = tuple(messages.c[field.name] for field in fields(LedgerMessage))
 _IS_ACCEPTED = (jobs.c.tag == messages.c.tag) & messages.c.ovh_id.is_not(None)
 
 
+_OF_JOB = [
+    jobs.c[name]
+    for name in ("tag", "attempted_at", "answered_at", "state", "text", "error", "query_id", "account")
+] + [or_(jobs.c.listing_grace > 0, jobs.c.settle_attempts > 0)]
 _ATTEMPTS = (
-    select(
-        jobs.c.tag,
-        jobs.c.attempted_at,
-        jobs.c.answered_at,
-        jobs.c.state,
-        jobs.c.text,
-        jobs.c.error,
-        jobs.c.query_id,
-        jobs.c.account,
-    )
+    select(*_OF_JOB)
     .join(attempts, attempts.c.tag == jobs.c.tag)
     .where(attempts.c.message_id == bindparam("message"))
     .order_by(jobs.c.tag)

@@ -22,6 +22,7 @@ from notifier.ids import new_id
 from notifier.ovh.models import Outcome, Outgoing, Sent
 from notifier.planning.plans import preview
 from notifier.rendering.reduction import plain
+from notifier.timeline import message_timeline
 from notifier.workers.backpressure import Backpressure
 from notifier.workers.delivery import endings
 from notifier.workers.job_threads import Work
@@ -372,6 +373,12 @@ def test_a_job_that_never_arrived_is_sent_again_once_that_is_certain(
     pager.run(15)
     assert len(emulator.emulation.accepted) == 1
     assert pager.count("notifier_sms_resent_unsettled_total") == 0
+    lines = message_timeline(pager.store.ledger.details(pager.rows()[0]["id"]))
+    [first, second] = [line for line in lines if line.what in ("looked up", "answered")]
+    assert (first.what, second.what, second.detail.partition(" ")[0]) == ("looked up", "answered", "accepted")
+    assert first.detail.startswith("no answer (")
+    assert first.detail.endswith("; not found at OVHcloud")
+    assert first.at - lines[0].at > timedelta(seconds=15)
 
 
 def test_where_ovhcloud_will_not_say_it_is_sent_again_and_counted(

@@ -184,7 +184,9 @@ class Attempt(BaseModel):
 
     tag: str = Field(description="The job's tag at OVHcloud.")
     at: Time
-    answered_at: Time | None
+    answered_at: Time | None = Field(
+        description="When OVHcloud answered; if its answer was lost, when it was known whether it had accepted it."
+    )
     state: _JobState
     text: str
     error: str | None
