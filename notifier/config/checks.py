@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -19,9 +19,11 @@ from notifier.config.files import TEMPLATE_FILE
 from notifier.config.model import Global, OverrideConfig
 from notifier.config.raw import RawFile, names_of, nearest
 from notifier.config.secrets import secret_keys
-from notifier.config.source import Path_, Position
+from notifier.config.source import Path_
 from notifier.config.types import mask_password
 from notifier.sms.phones import parse_mobile
+
+_NUMBER = re.compile(r"(\+|00)\d{6,15}")
 
 
 def check_references(raw: RawFile, template_files: Mapping[str, Path]) -> None:
@@ -59,20 +61,20 @@ def check_references(raw: RawFile, template_files: Mapping[str, Path]) -> None:
     _route(raw, raw.value.get("route"), ("route",), receivers)
     for path, account in raw.sections(("ovh",)):
         virtual_number = account.get("virtual_number")
-        if isinstance(virtual_number, str):
-            _virtual_number(raw, (*path, "virtual_number"), virtual_number)
+        if isinstance(virtual_number, str) and not _NUMBER.fullmatch(re.sub(r"[ .()-]", "", virtual_number)):
+            message = f'"{virtual_number}" is not a number; write +33 and the rest'
+            raw.problem((*path, "virtual_number"), message)
 
 
-def _unique(raw: RawFile, *names: str) -> None:
-    seen: dict[str, Position] = {}
+def _unique(raw: RawFile, *names: str, key: str = "name", remedy: str = "rename one") -> None:
+    """Report sections of the lists *names* that have the same *key* as one before."""
+    seen: dict[str, int] = {}
     for path, item in [pair for name in names for pair in raw.items(name)]:
-        own = item.get("name")
-        if not isinstance(own, str):
-            continue
-        position = raw.source.position((*path, "name"))
-        if own in seen:
-            raw.problem((*path, "name"), f'"{own}" is already named in line {seen[own].line}; rename one')
-        seen.setdefault(own, position)
+        own, here = item.get(key), (*path, key)
+        if isinstance(own, str):
+            if own in seen:
+                raw.problem(here, f'"{own}" is already named in line {seen[own]}; {remedy}')
+            seen.setdefault(own, raw.source.position(here).line)
 
 
 def _links(raw: RawFile) -> None:
@@ -175,11 +177,6 @@ def _recipient(raw: RawFile, path: Path_, item: str, names: list[str], region: s
         raw.problem(path, f'"{item}" is no schedule, contact or number{near}')
 
 
-def _virtual_number(raw: RawFile, path: Path_, number: str) -> None:
-    if not re.fullmatch(r"(\+|00)\d{6,15}", re.sub(r"[ .()-]", "", number)):
-        raw.problem(path, f'"{number}" is not a number; write +33 and the rest')
-
-
 def _route(raw: RawFile, route: Any, path: Path_, receivers: list[str]) -> None:
     if not isinstance(route, dict):
         return
@@ -208,8 +205,10 @@ def check_sections(raw: RawFile) -> None:
     for path, account in accounts:
         _check_sender(raw, path, account)
         _check_credentials(raw, path, account)
-    if len(accounts) > 1:
-        _check_names(raw, accounts)
+        if len(accounts) > 1 and account.get("service_name") is None:  # they are distinguished by it
+            message = 'the key "service_name" is missing; one of several accounts is named by it'
+            raw.problem(path, message)
+    _unique(raw, "ovh", key="service_name", remedy="remove one")
     for path, section in raw.sections(("alertmanager",)):
         _check_alertmanager(raw, path, section)
     web = raw.section("web")
@@ -218,21 +217,6 @@ def check_sections(raw: RawFile) -> None:
     _check_proxy(raw, web, raw.section("global"))
     if isinstance(address, str) and not _is_loopback(address.rpartition(":")[0].strip("[]")):
         _check_guarded(raw, web)
-
-
-def _check_names(raw: RawFile, accounts: Sequence[tuple[Path_, dict[str, Any]]]) -> None:
-    """Report accounts without a service name of their own: several accounts are distinguished by it."""
-    seen: dict[str, int] = {}
-    for path, account in accounts:
-        name = account.get("service_name")
-        if name is None:
-            message = 'the key "service_name" is missing; one of several accounts is named by it'
-            raw.problem(path, message)
-        elif isinstance(name, str):
-            here = (*path, "service_name")
-            if name in seen:
-                raw.problem(here, f'"{name}" is already named in line {seen[name]}; remove one')
-            seen.setdefault(name, raw.source.position(here).line)
 
 
 def _check_sender(raw: RawFile, path: Path_, section: dict[str, Any]) -> None:

@@ -27,21 +27,17 @@ def section_of(annotation: Any) -> tuple[type[BaseModel] | None, type | None]:
     return None, None
 
 
-def sections_of(model: type[BaseModel], path: Path_ = ()) -> Iterator[tuple[Path_, type[BaseModel]]]:
-    """Yield the path of every section below *model*, without the numbers of lists, and its model."""
-    yield path, model
-    for key, annotation in fields_of(model).items():
-        section, _ = section_of(annotation)
-        if section is not None and section is not model:
-            yield from sections_of(section, (*path, key))
+def sections_of(
+    model: type[BaseModel], path: Path_ = (), place: str = ""
+) -> Iterator[tuple[Path_, str, type[BaseModel]]]:
+    """Yield every section below *model*, outer ones first: its path without the numbers of lists, and its model.
 
-
-def places_of_keys(model: type[BaseModel], path: str = "") -> Iterator[tuple[str, str]]:
-    """Yield every key below *model*, and the place of its section as people write it: ``web.tokens[]``."""
+    Between them its place, as people write it: ``web.tokens[]``, ``web.users.NAME``.
+    """
+    yield path, place, model
     for key, annotation in fields_of(model).items():
-        yield key, path
         section, holder = section_of(annotation)
         if section is not None and section is not model:
             mark = "[]" if holder is tuple else ".NAME" if holder is dict else ""
             mark = "" if key == "ovh" else mark  # one account is written without a list
-            yield from places_of_keys(section, f"{path}.{key}".lstrip(".") + mark)
+            yield from sections_of(section, (*path, key), f"{place}.{key}".lstrip(".") + mark)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from notifier.config.keys import sections_of
+from notifier.config.model import Configuration
 from notifier.config.schema import json_schema
 
 FILE = Path(__file__).parents[2] / "docs" / "configuration.md"
@@ -25,47 +26,15 @@ def text() -> str:
     """Return the expected content of the file."""
     schema = json_schema()
     definitions: dict[str, Any] = schema["$defs"]
-    top = [f"| `{key}` | {_purpose(value, definitions)} |" for key, value in schema["properties"].items()]
+    sections = list(sections_of(Configuration))
+    held = {path[0]: definitions[model.__name__] for path, _, model in sections if len(path) == 1}
+    top = [
+        f"| `{key}` | {_told({'description': held.get(key, {}).get('description', '')} | value)} |"
+        for key, value in schema["properties"].items()
+    ]
     parts = [_HEAD, "## The file\n", "| key | |\n|---|---|\n" + "\n".join(top)]
-    seen: set[str] = set()
-    for key, value in schema["properties"].items():
-        for path, name in _sections(key, value, definitions):
-            if name not in seen:
-                seen.add(name)
-                parts.append(_section(path, definitions[name]))
+    parts += [_section(place, definitions[model.__name__]) for _, place, model in sections if place]
     return "\n".join(parts) + "\n"
-
-
-def _names(value: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield the definitions that *value* refers to, and how: "" as itself, "[]" as a list, ".NAME" by names."""
-    if "$ref" in value:
-        yield value["$ref"].rpartition("/")[2], ""
-    for one in value.get("anyOf", ()):
-        yield from _names(one)
-    for key, mark in (("items", "[]"), ("additionalProperties", ".NAME")):
-        if isinstance(value.get(key), dict):
-            yield from ((name, mark) for name, _ in _names(value[key]))
-
-
-def _sections(path: str, value: dict[str, Any], definitions: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield the sections under *path* with their paths, outer ones first; one that holds itself once."""
-    for name, mark in dict.fromkeys(_names(value)):
-        if "properties" not in definitions[name]:
-            continue
-        here = path if path == "ovh" else path + mark
-        yield here, name
-        for key, inner in definitions[name]["properties"].items():
-            if all(one != name for one, _ in _names(inner)):
-                yield from _sections(f"{here}.{key}", inner, definitions)
-
-
-def _purpose(value: dict[str, Any], definitions: dict[str, Any]) -> str:
-    """Return what *value* is for: its own, or that of the section it holds."""
-    if value.get("description"):
-        return _told(value)
-    return next(
-        (_told({"description": definitions[name].get("description")}) for name, _ in _names(value)), ""
-    )
 
 
 def _section(path: str, definition: dict[str, Any]) -> str:

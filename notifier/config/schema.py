@@ -18,7 +18,7 @@ FILE = assets.CONFIG / "notifier.schema.json"
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema of the file, for editors that complete keys."""
     schema = Configuration.model_json_schema(by_alias=True)
-    for _, model in sections_of(Configuration):
+    for _, _, model in sections_of(Configuration):
         definition = schema["$defs"].get(model.__name__, schema)
         properties = definition["properties"]
         for name in file_keys(model):

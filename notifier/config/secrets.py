@@ -32,7 +32,7 @@ def file_keys(model: type[BaseModel]) -> tuple[str, ...]:
 @cache
 def secret_keys() -> dict[Path_, tuple[str, ...]]:
     """Return the keys that may be given as the name of a file, by the paths of their sections."""
-    return {path: keys for path, model in sections_of(Configuration) if (keys := file_keys(model))}
+    return {path: keys for path, _, model in sections_of(Configuration) if (keys := file_keys(model))}
 
 
 def hide_secrets(raw: RawFile) -> dict[str, Any]:

@@ -155,12 +155,6 @@ def kind_of(value: Any) -> str:
             return "a mapping"
 
 
-@dataclass(slots=True)
-class _Anchor:
-    value: Any
-    size: int
-
-
 class _Reader:
     """Builds values from the parser's events, so that depth and size are bounded as they come."""
 
@@ -168,7 +162,7 @@ class _Reader:
         self._events = iter(yaml.parse(text, Loader=_LOADER))
         self._source = source
         self._environment = environment
-        self._anchors: dict[str, _Anchor | None] = {}
+        self._anchors: dict[str, tuple[Any, int] | None] = {}
         self._count = 0
 
     def read(self) -> None:
@@ -197,7 +191,7 @@ class _Reader:
         else:
             value = self._mapping(path)
         if anchor is not None:
-            self._anchors[anchor] = _Anchor(value, self._count - before)
+            self._anchors[anchor] = value, self._count - before
         return value
 
     def _counted(self, values: int, event: Any) -> None:
@@ -209,8 +203,9 @@ class _Reader:
         anchor = self._anchors.get(event.anchor)
         if anchor is None:
             raise _Refused(f"*{event.anchor} refers to no anchor before it", _position(event), path)
-        self._counted(anchor.size, event)
-        return anchor.value
+        value, size = anchor
+        self._counted(size, event)
+        return value
 
     def _sequence(self, path: Path_) -> list[Any]:
         values: list[Any] = []

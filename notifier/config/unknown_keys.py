@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from notifier.config.keys import fields_of, places_of_keys, section_of
+from notifier.config.keys import fields_of, section_of, sections_of
 from notifier.config.model import Configuration
 from notifier.config.raw import RawFile, nearest
 from notifier.config.secrets import secret_keys
@@ -51,7 +51,7 @@ def _unknown(key: str, path: Path_, known: list[str]) -> str:
     message = f'unknown key "{key}"'
     if near := nearest(key, known):
         return message + near
-    places = [place for name, place in places_of_keys(Configuration) if name == key]
+    places = [place for _, place, model in sections_of(Configuration) if key in fields_of(model)]
     if places:
         return f"{message} here; it belongs under {places[0] or 'the top level'}"
     return f"{message}; known are {', '.join(known)}"
