@@ -17,7 +17,7 @@ from hashlib import blake2b
 from typing import Annotated, Any
 
 import requests
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, AliasPath, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from notifier.alertmanager.matchers import quoted
 from notifier.clock import clamp
@@ -61,24 +61,26 @@ class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
 
-class _Cluster(_Model):
-    status: str
-
-
 class _Status(_Model):
     uptime: Instant
-    cluster: _Cluster
+    cluster: str = Field(validation_alias=AliasPath("cluster", "status"))
 
 
-class _AlertState(_Model):
-    state: str
-    silenced_by: list[str] = Field(alias="silencedBy")
-    inhibited_by: list[str] = Field(alias="inhibitedBy")
+class AlertStatus(_Model):
+    """The status of an alert: the ids of its silences, and the fingerprints of the alerts that inhibit it."""
+
+    silences: tuple[str, ...] = Field(alias="silencedBy")
+    inhibited_by: tuple[str, ...] = Field(alias="inhibitedBy")
+
+    @property
+    def is_suppressed(self) -> bool:
+        """Whether Alertmanager notifies nobody of it."""
+        return bool(self.silences or self.inhibited_by)
 
 
 class _Alert(_Model):
     fingerprint: str
-    status: _AlertState
+    status: AlertStatus
     labels: dict[str, str]
 
 
@@ -91,19 +93,6 @@ class Silence(_Model):
 
 
 _ALERTS = TypeAdapter(list[_Alert])
-
-
-@dataclass(frozen=True, slots=True)
-class AlertStatus:
-    """The status of an alert: the ids of its silences, and the fingerprints of the alerts that inhibit it."""
-
-    silences: tuple[str, ...] = ()
-    inhibited_by: tuple[str, ...] = ()
-
-    @property
-    def is_suppressed(self) -> bool:
-        """Whether Alertmanager notifies nobody of it."""
-        return bool(self.silences or self.inhibited_by)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +160,8 @@ def _ask_member(
     with requests.Session() as session:
         limit(session, seconds, _MAX_ANSWER)
         status: _Status = _get(session, member, "status", _Status.model_validate_json, seconds)
-        if status.cluster.status not in ("ready", "disabled"):
-            raise AskFailed(f"it has just started (its cluster is {status.cluster.status[:20]})")
+        if status.cluster not in ("ready", "disabled"):
+            raise AskFailed(f"it has just started (its cluster is {status.cluster[:20]})")
         found: list[_Alert] = []
         try:
             for filters in _filters(groups):
@@ -181,11 +170,7 @@ def _ask_member(
             if refusal.status not in (400, 414):
                 raise
             found = _get(session, member, "alerts", _ALERTS.validate_json, seconds)
-    alerts = {
-        one.fingerprint: AlertStatus(tuple(one.status.silenced_by), tuple(one.status.inhibited_by))
-        for one in found
-    }
-    return MemberAnswer(member, status.uptime, alerts)
+    return MemberAnswer(member, status.uptime, {one.fingerprint: one.status for one in found})
 
 
 def _filters(groups: Collection[Mapping[str, str]]) -> list[dict[str, list[str]]]:

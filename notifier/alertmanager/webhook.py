@@ -94,19 +94,14 @@ class Alert(AlertKey):
     generator_url: LenientText = Field(default="", alias="generatorURL")
 
 
-class Webhook(_Model):
+class Webhook(Envelope):
     """Alertmanager's alerts of one group for one of its receivers; whatever is an `Envelope` is one."""
 
-    receiver: str
-    status: Status
     alerts: tuple[Alert, ...] = Field(min_length=1)
-    group_key: str = Field(default="", alias="groupKey")
-    group_labels: Pairs = Field(default_factory=dict, alias="groupLabels")
     common_labels: Pairs = Field(default_factory=dict, alias="commonLabels")
     common_annotations: Pairs = Field(default_factory=dict, alias="commonAnnotations")
     external_url: LenientText = Field(default="", alias="externalURL")
     version: LenientText = "4"
-    truncated_alerts: Count = Field(default=0, alias="truncatedAlerts")
     notification_reason: LenientText = ""
     route_labels: Pairs = Field(default_factory=dict, alias="routeLabels")
 
@@ -219,7 +214,7 @@ def _parse(model: type[M], body: bytes) -> M:
         raise WebhookError(f"not a webhook of Alertmanager: {where}{first['msg']}{others}") from None
 
 
-def group_key(webhook: Envelope | Webhook) -> str:
+def group_key(webhook: Envelope) -> str:
     """Return the key of the group of alerts of *webhook*.
 
     That is Alertmanager's, or a digest of it if it is very long or would pass for one of Notifier's own. A sender
@@ -234,7 +229,7 @@ def group_key(webhook: Envelope | Webhook) -> str:
     return key if len(key) <= _LONGEST_KEY and not key.startswith(RESERVED) else _hex(key)
 
 
-def identity(webhook: Envelope | Webhook, posted_to: str | None = None) -> bytes:
+def identity(webhook: Envelope, posted_to: str | None = None) -> bytes:
     """Return the digest of *webhook* by which a repetition is recognised.
 
     It begins with `SCOPE_LENGTH` bytes that webhooks of the same group and receiver share, if they were posted for the
@@ -251,7 +246,7 @@ def identity(webhook: Envelope | Webhook, posted_to: str | None = None) -> bytes
     return _digest(scope, SCOPE_LENGTH) + _digest(content, 16)
 
 
-def group_hash(webhook: Envelope | Webhook) -> int:
+def group_hash(webhook: Envelope) -> int:
     """Return 64 signed bits that webhooks of the same group have in common."""
     return int.from_bytes(_digest(group_key(webhook), 8), signed=True)
 

@@ -23,9 +23,9 @@ from notifier.incidents.suppression import (
 
 NOW = datetime(2026, 11, 22, 12, 20, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
-ACTIVE = AlertStatus()
-SILENCED = AlertStatus(("s1",))
-INHIBITED = AlertStatus((), ("source",))
+ACTIVE = AlertStatus(silencedBy=(), inhibitedBy=())
+SILENCED = AlertStatus(silencedBy=("s1",), inhibitedBy=())
+INHIBITED = AlertStatus(silencedBy=(), inhibitedBy=("source",))
 
 
 AM = AlertmanagerApi("http://am", 1.0)
