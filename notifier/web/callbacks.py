@@ -8,6 +8,7 @@ import asyncio
 import hmac
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -33,17 +34,12 @@ class Callbacks:
 
     def routes(self) -> list[Route]:
         """Return the paths."""
-        return [Route("/ovh/receipt/{secret}", self.receipt), Route("/ovh/reply/{secret}", self.reply)]
+        return [
+            Route("/ovh/receipt/{secret}", partial(self._answer, self.on_receipt)),
+            Route("/ovh/reply/{secret}", partial(self._answer, self.on_reply)),
+        ]
 
-    async def receipt(self, request: Request) -> Response:
-        """Have receipts asked for."""
-        return self._answer(request, self.on_receipt)
-
-    async def reply(self, request: Request) -> Response:
-        """Have replies read."""
-        return self._answer(request, self.on_reply)
-
-    def _answer(self, request: Request, hint: Callable[[], None]) -> Response:
+    async def _answer(self, hint: Callable[[], None], request: Request) -> Response:
         accounts = self.current.runtime.configuration.accounts
         secrets = [one.callback_secret.get_secret_value() for one in accounts if one.callback_secret]
         given = str(request.path_params["secret"]).encode()

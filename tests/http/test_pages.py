@@ -238,7 +238,7 @@ def test_viewers_share_what_is_drawn_and_webhooks_come_before_it(
 ) -> None:
     running = run(files.write())
     waited, calls, home = [], [], running.service.pages.home.view
-    monkeypatch.setattr("notifier.web.pages.fragments.REFRESH", 1000)
+    monkeypatch.setattr("notifier.web.pages.live.REFRESH", 1000)
     monkeypatch.setattr(Backpressure, "is_high", property(lambda self: True))
     monkeypatch.setattr(
         running.service.backpressure, "_sleep", lambda _: waited.append(threading.current_thread().name)
@@ -717,7 +717,7 @@ def test_bars_are_as_wide_as_their_share_of_the_day_however_long_that_is(
     shown_ = drawn(schedule, {"alice": 0, "bob": 1}, datetime.fromisoformat(f"{day}T23:50:00+02:00"))
     hour, minute = map(int, handover.split(":"))
     for week in shown_.weeks:
-        assert [mark.x for mark in week.marks] == [round(n * 100.0, 2) for n in range(7)]
+        assert [x for x, _ in week.marks] == [round(n * 100.0, 2) for n in range(7)]
         assert all(bar.width > 0 for bar in week.bars)
         assert sum(bar.width for bar in week.bars) == pytest.approx(700)
         assert all(0 <= bar.x <= 700 and bar.x + bar.width <= 700.01 for bar in week.bars)

@@ -136,7 +136,7 @@ def test_messages_of_one_cause_are_one_row_and_the_newest_comes_first() -> None:
         replace(page("told", 61, "delivered"), what="Notice"),
     ]
     rows = timeline_rows(entries, VIEWER)
-    assert [(row.what, row.names, row.others) for row in rows] == [
+    assert [(row.first.what, row.names, row.others) for row in rows] == [
         ("Notice", ("told",), 0),
         ("Page", ("next",), 0),
         ("Page", ("p0", "p1", "p2", "p3"), 2),

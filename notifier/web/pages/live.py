@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import Executor
 from functools import partial
 
 from starlette.requests import Request
@@ -12,9 +13,10 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from notifier.web.pages.context import Reader
-from notifier.web.pages.fragments import REFRESH, Fragments
 from notifier.web.pages.rendering import HEADERS
 
+REFRESH = 2.0
+"""Seconds for which rendered content is used again."""
 _MAX_STREAMS = 64
 _MAX_OF_ONE = 24
 """The maximum number of streams of one signed-in user."""
@@ -46,7 +48,7 @@ class Live:
         refused: Callable[[Request], Awaitable[Response | None]],
         reader: Callable[[Request], Reader],
         render: Callable[[str, Reader], str | None],
-        fragments: Fragments,
+        executor: Executor,
     ) -> None:
         """Prepare for streams.
 
@@ -54,12 +56,14 @@ class Live:
             refused: returns the refusal of a request; None if it is allowed.
             reader: returns who reads the page of a request.
             render: returns the content of the page at a path for a reader; None if there is none.
-            fragments: keeps the rendered pages.
+            executor: renders.
         """
         self._refused = refused
         self._reader = reader
         self._render = render
-        self._fragments = fragments
+        self._executor = executor
+        self._made: dict[tuple[str, Reader], tuple[float, asyncio.Future[str | None]]] = {}
+        """The newest rendering of each page that is kept current, and when it began."""
         self._counts = Counter[str | None]()
         """How many streams are open, by user; None is nobody who signed in."""
         self._ending = asyncio.Event()
@@ -85,6 +89,15 @@ class Live:
         self._counts[user] -= 1
         self._counts += Counter()  # forgets who has none
 
+    async def _rendered(self, path: str, reader: Reader) -> str | None:
+        """Return the content of a page, rendered once for all tabs that show the same."""
+        loop, key = asyncio.get_running_loop(), (path, reader)
+        now = loop.time()
+        self._made = {one: made for one, made in self._made.items() if now - made[0] < REFRESH}
+        if key not in self._made:
+            self._made[key] = now, loop.run_in_executor(self._executor, self._render, path, reader)
+        return await asyncio.shield(self._made[key][1])
+
     async def _stream(self, request: Request) -> AsyncIterator[str]:
         last, silent = None, 0.0
         path = request.query_params.get("path", "/")
@@ -92,7 +105,7 @@ class Live:
             if await self._refused(request) is not None:  # its credentials are no longer good
                 return
             reader = self._reader(request)
-            text = await self._fragments.get((path, reader), partial(self._render, path, reader))
+            text = await self._rendered(path, reader)
             if text is None:
                 yield "event: gone\ndata: there is no such page any more\n\n"
                 return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import groupby
 from typing import Any, ClassVar
@@ -32,19 +32,13 @@ _CLOCKS = timedelta(hours=1)
 class ShownMessage:
     """A message in the list."""
 
+    message: LedgerMessage
+    """The message, without secrets."""
     at: LocalMoment
-    kind: str
     to: str
-    state: str
     colour: str
-    parts: int
-    credits: float | None
-    attempts: int
-    incident: str | None
     number: int | None
     """The number of the incident."""
-    text: str
-    error: str | None
     took: str | None
     """How long it took to arrive, if that was long."""
     failures: Sequence[tuple[LocalMoment, str]]
@@ -200,18 +194,11 @@ def shown_message(
     arrived = message.delivered_at
     took = arrived - message.created_at if arrived is not None else timedelta()
     return ShownMessage(
+        message=replace(message, error=message.error and hide(message.error)),
         at=viewer.moment(message.created_at),
-        kind=message.kind,
         to=message.contact or mask(message.phone),
-        state=message.state,
         colour=colour(message.state),
-        parts=message.parts,
-        credits=message.credits,
-        attempts=message.attempts,
-        incident=message.incident_id,
         number=number,
-        text=message.text,
-        error=message.error and hide(message.error),
         took=spelled(took + timedelta(seconds=30), viewer.words) if took >= LATE else None,
         failures=[(viewer.moment(one.at), hide(one.error)) for one in failed],
     )

@@ -21,7 +21,6 @@ from notifier.web.pages.choice import ChoiceView
 from notifier.web.pages.context import Missing, PageContext, Reader, View, stranger
 from notifier.web.pages.delivery_status import current_status
 from notifier.web.pages.forms import Forms, read_fields
-from notifier.web.pages.fragments import Fragments
 from notifier.web.pages.home import HomePage
 from notifier.web.pages.incident import IncidentPage
 from notifier.web.pages.links import LinkedPages
@@ -76,7 +75,7 @@ class Pages:
         self._forms = Forms(context, actions, self._renderer)
         self._sign_in = SignIn(context, access, self._renderer)
         self._links = LinkedPages(context, access, self.incident, self._forms, self._renderer, self._executor)
-        self._live = Live(self._refused, context.reader, self._fragment, Fragments(self._executor))
+        self._live = Live(self._refused, context.reader, self._fragment, self._executor)
 
     def routes(self) -> list[Route]:
         """Return the paths of the pages, and of their stylesheet, scripts and icons."""

@@ -56,19 +56,12 @@ class Day:
 
 
 @dataclass(frozen=True, slots=True)
-class DayMark:
-    """Where a day begins."""
-
-    x: float
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
 class Week:
     """A week of the chart; *now* is the position of the present."""
 
     name: str
-    marks: tuple[DayMark, ...]
+    marks: tuple[tuple[float, str], ...]
+    """Where each day begins, and its name."""
     bars: tuple[Bar, ...]
     days: tuple[Day, ...]
     now: float | None
@@ -164,9 +157,7 @@ class _Drawing:
             inscription = next(fitting, "")
             is_now = piece.start <= self.now < piece.end
             bars.append(Bar(number, x, round(last - x, 2), kind, colour, inscription, label, is_now))
-        marks = tuple(
-            DayMark(_place(edge, edges), self._day(edge, is_brief=edge != start)) for edge in edges[:-1]
-        )
+        marks = tuple((_place(edge, edges), self._day(edge, is_brief=edge != start)) for edge in edges[:-1])
         days = tuple(self._day_row(first, last, pieces) for first, last in pairwise(edges))
         local = start.astimezone(self.zone)
         name = f"{local.day} {self.words.month(local)}"

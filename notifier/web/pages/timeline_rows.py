@@ -29,12 +29,8 @@ class Detail:
 class Row:
     """An event, or messages of one kind. *states* counts their present states by (colour, text)."""
 
+    first: Entry
     at: LocalMoment
-    kind: str
-    what: str
-    by: str
-    means: str
-    detail: str
     names: tuple[str, ...]
     others: int
     """How many more recipients there are than *names*."""
@@ -68,12 +64,8 @@ def _row(group: Sequence[Entry], viewer: Viewer) -> Row:
     names = [entry.recipient for entry in group if entry.is_message]
     last = Counter((entry.outcomes[-1].kind, entry.outcomes[-1].text) for entry in group if entry.outcomes)
     return Row(
+        first=first,
         at=viewer.moment(first.at),
-        kind=first.kind,
-        what=first.what,
-        by=first.by,
-        means=first.means,
-        detail=first.detail,
         names=tuple(names[:_MAX_NAMES]),
         others=max(0, len(names) - _MAX_NAMES),
         states=tuple((kind, text, count) for (kind, text), count in last.most_common()),
