@@ -21,9 +21,6 @@ from notifier.ids import first_id
 from notifier.store.records import NewWebhook
 from notifier.store.schema import from_microseconds, webhooks
 
-NEWEST = select(webhooks.c.received_at).order_by(webhooks.c.id.desc()).limit(1)
-"""When the last webhook came in."""
-
 _MOST = 100_000
 """The maximum number of scopes that are known, about 20 MB. Of more, the last are known; a repetition that is not
 recognised is planned, which pages nobody twice.
@@ -71,18 +68,9 @@ class Dedupe:
 
     def remember(self, connection: Connection) -> None:
         """Load recent webhooks from a database that was just opened."""
-        newest = connection.execute(NEWEST).scalar()
         self._last.clear()
-        if newest is None:
-            return
-        since = from_microseconds(newest) - LONGEST_DEDUPE_WINDOW
-        rows = connection.execute(
-            select(webhooks.c.identity, webhooks.c.received_at)
-            .where(webhooks.c.id >= first_id(since))
-            .order_by(webhooks.c.id)
-        )
-        for identity, received_at in rows:
-            self._put(bytes(identity), from_microseconds(received_at), LONGEST_DEDUPE_WINDOW)
+        for identity, received_at in recent(connection):
+            self._put(identity, from_microseconds(received_at), LONGEST_DEDUPE_WINDOW)
 
     def _put(self, identity: bytes, received_at: datetime, window: timedelta) -> None:
         scope, digest = _divided(identity)
@@ -93,6 +81,17 @@ class Dedupe:
             if len(self._last) <= _MOST and received_at - self._last[oldest][1] < window:
                 break
             del self._last[oldest]
+
+
+def recent(connection: Connection) -> list[tuple[bytes, int]]:
+    """Return digest and time of the webhooks that may still be repeated, in order."""
+    last = connection.execute(select(webhooks.c.received_at).order_by(webhooks.c.id.desc()).limit(1)).scalar()
+    if last is None:
+        return []
+    since = first_id(from_microseconds(last) - LONGEST_DEDUPE_WINDOW)
+    columns = webhooks.c.identity, webhooks.c.received_at
+    rows = connection.execute(select(*columns).where(webhooks.c.id >= since).order_by(webhooks.c.id))
+    return [(bytes(identity), received_at) for identity, received_at in rows]
 
 
 def _divided(identity: bytes) -> tuple[bytes, bytes]:

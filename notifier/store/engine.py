@@ -54,7 +54,7 @@ class Listener(Protocol):
         """End within some seconds."""
 
 
-class Backend(Protocol):
+class Backend:
     """A kind of database: how it is opened, the meaning of its errors, and its own features."""
 
     engine: Engine
@@ -74,24 +74,30 @@ class Backend(Protocol):
 
     def identity(self) -> object:
         """Return a value that changes when the database is replaced by another one."""
+        return None
 
     def is_outage(self, error: DBAPIError) -> bool:
         """Whether the database as a whole is hindered (full, locked, gone), not one statement wrong."""
+        raise NotImplementedError
 
-    def is_clash(self, error: DBAPIError) -> bool:
+    def is_clash(self, error: DBAPIError) -> bool:  # noqa: ARG002
         """Whether the transaction conflicted with another one and must be run again."""
+        return False
 
     def repetitions(self) -> Repetitions:
         """Return the object that recognises repetitions."""
+        raise NotImplementedError
 
     def notify(self, connection: Connection, names: Collection[str]) -> None:
         """Have the workers of these *names* woken wherever they are, once the transaction is done."""
 
-    def listener(self, on_notify: Callable[[str], None]) -> Listener | None:
+    def listener(self, on_notify: Callable[[str], None]) -> Listener | None:  # noqa: ARG002
         """Return a listener that calls *on_notify* with each name that another process notifies; None if none can."""
+        return None
 
-    def lock(self, connection: Connection, names: Collection[str]) -> set[str]:
+    def lock(self, connection: Connection, names: Collection[str]) -> set[str]:  # noqa: ARG002
         """Take those *names* that no other transaction has; return them. The transaction's end frees them."""
+        return set(names)
 
 
 def reason(error: BaseException) -> str:

@@ -15,12 +15,10 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DataError, DBAPIError
 
 from notifier.alertmanager.webhook import SCOPE_LENGTH
-from notifier.config.model import LONGEST_DEDUPE_WINDOW
-from notifier.ids import first_id
-from notifier.store.dedupe import NEWEST
-from notifier.store.engine import Listener, Repetitions, StoreRefused
+from notifier.store.dedupe import recent
+from notifier.store.engine import Backend, Listener, Repetitions, StoreRefused
 from notifier.store.records import NewWebhook
-from notifier.store.schema import from_microseconds, last_webhooks, to_microseconds, webhooks
+from notifier.store.schema import last_webhooks, to_microseconds
 
 log = structlog.get_logger(__name__)
 
@@ -48,7 +46,7 @@ _FAULTS = frozenset({"22", "23", "42"})
 """The classes of errors of one statement: its data, a constraint, its syntax."""
 
 
-class PostgreSQL:
+class PostgreSQL(Backend):
     """A database on a server."""
 
     is_shared = True
@@ -68,19 +66,6 @@ class PostgreSQL:
             )
         except ImportError:
             raise StoreRefused("PostgreSQL needs a driver: pip install 'psycopg[binary]'") from None
-
-    def take(self) -> None:
-        """Take nothing: others may work on it, too."""
-
-    def release(self) -> None:
-        """Let go of nothing."""
-
-    def prepare(self) -> None:
-        """Make nothing: the database must be there."""
-
-    def identity(self) -> object:
-        """Return a constant: the errors of a server show when it is another one."""
-        return self.name
 
     def is_outage(self, error: DBAPIError) -> bool:
         """Whether the server is gone, going, full or read-only, not one statement wrong."""
@@ -212,18 +197,12 @@ class _Shared:
 
     def remember(self, connection: Connection) -> None:
         """Add to the table: rows that were stored before the database was moved here."""
-        newest = connection.execute(NEWEST).scalar()
-        if newest is None or connection.execute(select(last_webhooks.c.scope).limit(1)).first():
+        if connection.execute(select(last_webhooks.c.scope).limit(1)).first():
             return
-        recent = (
-            select(webhooks.c.identity, webhooks.c.received_at)
-            .where(webhooks.c.id >= first_id(from_microseconds(newest) - LONGEST_DEDUPE_WINDOW))
-            .order_by(webhooks.c.id)
-        )
-        last = {
-            bytes(identity)[:SCOPE_LENGTH]: {"identity": bytes(identity), "received_at": received_at}
-            for identity, received_at in connection.execute(recent)
-        }
-        rows = [{"scope": scope, **values} for scope, values in sorted(last.items())]
+        last = {identity[:SCOPE_LENGTH]: (identity, at) for identity, at in recent(connection)}
+        rows = [
+            {"scope": scope, "identity": identity, "received_at": at}
+            for scope, (identity, at) in sorted(last.items())
+        ]
         if rows:
             connection.execute(insert(last_webhooks).on_conflict_do_nothing(), rows)

@@ -121,11 +121,11 @@ class ReceiptSeen:
     message_id: str
     ovh_id: int
     state: MessageState
-    receipt: int | None
-    ptt: int | None
-    error: str | None
-    delivered_at: datetime | None
-    due_at: datetime | None
+    receipt: int | None = None
+    ptt: int | None = None
+    error: str | None = None
+    delivered_at: datetime | None = None
+    due_at: datetime | None = None
     credits: float | None = None
     """The cost of the message; None if OVHcloud does not report it."""
     reduced: Reduced | None = None

@@ -7,7 +7,6 @@ import fcntl
 import os
 import sqlite3
 import tempfile
-from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -17,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
 from notifier.store.dedupe import Dedupe
-from notifier.store.engine import Repetitions, StoreRefused, StoreUnavailable
+from notifier.store.engine import Backend, Repetitions, StoreRefused, StoreUnavailable
 
 _BUSY_TIMEOUT = 5.0  # seconds
 
@@ -95,7 +94,7 @@ def backup(path: Path, target: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-class SQLite:
+class SQLite(Backend):
     """A database in a file."""
 
     is_shared = False
@@ -105,7 +104,8 @@ class SQLite:
         self.path = path
         self.name = str(path)
         self.engine = open_engine(path)
-        self._lock: ProcessLock | None = None
+        self._lock: int | None = None
+        """The descriptor of the locked file beside it, from `take` to `release`."""
 
     def take(self) -> None:
         """Take the file for this process, making its directory if need be.
@@ -118,7 +118,7 @@ class SQLite:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise StoreUnavailable(f"{self.path.parent} cannot be made: {error.strerror}") from error
-        self._lock = ProcessLock(self.path)
+        self._lock = _locked(self.path)
 
     def release(self) -> None:
         """Close it, with all data in the file itself, not in its log; let others have it."""
@@ -130,7 +130,7 @@ class SQLite:
                     contextlib.closing(sqlite3.connect(self.path)) as last,
                 ):
                     last.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            self._lock.release()
+            os.close(self._lock)
             self._lock = None
 
     def prepare(self) -> None:
@@ -163,48 +163,23 @@ class SQLite:
             error.orig, sqlite3.IntegrityError | sqlite3.ProgrammingError | sqlite3.DataError
         )
 
-    def is_clash(self, error: DBAPIError) -> bool:  # noqa: ARG002
-        """Whether the transaction met another one: there is one writer."""
-        return False
-
     def repetitions(self) -> Repetitions:
         """Return the object that recognises repetitions, in memory: one process stores all webhooks."""
         return Dedupe()
 
-    def notify(self, connection: Connection, names: Collection[str]) -> None:
-        """Wake nobody: there are no other processes."""
 
-    def listener(self, on_notify: Callable[[str], None]) -> None:
-        """Return none: there are no other processes."""
-
-    def lock(self, connection: Connection, names: Collection[str]) -> set[str]:  # noqa: ARG002
-        """Return all *names*: there is one writer."""
-        return set(names)
-
-
-class ProcessLock:
-    """Keeps a second process from working on the same database: both would send the same messages."""
-
-    def __init__(self, database: Path) -> None:
-        """Lock *database* until `release` or the process ends.
-
-        Raises:
-            StoreRefused: another process holds it.
-            StoreUnavailable: the lock file cannot be written.
-        """
-        self._path = database.with_name(database.name + ".lock")
-        try:
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise StoreUnavailable(f"{self._path} cannot be written: {error.strerror}") from error
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(self._file)
-            raise StoreRefused(
-                f"another process works on {database}; stop it, or give this one a database of its own"
-            ) from None
-
-    def release(self) -> None:
-        """Let others have the database."""
-        os.close(self._file)
+def _locked(database: Path) -> int:
+    """Lock *database* for this process until the returned descriptor is closed: two would send the same messages."""
+    file = database.with_name(database.name + ".lock")
+    try:
+        lock = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StoreUnavailable(f"{file} cannot be written: {error.strerror}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        raise StoreRefused(
+            f"another process works on {database}; stop it, or give this one a database of its own"
+        ) from None
+    return lock

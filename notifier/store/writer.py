@@ -153,9 +153,7 @@ class Writer:
                 raise
             self._fail(reason(error))
             raise StoreUnavailable(reason(error)) from None
-        except (OSError, SQLAlchemyError, StoreUnavailable) as error:
-            if isinstance(error, SQLAlchemyError):
-                raise
+        except (OSError, StoreUnavailable) as error:
             self._fail(str(error))
             raise StoreUnavailable(str(error)) from None
         if self.outage is not None:
