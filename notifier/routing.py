@@ -62,11 +62,6 @@ def match(route: Route, labels: Mapping[str, str]) -> list[Route]:
     return found or [route]
 
 
-def receivers_for(route: Route, labels: Mapping[str, str]) -> Iterator[str]:
-    """Yield the names of the receivers that *labels* reach, in the tree's order, each once."""
-    yield from dict.fromkeys(node.receiver for node in match(route, labels))
-
-
 _QUOTED = re.compile(r"\\([\\.+*?()|\[\]{}^$])")
 
 
@@ -183,5 +178,6 @@ class Routing:
         if only is not None:
             return (only,)
         if self.tree is not None:
-            return receivers_for(self.tree, {**labels, RECEIVER_LABEL: named})
+            nodes = match(self.tree, {**labels, RECEIVER_LABEL: named})
+            return dict.fromkeys(node.receiver for node in nodes)
         return (named if named in self.receivers else self.receivers[0],)

@@ -111,7 +111,7 @@ class Runtime:
             Step(timedelta(), receiver.notify),
             *(Step(s.after, s.notify, s.call) for s in receiver.escalate),
         )
-        return Policy(steps, receiver.repeat, receiver.reopen_after)
+        return Policy(steps, receiver.repeat)
 
     def step(self, receiver: Receiver, step: int, round_: int, now: datetime) -> StepOutcome[Recipient]:
         """Return the outcome of taking *step* of *receiver* in *round_*; it pages somebody in any case."""

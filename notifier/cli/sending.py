@@ -28,11 +28,10 @@ from notifier.config.model import Configuration
 from notifier.ids import new_id
 from notifier.ovh.client import OvhClient
 from notifier.ovh.errors import CallFailed, Fate
-from notifier.ovh.models import Outgoing, Sent
+from notifier.ovh.models import REASONS, Outgoing, Sent
 from notifier.preflight import send_test
 from notifier.sms.encoding import measure
 from notifier.workers.actions import sendable
-from notifier.workers.receipts import REASONS
 
 
 class Channel(StrEnum):

@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from notifier.emulator.models import PTTS, Credentials, Refusal, Reply, Sms, bad_request, not_found
+from notifier.emulator.models import Credentials, Refusal, Reply, Sms, bad_request, not_found
 from notifier.emulator.telephony import Telephony
+from notifier.ovh.models import REASONS
 from notifier.sms.encoding import MAX_PARTS, measure
 
 _CLOCK_TOLERANCE = 30  # seconds
@@ -355,9 +356,9 @@ class Emulation:
     def ptt(self, query: Mapping[str, str]) -> dict[str, Any]:
         """Describe a code, as ``GET /sms/ptts`` does."""
         code = query.get("ptt", "")
-        if not code.isdecimal() or int(code) not in PTTS:
+        if not code.isdecimal() or int(code) not in REASONS:
             raise not_found()
-        return {"code": int(code), "comment": PTTS[int(code)], "description": PTTS[int(code)]}
+        return {"code": int(code), "comment": REASONS[int(code)], "description": REASONS[int(code)]}
 
 
 def _within(instant: float, query: Mapping[str, str]) -> bool:

@@ -39,17 +39,14 @@ def parse_mapping(body: str) -> dict[str, Any]:
 def _state(emulator: Emulator) -> dict[str, Any]:
     """Return the messages on the phones."""
     accounts = [one.emulation for one in emulator.accounts]
+    armed = [fault for one in emulator.accounts for fault in one.faults.armed()]
     for account in accounts:
         account.settle()
     phones = [_phone(emulator, accounts, name, number) for name, number in emulator.owners.items()]
     return {
         "accounts": [{"name": one.service_name, "credits": one.credits} for one in accounts],
-        "armed": [
-            {"kind": fault.kind, "status": fault.status, "times": fault.times}
-            for one in emulator.accounts
-            for fault in one.faults.armed()
-        ],
-        "faults": sum(one.faults.count() for one in emulator.accounts),
+        "armed": [{"kind": fault.kind, "status": fault.status, "times": fault.times} for fault in armed],
+        "faults": sum(fault.times or 1 for fault in armed),
         "inbox": [
             {"id": number, "to": one.to, "title": one.title, "text": one.text, "at": one.at}
             for number, one in enumerate(emulator.inbox)

@@ -66,11 +66,6 @@ class Faults:
         with self._lock:
             self._faults.clear()
 
-    def count(self) -> int:
-        """Return how many calls are to fail; one of each kind that always does."""
-        with self._lock:
-            return sum(fault.times or 1 for fault in self._faults)
-
     def armed(self) -> list[Fault]:
         """Return the faults to come, oldest first."""
         with self._lock:

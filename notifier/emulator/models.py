@@ -8,31 +8,6 @@ from typing import Any
 
 from notifier.sms.encoding import measure
 
-PTTS = {
-    1: "retrying: phone problem",
-    2: "retrying: operator problem",
-    3: "accepted by the operator",
-    4: "delivered",
-    5: "undelivered",
-    6: "outcome unknown",
-    8: "expired",
-    20: "undeliverable in this form",
-    21: "subscriber's credit",
-    23: "number invalid, blacklisted or barred",
-    24: "absent, phone off",
-    25: "temporary operator fault",
-    26: "temporary phone fault",
-    27: "handset cannot receive this",
-    28: "taken for spam",
-    29: "content not permitted",
-    33: "parental lock",
-    39: "new operator failure",
-    73: "ported, unreachable",
-    74: "roaming",
-    76: "blocked for this client",
-    202: "blocked for this client",
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Credentials:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from notifier.alertmanager.webhook import RESERVED, Envelope, Webhook
+from notifier.alertmanager.webhook import RESERVED, Envelope
 from notifier.config.model import HeartbeatConfig
 
 HEARTBEATS = RESERVED
@@ -20,7 +20,7 @@ def beats(heartbeats: Iterable[HeartbeatConfig], labels: Mapping[str, str]) -> l
     return [one.name for one in heartbeats if all(matcher.matches(labels) for matcher in one.matchers)]
 
 
-def seen_in(heartbeats: Iterable[HeartbeatConfig], webhook: Envelope | Webhook) -> set[str]:
+def seen_in(heartbeats: Iterable[HeartbeatConfig], webhook: Envelope) -> set[str]:
     """Return the names of the heartbeats whose alerts fire in *webhook*."""
     heartbeats = tuple(heartbeats)
     firing = (alert for alert in webhook.alerts if alert.status == "firing")

@@ -229,7 +229,6 @@ class Policy:
 
     steps: tuple[Step, ...]
     repeat: int = 0
-    reopen_after: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)

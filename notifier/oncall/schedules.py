@@ -11,7 +11,8 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Protocol
+from itertools import groupby
+from operator import itemgetter
 from zoneinfo import ZoneInfo
 
 from notifier.config.model import Configuration, RotationConfig, ScheduleConfig
@@ -52,14 +53,6 @@ class Turn:
     end: datetime
     contact: str | None
     turn: int = 0
-
-
-class Layer(Protocol):
-    """A layer of a schedule."""
-
-    def turns(self, start: datetime, end: datetime) -> Iterable[Turn]:
-        """Return the turns that meet the time from *start* up to *end*, in order; they do not overlap."""
-        ...
 
 
 def instant_of(wall: datetime, zone: ZoneInfo) -> datetime:
@@ -167,7 +160,7 @@ class Calendar:
         self, events: Iterable[tuple[datetime, datetime, str | None]], fetched_at: datetime
     ) -> None:
         """Replace the events (start, end, contact) of the calendar."""
-        pieces = _topmost([[Turn(*event)] for event in sorted(events, key=_start)])
+        pieces = _topmost([[Turn(*event)] for event in sorted(events, key=itemgetter(0))])
         turns = tuple(replace(turn, turn=number) for number, (_, turn) in enumerate(pieces))
         self._turns, self._starts, self.fetched_at = turns, tuple(turn.start for turn in turns), fetched_at
 
@@ -181,17 +174,13 @@ class Calendar:
                 yield turn
 
 
-def _start(event: tuple[datetime, datetime, str | None]) -> datetime:
-    return event[0]
-
-
 @dataclass(frozen=True, slots=True)
 class Schedule:
     """Layers of contacts who take turns, and overrides."""
 
     name: str
     zone: ZoneInfo
-    layers: tuple[Layer, ...]
+    layers: tuple[Rotation | Calendar, ...]
     overrides: tuple[Turn, ...] = ()
     calendar: Calendar | None = None
     """The calendar of the schedule, if it has one."""
@@ -200,12 +189,12 @@ class Schedule:
     def of(cls, written: ScheduleConfig, zone: ZoneInfo, calendar: Calendar | None = None) -> Schedule:
         """Return the schedule that the configuration describes, in *zone* unless it names its own."""
         zone = written.time_zone or zone
-        layers: tuple[Layer, ...] = tuple(_rotation(rotation, zone) for rotation in written.rotations)
+        rotations = tuple(_rotation(rotation, zone) for rotation in written.rotations)
         overrides = tuple(
             Turn(override.start.instant(zone), override.end.instant(zone), override.contact, number)
             for number, override in enumerate(written.overrides)
         )
-        return cls(written.name, zone, layers if calendar is None else (calendar,), overrides, calendar)
+        return cls(written.name, zone, rotations if calendar is None else (calendar,), overrides, calendar)
 
     def shifts(self, start: datetime, end: datetime) -> list[Shift]:
         """Return consecutive shifts from *start* up to *end*; a gap is a shift without a contact.
@@ -284,20 +273,15 @@ def _topmost(stacked: Sequence[Sequence[Turn]]) -> Iterator[tuple[int, Turn]]:
     for height, turns in enumerate(stacked):
         for turn in turns:
             edges += ((turn.start, True, height, turn), (turn.end, False, height, turn))
-    edges.sort(key=lambda edge: edge[0])
     covering: dict[int, Turn] = {}
     seen: tuple[int, Turn] | None = None
     since: datetime | None = None
-    position = 0
-    while position < len(edges):
-        now = edges[position][0]
-        while position < len(edges) and edges[position][0] == now:
-            _, begins, height, turn = edges[position]
+    for now, together in groupby(sorted(edges, key=itemgetter(0)), key=itemgetter(0)):
+        for _, begins, height, turn in together:
             if begins:
                 covering[height] = turn
             elif covering.get(height) is turn:
                 del covering[height]
-            position += 1
         top = max(covering) if covering else None
         above = None if top is None else (top, covering[top])
         if above != seen:

@@ -93,6 +93,33 @@ class Incoming(_Answer):
     """The tag of the job that it replies to, where OVHcloud knows it."""
 
 
+REASONS = {
+    1: "retrying: a problem of the phone",
+    2: "retrying: a problem of the operator",
+    3: "accepted by the operator",
+    4: "delivered",
+    5: "undelivered, no detail",
+    6: "outcome unknown",
+    8: "expired",
+    20: "undeliverable in this form",
+    21: "the subscriber has no credit",
+    23: "number invalid, blacklisted or barred",
+    24: "absent, phone off",
+    25: "a temporary fault of the operator",
+    26: "a temporary fault of the phone, or its SIM is full",
+    27: "the handset cannot receive this",
+    28: "taken for spam",
+    29: "content not permitted",
+    33: "parental lock",
+    39: "a new failure of the operator",
+    73: "ported, unreachable",
+    74: "roaming",
+    76: "blocked for this client",
+    202: "blocked for this client",
+}
+"""What each ``ptt`` of OVHcloud's guides means."""
+
+
 class Ptt(_Answer):
     """The meaning of a ``ptt``."""
 

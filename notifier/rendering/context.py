@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -86,16 +86,16 @@ class Notification:
     receiver: str
     status: Status
     alerts: tuple[ShownAlert, ...]
-    unseen: int
-    """How many more alerts there are than *alerts* holds."""
-    group_labels: Mapping[str, str]
-    common_labels: Mapping[str, str]
-    common_annotations: Mapping[str, str]
-    external_url: str
     group_key: str
-    truncated_alerts: int
-    notification_reason: str
-    route_labels: Mapping[str, str]
+    common_labels: Mapping[str, str]
+    unseen: int = 0
+    """How many more alerts there are than *alerts* holds."""
+    group_labels: Mapping[str, str] = field(default_factory=dict)
+    common_annotations: Mapping[str, str] = field(default_factory=dict)
+    external_url: str = ""
+    truncated_alerts: int = 0
+    notification_reason: str = ""
+    route_labels: Mapping[str, str] = field(default_factory=dict)
     number: int | None = None
     """The number of the incident."""
     reason: str = "page"
@@ -199,13 +199,6 @@ def notification_from_incident(
         receiver=receiver,
         status=status,
         alerts=(replace(alert, labels={**alert.labels, "alertname": title}),),
-        unseen=0,
-        group_labels={},
         common_labels=alert.labels,
-        common_annotations={},
-        external_url="",
         group_key=_value(group_key),
-        truncated_alerts=0,
-        notification_reason="",
-        route_labels={},
     )

@@ -76,15 +76,10 @@ def heartbeat_notification(
         receiver=heartbeat.receiver,
         status=alert.status,
         alerts=(alert,),
-        unseen=0,
         group_labels=labels,
         common_labels=labels,
         common_annotations=annotations,
-        external_url="",
         group_key=HEARTBEATS + heartbeat.name,
-        truncated_alerts=0,
-        notification_reason="",
-        route_labels={},
     )
 
 

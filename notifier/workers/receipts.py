@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import groupby
+from operator import attrgetter
 
 import structlog
 
 from notifier.delivery.message import MessageState
 from notifier.ovh.client import OvhClient
 from notifier.ovh.errors import CallFailed
-from notifier.ovh.models import Outgoing
+from notifier.ovh.models import REASONS, Outgoing
 from notifier.rendering.reduction import CONTENT_PTTS, Reduction
 from notifier.sms.phones import mask
 from notifier.store.receipts import Followed, ReceiptSeen
@@ -27,32 +29,6 @@ log = structlog.get_logger(__name__)
 DELIVERED, FAILED, FAILED_UNBILLED = 1, 2, 16
 """The receipts that are final (``deliveryReceipt``)."""
 
-REASONS = {
-    1: "retrying: a problem of the phone",
-    2: "retrying: a problem of the operator",
-    3: "accepted by the operator",
-    4: "delivered",
-    5: "undelivered, no detail",
-    6: "outcome unknown",
-    8: "expired",
-    20: "undeliverable in this form",
-    21: "the subscriber has no credit",
-    23: "number invalid, blacklisted or barred",
-    24: "absent, phone off",
-    25: "a temporary fault of the operator",
-    26: "a temporary fault of the phone, or its SIM is full",
-    27: "the handset cannot receive this",
-    28: "taken for spam",
-    29: "content not permitted",
-    33: "parental lock",
-    39: "a new failure of the operator",
-    73: "ported, unreachable",
-    74: "roaming",
-    76: "blocked for this client",
-    202: "blocked for this client",
-}
-"""What each ``ptt`` of OVHcloud's guides means."""
-
 GIVE_UP = timedelta(hours=76)
 """A phone that is off is tried for 48 to 72 hours; a message without a receipt by then will have none."""
 
@@ -61,10 +37,6 @@ _ONE_BY_ONE = 10
 _MARGIN = timedelta(hours=1)
 _AFTER_FAILURE = timedelta(seconds=30)
 _UNKNOWN_ACCOUNT = timedelta(minutes=5)
-
-
-def _account(one: Followed) -> str:
-    return one.account
 
 
 def _about(one: Followed) -> dict[str, object]:
@@ -117,7 +89,8 @@ class ReceiptPoller(Worker):
         if not due:
             following = self._store.receipts.next_due()
             return None if following is None else max(0.1, (following - now).total_seconds())
-        for account, group in groupby(sorted(due, key=_account), key=_account):
+        by_account = attrgetter("account")
+        for account, group in groupby(sorted(due, key=by_account), key=by_account):
             isolate(list(group), partial(self._follow, account, now), partial(self._fail, now))
         return 0.0 if len(due) == _BATCH else 0.1
 
@@ -153,8 +126,8 @@ class ReceiptPoller(Worker):
 
     @staticmethod
     def _put_off(one: Followed, now: datetime, wait: timedelta | None) -> ReceiptSeen:
-        error, due_at = (None, now + wait) if wait is not None else ("no receipt came", None)
-        return ReceiptSeen(one.id, one.ovh_id, MessageState.ACCEPTED, None, None, error, None, due_at)
+        seen = ReceiptSeen(one.id, one.ovh_id, MessageState.ACCEPTED)
+        return replace(seen, error="no receipt came") if wait is None else replace(seen, due_at=now + wait)
 
     def _one_by_one(self, api: OvhClient, due: Sequence[Followed], now: datetime) -> list[ReceiptSeen]:
         seen: list[ReceiptSeen] = []
@@ -198,26 +171,18 @@ class ReceiptPoller(Worker):
         if receipt == DELIVERED and found is not None:
             at = api.local_time(found.delivered_at) if found.delivered_at is not None else now
             at = max(at, one.accepted_at)
-            return ReceiptSeen(
-                one.id, one.ovh_id, MessageState.DELIVERED, receipt, ptt, None, at, None, found.credits
-            )
-        if receipt in (FAILED, FAILED_UNBILLED):
+            seen = ReceiptSeen(one.id, one.ovh_id, MessageState.DELIVERED, receipt, ptt, delivered_at=at)
+            return replace(seen, credits=found.credits)
+        if receipt in (FAILED, FAILED_UNBILLED) and found is not None:
             reason = self._reason(api, ptt)
-            cost = found.credits if found is not None else None
+            seen = ReceiptSeen(one.id, one.ovh_id, MessageState.UNDELIVERED, receipt, ptt, reason)
             if ptt in CONTENT_PTTS and one.reduction < Reduction.MINIMAL:
                 incident = self._store.incidents.get(one.incident_id) if one.incident_id else None
                 again = reduced(self._current.runtime, one, incident)
-                return ReceiptSeen(
-                    one.id, one.ovh_id, MessageState.QUEUED, receipt, ptt, reason, None, None, cost, again
-                )
-            return ReceiptSeen(
-                one.id, one.ovh_id, MessageState.UNDELIVERED, receipt, ptt, reason, None, None, cost
-            )
-        interval = api.settings.receipts.poll_interval
-        wait = next_look(now - one.accepted_at, interval)
-        error = None if wait is not None else "no receipt came"
-        due_at = None if wait is None else now + wait
-        return ReceiptSeen(one.id, one.ovh_id, MessageState.ACCEPTED, receipt, ptt, error, None, due_at)
+                seen = replace(seen, state=MessageState.QUEUED, reduced=again)
+            return replace(seen, credits=found.credits)
+        wait = next_look(now - one.accepted_at, api.settings.receipts.poll_interval)
+        return replace(self._put_off(one, now, wait), receipt=receipt, ptt=ptt)
 
     def _reason(self, api: OvhClient, ptt: int | None) -> str:
         if ptt is None:
