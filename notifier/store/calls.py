@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, exists, func, insert, or_, sel
 from notifier.delivery.calls import OPEN_CALLS, PAUSE, CallState
 from notifier.delivery.message import NewMessage
 from notifier.incidents.lifecycle import Incident
-from notifier.store.database import Database
+from notifier.store.database import Tables
 from notifier.store.incident_changes import escalate_unanswered
 from notifier.store.incident_rows import COLUMNS, to_incident
 from notifier.store.messages import chunks
@@ -58,12 +58,8 @@ class Call:
     detail: str | None
 
 
-class CallStore:
+class CallStore(Tables):
     """The phone calls of a database."""
-
-    def __init__(self, database: Database) -> None:
-        """Read and write *database*."""
-        self._database = database
 
     def next_due(self) -> datetime | None:
         """Return when the next call is to be made or looked at; None if there is none."""

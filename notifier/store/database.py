@@ -115,6 +115,14 @@ class Database:
         return future
 
 
+class Tables:
+    """A group of tables of a database."""
+
+    def __init__(self, database: Database) -> None:
+        """Read and write *database*."""
+        self._database = database
+
+
 _READING: dict[bool, dict[str, Any]] = {
     False: {"read_only": True},
     True: {"isolation_level": "AUTOCOMMIT"},  # each statement sees what is committed, without a BEGIN for it

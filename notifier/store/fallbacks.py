@@ -17,7 +17,7 @@ from notifier.delivery.message import FAILED, UNDER_WAY, Hold, MessageState
 from notifier.ids import first_id, new_id
 from notifier.incidents.lifecycle import IncidentState, Kind
 from notifier.incidents.links import Link, is_linked
-from notifier.store.database import Database
+from notifier.store.database import Tables
 from notifier.store.links import add_link
 from notifier.store.messages import chunks
 from notifier.store.schema import (
@@ -103,12 +103,8 @@ class FallbackAttempt:
     error: str | None
 
 
-class FallbackStore:
+class FallbackStore(Tables):
     """The fallbacks of a database."""
-
-    def __init__(self, database: Database) -> None:
-        """Read and write *database*."""
-        self._database = database
 
     def missing(
         self, now: datetime, late: datetime, contacts: Collection[str] | None, limit: int

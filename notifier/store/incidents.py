@@ -34,7 +34,7 @@ from notifier.incidents.lifecycle import (
 )
 from notifier.incidents.severities import Severities
 from notifier.store.calls import add_calls
-from notifier.store.database import Database
+from notifier.store.database import Tables
 from notifier.store.incident_changes import add_events, put_incidents
 from notifier.store.incident_rows import COLUMNS, MAX_ALERTS, UNRESOLVED, to_incident
 from notifier.store.messages import ADD_MESSAGES, message_row
@@ -108,12 +108,8 @@ class HappenedEvent:
     detail: str | None
 
 
-class Incidents:
+class Incidents(Tables):
     """The incidents of a database."""
-
-    def __init__(self, database: Database) -> None:
-        """Work on *database*."""
-        self._database = database
 
     # reading
 

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, bindparam, func, insert, or_, select, update
 
 from notifier.delivery.message import FAILED, Ending, Job, Message, MessageState, Reduced
-from notifier.store.database import Database
+from notifier.store.database import Tables
 from notifier.store.incident_changes import escalate_now
 from notifier.store.links import add_link
 from notifier.store.messages import OF_INCIDENTS, WITH_INCIDENT, reword
@@ -102,12 +102,8 @@ CLAIM_LOST = "was not started: the database did not answer"
 """Why a job was returned to the queue whose claim was committed without this process learning of it."""
 
 
-class JobStore:
+class JobStore(Tables):
     """The jobs of a database, each an attempt to send one text."""
-
-    def __init__(self, database: Database) -> None:
-        """Read and write *database*."""
-        self._database = database
 
     def claim(self, claimed: Sequence[Job]) -> Future[list[Job]]:
         """Claim the jobs *claimed* before they are sent; return those whose messages were all still queued."""

@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import Connection, insert, select
 
 from notifier.incidents.links import VALID_FOR, Link
-from notifier.store.database import Database
+from notifier.store.database import Tables
 from notifier.store.schema import incidents, links, messages
 
 
@@ -22,12 +22,8 @@ class StoredLink:
     expires_at: datetime
 
 
-class LinkStore:
+class LinkStore(Tables):
     """The links of a database."""
-
-    def __init__(self, database: Database) -> None:
-        """Read *database*."""
-        self._database = database
 
     def get(self, hash_: str) -> StoredLink | None:
         """Return the link whose token has the hash *hash_*; None if there is none.

@@ -11,7 +11,7 @@ from notifier.config.model import Recipient
 from notifier.delivery.fallback import FallbackState
 from notifier.delivery.message import FAILED, WAITING, MessageState
 from notifier.incidents.lifecycle import PAGING, Incident, IncidentState, Kind
-from notifier.store.database import Database
+from notifier.store.database import Tables
 from notifier.store.incident_rows import COLUMNS, UNRESOLVED, to_incident
 from notifier.store.schema import fallbacks, incidents, messages
 
@@ -42,12 +42,8 @@ class PagedRecipient:
     phone: str
 
 
-class PagedIncidents:
+class PagedIncidents(Tables):
     """The incidents of a database, by who was paged for them."""
-
-    def __init__(self, database: Database) -> None:
-        """Read *database*."""
-        self._database = database
 
     def involved(self, incident_id: str, *, without_waiting: bool = False) -> list[PagedRecipient]:
         """Return who was paged for an incident, each once, without those who were not reached.

@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 
 from notifier.delivery.message import MessageState, Reduced
-from notifier.store.database import Database
+from notifier.store.database import Tables
 from notifier.store.incident_changes import escalate_now
 from notifier.store.messages import reword
 from notifier.store.schema import incidents, jobs, messages
@@ -132,12 +132,8 @@ class ReceiptSeen:
     """The text with which it is sent again, since its content was refused."""
 
 
-class ReceiptStore:
+class ReceiptStore(Tables):
     """The messages that await their receipts."""
-
-    def __init__(self, database: Database) -> None:
-        """Work on *database*."""
-        self._database = database
 
     def due(self, now: datetime, limit: int, without: Collection[str] = ()) -> list[Followed]:
         """Return the messages whose receipts are to be asked for, those due longest first.

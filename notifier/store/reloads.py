@@ -10,7 +10,7 @@ from datetime import datetime
 from sqlalchemy import Connection, insert, select
 
 from notifier.ids import new_id
-from notifier.store.database import Database
+from notifier.store.database import Tables
 from notifier.store.schema import reloads
 
 
@@ -26,12 +26,8 @@ class Reload:
     problem: str | None
 
 
-class Reloads:
+class Reloads(Tables):
     """The reloads that were recorded."""
-
-    def __init__(self, database: Database) -> None:
-        """Work on *database*."""
-        self._database = database
 
     def add(self, reload: Reload) -> Future[None]:
         """Record *reload*."""

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, bindparam, delete, func, insert, or_, select, update
 
 from notifier.delivery.message import MessageState
-from notifier.store.database import Database
+from notifier.store.database import Tables
 from notifier.store.schema import JobState, jobs, messages, replicas, sql_literal, webhooks
 
 _BEAT = (
@@ -21,12 +21,8 @@ _ALIVE = select(replicas.c.id)
 _ORPHANED = or_(jobs.c.owner.is_(None), jobs.c.owner.not_in(_ALIVE))
 
 
-class ReplicaStore:
+class ReplicaStore(Tables):
     """The replicas of a database."""
-
-    def __init__(self, database: Database) -> None:
-        """Work on *database*."""
-        self._database = database
 
     def heartbeat(self, replica: str, now: datetime) -> Future[dict[str, int]]:
         """Increment the heartbeat counter of *replica*; return the counters of the other replicas."""

@@ -21,7 +21,7 @@ from sqlalchemy.exc import IntegrityError
 from notifier.config.model import Recipient
 from notifier.delivery.message import NewMessage
 from notifier.incidents.lifecycle import Kind
-from notifier.store.database import Database
+from notifier.store.database import Tables
 from notifier.store.incident_changes import put_incidents
 from notifier.store.messages import ADD_MESSAGES, message_row
 from notifier.store.records import IncidentChange
@@ -60,12 +60,8 @@ class Written(Enum):
     OVERTAKEN = auto()
 
 
-class ReplyStore:
+class ReplyStore(Tables):
     """The replies that were read."""
-
-    def __init__(self, database: Database) -> None:
-        """Work on *database*."""
-        self._database = database
 
     def unread(self, account: str, ids: Collection[int]) -> list[int]:
         """Return the *ids* of *account* that have not been read, oldest first."""

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Table, delete, exists, or_, se
 from notifier.delivery.message import UNDER_WAY
 from notifier.ids import first_id
 from notifier.incidents.lifecycle import IncidentState
-from notifier.store.database import Database
+from notifier.store.database import Tables
 from notifier.store.messages import chunks
 from notifier.store.schema import (
     JobState,
@@ -28,12 +28,8 @@ from notifier.store.schema import (
 )
 
 
-class RetentionStore:
+class RetentionStore(Tables):
     """Deletes old rows."""
-
-    def __init__(self, database: Database) -> None:
-        """Delete in *database*."""
-        self._database = database
 
     def delete_before(self, cutoff: datetime, limit: int) -> Future[int]:
         """Delete up to *limit* rows of each table that are older than *cutoff*; return how many rows were deleted.

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Table, bindparam, delete, insert, or_, select
 from sqlalchemy.exc import IntegrityError
 
 from notifier.clock import CLOCK_STEP
-from notifier.store.database import Database
+from notifier.store.database import Tables
 from notifier.store.schema import calendars, timestamps
 
 SOURCES = "source/"
@@ -19,12 +19,8 @@ _WEEK = timedelta(days=7)
 _MARK = select(timestamps.c.at).where(timestamps.c.name == bindparam("mark"))
 
 
-class Timestamps:
+class Timestamps(Tables):
     """Times by name: when something was last seen or done."""
-
-    def __init__(self, database: Database) -> None:
-        """Work on *database*."""
-        self._database = database
 
     def get(self, name: str) -> datetime | None:
         """Return the time remembered as *name*."""
