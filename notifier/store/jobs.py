@@ -15,7 +15,7 @@ from notifier.store.links import add_link
 from notifier.store.messages import OF_INCIDENTS, WITH_INCIDENT, reword
 from notifier.store.records import Claim
 from notifier.store.replicas import free_orphans
-from notifier.store.schema import IS_WAITING, JobState, attempts, jobs, messages, sql_literal
+from notifier.store.schema import IS_SENDING, IS_WAITING, JobState, attempts, jobs, messages, sql_literal
 
 _ADD_JOB = insert(jobs)
 _ADD_ATTEMPTS = insert(attempts)
@@ -96,8 +96,7 @@ _UNSETTLED = (
     .order_by(jobs.c.due_at)
     .limit(bindparam("most"))
 )
-_IS_SENDING = (jobs.c.state != sql_literal(JobState.DONE)) & (jobs.c.state == JobState.SENDING)
-_CLAIMED = select(jobs.c.tag, jobs.c.owner, jobs.c.attempted_at).where(_IS_SENDING)
+_CLAIMED = select(jobs.c.tag, jobs.c.owner, jobs.c.attempted_at).where(IS_SENDING)
 CLAIM_LOST = "was not started: the database did not answer"
 """Why a job was returned to the queue whose claim was committed without this process learning of it."""
 
@@ -126,7 +125,7 @@ class JobStore(Tables):
 
         def operation(connection: Connection) -> list[str]:
             own = connection.execute(
-                select(jobs.c.tag).where(_IS_SENDING, jobs.c.owner == self._database.replica)
+                select(jobs.c.tag).where(IS_SENDING, jobs.c.owner == self._database.replica)
             ).scalars()
             held = in_hand()
             lost = [tag for tag in own if tag not in held]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future
 from datetime import datetime, timedelta
 
@@ -10,7 +10,8 @@ from sqlalchemy import Connection, bindparam, delete, func, insert, or_, select,
 
 from notifier.delivery.message import MessageState
 from notifier.store.database import Tables
-from notifier.store.schema import JobState, jobs, messages, replicas, sql_literal, webhooks
+from notifier.store.messages import chunks
+from notifier.store.schema import IS_SENDING, JobState, jobs, messages, replicas, webhooks
 
 _BEAT = (
     update(replicas)
@@ -86,29 +87,15 @@ def free_orphans(connection: Connection, now: datetime, listing_grace: timedelta
         )
         .values(taken_by=None)
     )
-    tags: Collection[str] = (
-        connection.execute(
-            select(jobs.c.tag).where(
-                jobs.c.state != sql_literal(JobState.DONE), jobs.c.state == JobState.SENDING, _ORPHANED
-            )
-        )
-        .scalars()
-        .all()
-    )
-    for tag in tags:
-        connection.execute(
-            update(messages)
-            .where(messages.c.tag == tag, messages.c.state == MessageState.SENDING)
-            .values(state=MessageState.UNSETTLED)
-        )
-        connection.execute(
-            update(jobs)
-            .where(jobs.c.tag == tag, jobs.c.state == JobState.SENDING)
-            .values(
-                state=JobState.UNSETTLED,
-                due_at=now,
-                listing_grace=listing_grace // timedelta(microseconds=1),
-                error="the process ended before the answer came",
-            )
-        )
+    tags = connection.execute(select(jobs.c.tag).where(IS_SENDING, _ORPHANED)).scalars().all()
+    unsettled = {
+        "state": JobState.UNSETTLED,
+        "due_at": now,
+        "listing_grace": listing_grace // timedelta(microseconds=1),
+        "error": "the process ended before the answer came",
+    }
+    for some in chunks(tags):
+        is_sending = messages.c.tag.in_(some), messages.c.state == MessageState.SENDING
+        connection.execute(update(messages).where(*is_sending).values(state=MessageState.UNSETTLED))
+        connection.execute(update(jobs).where(jobs.c.tag.in_(some), IS_SENDING).values(unsettled))
     return len(tags)

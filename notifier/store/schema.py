@@ -391,3 +391,5 @@ attempts = Table(
 
 IS_WAITING = messages.c.state.in_([sql_literal(state) for state in WAITING])
 """The condition of the partial indexes for messages that are to be sent."""
+IS_SENDING = (jobs.c.state != sql_literal(JobState.DONE)) & (jobs.c.state == JobState.SENDING)
+"""The condition for jobs that are being sent, in the words of a partial index."""
