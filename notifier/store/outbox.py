@@ -6,7 +6,7 @@ and, on a database that replicas share, only as far as other replicas have not u
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from datetime import datetime
@@ -22,7 +22,7 @@ from notifier.delivery.message import (
     NewMessage,
 )
 from notifier.delivery.selection import is_exempt_from_credits
-from notifier.delivery.snapshot import Limits, Selection, Snapshot
+from notifier.delivery.snapshot import Selection, Snapshot
 from notifier.store.database import Database
 from notifier.store.jobs import JobStore
 from notifier.store.messages import ADD_MESSAGES, chunks, message_row
@@ -36,7 +36,7 @@ from notifier.store.schema import (
     sql_literal,
     webhooks,
 )
-from notifier.store.snapshots import CREDITS_NOTICE, read_queues, read_snapshot, read_usage
+from notifier.store.snapshots import CREDITS_NOTICE, Snapshots, read_usage
 from notifier.store.timestamps import set_timestamp
 
 _AS_READ = (
@@ -52,50 +52,13 @@ _NEXT_DUE = select(
 )
 
 
-class Outbox:
+class Outbox(Snapshots):
     """The messages of a database that wait to be sent."""
 
     def __init__(self, database: Database, jobs_: JobStore) -> None:
         """Read and write *database*; *jobs_* are claimed there."""
-        self._database = database
+        super().__init__(database)
         self._jobs = jobs_
-
-    # what is selected
-
-    def snapshot(
-        self,
-        now: datetime,
-        limits: Limits,
-        room: int,
-        *,
-        phone: str | None = None,
-        without: Collection[str] = (),
-        blocked: Collection[str] = (),
-    ) -> Snapshot:
-        """Return the outbox at *now*.
-
-        Args:
-            now: the time.
-            limits: the limits that the selection is to keep to.
-            room: how many jobs may begin.
-            phone: the number whose messages are wanted; None for all.
-            without: numbers whose messages are left out.
-            blocked: values of `Message.refused_by` with which messages are left out.
-
-        Raises:
-            StoreUnavailable: it cannot be read now.
-        """
-        with self._database.reading() as connection:
-            return read_snapshot(connection, now, limits, room, phone=phone, without=without, blocked=blocked)
-
-    def with_queues(self, snapshot: Snapshot, phones: Iterable[str]) -> Snapshot:
-        """Return *snapshot* with all messages that wait for each of *phones* and could be sent.
-
-        Raises:
-            StoreUnavailable: they cannot be read now.
-        """
-        with self._database.reading() as connection:
-            return read_queues(connection, snapshot, phones)
 
     def apply(self, snapshot: Snapshot, selection: Selection) -> Future[Selection]:
         """Write *selection*, which was made from *snapshot*; return the part that was written.

@@ -14,6 +14,7 @@ from notifier.delivery.selection import MAX_RECIPIENTS, UNTHROTTLED
 from notifier.delivery.snapshot import Backlog, Limits, Snapshot, Usage
 from notifier.delivery.throttle import CRITICAL, SHORTEST_WAIT
 from notifier.incidents.lifecycle import PAGING, IncidentState, Kind, Reason
+from notifier.store.database import Tables
 from notifier.store.messages import OF_INCIDENTS, WITH_INCIDENT, chunks
 from notifier.store.schema import IS_WAITING, events, jobs, messages
 from notifier.store.timestamps import get_timestamp
@@ -93,51 +94,75 @@ _QUEUE = (
 )
 
 
-def read_snapshot(
-    connection: Connection,
-    now: datetime,
-    limits: Limits,
-    room: int,
-    *,
-    phone: str | None,
-    without: Collection[str],
-    blocked: Collection[str],
-) -> Snapshot:
-    """Return the outbox at *now*; the arguments are those of `Outbox.snapshot`."""
-    most = room * 4 + 16
-    given = {"now": now, "without": list(without), "blocked": list(blocked)}
-    statement = _DUE
-    if phone is not None:
-        statement, given = _DUE_TO, given | {"phone": phone}
-    due = _messages(connection.execute(statement, given | {"most": most}))
-    if len(due) == most and due[-1].text in {message.text for message in due[:room]}:
-        most += 2 * MAX_RECIPIENTS  # those of the same text are sent together
-        due = _messages(connection.execute(statement, given | {"most": most}))
-    snapshot = Snapshot(now, limits, due, is_cut=len(due) == most, blocked=blocked)
-    if not due:
-        return snapshot
-    phones = {message.phone for message in due if message.kind not in UNTHROTTLED}
-    usage = read_usage(connection, limits, phones, now)
-    if limits.per_contact is None or not phones:
-        return replace(snapshot, usage=usage, overtaken=_overtaken(connection, due))
-    backlogs = connection.execute(_BACKLOGS, {"phones": list(phones), "now": now, "blocked": list(blocked)})
-    digests = connection.execute(_DIGESTS, {"phones": list(phones), "since": now - SHORTEST_WAIT})
-    return replace(
-        snapshot,
-        usage=usage,
-        backlogs={phone: Backlog(bool(held), bool(critical)) for phone, held, critical in backlogs},
-        digests={row[0]: row[1] for row in digests},
-        overtaken=_overtaken(connection, due),
-    )
+class Snapshots(Tables):
+    """Reads the outbox for a selection."""
 
+    def snapshot(
+        self,
+        now: datetime,
+        limits: Limits,
+        room: int,
+        *,
+        phone: str | None = None,
+        without: Collection[str] = (),
+        blocked: Collection[str] = (),
+    ) -> Snapshot:
+        """Return the outbox at *now*.
 
-def read_queues(connection: Connection, snapshot: Snapshot, phones: Iterable[str]) -> Snapshot:
-    """Return *snapshot* with all messages that wait for each of *phones* and could be sent."""
-    given = {"now": snapshot.now, "blocked": list(snapshot.blocked)}
-    queues = {phone: _messages(connection.execute(_QUEUE, given | {"phone": phone})) for phone in phones}
-    read = [message for queue in queues.values() for message in queue]
-    overtaken = snapshot.overtaken | _overtaken(connection, read)
-    return replace(snapshot, queues=queues, overtaken=overtaken)
+        Args:
+            now: the time.
+            limits: the limits that the selection is to keep to.
+            room: how many jobs may begin.
+            phone: the number whose messages are wanted; None for all.
+            without: numbers whose messages are left out.
+            blocked: values of `Message.refused_by` with which messages are left out.
+
+        Raises:
+            StoreUnavailable: it cannot be read now.
+        """
+        most = room * 4 + 16
+        given = {"now": now, "without": list(without), "blocked": list(blocked)}
+        statement = _DUE
+        if phone is not None:
+            statement, given = _DUE_TO, given | {"phone": phone}
+        with self._database.reading() as connection:
+            due = _messages(connection.execute(statement, given | {"most": most}))
+            if len(due) == most and due[-1].text in {message.text for message in due[:room]}:
+                most += 2 * MAX_RECIPIENTS  # those of the same text are sent together
+                due = _messages(connection.execute(statement, given | {"most": most}))
+            snapshot = Snapshot(now, limits, due, is_cut=len(due) == most, blocked=blocked)
+            if not due:
+                return snapshot
+            phones = {message.phone for message in due if message.kind not in UNTHROTTLED}
+            usage = read_usage(connection, limits, phones, now)
+            if limits.per_contact is None or not phones:
+                return replace(snapshot, usage=usage, overtaken=_overtaken(connection, due))
+            backlogs = connection.execute(
+                _BACKLOGS, {"phones": list(phones), "now": now, "blocked": list(blocked)}
+            )
+            digests = connection.execute(_DIGESTS, {"phones": list(phones), "since": now - SHORTEST_WAIT})
+            return replace(
+                snapshot,
+                usage=usage,
+                backlogs={phone: Backlog(bool(held), bool(critical)) for phone, held, critical in backlogs},
+                digests={row[0]: row[1] for row in digests},
+                overtaken=_overtaken(connection, due),
+            )
+
+    def with_queues(self, snapshot: Snapshot, phones: Iterable[str]) -> Snapshot:
+        """Return *snapshot* with all messages that wait for each of *phones* and could be sent.
+
+        Raises:
+            StoreUnavailable: they cannot be read now.
+        """
+        given = {"now": snapshot.now, "blocked": list(snapshot.blocked)}
+        with self._database.reading() as connection:
+            queues = {
+                phone: _messages(connection.execute(_QUEUE, given | {"phone": phone})) for phone in phones
+            }
+            read = [message for queue in queues.values() for message in queue]
+            overtaken = snapshot.overtaken | _overtaken(connection, read)
+        return replace(snapshot, queues=queues, overtaken=overtaken)
 
 
 def _messages(rows: Iterable[Row[Any]]) -> list[Message]:
