@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -94,13 +93,9 @@ class AlertmanagerConfig(Section):
             how["headers"] = {"Authorization": f"{kind} {secret}"}
         elif config.basic_auth is not None:
             secret = config.basic_auth.password.get_secret_value()
-            how["headers"] = {"Authorization": _basic(config.basic_auth.username, secret)}
+            how["auth"] = (config.basic_auth.username.encode(), secret.encode())
         if (tls := config.tls_config) is not None:
             how["verify"] = not tls.insecure_skip_verify and (str(tls.ca_file) if tls.ca_file else True)
             if tls.cert_file is not None and tls.key_file is not None:
                 how["cert"] = (str(tls.cert_file), str(tls.key_file))
         return tuple(AlertmanagerApi(url, self.timeout.total_seconds(), how) for url in self.members)
-
-
-def _basic(user: str, password: str) -> str:
-    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
