@@ -13,11 +13,7 @@ from notifier.config.section import Section
 from notifier.config.types import FROM_FILE, Endpoint, PositiveDuration, SenderName, count
 
 
-class _Polling(Section):
-    poll_interval: PositiveDuration
-
-
-class ReceiptSettings(_Polling):
+class ReceiptSettings(Section):
     """Delivery receipts."""
 
     poll_interval: PositiveDuration = timedelta(seconds=20)
@@ -34,7 +30,7 @@ class ReplyCommand(StrEnum):
     MUTE = "mute"
 
 
-class ReplySettings(_Polling):
+class ReplySettings(Section):
     """Replies by SMS."""
 
     poll_interval: PositiveDuration = timedelta(seconds=15)
