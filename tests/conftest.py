@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, settings
 
 from notifier.logs import LogLevel, configure_logging
 
-pytest_plugins = ["tests.support.fixtures", "tests.support.postgres"]
+pytest_plugins = ["tests.support.compiled", "tests.support.fixtures", "tests.support.postgres"]
 
 configure_logging(level=LogLevel.WARNING)
 settings.register_profile(

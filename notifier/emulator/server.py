@@ -73,7 +73,7 @@ class Emulator:
         """Has a sample alert posted, with the status given."""
         self.released = threading.Event()
         self._server = _Server((host, port), self)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
 
     @property
     def accounts(self) -> tuple[Emulator, ...]:

@@ -82,10 +82,10 @@ class Templates:
     def _compile(self) -> None:
         self._compiled: dict[str, Template] = {}
         sources = {name: (source, file, None) for name, (source, file) in self._sources.items()}
-        self.make_environment = make_environment(sources.get)
+        environment = make_environment(sources.get)
         for name, (_, file) in self._sources.items():
             try:
-                self._compiled[name] = self.make_environment.get_template(name)
+                self._compiled[name] = environment.get_template(name)
             except TemplateSyntaxError as error:
                 self._report(Path(error.filename or file), error.lineno, f"does not compile: {error.message}")
             except RecursionError:

@@ -69,8 +69,11 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
         running: Any = start(write(ZONES[0]))
         running.post(payload("firing-one"))
-        running.emulator, running.write, running.shown = emulator, write, set()
+        running.emulator, running.write = emulator, write
+        running.shown = {zone: set() for zone in ZONES}
         yield running
+        for _ in ZONES:
+            require_pages(running)
         running.stop()
 
 
@@ -84,6 +87,7 @@ RECEIVERS = [
     {"name": "ops", "notify": ["alice"]},
     {"name": "sound", "notify": ["alice"], "escalate": [{"after": "100ms", "notify": ["bob"]}]},
 ]
+_zones = itertools.cycle(ZONES)
 _numbers = itertools.count()
 
 
@@ -96,7 +100,7 @@ def sound_alerts_are_paged_and_escalated_afterwards(request: pytest.FixtureReque
 
 
 def require_paging(served: Any) -> None:
-    """Require it of *served*, whose pages of incidents are requested once, with all that are new."""
+    """Require it of *served*, and that it shows its pages."""
     host = f"sound-{next(_numbers)}"
     assert served.post(webhook(alert(instance=host), key=host), "/alert/sound").status_code == 200
     deadline = time.monotonic() + 30
@@ -105,9 +109,17 @@ def require_paging(served: Any) -> None:
         assert time.monotonic() < deadline, f"a sound alert was not paged and escalated, only to {paged}"
         time.sleep(0.02)
         paged = {sms.receiver for sms in served.emulator.emulation.accepted if f" {host} " in sms.message}
-    found = requests.get(served.url + "/api/v1/incidents?limit=20", timeout=10).json()["items"]
-    new = [one["id"] for one in found if one["id"] not in served.shown]
-    served.shown.update(new)
+    require_pages(served)
+
+
+def require_pages(served: Any) -> None:
+    """Require that *served* shows, in the next of `ZONES`, all its pages and the incidents not yet shown in it."""
+    zone = next(_zones)
+    served.write(zone)
+    assert served.post(b"", "/-/reload").text == "reloaded\n"
+    found = requests.get(served.url + "/api/v1/incidents?limit=40", timeout=10).json()["items"]
+    new = {one["id"] for one in found} - served.shown[zone]
+    served.shown[zone] |= new
     paths = [
         "/",
         "/?all=1",
@@ -119,11 +131,8 @@ def require_paging(served: Any) -> None:
         "/metrics",
     ]
     paths += [f"{where}/incidents/{number}" for number in new for where in ("", "/api/v1")]
-    for zone in ZONES:
-        served.write(zone)
-        assert served.post(b"", "/-/reload").text == "reloaded\n"
-        for path in paths:
-            assert requests.get(served.url + path, timeout=10).status_code == 200, (zone, path)
+    for path in paths:
+        assert requests.get(served.url + path, timeout=10).status_code == 200, (zone, path)
 
 
 DATES = (

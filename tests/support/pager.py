@@ -112,10 +112,10 @@ class Pager:
     def wait_while(is_busy: Callable[[], bool], complaint: str) -> None:
         """Wait until nothing is under way any more; fail with *complaint* after 20 seconds."""
         idle = threading.Event()
-        for _ in range(4000):
+        for _ in range(20_000):
             if not is_busy():
                 return
-            idle.wait(0.005)
+            idle.wait(0.001)
         raise AssertionError(complaint)
 
     def follow(self) -> None:

@@ -39,7 +39,7 @@ class Server:
 
     def create(self, template: str | None = None) -> URL:
         name = f"{self._prefix}_{next(_numbers)}"
-        self.run(f"CREATE DATABASE {name}" + (f" TEMPLATE {template}" if template else ""))
+        self.run(f"CREATE DATABASE {name}" + (f" TEMPLATE {template} STRATEGY FILE_COPY" if template else ""))
         return self.url.set(database=name)
 
     def drop(self, url: URL) -> None:
