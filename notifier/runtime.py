@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from notifier.config.loading import Loading
-from notifier.config.model import Configuration, Receiver, Recipient
+from notifier.config.model import Configuration, Receiver
 from notifier.incidents.lifecycle import PAGING, Kind, Policy, Step, StepOutcome, next_step
 from notifier.incidents.links import Link
 from notifier.incidents.reply_codes import reply_code
@@ -23,6 +23,7 @@ from notifier.ovh.telephony import Line, line_of
 from notifier.rendering.compose import Style
 from notifier.rendering.templates import Templates
 from notifier.routing import Routing
+from notifier.sms.recipient import Recipient
 
 _AROUND = timedelta(days=31)
 

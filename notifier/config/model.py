@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import difflib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
@@ -46,6 +45,7 @@ from notifier.config.types import (
 from notifier.config.web import Web
 from notifier.sms.encoding import MAX_PARTS, Encoding
 from notifier.sms.phones import parse_mobile
+from notifier.sms.recipient import Recipient
 
 LONGEST_DEDUPE_WINDOW = timedelta(hours=1)
 
@@ -272,16 +272,6 @@ class WatchdogConfig(Section):
     """URL that is called with GET."""
     every: PositiveDuration = timedelta(minutes=1)
     """Interval between two calls."""
-
-
-@dataclass(frozen=True, slots=True)
-class Recipient:
-    """A mobile phone to page, with the language and time zone of its owner. `name` is empty for a bare number."""
-
-    name: str
-    phone: str
-    language: str
-    time_zone: ZoneInfo
 
 
 class Configuration(Section):

@@ -13,9 +13,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import groupby
 from operator import itemgetter
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from notifier.config.model import Configuration, RotationConfig, ScheduleConfig
+if TYPE_CHECKING:  # the process that reads calendars needs no configuration
+    from notifier.config.model import Configuration, RotationConfig, ScheduleConfig
 
 COVER = timedelta(days=90)
 """How far ahead `notifier check` looks for gaps."""

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import structlog
 
 from notifier.alertmanager.webhook import WebhookError, parse_webhook
-from notifier.config.model import HeartbeatConfig, Receiver, Recipient
+from notifier.config.model import HeartbeatConfig, Receiver
 from notifier.delivery.message import NewMessage
 from notifier.ids import new_id
 from notifier.incidents.heartbeats import HEARTBEATS
@@ -26,6 +26,7 @@ from notifier.rendering.compose import plain_text
 from notifier.rendering.context import build_notification
 from notifier.runtime import Runtime
 from notifier.sms.encoding import Encoding, encode, measure, shorten
+from notifier.sms.recipient import Recipient
 from notifier.store.records import IncidentChange, NewNotification, StoredWebhook
 
 log = structlog.get_logger(__name__)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from datetime import datetime
 
-from notifier.config.model import Recipient
 from notifier.delivery.message import NewMessage
 from notifier.ids import new_id
 from notifier.incidents.lifecycle import Incident, Kind
 from notifier.runtime import Runtime
 from notifier.sms.encoding import measure
+from notifier.sms.recipient import Recipient
 
 
 def incident_notices(

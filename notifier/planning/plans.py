@@ -9,7 +9,6 @@ from functools import partial
 
 from notifier.alertmanager.webhook import Webhook
 from notifier.clock import is_known
-from notifier.config.model import Recipient
 from notifier.ids import new_id
 from notifier.incidents.lifecycle import (
     PAGING,
@@ -29,6 +28,7 @@ from notifier.rendering.compose import title
 from notifier.rendering.context import Notification, build_notification, notification_from_incident
 from notifier.rendering.filters import since
 from notifier.runtime import Runtime
+from notifier.sms.recipient import Recipient
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,13 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from notifier.alertmanager.webhook import WebhookError, parse_webhook
-from notifier.config.model import Receiver, Recipient
+from notifier.config.model import Receiver
 from notifier.incidents.lifecycle import (
     Incident,
 )
 from notifier.planning.division import divide
 from notifier.runtime import Runtime
+from notifier.sms.recipient import Recipient
 from notifier.store.paged_incidents import PagedRecipient
 
 

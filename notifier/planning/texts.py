@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from notifier.config.model import Receiver, Recipient
+from notifier.config.model import Receiver
 from notifier.delivery.message import NewMessage
 from notifier.ids import new_id
 from notifier.incidents.lifecycle import (
@@ -16,6 +16,7 @@ from notifier.incidents.lifecycle import (
 from notifier.rendering.compose import Text, compose, digest_entry
 from notifier.rendering.context import Notification
 from notifier.runtime import Runtime
+from notifier.sms.recipient import Recipient
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,6 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from notifier.alertmanager.durations import brief_duration
-from notifier.config.model import Recipient
 from notifier.incidents.reply_codes import reply_code
 from notifier.limited_process import ProcessEnded
 from notifier.rendering.context import Notification, ShownAlert
@@ -33,6 +32,7 @@ from notifier.sms.encoding import (
     shorten,
     without_contacts,
 )
+from notifier.sms.recipient import Recipient
 
 _TITLE = 60
 _TITLE_ALERTS = 10

@@ -7,10 +7,10 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, bindparam, exists, func, or_, select
 
-from notifier.config.model import Recipient
 from notifier.delivery.fallback import FallbackState
 from notifier.delivery.message import FAILED, WAITING, MessageState
 from notifier.incidents.lifecycle import PAGING, Incident, IncidentState, Kind
+from notifier.sms.recipient import Recipient
 from notifier.store.database import Tables
 from notifier.store.incident_rows import COLUMNS, UNRESOLVED, to_incident
 from notifier.store.schema import fallbacks, incidents, messages

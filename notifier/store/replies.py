@@ -18,9 +18,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
-from notifier.config.model import Recipient
 from notifier.delivery.message import NewMessage
 from notifier.incidents.lifecycle import Kind
+from notifier.sms.recipient import Recipient
 from notifier.store.database import Tables
 from notifier.store.incident_changes import put_incidents
 from notifier.store.messages import ADD_MESSAGES, message_row

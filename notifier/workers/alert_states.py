@@ -12,7 +12,6 @@ from notifier.alertmanager import api
 from notifier.alertmanager.webhook import WebhookError, fingerprint, parse_webhook
 from notifier.clock import elapsed
 from notifier.config.alertmanager import AlertmanagerConfig
-from notifier.config.model import Recipient
 from notifier.config.types import mask_password
 from notifier.delivery.message import NewMessage
 from notifier.incidents.heartbeats import HEARTBEATS
@@ -25,6 +24,7 @@ from notifier.planning.receivers import receiver_of, recipients_of
 from notifier.planning.texts import new_messages
 from notifier.rendering.phrases import notice
 from notifier.sms.encoding import without_contacts
+from notifier.sms.recipient import Recipient
 from notifier.store.records import IncidentChange
 from notifier.workers.context import Context
 

@@ -15,7 +15,7 @@ import structlog
 
 from notifier.alertmanager.durations import brief_duration
 from notifier.clock import CLOCK_STEP
-from notifier.config.model import HeartbeatConfig, Receiver, Recipient
+from notifier.config.model import HeartbeatConfig, Receiver
 from notifier.ids import new_id
 from notifier.incidents.heartbeats import HEARTBEATS, SEEN, Silence
 from notifier.incidents.lifecycle import (
@@ -34,6 +34,7 @@ from notifier.rendering.compose import title
 from notifier.rendering.context import Notification, ShownAlert
 from notifier.rendering.phrases import phrase
 from notifier.runtime import Runtime
+from notifier.sms.recipient import Recipient
 from notifier.store.engine import StoreUnavailable
 from notifier.store.records import IncidentChange
 from notifier.store.store import Store

@@ -15,7 +15,6 @@ import structlog
 
 from notifier.alertmanager.durations import brief_duration
 from notifier.alertmanager.webhook import Webhook, group_key, parse_webhook
-from notifier.config.model import Recipient
 from notifier.delivery.message import NewMessage
 from notifier.ids import new_id
 from notifier.incidents.heartbeats import HEARTBEATS, SEEN, seen_in
@@ -33,6 +32,7 @@ from notifier.planning.texts import new_messages
 from notifier.rendering.compose import (
     title,
 )
+from notifier.sms.recipient import Recipient
 from notifier.store.records import IncidentChange, NewNotification, StoredWebhook
 from notifier.store.timestamps import SOURCES
 from notifier.workers.context import Context

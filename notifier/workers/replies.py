@@ -8,13 +8,13 @@ from datetime import datetime, timedelta
 import structlog
 
 from notifier.alertmanager.silences import SilenceRefused
-from notifier.config.model import Recipient
 from notifier.incidents.lifecycle import Kind
 from notifier.ovh.client import OvhClient
 from notifier.ovh.errors import CallFailed
 from notifier.ovh.models import Incoming, number_of
 from notifier.planning.notices import own_message
 from notifier.sms.phones import mask
+from notifier.sms.recipient import Recipient
 from notifier.store.engine import StoreUnavailable
 from notifier.store.replies import REPLIES_SEEN, ReplyRead, Written
 from notifier.workers.actions import Actions, Via

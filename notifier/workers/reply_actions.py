@@ -10,7 +10,6 @@ from functools import partial
 import structlog
 
 from notifier.alertmanager.silences import SilenceRefused
-from notifier.config.model import Recipient
 from notifier.config.ovh import ReplyCommand, ReplySettings
 from notifier.incidents.lifecycle import Incident, IncidentState
 from notifier.incidents.replies import (
@@ -30,6 +29,7 @@ from notifier.ovh.client import OvhClient
 from notifier.ovh.models import Incoming
 from notifier.planning.notices import shown_time
 from notifier.rendering.phrases import notice
+from notifier.sms.recipient import Recipient
 from notifier.store.records import IncidentChange
 from notifier.store.replies import READING
 from notifier.workers.actions import Actions, Via

@@ -23,12 +23,12 @@ from notifier.alertmanager.webhook import parse_webhook
 from notifier.cli.app import app
 from notifier.config import reference
 from notifier.config.loading import load
-from notifier.config.model import Recipient
 from notifier.emulator import Emulator
 from notifier.oncall.schedules import Schedules
 from notifier.rendering.compose import Style, compose
 from notifier.rendering.context import build_notification
 from notifier.rendering.templates import Templates
+from notifier.sms.recipient import Recipient
 from tests.support import references
 from tests.support.files import Files
 from tests.support.processes import free_ports, program, running, wait_for

@@ -19,11 +19,11 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from notifier.alertmanager.webhook import parse_webhook
-from notifier.config.model import Recipient
 from notifier.reload import load
 from notifier.rendering.compose import Style, compose
 from notifier.rendering.context import build_notification
 from notifier.rendering.templates import TemplateFailure, Templates
+from notifier.sms.recipient import Recipient
 from tests.support.files import ALICE, Files
 from tests.support.processes import memory
 from tests.support.service import Phones, Running
@@ -286,6 +286,14 @@ def test_the_reason_of_a_failure_is_short(tmp_path: Path) -> None:
     failure = templates.render("page", "en", {})
     assert isinstance(failure, TemplateFailure)
     assert len(failure.reason) < 300
+
+
+@pytest.mark.parametrize("module", ["notifier.rendering.compose", "notifier.oncall.calendars"])
+def test_the_processes_of_templates_and_calendars_load_no_configuration(module: Any) -> None:
+    """Which takes half of the memory and of the start."""
+    code = f"import sys, {module}; print({{'notifier.config.model', 'sqlalchemy'}} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "set()\n", done.stderr
 
 
 def test_the_process_of_templates_inherits_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,10 +13,10 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from notifier.alertmanager.webhook import parse_webhook
-from notifier.config.model import Recipient
 from notifier.rendering.compose import Style, compose
 from notifier.rendering.context import build_notification
 from notifier.rendering.templates import Templates
+from notifier.sms.recipient import Recipient
 from tests.support.files import ALICE
 from tests.support.webhooks import payload
 

@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notifier.alertmanager.webhook import parse_webhook
-from notifier.config.model import Recipient
 from notifier.rendering.compose import Style, compose, fit, plain_text, say_late, title
 from notifier.rendering.context import build_notification
 from notifier.rendering.hosts import common_prefix, short_host
 from notifier.rendering.phrases import TEXTS, counted_phrase
 from notifier.rendering.templates import Templates
 from notifier.sms.encoding import Coding, Encoding, encode, measure
+from notifier.sms.recipient import Recipient
 from tests.support.webhooks import alert, payload, webhook
 
 NOW = datetime(2026, 11, 22, 12, 20, tzinfo=UTC)

@@ -28,12 +28,13 @@ from hypothesis import strategies as st
 from sqlalchemy import event, text
 from sqlalchemy.exc import OperationalError
 
-from notifier.config.model import CreditLimit, PerContact, Recipient
+from notifier.config.model import CreditLimit, PerContact
 from notifier.config.ovh import Rate
 from notifier.delivery.message import Ending, Job, MessageState, NewMessage
 from notifier.delivery.snapshot import Limits, Snapshot
 from notifier.ids import first_id, new_id
 from notifier.incidents.lifecycle import Event, Incident, IncidentState, Reason
+from notifier.sms.recipient import Recipient
 from notifier.store import migrations
 from notifier.store.dedupe import Dedupe
 from notifier.store.engine import HEAD, StoreRefused, StoreUnavailable, migrate, revision
