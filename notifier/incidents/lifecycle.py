@@ -111,7 +111,7 @@ class Incident:
     listed_by: frozenset[str] = frozenset()
     """The members of Alertmanager that have listed some of them."""
     listed_at: datetime | None = None
-    """When the members of `listed_by` ran and listed some of them."""
+    """A time at which each of `listed_by` ran: one that was started later may have lost what it knew."""
     gone_since: datetime | None = None
     """When Alertmanager first answered that it knows none of its alerts."""
     is_step_requested: bool = False

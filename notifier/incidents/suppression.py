@@ -194,7 +194,11 @@ def follow(
 
 
 def _listed(incident: Incident, judgement: Judgement, now: datetime) -> Incident:
-    """Return *incident* with what members list of it; the time changes only with a member that ran less long."""
+    """Return *incident* with the alerts that members list, and those members.
+
+    If one of them was started after `listed_at`, that time moves, and only the members that list alerts now are kept:
+    others may have been restarted, too, and have listed nothing since.
+    """
     if not judgement.listed:
         return incident
     is_newer = incident.listed_at is None or any(
@@ -203,7 +207,7 @@ def _listed(incident: Incident, judgement: Judgement, now: datetime) -> Incident
     return replace(
         incident,
         listed=incident.listed | judgement.listed,
-        listed_by=incident.listed_by | judgement.listed_by.keys(),
+        listed_by=frozenset(judgement.listed_by) | (frozenset() if is_newer else incident.listed_by),
         listed_at=now if is_newer else incident.listed_at,
     )
 

@@ -203,7 +203,14 @@ def test_the_time_of_the_list_moves_with_members_that_started_later() -> None:
     _, after = follow(OPEN, listing, NOW, MINUTE)
     assert (after.listed_at, set(after.listed_by)) == (LISTED_AT, {AM.id, "old"})
     _, after = follow(OPEN, replace(listing, listed_by={"new": NOW - MINUTE}), NOW, MINUTE)
-    assert after.listed_at == NOW
+    assert (after.listed_at, set(after.listed_by)) == (NOW, {"new"})
+
+
+def test_a_member_that_was_restarted_does_not_know_what_another_has_listed_since() -> None:
+    """Both were restarted, one after the other; the alerts have come to the second alone, which does not answer now."""
+    both = [answer(YOUNG), answer(YOUNG / 2, OTHER, a=ACTIVE, b=ACTIVE)]
+    _, after = follow(OPEN, judge(OPEN, KEYS, both, NOW), NOW, MINUTE)
+    assert judge(after, KEYS, both[:1], NOW).standing is Standing.UNKNOWN
 
 
 def silence(by: str, comment: str, hours: int) -> Silence:
