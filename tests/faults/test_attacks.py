@@ -25,14 +25,15 @@ from tests.support.connections import make_certificate
 from tests.support.files import Files
 from tests.support.nursery import Child, Nursery
 from tests.support.processes import free_ports, memory
-from tests.support.stage import ask, new_emulator, until
+from tests.support.stage import IS_FULL, ask, new_emulator, until
 from tests.support.webhooks import alert, webhook
 
 pytestmark = [pytest.mark.xdist_group("attacks"), pytest.mark.timeout(120)]
 
 TOKEN = "the-token-of-alertmanager"
 HASH = bcrypt.hashpw(b"right", bcrypt.gensalt(10)).decode()
-SECONDS = 4.0
+SECONDS = 4.0 if IS_FULL else 2.5
+"""How long each attack lasts."""
 MAX_MEMORY = 200  # MB
 
 
