@@ -23,10 +23,10 @@ LISTING_DELAY = timedelta(seconds=20)
 """For how long a job that was taken may be missing from OVHcloud's lists: some seconds, and a margin."""
 
 
-FAILURE_PATIENCE = timedelta(seconds=3)
+LISTING_GRACE_AFTER_5XX = timedelta(seconds=3)
 """The same after a 5xx, after which OVHcloud has hardly ever accepted the job."""
 
-FEWEST_LOOKS = 3
+MIN_SETTLE_ATTEMPTS = 3
 """The minimum number of lookups before "not found" is final, so that a stepped clock does not decide."""
 
 
@@ -107,7 +107,7 @@ _PAUSES = {
 _MAX_SPLITS = 10
 """The number of attempts after which a sender counts as refused for all recipients."""
 _PASSING = frozenset({408, 409, 423, 425, 429})
-_PERHAPS_TAKEN = frozenset({504})
+_PERHAPS_ACCEPTED = frozenset({504})
 
 
 def decide_retry(failure: Failure, attempts: int, recipients: int, chance: float) -> Decision:
@@ -124,7 +124,7 @@ def decide_retry(failure: Failure, attempts: int, recipients: int, chance: float
         return _before_the_call(failure, after, attempts)
     if failure.fate is Fate.NOT_SENT:
         return Retry(after)
-    if failure.fate is Fate.LOST or failure.status in _PERHAPS_TAKEN:
+    if failure.fate is Fate.LOST or failure.status in _PERHAPS_ACCEPTED:
         return Ask(FIRST_BACKOFF, LISTING_DELAY)
     if failure.status in _PASSING:
         if failure.retry_after is not None:
@@ -133,7 +133,7 @@ def decide_retry(failure: Failure, attempts: int, recipients: int, chance: float
         return Retry(after)
     if failure.status is not None and failure.status >= 500:
         # The 5xx may come from a proxy in front of OVHcloud, so the job is looked up before it is sent again.
-        return Ask(after, FAILURE_PATIENCE)
+        return Ask(after, LISTING_GRACE_AFTER_5XX)
     if not failure.is_json:
         return Retry(after)  # a proxy's page: OVHcloud itself was not reached
     return _refused(failure, recipients, attempts)
@@ -186,25 +186,25 @@ def backoff(attempts: int, chance: float) -> timedelta:
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """All of it was found: it was taken."""
+class Accepted:
+    """OVHcloud lists the job for all recipients: it was accepted."""
 
 
 @dataclass(frozen=True, slots=True)
-class NotTaken:
-    """A job that was not found: send it again. *is_certain* is False if OVHcloud could not be asked."""
+class NotAccepted:
+    """OVHcloud does not list the job: send it again. *is_certain* is whether its lists could be read completely."""
 
     is_certain: bool
 
 
 @dataclass(frozen=True, slots=True)
 class AskAgain:
-    """It is not known: ask again after *after*."""
+    """It is not known whether the job was accepted: ask again after *after*."""
 
     after: timedelta
 
 
-Settled = Taken | NotTaken | AskAgain
+Settled = Accepted | NotAccepted | AskAgain
 
 
 def settle(
@@ -235,25 +235,27 @@ def settle(
         is_complete: whether all of the lists was looked at; an absence from a list that was cut off is no evidence.
     """
     if failure is None and not missing:
-        return Taken()
+        return Accepted()
     if failure is None and not is_complete:
         return (
-            NotTaken(is_certain=False)
+            NotAccepted(is_certain=False)
             if since >= max(settle_timeout, listing_grace)
             else AskAgain(FIRST_BACKOFF)
         )
     if found:
-        listing_grace = max(listing_grace, LISTING_DELAY)  # it was taken; the others are only not listed yet
-    believed = settle_attempts + 1 >= FEWEST_LOOKS or listing_grace < LISTING_DELAY
+        listing_grace = max(
+            listing_grace, LISTING_DELAY
+        )  # it was accepted; the others are only not listed yet
+    believed = settle_attempts + 1 >= MIN_SETTLE_ATTEMPTS or listing_grace < LISTING_DELAY
     if failure is None and since >= listing_grace and believed:
-        return NotTaken(is_certain=True)
+        return NotAccepted(is_certain=True)
     if (
         failure is not None
         and not found
         and since >= max(settle_timeout, listing_grace)
         and (is_replaceable or not _bars_sending(failure))
     ):
-        return NotTaken(is_certain=False)
+        return NotAccepted(is_certain=False)
     wait = min(backoff(settle_attempts + 1, chance), timedelta(seconds=10))
     if failure is None:
         wait = min(wait, max(listing_grace - since, timedelta(milliseconds=100)))

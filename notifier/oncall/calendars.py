@@ -144,8 +144,8 @@ def parse(data: bytes, zone: ZoneInfo, start: datetime, end: datetime) -> list[E
 
 def match_contacts(
     events: Iterable[Event], contacts: Sequence[str]
-) -> tuple[list[tuple[datetime, datetime, str | None]], list[str]]:
-    """Return the contacts that each event names, and the summaries of events that name none.
+) -> tuple[list[tuple[datetime, datetime, str]], list[str]]:
+    """Return the events that name a contact, as (start, end, contact), and the summaries of the others.
 
     The summary may be a contact's name or hold it as a word; else it is an attendee's name, or the part
     of the address before the ``@``. Case does not matter.
@@ -163,7 +163,7 @@ def match_contacts(
             unknown.append(event.names[0] if event.names else "")
         else:
             found.append((event.start, event.end, within))
-    return found, list(dict.fromkeys(unknown))  # type: ignore[return-value]
+    return found, list(dict.fromkeys(unknown))
 
 
 def feed(title: str, shifts: Iterable[Shift], now: datetime) -> bytes:

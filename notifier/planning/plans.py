@@ -90,7 +90,7 @@ def plan(
             joined = _joined(runtime, incident, routed)
             return notifying(joined, notification, recipients, Kind.REMINDER, now)
         case Reason.REPLACED:
-            # Nobody has acknowledged the alerts that fire now: the next step is due at once.
+            # Nobody has acknowledged the alerts that fire now: the escalator reopens the incident at once.
             return Plan(routed, change, replace(_joined(runtime, incident, routed), due_at=now), notification)
     return Plan(routed, change, _joined(runtime, incident, routed), notification)
 

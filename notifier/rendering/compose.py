@@ -1,4 +1,4 @@
-"""From a notification to the text of an SMS: the Jinja environment, its filters, the largest text that fits.
+"""The text of an SMS, composed from a notification: with as many alerts as fit.
 
 A template is rendered with as many alerts as fit into the receiver's ``max_parts``; ``more`` holds how
 many did not. Labels and annotations are hostile: they reach the template as plain values, cleaned of

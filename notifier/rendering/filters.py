@@ -17,7 +17,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from notifier.alertmanager.durations import brief_duration
 from notifier.clock import is_known
 from notifier.rendering.context import LONGEST_NAME, ShownAlert
-from notifier.rendering.hosts import common_prefix, short_host
+from notifier.rendering.hosts import join_hosts, short_host
 from notifier.rendering.phrases import phrase
 from notifier.sms.encoding import (
     clip,
@@ -39,7 +39,7 @@ def where_of(alerts: Iterable[ShownAlert]) -> str:
     shown = [(alert.where, re.sub(r":\d+$", "", alert.target)) for alert in alerts]
     for short, target in shown:
         targets.setdefault(short, set()).add(target)
-    return common_prefix(
+    return join_hosts(
         short if len(targets[short]) == 1 else clip(target, LONGEST_NAME) for short, target in shown
     )
 
@@ -106,7 +106,7 @@ def make_environment(load: Callable[[str], tuple[str, str, None] | None]) -> Imm
         "duration": short_duration,
         "local_time": local_time,
         "short_host": short_host,
-        "common_prefix": common_prefix,
+        "common_prefix": join_hosts,
         "where": where_of,
         "site": site_of,
         "by_name": by_name,

@@ -25,10 +25,10 @@ def short_host(host: str) -> str:
         return name.split(".", 1)[0] if re.fullmatch(r"[\w.-]+", name) else name
 
 
-def common_prefix(hosts: Iterable[str]) -> str:
+def join_hosts(hosts: Iterable[str]) -> str:
     """Return *hosts* as one list with common parts written once: ``db-1,2,3``, ``web-a1, mail``.
 
-    Neighbours in the list share a prefix up to the first digit; each host stands once.
+    Neighbours that differ only in the digits at their end share what stands before; each host is listed once.
     """
 
     def stem(host: str) -> str:

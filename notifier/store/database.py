@@ -37,9 +37,9 @@ class Database:
     """A database, open or waiting to be."""
 
     def __init__(self, place: Path | URL, on_opened: Callable[[Connection], None] = lambda _: None) -> None:
-        """Open the database at *place*; SQLite is locked for this process alone.
+        """Prepare to open the database at *place*; a SQLite file is locked for this process now.
 
-        *on_opened* may read it first whenever it is opened.
+        *on_opened* reads it first, whenever it is opened.
 
         Raises:
             StoreRefused: another process works on it, or there is no driver.

@@ -36,7 +36,7 @@ OF_INCIDENTS = messages.outerjoin(incidents, incidents.c.id == messages.c.incide
 def message_row(
     message: NewMessage, receiver: str, received_at: datetime, now: datetime, notification_id: str | None
 ) -> dict[str, Any]:
-    """Return the row of a message for *receiver*; it is due now, unless another message has the same content."""
+    """Return the row of a message for *receiver*, due *now*: queued, or merged if another message pages for it, too."""
     row = asdict(message)
     del row["is_called"]
     return row | {

@@ -115,7 +115,9 @@ class AlertStates:
         """Whether no member answered when they were last asked."""
 
     def effects(self, incidents: Sequence[Incident], now: datetime) -> list[Effect]:
-        """Return the effect of Alertmanager's answer on each of *incidents*; a fault here is logged, and has none.
+        """Return the effect of Alertmanager's answer on each of *incidents*.
+
+        An answer that cannot be used is logged and counts as none; the states judged before that are kept.
 
         Raises:
             StoreUnavailable: the webhooks of the incidents cannot be read.

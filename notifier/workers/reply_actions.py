@@ -74,7 +74,7 @@ _Act = Callable[[Meaning, Incident], None]
 
 
 class ReplyActions:
-    """Interprets replies and prepares their actions; nothing is written here."""
+    """Interprets replies and prepares their changes. The only thing it does is to create the silences of a mute."""
 
     def __init__(self, context: Context, actions: Actions) -> None:
         """Prepare with the *actions* that commands and pages have, too."""

@@ -92,12 +92,17 @@ class Settlement:
                     log.info("job not settled yet, asking again", **fields)
                 self._ask_again(job, found, missing, after, now)
                 return
-            case retry.Taken():
+            case retry.Accepted():
                 log.info("job had been accepted", **fields)
-            case retry.NotTaken(is_certain):
+            case retry.NotAccepted(is_certain):
                 if not is_certain:
                     self._context.metrics.sms_resent.inc(len(missing))
-                log.warning("job had not been accepted, sending again", **fields, certain=is_certain)
+                outcome = (
+                    "job had not been accepted"
+                    if is_certain
+                    else "it is unknown whether the job was accepted"
+                )
+                log.warning(f"{outcome}, sending again", **fields, certain=is_certain)
         self._first_asked.pop(job.tag, None)
         self._outcomes.write(lambda: self._context.store.jobs.finish(job, found, now))
         self._outcomes.report(job, found, now)

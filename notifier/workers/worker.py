@@ -125,22 +125,24 @@ class Worker:
         return _AFTER_FAILURE
 
     def resort(self, page: Callable[[], bool], **about: object) -> bool:
-        """Send a built-in text for an item that keeps failing; return whether that was done.
+        """Have *page* send what it can for an item that keeps failing; return whether *page* succeeded.
 
-        *page* returns whether there was anything to page for; *about* names it in the log. A fault here is logged,
-        and delays nothing else: it is tried again.
+        *page* returns whether there was anything to page for; *about* names the item in the log. If *page* fails, that
+        is logged, and it is tried again.
 
         Raises:
             StoreUnavailable: the store cannot be used.
         """
         try:
             if page():
-                log.error("item cannot be processed, sending a built-in text", worker=self.name, **about)
+                log.error(
+                    "item cannot be processed, it is paged without what fails", worker=self.name, **about
+                )
                 self._metrics.last_resort.labels(self.name).inc()
         except StoreUnavailable:
             raise
         except Exception:
-            log.exception("built-in text failed, will try again", worker=self.name, **about)
+            log.exception("last resort failed, will try again", worker=self.name, **about)
             return False
         return True
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from notifier.alertmanager.webhook import parse_webhook
 from notifier.rendering.compose import Style, compose, fit, plain_text, say_late, title
 from notifier.rendering.context import build_notification
-from notifier.rendering.hosts import common_prefix, short_host
+from notifier.rendering.hosts import join_hosts, short_host
 from notifier.rendering.phrases import TEXTS, counted_phrase
 from notifier.rendering.templates import Templates
 from notifier.sms.encoding import Coding, Encoding, encode, measure
@@ -370,7 +370,7 @@ def test_short_hosts(host: Any, short: Any) -> None:
     ],
 )
 def test_host_lists_say_what_they_share_once(given_: Any, expected: Any) -> None:
-    assert common_prefix(given_) == expected
+    assert join_hosts(given_) == expected
 
 
 def test_urls_go_where_they_would_be_blocked(tmp_path: Path) -> None:

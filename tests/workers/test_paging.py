@@ -14,7 +14,7 @@ import pytest
 
 from notifier.alertmanager.webhook import parse_webhook
 from notifier.delivery.message import Job, Message, MessageState
-from notifier.delivery.retry import AskAgain, NotTaken, PauseReason, settle
+from notifier.delivery.retry import AskAgain, NotAccepted, PauseReason, settle
 from notifier.delivery.selection import MAX_RECIPIENTS, gather, mark_late
 from notifier.emulator import Emulator, Fault, FaultKind
 from notifier.emulator.models import Refusal, bad_request
@@ -1159,7 +1159,7 @@ def test_a_job_behind_many_pending_ones_of_others_is_found(make: Callable[..., P
 
 @pytest.mark.parametrize(
     ("since", "verdict"),
-    [(0, AskAgain), (25, AskAgain), (400, NotTaken)],
+    [(0, AskAgain), (25, AskAgain), (400, NotAccepted)],
     ids=["at once", "later", "in the end"],
 )
 def test_a_look_that_was_cut_off_is_no_evidence(since: Any, verdict: Any) -> None:
@@ -1168,7 +1168,7 @@ def test_a_look_that_was_cut_off_is_no_evidence(since: Any, verdict: Any) -> Non
         settle_timeout=timedelta(minutes=5), settle_attempts=9, is_replaceable=True, chance=0.5, is_complete=False,
     )  # fmt: skip
     assert isinstance(found, verdict)
-    assert not isinstance(found, NotTaken) or not found.is_certain
+    assert not isinstance(found, NotAccepted) or not found.is_certain
 
 
 def test_the_last_resort_pages_the_receiver_of_each_alert_that_fires(
