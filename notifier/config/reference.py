@@ -29,7 +29,7 @@ def text() -> str:
     sections = list(sections_of(Configuration))
     held = {path[0]: definitions[model.__name__] for path, _, model in sections if len(path) == 1}
     top = [
-        f"| `{key}` | {_told({'description': held.get(key, {}).get('description', '')} | value)} |"
+        f"| `{key}` | {_description({'description': held.get(key, {}).get('description', '')} | value)} |"
         for key, value in schema["properties"].items()
     ]
     parts = [_HEAD, "## The file\n", "| key | |\n|---|---|\n" + "\n".join(top)]
@@ -40,7 +40,7 @@ def text() -> str:
 def _section(path: str, definition: dict[str, Any]) -> str:
     required = definition.get("required", ())
     rows = [
-        f"| `{key}` | {_kind(value)} | {'**required** ' if key in required else ''}{_told(value)} |"
+        f"| `{key}` | {_kind(value)} | {'**required** ' if key in required else ''}{_description(value)} |"
         for key, value in definition["properties"].items()
         if not key.endswith("_file") or key in ("cert_file", "key_file", "client_ca_file", "ca_file")
     ]
@@ -55,7 +55,7 @@ def _kind(value: dict[str, Any]) -> str:
     return f"`{default if isinstance(default, str) else json.dumps(default)}`"
 
 
-def _told(value: dict[str, Any]) -> str:
+def _description(value: dict[str, Any]) -> str:
     described = " ".join(str(value.get("description", "")).split()).replace("|", "\\|")
     choices = value.get("enum") or [c for one in value.get("anyOf", ()) for c in one.get("enum", ())]
     return described + (f" One of {', '.join(f'`{choice}`' for choice in choices)}." if choices else "")

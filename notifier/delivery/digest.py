@@ -65,8 +65,8 @@ def digest_text(
         status, counts = json.loads(digest_entry) if digest_entry else ("firing", [])
         for name, severity, count in counts:
             (firing if status == "firing" else over)[name, severity] += count
-    kinds = _kinds(firing, severities)
-    ends = _kinds(over, severities)
+    kinds = _by_urgency(firing, severities)
+    ends = _by_urgency(over, severities)
     others = counted_phrase("digest_more", language, len(ends) - _MAX_ENDED) if len(ends) > _MAX_ENDED else ""
     listed = "; ".join(filter(None, (_listed(ends[:_MAX_ENDED]), others)))
     resolved = counted_phrase("digest_resolved", language, over.total()) + listed if over else ""
@@ -97,7 +97,7 @@ def in_full(texts: Sequence[str], most: int) -> str | None:
     return text if measure(text).parts <= most and len(set(texts)) == len(texts) else None
 
 
-def _kinds(counts: Counter[tuple[str, str]], severities: Severities) -> list[tuple[str, str, int]]:
+def _by_urgency(counts: Counter[tuple[str, str]], severities: Severities) -> list[tuple[str, str, int]]:
     found = [(name, severity, count) for (name, severity), count in counts.items()]
     return sorted(found, key=lambda kind: (severities.urgency(kind[1]), -kind[2], kind[0]))
 

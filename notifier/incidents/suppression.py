@@ -123,8 +123,8 @@ def _line(text: str) -> str:
     return " ".join("".join(one if one.isprintable() else " " for one in text[:_LONGEST]).split())
 
 
-class Move(StrEnum):
-    """What an answer does to an incident."""
+class Verdict(StrEnum):
+    """The effect of Alertmanager's answer on an incident."""
 
     NONE = "none"
     SILENCED = "silenced"
@@ -154,7 +154,7 @@ def follow(
     check_interval: timedelta,
     *,
     is_answered: bool = True,
-) -> tuple[Move, Incident]:
+) -> tuple[Verdict, Incident]:
     """Return the effect of *judgement* on *incident*, and the incident after it.
 
     A step that is due while its alerts are suppressed or seem to be gone waits, unless a person has asked for it. The
@@ -165,32 +165,34 @@ def follow(
     is_due = incident.due_at is not None and incident.due_at <= now and not incident.is_step_requested
     match judgement.standing:
         case Standing.UNKNOWN if not incident.silenced_by:
-            return Move.NONE, after
+            return Verdict.NONE, after
         case Standing.UNKNOWN if not is_answered and is_believed(incident, now, check_interval):
             again = replace(after, due_at=_hold(incident, now, check_interval)) if is_due else after
-            return Move.HELD if is_due else Move.NONE, again
+            return Verdict.HELD if is_due else Verdict.NONE, again
         case Standing.UNKNOWN:
             lost = unsilenced(after)
             is_later = lost.due_at is not None and lost.due_at > now + _HELD_FOR * check_interval
-            return Move.LOST, lost if is_later else _with_step_due(lost, now)
+            return Verdict.LOST, lost if is_later else _with_step_due(lost, now)
         case Standing.FIRING:
             after = replace(after, gone_since=None)
-            return (Move.RELEASED, _released(after, now)) if incident.silenced_by else (Move.NONE, after)
+            return (
+                (Verdict.RELEASED, _released(after, now)) if incident.silenced_by else (Verdict.NONE, after)
+            )
         case Standing.SUPPRESSED:
             is_soon = incident.due_at is not None and incident.due_at <= now + check_interval
             after = replace(after, gone_since=None, silence_seen_at=now)
             if is_soon and not incident.is_step_requested:
                 after = replace(after, due_at=_hold(incident, now, check_interval))
             if not incident.silenced_by:
-                return Move.SILENCED, after
-            return Move.HELD if is_due else Move.NONE, after
+                return Verdict.SILENCED, after
+            return Verdict.HELD if is_due else Verdict.NONE, after
         case Standing.GONE:
             since = min(incident.gone_since or now, now)  # a clock may have been set back
             if now - since >= GONE_FOR:
-                return Move.RESOLVED, after
+                return Verdict.RESOLVED, after
             again_at = min(since + GONE_FOR, now + check_interval)
             after = replace(after, gone_since=since, due_at=again_at if is_due else after.due_at)
-            return Move.HELD if is_due else Move.NONE, after
+            return Verdict.HELD if is_due else Verdict.NONE, after
 
 
 def _listed(incident: Incident, judgement: Judgement, now: datetime) -> Incident:

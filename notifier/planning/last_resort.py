@@ -37,7 +37,7 @@ NEXT_STEP_AFTER = timedelta(minutes=10)
 """How long after a page of the last resort the incident is due again."""
 _MAX_PARTS = 2
 _UNREADABLE = "an alert that Notifier cannot read"
-_Kinds = Sequence[tuple[str, str, int]]
+_AlertCounts = Sequence[tuple[str, str, int]]
 """The names and severities of alerts, and how many of each: for a digest to count."""
 
 
@@ -48,8 +48,8 @@ def page_of(runtime: Runtime, stored: StoredWebhook, now: datetime) -> list[NewN
     first: Sequence[Receiver] = runtime.configuration.receivers[:1]
     receivers = _attempt(lambda: _receivers(runtime, stored), default=first) or first
     text = _attempt(lambda: _text_of(stored.body), default=f"FIRING: {_UNREADABLE}")
-    unknown: _Kinds = [(_UNREADABLE, "critical", 1)]
-    kinds = _attempt(lambda: _kinds(stored.body), default=unknown)
+    unknown: _AlertCounts = [(_UNREADABLE, "critical", 1)]
+    counts = _attempt(lambda: _counts_of_webhook(stored.body), default=unknown)
     return [
         NewNotification(
             id=new_id(now),
@@ -59,7 +59,7 @@ def page_of(runtime: Runtime, stored: StoredWebhook, now: datetime) -> list[NewN
             group_key="",
             alerts=0,
             received_at=stored.received_at,
-            messages=_messages(runtime, receiver, text, kinds, Kind.PAGE, stored.received_at, now),
+            messages=_messages(runtime, receiver, text, counts, Kind.PAGE, stored.received_at, now),
         )
         for receiver in receivers
     ]
@@ -78,7 +78,7 @@ def step_of(runtime: Runtime, incident: Incident, now: datetime) -> IncidentChan
         unmute_at=None,
         is_step_requested=False,
     )
-    messages = _messages(runtime, receiver, text, _kind_of(incident), Kind.PAGE, now, now, after)
+    messages = _messages(runtime, receiver, text, _counts_of_incident(incident), Kind.PAGE, now, now, after)
     event = Event(Reason.ESCALATED, detail="with a built-in text, because of an internal error; see the log")
     return IncidentChange(after, events=(event,), messages=messages)
 
@@ -88,7 +88,7 @@ def update_of(runtime: Runtime, incident: Incident, now: datetime) -> IncidentCh
     receiver = runtime.configuration.receiver(incident.receiver) or runtime.configuration.receivers[0]
     after = replace(incident, unmute_at=None)
     text = f"UPDATE {_named(incident)}"
-    messages = _messages(runtime, receiver, text, _kind_of(incident), Kind.UPDATE, now, now, after)
+    messages = _messages(runtime, receiver, text, _counts_of_incident(incident), Kind.UPDATE, now, now, after)
     return IncidentChange(after, messages=messages)
 
 
@@ -112,7 +112,9 @@ def silence_of(runtime: Runtime, heartbeat: HeartbeatConfig, number: int, now: d
         severity="critical",
     )
     text = f"FIRING {_named(incident)}"
-    messages = _messages(runtime, receiver, text, _kind_of(incident), Kind.PAGE, now, now, incident)
+    messages = _messages(
+        runtime, receiver, text, _counts_of_incident(incident), Kind.PAGE, now, now, incident
+    )
     event = Event(Reason.OPENED, detail="with a built-in text, because of an internal error; see the log")
     return IncidentChange(incident, is_new=True, events=(event,), messages=messages)
 
@@ -166,11 +168,11 @@ def _names(body: Any) -> Iterable[str]:
         yield " ".join(str(labels[name]) for name in ("severity", "alertname", "instance") if name in labels)
 
 
-def _kind_of(incident: Incident) -> _Kinds:
+def _counts_of_incident(incident: Incident) -> _AlertCounts:
     return [(incident.title, incident.severity, 1)]
 
 
-def _kinds(body: bytes) -> _Kinds:
+def _counts_of_webhook(body: bytes) -> _AlertCounts:
     firing = [alert.labels for alert in parse_webhook(body).alerts if alert.status == "firing"]
     counts = Counter((one.get("alertname", _UNREADABLE), one.get("severity", "critical")) for one in firing)
     return [(*kind, count) for kind, count in counts.most_common(10)]
@@ -180,7 +182,7 @@ def _messages(
     runtime: Runtime,
     receiver: Receiver,
     text: str,
-    kinds: _Kinds,
+    counts: _AlertCounts,
     kind: Kind,
     received_at: datetime,
     now: datetime,
@@ -198,7 +200,7 @@ def _messages(
             text=written,
             parts=measure(written).parts,
             expires_at=received_at + runtime.configuration.expire_after(receiver),
-            digest_entry=json.dumps(["firing", kinds]),
+            digest_entry=json.dumps(["firing", counts]),
             kind=kind,
             incident_id=incident.id if incident is not None else None,
             step=incident.steps_taken if incident is not None and kind is Kind.PAGE else None,

@@ -36,7 +36,7 @@ class Plan:
     """The effect of the alerts of one receiver on its incident, and who is notified."""
 
     routed: ReceiverAlerts
-    change: Reason
+    reason: Reason
     incident: Incident | None
     notification: Notification | None
     pages: tuple[OutgoingText, ...] = ()
@@ -87,12 +87,14 @@ def plan(
             return _joining_plan(runtime, webhook, routed, incident, involved, now)
         case Reason.REPEATED if incident.state is IncidentState.OPEN and incident.steps_taken:
             recipients = update_recipients(runtime, routed.receiver, incident, involved, now)
-            joined = _joined(runtime, incident, routed)
+            joined = _after_webhook(runtime, incident, routed)
             return notifying(joined, notification, recipients, Kind.REMINDER, now)
         case Reason.REPLACED:
             # Nobody has acknowledged the alerts that fire now: the escalator reopens the incident at once.
-            return Plan(routed, change, replace(_joined(runtime, incident, routed), due_at=now), notification)
-    return Plan(routed, change, _joined(runtime, incident, routed), notification)
+            return Plan(
+                routed, change, replace(_after_webhook(runtime, incident, routed), due_at=now), notification
+            )
+    return Plan(routed, change, _after_webhook(runtime, incident, routed), notification)
 
 
 def _joining_plan(
@@ -104,7 +106,7 @@ def _joining_plan(
     now: datetime,
 ) -> Plan:
     """Return the plan for alerts of which some are new to *incident*: those involved are notified."""
-    after = _joined(runtime, incident, routed)
+    after = _after_webhook(runtime, incident, routed)
     if not incident.steps_taken and incident.state is IncidentState.OPEN:
         # It was muted: now the first step is taken at once, for all alerts.
         return Plan(routed, Reason.JOINED, replace(after, due_at=now), routed.notification)
@@ -173,12 +175,12 @@ def _muted_plan(
             incident = replace(incident, unmute_at=routed.look_at(now))
         else:
             due_at = min(filter(None, (incident.due_at, routed.look_at(now))))
-            incident = replace(_joined(runtime, incident, routed), due_at=due_at)
+            incident = replace(_after_webhook(runtime, incident, routed), due_at=due_at)
     return Plan(routed, change, incident, routed.notification)
 
 
-def _joined(runtime: Runtime, incident: Incident, routed: ReceiverAlerts) -> Incident:
-    """Return *incident* with the alerts of *routed*, its labels those that all of them share."""
+def _after_webhook(runtime: Runtime, incident: Incident, routed: ReceiverAlerts) -> Incident:
+    """Return *incident* with the alerts of *routed*, the labels that all of them share, and the highest severity."""
     labels = incident.labels
     if routed.notification is not None:
         shared = {**routed.notification.common_labels, **routed.notification.group_labels}
@@ -227,7 +229,7 @@ def preview(runtime: Runtime, webhook: Webhook, posted_to: str | None, now: date
     plans = []
     for routed in divide(runtime, webhook, posted_to, now):
         planned = plan(runtime, webhook, replace(routed, muted_by=()), None, (), None, now)
-        if planned.change is Reason.NOTHING and routed.notification is not None:
+        if planned.reason is Reason.NOTHING and routed.notification is not None:
             recipients = runtime.recipients(routed.receiver.notify, now)
             written = outgoing_texts(
                 runtime, routed.receiver, routed.notification, recipients, Kind.RESOLVED, now

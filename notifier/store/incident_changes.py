@@ -142,9 +142,9 @@ def escalate_now(connection: Connection, message_ids: Collection[str], now: date
     """
     ids = list(message_ids)
     is_failed = or_(messages.c.id.in_(ids), messages.c.merged_into.in_(ids))
-    _restart(connection, is_failed, now)
-    _take_next_step(connection, is_failed, now)
-    _page_update(connection, is_failed, now)
+    _restart_steps(connection, is_failed, now)
+    _escalate_failed_pages(connection, is_failed, now)
+    _escalate_failed_updates(connection, is_failed, now)
 
 
 def escalate_unanswered(connection: Connection, message_id: str, incident_id: str, now: datetime) -> None:
@@ -187,7 +187,7 @@ def _make_due(connection: Connection, now: datetime, *where: ColumnElement[bool]
     connection.execute(update(incidents).where(*where).values(changed))
 
 
-def _restart(connection: Connection, is_failed: ColumnElement[bool], now: datetime) -> None:
+def _restart_steps(connection: Connection, is_failed: ColumnElement[bool], now: datetime) -> None:
     is_under_way_or_sent = exists().where(
         _OF_INCIDENT,
         or_(_OTHER.c.ovh_id.is_not(None), _OTHER.c.state.not_in((*FAILED, MessageState.WITHDRAWN))),
@@ -202,7 +202,7 @@ def _restart(connection: Connection, is_failed: ColumnElement[bool], now: dateti
     )
 
 
-def _take_next_step(connection: Connection, is_failed: ColumnElement[bool], now: datetime) -> None:
+def _escalate_failed_pages(connection: Connection, is_failed: ColumnElement[bool], now: datetime) -> None:
     is_reached = exists().where(
         _OF_INCIDENT,
         _OTHER.c.kind == Kind.PAGE,
@@ -223,7 +223,7 @@ def _take_next_step(connection: Connection, is_failed: ColumnElement[bool], now:
     )
 
 
-def _page_update(connection: Connection, is_failed: ColumnElement[bool], now: datetime) -> None:
+def _escalate_failed_updates(connection: Connection, is_failed: ColumnElement[bool], now: datetime) -> None:
     has_reached_somebody = exists().where(  # another message of the same update
         _OTHER.c.incident_id == messages.c.incident_id,
         _OTHER.c.kind == Kind.UPDATE,

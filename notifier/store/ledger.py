@@ -349,7 +349,7 @@ class Ledger:
             ]
         return {row.id: row for row in rows}
 
-    def failed_tries(self, ids: Collection[str]) -> dict[str, list[FailedAttempt]]:
+    def failed_attempts(self, ids: Collection[str]) -> dict[str, list[FailedAttempt]]:
         """Return the attempts to send the messages of these *ids* that failed, in order."""
         found: dict[str, list[FailedAttempt]] = {}
         with self._database.reading() as connection:

@@ -29,7 +29,7 @@ from notifier.store.schema import jobs, messages, replies
 from notifier.store.timestamps import set_timestamp
 
 REPLIES_SEEN = "replies/"
-"""The mark up to which the replies of an account were read, with its name behind it."""
+"""The beginning of the names of timestamps: until when the replies of each account were read."""
 
 _LONGEST_TEXT = 1000
 
@@ -150,11 +150,11 @@ class ReplyStore(Tables):
         changes: Sequence[IncidentChange],
         answers: Iterable[NewMessage],
         now: datetime,
-        marks: Collection[str] = (),
+        timestamps: Collection[str] = (),
     ) -> Future[Written]:
         """Store *reply* with its effects, or nothing if an incident was changed meanwhile.
 
-        *marks* are set to *now*. A reply that was written before stays unchanged, and has no effect again.
+        *timestamps* are set to *now*. A reply that was written before stays unchanged, and has no effect again.
         """
 
         def operation(connection: Connection) -> Written:
@@ -173,7 +173,7 @@ class ReplyStore(Tables):
             rows += [message_row(answer, "", now, now, None) for answer in answers]
             if rows:
                 connection.execute(ADD_MESSAGES, rows)
-            for name in marks:
+            for name in timestamps:
                 set_timestamp(connection, name, now)
             return Written.NOW
 

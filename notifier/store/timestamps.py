@@ -16,7 +16,7 @@ from notifier.store.schema import calendars, timestamps
 SOURCES = "source/"
 """Prefix of the timestamps of when the last webhook of each Alertmanager came, by its external URL."""
 _WEEK = timedelta(days=7)
-_MARK = select(timestamps.c.at).where(timestamps.c.name == bindparam("mark"))
+_AT = select(timestamps.c.at).where(timestamps.c.name == bindparam("given"))
 
 
 class Timestamps(Tables):
@@ -89,7 +89,7 @@ class Timestamps(Tables):
 
 def get_timestamp(connection: Connection, name: str) -> datetime | None:
     """Return the time remembered as *name*, in the transaction of *connection*."""
-    at: datetime | None = connection.execute(_MARK, {"mark": name}).scalar()
+    at: datetime | None = connection.execute(_AT, {"given": name}).scalar()
     return at
 
 

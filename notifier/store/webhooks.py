@@ -131,9 +131,9 @@ class WebhookStore:
         self,
         planned: Sequence[tuple[str, Sequence[NewNotification]]],
         now: datetime,
-        marks: Mapping[str, datetime] = MappingProxyType({}),
+        times: Mapping[str, datetime] = MappingProxyType({}),
     ) -> Future[list[str]]:
-        """Store the plans of the webhooks of the given ids, and the times *marks*, unless later ones are stored.
+        """Store the plans of the webhooks of the given ids, and *times* by their names unless later ones are stored.
 
         Returns the ids of those that were planned already, or that change an incident which has been
         changed since it was read; nothing of them is stored.
@@ -143,7 +143,7 @@ class WebhookStore:
             refused: list[str] = []
             if not _add(connection, planned, now):  # one is at fault: the others are stored all the same
                 refused = [plans[0] for plans in planned if not _add(connection, [plans], now)]
-            for name, at in marks.items():
+            for name, at in times.items():
                 advance_timestamp(connection, name, at, now)
             return refused
 
@@ -161,20 +161,20 @@ def _add(
     connection: Connection, planned: Sequence[tuple[str, Sequence[NewNotification]]], now: datetime
 ) -> bool:
     """Write the plans of webhooks, all or none; return whether they were written."""
-    plans = [plan for _, plans_of_webhook in planned for plan in plans_of_webhook]
-    changes = [plan.change for plan in plans if plan.change is not None]
+    new = [notification for _, of_webhook in planned for notification in of_webhook]
+    changes = [notification.change for notification in new if notification.change is not None]
     with connection.begin_nested() as attempt:
         given = {"webhooks": [webhook_id for webhook_id, _ in planned], "now": now}
         is_first = connection.execute(_PLAN, given).rowcount == len(planned)
         if not is_first or not put_incidents(connection, changes, now):
             attempt.rollback()
             return False
-        if plans:
-            connection.execute(_ADD_NOTIFICATIONS, [_notification_row(plan, now) for plan in plans])
+        if new:
+            connection.execute(_ADD_NOTIFICATIONS, [_notification_row(one, now) for one in new])
         texts = [
-            message_row(message, plan.receiver, plan.received_at, now, plan.id)
-            for plan in plans
-            for message in plan.messages
+            message_row(message, one.receiver, one.received_at, now, one.id)
+            for one in new
+            for message in one.messages
         ]
         if texts:
             connection.execute(ADD_MESSAGES, texts)
@@ -192,15 +192,15 @@ def _webhook_row(new: NewWebhook) -> dict[str, Any]:
     }
 
 
-def _notification_row(plan: NewNotification, now: datetime) -> dict[str, Any]:
+def _notification_row(notification: NewNotification, now: datetime) -> dict[str, Any]:
     return {
-        "id": plan.id,
-        "webhook_id": plan.webhook_id,
-        "receiver": plan.receiver,
-        "status": plan.status,
-        "group_key": plan.group_key,
-        "alerts": plan.alerts,
+        "id": notification.id,
+        "webhook_id": notification.webhook_id,
+        "receiver": notification.receiver,
+        "status": notification.status,
+        "group_key": notification.group_key,
+        "alerts": notification.alerts,
         "created_at": now,
-        "incident_id": plan.change.incident.id if plan.change is not None else None,
-        "muted_by": plan.muted_by,
+        "incident_id": notification.change.incident.id if notification.change is not None else None,
+        "muted_by": notification.muted_by,
     }

@@ -27,26 +27,26 @@ class AccountMonitor(Worker):
         self._accounts = accounts
         self.credits: dict[str, float] = {}
         """The credits left, by account, as far as known."""
-        self._told: dict[str, str] = {}
+        self._labels: dict[str, str] = {}
 
     @property
     def problems(self) -> dict[str, str]:
         """The problems of each account, or of the network to it."""
-        standings = self._accounts.all(self._current.runtime.apis)
-        return {name: one.problem for name, one in standings.items() if one.problem is not None}
+        healths = self._accounts.all(self._current.runtime.apis)
+        return {name: one.problem for name, one in healths.items() if one.problem is not None}
 
     def empty(self) -> set[str]:
         """Return the accounts that have too few credits left, as OVHcloud answered when something was sent."""
-        standings = self._accounts.all(self._current.runtime.apis)
+        healths = self._accounts.all(self._current.runtime.apis)
         return {
-            name for name, one in standings.items() if one.paused and one.paused.reason == PauseReason.CREDITS
+            name for name, one in healths.items() if one.paused and one.paused.reason == PauseReason.CREDITS
         }
 
     def work(self) -> float | None:
         """Ask once."""
         apis = self._current.runtime.apis
         for name in set(self.credits) - set(apis):
-            self._metrics.ovh_credits_left.remove(self._told.pop(name))
+            self._metrics.ovh_credits_left.remove(self._labels.pop(name))
             del self.credits[name]
         for name, api in apis.items():
             problem = self._look(api)
@@ -67,7 +67,7 @@ class AccountMonitor(Worker):
             return f"OVHcloud cannot be asked: {error}"
         if account.credits_left is not None:
             self._metrics.ovh_credits_left.labels(name).set(account.credits_left)
-            self.credits[api.name], self._told[api.name] = account.credits_left, name
+            self.credits[api.name], self._labels[api.name] = account.credits_left, name
         if account.status != "enable":
             return f"the account {name} is not enabled: its status is {account.status}"
         if account.credits_left is not None and account.credits_left < 1:

@@ -124,7 +124,7 @@ class Actions:
         """
         now, phone = self._clock(), self._phone_of(by)
         outcome = self._change(
-            incident_id, now, lambda one: self.acknowledgement(one, by, via, phone, now, author), holds
+            incident_id, now, lambda one: self.acknowledgement_change(one, by, via, phone, now, author), holds
         )
         return self._report(outcome, "incident acknowledged", author or by, via, self._send)
 
@@ -141,7 +141,7 @@ class Actions:
             StoreUnavailable: it cannot be written down now.
         """
         now = self._clock()
-        outcome = self._change(incident_id, now, lambda one: self.passing_on(one, by, via, now), holds)
+        outcome = self._change(incident_id, now, lambda one: self.escalation_change(one, by, via, now), holds)
         return self._report(outcome, "incident passed on", by, via, self._escalate)
 
     def close(
@@ -159,7 +159,9 @@ class Actions:
             StoreUnavailable: it cannot be written down now.
         """
         now, phone = self._clock(), self._phone_of(by)
-        outcome = self._change(incident_id, now, lambda one: self.closing(one, by, via, now, phone), holds)
+        outcome = self._change(
+            incident_id, now, lambda one: self.closing_change(one, by, via, now, phone), holds
+        )
         return self._report(outcome, "incident closed", by, via, self._send)
 
     def silence(
@@ -188,7 +190,10 @@ class Actions:
         outcome: IncidentChange | ActionOutcome = ActionOutcome.UNKNOWN
         try:
             outcome = self._change(
-                incident_id, now, lambda one: self.silencing(one, by, via, phone, made, now, duration), holds
+                incident_id,
+                now,
+                lambda one: self.silencing_change(one, by, via, phone, made, now, duration),
+                holds,
             )
         finally:
             if isinstance(outcome, ActionOutcome):  # somebody was faster, or it cannot be written down
@@ -297,7 +302,7 @@ class Actions:
             if change.events and change.events[0].reason is Reason.ACKNOWLEDGED:
                 self._metrics.acknowledgements.labels(via).inc()
 
-    def acknowledgement(
+    def acknowledgement_change(
         self,
         incident: Incident,
         by: str,
@@ -322,8 +327,10 @@ class Actions:
             messages=notices,
         )
 
-    def passing_on(self, incident: Incident, by: str, via: Via, now: datetime) -> IncidentChange | None:
-        """Return the change that makes the next step of *incident* due; None if there is none; nothing happens yet."""
+    def escalation_change(
+        self, incident: Incident, by: str, via: Via, now: datetime
+    ) -> IncidentChange | None:
+        """Return the change that makes the next step of *incident* due; None if no step is left."""
         policy = self._current.runtime.policy(receiver_of(self._current.runtime, incident))
         if incident.step >= len(policy.steps):
             return None
@@ -339,7 +346,7 @@ class Actions:
             messages=notices,
         )
 
-    def closing(
+    def closing_change(
         self, incident: Incident, by: str, via: Via, now: datetime, phone: str | None
     ) -> IncidentChange:
         """Return the change that closes *incident* for *by*, whose number is *phone* if it is known."""
@@ -350,7 +357,7 @@ class Actions:
             withdraws_pages=True,
         )
 
-    def silencing(
+    def silencing_change(
         self,
         incident: Incident,
         by: str,
@@ -365,7 +372,7 @@ class Actions:
         zone = recipient.time_zone if recipient else self._current.runtime.configuration.global_.time_zone
         until = f"{(now + duration).astimezone(zone):%d/%m/%Y %H:%M}"
         event = Event(Reason.MUTED, by=by, via=via, detail=f"silence {made} until {until}")
-        change = self.acknowledgement(incident, by, via, phone, now)
+        change = self.acknowledgement_change(incident, by, via, phone, now)
         # If its alerts still fire when the silence ends, somebody must be paged.
         after = replace(change.incident, due_at=now + duration)
         return replace(change, incident=after, events=(*change.events, event))

@@ -16,7 +16,7 @@ from notifier.config.types import mask_password
 from notifier.delivery.message import NewMessage
 from notifier.incidents.heartbeats import HEARTBEATS
 from notifier.incidents.lifecycle import INHIBITION, Event, Incident, IncidentState, Reason, resolved
-from notifier.incidents.suppression import Judgement, Move, Standing, described, follow, judge
+from notifier.incidents.suppression import Judgement, Standing, Verdict, described, follow, judge
 from notifier.planning.division import alert_key
 from notifier.planning.notices import incident_notices, shown_time
 from notifier.planning.plans import plan_resolution
@@ -79,11 +79,11 @@ def _firing(incident: Incident, known: _Alerts) -> dict[str, str]:
 class Effect:
     """The effect of an answer on an incident: the state of its alerts, and the *change* to write, if there is one.
 
-    `Move.NONE` with a change only records what was learnt.
+    `Verdict.NONE` with a change only records what was learnt.
     """
 
     standing: Standing
-    move: Move
+    verdict: Verdict
     after: Incident
     change: IncidentChange | None = None
     is_answered: bool = True
@@ -280,7 +280,7 @@ class AlertStates:
     ) -> Effect:
         settings = self._current.runtime.configuration.alertmanager
         interval = settings.check_interval if settings is not None else timedelta()
-        move, after = follow(incident, judgement, now, interval, is_answered=is_answered)
+        verdict, after = follow(incident, judgement, now, interval, is_answered=is_answered)
         if judgement.standing is Standing.SUPPRESSED:
             by, comment, until = described(judgement, *details)
             if by == INHIBITION == after.silenced_by:  # which alert inhibits it may be known from before
@@ -292,18 +292,18 @@ class AlertStates:
             is_held = after.due_at is not None and after.due_at != incident.due_at
             if is_held and until is not None and until > now:
                 after = replace(after, due_at=min(after.due_at or until, until))
-        is_resumed = move in (Move.RELEASED, Move.LOST) and after.state is IncidentState.OPEN
+        is_resumed = verdict in (Verdict.RELEASED, Verdict.LOST) and after.state is IncidentState.OPEN
         if is_resumed and not self._store.paged.involved(after.id):
             after = replace(after, step=0, round=0)  # its pages were withdrawn before anybody got one
         change = IncidentChange(after) if after != incident else None
-        if move is Move.SILENCED:
+        if verdict is Verdict.SILENCED:
             change = self._silenced(after, now)
-        elif move is Move.RESOLVED:
+        elif verdict is Verdict.RESOLVED:
             change = self._resolved(after, now)
-        elif move in (Move.RELEASED, Move.LOST) and not after.silenced_by:
-            detail = _NOT_ASKED if move is Move.LOST else None
+        elif verdict in (Verdict.RELEASED, Verdict.LOST) and not after.silenced_by:
+            detail = _NOT_ASKED if verdict is Verdict.LOST else None
             change = IncidentChange(after, events=(Event(Reason.UNSILENCED, detail=detail),))
-        return Effect(judgement.standing, move, after, change, is_answered)
+        return Effect(judgement.standing, verdict, after, change, is_answered)
 
     def _silenced(self, incident: Incident, now: datetime) -> IncidentChange:
         until = (

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from notifier.incidents.heartbeats import HEARTBEATS
 from notifier.incidents.lifecycle import Incident
-from notifier.incidents.suppression import Move
+from notifier.incidents.suppression import Verdict
 from notifier.workers.alert_states import AlertStates
 from notifier.workers.context import Context
 from notifier.workers.worker import Worker
@@ -65,5 +65,5 @@ class AlertmanagerCheck(Worker):
             self._states.write(effects, now)
             if any(effect.change is not None and effect.change.messages for effect in effects):
                 self._send()
-            if any(effect.move in (Move.RELEASED, Move.LOST) for effect in effects):
+            if any(effect.verdict in (Verdict.RELEASED, Verdict.LOST) for effect in effects):
                 self._escalate()

@@ -26,7 +26,7 @@ from notifier.incidents.lifecycle import (
     reopened,
     unsilenced,
 )
-from notifier.incidents.suppression import Move, Standing
+from notifier.incidents.suppression import Standing, Verdict
 from notifier.planning import last_resort
 from notifier.planning.division import ReceiverAlerts, described_mute, divide
 from notifier.planning.plans import plan
@@ -131,7 +131,7 @@ class Escalator(Worker):
         unasked: set[str] = set()
         for incident, effect in zip(due, self._states.effects(due, now), strict=True):
             is_due = effect.after.due_at is not None and effect.after.due_at <= now
-            if effect.move in (Move.NONE, Move.RELEASED, Move.LOST) and is_due:
+            if effect.verdict in (Verdict.NONE, Verdict.RELEASED, Verdict.LOST) and is_due:
                 going.append(effect.after)
                 is_heartbeat = incident.group_key.startswith(HEARTBEATS)
                 if not effect.is_answered and not is_heartbeat:
@@ -200,9 +200,9 @@ class Escalator(Worker):
             return incident, receiver
         last = self._store.incidents.webhook(incident)
         receiver = successor(runtime, incident, *last, now) if last is not None else None
-        return (incident if receiver is None else self._moved(incident, receiver)), receiver
+        return (incident if receiver is None else self._with_receiver(incident, receiver)), receiver
 
-    def _moved(self, incident: Incident, receiver: Receiver) -> Incident:
+    def _with_receiver(self, incident: Incident, receiver: Receiver) -> Incident:
         """Return *incident* as one of *receiver*, unless that has another one of the same group."""
         key = receiver.name, incident.group_key
         is_free = key not in self._store.incidents.find([incident.group_key])
@@ -231,7 +231,7 @@ class Escalator(Worker):
         messages: tuple[NewMessage, ...] = ()
         if planned.notification is not None:
             messages = new_messages(runtime, receiver, after, planned.notification, planned.pages, now, now)
-        return IncidentChange(after, events=(Event(planned.change),), messages=messages)
+        return IncidentChange(after, events=(Event(planned.reason),), messages=messages)
 
     def change_of(self, runtime: Runtime, incident: Incident, now: datetime) -> IncidentChange:
         """Return the step of *incident* that is due: its next step, its reopening, or the end of its mute."""
@@ -253,7 +253,7 @@ class Escalator(Worker):
             current = replace(unsilenced(current), released_at=now)
         outcome = runtime.step(receiver, current.step, current.round, now)
         if known is None:  # nothing says whose it is: the first receiver's, unless that has one of this group
-            current = self._moved(current, receiver)
+            current = self._with_receiver(current, receiver)
             again = recipients_of(runtime, self._store.paged.involved(incident.id))
             # Before the people of the first receiver, those who were paged are paged again.
             if again and current.receiver == receiver.name:
@@ -263,10 +263,10 @@ class Escalator(Worker):
         if is_released and not has_lapsed:
             reason = Reason.UNSILENCED
         # If no earlier page reached anybody, this text is a page, not an escalation.
-        is_first_told = reason in (Reason.ESCALATED, Reason.UNSILENCED) and not self._store.paged.involved(
+        is_first_page = reason in (Reason.ESCALATED, Reason.UNSILENCED) and not self._store.paged.involved(
             incident.id
         )
-        build = self._builder(incident, routed, "page" if is_first_told else _REASONS[reason], now)
+        build = self._builder(incident, routed, "page" if is_first_page else _REASONS[reason], now)
         notification = build("en")
         written = written_for(runtime, receiver, build, outcome.recipients, Kind.PAGE, now)
         report_failures(self._metrics, written, incident=incident.number)

@@ -230,13 +230,13 @@ class Planner(Worker):
                     "nothing to send",
                     **{**_about(stored, webhook), "receiver": routed.key[0]},
                     incident=planned.incident and planned.incident.number,
-                    change=planned.change,
+                    change=planned.reason,
                 )
         for incident in self._strays(stored, webhook, read.divided, known.incidents):
             if incident.id not in moved:
                 plans.append(plan_without_alerts(runtime, webhook, incident, self._involved(incident), now))
         sent_texts: dict[tuple[object, ...], str] = {}
-        notes = (self._stored_form(stored, planned, sent_texts, now) for planned in plans)
+        notes = (self._new_notification(stored, planned, sent_texts, now) for planned in plans)
         return [note for note in notes if note is not None]
 
     def _strays(
@@ -269,7 +269,7 @@ class Planner(Worker):
     def _involved(self, incident: Incident) -> tuple[Recipient, ...]:
         return recipients_of(self._current.runtime, self._store.paged.involved(incident.id))
 
-    def _stored_form(
+    def _new_notification(
         self, stored: StoredWebhook, planned: Plan, sent_texts: dict[tuple[object, ...], str], now: datetime
     ) -> NewNotification | None:
         notification, routed, runtime = planned.notification, planned.routed, self._current.runtime
@@ -296,7 +296,7 @@ class Planner(Worker):
             alerts=len(routed.positions),
             received_at=stored.received_at,
             messages=written,
-            change=None if incident is None else _change_of(planned, incident),
+            change=None if incident is None else _incident_change(planned, incident),
             muted_by=", ".join(routed.muted_by) or None,
         )
         if routed.muted_by:
@@ -310,7 +310,7 @@ class Planner(Worker):
             alerts=len(routed.positions),
             incident=incident and incident.number,
             alert=title(notification) if notification is not None else incident and incident.title,
-            change=planned.change,
+            change=planned.reason,
             muted_by=new.muted_by,
             messages=[message.id for message in written],
             after=brief_duration(now - stored.received_at),
@@ -318,12 +318,12 @@ class Planner(Worker):
         return new
 
 
-def _change_of(planned: Plan, incident: Incident) -> IncidentChange:
+def _incident_change(planned: Plan, incident: Incident) -> IncidentChange:
     """Return the change of *incident* that was *planned*, with its event unless it only repeats."""
     muted = "muted by " + ", ".join(planned.routed.muted_by) if planned.routed.muted_by else None
-    is_news = planned.change is not Reason.REPEATED
-    events = (Event(planned.change, detail=planned.detail or muted),) if is_news else ()
-    return IncidentChange(incident, planned.change is Reason.OPENED, events)
+    is_news = planned.reason is not Reason.REPEATED
+    events = (Event(planned.reason, detail=planned.detail or muted),) if is_news else ()
+    return IncidentChange(incident, planned.reason is Reason.OPENED, events)
 
 
 def _sent_once(

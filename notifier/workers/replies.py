@@ -135,10 +135,10 @@ class ReplyPoller(Worker):
         now = api.their_time(self._clock())  # a clock of ours that is wrong must not hide a reply
         account = api.service_name()
         seen = REPLIES_SEEN + account
-        mark = self._store.timestamps.get(seen)
-        if mark is None or mark > now:  # the first time, or the clock was set back
-            mark = now
-        new = self._store.replies.unread(account, api.incoming_ids(mark - OVERLAP))
+        read_until = self._store.timestamps.get(seen)
+        if read_until is None or read_until > now:  # the first time, or the clock was set back
+            read_until = now
+        new = self._store.replies.unread(account, api.incoming_ids(read_until - OVERLAP))
         failed: list[Exception] = []
         for id_ in new[:_MOST]:
             item = f"{account}/{id_}"
@@ -157,7 +157,7 @@ class ReplyPoller(Worker):
                     failed.append(error)
         if failed and len(failed) == len(new) and isinstance(failed[0], CallFailed):
             raise failed[0]
-        if len(new) <= _MOST and (not failed or now - mark > _GIVE_UP):
+        if len(new) <= _MOST and (not failed or now - read_until > _GIVE_UP):
             self._store.timestamps.set({seen: now}).result()
         return len(new) > _MOST and not failed
 
@@ -186,12 +186,12 @@ class ReplyPoller(Worker):
         for _ in range(_ATTEMPTS):
             meaning = self.reply_actions.meaning_of(api, reply, person, at, now, silences)
             read = ReplyRead(account, reply.id, at, phone, name, reply.message, meaning.outcome)
-            answers, marks = [], []
+            answers, timestamps = [], []
             if person is not None and meaning.answers and self._may_answer(person, meaning, at, now):
                 runtime = self._current.runtime
                 answers = [own_message(runtime, person, text, Kind.ANSWER, now) for text in meaning.answers]
-                marks = [_help_mark(person)] if meaning.is_help else []
-            written = self._store.replies.write(read, meaning.changes, answers, now, marks).result()
+                timestamps = [_help_sent(person)] if meaning.is_unrequested_help else []
+            written = self._store.replies.write(read, meaning.changes, answers, now, timestamps).result()
             if written is Written.BEFORE:
                 return  # another replica was faster
             if written is Written.NOW:
@@ -220,11 +220,11 @@ class ReplyPoller(Worker):
             return True
         if not self._store.replies.was_texted(person, now - _CONVERSATION):
             return False  # a reply to somebody else on the same account
-        if meaning.is_help:
-            last = self._store.timestamps.get(_help_mark(person))
+        if meaning.is_unrequested_help:
+            last = self._store.timestamps.get(_help_sent(person))
             return last is None or not timedelta() <= now - last < HELP_EVERY
         return self._store.replies.answers_since(person.phone, now - ANSWERS_PER) < MAX_ANSWERS
 
 
-def _help_mark(person: Recipient) -> str:
+def _help_sent(person: Recipient) -> str:
     return f"help/{person.phone}"

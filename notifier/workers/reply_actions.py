@@ -55,14 +55,14 @@ class Meaning:
     outcome: str
     changes: list[IncidentChange] = field(default_factory=list)
     answers: list[str] = field(default_factory=list)
-    is_help: bool = False
+    is_unrequested_help: bool = False
     """Whether the answer is help that was not requested."""
     is_asked_for: bool = False
     """Whether the answer was asked for, and is always given."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Meant:
+class _Targets:
     """The incidents of a reply; if there are none, or not all, the *outcome* and the answer."""
 
     incidents: tuple[Incident, ...]
@@ -172,9 +172,9 @@ class ReplyActions:
             case Help():
                 return Meaning("help", answers=[help_], is_asked_for=True)
             case Mute() | Unclear():
-                return Meaning("unclear", answers=[help_], is_help=True)
+                return Meaning("unclear", answers=[help_], is_unrequested_help=True)
 
-    def _done(self, meant: _Meant, act: _Act) -> Meaning:
+    def _done(self, meant: _Targets, act: _Act) -> Meaning:
         """Return the outcome of doing *act* to each of the incidents that are *meant*."""
         meaning = Meaning("done", answers=list(meant.answers))
         if meant.outcome is not None:
@@ -190,7 +190,7 @@ class ReplyActions:
 
     def _numbered(
         self, person: Recipient, numbers: Sequence[int], before: datetime, *, any_contact: bool
-    ) -> _Meant:
+    ) -> _Targets:
         """Return the incidents of these *numbers*, and those that *person* was paged for in the same message.
 
         Without *any_contact*, only those that *person* was paged for.
@@ -209,7 +209,7 @@ class ReplyActions:
                 answers.append(notice("not_paged", person.language, number=number))
             else:
                 found |= {with_it.id: with_it for with_it in self._store.paged.paged_with(one, person)}
-        return _Meant(tuple(found.values()), outcome, tuple(answers))
+        return _Targets(tuple(found.values()), outcome, tuple(answers))
 
     def _was_paged(self, incident: Incident, person: Recipient) -> bool:
         """Whether *person* was sent a page of *incident*, or has it in hand."""
@@ -218,13 +218,13 @@ class ReplyActions:
         involved = self._store.paged.involved(incident.id)
         return any(one.contact == person.name or one.phone == person.phone for one in involved)
 
-    def _latest(self, person: Recipient, before: datetime) -> _Meant:
+    def _latest(self, person: Recipient, before: datetime) -> _Targets:
         """Return the incidents of the last page that *person* was sent before then."""
         unresolved = IncidentState.OPEN, IncidentState.ACKNOWLEDGED
         found = self._store.paged.latest_of(person, before, *unresolved)
         if found:
-            return _Meant(tuple(found))
-        return _Meant((), "nothing open", (notice("nothing_open", person.language),))
+            return _Targets(tuple(found))
+        return _Targets((), "nothing open", (notice("nothing_open", person.language),))
 
     def _acknowledge_all(
         self,
@@ -245,11 +245,11 @@ class ReplyActions:
         if numbers:
             meant = self._numbered(person, numbers, before, any_contact=any_contact)
         elif open_ and every:
-            meant = _Meant(tuple(open_))
+            meant = _Targets(tuple(open_))
         elif open_:
             urgency = self._current.runtime.severities.urgency
             highest = min(urgency(one.severity) for one in open_)
-            meant = _Meant(tuple(one for one in open_ if urgency(one.severity) == highest))
+            meant = _Targets(tuple(one for one in open_ if urgency(one.severity) == highest))
         else:
             meant = self._latest(person, before)
         act = partial(self._acknowledge, over, person=person, now=now)
@@ -270,7 +270,7 @@ class ReplyActions:
             self._refuse(meaning, incident, person)
             return
         meaning.changes.append(
-            self._actions.acknowledgement(incident, person.name, Via.SMS, person.phone, now)
+            self._actions.acknowledgement_change(incident, person.name, Via.SMS, person.phone, now)
         )
 
     @staticmethod
@@ -282,7 +282,7 @@ class ReplyActions:
         )
 
     def _pass_on(self, meaning: Meaning, incident: Incident, *, person: Recipient, now: datetime) -> None:
-        change = self._actions.passing_on(incident, person.name, Via.SMS, now)
+        change = self._actions.escalation_change(incident, person.name, Via.SMS, now)
         name = "nobody_further" if change is None else "passed_on"
         meaning.answers.append(notice(name, person.language, number=incident.number))
         if change is None:
@@ -291,7 +291,9 @@ class ReplyActions:
             meaning.changes.append(change)
 
     def _close(self, meaning: Meaning, incident: Incident, *, person: Recipient, now: datetime) -> None:
-        meaning.changes.append(self._actions.closing(incident, person.name, Via.SMS, now, person.phone))
+        meaning.changes.append(
+            self._actions.closing_change(incident, person.name, Via.SMS, now, person.phone)
+        )
         meaning.answers.append(notice("you_closed", person.language, number=incident.number))
 
     def _mute(
@@ -326,7 +328,9 @@ class ReplyActions:
             meaning.answers.append(text)
             return
         until = f"{(now + duration).astimezone(person.time_zone):%d/%m/%Y %H:%M}"
-        change = self._actions.silencing(incident, person.name, Via.SMS, person.phone, made, now, duration)
+        change = self._actions.silencing_change(
+            incident, person.name, Via.SMS, person.phone, made, now, duration
+        )
         meaning.changes.append(change)
         meaning.answers.append(notice("muted", person.language, number=incident.number, time=until))
 

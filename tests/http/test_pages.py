@@ -600,7 +600,7 @@ def messages_of(pager: Pager, number: Any) -> Any:
     )
     told = ledger.latest(50, incident_id=incident.id)
     carriers = ledger.of([one.merged_into for one in told if one.merged_into])
-    tries = ledger.failed_tries([*(one.id for one in told), *carriers])
+    tries = ledger.failed_attempts([*(one.id for one in told), *carriers])
     events = pager.store.incidents.history(incident.id)
     history = IncidentHistory(
         events, told, carriers, tries, {}, {}, mask=lambda number: "masked", hide=lambda text: text
@@ -754,7 +754,7 @@ def test_a_message_that_came_late_says_so(
     pager.run(180, 20)
     pager.follow()
     (message,) = pager.store.ledger.latest(9)
-    failed = pager.store.ledger.failed_tries([message.id])[message.id]
+    failed = pager.store.ledger.failed_attempts([message.id])[message.id]
     assert message.state == "delivered"
     told = shown_message(message, None, failed, Viewer(ZoneInfo("UTC"), hand()), hide=str)
     assert told.took == spelled(message.delivered_at - message.created_at + timedelta(seconds=30))

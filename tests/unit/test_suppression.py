@@ -14,8 +14,8 @@ from notifier.incidents.suppression import (
     GONE_FOR,
     KNOWS_ALL_AFTER,
     Judgement,
-    Move,
     Standing,
+    Verdict,
     described,
     follow,
     judge,
@@ -114,76 +114,96 @@ OVER = {"silenced_by": "", "silence_seen_at": None}
 @pytest.mark.parametrize(
     ("incident", "standing", "expected", "changes"),
     [
-        (OPEN, Standing.FIRING, Move.NONE, {}),
-        (replace(OPEN, gone_since=NOW), Standing.FIRING, Move.NONE, {"gone_since": None}),
-        (OPEN, Standing.UNKNOWN, Move.NONE, {}),
-        (DUE, Standing.UNKNOWN, Move.NONE, {}),
-        (QUIET, Standing.UNKNOWN, Move.LOST, OVER),
-        (replace(QUIET, due_at=NOW + 2 * MINUTE), Standing.UNKNOWN, Move.LOST, OVER | {"due_at": NOW}),
-        (replace(QUIET, due_at=None, step=2), Standing.UNKNOWN, Move.LOST, OVER | {"due_at": NOW, "step": 1}),
-        (replace(QUIET, state=IncidentState.ACKNOWLEDGED), Standing.UNKNOWN, Move.LOST, OVER),
-        (OPEN, Standing.SUPPRESSED, Move.SILENCED, {"silence_seen_at": NOW}),
-        (DUE, Standing.SUPPRESSED, Move.SILENCED, {"silence_seen_at": NOW, "due_at": LATE}),
-        (TAKEN, Standing.SUPPRESSED, Move.SILENCED, {"silence_seen_at": NOW}),
+        (OPEN, Standing.FIRING, Verdict.NONE, {}),
+        (replace(OPEN, gone_since=NOW), Standing.FIRING, Verdict.NONE, {"gone_since": None}),
+        (OPEN, Standing.UNKNOWN, Verdict.NONE, {}),
+        (DUE, Standing.UNKNOWN, Verdict.NONE, {}),
+        (QUIET, Standing.UNKNOWN, Verdict.LOST, OVER),
+        (
+            replace(QUIET, due_at=NOW + 2 * MINUTE),
+            Standing.UNKNOWN,
+            Verdict.LOST,
+            OVER | {"due_at": NOW},
+        ),
+        (
+            replace(QUIET, due_at=None, step=2),
+            Standing.UNKNOWN,
+            Verdict.LOST,
+            OVER | {"due_at": NOW, "step": 1},
+        ),
+        (replace(QUIET, state=IncidentState.ACKNOWLEDGED), Standing.UNKNOWN, Verdict.LOST, OVER),
+        (OPEN, Standing.SUPPRESSED, Verdict.SILENCED, {"silence_seen_at": NOW}),
+        (DUE, Standing.SUPPRESSED, Verdict.SILENCED, {"silence_seen_at": NOW, "due_at": LATE}),
+        (TAKEN, Standing.SUPPRESSED, Verdict.SILENCED, {"silence_seen_at": NOW}),
         (
             replace(TAKEN, due_at=NOW),
             Standing.SUPPRESSED,
-            Move.SILENCED,
+            Verdict.SILENCED,
             {"silence_seen_at": NOW, "due_at": LATE},
         ),
-        (replace(DUE, is_step_requested=True), Standing.SUPPRESSED, Move.SILENCED, {"silence_seen_at": NOW}),
-        (QUIET, Standing.SUPPRESSED, Move.NONE, {"silence_seen_at": NOW}),
+        (
+            replace(DUE, is_step_requested=True),
+            Standing.SUPPRESSED,
+            Verdict.SILENCED,
+            {"silence_seen_at": NOW},
+        ),
+        (QUIET, Standing.SUPPRESSED, Verdict.NONE, {"silence_seen_at": NOW}),
         (
             replace(QUIET, due_at=NOW + MINUTE),
             Standing.SUPPRESSED,
-            Move.NONE,
+            Verdict.NONE,
             {"silence_seen_at": NOW, "due_at": LATE},
         ),
         (
             replace(QUIET, due_at=NOW),
             Standing.SUPPRESSED,
-            Move.HELD,
+            Verdict.HELD,
             {"silence_seen_at": NOW, "due_at": LATE},
         ),
         (
             replace(QUIET, due_at=NOW, silenced_until=NOW + MINUTE),
             Standing.SUPPRESSED,
-            Move.HELD,
+            Verdict.HELD,
             {"silence_seen_at": NOW, "due_at": NOW + MINUTE},
         ),
         (
             replace(QUIET, due_at=NOW, is_step_requested=True),
             Standing.SUPPRESSED,
-            Move.NONE,
+            Verdict.NONE,
             {"silence_seen_at": NOW},
         ),
-        (QUIET, Standing.FIRING, Move.RELEASED, {"due_at": NOW}),
-        (replace(QUIET, due_at=None, step=2), Standing.FIRING, Move.RELEASED, {"due_at": NOW, "step": 1}),
-        (replace(QUIET, is_step_requested=True), Standing.FIRING, Move.RELEASED, OVER),
-        (replace(QUIET, released_at=NOW - HOUR), Standing.FIRING, Move.RELEASED, {"due_at": NOW}),
+        (QUIET, Standing.FIRING, Verdict.RELEASED, {"due_at": NOW}),
+        (
+            replace(QUIET, due_at=None, step=2),
+            Standing.FIRING,
+            Verdict.RELEASED,
+            {"due_at": NOW, "step": 1},
+        ),
+        (replace(QUIET, is_step_requested=True), Standing.FIRING, Verdict.RELEASED, OVER),
+        (replace(QUIET, released_at=NOW - HOUR), Standing.FIRING, Verdict.RELEASED, {"due_at": NOW}),
         (
             replace(QUIET, released_at=NOW - 4 * MINUTE),  # an inhibition flaps
             Standing.FIRING,
-            Move.RELEASED,
+            Verdict.RELEASED,
             OVER | {"due_at": NOW + 6 * MINUTE},
         ),
-        (replace(TAKEN, silenced_by="alice"), Standing.FIRING, Move.RELEASED, OVER),
-        (OPEN, Standing.GONE, Move.NONE, {"gone_since": NOW}),
-        (DUE, Standing.GONE, Move.HELD, {"gone_since": NOW, "due_at": NOW + MINUTE}),
+        (replace(TAKEN, silenced_by="alice"), Standing.FIRING, Verdict.RELEASED, OVER),
+        (OPEN, Standing.GONE, Verdict.NONE, {"gone_since": NOW}),
+        (DUE, Standing.GONE, Verdict.HELD, {"gone_since": NOW, "due_at": NOW + MINUTE}),
         (
             replace(DUE, gone_since=NOW - GONE_FOR / 2),
             Standing.GONE,
-            Move.HELD,
+            Verdict.HELD,
             {"due_at": NOW + GONE_FOR / 2},
         ),
-        (replace(OPEN, gone_since=NOW - GONE_FOR), Standing.GONE, Move.RESOLVED, {}),
-        (replace(OPEN, gone_since=NOW + HOUR), Standing.GONE, Move.NONE, {"gone_since": NOW}),
-        (replace(TAKEN, gone_since=NOW - GONE_FOR), Standing.GONE, Move.RESOLVED, {}),
+        (replace(OPEN, gone_since=NOW - GONE_FOR), Standing.GONE, Verdict.RESOLVED, {}),
+        (replace(OPEN, gone_since=NOW + HOUR), Standing.GONE, Verdict.NONE, {"gone_since": NOW}),
+        (replace(TAKEN, gone_since=NOW - GONE_FOR), Standing.GONE, Verdict.RESOLVED, {}),
     ],
 )
 def test_the_effect_on_an_incident(incident: Any, standing: Any, expected: Any, changes: Any) -> None:
-    move, after = follow(incident, Judgement(standing), NOW, MINUTE)
-    assert move is expected
+    verdict, after = follow(incident, Judgement(standing), NOW, MINUTE)
+    assert verdict is expected
     assert after == replace(incident, **changes)
 
 
@@ -193,8 +213,8 @@ def test_the_effect_on_an_incident(incident: Any, standing: Any, expected: Any, 
 )
 def test_without_an_answer_a_silence_is_believed_for_a_moment(seen: Any, until: Any, expected: Any) -> None:
     incident = replace(QUIET, due_at=NOW, silence_seen_at=NOW - seen, silenced_until=until)
-    move, after = follow(incident, Judgement(Standing.UNKNOWN), NOW, MINUTE, is_answered=False)
-    assert (move is Move.HELD) is expected
+    verdict, after = follow(incident, Judgement(Standing.UNKNOWN), NOW, MINUTE, is_answered=False)
+    assert (verdict is Verdict.HELD) is expected
     assert (after.silenced_by == "alice") is expected
 
 

@@ -1006,7 +1006,7 @@ def test_a_text_that_is_refused_for_its_content_is_sent_with_less_in_it(
     assert pager.count('notifier_sms_reduced_total{receiver="ops"}') == 1
     pager.run(310, step=10)
     assert texts(emulator)[1] == "ALERTE #1 critical Down 10 0 0 5 depuis 12:13", "each step is reduced, too"
-    tried = pager.store.ledger.failed_tries([row["id"] for row in pager.rows()])
+    tried = pager.store.ledger.failed_attempts([row["id"] for row in pager.rows()])
     assert all("contact information" in one.error for tries in tried.values() for one in tries)
 
 

@@ -147,7 +147,7 @@ class IncidentPage:
             events=store.incidents.history(incident.id),
             messages=messages,
             digests=digests,
-            failures=store.ledger.failed_tries(tried := [*(message.id for message in messages), *digests]),
+            failures=store.ledger.failed_attempts(tried := [*(message.id for message in messages), *digests]),
             fallbacks=store.fallbacks.attempts(tried),
             calls=store.calls.of(tried),
             mask=mask,

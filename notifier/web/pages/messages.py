@@ -164,7 +164,7 @@ class MessagesPage:
         """Return the messages *found* by day."""
         ids = {one.incident_id for one in found if one.incident_id is not None}
         numbers = {one.id: one.number for one in self._context.store.incidents.with_ids(ids)}
-        failed = self._context.store.ledger.failed_tries([one.id for one in found])
+        failed = self._context.store.ledger.failed_attempts([one.id for one in found])
         runtime, hide = self._context.current.runtime, self._context.redaction.hide
 
         def shown(one: LedgerMessage) -> ShownMessage:
