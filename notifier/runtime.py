@@ -43,6 +43,10 @@ class Runtime:
     contacts: Mapping[str, Recipient] = field(default_factory=dict)
     """The contacts, by their names."""
 
+    def receiver(self, name: str) -> Receiver:
+        """Return the receiver of that name; the first one if it is not configured any more: somebody must be paged."""
+        return self.configuration.receiver(name) or self.configuration.receivers[0]
+
     def language(self, contact: str) -> str:
         """Return the language of the contact of that name; English if none is configured."""
         return self.contacts[contact].language if contact in self.contacts else "en"

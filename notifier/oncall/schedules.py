@@ -49,7 +49,7 @@ def shift_json(shift: Shift) -> dict[str, str | None]:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A stretch of a layer: *contact* from *start* up to *end*. *turn* distinguishes it from its neighbours."""
+    """A stretch of a layer: *contact* from *start* up to *end*. *turn* is its index in the layer."""
 
     start: datetime
     end: datetime
@@ -270,7 +270,7 @@ def _add(shifts: list[Shift], new: Shift, *, is_handover: bool) -> None:
 
 
 def _topmost(stacked: Sequence[Sequence[Turn]]) -> Iterator[tuple[int, Turn]]:
-    """Yield the turns that are seen from above when later sequences lie over earlier ones, and in which they are."""
+    """Yield the turns that are in force, in order of time, each after the index of its layer; a later layer wins."""
     edges: list[tuple[datetime, bool, int, Turn]] = []
     for height, turns in enumerate(stacked):
         for turn in turns:

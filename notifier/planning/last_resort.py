@@ -67,7 +67,7 @@ def page_of(runtime: Runtime, stored: StoredWebhook, now: datetime) -> list[NewN
 
 def step_of(runtime: Runtime, incident: Incident, now: datetime) -> IncidentChange:
     """Return the next step of an open incident that cannot be escalated: everybody of its receiver is paged."""
-    receiver = runtime.configuration.receiver(incident.receiver) or runtime.configuration.receivers[0]
+    receiver = runtime.receiver(incident.receiver)
     text = f"ESCALATED {_named(incident)}"
     after = replace(
         incident,
@@ -85,7 +85,7 @@ def step_of(runtime: Runtime, incident: Incident, now: datetime) -> IncidentChan
 
 def update_of(runtime: Runtime, incident: Incident, now: datetime) -> IncidentChange:
     """Return the update about alerts that joined a muted incident, for when it cannot be composed."""
-    receiver = runtime.configuration.receiver(incident.receiver) or runtime.configuration.receivers[0]
+    receiver = runtime.receiver(incident.receiver)
     after = replace(incident, unmute_at=None)
     text = f"UPDATE {_named(incident)}"
     messages = _messages(runtime, receiver, text, _counts_of_incident(incident), Kind.UPDATE, now, now, after)
@@ -94,7 +94,7 @@ def update_of(runtime: Runtime, incident: Incident, now: datetime) -> IncidentCh
 
 def silence_of(runtime: Runtime, heartbeat: HeartbeatConfig, number: int, now: datetime) -> IncidentChange:
     """Return the page for a heartbeat that is silent and cannot be judged, as incident *number*."""
-    receiver = runtime.configuration.receiver(heartbeat.receiver) or runtime.configuration.receivers[0]
+    receiver = runtime.receiver(heartbeat.receiver)
     title = f"MonitoringSilent {heartbeat.name}"
     incident = Incident(
         id=new_id(now),

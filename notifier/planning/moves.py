@@ -17,20 +17,20 @@ from notifier.planning.division import ReceiverAlerts
 class Move:
     """The changed incidents whose alerts arrive under another group key.
 
-    *incident* goes on under the new key, *over* is resolved since all of its alerts have moved or ended, and *left*
-    goes on without those.
+    *incident* goes on under the new key. The *resolved* have no alerts left: all have moved or ended. The *reduced* go
+    on without those that have moved.
     """
 
     incident: Incident | None
-    over: tuple[Incident, ...] = ()
-    left: tuple[Incident, ...] = ()
+    resolved: tuple[Incident, ...] = ()
+    reduced: tuple[Incident, ...] = ()
 
 
 def move(routed: ReceiverAlerts, ended: frozenset[str], others: Iterable[Incident]) -> Move:
     """Return how the open incidents *others* change, some of whose alerts are now in *routed*, of another group.
 
     The group of an alert changes when ``group_by`` or a route is edited while it fires. An incident moves to the new
-    group if all that fires in it is in the routed; else it only loses those alerts. Of several that move, an open one
+    group if *routed* holds all of its firing alerts; else it only loses those alerts. Of several that move, an open one
     goes on rather than one that somebody has acknowledged: a page must not get lost.
 
     Args:

@@ -22,7 +22,7 @@ from notifier.incidents.lifecycle import (
 )
 from notifier.planning.division import ReceiverAlerts, alert_key, described_mute, divide
 from notifier.planning.moves import Move
-from notifier.planning.receivers import receiver_of, update_recipients
+from notifier.planning.receivers import update_recipients
 from notifier.planning.texts import OutgoingText, outgoing_texts
 from notifier.rendering.compose import title
 from notifier.rendering.context import Notification, build_notification, notification_from_incident
@@ -246,10 +246,10 @@ def plans_of_move(routed: ReceiverAlerts, moving: Move, now: datetime) -> Iterat
         if moving.incident
         else "its alerts moved to another group"
     )
-    for one in moving.over:
+    for one in moving.resolved:
         of_one = ReceiverAlerts(routed.receiver, one.group_key, (), None, frozenset())
         yield Plan(of_one, Reason.RESOLVED, resolved(one, now), None, detail=to, is_of_webhook=False)
-    for one in moving.left:
+    for one in moving.reduced:
         of_one = ReceiverAlerts(routed.receiver, one.group_key, (), None, one.firing)
         detail = f"some of {to}"
         yield Plan(of_one, Reason.SHIFTED, one, None, detail=detail, is_of_webhook=False)
@@ -273,7 +273,7 @@ def plan_resolution(
     runtime: Runtime, incident: Incident, involved: Sequence[Recipient], now: datetime
 ) -> Plan:
     """Return the plan that resolves *incident* without a webhook; those *involved* are notified."""
-    receiver = receiver_of(runtime, incident)
+    receiver = runtime.receiver(incident.receiver)
     notification = notification_from_incident(
         incident.title, incident.labels, incident.opened_at, receiver.name, incident.group_key, ended_at=now
     )

@@ -16,11 +16,6 @@ from notifier.sms.recipient import Recipient
 from notifier.store.paged_incidents import PagedRecipient
 
 
-def receiver_of(runtime: Runtime, incident: Incident) -> Receiver:
-    """Return the receiver of *incident*; the first one if it is not configured any more: somebody must be paged."""
-    return runtime.configuration.receiver(incident.receiver) or runtime.configuration.receivers[0]
-
-
 def successor(
     runtime: Runtime, incident: Incident, body: bytes, posted_to: str | None, now: datetime
 ) -> Receiver | None:

@@ -37,7 +37,6 @@ _WHERE = (
     "hostname",
     "node",
     "nodename",
-    "pod",
     "container",
     "device",
     "target",

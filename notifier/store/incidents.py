@@ -191,7 +191,7 @@ class Incidents(Tables):
     def latest(
         self, limit: int, before: str | None = None, states: Collection[ShownState] | None = None
     ) -> list[Incident]:
-        """Return up to *limit* incidents, newest first, from the one after the id *before* on."""
+        """Return up to *limit* incidents, newest first, older than the id *before*."""
         statement = select(*COLUMNS).order_by(incidents.c.id.desc()).limit(limit)
         if before is not None:
             statement = statement.where(incidents.c.id < before)

@@ -104,12 +104,6 @@ CLAIM_LOST = "was not started: the database did not answer"
 class JobStore(Tables):
     """The jobs of a database, each an attempt to send one text."""
 
-    def claim(self, claimed: Sequence[Job]) -> Future[list[Job]]:
-        """Claim the jobs *claimed* before they are sent; return those whose messages were all still queued."""
-        return self._database.submit(
-            lambda connection: [job for job in claimed if self.claim_in(connection, job)]
-        )
-
     def claims(self) -> list[Claim]:
         """Return the jobs that are being sent, by any process."""
         own = self._database.replica
@@ -147,11 +141,15 @@ class JobStore(Tables):
             if states := {row.tag: row.state for row in connection.execute(known)}:
                 return [half for half in halves if states.get(half.tag) == JobState.SENDING]
             self._release(connection, job.tag, now, error)
-            return [half for half in halves if self.claim_in(connection, half)]
+            return [half for half in halves if self.claim(connection, half)]
 
         return self._database.submit(operation)
 
-    def claim_in(self, connection: Connection, job: Job) -> bool:
+    def claim(self, connection: Connection, job: Job) -> bool:
+        """Claim *job*, which is about to be sent, in a transaction; return whether its messages were all queued.
+
+        Else none of them is sent by it.
+        """
         connection.execute(
             _ADD_JOB,
             {

@@ -205,7 +205,7 @@ class Ledger:
         down_to: str | None = None,
         contact: str | None = None,
     ) -> list[LedgerMessage]:
-        """Return up to *limit* messages, newest first, from the one after the id *before* on, to *down_to* with it.
+        """Return up to *limit* messages, newest first: older than the id *before*, down to *down_to* itself.
 
         *contains* selects messages whose text contains it, or whose contact it is; case is ignored.
         """
@@ -221,7 +221,7 @@ class Ledger:
             return [LedgerMessage(*row) for row in connection.execute(statement)]
 
     def after(self, count: int, before: str | None = None) -> str | None:
-        """Return the id of the last of the next *count* messages from *before* on; None if there are fewer."""
+        """Return the id of the last of the *count* messages that are older than *before*; None if there are fewer."""
         statement = select(messages.c.id).order_by(messages.c.id.desc()).offset(count - 1).limit(1)
         if before is not None:
             statement = statement.where(messages.c.id < before)
@@ -285,7 +285,7 @@ class Ledger:
             }
 
     def waiting_longest(self, now: datetime, late: timedelta) -> LedgerMessage | None:
-        """Return the oldest message under way that failed, was due more than *late* ago, or was tried and is as old.
+        """Return the oldest message under way that failed, was due more than *late* ago, or was tried and is that old.
 
         Messages that a limit holds are not late.
         """

@@ -108,7 +108,7 @@ class Outbox(Snapshots):
                 one for one in job.messages if one.id in free and (has_credits or is_exempt_from_credits(one))
             ]
             claimed = replace(job, messages=tuple(sendable))
-            if sendable and self._jobs.claim_in(connection, claimed):
+            if sendable and self._jobs.claim(connection, claimed):
                 done.jobs.append(claimed)
         done.is_partial = len(list(done.messages())) < len(chosen)
         return done

@@ -46,7 +46,7 @@ class PagedIncidents(Tables):
     """The incidents of a database, by who was paged for them."""
 
     def involved(self, incident_id: str, *, without_waiting: bool = False) -> list[PagedRecipient]:
-        """Return who was paged for an incident, each once, without those who were not reached.
+        """Return who was paged for an incident, each once, but for those whose page failed or was withdrawn.
 
         *without_waiting* leaves out those whose pages still wait to be sent.
         """

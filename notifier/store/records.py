@@ -75,8 +75,8 @@ class Claim(NamedTuple):
 class Due(NamedTuple):
     """When the next queued message and the next unsettled job are due; None if there is none."""
 
-    message: datetime | None
-    job: datetime | None
+    message_at: datetime | None
+    job_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

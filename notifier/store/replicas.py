@@ -66,11 +66,6 @@ class ReplicaStore(Tables):
 
         def operation(connection: Connection) -> int:
             connection.execute(delete(replicas).where(replicas.c.id == replica))
-            connection.execute(
-                update(webhooks)
-                .where(webhooks.c.planned_at.is_(None), webhooks.c.taken_by == replica)
-                .values(taken_by=None)
-            )
             return free_orphans(connection, now, listing_grace)
 
         return self._database.submit(operation, notifies=("planner", "sender"))

@@ -52,6 +52,16 @@ class ReplyRead:
     outcome: str
 
 
+class Repetition(Enum):
+    """Whether a reply repeats another that was carried out."""
+
+    NONE = auto()
+    DUPLICATE = auto()
+    """The network has delivered it twice."""
+    DELIBERATE = auto()
+    """It was sent again, after a page or an answer that can have been read."""
+
+
 class Written(Enum):
     """Whether a reply was written: now, before (by another replica), or not since an incident was changed."""
 
@@ -75,12 +85,8 @@ class ReplyStore(Tables):
                 known.update(connection.execute(statement).scalars())
         return [id_ for id_ in given if id_ not in known]
 
-    def is_repeated(self, account: str, id_: int, phone: str, text: str, at: datetime) -> bool | None:
-        """Return whether a reply with this *text* from *phone* is one that the network has delivered twice.
-
-        None if there is no other one that was carried out within a minute. False if *phone* was sent a page or an
-        answer in between that can have been read before this one was written.
-        """
+    def repetition(self, account: str, id_: int, phone: str, text: str, at: datetime) -> Repetition:
+        """Return whether a reply with this *text* from *phone* repeats another that was carried out within a minute."""
         twin = (
             select(replies.c.at)
             .where(
@@ -97,14 +103,15 @@ class ReplyStore(Tables):
         with self._database.reading() as connection:
             before = connection.execute(twin).scalar()
             if before is None:
-                return None
+                return Repetition.NONE
             read = select(messages.c.id).where(
                 messages.c.phone == phone,
                 messages.c.kind.not_in([Kind.RESOLVED, Kind.NOTICE]),
                 messages.c.sent_at > before,
                 messages.c.sent_at <= at - READING,
             )
-            return connection.execute(read.limit(1)).first() is None
+            is_answer = connection.execute(read.limit(1)).first() is not None
+            return Repetition.DELIBERATE if is_answer else Repetition.DUPLICATE
 
     def is_tag_known(self, tag: str) -> bool:
         """Return whether *tag* is that of a job of this installation."""

@@ -21,7 +21,7 @@ from notifier.incidents.lifecycle import (
     resolved,
 )
 from notifier.planning.notices import incident_notices, own_message
-from notifier.planning.receivers import receiver_of, recipients_of
+from notifier.planning.receivers import recipients_of
 from notifier.rendering.phrases import notice
 from notifier.sms.encoding import MAX_PARTS, Encoding, clean, encode, measure, without_contacts
 from notifier.sms.phones import mask
@@ -312,7 +312,7 @@ class Actions:
         author: str | None = None,
     ) -> IncidentChange:
         """Return the change that acknowledges *incident* for *by*; *author* is who does it, if not *by*."""
-        receiver = receiver_of(self._current.runtime, incident)
+        receiver = self._current.runtime.receiver(incident.receiver)
         is_new = incident.acknowledged_by != by or incident.state is IncidentState.OPEN
         notices: tuple[NewMessage, ...] = ()
         if is_new:  # the previous holder is notified even if tell_others is false
@@ -331,7 +331,7 @@ class Actions:
         self, incident: Incident, by: str, via: Via, now: datetime
     ) -> IncidentChange | None:
         """Return the change that makes the next step of *incident* due; None if no step is left."""
-        policy = self._current.runtime.policy(receiver_of(self._current.runtime, incident))
+        policy = self._current.runtime.policy(self._current.runtime.receiver(incident.receiver))
         if incident.step >= len(policy.steps):
             return None
         open_ = incident

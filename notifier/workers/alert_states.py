@@ -20,7 +20,7 @@ from notifier.incidents.suppression import Judgement, Standing, Verdict, describ
 from notifier.planning.division import alert_key
 from notifier.planning.notices import incident_notices, shown_time
 from notifier.planning.plans import plan_resolution
-from notifier.planning.receivers import receiver_of, recipients_of
+from notifier.planning.receivers import recipients_of
 from notifier.planning.texts import new_messages
 from notifier.rendering.phrases import notice
 from notifier.sms.encoding import without_contacts
@@ -349,7 +349,7 @@ class AlertStates:
         after = planned.incident or resolved(incident, now)
         messages: tuple[NewMessage, ...] = ()
         if planned.notification is not None:
-            receiver = receiver_of(runtime, incident)
+            receiver = runtime.receiver(incident.receiver)
             messages = new_messages(runtime, receiver, after, planned.notification, planned.pages, now, now)
         event = Event(Reason.RESOLVED, detail="Alertmanager no longer knows its alerts")
         return IncidentChange(after, events=(event,), messages=messages)

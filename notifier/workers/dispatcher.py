@@ -83,13 +83,13 @@ class Dispatcher(Worker):
         is_expecting, self._is_expecting = self._is_expecting, False
         due = Due(now, None) if is_expecting else self._store.outbox.next_due()
         wait = None
-        if due.message is not None and due.message <= now:
+        if due.message_at is not None and due.message_at <= now:
             wait = self._send_due(now, runtime)
         # Settlement has its own quota of threads, so that lost answers cannot delay new pages.
-        if due.job is not None and due.job <= now and self._settle_due(now, runtime):
+        if due.job_at is not None and due.job_at <= now and self._settle_due(now, runtime):
             wait = 0.0
         if wait == 0.0:
-            return None  # the first job that ends has it looked again
+            return None  # a job that ends wakes this worker
         if wait is not None:
             return wait
         return 0.0 if is_expecting else self._until(due, now, runtime)
@@ -165,10 +165,10 @@ class Dispatcher(Worker):
         self._claims_checked_at = now
 
     def _until(self, due: Due, now: datetime, runtime: Runtime) -> float | None:
-        times = [] if due.job is None else [due.job]
-        if due.message is not None:
+        times = [] if due.job_at is None else [due.job_at]
+        if due.message_at is not None:
             healths = self.accounts.all(runtime.apis).values()
-            times.append(max(due.message, min(health.ready_at(now) for health in healths)))
+            times.append(max(due.message_at, min(health.ready_at(now) for health in healths)))
         if not times:
             return None
         wait = (min(times) - now).total_seconds()

@@ -30,7 +30,7 @@ from notifier.incidents.suppression import Standing, Verdict
 from notifier.planning import last_resort
 from notifier.planning.division import ReceiverAlerts, described_mute, divide
 from notifier.planning.plans import plan
-from notifier.planning.receivers import receiver_of, recipients_of, successor
+from notifier.planning.receivers import recipients_of, successor
 from notifier.planning.texts import new_messages
 from notifier.rendering.context import Notification, notification_from_incident
 from notifier.runtime import Runtime
@@ -211,7 +211,7 @@ class Escalator(Worker):
     def _unmute(self, runtime: Runtime, incident: Incident, now: datetime) -> IncidentChange:
         """Return the change that notifies of the alerts that joined *incident* while it was muted."""
         incident, known = self._of_today(runtime, incident, now)
-        receiver = known or receiver_of(runtime, incident)
+        receiver = known or runtime.receiver(incident.receiver)
         unmuted = replace(incident, unmute_at=None)
         last = last_alerts(runtime, self._store, incident, receiver, now)
         if last is None:
@@ -236,7 +236,7 @@ class Escalator(Worker):
     def change_of(self, runtime: Runtime, incident: Incident, now: datetime) -> IncidentChange:
         """Return the step of *incident* that is due: its next step, its reopening, or the end of its mute."""
         incident, known = self._of_today(runtime, incident, now)
-        receiver = known or receiver_of(runtime, incident)
+        receiver = known or runtime.receiver(incident.receiver)
         last = last_alerts(runtime, self._store, incident, receiver, now)
         routed = last[1] if last is not None else None
         if routed is not None and routed.muted_by:

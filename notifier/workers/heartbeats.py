@@ -124,7 +124,7 @@ class Heartbeats(Worker):
         self._known: tuple[HeartbeatConfig, ...] | None = None
 
     def work(self) -> float | None:
-        """Look once at each."""
+        """Check every heartbeat: page for those that are silent, resolve the incidents of those that are back."""
         now = self._clock()
         configured = self._current.runtime.configuration.heartbeats
         self._stay_alive(now, configured)
@@ -153,7 +153,7 @@ class Heartbeats(Worker):
                 continue
             since = last or waited[one.name]
             try:
-                self.judge(one, since, max(since, waited[one.name]), now)
+                self.update_incident(one, since, max(since, waited[one.name]), now)
                 self.set_aside.discard(one.name)
             except StoreUnavailable:
                 raise
@@ -196,7 +196,9 @@ class Heartbeats(Worker):
             self._store.timestamps.set({ALIVE: now}).result()
             self._alive_at = now
 
-    def judge(self, one: HeartbeatConfig, since: datetime, waited_from: datetime, now: datetime) -> None:
+    def update_incident(
+        self, one: HeartbeatConfig, since: datetime, waited_from: datetime, now: datetime
+    ) -> None:
         """Open or resolve the incident of a heartbeat that was last seen at *since*."""
         receiver = self._current.runtime.configuration.receiver(one.receiver)
         if receiver is None:  # the configuration was checked

@@ -221,7 +221,9 @@ class Planner(Worker):
                 moving = move(routed, ended_in(webhook, routed), others)
                 incident = moving.incident
                 plans += plans_of_move(routed, moving, now)
-                moved |= {one.id for one in (moving.incident, *moving.over, *moving.left) if one is not None}
+                moved |= {
+                    one.id for one in (moving.incident, *moving.resolved, *moving.reduced) if one is not None
+                }
             involved = self._involved(incident) if incident is not None else ()
             planned = plan(runtime, webhook, routed, incident, involved, known.numbers.get(routed.key), now)
             plans.append(planned)

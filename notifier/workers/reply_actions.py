@@ -31,7 +31,7 @@ from notifier.planning.notices import shown_time
 from notifier.rendering.phrases import notice
 from notifier.sms.recipient import Recipient
 from notifier.store.records import IncidentChange
-from notifier.store.replies import READING
+from notifier.store.replies import READING, Repetition
 from notifier.workers.actions import Actions, Via
 from notifier.workers.context import Context
 from notifier.workers.reply_texts import confirmation, still_open
@@ -107,13 +107,12 @@ class ReplyActions:
         if (refused := self._refused(command, settings, person, is_coded=is_coded, at=at)) is not None:
             return refused
         is_bare = isinstance(command, Ack | Mute) and not command.numbers
-        is_repeated = None
+        repetition = Repetition.NONE
         if is_bare or isinstance(command, Next):
-            is_repeated = self._store.replies.is_repeated(account, reply.id, person.phone, reply.message, at)
-        if is_repeated is False:
+            repetition = self._store.replies.repetition(account, reply.id, person.phone, reply.message, at)
+        if repetition is Repetition.DELIBERATE:
             at -= READING  # it is about what can have been read
-        if is_repeated:
-            # Networks deliver a message twice now and then.
+        if repetition is Repetition.DUPLICATE:
             left = self._store.paged.open_of(person, at + _SKEW) if isinstance(command, Ack) else []
             rest = still_open(left, person.language, self._current.runtime.severities)
             return Meaning("repeated", answers=[f"{notice('repeated', person.language)} {rest}".strip()])

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Executable
 
 from notifier.alertmanager.webhook import group_hash, identity, parse_envelope
+from notifier.delivery.message import Job
 from notifier.delivery.retry import LISTING_DELAY
 from notifier.delivery.snapshot import Limits
 from notifier.emulator import Emulator
@@ -27,6 +28,11 @@ from notifier.workers.wiring import Workers
 from tests.support.clock import Hand
 from tests.support.files import Files
 from tests.support.webhooks import alert, webhook
+
+
+def claim(store: Store, job: Job) -> bool:
+    """Claim *job* as the dispatcher does; return whether its messages were all queued."""
+    return bool(store.submit(lambda connection: store.jobs.claim(connection, job)).result(10))
 
 
 class Pager:

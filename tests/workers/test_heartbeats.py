@@ -314,14 +314,14 @@ def test_a_heartbeat_that_cannot_be_judged_delays_no_other_and_is_paged_when_it_
     make: Callable[..., Pager], emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pager = make(**{**beating(), "heartbeats": [{**BEAT, "name": "bad"}, BEAT]})
-    real = pager.heartbeats.judge
+    real = pager.heartbeats.update_incident
 
     def judge(one: Any, *rest: Any) -> None:
         if one.name == "bad":
             raise RuntimeError("a fault")
         real(one, *rest)
 
-    monkeypatch.setattr(pager.heartbeats, "judge", judge)
+    monkeypatch.setattr(pager.heartbeats, "update_incident", judge)
     pager.run(590, step=5)
     assert told(emulator) == []
     pager.run(320, step=5)
@@ -330,7 +330,7 @@ def test_a_heartbeat_that_cannot_be_judged_delays_no_other_and_is_paged_when_it_
         "FIRING #2 critical MonitoringSilent bad",
     ]
     assert set(pager.heartbeats.set_aside.items()) == {"bad"}
-    monkeypatch.setattr(pager.heartbeats, "judge", real)
+    monkeypatch.setattr(pager.heartbeats, "update_incident", real)
     pager.post(webhook(alert("Watchdog"), key="w"))
     pager.turn()
     pager.run(400, step=5)

@@ -29,7 +29,7 @@ from notifier.workers.job_threads import Work
 from notifier.workers.settlement import matching
 from tests.support.clock import Hand
 from tests.support.files import ALICE, BOB, Files
-from tests.support.pager import ONE, Pager, due_in, texts
+from tests.support.pager import ONE, Pager, claim, due_in, texts
 from tests.support.postgres import both_engines
 from tests.support.processes import wait_for
 from tests.support.webhooks import alert, payload, webhook
@@ -404,7 +404,7 @@ def test_a_process_killed_in_the_middle_of_a_call_asks_before_it_sends_again(
         pass
     (due,) = due_in(pager.store, pager.hand(), 1)
     job = Job(new_id(pager.hand()), due.text, pager.hand(), (due,))
-    pager.store.jobs.claim([job]).result(10)
+    claim(pager.store, job)
     pager.current.runtime.api.send(job.text, [due.phone], job.tag)  # and here it is killed
     pager.restart()
     pager.run(30)
@@ -418,7 +418,7 @@ def test_a_process_killed_before_a_call_sends(make: Callable[..., Pager], emulat
     while pager.planner.work() is not None:
         pass
     (due,) = due_in(pager.store, pager.hand(), 1)
-    pager.store.jobs.claim([Job(new_id(pager.hand()), due.text, pager.hand(), (due,))]).result(10)
+    claim(pager.store, Job(new_id(pager.hand()), due.text, pager.hand(), (due,)))
     pager.restart()
     pager.run(30)
     assert len(emulator.emulation.accepted) == 1
@@ -954,14 +954,14 @@ def test_claims_without_an_answer_are_returned_to_the_queue_and_overdue_jobs_rep
     pager.planner.work()
     (message,) = due_in(pager.store, pager.hand(), 1)
     job = Job(new_id(pager.hand()), message.text, pager.hand(), (message,))
-    assert pager.store.jobs.claim([job]).result(10) == [job], "the dispatcher does not learn of it"
+    assert claim(pager.store, job), "the dispatcher does not learn of it"
     pager.turn(2)
     assert (pager.states(), len(texts(emulator))) == (["accepted"], 1)
 
     pager.post(webhook(alert("B"), key="b"))
     pager.planner.work()
     (message,) = due_in(pager.store, pager.hand(), 1)
-    pager.store.jobs.claim([replace(job, tag=new_id(pager.hand()), messages=(message,))]).result(10)
+    claim(pager.store, replace(job, tag=new_id(pager.hand()), messages=(message,)))
     pager.store.replica = new_id(pager.hand())
     pager.hand.move(seconds=32)
     pager.turn()

@@ -18,7 +18,7 @@ from notifier.emulator import Emulator, Fault, FaultKind
 from notifier.ids import new_id
 from notifier.workers.replicas import LEASE, Replicas
 from tests.support.files import Files
-from tests.support.pager import ONE, Pager, due_in, texts
+from tests.support.pager import ONE, Pager, claim, due_in, texts
 from tests.support.service import Phones, Running
 from tests.support.team import firing, over, storm, team, told
 from tests.support.webhooks import alert, webhook
@@ -145,7 +145,7 @@ def claimed(pager: Pager) -> Any:
     now = pager.hand()
     (message,) = due_in(pager.store, now, 1)
     job = Job(new_id(now), message.text, now, (message,))
-    assert pager.store.jobs.claim([job]).result(10) == [job]
+    assert claim(pager.store, job)
     return job
 
 

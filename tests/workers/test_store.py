@@ -44,7 +44,7 @@ from notifier.store.sqlite import SQLite, open_engine
 from notifier.store.store import Store
 from tests.support.clock import Hand
 from tests.support.files import ALICE, BOB
-from tests.support.pager import due_in
+from tests.support.pager import claim, due_in
 
 WINDOW = timedelta(minutes=2)
 
@@ -112,7 +112,7 @@ def claimed(store: Any, now: Any, *phones: Any, **how: Any) -> Any:
     planned(store, now, *phones, **how)
     found = due_in(store, now)
     job = Job(new_id(now), found[0].text, now, tuple(found))
-    assert store.jobs.claim([job]).result(10) == [job]
+    assert claim(store, job)
     return job
 
 
@@ -517,7 +517,7 @@ def test_claiming_takes_each_message_once(store: Any, hand: Hand) -> None:
     job = claimed(store, hand(), ALICE, BOB)
     assert due_in(store, hand()) == []
     second = Job(new_id(hand()), "hello", hand(), job.messages)
-    assert store.jobs.claim([second]).result(10) == []
+    assert not claim(store, second)
     assert {row["tag"] for row in rows(store, messages)} == {job.tag}
     assert {row["attempts"] for row in rows(store, messages)} == {1}
 

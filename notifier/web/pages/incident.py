@@ -8,7 +8,6 @@ from typing import ClassVar
 
 from notifier.incidents.lifecycle import Incident
 from notifier.incidents.links import ends_at
-from notifier.planning.receivers import receiver_of
 from notifier.rendering.compose import title
 from notifier.rendering.context import Notification
 from notifier.sms.phones import mask
@@ -103,7 +102,7 @@ class IncidentPage:
         viewer = context.viewer(reader)
         (shown,) = load_shown(store, runtime, [incident], viewer, most_steps=_MAX_STEPS)
         history = self._history(incident)
-        receiver = receiver_of(runtime, incident)
+        receiver = runtime.receiver(incident.receiver)
         last = last_alerts(runtime, store, incident, receiver, viewer.now)
         notification = last[1].notification if last is not None else None
         alerts = notification.alerts if notification is not None else ()

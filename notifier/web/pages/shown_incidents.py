@@ -10,7 +10,6 @@ from itertools import islice
 from notifier.delivery.message import FAILED, MessageState
 from notifier.incidents.lifecycle import Incident, IncidentState
 from notifier.incidents.severities import Severities
-from notifier.planning.receivers import receiver_of
 from notifier.runtime import Runtime
 from notifier.sms.phones import mask
 from notifier.store.ledger import Paged
@@ -193,7 +192,7 @@ def load_shown(
 
 def steps_ahead(runtime: Runtime, incident: Incident) -> Iterator[tuple[datetime, str]]:
     """Yield when the next steps of *incident* are due and who they page, if nobody acknowledges."""
-    at, receiver = incident.next_step_at, receiver_of(runtime, incident)
+    at, receiver = incident.next_step_at, runtime.receiver(incident.receiver)
     step, round_ = incident.step, incident.round
     while at is not None:
         outcome = runtime.step(receiver, step, round_, at)
