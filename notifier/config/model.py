@@ -287,7 +287,7 @@ class Configuration(Section):
     contacts: tuple[Contact, ...] = ()
     schedules: tuple[ScheduleConfig, ...] = ()
     receivers: Annotated[tuple[Receiver, ...], Field(min_length=1)]
-    """Receivers. Without `route`, the first one receives everything."""
+    """Receivers. Without `route`, the one that Alertmanager names is paged; if it is unknown, the first one."""
     route: RouteConfig | None = None
     time_intervals: tuple[TimeIntervalConfig, ...] = ()
     """Time intervals for routes, as in Alertmanager."""
