@@ -37,7 +37,7 @@ _SENDER_RULES = {
 
 
 def advise(loading: Loading) -> list[Problem]:
-    """Return warnings about routes, contacts, senders and endpoints."""
+    """Return warnings about valid values that are probably mistakes."""
     configuration = loading.configuration
     if configuration is None:
         return []
@@ -132,9 +132,9 @@ def _country_of(configuration: Configuration, phone: str) -> str | None:
 
 def _country(account: Ovh, region: str) -> str | None:
     if account.sender_for_response and region != "FR":
-        return "is outside of France, where messages of a short number (sender_for_response) do not arrive"
+        return "is outside of France; messages of a short number (sender_for_response) arrive in France only"
     if account.virtual_number and region != "FR":
-        return "is outside of France, where messages of a virtual number do not arrive"
+        return "is outside of France; messages of a virtual number arrive in France only"
     return f"is a number of {_SENDER_RULES[region]}" if account.sender and region in _SENDER_RULES else None
 
 

@@ -187,7 +187,7 @@ def local_zone() -> ZoneInfo:
 
 
 def phone(sms: Sms) -> str:
-    """Draw the message as the phone that got it."""
+    """Return the message, drawn on a phone."""
     lines = [line for text in sms.message.split("\n") for line in textwrap.wrap(text, _WIDTH) or [""]]
     title = f"{sms.sender}  {datetime.now().astimezone():%H:%M}"
     parts = f"{sms.parts} part{'s' if sms.parts > 1 else ''}, {sms.credits:g} credit(s), to {sms.receiver}"
@@ -197,7 +197,7 @@ def phone(sms: Sms) -> str:
 
 
 def advice(url: str) -> str:
-    """Print what to try next: another alert, Alertmanager's configuration, and the documents."""
+    """Return what to try next: another alert, Alertmanager's configuration, and the documents."""
     command = sys.argv[0] if Path(sys.argv[0]).name == "notifier" else "python -m notifier"
     return textwrap.dedent(
         f"""

@@ -1,7 +1,7 @@
 """Points at which a test has the process killed, to show that nothing is lost between any two writes.
 
-The environment variable ``NOTIFIER_FAULT_POINT`` names one, and the how many-th time it counts
-(``after-commit:3``). Nobody else sets it, and without it a point costs nothing worth measuring.
+The environment variable ``NOTIFIER_FAULT_POINT`` names one: ``after-commit:3`` kills the process the third time it gets
+there. Nobody else sets it, and without it a point costs nothing worth measuring.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def _wanted() -> tuple[str, int] | None:
 
 
 def reach(name: str) -> None:
-    """Die here, as by SIGKILL, if this is the point that is wanted."""
+    """Kill the process by SIGKILL if this is the point that is wanted."""
     global _reached  # noqa: PLW0603 (one count for the process)
     wanted = _wanted()
     if wanted is None or wanted[0] != name:

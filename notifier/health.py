@@ -71,7 +71,7 @@ class Health:
             warnings.append(f"the watchdog cannot be called: {self._workers.watchdog.problem}")
         if self._workers.alert_states.is_silent:
             warnings.append(
-                f"Alertmanager cannot be asked, incidents are escalated all the same{self._silence()}"
+                f"Alertmanager cannot be asked, incidents are escalated all the same{self._alertmanager_problems()}"
             )
         for service, problem in self._workers.fallback.problems.items():
             warnings.append(self._hide(f"the fallback by {service} failed: {problem}"))
@@ -82,7 +82,7 @@ class Health:
         warnings += [*self._of_workers(), *self._held(), *self._of_configuration()]
         return Readiness(self.not_ready(), tuple(warnings), self._is_hindered())
 
-    def _silence(self) -> str:
+    def _alertmanager_problems(self) -> str:
         problems = self._workers.alert_states.problems
         return self._hide("".join(f"; {url}: {reason}" for url, reason in problems.items()))
 

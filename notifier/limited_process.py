@@ -194,8 +194,8 @@ def serve(begin: Callable[[Any], Callable[[Any], Any]]) -> None:
 def _limit(what: int, most: int) -> None:
     """Limit *what* to *most*, or to the limit of this process."""
     _, hard = resource.getrlimit(what)
-    is_less = hard != resource.RLIM_INFINITY and (most == resource.RLIM_INFINITY or most > hard)
-    resource.setrlimit(what, (hard if is_less else most, hard))
+    is_above_hard = hard != resource.RLIM_INFINITY and (most == resource.RLIM_INFINITY or most > hard)
+    resource.setrlimit(what, (hard if is_above_hard else most, hard))
 
 
 def _write(stream: IO[bytes], data: bytes) -> None:

@@ -214,7 +214,8 @@ class Metrics:
         self.replicas = gauge("replicas", "Replicas that work on the database, this one among them.")
         self.store_errors = counter("store_errors_total", "Failures to read or write the store.")
         self.authentication_failures = counter(
-            "authentication_failures_total", "Requests refused for want of the right credentials."
+            "authentication_failures_total",
+            "Requests with missing or wrong credentials, or for an unknown link.",
         )
         self.reload_successful = gauge(
             "config_last_reload_successful", "Whether the last attempt to load the configuration succeeded."

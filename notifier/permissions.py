@@ -13,7 +13,7 @@ class Permission(StrEnum):
     READ = "read"
     """Reading pages, the API and calendars."""
     ACT = "act"
-    """Acknowledging, escalating and closing incidents."""
+    """Acknowledging, escalating, silencing and closing incidents, and writing notes."""
     SEND = "send"
     """Sending messages."""
     ADMIN = "admin"

@@ -78,7 +78,7 @@ _LONGEST_MUTE = timedelta(days=14)
 """How far ahead the end of a mute is looked for."""
 
 
-class Way(NamedTuple):
+class RouteIntervals(NamedTuple):
     """The time intervals of a route: it is muted in *mute*, and outside of *active* if there are any."""
 
     mute: tuple[str, ...]
@@ -137,14 +137,16 @@ class Routing:
                 reached.setdefault(receiver, []).append(position)
         return reached
 
-    def ways(self, named: str, labels: Mapping[str, str], receiver: str) -> frozenset[Way]:
+    def ways(self, named: str, labels: Mapping[str, str], receiver: str) -> frozenset[RouteIntervals]:
         """Return the ways by which an alert reaches *receiver*."""
         if self.tree is None:
             return frozenset()
         nodes = match(self.tree, {**labels, RECEIVER_LABEL: self.name_of(named)})
-        return frozenset(Way(node.mute, node.active) for node in nodes if node.receiver == receiver)
+        return frozenset(
+            RouteIntervals(node.mute, node.active) for node in nodes if node.receiver == receiver
+        )
 
-    def muted_by(self, ways: Iterable[Way], now: datetime) -> tuple[str, ...]:
+    def muted_by(self, ways: Iterable[RouteIntervals], now: datetime) -> tuple[str, ...]:
         """Return the time intervals that mute the routes *ways* at *now*; none if any way is open."""
         names: tuple[str, ...] = ()
         for way in ways:
@@ -154,7 +156,7 @@ class Routing:
             names += found
         return tuple(dict.fromkeys(names))
 
-    def unmuted_at(self, ways: Iterable[Way], now: datetime) -> datetime | None:
+    def unmuted_at(self, ways: Iterable[RouteIntervals], now: datetime) -> datetime | None:
         """Return when the routes *ways*, all muted at *now*, are muted no longer; None if that is too far away."""
         ways = tuple(ways)
         names = {name for way in ways for name in (*way.mute, *way.active)}
@@ -167,7 +169,7 @@ class Routing:
         """Return how the interval *name* mutes at *now*: during it, or outside of it."""
         return f"{'during' if contained(self.intervals.get(name, ()), now) else 'outside'} {name}"
 
-    def _muting(self, way: Way, now: datetime) -> tuple[str, ...]:
+    def _muting(self, way: RouteIntervals, now: datetime) -> tuple[str, ...]:
         muting = tuple(name for name in way.mute if contained(self.intervals.get(name, ()), now))
         if muting or not way.active:
             return muting

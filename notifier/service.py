@@ -101,7 +101,7 @@ class Service:
         ]
         self.app = build(self.webhook, routes, self.pages.missing)
         self._watch(clock)
-        self.reloader.subscribe(lambda new: self._access.admit_as(new.web, new.session_key))
+        self.reloader.subscribe(lambda new: self._access.replace_credentials(new.web, new.session_key))
         self.reloader.subscribe(self._wake_after_reload)
         self.connections = Connections(
             most_connections(tls=self.configuration.web.tls_server_config is not None)

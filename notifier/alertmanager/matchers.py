@@ -105,10 +105,9 @@ def _agreed(
             no_classic = str(classic_error).startswith("bad matcher format")
             raise (modern_error if no_classic else classic_error) from None
     try:
-        classic = read_classic()
+        return read_classic()
     except MatcherError:
         return modern
-    return modern if modern == classic else classic
 
 
 def parse_label(text: str) -> tuple[str, str]:

@@ -87,11 +87,11 @@ def end_silences(members: Sequence[AlertmanagerApi], made: str) -> bool:
 
 
 class _Unreachable(Exception):
-    """A member cannot be reached, and has made no silence."""
+    """A member gave no answer; it may have made the silence."""
 
 
 def _make_all(member: AlertmanagerApi, wanted: Sequence[Mapping[str, Any]]) -> str:
-    """Make the silences *wanted*, all or none."""
+    """Make the silences *wanted*; if one fails, end those made before it."""
     made: list[str] = []
     try:
         for silence in wanted:
@@ -99,7 +99,9 @@ def _make_all(member: AlertmanagerApi, wanted: Sequence[Mapping[str, Any]]) -> s
     except (SilenceRefused, _Unreachable) as refusal:
         if left := [silence for silence in made if not _expire(member, silence)]:
             reason = "Alertmanager cannot be reached" if isinstance(refusal, _Unreachable) else refusal
-            raise SilenceRefused(f"{reason}; in force is {' '.join(left)}") from None
+            raise SilenceRefused(
+                f"{reason}; these silences were made and could not be ended: {' '.join(left)}"
+            ) from None
         raise
     return " ".join(made)
 

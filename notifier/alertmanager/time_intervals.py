@@ -21,7 +21,7 @@ MONTHS = (
 )  # fmt: skip
 
 Range = tuple[int, int]
-"""The first and the last of what it holds, but for times: those are minutes since midnight, without the last."""
+"""The first and the last value, both included. For times: minutes since midnight, the last one excluded."""
 Ranges = tuple[Range, ...]
 
 

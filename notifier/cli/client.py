@@ -64,7 +64,7 @@ class Client:
                 fail(f"{self._shown} is no URL; write http://{self._shown}")
             reason = type(error).__name__
             fail(
-                f"{self._shown} cannot be reached ({reason}); does notifier serve run, and is --url where it listens?"
+                f"{self._shown} cannot be reached ({reason}); is notifier serve running, and is --url its address?"
             )
         if answer.status_code == 401:
             given = "refuses the credentials given" if self._has_credentials else "wants credentials"
@@ -76,7 +76,7 @@ class Client:
         except ValueError:
             value = None
         if not isinstance(value, Mapping) or (not answer.ok and "error" not in value):
-            fail(f"{self._shown}{path} answers {answer.status_code}, and not as a notifier does")
+            fail(f"{self._shown}{path} answers {answer.status_code}, but it is not Notifier; check --url")
         if not answer.ok:
             fail(str(value["error"]))
         return dict(value)

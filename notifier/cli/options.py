@@ -103,7 +103,7 @@ def _options(
 
 
 def usable(file: Path) -> tuple[Loading, Configuration, Templates]:
-    """Load *file*, or print every error in it and exit with 1."""
+    """Return *file*, loaded; if it has errors, print them and exit with 1."""
     loading, templates = load(file)
     if loading.configuration is None:
         for problem in sorted(loading.errors, key=lambda problem: problem.position):

@@ -141,7 +141,10 @@ def ovh_login(
             "Reload a running service: systemctl reload notifier, or SIGHUP."
         )
     else:
-        into = key_file or f"{config}, under ovh, or where that has it from:\n  consumer_key"
+        into = (
+            key_file
+            or f"{config}, under ovh, or the environment variable that is named there:\n  consumer_key"
+        )
         say(f"Put it into {into}: {key.consumer_key}")
 
 

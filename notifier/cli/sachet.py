@@ -63,8 +63,8 @@ def migrate(text: str) -> Migrated:
         raise SachetError("none of its receivers has a mobile number under to")
     if len(receivers_) < len(made):
         done.notes.append(
-            "receivers: Notifier pages its first one for a name that it does not know; take those that are left out "
-            "out of alertmanager.yml, too"
+            "receivers: alerts for a receiver that is left out here page the first one; remove such receivers from "
+            "alertmanager.yml, too"
         )
     document = {
         "storage": {"url": "sqlite:///notifier.db"},
@@ -145,7 +145,9 @@ def _account(
     ovh: Mapping[str, Any] | None, receivers: Sequence[Mapping[str, Any]], notes: list[str]
 ) -> dict[str, Any]:
     if ovh is None:
-        notes.append("ovh: Sachet sent by others; make an account at OVHcloud, then: notifier ovh login")
+        notes.append(
+            "ovh: Sachet did not send by OVHcloud; make an account at OVHcloud, then: notifier ovh login"
+        )
         account: dict[str, Any] = dict(_PLACEHOLDERS)
     else:
         account = {key: str(ovh[key]).replace("$", "$$") for key in _KEYS if ovh.get(key)}
@@ -153,7 +155,7 @@ def _account(
         notes.append("ovh: move the secrets into files (application_secret_file, consumer_key_file)")
         if account.get("endpoint", _ENDPOINTS[0]) not in _ENDPOINTS:
             notes.append(
-                f"ovh: {account['endpoint']} is not OVHcloud's; {_ENDPOINTS[0]} is taken, see to the keys"
+                f"ovh: {account['endpoint']} is not OVHcloud's; {_ENDPOINTS[0]} is used instead, check the keys"
             )
             account["endpoint"] = _ENDPOINTS[0]
         if str(ovh.get("no_stop_clause", "true")).lower() != "true":

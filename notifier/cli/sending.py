@@ -109,7 +109,7 @@ def _accepted(api: OvhClient, text: str, phone: str, tag: str) -> Sent:
             fail(f"it may have been sent, OVHcloud's answer was lost: {error} (its tag is {tag})")
         fail(f"not sent: {error}")
     if not sent.ids:
-        fail(f"not sent: OVHcloud holds {phone} for invalid")
+        fail(f"not sent: OVHcloud says that {phone} is invalid")
     return sent
 
 

@@ -71,7 +71,8 @@ def demo(
     port: Annotated[int, typer.Option(help="The port to listen on; if it is in use, another one.")] = 9876,
     once: Annotated[bool, typer.Option("--once", help="Stop when the first message has arrived.")] = False,
     browser: Annotated[
-        bool | None, typer.Option(help="Open the phones in a browser; by default on a terminal.")
+        bool | None,
+        typer.Option(help="Open the phones in a browser; by default only if the output is a terminal."),
     ] = None,
 ) -> None:
     """Try everything without an account: the emulator, the service, a sample alert, and its SMS."""

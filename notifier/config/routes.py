@@ -29,7 +29,7 @@ class IntervalConfig(Section):
     """Time zone of the other keys."""
 
     def interval(self) -> Interval:
-        """Return the set."""
+        """Return these settings as an interval."""
         return Interval(self.times, self.weekdays, self.days_of_month, self.months, self.years, self.location)
 
 

@@ -26,7 +26,7 @@ def main() -> None:
     )
     parser.add_argument("--pages", help="the URL of the pages of Notifier, for a link beside the phones")
     parser.add_argument("--latency", type=float, default=0.0, help="seconds before each answer")
-    parser.add_argument("--credits", type=float, default=1000.0)
+    parser.add_argument("--credits", type=float, default=1000.0, help="the credits of the account")
     parser.add_argument("--quiet", action="store_true", help="print no messages")
     arguments = parser.parse_args()
     emulation = Emulation(credits=arguments.credits)

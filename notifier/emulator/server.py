@@ -42,9 +42,9 @@ _GUARD = {
 
 
 class Emulator:
-    """An emulator that listens on loopback from `start` to `stop`.
+    """An emulator that answers on *host* and *port* from `start` to `stop`.
 
-    *latency* is how long it takes over each answer, in seconds. *requests* counts the requests, by (method, path).
+    Each answer takes *latency* seconds. `requests` lists the requests in order, as (method, path).
     """
 
     def __init__(

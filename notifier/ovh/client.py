@@ -103,7 +103,7 @@ class OvhClient:
             route, path = self._jobs()
         except CallFailed as error:
             raise CallFailed(replace(error.failure, is_preparing=True)) from None
-        return self.read(
+        return self.call(
             "POST",
             route,
             path,
@@ -123,7 +123,7 @@ class OvhClient:
     def try_right_to_send(self) -> None:
         """Raise `CallFailed` where the credentials may not send: posts a job without a text, which sends nothing."""
         try:
-            self.read("POST", *self._jobs(), lambda answer, _: answer, {})
+            self.call("POST", *self._jobs(), lambda answer, _: answer, {})
         except CallFailed as error:
             if error.failure.status != 400 or error.failure.code == "QUERY_TIME_OUT":
                 raise
@@ -140,7 +140,7 @@ class OvhClient:
 
     def outgoing(self, id_: int) -> Outgoing:
         """Return one message of the history."""
-        return self._one("outgoing", id_, _reader(Outgoing))
+        return self._one("outgoing", id_, _parser(Outgoing))
 
     def pending_ids(self) -> list[int]:
         """Return the ids of the jobs that are still pending."""
@@ -149,7 +149,7 @@ class OvhClient:
     def pending(self, id_: int) -> Outgoing | None:
         """Return one pending job, None when it is not pending any more."""
         try:
-            return self._one("jobs", id_, _reader(Outgoing))
+            return self._one("jobs", id_, _parser(Outgoing))
         except CallFailed as error:
             if error.failure.status == 404:
                 return None
@@ -173,17 +173,17 @@ class OvhClient:
         for route, tail in self._lists(name):
             with self._missing_is_empty(tail):
                 path = self._path(tail, **query)
-                ids = self.read("GET", route, path, lambda a, _: TypeAdapter(list[Id]).validate_python(a))
+                ids = self.call("GET", route, path, lambda a, _: TypeAdapter(list[Id]).validate_python(a))
                 found |= dict.fromkeys(ids)
         return list(found)
 
-    def _one(self, name: str, id_: int, read: Callable[[Any, str | None], T]) -> T:
+    def _one(self, name: str, id_: int, parse: Callable[[Any, str | None], T]) -> T:
         """Return one item of the first list of that *name* that holds it."""
         *others, (route, tail) = self._lists(name)
         for other_route, other_tail in others:
             with self._missing_is_empty(other_tail):
-                return self.read("GET", other_route + "/{id}", self._path(f"{other_tail}/{id_}"), read)
-        return self.read("GET", route + "/{id}", self._path(f"{tail}/{id_}"), read)
+                return self.call("GET", other_route + "/{id}", self._path(f"{other_tail}/{id_}"), parse)
+        return self.call("GET", route + "/{id}", self._path(f"{tail}/{id_}"), parse)
 
     @contextmanager
     def _missing_is_empty(self, tail: str) -> Iterator[None]:
@@ -209,11 +209,11 @@ class OvhClient:
 
     def incoming(self, id_: int) -> Incoming:
         """Return one reply."""
-        return self._one("incoming", id_, _reader(Incoming))
+        return self._one("incoming", id_, _parser(Incoming))
 
     def describe_ptt(self, ptt: int) -> str:
         """Return OVHcloud's explanation of a ``ptt``."""
-        described = self.read("GET", "/sms/ptts", f"/sms/ptts?ptt={ptt}", _reader(Ptt))
+        described = self.call("GET", "/sms/ptts", f"/sms/ptts?ptt={ptt}", _parser(Ptt))
         return described.comment or described.description or f"ptt {ptt}"
 
     def local_time(self, theirs: datetime) -> datetime:
@@ -228,7 +228,7 @@ class OvhClient:
 
     def service_names(self) -> list[str]:
         """Return the names of the SMS accounts that the credentials reach."""
-        return self.read("GET", "/sms", "/sms", lambda a, _: TypeAdapter(list[str]).validate_python(a))
+        return self.call("GET", "/sms", "/sms", lambda a, _: TypeAdapter(list[str]).validate_python(a))
 
     def service_name(self) -> str:
         """Return the account's name: the configured one, or else the only one there is."""
@@ -244,17 +244,17 @@ class OvhClient:
 
     def account(self) -> Account:
         """Return the account: whether it is enabled, and the credits left."""
-        return self.read("GET", "/sms/{serviceName}", self._path(), _reader(Account))
+        return self.call("GET", "/sms/{serviceName}", self._path(), _parser(Account))
 
     def senders(self) -> list[str]:
         """Return the names of the declared senders."""
         route, path = "/sms/{serviceName}/senders", self._path("senders")
-        return self.read("GET", route, path, lambda a, _: TypeAdapter(list[str]).validate_python(a))
+        return self.call("GET", route, path, lambda a, _: TypeAdapter(list[str]).validate_python(a))
 
     def sender(self, name: str) -> SenderName:
         """Return a declared sender."""
         path = self._path(f"senders/{quote(name, safe='')}")
-        return self.read("GET", "/sms/{serviceName}/senders/{sender}", path, _reader(SenderName))
+        return self.call("GET", "/sms/{serviceName}/senders/{sender}", path, _parser(SenderName))
 
     def request_consumer_key(self, allowed_ips: Sequence[str] = ()) -> ConsumerKey:
         """Ask for a consumer key with the rights that Notifier needs and no more.
@@ -262,11 +262,11 @@ class OvhClient:
         With *allowed_ips*, networks as ``192.0.2.1/32``, it is good from these alone.
         """
         rules = [{"method": method, "path": path} for method, path in rights(self.settings)]
-        return self.read(
+        return self.call(
             "POST",
             "/auth/credential",
             "/auth/credential",
-            _reader(ConsumerKey),
+            _parser(ConsumerKey),
             {"accessRules": rules} | ({"allowedIPs": list(allowed_ips)} if allowed_ips else {}),
             is_signed=False,
         )
@@ -301,7 +301,7 @@ class OvhClient:
     def _client(self) -> ThreadClient:
         client: ThreadClient | None = getattr(self._threads, "client", None)
         if client is None or self._threads.generation != self._generation:
-            settings, secret = self.settings, _plain
+            settings = self.settings
             timeout = settings.timeout.total_seconds()
             try:
                 client = ThreadClient(
@@ -309,10 +309,10 @@ class OvhClient:
                     self._observe,
                     endpoint=settings.endpoint,
                     application_key=settings.application_key,
-                    application_secret=secret(settings.application_secret),
-                    consumer_key=secret(settings.consumer_key),
+                    application_secret=_plain(settings.application_secret),
+                    consumer_key=_plain(settings.consumer_key),
                     client_id=settings.client_id,
-                    client_secret=secret(settings.client_secret),
+                    client_secret=_plain(settings.client_secret),
                     timeout=(min(timeout, 5.0), timeout),
                 )
             except InvalidConfiguration as error:
@@ -327,20 +327,20 @@ class OvhClient:
         self._threads.used_at = now
         return client
 
-    def read(
+    def call(
         self,
         method: str,
         route: str,
         path: str,
-        read: Callable[[Any, str | None], T],
+        parse: Callable[[Any, str | None], T],
         parameters: dict[str, Any] | None = None,
         *,
         is_signed: bool = True,
         signed_at: float | None = None,
     ) -> T:
-        """Return what *read* makes of OVHcloud's answer to a call of *path*, and of its query id.
+        """Make one call; return its answer as *parse* converts it, which gets the answer and its query id.
 
-        The metrics count it under its *route*.
+        The metrics count the call under its *route*.
 
         Raises:
             CallFailed: there is no answer that can be read.
@@ -360,7 +360,7 @@ class OvhClient:
         finally:
             client.signed_at = None
         try:
-            return read(answer, query_id)
+            return parse(answer, query_id)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             field_ = ".".join(map(str, first["loc"])) or "the whole"
@@ -391,7 +391,7 @@ def _written(instant: datetime) -> str:
     return instant.astimezone(UTC).isoformat(timespec="seconds")
 
 
-def _reader(model: type[M]) -> Callable[[Any, str | None], M]:
+def _parser(model: type[M]) -> Callable[[Any, str | None], M]:
     return lambda answer, _: model.model_validate(answer)
 
 

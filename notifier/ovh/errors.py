@@ -26,7 +26,7 @@ class Fate(StrEnum):
     """How far a failed call got."""
 
     NOT_SENT = "not sent"
-    """The network failed before anything was sent."""
+    """The call itself was not sent: the network failed, or asking for the time or a token did."""
     LOST = "lost"
     """It was sent, and no answer came that could be read: it may have been carried out."""
     ANSWERED = "answered"
@@ -57,7 +57,7 @@ class Failure:
 
 
 class CallFailed(Exception):
-    """A call failed; *failure* is the kind."""
+    """A call failed; *failure* says how far it got and why it failed."""
 
     def __init__(self, failure: Failure) -> None:
         """Carry *failure*."""
@@ -75,7 +75,7 @@ _BEFORE_SENDING = (
 
 
 def from_exception(error: Exception, *, preparing: bool = False) -> Failure:
-    """Return what *error*, raised by the ``ovh`` wrapper, means.
+    """Return the failure of a call for which the ``ovh`` wrapper raised *error*.
 
     Args:
         error: an `ovh.exceptions.APIError`, or a `requests.RequestException`.
@@ -96,7 +96,7 @@ def from_exception(error: Exception, *, preparing: bool = False) -> Failure:
 
 
 def from_response(response: requests.Response, *, preparing: bool = False) -> Failure:
-    """Return what *response* means, that is no answer to the call: an error, or nothing that can be read."""
+    """Return the failure of a call with this *response*: its status is an error, or its body cannot be read."""
     status = response.status_code
     retry_after = _retry_after(response.headers.get("Retry-After"))
     query_id = response.headers.get("X-OVH-QUERYID")

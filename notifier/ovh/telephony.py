@@ -42,7 +42,7 @@ class Line:
             "timeout": int(ring.total_seconds()),
             "ttsTextDialplan": text,
         }
-        return self.api.read(
+        return self.api.call(
             "POST",
             _ROUTE,
             self._path,
@@ -53,7 +53,7 @@ class Line:
     def try_right_to_call(self) -> None:
         """Raise `CallFailed` where the credentials may not call: posts a call without a number, which calls nobody."""
         try:
-            self.api.read("POST", _ROUTE, self._path, lambda answer, _: answer, {})
+            self.api.call("POST", _ROUTE, self._path, lambda answer, _: answer, {})
         except CallFailed as error:
             if error.failure.status != 400 or error.failure.code == "QUERY_TIME_OUT":
                 raise
@@ -61,13 +61,13 @@ class Line:
     def get(self, identifier: str) -> AutomaticCall:
         """Return what has become known of a phone call."""
         path = f"{self._path}/{quote(identifier, safe='')}"
-        return self.api.read(
+        return self.api.call(
             "GET", _ROUTE + "/{identifier}", path, lambda answer, _: AutomaticCall.model_validate(answer)
         )
 
     def identifiers(self) -> list[str]:
         """Return the identifiers of the phone calls that the line has made."""
-        return self.api.read(
+        return self.api.call(
             "GET", _ROUTE, self._path, lambda answer, _: TypeAdapter(list[str]).validate_python(answer)
         )
 

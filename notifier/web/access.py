@@ -87,7 +87,7 @@ class AccessControl:
         """Return whether callers need credentials."""
         return self._authentication.is_required
 
-    def admit_as(self, web: Web, session_key: bytes) -> None:
+    def replace_credentials(self, web: Web, session_key: bytes) -> None:
         """Demand the credentials of *web* from now on, and sessions that are signed with *session_key*."""
         self._session_key = session_key
         self._authentication = Authentication.of(web, self._authentication)
@@ -101,6 +101,7 @@ class AccessControl:
             own: the host, and port, by which people reach this service; None if it is not configured.
         """
         if (refusal := self._refusal(scope, permission, own)) is not None:
+            self._log_refused(scope, refusal, event="request refused")
             return Denial(403, refusal)
         identity = await self._identify(scope, own)
         if isinstance(identity, Denial) or identity.has(permission):
@@ -145,7 +146,7 @@ class AccessControl:
         is_named = bool(_authorization(scope)) or self._without_password(scope, own) is not None
         return is_named and isinstance(await self.admit(scope, permission, own), Identity)
 
-    def refuse_link(self, scope: Scope) -> bool:
+    def note_unknown_link(self, scope: Scope) -> bool:
         """Count and log a request for an unknown link; return whether the peer has tried too many."""
         self._metrics.authentication_failures.inc()
         self._log_refused(scope, "unknown link", path="/i/")
@@ -200,7 +201,9 @@ class AccessControl:
             and self._verifying.total() < _MAX_VERIFIED
         )
 
-    def _log_refused(self, scope: Scope, why: str, path: str | None = None) -> None:
+    def _log_refused(
+        self, scope: Scope, why: str, path: str | None = None, event: str = "credentials refused"
+    ) -> None:
         """Log a refusal: a few a minute for each peer, then the number of the others. *path* replaces that of *scope*
         where it is secret.
         """
@@ -219,7 +222,7 @@ class AccessControl:
         if count < _MAX_LOGGED and in_all < _MAX_LOGGED_IN_ALL:
             self._refusals_in_all = minute, in_all + 1
             path = path or scope["path"][:_LONGEST_PATH]
-            log.warning("credentials refused", peer=address, path=path, error=why, unlogged_before=unlogged)
+            log.warning(event, peer=address, path=path, error=why, unlogged_before=unlogged)
 
     def close(self) -> None:
         """Verify no more."""

@@ -35,7 +35,7 @@ _MAX_WITH_TLS = 128
 _CROWD = 16
 """So many connections are more than one client needs; with fewer, the peer with most may be Alertmanager."""
 _SWEEP = 5.0
-"""Seconds between two looks."""
+"""Seconds between two checks for connections that have waited too long."""
 _CONNECTION = "notifier.connection"
 """The name of the connection in the state of a request's scope."""
 
@@ -56,7 +56,7 @@ class Connections:
     """The connections of one server; belongs to its event loop."""
 
     def __init__(self, most: int) -> None:
-        """Let there be *most*."""
+        """Allow at most *most*."""
         self.most = most
         self.tls: ssl.SSLContext | None = None
         """The TLS context of new connections; None without TLS."""
@@ -84,10 +84,10 @@ class Connections:
             connection.abort()
 
     def add(self, connection: Connection, now: float) -> None:
-        """Count *connection* in. Where there is no place, one that waits for its client is ended.
+        """Count *connection* in. At the limit, end the one that has waited longest for its client.
 
-        That is the one that has waited longest: of those of the peer that has most, if that is a crowd. Where none
-        waits, it is *connection* that is ended.
+        If the peer with most connections has `_CROWD` or more, end the one of its connections that has waited longest.
+        If none waits, end *connection* itself.
         """
         if self._is_refusing:
             connection.abort()

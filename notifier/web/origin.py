@@ -1,4 +1,4 @@
-"""Where a request comes from: a page of ours, a page of another site, or a name that was moved here."""
+"""Where a request comes from: a page of ours, a page of another site, or by a name that is not ours (DNS rebinding)."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def is_from_a_page(scope: Scope) -> bool:
 
 
 FOREIGN = (
-    "a page of another site may not do that; where a proxy stands before Notifier, have it pass the Host on, or set "
-    "global.external_url"
+    "a page of another site may not do that; if there is a proxy before Notifier, have it forward the header Host, or "
+    "set global.external_url"
 )
 
 
@@ -49,7 +49,7 @@ def is_foreign(scope: Scope, own: str | None = None) -> bool:
     return _bare(host, scheme) not in {_bare(one, scheme) for one in known if one}
 
 
-STRANGE = "this service has another name; set global.external_url where people reach it by that one"
+STRANGE = "Notifier does not know this host name; if people reach it by that name, set global.external_url"
 
 
 def is_ours(scope: Scope, own: str | None = None) -> bool:

@@ -370,7 +370,7 @@ def test_send_says_what_failed(files: Files, emulator: Emulator) -> None:
         True,
     )
     emulator.emulation.invalid_numbers.add(ALICE)
-    assert "for invalid" in notifier("send", "--config", file, "--to", "alice", "x").stderr
+    assert "is invalid" in notifier("send", "--config", file, "--to", "alice", "x").stderr
     emulator.faults.add(Fault(kind=FaultKind.RESET_AFTER))
     assert "it may have been sent" in notifier("send", "--config", file, "--to", "alice", "x").stderr
     emulator.faults.add(Fault(kind=FaultKind.ERROR, status=500))

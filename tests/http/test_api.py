@@ -245,7 +245,7 @@ def test_commands_say_what_is_wrong(files: Files, run: Callable[..., Running], t
 
 
 def test_something_else_at_the_address_is_told(emulator: Emulator) -> None:
-    assert "not as a notifier does" in command("incidents", "--url", emulator.url).stderr
+    assert "but it is not Notifier" in command("incidents", "--url", emulator.url).stderr
 
 
 def test_a_shift_that_began_long_ago_is_in_the_calendar(files: Files, run: Callable[..., Running]) -> None:

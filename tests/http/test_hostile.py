@@ -679,10 +679,13 @@ def test_refusals_are_logged_with_the_address_of_the_peer_and_no_secret(
     running = run(files.write(web={"bearer_token": "the-right-token"}))
     for token in ("the-wrong-token", "the-right-toke"):
         assert running.post(b"{}", headers={"Authorization": f"Bearer {token}"}).status_code == 401
+    of_another_site = {"Authorization": "Bearer the-right-token", "Origin": "https://evil.example"}
+    assert running.post(b"{}", headers=of_another_site).status_code == 403
     configure_logging(level=LogLevel.WARNING, stream=sys.__stderr__)
-    told = written.getvalue()
-    assert told.count('event="credentials refused" peer=127.0.0.1 path=/alert') == 2
-    assert "token" not in told.replace("bearer_token", "")
+    lines = written.getvalue()
+    assert lines.count('event="credentials refused" peer=127.0.0.1 path=/alert') == 2
+    assert lines.count('event="request refused" peer=127.0.0.1 path=/alert') == 1
+    assert "token" not in lines.replace("bearer_token", "")
     assert running.metric("notifier_authentication_failures_total") == 2
 
 

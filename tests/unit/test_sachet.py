@@ -137,7 +137,7 @@ def test_receivers_that_are_left_out_page_nobody_unseen() -> None:
     migrated = migrate(
         "receivers: [{name: chat, provider: telegram, to: ['-1']}, {name: ops, from: ACME, to: ['+33639980001']}]"
     )
-    assert any("take those that are left out out of alertmanager.yml" in note for note in migrated.notes)
+    assert any("remove such receivers from alertmanager.yml" in note for note in migrated.notes)
 
 
 @pytest.mark.parametrize(

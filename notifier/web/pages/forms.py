@@ -129,9 +129,9 @@ class Forms:
         except Missing as missing:
             return self._renderer.problem(path, 404, "Not found", str(missing), back, reader=reader)
         except SilenceRefused as refusal:
-            text = f"Alertmanager has no silence: {refusal}."
+            text = f"Reason: {refusal}."
             page = back or f"/incidents/{incident.id}"
-            return self._renderer.problem(path, 502, "Nothing was silenced", text, page, reader=reader)
+            return self._renderer.problem(path, 502, "The silence failed", text, page, reader=reader)
         except ValueError as error:
             text = f"Go back: {error}."
             return self._renderer.problem(path, 400, "Nothing was written", text, back, reader=reader)

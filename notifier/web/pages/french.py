@@ -91,7 +91,7 @@ FRENCH: dict[str, str] = {
     "1 hour": "1 heure",
     "2 hours": "2 heures",
     "8 hours": "8 heures",
-    "Nothing was silenced": "Rien n'a été mis en silence",
+    "The silence failed": "La mise en silence a échoué",
     "It is silenced in Alertmanager. If its alerts outlast that, somebody is paged.": "Il est en silence dans Alertmanager. Si ses alertes durent plus longtemps, quelqu'un est alerté.",
     "%(name)s is silenced.": "%(name)s est en silence.",
     "Who knows": "Qui est au courant",

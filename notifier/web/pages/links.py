@@ -89,7 +89,7 @@ class LinkedPages:
         return answer
 
     def _unknown(self, request: Request) -> Response:
-        if self._access.refuse_link(request.scope):
+        if self._access.note_unknown_link(request.scope):
             answer = self._problem(
                 request, 429, "Try again later", "Too many unknown links came from your network."
             )

@@ -19,7 +19,7 @@ from notifier.web.pages.moments import LocalMoment, Viewer, spelled
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """A person who was paged, and how far the page got: *kind* is good, bad or other."""
+    """A person who was paged, and how far the page got: *kind* is its colour: good, warn, bad or other."""
 
     who: str
     kind: str
@@ -113,7 +113,7 @@ class ShownIncident:
 
     @property
     def is_unreached(self) -> bool:
-        """Whether no page reached anybody."""
+        """Whether it is open, and every page has failed or is delayed by an error."""
         return self.state == "open" and bool(self.paged) and all(one.kind == "bad" for one in self.paged)
 
 
