@@ -14,11 +14,12 @@ import urllib.request
 import webbrowser
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 import yaml
 
 from notifier import assets
+from notifier.config.types import zone_of_the_machine
 from notifier.demo_history import write_history
 from notifier.emulator import Emulation, Emulator, Sms
 from notifier.logs import LogLevel, configure_logging
@@ -172,18 +173,11 @@ class Sample:
 
 
 def local_zone() -> ZoneInfo:
-    """Return the time zone of this machine, as far as its name is known; else UTC."""
-    link = Path("/etc/localtime")
-    names = [
-        os.environ.get("TZ", ""),
-        str(link.resolve()).partition("zoneinfo/")[2] if link.is_symlink() else "",
-    ]
-    for name in filter(None, names):
-        try:
-            return ZoneInfo(name.removeprefix(":"))
-        except (ZoneInfoNotFoundError, ValueError, OSError):
-            continue
-    return ZoneInfo("UTC")
+    """Return the time zone of this machine; UTC if that is not known."""
+    try:
+        return zone_of_the_machine()
+    except ValueError:
+        return ZoneInfo("UTC")
 
 
 def phone(sms: Sms) -> str:

@@ -13,11 +13,10 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from notifier.config.types import Name, SenderName
+from notifier.config.types import OVH_ENDPOINTS, Name, SenderName
 from notifier.sms.phones import parse_mobile
 
 _KEYS = ("endpoint", "application_key", "application_secret", "consumer_key", "service_name")
-_ENDPOINTS = ("ovh-eu", "ovh-ca", "ovh-us")
 _PLACEHOLDERS = {
     "application_key": "${OVH_APPLICATION_KEY}",
     "application_secret": "${OVH_APPLICATION_SECRET}",
@@ -153,11 +152,11 @@ def _account(
         account = {key: str(ovh[key]).replace("$", "$$") for key in _KEYS if ovh.get(key)}
         account |= {key: value for key, value in _PLACEHOLDERS.items() if key not in account}
         notes.append("ovh: move the secrets into files (application_secret_file, consumer_key_file)")
-        if account.get("endpoint", _ENDPOINTS[0]) not in _ENDPOINTS:
+        if account.get("endpoint", OVH_ENDPOINTS[0]) not in OVH_ENDPOINTS:
             notes.append(
-                f"ovh: {account['endpoint']} is not OVHcloud's; {_ENDPOINTS[0]} is used instead, check the keys"
+                f"ovh: {account['endpoint']} is not OVHcloud's; {OVH_ENDPOINTS[0]} is used instead, check the keys"
             )
-            account["endpoint"] = _ENDPOINTS[0]
+            account["endpoint"] = OVH_ENDPOINTS[0]
         if str(ovh.get("no_stop_clause", "true")).lower() != "true":
             notes.append(
                 "ovh: no_stop_clause is always true here: with the clause, nothing is delivered at night"

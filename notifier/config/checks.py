@@ -21,7 +21,7 @@ from notifier.config.raw import RawFile, names_of, nearest
 from notifier.config.secrets import secret_keys
 from notifier.config.source import Path_
 from notifier.config.types import mask_password
-from notifier.sms.phones import parse_mobile
+from notifier.sms.phones import looks_like_number, parse_mobile
 
 _NUMBER = re.compile(r"(\+|00)\d{6,15}")
 
@@ -170,7 +170,7 @@ def _try(raw: RawFile, path: Path_, check: Callable[[], object]) -> None:
 
 
 def _recipient(raw: RawFile, path: Path_, item: str, names: list[str], region: str | None) -> None:
-    if re.search(r"\d{3}", re.sub(r"[ .()-]", "", item)):
+    if looks_like_number(item):
         _try(raw, path, lambda: parse_mobile(item, region))
     else:
         near = nearest(item, names) or "; add it under contacts"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -22,6 +21,7 @@ from sqlalchemy import URL, make_url
 from notifier.config.alertmanager import AlertmanagerConfig
 from notifier.config.fallback import FallbackConfig, FallbackUrls
 from notifier.config.ovh import Accounts
+from notifier.config.raw import nearest
 from notifier.config.routes import RouteConfig, TimeIntervalConfig
 from notifier.config.section import Section
 from notifier.config.times import (
@@ -44,7 +44,7 @@ from notifier.config.types import (
 )
 from notifier.config.web import Web
 from notifier.sms.encoding import MAX_PARTS, Encoding
-from notifier.sms.phones import parse_mobile
+from notifier.sms.phones import looks_like_number, parse_mobile
 from notifier.sms.recipient import Recipient
 
 LONGEST_DEDUPE_WINDOW = timedelta(hours=1)
@@ -313,10 +313,9 @@ class Configuration(Section):
         Raises:
             ValueError: it is neither.
         """
-        if notify not in (contact.name for contact in self.contacts) and not any(map(str.isdigit, notify)):
+        if notify not in (contact.name for contact in self.contacts) and not looks_like_number(notify):
             known = [contact.name for contact in self.contacts]
-            close = difflib.get_close_matches(notify, known, n=1)
-            hint = f'; did you mean "{close[0]}"?' if close else f"; known are {', '.join(known) or 'none'}"
+            hint = nearest(notify, known) or f"; known are {', '.join(known) or 'none'}"
             raise ValueError(f'there is no contact "{notify}"{hint}')
         for contact in self.contacts:
             if contact.name == notify:

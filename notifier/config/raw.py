@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,7 @@ def names_of(items: Any) -> list[str]:
     return [item["name"] for item in items if isinstance(item, dict) and isinstance(item.get("name"), str)]
 
 
-def nearest(word: str, words: list[str]) -> str:
+def nearest(word: str, words: Iterable[str]) -> str:
     """Return a hint at the one of *words* that is nearest to *word*; empty if none is near."""
-    close = difflib.get_close_matches(word, words, n=1)
+    close = difflib.get_close_matches(word, list(words), n=1)
     return f'; did you mean "{close[0]}"?' if close else ""

@@ -70,10 +70,15 @@ def _location(value: Any) -> Any:
     """Read the ``location`` of a time interval, as Alertmanager does: ``Local`` is the zone of this machine."""
     if value is None or value == "":
         return ZoneInfo("UTC")
-    return _zone_of_the_machine() if value == "Local" else _time_zone(value)
+    return zone_of_the_machine() if value == "Local" else _time_zone(value)
 
 
-def _zone_of_the_machine() -> ZoneInfo:
+def zone_of_the_machine() -> ZoneInfo:
+    """Return the time zone of this machine; UTC if it names none.
+
+    Raises:
+        ValueError: it names one that is not known here.
+    """
     name = os.environ.get("TZ", "").removeprefix(":")
     if not name:
         _, _, name = os.path.realpath(_LOCALTIME).partition("zoneinfo/")
@@ -174,16 +179,17 @@ def _postgresql_url(value: str) -> str:
     return value
 
 
-_REGIONS = ("ovh-eu", "ovh-ca", "ovh-us")
+OVH_ENDPOINTS = ("ovh-eu", "ovh-ca", "ovh-us")
+"""The APIs of OVHcloud, by the names that the library ovh has for them."""
 
 
 def _endpoint(value: Any) -> Any:
-    if written_text(value) in _REGIONS:
+    if written_text(value) in OVH_ENDPOINTS:
         return value
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(
-            f'"{mask_password(value)}" is no endpoint; write {", ".join(_REGIONS)} or the base URL of an API'
+            f'"{mask_password(value)}" is no endpoint; write {", ".join(OVH_ENDPOINTS)} or the base URL of an API'
         )
     return value.rstrip("/")
 

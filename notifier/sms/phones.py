@@ -53,6 +53,11 @@ def parse_mobile(text: str, default_region: str | None = None) -> str:
     return e164
 
 
+def looks_like_number(text: str) -> bool:
+    """Return whether *text* is meant as a phone number, not as a name: it holds three digits in a row."""
+    return re.search(r"\d{3}", re.sub(r"[ .()-]", "", text)) is not None
+
+
 def forms(number: str) -> list[str]:
     """Return the ways in which *number* (E.164) is written, longest first: with ``+`` or ``00``, bare, national."""
     if not number.startswith("+"):

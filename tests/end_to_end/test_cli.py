@@ -359,7 +359,7 @@ def test_send_says_what_failed(files: Files, emulator: Emulator) -> None:
         'there is no contact "alise"; did you mean "alice"?'
         in notifier("send", "--config", file, "--to", "alise", "x").stderr
     )
-    assert "known are alice, bob" in notifier("send", "--config", file, "--to", "nobody", "x").stderr
+    assert "known are alice, bob" in notifier("send", "--config", file, "--to", "team1", "x").stderr
     assert "is not a phone number" in notifier("send", "--config", file, "--to", "06 39", "x").stderr
     assert "the text is empty" in notifier("send", "--config", file, "--to", "alice", " ").stderr
     assert "at most 6" in notifier("send", "--config", file, "--to", "alice", "x" * 2000).stderr

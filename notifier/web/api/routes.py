@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from notifier.clock import Clock
+from notifier.config.raw import nearest
 from notifier.config.times import parse_moment
 from notifier.incidents.lifecycle import Incident, IncidentState
 from notifier.oncall import calendars
@@ -97,9 +97,7 @@ class ApiRoutes:
         if by is None:
             raise Refused(400, 'say in whose name: {"by": "alice"}')
         if by not in known and by != user:
-            close = difflib.get_close_matches(by, known, n=1)
-            hint = f'; did you mean "{close[0]}"?' if close else ""
-            raise Refused(400, f'by: there is no contact "{by[:40]}"{hint}')
+            raise Refused(400, f'by: there is no contact "{by[:40]}"{nearest(by, known)}')
         author = user or request.state.caller.token
         return by, None if author is None or author == by else f"{author} for {by}"
 

@@ -7,18 +7,17 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from notifier.incidents.links import ends_at, token_hash
 from notifier.store.engine import StoreUnavailable
 from notifier.store.links import StoredLink
 from notifier.web.access import AccessControl
-from notifier.web.origin import FOREIGN, NO_PAGE, is_foreign, is_from_a_page
 from notifier.web.pages.context import Missing, PageContext, Reader, stranger
-from notifier.web.pages.forms import Forms, read_fields
+from notifier.web.pages.forms import Forms, read_fields, refused_form
 from notifier.web.pages.incident import IncidentPage
-from notifier.web.pages.rendering import HEADERS, Renderer
+from notifier.web.pages.rendering import Renderer
 
 _BUTTONS = ("ack", "escalate", "note")
 
@@ -56,10 +55,8 @@ class LinkedPages:
     def _button(self, button: str) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
             origin = self._context.current.runtime.configuration.origin
-            if not is_from_a_page(request.scope):
-                return PlainTextResponse(NO_PAGE + "\n", 403, HEADERS)
-            if is_foreign(request.scope, origin):
-                return PlainTextResponse(FOREIGN + "\n", 403, HEADERS)
+            if (refused := refused_form(request, origin)) is not None:
+                return refused
             values = await read_fields(request)
             if isinstance(values, Response):
                 return values

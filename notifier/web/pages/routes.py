@@ -16,11 +16,11 @@ from starlette.routing import Route
 from notifier.permissions import Permission
 from notifier.store.engine import StoreUnavailable
 from notifier.web.access import AccessControl, Denial
-from notifier.web.origin import NO_PAGE, has_nul, is_from_a_page
+from notifier.web.origin import has_nul, is_from_a_page
 from notifier.web.pages.choice import ChoiceView
 from notifier.web.pages.context import Missing, PageContext, Reader, View, stranger
 from notifier.web.pages.delivery_status import current_status
-from notifier.web.pages.forms import Forms, read_fields
+from notifier.web.pages.forms import Forms, read_fields, refused_form
 from notifier.web.pages.home import HomePage
 from notifier.web.pages.incident import IncidentPage
 from notifier.web.pages.links import LinkedPages
@@ -212,8 +212,8 @@ class Pages:
 
     async def _fields(self, request: Request, permission: Permission) -> dict[str, str] | Response:
         """Return the fields of a form that takes *permission*, or why it is refused."""
-        if not is_from_a_page(request.scope):
-            return PlainTextResponse(NO_PAGE + "\n", 403, HEADERS)
+        if (refused := refused_form(request, self._context.current.runtime.configuration.origin)) is not None:
+            return refused
         if (refused := await self._refused(request, permission)) is not None:
             return refused
         if request.state.caller.token is not None:
