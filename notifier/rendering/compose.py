@@ -73,49 +73,51 @@ class Text:
 
 def compose(
     templates: Templates,
-    message: Notification,
+    notification: Notification,
     recipient: Recipient,
     style: Style,
     now: datetime,
 ) -> Text:
-    """Return the text of *message* for *recipient* with the most alerts that fit into ``style.max_parts``.
+    """Return the text of *notification* for *recipient* with the most alerts that fit into ``style.max_parts``.
 
     A template that fails is reported in the result, which then holds a text written without it.
     """
-    label: int | str | None = message.number
-    if label is not None and style.code_key is not None:
-        label = f"{label}{reply_code(style.code_key, recipient.phone, now)}"
+    shown_number: int | str | None = notification.number
+    if shown_number is not None and style.code_key is not None:
+        shown_number = f"{shown_number}{reply_code(style.code_key, recipient.phone, now)}"
     style = replace(style, code_key=None)  # templates need no secret
     if templates.process is None:
-        return write_text(templates, message, recipient, style, now, label)
+        return write_text(templates, notification, recipient, style, now, shown_number)
     try:
-        written = templates.process.compose(style.template, (message, recipient, style, now, label))
+        written = templates.process.compose(
+            style.template, (notification, recipient, style, now, shown_number)
+        )
         return from_json(written)
     except ProcessEnded as error:
         failure = templates.ended(style.template, recipient.language, error)
-        return write_text(templates, message, recipient, style, now, label, failure)
+        return write_text(templates, notification, recipient, style, now, shown_number, failure)
 
 
 def write_text(
     templates: Templates,
-    message: Notification,
+    notification: Notification,
     recipient: Recipient,
     style: Style,
     now: datetime,
-    label: int | str | None,
+    shown_number: int | str | None,
     failure: TemplateFailure | None = None,
 ) -> Text:
-    """Return the text of *message* with the most alerts that fit, composed in this process.
+    """Return the text of *notification* with the most alerts that fit, composed in this process.
 
     The most alerts are found exactly for every template whose text does not get shorter by naming one alert more.
 
     Args:
         templates: the templates.
-        message: the subject of the text.
+        notification: the subject of the text.
         recipient: the person who gets it.
         style: how the receiver wants it written.
         now: the time that the text is written at.
-        label: the text in place of the number of the incident.
+        shown_number: the number of the incident, with the reply code if one is needed; None if it has no number.
         failure: how the template is known to fail; the built-in text is written then.
     """
     failures = [] if failure is None else [failure]
@@ -124,7 +126,7 @@ def write_text(
     def write(shown: int) -> str:
         text: str | TemplateFailure = ""
         if not failures:  # else it would fail again, after as long
-            context = _context(message, recipient, now, shown, label)
+            context = _context(notification, recipient, now, shown, shown_number)
             text = templates.render(style.template, recipient.language, context)
             if isinstance(text, TemplateFailure):
                 failures.append(text)
@@ -133,15 +135,15 @@ def write_text(
                     TemplateFailure(style.template, f"{style.template}.j2", 1, "the text is empty")
                 )
         if failures or isinstance(text, TemplateFailure):
-            text = plain_text(message, shown, label)
+            text = plain_text(notification, shown, shown_number)
         text = encode(text.strip(), style.encoding, ending)
         text = text if style.urls else without_contacts(text)
-        return text.strip() or encode(plain_text(message, shown, label), Encoding.GSM)
+        return text.strip() or encode(plain_text(notification, shown, shown_number), Encoding.GSM)
 
-    if ending and measure(write(min(1, len(message.alerts))) + ending).parts > style.max_parts:
+    if ending and measure(write(min(1, len(notification.alerts))) + ending).parts > style.max_parts:
         ending = ""  # a link must not replace what the page is about
-    text, shown = fit(write, len(message.alerts), style.max_parts, ending)
-    more = len(message.alerts) - shown + message.unseen
+    text, shown = fit(write, len(notification.alerts), style.max_parts, ending)
+    more = len(notification.alerts) - shown + notification.unseen
     return Text(text, measure(text + ending), shown, more, failures[0] if failures else None, ending)
 
 
@@ -203,44 +205,55 @@ def fit(write: Callable[[int], str], count: int, max_parts: int, ending: str = "
 
 
 def _context(
-    message: Notification, recipient: Recipient, now: datetime, shown: int, label: int | str | None
+    notification: Notification,
+    recipient: Recipient,
+    now: datetime,
+    shown: int,
+    shown_number: int | str | None,
 ) -> dict[str, Any]:
-    alerts = message.alerts[:shown]
+    alerts = notification.alerts[:shown]
     return {
-        "receiver": message.receiver,
-        "status": message.status,
-        "severity": message.severity,
+        "receiver": notification.receiver,
+        "status": notification.status,
+        "severity": notification.severity,
         "alerts": alerts,
         "firing": tuple(alert for alert in alerts if alert.status == "firing"),
         "resolved": tuple(alert for alert in alerts if alert.status == "resolved"),
-        "more": len(message.alerts) - shown + message.unseen,
-        "group_labels": message.group_labels,
-        "common_labels": message.common_labels,
-        "common_annotations": message.common_annotations,
-        "external_url": message.external_url,
-        "group_key": message.group_key,
-        "truncated_alerts": message.truncated_alerts,
-        "notification_reason": message.notification_reason,
-        "incident": label,
-        "reason": message.reason,
-        "route_labels": message.route_labels,
+        "more": len(notification.alerts) - shown + notification.unseen,
+        "group_labels": notification.group_labels,
+        "common_labels": notification.common_labels,
+        "common_annotations": notification.common_annotations,
+        "external_url": notification.external_url,
+        "group_key": notification.group_key,
+        "truncated_alerts": notification.truncated_alerts,
+        "notification_reason": notification.notification_reason,
+        "incident": shown_number,
+        "reason": notification.reason,
+        "route_labels": notification.route_labels,
         "contact": recipient,
         "now": now,
     }
 
 
-def plain_text(message: Notification, shown: int, label: int | str | None = None) -> str:
+def plain_text(notification: Notification, shown: int, shown_number: int | str | None = None) -> str:
     """Return the text that is sent when a template fails: status, severity, names and places, and how many more.
 
-    *label* takes the place of the number of the incident.
+    *shown_number* takes the place of the number of the incident.
     """
-    label = message.number if label is None else label
-    more = len(message.alerts) - shown + message.unseen
-    number = f"#{label}" if label is not None else ""
-    named = _named(message.alerts[:shown]) or "alerts"
+    shown_number = notification.number if shown_number is None else shown_number
+    more = len(notification.alerts) - shown + notification.unseen
+    number = f"#{shown_number}" if shown_number is not None else ""
+    named = _named(notification.alerts[:shown]) or "alerts"
     return " ".join(
         filter(
-            None, (message.status.upper(), number, message.severity, named, f"+{more} more" if more else "")
+            None,
+            (
+                notification.status.upper(),
+                number,
+                notification.severity,
+                named,
+                f"+{more} more" if more else "",
+            ),
         )
     )
 
@@ -252,25 +265,25 @@ def _named(alerts: Iterable[ShownAlert]) -> str:
     )
 
 
-def title(message: Notification, most: int = _TITLE) -> str:
-    """Return a title of *message*: names and places of its alerts, and how many more there are.
+def title(notification: Notification, most: int = _TITLE) -> str:
+    """Return a title of *notification*: names and places of its alerts, and how many more there are.
 
     It has *most* characters at most.
     """
     found = ""
-    for shown in range(1, min(len(message.alerts), _TITLE_ALERTS) + 1):
-        more = len(message.alerts) - shown + message.unseen
-        named, rest = _named(message.alerts[:shown]), f" +{more}" if more else ""
+    for shown in range(1, min(len(notification.alerts), _TITLE_ALERTS) + 1):
+        more = len(notification.alerts) - shown + notification.unseen
+        named, rest = _named(notification.alerts[:shown]), f" +{more}" if more else ""
         if found and len(named + rest) > most:
             break
         found = clip(named, most - len(rest)) + rest
     return found or "alerts"
 
 
-def digest_entry(message: Notification) -> str:
-    """Return the number of alerts of *message* by name and severity, as JSON for a digest to add up."""
-    counts = Counter((alert.name, alert.severity.lower()) for alert in message.alerts)
-    return json.dumps([message.status, [[*key, count] for key, count in counts.most_common(_GIST)]])
+def digest_entry(notification: Notification) -> str:
+    """Return the number of alerts of *notification* by name and severity, as JSON for a digest to add up."""
+    counts = Counter((alert.name, alert.severity.lower()) for alert in notification.alerts)
+    return json.dumps([notification.status, [[*key, count] for key, count in counts.most_common(_GIST)]])
 
 
 def sample_failures(
@@ -278,11 +291,11 @@ def sample_failures(
 ) -> list[TemplateFailure]:
     """Return the failures of the template *name* on *samples*, in each of its languages."""
     failures = []
-    for message in samples:
+    for notification in samples:
         for language in ("en", "fr"):
             recipient = Recipient("sample", "+33639980000", language, ZoneInfo("UTC"))
-            now = message.alerts[0].starts_at + timedelta(minutes=5)
-            failure = compose(templates, message, recipient, Style(template=name), now).failure
+            now = notification.alerts[0].starts_at + timedelta(minutes=5)
+            failure = compose(templates, notification, recipient, Style(template=name), now).failure
             if failure is not None and failure not in failures:
                 failures.append(failure)
     return failures

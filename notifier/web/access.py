@@ -20,7 +20,7 @@ from notifier.web.authentication import ANYBODY, Authentication, Identity, verif
 from notifier.web.origin import FOREIGN, STRANGE, is_foreign, is_from_a_page, is_ours
 from notifier.web.peers import peer_of
 from notifier.web.sessions import COOKIES, new_session, user_of
-from notifier.web.wrong_tokens import MAX_WRONG, WrongTokens
+from notifier.web.unknown_links import MAX_UNKNOWN, UnknownLinks
 
 _MAX_VERIFIED = 32
 """How many passwords may wait to be verified; each takes a while."""
@@ -79,7 +79,7 @@ class AccessControl:
         self._refusals: dict[str, tuple[float, int]] = {}
         """How often each peer was refused within a minute, and since when that minute is."""
         self._refusals_in_all = (0.0, 0)
-        self._wrong_tokens = WrongTokens()
+        self._unknown_links = UnknownLinks()
         self._authentication = Authentication.of(web)
 
     @property
@@ -150,7 +150,7 @@ class AccessControl:
         """Count and log a request for an unknown link; return whether the peer has tried too many."""
         self._metrics.authentication_failures.inc()
         self._log_refused(scope, "unknown link", path="/i/")
-        return self._wrong_tokens.count(_address(scope)) > MAX_WRONG
+        return self._unknown_links.count(_address(scope)) > MAX_UNKNOWN
 
     async def _identify(self, scope: Scope, own: str | None) -> Identity | Denial:
         authentication = self._authentication

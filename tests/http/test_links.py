@@ -15,7 +15,7 @@ import requests
 from notifier.emulator import Emulator, Fault, FaultKind
 from notifier.logs import LogLevel, configure_logging
 from notifier.store.incidents import MAX_NOTES
-from notifier.web.wrong_tokens import MAX_WRONG, WrongTokens
+from notifier.web.unknown_links import MAX_UNKNOWN, UnknownLinks
 from notifier.workers.actions import LONGEST_NOTE
 from tests.support.clock import Hand
 from tests.support.files import Files
@@ -181,13 +181,13 @@ def test_who_tries_links_is_refused_and_keeps_nobody_out(running: Running, phone
     written = io.StringIO()
     configure_logging(level=LogLevel.WARNING, stream=written)
     path = page_alice(running, phones)
-    for number in range(MAX_WRONG):
+    for number in range(MAX_UNKNOWN):
         assert see(running, f"/i/{number:014}").status_code == 404
     refused = see(running, "/i/00000000000zzz")
     assert (refused.status_code, refused.headers["retry-after"]) == (429, "60")
     assert see(running, path).status_code == 200
     assert press(running, path, "ack", holder="").status_code == 303
-    assert running.metric("notifier_authentication_failures_total") == MAX_WRONG + 1
+    assert running.metric("notifier_authentication_failures_total") == MAX_UNKNOWN + 1
     configure_logging(level=LogLevel.WARNING, stream=sys.__stderr__)
     assert written.getvalue().count('path=/i/ error="unknown link"') == 10
     assert "00000000000001" not in written.getvalue()
@@ -196,8 +196,8 @@ def test_who_tries_links_is_refused_and_keeps_nobody_out(running: Running, phone
 
 def test_unknown_links_are_counted_by_network_and_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("notifier.web.wrong_tokens.elapsed", lambda: now[0])
-    wrong = WrongTokens()
+    monkeypatch.setattr("notifier.web.unknown_links.elapsed", lambda: now[0])
+    wrong = UnknownLinks()
     assert [wrong.count(f"2001:db8::{number:x}") for number in range(3)] == [1, 2, 3]
     assert wrong.count("192.0.2.1") == 1
     now[0] = 60.0

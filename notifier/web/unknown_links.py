@@ -6,12 +6,12 @@ from notifier.clock import elapsed
 from notifier.web.peers import peer_of
 
 _MINUTE = 60.0
-MAX_WRONG = 30
+MAX_UNKNOWN = 30
 """How many unknown links one peer may try in a minute."""
 _MAX_PEERS = 1000
 
 
-class WrongTokens:
+class UnknownLinks:
     """Counts the unknown links that each peer tries.
 
     A link that is known is never refused: behind a proxy all callers are one peer, and somebody who tries links must
@@ -20,16 +20,16 @@ class WrongTokens:
 
     def __init__(self) -> None:
         """Begin without any."""
-        self._wrong: dict[str, tuple[float, int]] = {}
+        self._of_peers: dict[str, tuple[float, int]] = {}
         """Since when the minute of a peer is, and how many unknown links it tried in that."""
 
     def count(self, address: str) -> int:
         """Count an unknown link from *address*; return how many came from its peer within a minute."""
         peer, now = peer_of(address), elapsed()
-        since, count = self._wrong.pop(peer, (now, 0))
+        since, count = self._of_peers.pop(peer, (now, 0))
         if now - since >= _MINUTE:
             since, count = now, 0
-        self._wrong[peer] = since, count + 1
-        if len(self._wrong) > _MAX_PEERS:
-            del self._wrong[next(iter(self._wrong))]
+        self._of_peers[peer] = since, count + 1
+        if len(self._of_peers) > _MAX_PEERS:
+            del self._of_peers[next(iter(self._of_peers))]
         return count + 1
