@@ -79,9 +79,9 @@ def zone_of_the_machine() -> ZoneInfo:
     Raises:
         ValueError: it names one that is not known here.
     """
-    name = os.environ.get("TZ", "").removeprefix(":")
-    if not name:
-        _, _, name = os.path.realpath(_LOCALTIME).partition("zoneinfo/")
+    name = os.environ.get("TZ", "").removeprefix(":") or _LOCALTIME
+    if name.startswith("/"):
+        _, _, name = os.path.realpath(name).partition("zoneinfo/")
     try:
         return ZoneInfo(name) if name else ZoneInfo("UTC")
     except (OSError, ValueError, KeyError):

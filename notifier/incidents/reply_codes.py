@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 _LETTERS = "BCDFGJKLNPQRSTVWXZ"
 """No vowels, H or M, so that a code is never a word or a unit of time ("hr", "ms")."""
 _CODE = re.compile(rf"(?<![^\W\d_])[{_LETTERS}]{{2}}(?![^\W\d_])", re.IGNORECASE)
-MAX_UNKNOWN = 10
+MAX_WRONG = 10
 """How many replies without the right code a number may send within `WRONG_PER`; after that, none is obeyed."""
 WRONG_PER = timedelta(days=1)
 

@@ -54,8 +54,8 @@ def parse_mobile(text: str, default_region: str | None = None) -> str:
 
 
 def looks_like_number(text: str) -> bool:
-    """Return whether *text* is meant as a phone number, not as a name: it holds three digits in a row."""
-    return re.search(r"\d{3}", re.sub(r"[ .()-]", "", text)) is not None
+    """Return whether *text* is meant as a phone number, not as a name: three digits with at most separators between."""
+    return re.search(r"\d{3}", re.sub(r"[\W_]", "", text)) is not None
 
 
 def forms(number: str) -> list[str]:

@@ -204,9 +204,7 @@ class AccessControl:
     def _log_refused(
         self, scope: Scope, why: str, path: str | None = None, event: str = "credentials refused"
     ) -> None:
-        """Log a refusal: a few a minute for each peer, then the number of the others. *path* replaces that of *scope*
-        where it is secret.
-        """
+        """Log a refusal: a few of any kind a minute for each peer, then how many more. *path* replaces a secret one."""
         address, now = _address(scope), elapsed()
         peer = peer_of(address)
         since, count = self._refusals.get(peer, (now, 0))

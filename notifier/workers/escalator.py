@@ -305,7 +305,7 @@ class Escalator(Worker):
 
     def _report(self, before: Incident, change: IncidentChange) -> None:
         if not change.events:
-            is_muted = bool(change.incident.muted_by) or change.incident.unmute_at is not None
+            is_muted = before.unmute_at is None or change.incident.unmute_at is not None
             log.info(
                 "incident is still muted" if is_muted else "nothing joined the incident while it was muted",
                 incident=before.number,

@@ -24,7 +24,7 @@ from notifier.incidents.replies import (
     command_of,
     parse_reply,
 )
-from notifier.incidents.reply_codes import MAX_UNKNOWN, WRONG_PER, without_code
+from notifier.incidents.reply_codes import MAX_WRONG, WRONG_PER, without_code
 from notifier.ovh.client import OvhClient
 from notifier.ovh.models import Incoming
 from notifier.planning.notices import shown_time
@@ -132,7 +132,7 @@ class ReplyActions:
         if isinstance(command, Who) or not settings.require_code:
             return None
         wrong = self._store.replies.count(person.phone, at - WRONG_PER, _NO_CODE)
-        if wrong >= MAX_UNKNOWN:
+        if wrong >= MAX_WRONG:
             return Meaning("too many without the code", answers=[notice("code_locked", person.language)])
         return None if is_coded else Meaning(_NO_CODE, answers=[notice("code_missing", person.language)])
 

@@ -93,7 +93,7 @@ _numbers = itertools.count()
 
 @pytest.fixture(autouse=True)
 def sound_alerts_are_paged_and_escalated_afterwards(request: pytest.FixtureRequest) -> Iterator[Any]:
-    """After each hostile input, a sound alert must be paged and escalated, and every page shown."""
+    """After each hostile input, a sound alert must be paged and escalated, and every page shown in one of `ZONES`."""
     yield
     if "served" in request.fixturenames:
         require_paging(request.getfixturevalue("served"))
@@ -113,7 +113,7 @@ def require_paging(served: Any) -> None:
 
 
 def require_pages(served: Any) -> None:
-    """Require that *served* shows, in the next of `ZONES`, all its pages and the incidents not yet shown in it."""
+    """Require that *served* shows its pages, and the incidents not yet shown there, in one of `ZONES`: by turns."""
     zone = next(_zones)
     served.write(zone)
     assert served.post(b"", "/-/reload").text == "reloaded\n"

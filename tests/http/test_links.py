@@ -197,14 +197,14 @@ def test_who_tries_links_is_refused_and_keeps_nobody_out(running: Running, phone
 def test_unknown_links_are_counted_by_network_and_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr("notifier.web.unknown_links.elapsed", lambda: now[0])
-    wrong = UnknownLinks()
-    assert [wrong.count(f"2001:db8::{number:x}") for number in range(3)] == [1, 2, 3]
-    assert wrong.count("192.0.2.1") == 1
+    unknown = UnknownLinks()
+    assert [unknown.count(f"2001:db8::{number:x}") for number in range(3)] == [1, 2, 3]
+    assert unknown.count("192.0.2.1") == 1
     now[0] = 60.0
-    assert wrong.count("2001:db8::1") == 1
+    assert unknown.count("2001:db8::1") == 1
     for number in range(1000):
-        wrong.count(f"198.51.{number // 250}.{number % 250}")
-    assert wrong.count("2001:db8::1") == 1  # the oldest were forgotten
+        unknown.count(f"198.51.{number // 250}.{number % 250}")
+    assert unknown.count("2001:db8::1") == 1  # the oldest were forgotten
 
 
 def test_a_linked_page_tells_nothing_of_other_incidents_and_its_errors_lead_back_to_it(

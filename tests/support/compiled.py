@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from jinja2 import BytecodeCache
 from jinja2.bccache import Bucket
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, create_engine, event
 
 from notifier.rendering.filters import make_environment
 
@@ -35,8 +35,12 @@ def compiled_once() -> Iterator[None]:
 
     def engine_with_shared_statements(*arguments: Any, **options: Any) -> Engine:
         engine = create_engine(*arguments, **options)
-        engine.dialect, cache = shared.setdefault(engine.dialect.name, (engine.dialect, {}))
-        engine.update_execution_options(compiled_cache=cache)
+        name, dialect = engine.dialect.name, engine.dialect
+        if name in shared:
+            engine.dialect, cache = shared[name]
+            engine.update_execution_options(compiled_cache=cache)
+        else:  # a dialect learns from its first connection what the server can do
+            event.listen(engine, "connect", lambda *_: shared.setdefault(name, (dialect, {})))
         return engine
 
     def environment_with_shared_code(load: Any) -> Any:

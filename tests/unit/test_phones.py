@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from notifier.sms.phones import mask, mask_all, parse_mobile
+from notifier.sms.phones import looks_like_number, mask, mask_all, parse_mobile
 
 
 @pytest.mark.parametrize(
@@ -64,3 +64,18 @@ def test_masks_the_middle() -> None:
     ):
         assert "6399" not in re.sub(r"\D", "", mask_all(text)), mask_all(text)
     assert mask_all("2026-11-22T12:00:00+00:00 in 2000 ms") == "2026-11-22T12:00:00+00:00 in 2000 ms"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("+33 6 39 98 00 01", True),
+        ("06/39/98/00/01", True),
+        ("+33\xa06\xa039\xa098\xa000\xa001", True),
+        ("team1", False),
+        ("alice", False),
+        ("06", False),
+    ],
+)
+def test_a_number_is_told_from_a_name(text: str, expected: bool) -> None:
+    assert looks_like_number(text) is expected

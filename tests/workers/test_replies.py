@@ -22,7 +22,7 @@ from notifier.alertmanager.silences import SilenceRefused, make_silences, matche
 from notifier.clock import elapsed
 from notifier.emulator import Emulator, Fault, FaultKind
 from notifier.incidents.lifecycle import IncidentState
-from notifier.incidents.reply_codes import MAX_UNKNOWN, hide_codes, reply_code
+from notifier.incidents.reply_codes import MAX_WRONG, hide_codes, reply_code
 from notifier.store.schema import replies
 from notifier.workers.actions import Via
 from notifier.workers.receipts import GIVE_UP, next_look
@@ -673,7 +673,7 @@ def test_the_letters_of_one_are_not_those_of_another_and_cannot_be_guessed_for_l
     pager.turn()
     alices, bobs = (code_of(said_to(emulator, phone)[0]) for phone in (ALICE, BOB))
     assert alices != bobs
-    for number in range(MAX_UNKNOWN):
+    for number in range(MAX_WRONG):
         reply(pager, emulator, ALICE, f"1 {bobs}" + "!" * number)
     reply(pager, emulator, ALICE, f"1 {alices}")
     assert outcomes(pager)[-1] == "too many without the code"

@@ -16,7 +16,7 @@ from notifier.incidents.lifecycle import Incident, IncidentState
 from notifier.store.engine import StoreUnavailable
 from notifier.store.links import StoredLink
 from notifier.web.bodies import BodyTooLarge, read_body
-from notifier.web.origin import FOREIGN, NO_PAGE, is_foreign, is_from_a_page
+from notifier.web.origin import NO_PAGE, is_from_a_page
 from notifier.web.pages.choice import ChoiceView
 from notifier.web.pages.context import ME, Missing, PageContext, Reader
 from notifier.web.pages.incident import find_incident
@@ -204,13 +204,9 @@ class Forms:
         return "note"
 
 
-def refused_form(request: Request, own: str | None) -> Response | None:
-    """Return the refusal of a form that comes from no page of ours; *own* is the host by which people reach them."""
-    if not is_from_a_page(request.scope):
-        return PlainTextResponse(NO_PAGE + "\n", 403, HEADERS)
-    if is_foreign(request.scope, own):
-        return PlainTextResponse(FOREIGN + "\n", 403, HEADERS)
-    return None
+def refused_form(request: Request) -> Response | None:
+    """Return the refusal of a form that does not name the page that it comes from."""
+    return None if is_from_a_page(request.scope) else PlainTextResponse(NO_PAGE + "\n", 403, HEADERS)
 
 
 async def read_fields(request: Request) -> dict[str, str] | Response:

@@ -7,17 +7,18 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from notifier.incidents.links import ends_at, token_hash
 from notifier.store.engine import StoreUnavailable
 from notifier.store.links import StoredLink
 from notifier.web.access import AccessControl
+from notifier.web.origin import FOREIGN, is_foreign
 from notifier.web.pages.context import Missing, PageContext, Reader, stranger
 from notifier.web.pages.forms import Forms, read_fields, refused_form
 from notifier.web.pages.incident import IncidentPage
-from notifier.web.pages.rendering import Renderer
+from notifier.web.pages.rendering import HEADERS, Renderer
 
 _BUTTONS = ("ack", "escalate", "note")
 
@@ -55,8 +56,10 @@ class LinkedPages:
     def _button(self, button: str) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
             origin = self._context.current.runtime.configuration.origin
-            if (refused := refused_form(request, origin)) is not None:
+            if (refused := refused_form(request)) is not None:
                 return refused
+            if is_foreign(request.scope, origin):
+                return PlainTextResponse(FOREIGN + "\n", 403, HEADERS)
             values = await read_fields(request)
             if isinstance(values, Response):
                 return values

@@ -212,7 +212,7 @@ class Pages:
 
     async def _fields(self, request: Request, permission: Permission) -> dict[str, str] | Response:
         """Return the fields of a form that takes *permission*, or why it is refused."""
-        if (refused := refused_form(request, self._context.current.runtime.configuration.origin)) is not None:
+        if (refused := refused_form(request)) is not None:
             return refused
         if (refused := await self._refused(request, permission)) is not None:
             return refused

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from notifier.web.access import AccessControl, Denial
+from notifier.web.origin import FOREIGN, is_foreign
 from notifier.web.pages.context import ME, PageContext, View, stranger
 from notifier.web.pages.forms import read_fields, refused_form
 from notifier.web.pages.rendering import HEADERS, Renderer
@@ -66,13 +67,12 @@ class SignIn:
         return self.page(request, 200, own_path(request.query_params.get("next", "")))
 
     async def _sign_in(self, request: Request) -> Response:
-        own = self._context.current.runtime.configuration.origin
-        if (refused := refused_form(request, own)) is not None:
+        if (refused := refused_form(request)) is not None:
             return refused
         values = await read_fields(request)
         if isinstance(values, Response):
             return values
-        following = own_path(values.get("next", ""))
+        own, following = self._context.current.runtime.configuration.origin, own_path(values.get("next", ""))
         name, password = values.get("name", ""), values.get("password", "")
         session = await self._access.sign_in(request.scope, name, password, own)
         if isinstance(session, Denial):
@@ -92,8 +92,10 @@ class SignIn:
         return answer
 
     async def _sign_out(self, request: Request) -> Response:
-        if (refused := refused_form(request, self._context.current.runtime.configuration.origin)) is not None:
+        if (refused := refused_form(request)) is not None:
             return refused
+        if is_foreign(request.scope, self._context.current.runtime.configuration.origin):
+            return PlainTextResponse(FOREIGN + "\n", 403, HEADERS)
         answer = RedirectResponse("/login", 303, HEADERS)
         for name in (*COOKIES, ME):
             answer.delete_cookie(name, secure=name.startswith("__Host-"), httponly=True)
