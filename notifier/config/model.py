@@ -313,8 +313,8 @@ class Configuration(Section):
         Raises:
             ValueError: it is neither.
         """
-        if notify not in (contact.name for contact in self.contacts) and not looks_like_number(notify):
-            known = [contact.name for contact in self.contacts]
+        known = [contact.name for contact in self.contacts]
+        if notify not in known and not looks_like_number(notify):
             hint = nearest(notify, known) or f"; known are {', '.join(known) or 'none'}"
             raise ValueError(f'there is no contact "{notify}"{hint}')
         for contact in self.contacts:

@@ -1,4 +1,4 @@
-"""Where a request comes from: a page of ours, a page of another site, or by a name that is not ours (DNS rebinding)."""
+"""Checks of where a request comes from: the page that sends it, and the host name by which it came (DNS rebinding)."""
 
 from __future__ import annotations
 

@@ -598,12 +598,12 @@ def messages_of(pager: Pager, number: Any) -> Any:
         pager.store.ledger,
         [one for one in pager.store.incidents.latest(50) if one.number == number],
     )
-    told = ledger.latest(50, incident_id=incident.id)
-    carriers = ledger.of([one.merged_into for one in told if one.merged_into])
-    tries = ledger.failed_attempts([*(one.id for one in told), *carriers])
+    messages = ledger.latest(50, incident_id=incident.id)
+    carriers = ledger.of([one.merged_into for one in messages if one.merged_into])
+    tries = ledger.failed_attempts([*(one.id for one in messages), *carriers])
     events = pager.store.incidents.history(incident.id)
     history = IncidentHistory(
-        events, told, carriers, tries, {}, {}, mask=lambda number: "masked", hide=lambda text: text
+        events, messages, carriers, tries, {}, {}, mask=lambda number: "masked", hide=lambda text: text
     )
     return [
         (f"{entry.what} to {entry.recipient}", [outcome.line for outcome in entry.outcomes])

@@ -1,4 +1,4 @@
-"""Statements and templates, compiled once: each test opens a database and reads the templates anew."""
+"""Fixtures that share compiled statements and templates among the tests of a process."""
 
 from __future__ import annotations
 
